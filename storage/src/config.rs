@@ -1,0 +1,51 @@
+//! What a log needs to know of its topic's configuration, already resolved and validated by the caller.
+//!
+//! Names and defaults are Kafka's. Only what storage acts on is here.
+
+/// The topic configs that storage acts on. Sizes are bytes, times milliseconds, `-1` is "no limit" as in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is rolled before it would grow past this.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a segment is rolled when its first record is older than this, even if it is not full.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`: a random part of at most this is taken off `segment_ms`, so that logs do not roll at once.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes`: size at which an index counts as full and the segment is rolled.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: bytes of log between two index entries.
+    pub index_interval_bytes: u32,
+    /// `retention.ms`: closed segments whose newest record is older are deleted. `-1` keeps all.
+    pub retention_ms: i64,
+    /// `retention.bytes`: oldest segments are deleted while the rest is at least this big. `-1` keeps all.
+    pub retention_bytes: i64,
+    /// `cleanup.policy` contains `delete`: retention by time and bytes applies.
+    pub delete: bool,
+    /// `cleanup.policy` contains `compact`.
+    pub compact: bool,
+    /// `flush.messages`: records after which the log asks to be flushed ([`crate::Appended::flush_due`]).
+    pub flush_messages: i64,
+    /// `flush.ms`: age of the oldest unflushed append at which [`crate::Log::flush_due`] says yes.
+    pub flush_ms: i64,
+    /// `producer.id.expiration.ms` (broker): a producer that wrote nothing for this long is forgotten.
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            delete: true,
+            compact: false,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            producer_id_expiration_ms: 24 * 3_600_000,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What goes into a log's operations and comes out of them.
+
+use crate::BatchHeader;
+use bytes::Bytes;
+
+/// One whole, validated record batch to append.
+#[derive(Debug)]
+pub struct AppendBatch<'a> {
+    /// The parsed header of `bytes`; `base_offset` and `partition_leader_epoch` in it are replaced.
+    pub header: &'a BatchHeader,
+    /// The batch from its base offset to its last byte, exactly.
+    pub bytes: Bytes,
+}
+
+/// Who appends; decides which producer rules hold (record-batch rules of KIP-98 and KIP-890).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer: sequences, epochs and transaction state are checked.
+    Client {
+        /// Produce v12+ in a transaction (transaction version 2): an unknown producer must start at sequence 0.
+        transaction_v2: bool,
+    },
+    /// A coordinator of this broker (group offsets, transaction markers): only epochs are checked.
+    Coordinator {
+        /// Markers of transaction version 2 must carry a higher epoch than the producer's last batch.
+        transaction_v2: bool,
+    },
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record (of the first batch).
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// What a produce answer carries: -1, the log append time, or a duplicate's own batch timestamp.
+    pub log_append_time: i64,
+    /// The batch was there already (same producer, epoch and sequences): nothing was written.
+    pub duplicate: bool,
+    /// The log start offset at that time.
+    pub log_start_offset: i64,
+    /// `flush.messages` is reached: the caller should call `flush` off its async workers.
+    pub flush_due: bool,
+}
+
+/// What a read found. `records` are whole batches; the first may begin below the offset asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ReadInfo {
+    /// A slice of the segment's map: no copy was made.
+    pub records: Bytes,
+    /// Base offset of the first batch in `records` (or the offset asked for when empty).
+    pub first_offset: i64,
+    /// Offset after the last record in `records` (or the offset asked for when empty).
+    pub next_offset: i64,
+    /// A batch was there but larger than `max_bytes`, and `at_least_one` was false.
+    pub over_limit: bool,
+}
+
+/// A record found by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's timestamp in ms.
+    pub timestamp: i64,
+    /// Its offset.
+    pub offset: i64,
+    /// Leader epoch it was written in, -1 if unknown.
+    pub leader_epoch: i32,
+}
+
+/// End of a leader epoch (KIP-101, KIP-279): the largest known epoch not above the one asked for, and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEndOffset {
+    /// -1 when undefined.
+    pub leader_epoch: i32,
+    /// Offset after the epoch's last record; -1 when undefined.
+    pub end_offset: i64,
+}
+
+/// An aborted transaction as a read-committed fetch reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Whose transaction.
+    pub producer_id: i64,
+    /// Its first offset in this log.
+    pub first_offset: i64,
+}
+
+/// An active producer, as DescribeProducers (KIP-664) shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerInfo {
+    /// Producer id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub producer_epoch: i16,
+    /// Last sequence, -1 if none.
+    pub last_sequence: i32,
+    /// Time of the last batch in ms, -1 if none.
+    pub last_timestamp: i64,
+    /// Epoch of the coordinator that wrote the last marker, -1 if none.
+    pub coordinator_epoch: i32,
+    /// First offset of the open transaction, -1 if none.
+    pub current_txn_start_offset: i64,
+}
+
+/// What a retention pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionOutcome {
+    /// Segments removed.
+    pub segments: usize,
+    /// Bytes of log removed.
+    pub bytes: u64,
+}
