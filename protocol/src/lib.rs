@@ -1,1 +1,4 @@
-//! Placeholder until its owner fills it.
+//! Kafka's wire format: messages, primitives, record batches, compression. No I/O, no async.
+
+pub mod compression;
+pub mod records;
