@@ -1,4 +1,60 @@
 //! Kafka's wire format: messages, primitives, record batches, compression. No I/O, no async.
+//!
+//! A message is a plain struct; `#[derive(Message)]` writes its codec for all versions. Decoding borrows from the frame
+//! and allocates nothing that the frame's own bytes do not pay for; encoding yields a list of chunks.
 
+pub mod api;
 pub mod compression;
+pub mod error;
+mod header;
+pub mod messages;
+pub mod primitives;
 pub mod records;
+pub mod schema;
+#[doc(hidden)]
+pub mod wire;
+
+use std::ops::RangeInclusive;
+
+pub use esker_protocol_derive::Message;
+pub use header::{RequestHeader, decode_response, encode_request, encode_response};
+
+use primitives::{DecodeError, EncodeError, Reader, Writer};
+use schema::Schema;
+use wire::{Codec, Value};
+
+/// A message of its own: a request, a response, or the body of a record.
+pub trait Message: Value + Default + Clone + std::fmt::Debug + PartialEq {
+    /// What it looks like.
+    const SCHEMA: &'static Schema;
+
+    /// Reads one in `version`. Bytes behind it are left unread.
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        match codec(Self::SCHEMA, version) {
+            Some(codec) => Self::read(r, codec),
+            None => Err(DecodeError::UnsupportedVersion { message: Self::SCHEMA.name, version }),
+        }
+    }
+
+    /// Writes it in `version`.
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        match codec(Self::SCHEMA, version) {
+            Some(codec) => self.write(w, codec),
+            None => Err(EncodeError::UnsupportedVersion { message: Self::SCHEMA.name, version }),
+        }
+    }
+}
+
+fn codec(schema: &Schema, version: i16) -> Option<Codec> {
+    schema.versions.contains(version).then(|| Codec { version, flexible: schema.flexible.contains(version) })
+}
+
+/// A request.
+pub trait Request: Message {
+    /// Its API.
+    const KEY: api::ApiKey;
+    /// Versions that can be read and written.
+    const VERSIONS: RangeInclusive<i16>;
+    /// Its answer.
+    type Response: Message;
+}
