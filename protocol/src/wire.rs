@@ -91,7 +91,7 @@ impl Value for ErrorCode {
         r.i16().map(Self)
     }
     fn write(&self, w: &mut Writer, _: Codec) -> Result<(), EncodeError> {
-        w.put_i16(self.0);
+        w.put_error(*self);
         Ok(())
     }
 }

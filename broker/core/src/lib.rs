@@ -1,1 +1,9 @@
-//! Placeholder until its owner fills it.
+//! Every rule of the cluster, pure: no I/O, no clock, no randomness.
+//!
+//! `decide(&state, now, request) -> records + reply | refusal`, and `apply(&mut state, &record)` as the only mutation. What
+//! is random or read from a clock comes in as an argument; what follows from it rides inside the records, so that every
+//! node that applies them comes to the same state.
+
+pub mod config;
+pub mod metadata;
+pub mod replication;

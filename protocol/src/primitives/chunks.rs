@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 
+use crate::error::ErrorCode;
+
 /// The chunks of one encoded message, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Chunks {
     parts: Vec<Bytes>,
     len: usize,
+    errors: Vec<ErrorCode>,
 }
 
 impl Chunks {
-    pub(crate) fn new(parts: Vec<Bytes>, len: usize) -> Self {
-        Self { parts, len }
+    pub(crate) fn new(parts: Vec<Bytes>, len: usize, errors: Vec<ErrorCode>) -> Self {
+        Self { parts, len, errors }
     }
 
     /// Bytes over all chunks.
@@ -22,6 +25,11 @@ impl Chunks {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The errors that the message carries, in order; for metrics.
+    pub fn errors(&self) -> &[ErrorCode] {
+        &self.errors
     }
 
     /// The chunks.

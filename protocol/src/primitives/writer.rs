@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use super::{Chunks, Str, Uuid};
+use crate::error::ErrorCode;
 
 /// Why a message cannot be written in the version asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -44,6 +45,7 @@ pub struct Writer {
     done: Vec<Part>,
     done_len: usize,
     head: BytesMut,
+    errors: Vec<ErrorCode>,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Default for Writer {
 impl Writer {
     /// An empty writer.
     pub fn new() -> Self {
-        Self { done: Vec::new(), done_len: 0, head: BytesMut::with_capacity(256) }
+        Self { done: Vec::new(), done_len: 0, head: BytesMut::with_capacity(256), errors: Vec::new() }
     }
 
     /// A writer whose message begins with an `i32` that says how long the rest is; see [`Writer::finish_framed`].
@@ -91,7 +93,7 @@ impl Writer {
             Part::Own(bytes) => bytes.freeze(),
             Part::Shared(bytes) => bytes,
         });
-        Chunks::new(parts.collect(), len)
+        Chunks::new(parts.collect(), len, self.errors)
     }
 
     /// All that was written to a [`Writer::framed`], with its length filled in.
@@ -196,6 +198,14 @@ impl Writer {
             self.put_slice(text.as_bytes());
         }
         Ok(())
+    }
+
+    /// An error code; one that is an error is remembered, so that answers can be counted by it.
+    pub fn put_error(&mut self, code: ErrorCode) {
+        if code.is_error() {
+            self.errors.push(code);
+        }
+        self.put_i16(code.0);
     }
 
     /// Sixteen bytes.
