@@ -1,22 +1,35 @@
 //! One replica's log on disk, in Kafka's own file formats: segments, indexes, recovery, retention.
 //!
 //! No network, no async: calls may block on the disk, and their docs say when. `io` is the seam to the file system and
-//! `mmap` the only module with `unsafe`.
+//! `mmap` the only module with `unsafe`. [`LogManager`] opens the log dirs, [`Log`] is one replica, [`validate`] checks
+//! what producers send before it is appended.
 
 mod config;
+mod dir;
+mod epochs;
 mod error;
-mod interim;
+mod files;
+mod index;
+pub mod io;
 mod log;
 mod manager;
-pub mod producers;
+mod mmap;
+mod producers;
+mod scan;
+mod segment;
+#[cfg(test)]
+mod test_support;
 mod types;
 pub mod validate;
+mod walk;
 
 pub use config::LogConfig;
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
-pub use interim::{BatchHeader, Uuid};
+pub use esker_protocol::primitives::Uuid;
+pub use esker_protocol::records::BatchHeader;
 pub use log::Log;
 pub use manager::{LogDirInfo, LogManager, LogManagerConfig};
+pub use mmap::Map;
 pub use producers::ProducerError;
 pub use types::{
     AbortedTransaction, AppendBatch, Appended, EpochEndOffset, Origin, ProducerInfo, ReadInfo, RetentionOutcome,

@@ -1,17 +1,38 @@
-//! All logs of one broker over its log dirs (API first; being filled in).
+//! All logs of one broker over its log dirs: locks, formatting, loading, checkpoints, deletion.
 
-use std::{path::PathBuf, sync::Arc};
+mod load;
+mod meta;
+#[cfg(test)]
+mod tests;
 
-use crate::{Log, LogConfig, LogError, OpenError, Uuid};
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt::Debug,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    Log, LogConfig, LogError, OpenError, RetentionOutcome, Uuid,
+    dir::LogDir,
+    error::FileError,
+    files::{self, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS},
+    io::{Context, Disk, OsDisk},
+    log::Load,
+};
 
 /// How to open the log dirs.
 #[derive(Debug, Clone)]
 pub struct LogManagerConfig {
-    /// Log dirs; created if missing.
+    /// Log dirs; created if missing. At least one.
     pub dirs: Vec<PathBuf>,
     /// `node.id`.
     pub node_id: i32,
-    /// The cluster it must belong to; `None` takes what the dirs say, or makes a new id for empty dirs.
+    /// The cluster it must belong to; `None` takes what the dirs say, or makes a new id for new dirs.
     pub cluster_id: Option<String>,
     /// Threads that load logs at start; 0 = one a core.
     pub load_threads: usize,
@@ -34,31 +55,90 @@ pub struct LogDirInfo {
     pub usable_bytes: i64,
 }
 
-/// Several dirs' logs.
+type Logs = HashMap<Arc<str>, HashMap<i32, Arc<Log>>>;
+
+/// Several dirs' logs. Everything that may block on the disk says so; `get` and `logs` do not.
 #[derive(Debug)]
 pub struct LogManager {
-    config: LogManagerConfig,
+    dirs: Vec<Arc<LogDir>>,
+    cluster_id: String,
+    was_clean: bool,
+    logs: RwLock<Logs>,
+    /// Held while a folder is made or renamed, so that two calls never meet on one.
+    changing: Mutex<()>,
+    reaper: Reaper,
+    /// Let go of last: another process may open the dirs then.
+    _locks: Vec<Box<dyn Debug + Send + Sync>>,
 }
 
-#[allow(unused_variables)]
+/// Removes folders in the background.
+#[derive(Debug)]
+struct Reaper {
+    sender: Mutex<Option<mpsc::Sender<(Arc<dyn Disk>, PathBuf)>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Reaper {
+    fn start() -> Self {
+        let (sender, receiver) = mpsc::channel::<(Arc<dyn Disk>, PathBuf)>();
+        let work = move || {
+            for (disk, path) in receiver {
+                if let Err(error) = disk.remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove the folder of a deleted partition; it is tried again at the next start");
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("esker-log-reaper".to_owned()).spawn(work);
+        Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(thread.ok()) }
+    }
+
+    fn remove(&self, disk: &Arc<dyn Disk>, path: PathBuf) {
+        if let Some(sender) = self.sender.lock().as_ref() {
+            // Without the thread the folder stays until the next start.
+            let _ = sender.send((Arc::clone(disk), path));
+        }
+    }
+
+    /// Waits until all is removed.
+    fn finish(&self) {
+        self.sender.lock().take();
+        if let Some(thread) = self.thread.lock().take() {
+            let outcome: Result<(), Box<dyn Any + Send>> = thread.join();
+            if outcome.is_err() {
+                tracing::warn!("the thread that removes deleted partitions has failed");
+            }
+        }
+    }
+}
+
 impl LogManager {
     /// Locks the dirs, reads or writes `meta.properties`, loads all logs in parallel, recovers after a crash. Blocks.
     pub fn open(config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
-        Ok(Self { config })
+        Self::open_on(Arc::new(OsDisk), config, now_ms)
     }
-    /// The cluster id of the dirs (made at the first open of empty dirs).
+
+    /// As `open`, over another file system.
+    pub fn open_on(disk: Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
+        load::open(&disk, config, now_ms)
+    }
+
+    /// The cluster id of the dirs (made at the first open of new dirs).
     pub fn cluster_id(&self) -> &str {
-        ""
+        &self.cluster_id
     }
+
     /// True if the last stop was clean (or the dirs are new).
     pub fn was_clean(&self) -> bool {
-        true
+        self.was_clean
     }
+
     /// The log of a partition.
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Log>> {
-        None
+        self.logs.read().get(topic)?.get(&partition).cloned()
     }
-    /// Creates the log of a partition (in the dir with the fewest logs), or returns the one that is there under the same topic id.
+
+    /// Creates the log of a partition (in the dir with the fewest logs), or returns the one that is there under the
+    /// same topic id. Blocks: makes a folder and brings its name to disk.
     pub fn create(
         &self,
         topic: &str,
@@ -67,32 +147,189 @@ impl LogManager {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Arc<Log>, LogError> {
-        Err(LogError::Unknown { topic: topic.to_owned(), partition })
+        let _changing = self.changing.lock();
+        if let Some(log) = self.get(topic, partition) {
+            if log.topic_id() != topic_id {
+                return Err(LogError::TopicIdMismatch { topic: topic.to_owned(), partition });
+            }
+            return Ok(log);
+        }
+        let log_dir = self.emptiest()?;
+        let dir = log_dir.path.join(files::partition_dir(topic, partition));
+        let create = || -> Result<Log, OpenError> {
+            log_dir.disk.create_dir_all(&dir).context("create", &dir)?;
+            files::write_partition_metadata(log_dir.disk.as_ref(), &dir, topic_id)?;
+            let log = Load {
+                log_dir: Arc::clone(&log_dir),
+                topic: topic.into(),
+                partition,
+                topic_id,
+                dir: dir.clone(),
+                config,
+                recovery_point: 0,
+                log_start: 0,
+                high_watermark: 0,
+                clean: true,
+                now_ms,
+            }
+            .open()?;
+            log_dir.disk.sync_dir(&log_dir.path).context("sync", &log_dir.path)?;
+            Ok(log)
+        };
+        let log = create().map_err(|error| match error {
+            OpenError::File(error) => log_dir.failed(error),
+            other => FileError {
+                action: "create the log in",
+                path: dir.clone(),
+                source: std::io::Error::new(std::io::ErrorKind::InvalidData, other),
+            },
+        })?;
+        let log = Arc::new(log);
+        self.logs.write().entry(Arc::clone(log.topic())).or_default().insert(partition, Arc::clone(&log));
+        Ok(log)
     }
-    /// Renames the log's folder for deletion; its files go in the background. Readers that hold slices keep them.
+
+    fn emptiest(&self) -> Result<Arc<LogDir>, LogError> {
+        let online = || self.dirs.iter().filter(|dir| !dir.is_offline());
+        let mut counts: HashMap<*const LogDir, usize> = HashMap::new();
+        if online().nth(1).is_some() {
+            for log in self.logs() {
+                *counts.entry(Arc::as_ptr(log.home())).or_default() += 1;
+            }
+        }
+        let emptiest = online().min_by_key(|dir| counts.get(&Arc::as_ptr(dir)).copied().unwrap_or_default());
+        let any = || self.dirs.first().map(|dir| dir.path.clone()).unwrap_or_default();
+        emptiest.cloned().ok_or_else(|| LogError::Offline { dir: any() })
+    }
+
+    /// Renames the log's folder for deletion; its files go in the background. Readers that hold slices keep them. Blocks
+    /// shortly.
     pub fn delete(&self, topic: &str, partition: i32) -> Result<(), LogError> {
+        let _changing = self.changing.lock();
+        let log = {
+            let mut logs = self.logs.write();
+            let unknown = || LogError::Unknown { topic: topic.to_owned(), partition };
+            let partitions = logs.get_mut(topic).ok_or_else(unknown)?;
+            let log = partitions.remove(&partition).ok_or_else(unknown)?;
+            if partitions.is_empty() {
+                logs.remove(topic);
+            }
+            log
+        };
+        log.close();
+        let home = log.home();
+        let renamed = home.path.join(files::deleted_dir(topic, partition));
+        let result = home.disk.rename(log.dir(), &renamed).context("rename", log.dir());
+        home.noting(result)?;
+        let result = home.disk.sync_dir(&home.path).context("sync", &home.path);
+        home.noting(result)?;
+        self.reaper.remove(&home.disk, renamed);
         Ok(())
     }
+
     /// Replaces the configuration of all of a topic's logs here.
-    pub fn update_config(&self, topic: &str, config: LogConfig) {}
+    pub fn update_config(&self, topic: &str, config: LogConfig) {
+        if let Some(partitions) = self.logs.read().get(topic) {
+            partitions.values().for_each(|log| log.update_config(config.clone()));
+        }
+    }
+
     /// All logs.
     pub fn logs(&self) -> Vec<Arc<Log>> {
-        Vec::new()
+        self.logs.read().values().flat_map(|partitions| partitions.values().cloned()).collect()
     }
-    /// The log dirs.
+
+    /// The log dirs. Asks the file systems for their space.
     pub fn dirs(&self) -> Vec<LogDirInfo> {
-        Vec::new()
+        let info = |dir: &Arc<LogDir>| {
+            let space = dir.disk.space(&dir.path).ok();
+            let bytes = |value: Option<u64>| value.and_then(|v| i64::try_from(v).ok()).unwrap_or(-1);
+            LogDirInfo {
+                path: dir.path.clone(),
+                directory_id: dir.directory_id,
+                offline: dir.is_offline(),
+                total_bytes: bytes(space.map(|(total, _)| total)),
+                usable_bytes: bytes(space.map(|(_, usable)| usable)),
+            }
+        };
+        self.dirs.iter().map(info).collect()
     }
-    /// Flushes closed segments, then writes recovery points, log starts and high watermarks. Call every few seconds. Blocks.
+
+    /// Flushes closed segments, saves indexes, then writes recovery points, log starts and high watermarks. Call it
+    /// every few seconds on a blocking thread. What fails is logged and takes its dir offline; the others go on.
     pub fn flush_checkpoints(&self) -> Result<(), LogError> {
-        Ok(())
+        let logs = self.logs();
+        let mut result = Ok(());
+        for log in &logs {
+            if let Err(error) = log.flush_closed().and_then(|_| log.save_indexes())
+                && !log.is_offline()
+            {
+                result = Err(error);
+            }
+        }
+        self.write_checkpoints(&logs).and(result)
     }
-    /// One retention pass over all logs. Blocks.
-    pub fn retention_pass(&self, now_ms: i64) -> crate::RetentionOutcome {
-        crate::RetentionOutcome::default()
+
+    fn write_checkpoints(&self, logs: &[Arc<Log>]) -> Result<(), LogError> {
+        let mut result = Ok(());
+        for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let here: Vec<&Arc<Log>> = logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).collect();
+            let write = |name: &str, offset: fn(&Log) -> i64| {
+                let offsets: Vec<_> =
+                    here.iter().map(|log| (log.topic().as_ref(), log.partition(), offset(log))).collect();
+                files::write_offsets(dir.disk.as_ref(), &dir.path.join(name), &offsets)
+            };
+            let written = write(RECOVERY_POINTS, Log::recovery_point)
+                .and_then(|()| write(LOG_STARTS, Log::log_start_offset))
+                .and_then(|()| write(HIGH_WATERMARKS, Log::high_watermark));
+            if let Err(error) = dir.noting(written) {
+                result = Err(error.into());
+            }
+        }
+        result
     }
-    /// Flushes all, writes checkpoints and clean-shutdown markers, closes the logs. Blocks.
+
+    /// One retention pass over all logs. Blocks. What fails is logged.
+    pub fn retention_pass(&self, now_ms: i64) -> RetentionOutcome {
+        let mut total = RetentionOutcome::default();
+        for log in self.logs() {
+            match log.retention_pass(now_ms) {
+                Ok(outcome) => {
+                    total.segments += outcome.segments;
+                    total.bytes += outcome.bytes;
+                }
+                Err(error) => {
+                    tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "retention failed");
+                }
+            }
+        }
+        total
+    }
+
+    /// Flushes all, writes checkpoints and clean-shutdown markers, closes the logs. Blocks. A dir where something
+    /// failed gets no marker, so that its logs are checked at the next start.
     pub fn shutdown_clean(&self) -> Result<(), LogError> {
-        Ok(())
+        let logs = self.logs();
+        let failures = Mutex::new(Vec::new());
+        load::in_parallel(0, &logs, |log| {
+            if let Err(error) = log.close_clean() {
+                tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot close a log cleanly");
+                failures.lock().push((Arc::clone(log.home()), error));
+            }
+        });
+        let failures = failures.into_inner();
+        let mut result = self.write_checkpoints(&logs);
+        for dir in &self.dirs {
+            if dir.is_offline() || failures.iter().any(|(failed, _)| Arc::ptr_eq(failed, dir)) || result.is_err() {
+                continue;
+            }
+            let path = dir.path.join(CLEAN_SHUTDOWN);
+            let marker = br#"{"version":0,"brokerEpoch":-1}"#;
+            if let Err(error) = dir.noting(dir.disk.replace(&path, marker, true).context("write", &path)) {
+                result = Err(error.into());
+            }
+        }
+        self.reaper.finish();
+        failures.into_iter().next().map_or(result, |(_, error)| Err(error))
     }
 }

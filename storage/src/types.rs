@@ -1,7 +1,7 @@
 //! What goes into a log's operations and comes out of them.
 
-use crate::BatchHeader;
 use bytes::Bytes;
+use esker_protocol::records::BatchHeader;
 
 /// One whole, validated record batch to append.
 #[derive(Debug)]

@@ -1,0 +1,56 @@
+//! One log dir: where logs lie, the file system behind it, and whether it may still be written to.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{
+    Uuid,
+    error::{FileError, LogError},
+    io::Disk,
+};
+
+/// See the module. Shared by all logs of the dir.
+#[derive(Debug)]
+pub(crate) struct LogDir {
+    pub(crate) path: PathBuf,
+    pub(crate) directory_id: Uuid,
+    pub(crate) disk: Arc<dyn Disk>,
+    offline: AtomicBool,
+}
+
+impl LogDir {
+    pub(crate) fn new(path: PathBuf, directory_id: Uuid, disk: Arc<dyn Disk>) -> Self {
+        Self { path, directory_id, disk, offline: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// Takes note of a failed write or sync. A full disk passes; anything else takes the dir offline for good, since
+    /// nothing can be assumed of what is on it.
+    pub(crate) fn failed(&self, error: FileError) -> FileError {
+        if !error.is_full() && !self.offline.swap(true, Ordering::AcqRel) {
+            tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
+        }
+        error
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        if self.is_offline() { Err(LogError::Offline { dir: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// `failed` for results.
+    pub(crate) fn noting<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
+        result.map_err(|error| self.failed(error))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,168 @@
+//! Leader epochs of one log: where each began (KIP-101, KIP-279), kept in `leader-epoch-checkpoint`.
+//!
+//! Pure but for the text form. Epochs and start offsets both grow strictly.
+
+use std::fmt::Write as _;
+
+use crate::{files::checkpoint_lines, types::EpochEndOffset};
+
+/// See the module.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct EpochCache {
+    entries: Vec<(i32, i64)>,
+    /// Changed since it was last written.
+    pub(crate) dirty: bool,
+}
+
+impl EpochCache {
+    /// Reads the checkpoint's text (`version 0`, count, `epoch start` lines).
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let mut cache = Self::default();
+        for line in checkpoint_lines(bytes)? {
+            let mut words = line.split_ascii_whitespace().map(str::parse::<i64>);
+            match (words.next(), words.next(), words.next()) {
+                (Some(Ok(epoch)), Some(Ok(start)), None) => {
+                    let epoch = i32::try_from(epoch).map_err(|_| format!("epoch {epoch} is too large"))?;
+                    cache.assign(epoch, start);
+                }
+                _ => return Err(format!("line {line:?} is not `epoch offset`")),
+            }
+        }
+        cache.dirty = false;
+        Ok(cache)
+    }
+
+    /// The checkpoint's text.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = format!("0\n{}\n", self.entries.len());
+        for (epoch, start) in &self.entries {
+            let _ = writeln!(text, "{epoch} {start}");
+        }
+        text
+    }
+
+    /// Notes that `epoch` begins at `start`, if it is new. Entries that the new one contradicts go (a leader that wrote
+    /// nothing leaves an epoch at the same offset). True if something changed.
+    pub(crate) fn assign(&mut self, epoch: i32, start: i64) -> bool {
+        if epoch < 0 || start < 0 || self.entries.last().is_some_and(|last| last.0 >= epoch && last.1 <= start) {
+            return false;
+        }
+        self.entries.retain(|(e, s)| *e < epoch && *s < start);
+        self.entries.push((epoch, start));
+        self.dirty = true;
+        true
+    }
+
+    pub(crate) fn latest(&self) -> Option<i32> {
+        self.entries.last().map(|entry| entry.0)
+    }
+
+    /// Epoch of the record at `offset`.
+    pub(crate) fn at(&self, offset: i64) -> Option<i32> {
+        let after = self.entries.partition_point(|entry| entry.1 <= offset);
+        after.checked_sub(1).and_then(|i| self.entries.get(i)).map(|entry| entry.0)
+    }
+
+    /// Largest epoch not above the one asked for, and the offset after its last record (the start of the next one).
+    pub(crate) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> EpochEndOffset {
+        const UNDEFINED: EpochEndOffset = EpochEndOffset { leader_epoch: -1, end_offset: -1 };
+        let Some(latest) = self.latest() else { return UNDEFINED };
+        if epoch < 0 || epoch > latest {
+            return UNDEFINED;
+        }
+        if epoch == latest {
+            return EpochEndOffset { leader_epoch: epoch, end_offset: log_end_offset };
+        }
+        let above = self.entries.partition_point(|entry| entry.0 <= epoch);
+        let Some(next) = self.entries.get(above) else { return UNDEFINED };
+        // Below the first epoch known: whatever it was, it ended where the first known one begins.
+        let leader_epoch = above.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(epoch, |entry| entry.0);
+        EpochEndOffset { leader_epoch, end_offset: next.1 }
+    }
+
+    /// Forgets epochs that begin at or above `end` (the log was cut there).
+    pub(crate) fn truncate_from_end(&mut self, end: i64) {
+        let keep = self.entries.partition_point(|entry| entry.1 < end);
+        self.dirty |= keep < self.entries.len();
+        self.entries.truncate(keep);
+    }
+
+    /// Forgets epochs that ended below `start`; the one that holds it now begins there.
+    pub(crate) fn truncate_from_start(&mut self, start: i64) {
+        let after = self.entries.partition_point(|entry| entry.1 <= start);
+        let Some(holding) = after.checked_sub(1) else { return };
+        if let Some(entry) = self.entries.get_mut(holding)
+            && (entry.1 < start || holding > 0)
+        {
+            entry.1 = start;
+            self.entries.drain(..holding);
+            self.dirty = true;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.dirty |= !self.entries.is_empty();
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(entries: &[(i32, i64)]) -> EpochCache {
+        let mut cache = EpochCache::default();
+        for (epoch, start) in entries {
+            cache.assign(*epoch, *start);
+        }
+        cache
+    }
+
+    #[test]
+    fn end_offsets() {
+        let c = cache(&[(2, 10), (4, 20), (7, 30)]);
+        for (asked, expected) in [
+            (-1, (-1, -1)),
+            (0, (0, 10)),
+            (1, (1, 10)),
+            (2, (2, 20)),
+            (3, (2, 20)),
+            (4, (4, 30)),
+            (6, (4, 30)),
+            (7, (7, 99)),
+            (8, (-1, -1)),
+        ] {
+            let end = c.end_offset_for(asked, 99);
+            assert_eq!((end.leader_epoch, end.end_offset), expected, "{asked}");
+        }
+        assert_eq!(EpochCache::default().end_offset_for(0, 5).end_offset, -1);
+        assert_eq!([9, 10, 19, 20, 500].map(|o| c.at(o)), [None, Some(2), Some(2), Some(4), Some(7)]);
+    }
+
+    #[test]
+    fn assign_drops_what_it_contradicts() {
+        let mut c = cache(&[(0, 0), (1, 10), (2, 20)]);
+        assert!(!c.assign(2, 25));
+        assert!(!c.assign(1, 30));
+        assert!(c.assign(3, 20));
+        assert_eq!(c.entries, [(0, 0), (1, 10), (3, 20)]);
+        assert!(c.assign(4, 5));
+        assert_eq!(c.entries, [(0, 0), (4, 5)]);
+    }
+
+    #[test]
+    fn truncation_and_text() {
+        let mut c = cache(&[(0, 0), (1, 10), (2, 20)]);
+        c.truncate_from_end(20);
+        assert_eq!(c.entries, [(0, 0), (1, 10)]);
+        c.truncate_from_start(15);
+        assert_eq!(c.entries, [(1, 15)]);
+        c.truncate_from_start(3);
+        assert_eq!(c.entries, [(1, 15)]);
+        assert_eq!(c.encode(), "0\n1\n1 15\n");
+        assert_eq!(EpochCache::decode(c.encode().as_bytes()).unwrap().entries, c.entries);
+        assert!(EpochCache::decode(b"0\n1\nx\n").is_err());
+        c.clear();
+        assert_eq!(c.latest(), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Time index: 12-byte entries (timestamp, offset relative to the segment's base).
+//!
+//! An entry says: the largest timestamp so far is this, and the batch that ends with this offset brought it. Timestamps
+//! and offsets both grow from entry to entry, however the records' times jump.
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::partition;
+use crate::walk::{be_i32, be_i64};
+
+const ENTRY: usize = 12;
+
+/// One entry, offset relative to the segment's base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeEntry {
+    pub timestamp: i64,
+    pub relative_offset: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum TimeIndex {
+    Growing(RwLock<Vec<TimeEntry>>),
+    File(Bytes),
+}
+
+impl TimeIndex {
+    pub(crate) fn growing(entries: Vec<TimeEntry>) -> Self {
+        Self::Growing(RwLock::new(entries))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Growing(entries) => entries.read().len(),
+            Self::File(bytes) => bytes.len() / ENTRY,
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<TimeEntry> {
+        match self {
+            Self::Growing(entries) => entries.read().last().copied(),
+            Self::File(bytes) => (bytes.len() / ENTRY).checked_sub(1).and_then(|i| decode(bytes, i)),
+        }
+    }
+
+    /// Adds an entry unless time or offset would not grow.
+    pub(crate) fn push(&self, entry: TimeEntry) {
+        if let Self::Growing(entries) = self {
+            let mut entries = entries.write();
+            let grows = entries
+                .last()
+                .is_none_or(|last| entry.timestamp > last.timestamp && entry.relative_offset >= last.relative_offset);
+            if grows && entry.timestamp >= 0 {
+                entries.push(entry);
+            }
+        }
+    }
+
+    pub(crate) fn file_size(&self) -> u64 {
+        (self.len() * ENTRY) as u64
+    }
+
+    pub(crate) fn entries(&self) -> Vec<TimeEntry> {
+        match self {
+            Self::Growing(entries) => entries.read().clone(),
+            Self::File(bytes) => (0..bytes.len() / ENTRY).map_while(|i| decode(bytes, i)).collect(),
+        }
+    }
+
+    /// Offset of the last entry with a timestamp of at most `timestamp`; everything before it is older or equal.
+    pub(crate) fn floor(&self, timestamp: i64) -> u32 {
+        match self {
+            Self::Growing(entries) => {
+                let entries = entries.read();
+                let after = entries.partition_point(|e| e.timestamp <= timestamp);
+                after.checked_sub(1).and_then(|i| entries.get(i)).map_or(0, |e| e.relative_offset)
+            }
+            Self::File(bytes) => {
+                let len = bytes.len() / ENTRY;
+                let after = partition(len, |i| decode(bytes, i).is_none_or(|e| e.timestamp > timestamp));
+                after.checked_sub(1).and_then(|i| decode(bytes, i)).map_or(0, |e| e.relative_offset)
+            }
+        }
+    }
+
+    pub(crate) fn encode_from(&self, from: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for entry in self.entries().iter().skip(from) {
+            out.extend_from_slice(&entry.timestamp.to_be_bytes());
+            out.extend_from_slice(&entry.relative_offset.to_be_bytes());
+        }
+        out
+    }
+}
+
+fn decode(bytes: &[u8], index: usize) -> Option<TimeEntry> {
+    let at = index.checked_mul(ENTRY)?;
+    Some(TimeEntry { timestamp: be_i64(bytes, at)?, relative_offset: be_i32(bytes, at + 8)? as u32 })
+}
+
+/// The sound beginning of a time index file: growing entries up to `last_relative_offset`. Kafka ends some files with
+/// an entry of equal time; it adds nothing and is dropped.
+pub(crate) fn sound_times(bytes: &[u8], last_relative_offset: u32) -> Vec<TimeEntry> {
+    let mut entries: Vec<TimeEntry> = Vec::with_capacity(bytes.len() / ENTRY);
+    for entry in (0..bytes.len() / ENTRY).map_while(|i| decode(bytes, i)) {
+        let grows = entries
+            .last()
+            .is_none_or(|last| entry.timestamp > last.timestamp && entry.relative_offset >= last.relative_offset);
+        if !grows || entry.timestamp < 0 || entry.relative_offset > last_relative_offset {
+            break;
+        }
+        entries.push(entry);
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floor_and_growth() {
+        let index = TimeIndex::growing(Vec::new());
+        for (timestamp, relative_offset) in [(10, 1), (10, 2), (30, 5), (20, 6), (40, 9)] {
+            index.push(TimeEntry { timestamp, relative_offset });
+        }
+        assert_eq!(index.len(), 3);
+        let file = TimeIndex::File(index.encode_from(0).into());
+        for index in [&index, &file] {
+            assert_eq!(index.floor(5), 0);
+            assert_eq!(index.floor(10), 1);
+            assert_eq!(index.floor(39), 5);
+            assert_eq!(index.floor(99), 9);
+            assert_eq!(index.last(), Some(TimeEntry { timestamp: 40, relative_offset: 9 }));
+        }
+        assert_eq!(sound_times(&index.encode_from(0), 5).len(), 2);
+    }
+}

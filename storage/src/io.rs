@@ -1,0 +1,270 @@
+//! The seam to the file system: everything that storage does to files goes through [`Disk`] and [`LogFile`], so that a
+//! faulty implementation can stand in for the real one in tests.
+//!
+//! What must hold for any implementation: a write that returned `Ok` is visible to reads and maps of the same file at
+//! once; it survives a power cut only after `sync_data` returned `Ok`, and a file's name only after `sync_dir` of its
+//! folder. After a failed sync nothing may be assumed of what was written since the last good one.
+
+use std::{
+    fmt::Debug,
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, IoSliceMut, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rustix::{
+    fs::{FallocateFlags, FlockOperation},
+    io::{Errno, ReadWriteFlags},
+};
+
+use crate::{error::FileError, mmap::Map};
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// Must exist.
+    Existing,
+    /// Is created if missing.
+    OrCreate,
+    /// Is created, or emptied. Only for files that have no map.
+    Empty,
+}
+
+/// An open data or index file. Offsets and lengths are bytes.
+pub trait LogFile: Send + Sync + Debug {
+    /// Writes all of `parts`, one after the other, at `offset`. On an error any part of it may be in the file.
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Current length.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or extends the file; gives reserved space past `len` back. Never below what a map has published.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves disk space without changing the length, so that a full disk shows here. Does nothing where unsupported.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// `fdatasync`.
+    fn sync_data(&self) -> io::Result<()>;
+    /// A read-only map of the first `len` bytes, which may be more than there are.
+    fn map(&self, len: usize) -> io::Result<Map>;
+    /// Whether reading there would not wait for the disk.
+    fn is_resident(&self, offset: u64, len: u64) -> bool;
+}
+
+/// A file system.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>>;
+    /// Reads a small file whole.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Replaces a small file in one step (temporary file, then rename); with `sync` it is on disk, name and all, afterwards.
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()>;
+    /// Renames a file or folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; one that is not there is fine.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder and all in it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a folder and its parents.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Names and sizes of what is in a folder; `None` for the size of a folder.
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>>;
+    /// Makes names created, renamed or removed in this folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Total and usable bytes of the file system that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
+    /// Takes the lock file `path` until the result is dropped; `None` if another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>>;
+}
+
+/// Adds what was attempted, and on which file, to a system error.
+pub(crate) trait Context<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError { action, path: path.to_path_buf(), source })
+    }
+}
+
+/// The real file system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct OsDisk;
+
+#[derive(Debug)]
+struct OsFile {
+    file: File,
+    /// The file system refused fallocate once; it is not asked again.
+    no_reserve: AtomicBool,
+}
+
+/// Distance of residency probes: the kernel brings pages in by read-ahead windows of this order.
+const PROBE_STRIDE: u64 = 64 << 10;
+
+impl LogFile for OsFile {
+    fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match rustix::io::pwritev(&self.file, parts, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset = offset.saturating_add(written as u64);
+                    IoSlice::advance_slices(&mut parts, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.no_reserve.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    self.no_reserve.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn map(&self, len: usize) -> io::Result<Map> {
+        Map::of(&self.file, len)
+    }
+
+    fn is_resident(&self, offset: u64, len: u64) -> bool {
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        loop {
+            let mut byte = [0u8; 1];
+            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+                Err(Errno::AGAIN) => return false,
+                // Not supported here, or nothing to read: there is nothing to wait for that could be known.
+                Err(_) => return true,
+                Ok(_) => {}
+            }
+            if at.saturating_add(1) >= end {
+                return true;
+            }
+            at = at.saturating_add(PROBE_STRIDE).min(end.saturating_sub(1));
+        }
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(how != Open::Existing)
+            .truncate(how == Open::Empty)
+            .open(path)?;
+        Ok(Arc::new(OsFile { file, no_reserve: AtomicBool::new(false) }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        if sync {
+            file.sync_all()?;
+        }
+        drop(file);
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(parent) if sync => self.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = entry.metadata()?;
+            found.push((name, (!kind.is_dir()).then_some(kind.len())));
+        }
+        Ok(found)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Bringing a log to disk.
+//!
+//! `flush` syncs data, then the names and the epoch checkpoint, and only then moves the recovery point. Indexes and
+//! producer snapshots are derived from data: they are written without a sync and checked when they are read.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Log;
+use crate::{LogError, error::FileError, files::LOG, io::Context, segment::Segment};
+
+impl Log {
+    /// Brings everything appended before the call to disk; returns the recovery point. Blocks for the disk; appends go
+    /// on meanwhile. A failed sync takes the log dir offline.
+    pub fn flush(&self) -> Result<i64, LogError> {
+        self.flush_up_to(true)
+    }
+
+    /// As `flush`, but only for closed segments: what Kafka does after a roll.
+    pub(crate) fn flush_closed(&self) -> Result<i64, LogError> {
+        self.flush_up_to(false)
+    }
+
+    fn flush_up_to(&self, with_active: bool) -> Result<i64, LogError> {
+        self.log_dir.check()?;
+        let _flushing = self.flushing.lock();
+        let (segments, end, dir_dirty, truncations) = {
+            let mut writer = self.writer.lock();
+            let segments = self.segments.load_full();
+            let end = if with_active { self.log_end_offset() } else { writer.active.base_offset };
+            if end <= self.recovery_point() {
+                return Ok(self.recovery_point());
+            }
+            if with_active {
+                writer.unflushed_records = 0;
+                self.dirty_since_ms.store(i64::MAX, Ordering::Release);
+            }
+            (segments, end, std::mem::take(&mut writer.dir_dirty), self.truncations.load(Ordering::Acquire))
+        };
+        let flushed = self.sync(&segments, end, dir_dirty);
+        // A folder that was just renamed for deletion is no broken disk.
+        let deleted = self.closed.load(Ordering::Acquire);
+        flushed.map_err(|error| if deleted { error } else { self.log_dir.failed(error) })?;
+        let _writer = self.writer.lock();
+        if self.truncations.load(Ordering::Acquire) == truncations {
+            self.recovery_point.fetch_max(end, Ordering::AcqRel);
+        }
+        Ok(self.recovery_point())
+    }
+
+    fn sync(&self, segments: &[Arc<Segment>], end: i64, dir_dirty: bool) -> Result<(), FileError> {
+        let first = self.segments_from(segments, self.recovery_point());
+        for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < end) {
+            let file = match segment.file() {
+                Ok(file) => file,
+                // Retention has taken it away meanwhile.
+                Err(_) if !self.segments.load().iter().any(|held| held.base_offset == segment.base_offset) => continue,
+                Err(error) => return Err(error),
+            };
+            file.sync_data().context("sync", &segment.path(LOG))?;
+        }
+        if dir_dirty {
+            self.log_dir.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+        }
+        self.write_epochs(true)
+    }
+
+    /// `flush.ms` has passed for something unflushed.
+    pub fn flush_due(&self, now_ms: i64) -> bool {
+        let since = self.dirty_since_ms.load(Ordering::Acquire);
+        since != i64::MAX && now_ms.saturating_sub(since) >= self.config.load().flush_ms
+    }
+
+    /// Writes the active segment's indexes if they have grown much since, so that a restart after a crash has little to
+    /// walk.
+    pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
+        let mut writer = self.writer.lock();
+        if self.is_offline() {
+            return Ok(());
+        }
+        let bytes = writer.active.offsets()?.file_size();
+        if bytes <= writer.indexed_bytes + writer.indexed_bytes / 8 {
+            return Ok(());
+        }
+        writer.indexed_bytes = bytes;
+        Ok(self.log_dir.noting(writer.active.write_indexes())?)
+    }
+
+    /// Flushes all, writes indexes and the producer state, and closes the log.
+    pub(crate) fn close_clean(&self) -> Result<(), LogError> {
+        let closed = {
+            let mut writer = self.writer.lock();
+            let active = Arc::clone(&writer.active);
+            let end = self.log_end_offset();
+            let result = active.write_indexes().and_then(|()| {
+                if writer.reserved > active.size() {
+                    active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
+                    writer.reserved = 0;
+                }
+                self.write_snapshot(&mut writer, end)
+            });
+            self.closed.store(true, Ordering::Release);
+            result
+        };
+        self.log_dir.noting(closed)?;
+        self.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,373 @@
+//! Opening a log: what lies in its folder becomes segments, offsets and producer state.
+//!
+//! After a clean stop only the tail behind the last index entry is walked. After a crash everything from the recovery
+//! point on is checked byte by byte; a torn tail is cut, and with it whatever follows in later segments. Nothing is
+//! mapped yet, so files may be cut here.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64},
+    },
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::{Log, STABLE, Writer, append};
+use crate::{
+    BatchHeader, LogConfig, OpenError, Uuid,
+    dir::LogDir,
+    epochs::EpochCache,
+    error::FileError,
+    files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
+    index::{AbortedTxn, TransactionIndex},
+    io::{Context, Open},
+    producers::Producers,
+    scan::{Window, scan},
+    segment::{Rebuilt, Segment, SegmentParts},
+};
+
+/// What is known of a log before its folder is looked at.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub log_dir: Arc<LogDir>,
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub topic_id: Uuid,
+    /// The partition's folder, which exists.
+    pub dir: PathBuf,
+    pub config: LogConfig,
+    /// Everything below is on disk; 0 if unknown.
+    pub recovery_point: i64,
+    /// 0 if unknown.
+    pub log_start: i64,
+    /// 0 if unknown.
+    pub high_watermark: i64,
+    /// The last stop was clean: nothing needs to be checked.
+    pub clean: bool,
+    pub now_ms: i64,
+}
+
+impl Load {
+    /// Opens the log. Blocks; may read all that was written since the recovery point.
+    pub(crate) fn open(self) -> Result<Log, OpenError> {
+        let mut bases = self.tidy()?;
+        if bases.is_empty() {
+            self.create_segment(self.log_start)?;
+            bases.push((self.log_start, 0));
+        }
+        let (mut segments, mut active) = self.segments(&bases)?;
+        let mut end = active.1.next_offset;
+        let first = segments.first().map_or(active.0.base_offset, |segment| segment.base_offset);
+        let mut log_start = self.log_start.max(first);
+        if log_start > end {
+            tracing::warn!(topic = %self.topic, partition = self.partition, log_start, end, "the log ends below its start: starting anew there");
+            active.0.remove_files()?;
+            for segment in segments.iter().rev() {
+                segment.remove_files()?;
+            }
+            segments.clear();
+            active = self.fresh(log_start)?;
+            end = log_start;
+        }
+        log_start = log_start.min(end);
+        let (active, rebuilt) = active;
+        let active = Arc::new(active);
+        let indexed_bytes = active.offsets()?.file_size();
+        segments.push(Arc::clone(&active));
+        let high_watermark = self.high_watermark.clamp(log_start, end);
+
+        let (mut epochs, epochs_known) = self.epochs()?;
+        let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end, self.now_ms)?;
+        if !epochs_known {
+            replay.from = 0;
+        } else if !self.clean {
+            replay.from = replay.from.min(self.recovery_point);
+        }
+        replay.run(&segments, end)?;
+        for (epoch, start) in &replay.epochs {
+            epochs.assign(*epoch, *start);
+        }
+        epochs.truncate_from_end(end);
+        epochs.truncate_from_start(log_start);
+        replay.producers.advance_high_watermark(high_watermark);
+
+        let log = Log {
+            topic: self.topic,
+            partition: self.partition,
+            topic_id: self.topic_id,
+            log_dir: self.log_dir,
+            dir: self.dir,
+            segments: ArcSwap::from_pointee(segments),
+            start: AtomicI64::new(log_start),
+            end: AtomicI64::new(end),
+            high_watermark: AtomicI64::new(high_watermark),
+            first_unstable: AtomicI64::new(STABLE),
+            awaits_high_watermark: AtomicBool::new(false),
+            recovery_point: AtomicI64::new(if self.clean { end } else { self.recovery_point.min(end) }),
+            dirty_since_ms: AtomicI64::new(i64::MAX),
+            clock_ms: AtomicI64::new(self.now_ms),
+            truncations: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            epochs: RwLock::new(epochs),
+            writer: Mutex::new(Writer {
+                active,
+                reserved: 0,
+                bytes_since_index: rebuilt.bytes_since_index,
+                first_timestamp: rebuilt.first_timestamp,
+                jitter_ms: append::jitter(self.config.segment_jitter_ms),
+                producers: replay.producers,
+                snapshot_at: replay.snapshot_at,
+                unflushed_records: 0,
+                dir_dirty: true,
+                indexed_bytes,
+            }),
+            flushing: Mutex::new(()),
+            config: ArcSwap::from_pointee(self.config),
+        };
+        log.refresh_unstable(&log.writer.lock().producers);
+        log.write_epochs(false)?;
+        log.remove_snapshots(|offset| offset > end)?;
+        Ok(log)
+    }
+
+    /// Removes what a crash left half done; returns bases and sizes of the data files, in order.
+    fn tidy(&self) -> Result<Vec<(i64, u64)>, OpenError> {
+        let disk = &self.log_dir.disk;
+        let found = disk.list(&self.dir).context("list", &self.dir)?;
+        let mut bases: Vec<(i64, u64)> = Vec::new();
+        for (name, size) in &found {
+            let path = self.dir.join(name);
+            let leftover = [".tmp", ".deleted", ".cleaned"].iter().any(|end| name.ends_with(end));
+            let lonely = [INDEX, TIME_INDEX, TXN_INDEX]
+                .iter()
+                .find_map(|suffix| offset_of(name, suffix))
+                .is_some_and(|base| !found.iter().any(|(other, _)| offset_of(other, LOG) == Some(base)));
+            if leftover || lonely {
+                disk.remove_file(&path).context("remove", &path)?;
+            } else if let (Some(base), Some(size)) = (offset_of(name, LOG), size) {
+                bases.push((base, *size));
+            }
+        }
+        bases.sort_unstable();
+        for (name, _) in &found {
+            let Some(base) = offset_of(name, SEALED) else { continue };
+            let marker = self.dir.join(name);
+            let size = disk.read(&marker).context("read", &marker)?;
+            let size = std::str::from_utf8(&size)
+                .ok()
+                .and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
+            if let (Some(size), Some(entry)) = (size, bases.iter_mut().find(|(found, _)| *found == base))
+                && entry.1 > size
+            {
+                let path = segment_path(&self.dir, base, LOG);
+                let file = disk.open(&path, Open::Existing).context("open", &path)?;
+                file.set_len(size).context("cut", &path)?;
+                entry.1 = size;
+            }
+            disk.remove_file(&marker).context("remove", &marker)?;
+        }
+        Ok(bases)
+    }
+
+    fn create_segment(&self, base_offset: i64) -> Result<(), FileError> {
+        let path = segment_path(&self.dir, base_offset, LOG);
+        self.log_dir.disk.open(&path, Open::Empty).context("create", &path)?;
+        Ok(())
+    }
+
+    fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
+        self.create_segment(base_offset)?;
+        let rebuilt = Rebuilt::empty(base_offset);
+        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true), &rebuilt), rebuilt))
+    }
+
+    fn parts(&self, base_offset: i64, size: u64, next_offset: i64, active: bool) -> SegmentParts {
+        let path = segment_path(&self.dir, base_offset, TXN_INDEX);
+        let transactions = self.log_dir.disk.read(&path).unwrap_or_default();
+        let capacity = if active { u64::from(self.config.segment_bytes).min(i32::MAX as u64) } else { size };
+        SegmentParts {
+            disk: Arc::clone(&self.log_dir.disk),
+            dir: self.dir.clone(),
+            base_offset,
+            capacity,
+            size,
+            next_offset,
+            index_interval: self.config.index_interval_bytes,
+            transactions: TransactionIndex::decode(&transactions, base_offset, next_offset),
+            touched_ms: self.now_ms,
+        }
+    }
+
+    /// Closed segments, and the active one with its indexes.
+    #[allow(clippy::type_complexity)]
+    fn segments(&self, bases: &[(i64, u64)]) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
+        let recover_from = match self.clean {
+            true => bases.len().saturating_sub(1),
+            false => bases.partition_point(|(base, _)| *base <= self.recovery_point).saturating_sub(1),
+        };
+        let check_from = if self.clean { i64::MAX } else { self.recovery_point };
+        let mut closed: Vec<Arc<Segment>> = Vec::new();
+        for (index, (base, size)) in bases.iter().enumerate() {
+            let next = bases.get(index + 1).map(|(next, _)| *next);
+            if index < recover_from {
+                let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false);
+                closed.push(Arc::new(Segment::closed(parts)));
+                continue;
+            }
+            let segment = Segment::closed(self.parts(*base, *size, next.unwrap_or(i64::MAX), false));
+            let (offsets, times) = match index == recover_from {
+                true => segment.stored_entries(check_from),
+                false => (Vec::new(), Vec::new()),
+            };
+            let rebuilt = segment.rebuild(offsets, times, check_from)?;
+            let torn = rebuilt.damage.is_some() || next.is_some_and(|next| rebuilt.next_offset > next);
+            if torn {
+                self.cut_torn(&segment, &rebuilt, *size, bases.get(index + 1..).unwrap_or_default())?;
+            }
+            if next.is_none() || torn {
+                let parts = self.parts(*base, rebuilt.end_position, rebuilt.next_offset, true);
+                return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
+            }
+            let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false);
+            let segment = Segment::active(parts, &rebuilt);
+            segment.write_indexes()?;
+            closed.push(Arc::new(segment.close(next.unwrap_or(rebuilt.next_offset))));
+        }
+        Ok((closed, self.fresh(self.log_start)?))
+    }
+
+    /// Cuts a segment behind its last sound batch, and removes the segments behind it.
+    fn cut_torn(&self, segment: &Segment, rebuilt: &Rebuilt, size: u64, later: &[(i64, u64)]) -> Result<(), OpenError> {
+        let what = rebuilt.damage.unwrap_or("offsets overlap the next segment");
+        let lost = size.saturating_sub(rebuilt.end_position);
+        if rebuilt.next_offset < self.recovery_point || self.clean {
+            tracing::error!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "damaged data that was on disk before; cutting the log there");
+        } else {
+            tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");
+        }
+        for (base, _) in later.iter().rev() {
+            Segment::closed(self.parts(*base, 0, *base, false)).remove_files()?;
+        }
+        segment.file()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
+        Ok(())
+    }
+
+    /// The epoch checkpoint, and whether it could be read.
+    fn epochs(&self) -> Result<(EpochCache, bool), OpenError> {
+        let path = self.dir.join(LEADER_EPOCHS);
+        match files::read_optional(self.log_dir.disk.as_ref(), &path)?.map(|bytes| EpochCache::decode(&bytes)) {
+            Some(Ok(cache)) => Ok((cache, true)),
+            Some(Err(what)) => {
+                tracing::warn!(path = %path.display(), what, "rebuilding the leader epochs from the log");
+                Ok((EpochCache::default(), false))
+            }
+            None => Ok((EpochCache::default(), false)),
+        }
+    }
+}
+
+impl Rebuilt {
+    /// Of a segment without data.
+    pub(crate) fn empty(base_offset: i64) -> Self {
+        Self {
+            offsets: Vec::new(),
+            times: Vec::new(),
+            max_time: None,
+            bytes_since_index: 0,
+            first_timestamp: None,
+            end_position: 0,
+            next_offset: base_offset,
+            damage: None,
+        }
+    }
+}
+
+/// Producer state and epochs from the newest producer snapshot and the batches after it.
+pub(super) struct Replay {
+    pub producers: Producers,
+    /// Offset of the snapshot that was read, -1 for none.
+    pub snapshot_at: i64,
+    /// Batches from here on are replayed.
+    pub from: i64,
+    /// Epochs seen, with the offset of their first batch here.
+    pub epochs: Vec<(i32, i64)>,
+}
+
+impl Replay {
+    /// Reads the newest sound snapshot at or below `end`; wrong ones are removed.
+    pub(super) fn load(
+        log_dir: &LogDir,
+        dir: &Path,
+        config: &LogConfig,
+        end: i64,
+        now_ms: i64,
+    ) -> Result<Self, FileError> {
+        let mut replay = Self { producers: Producers::default(), snapshot_at: -1, from: 0, epochs: Vec::new() };
+        let names = log_dir.disk.list(dir).context("list", dir)?;
+        let mut snapshots: Vec<i64> = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT)).collect();
+        snapshots.sort_unstable();
+        for offset in snapshots.into_iter().rev().filter(|offset| *offset <= end) {
+            let path = segment_path(dir, offset, SNAPSHOT);
+            let bytes = log_dir.disk.read(&path).context("read", &path)?;
+            match Producers::decode(&bytes, now_ms, config.producer_id_expiration_ms) {
+                Ok(producers) => {
+                    (replay.producers, replay.snapshot_at, replay.from) = (producers, offset, offset);
+                    break;
+                }
+                Err(what) => {
+                    tracing::warn!(path = %path.display(), what, "removing a damaged producer snapshot");
+                    log_dir.disk.remove_file(&path).context("remove", &path)?;
+                }
+            }
+        }
+        Ok(replay)
+    }
+
+    /// Walks the batches from `from` to `end`; also completes the transaction indexes.
+    pub(super) fn run(&mut self, segments: &[Arc<Segment>], end: i64) -> Result<(), FileError> {
+        for segment in segments.iter().filter(|segment| segment.size() > 0 && segment.next_offset() > self.from) {
+            if segment.base_offset >= end {
+                break;
+            }
+            let position = segment.offsets()?.floor(segment.relative(self.from));
+            let path = segment.path(LOG);
+            let mut window = Window::new(segment.file()?.as_ref(), &path);
+            let mut aborted = Vec::new();
+            let limit = segment.size();
+            scan(&mut window, u64::from(position), limit, segment.base_offset, i64::MAX, |_, step, bytes| {
+                if step.magic != 2 || step.last_offset < self.from || step.base_offset >= end {
+                    return;
+                }
+                if self.epochs.last().is_none_or(|(epoch, _)| *epoch < step.leader_epoch) {
+                    self.epochs.push((step.leader_epoch, step.base_offset));
+                }
+                if step.producer_id < 0 || step.base_offset < self.snapshot_at {
+                    return;
+                }
+                let Ok(header) = BatchHeader::parse(bytes) else { return };
+                let marker = step.control.then(|| append::end_marker(&header, &Bytes::copy_from_slice(bytes)));
+                let done = self.producers.apply(&header, step.base_offset, marker.flatten());
+                aborted.extend(done.filter(|done| done.aborted));
+            })?;
+            let known = segment.transactions.entries().last().map_or(-1, |entry| entry.last_offset);
+            let mut added = false;
+            for done in aborted.into_iter().filter(|done| done.last_offset > known) {
+                segment.transactions.push(AbortedTxn {
+                    producer_id: done.producer_id,
+                    first_offset: done.first_offset,
+                    last_offset: done.last_offset,
+                    last_stable_offset: done.last_stable_offset,
+                });
+                added = true;
+            }
+            if added {
+                segment.write_transactions()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! One replica's log: segments, offsets, producer state, leader epochs.
+//!
+//! One writer at a time, behind a lock that is held across the positioned write and nothing slower on the append path;
+//! readers take no lock: they see what the writer published (segment size, then log end, both with Release).
+//! Lock order: `flushing`, then `writer`, then `epochs`.
+
+mod append;
+mod flush;
+mod load;
+mod read;
+mod retention;
+#[cfg(test)]
+mod tests;
+mod truncate;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+
+pub(crate) use load::Load;
+
+use crate::{
+    EpochEndOffset, LogConfig, LogError, ProducerInfo, Uuid, dir::LogDir, epochs::EpochCache, error::FileError,
+    files::LEADER_EPOCHS, io::Context, producers::Producers, segment::Segment,
+};
+
+/// No transaction holds the last stable offset back.
+const STABLE: i64 = i64::MAX;
+
+/// One replica's log: `Send + Sync`, one writer at a time (an internal lock), readers without locks.
+#[derive(Debug)]
+pub struct Log {
+    topic: Arc<str>,
+    partition: i32,
+    topic_id: Uuid,
+    log_dir: Arc<LogDir>,
+    /// The partition's folder.
+    dir: PathBuf,
+    config: ArcSwap<LogConfig>,
+    /// In order of base offsets, never empty; the last one is active.
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    start: AtomicI64,
+    end: AtomicI64,
+    high_watermark: AtomicI64,
+    first_unstable: AtomicI64,
+    /// A finished transaction waits for the high watermark.
+    awaits_high_watermark: AtomicBool,
+    recovery_point: AtomicI64,
+    /// When the oldest unflushed append was made; `i64::MAX` if all is flushed.
+    dirty_since_ms: AtomicI64,
+    /// Latest wall clock that a caller told.
+    clock_ms: AtomicI64,
+    /// Cuts of the end so far: a flush that overlaps one proves nothing.
+    truncations: AtomicU64,
+    closed: AtomicBool,
+    epochs: RwLock<EpochCache>,
+    writer: Mutex<Writer>,
+    flushing: Mutex<()>,
+}
+
+/// What only the writer needs.
+#[derive(Debug)]
+struct Writer {
+    active: Arc<Segment>,
+    /// Disk space of the active file is reserved up to here.
+    reserved: u64,
+    bytes_since_index: u64,
+    /// Largest timestamp of the active segment's first batch: `segment.ms` counts from it.
+    first_timestamp: Option<i64>,
+    jitter_ms: i64,
+    producers: Producers,
+    /// The producer state of this offset is on disk.
+    snapshot_at: i64,
+    unflushed_records: i64,
+    /// Names were created or removed in the folder since it was synced.
+    dir_dirty: bool,
+    /// Index bytes that were in the files when they were last written.
+    indexed_bytes: u64,
+}
+
+impl Log {
+    /// Topic name.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Partition number.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Topic id of `partition.metadata`; all zeros if the folder has none.
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// The log dir (not the partition's folder) it lies in.
+    pub fn log_dir(&self) -> &Path {
+        self.log_dir.path()
+    }
+
+    pub(crate) fn home(&self) -> &Arc<LogDir> {
+        &self.log_dir
+    }
+
+    /// The partition's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Current configuration.
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.load_full()
+    }
+
+    /// Replaces the configuration; holds for what comes after.
+    pub fn update_config(&self, config: LogConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// First offset that may be read.
+    pub fn log_start_offset(&self) -> i64 {
+        self.start.load(Ordering::Acquire)
+    }
+
+    /// Offset of the next record.
+    pub fn log_end_offset(&self) -> i64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// High watermark: offset below which every in-sync replica has the records.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// Moves the high watermark up to at most the log end; never down. Returns the old one if it moved.
+    pub fn advance_high_watermark(&self, offset: i64) -> Option<i64> {
+        let new = offset.min(self.log_end_offset());
+        let old = self.high_watermark.fetch_max(new, Ordering::AcqRel);
+        if old >= new {
+            return None;
+        }
+        if self.awaits_high_watermark.load(Ordering::Acquire) {
+            let mut writer = self.writer.lock();
+            writer.producers.advance_high_watermark(self.high_watermark());
+            self.refresh_unstable(&writer.producers);
+        }
+        Some(old)
+    }
+
+    /// First offset of the oldest transaction that is open, or finished by a marker above the high watermark.
+    pub fn first_unstable_offset(&self) -> Option<i64> {
+        let first = self.first_unstable.load(Ordering::Acquire);
+        (first != STABLE).then(|| first.max(self.log_start_offset()))
+    }
+
+    /// min(high watermark, first unstable offset): where read-committed readers stop.
+    pub fn last_stable_offset(&self) -> i64 {
+        // The unstable offset first: a marker replicated in between can only make the result lower than it could be.
+        let unstable = self.first_unstable_offset();
+        unstable.map_or(i64::MAX, |offset| offset).min(self.high_watermark())
+    }
+
+    fn refresh_unstable(&self, producers: &Producers) {
+        self.first_unstable.store(producers.first_unstable_offset().unwrap_or(STABLE), Ordering::Release);
+        self.awaits_high_watermark.store(producers.awaits_high_watermark(), Ordering::Release);
+    }
+
+    /// Bytes of all segments' data.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.load().iter().map(|segment| segment.size()).sum()
+    }
+
+    /// Number of segments, the active one included.
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().len()
+    }
+
+    /// Everything below is on disk.
+    pub fn recovery_point(&self) -> i64 {
+        self.recovery_point.load(Ordering::Acquire)
+    }
+
+    /// After a disk error in its log dir, or once closed: nothing is written any more.
+    pub fn is_offline(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.log_dir.is_offline()
+    }
+
+    /// End of an epoch as OffsetForLeaderEpoch answers it: (epoch, end) of the largest known epoch not above
+    /// `leader_epoch`, -1 and -1 if it is unknown.
+    pub fn epoch_end_offset(&self, leader_epoch: i32) -> EpochEndOffset {
+        let end = self.log_end_offset();
+        self.epochs.read().end_offset_for(leader_epoch, end)
+    }
+
+    /// Latest leader epoch known here.
+    pub fn latest_epoch(&self) -> Option<i32> {
+        self.epochs.read().latest()
+    }
+
+    /// Leader epoch of the record at `offset`.
+    pub fn epoch_at(&self, offset: i64) -> Option<i32> {
+        self.epochs.read().at(offset)
+    }
+
+    /// Tells the log that `leader_epoch` begins at its end: for a replica that becomes leader, before it takes appends
+    /// (KIP-101). Writes a small file.
+    pub fn assign_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
+        self.log_dir.check()?;
+        let _writer = self.writer.lock();
+        self.assign_epoch_at(leader_epoch, self.log_end_offset())?;
+        Ok(())
+    }
+
+    /// Notes an epoch's start if it is new, and writes the checkpoint; the caller holds the writer lock.
+    fn assign_epoch_at(&self, leader_epoch: i32, offset: i64) -> Result<(), FileError> {
+        if leader_epoch < 0 || self.epochs.read().latest().is_some_and(|latest| latest >= leader_epoch) {
+            return Ok(());
+        }
+        self.epochs.write().assign(leader_epoch, offset);
+        self.write_epochs(false)
+    }
+
+    /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was
+    /// only written before).
+    fn write_epochs(&self, sync: bool) -> Result<(), FileError> {
+        let text = {
+            let mut epochs = self.epochs.write();
+            if !epochs.dirty {
+                return Ok(());
+            }
+            epochs.dirty = !sync;
+            epochs.encode()
+        };
+        let path = self.dir.join(LEADER_EPOCHS);
+        let written = self.log_dir.disk.replace(&path, text.as_bytes(), sync).context("write", &path);
+        if written.is_err() {
+            self.epochs.write().dirty = true;
+        }
+        self.log_dir.noting(written)
+    }
+
+    /// Producers with state, by id (DescribeProducers, KIP-664).
+    pub fn producers(&self) -> Vec<ProducerInfo> {
+        self.writer.lock().producers.describe()
+    }
+
+    /// Number of producers with state.
+    pub fn producer_count(&self) -> usize {
+        self.writer.lock().producers.len()
+    }
+
+    /// Takes no more writes and reads.
+    pub(crate) fn close(&self) {
+        let _writer = self.writer.lock();
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn segments_from(&self, segments: &[Arc<Segment>], offset: i64) -> usize {
+        segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
+    }
+}

@@ -1,0 +1,125 @@
+use super::*;
+use proptest::prelude::*;
+
+fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(dir.join("t-0"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    found.sort();
+    found
+}
+
+/// A log of 40 batches of two records, flushed up to `flushed` batches.
+fn written(dir: &Path, flushed: usize) -> Log {
+    let log = Opening::new(small()).open(dir);
+    for i in 0..40u8 {
+        if usize::from(i) == flushed {
+            assert_eq!(log.flush().unwrap(), i64::from(i) * 2);
+        }
+        append(&log, &[&[i; 40], &[i; 41]]);
+    }
+    log
+}
+
+fn expected() -> Vec<(i64, Vec<u8>)> {
+    (0..80).map(|i| (i, vec![(i / 2) as u8; 40 + i as usize % 2])).collect()
+}
+
+#[test]
+fn nothing_is_lost_when_only_the_process_dies() {
+    for flushed in [0, 1, 20, 39, 100] {
+        let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = written(dir.path(), flushed);
+        log.save_indexes().unwrap();
+        copy(dir.path(), image.path());
+        let opening = Opening { recovery_point: log.recovery_point(), ..Opening::new(small()) };
+        let back = opening.open(image.path());
+        assert_eq!(read_all(&back, 0, 300), expected());
+        assert_eq!(append(&back, &[b"next"]).base_offset, 80);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// The last segment is cut anywhere, or rubbish follows it: what is left is a whole prefix, and the log goes on.
+    #[test]
+    fn torn_tails_are_cut(cut in 0usize..1500, rubbish in proptest::collection::vec(any::<u8>(), 0..80), flip in any::<bool>()) {
+        let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = written(dir.path(), 5);
+        let recovery_point = log.recovery_point();
+        copy(dir.path(), image.path());
+        let last = files(image.path(), "log").pop().unwrap();
+        let base = crate::files::offset_of(last.file_name().unwrap().to_str().unwrap(), ".log").unwrap();
+        let mut bytes = std::fs::read(&last).unwrap();
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        if flip && !bytes.is_empty() {
+            let at = cut * 7 % bytes.len();
+            bytes[at] ^= 0x10;
+        }
+        bytes.extend_from_slice(&rubbish);
+        std::fs::write(&last, bytes).unwrap();
+        let back = Opening { recovery_point, ..Opening::new(small()) }.open(image.path());
+        let end = back.log_end_offset();
+        prop_assert!(end >= base && end <= 80, "{base} {end}");
+        let all = read_all(&back, 0, 300);
+        // A flipped bit of a base offset or a leader epoch is not in the CRC; only values are compared.
+        prop_assert_eq!(&all, &expected()[..all.len()]);
+        let next = append(&back, &[b"next"]).base_offset;
+        prop_assert_eq!(next, end);
+        drop(back);
+        let again = Opening { recovery_point, ..Opening::new(small()) }.open(image.path());
+        prop_assert_eq!(again.log_end_offset(), end + 1);
+    }
+
+    /// Derived files may be missing, cut or full of rubbish: the data says what is true.
+    #[test]
+    fn derived_files_may_be_damaged(kind in 0usize..5, how in 0usize..3, at in any::<prop::sample::Index>(), clean in any::<bool>()) {
+        let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = written(dir.path(), 20);
+        log.close_clean().unwrap();
+        copy(dir.path(), image.path());
+        let kinds = ["index", "timeindex", "snapshot", "index", "leader-epoch-checkpoint"];
+        let found = match kinds[kind] {
+            "leader-epoch-checkpoint" => vec![image.path().join("t-0/leader-epoch-checkpoint")],
+            extension => files(image.path(), extension),
+        };
+        let file = &found[at.index(found.len())];
+        let mut bytes = std::fs::read(file).unwrap();
+        match how {
+            0 => std::fs::remove_file(file).unwrap(),
+            1 => {
+                bytes.truncate(at.index(bytes.len() + 1));
+                std::fs::write(file, bytes).unwrap();
+            }
+            _ => std::fs::write(file, vec![0xa5; bytes.len() + 3]).unwrap(),
+        }
+        let back = Opening { clean, recovery_point: if clean { 0 } else { 40 }, ..Opening::new(small()) }.open(image.path());
+        prop_assert_eq!(read_all(&back, 0, 300), expected());
+        for offset in 0..80 {
+            prop_assert_eq!(read_all(&back, offset, 300).len() as i64, 80 - offset);
+        }
+        prop_assert_eq!(back.offset_for_timestamp(NOW).unwrap().unwrap().offset, 0);
+        prop_assert_eq!(back.epoch_end_offset(0).end_offset, 80);
+    }
+}
+
+#[test]
+fn a_hole_in_the_middle_ends_the_log_there() {
+    let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = written(dir.path(), 100);
+    copy(dir.path(), image.path());
+    let logs = files(image.path(), "log");
+    assert!(logs.len() > 3);
+    let middle = &logs[1];
+    let bytes = std::fs::read(middle).unwrap();
+    std::fs::write(middle, &bytes[..bytes.len() - 10]).unwrap();
+    let back = Opening::new(small()).open(image.path());
+    let end = back.log_end_offset();
+    assert!(end < crate::files::offset_of(logs[2].file_name().unwrap().to_str().unwrap(), ".log").unwrap());
+    assert_eq!(read_all(&back, 0, 300).len() as i64, end);
+    assert_eq!(files(image.path(), "log").len(), 2);
+    drop(log);
+}

@@ -1,0 +1,135 @@
+//! Cutting a log's end: what a follower does when its leader's history differs.
+//!
+//! Mapped files never shrink. The segment that is cut is sealed short (its file is cut once no reader holds the old
+//! map, or at the next start) and a new segment begins at the cut, so published bytes are never written over.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{Log, Writer, load};
+use crate::{
+    LogError,
+    error::FileError,
+    files::{SNAPSHOT, offset_of},
+    io::Context,
+    segment::Segment,
+};
+
+impl Log {
+    /// Cuts everything at and above `offset` (follower; KIP-101). No-op if the log is shorter. Blocks.
+    pub fn truncate_to(&self, offset: i64) -> Result<(), LogError> {
+        self.log_dir.check()?;
+        if offset < 0 {
+            return Err(LogError::OffsetOutOfRange { offset, low: 0, high: self.log_end_offset() });
+        }
+        let mut writer = self.writer.lock();
+        if offset >= self.log_end_offset() {
+            return Ok(());
+        }
+        let now_ms = self.clock_ms.load(Ordering::Relaxed);
+        let first = self.segments.load().first().map_or(0, |segment| segment.base_offset);
+        let cut = match offset <= first {
+            true => self.start_anew(&mut writer, offset, now_ms),
+            false => self.cut(&mut writer, offset, now_ms),
+        };
+        Ok(self.log_dir.noting(cut)?)
+    }
+
+    /// Throws everything away and starts anew at `offset` (a follower whose leader has nothing below it). Blocks.
+    pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
+        self.log_dir.check()?;
+        let now_ms = self.clock_ms.load(Ordering::Relaxed);
+        let mut writer = self.writer.lock();
+        let cut = self.start_anew(&mut writer, offset, now_ms);
+        Ok(self.log_dir.noting(cut)?)
+    }
+
+    fn start_anew(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        self.truncations.fetch_add(1, Ordering::AcqRel);
+        // From the back, so that a crash leaves a log without holes.
+        for segment in self.segments.load().iter().rev() {
+            segment.remove_files()?;
+        }
+        self.remove_snapshots(|_| true)?;
+        self.install(writer, Vec::new(), offset, now_ms)?;
+        self.start.store(offset, Ordering::Release);
+        self.high_watermark.store(offset, Ordering::Release);
+        writer.producers.clear();
+        writer.snapshot_at = -1;
+        self.refresh_unstable(&writer.producers);
+        self.epochs.write().clear();
+        self.write_epochs(false)
+    }
+
+    fn cut(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        self.truncations.fetch_add(1, Ordering::AcqRel);
+        let segments = self.segments.load_full();
+        let keep = segments.partition_point(|segment| segment.base_offset < offset);
+        for segment in segments.iter().skip(keep).rev() {
+            segment.remove_files()?;
+        }
+        let mut kept: Vec<Arc<Segment>> = segments.iter().take(keep).cloned().collect();
+        if let Some(last) = kept.pop() {
+            kept.push(Arc::new(self.cut_segment(&last, offset)?));
+        }
+        self.remove_snapshots(|snapshot| snapshot > offset)?;
+        self.install(writer, kept, offset, now_ms)?;
+        self.high_watermark.fetch_min(offset, Ordering::AcqRel);
+        self.start.fetch_min(offset, Ordering::AcqRel);
+        self.epochs.write().truncate_from_end(offset);
+        self.write_epochs(false)?;
+        let segments = self.segments.load();
+        let mut replay = load::Replay::load(&self.log_dir, &self.dir, &self.config.load(), offset, now_ms)?;
+        replay.run(&segments, offset)?;
+        writer.producers = replay.producers;
+        writer.snapshot_at = replay.snapshot_at;
+        writer.producers.advance_high_watermark(self.high_watermark());
+        self.refresh_unstable(&writer.producers);
+        Ok(())
+    }
+
+    /// The part of a segment below `offset`, as a closed segment.
+    fn cut_segment(&self, segment: &Segment, offset: i64) -> Result<Segment, FileError> {
+        let position = match segment.find(offset) {
+            Ok(Some((position, _))) => position as u64,
+            Ok(None) => segment.size(),
+            Err(crate::ReadError::File(error)) => return Err(error),
+            Err(error) => {
+                return Err(FileError {
+                    action: "truncate",
+                    path: self.dir.clone(),
+                    source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+                });
+            }
+        };
+        if position == segment.size() {
+            segment.write_indexes()?;
+            return Ok(segment.close(offset));
+        }
+        segment.sealed(position, offset)
+    }
+
+    /// Makes `kept` and a new active segment at `offset` the log.
+    fn install(&self, writer: &mut Writer, kept: Vec<Arc<Segment>>, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        let capacity = u64::from(self.config.load().segment_bytes);
+        let active = self.new_segment(offset, capacity, now_ms)?;
+        let mut segments = kept;
+        segments.push(Arc::clone(&active));
+        self.start_active(writer, active);
+        self.segments.store(Arc::new(segments));
+        self.end.store(offset, Ordering::Release);
+        self.recovery_point.fetch_min(offset, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Removes producer snapshots of the offsets that `which` names.
+    pub(super) fn remove_snapshots(&self, which: impl Fn(i64) -> bool) -> Result<(), FileError> {
+        let disk = &self.log_dir.disk;
+        for (name, _) in disk.list(&self.dir).context("list", &self.dir)? {
+            if offset_of(&name, SNAPSHOT).is_some_and(&which) {
+                let path = self.dir.join(name);
+                disk.remove_file(&path).context("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Opening the log dirs: lock, identity, then every partition's log on several threads.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{LogManager, LogManagerConfig, Logs, Reaper, meta::Meta};
+use crate::{
+    OpenError, Uuid,
+    dir::LogDir,
+    files::{
+        self, CLEAN_SHUTDOWN, DELETED, HIGH_WATERMARKS, LOCK, LOG_STARTS, RECOVERY_POINTS, parse_partition_dir,
+        random_uuid,
+    },
+    io::{Context, Disk},
+    log::Load,
+};
+
+/// Runs `work` over `items` on several threads (0 = one a core), and waits.
+pub(super) fn in_parallel<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) + Sync) {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if threads == 0 { cores } else { threads };
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(item);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+}
+
+/// One partition's folder that was found.
+struct Found {
+    log_dir: Arc<LogDir>,
+    dir: PathBuf,
+    topic: Arc<str>,
+    partition: i32,
+    recovery_point: i64,
+    log_start: i64,
+    high_watermark: i64,
+    clean: bool,
+}
+
+pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<LogManager, OpenError> {
+    let mut locks: Vec<Box<dyn Debug + Send + Sync>> = Vec::new();
+    for dir in &config.dirs {
+        disk.create_dir_all(dir).context("create", dir)?;
+        let path = dir.join(LOCK);
+        let lock = disk.lock(&path).context("lock", &path)?;
+        locks.push(lock.ok_or_else(|| OpenError::Locked { dir: dir.clone() })?);
+    }
+    let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
+    let reaper = Reaper::start();
+    let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
+    for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
+        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk)));
+        was_clean &= look(&log_dir, &reaper, &mut found)?;
+        dirs.push(log_dir);
+    }
+    let logs = load_all(&config, found, now_ms)?;
+    Ok(LogManager {
+        dirs,
+        cluster_id,
+        was_clean,
+        logs: RwLock::new(logs),
+        changing: Mutex::new(()),
+        reaper,
+        _locks: locks,
+    })
+}
+
+/// Holds the dirs' `meta.properties` against the config and each other; writes the missing ones.
+fn identify(disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
+    let mut cluster_id = config.cluster_id.clone();
+    let mut metas = Vec::new();
+    for dir in &config.dirs {
+        let meta = Meta::read(disk, dir)?;
+        if let Some(meta) = &meta {
+            let expected = cluster_id.get_or_insert_with(|| meta.cluster_id.clone());
+            if meta.cluster_id != *expected {
+                let (found, expected) = (meta.cluster_id.clone(), expected.clone());
+                return Err(OpenError::ClusterId { dir: dir.clone(), found, expected });
+            }
+            if meta.node_id != config.node_id {
+                let (found, expected) = (meta.node_id, config.node_id);
+                return Err(OpenError::NodeId { dir: dir.clone(), found, expected });
+            }
+        }
+        metas.push(meta);
+    }
+    let cluster_id = cluster_id.unwrap_or_else(|| random_uuid().to_string());
+    let mut ids = Vec::new();
+    for (dir, meta) in config.dirs.iter().zip(metas) {
+        let id = match meta.and_then(|meta| meta.directory_id) {
+            Some(id) => id,
+            None => {
+                let id = random_uuid();
+                let cluster_id = cluster_id.clone();
+                Meta { cluster_id, node_id: config.node_id, directory_id: Some(id) }.write(disk, dir)?;
+                id
+            }
+        };
+        ids.push(id);
+    }
+    Ok((cluster_id, ids))
+}
+
+/// Lists a dir's partitions, hands deleted ones to the reaper; returns whether the dir was closed cleanly (or is new).
+fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Result<bool, OpenError> {
+    let (disk, path) = (&log_dir.disk, &log_dir.path);
+    let marker = path.join(CLEAN_SHUTDOWN);
+    let marked = files::read_optional(disk.as_ref(), &marker)?.is_some();
+    let offsets = |name: &str| -> Result<HashMap<(String, i32), i64>, OpenError> {
+        let read = files::read_offsets(disk.as_ref(), &path.join(name));
+        let rows = read.or_else(|error| match error {
+            // Each of these can be done without: more is scanned, or the leader tells.
+            OpenError::Malformed { path, what } => {
+                tracing::warn!(path = %path.display(), what, "ignoring a damaged checkpoint");
+                Ok(Vec::new())
+            }
+            other => Err(other),
+        })?;
+        Ok(rows.into_iter().map(|(topic, partition, offset)| ((topic, partition), offset.max(0))).collect())
+    };
+    let recovery_points = offsets(RECOVERY_POINTS)?;
+    let log_starts = offsets(LOG_STARTS)?;
+    let high_watermarks = offsets(HIGH_WATERMARKS)?;
+    let mut partitions = 0;
+    for (name, size) in disk.list(path).context("list", path)? {
+        if size.is_some() {
+            continue;
+        }
+        let dir = path.join(&name);
+        if name.ends_with(DELETED) {
+            reaper.remove(disk, dir);
+        } else if let Some((topic, partition)) = parse_partition_dir(&name) {
+            let key = (topic.to_owned(), partition);
+            let at = |offsets: &HashMap<(String, i32), i64>| offsets.get(&key).copied().unwrap_or_default();
+            found.push(Found {
+                log_dir: Arc::clone(log_dir),
+                dir,
+                topic: topic.into(),
+                partition,
+                recovery_point: at(&recovery_points),
+                log_start: at(&log_starts),
+                high_watermark: at(&high_watermarks),
+                clean: marked,
+            });
+            partitions += 1;
+        }
+    }
+    // From now on a stop that is not clean must show.
+    disk.remove_file(&marker).context("remove", &marker)?;
+    if marked {
+        disk.sync_dir(path).context("sync", path)?;
+    } else if partitions > 0 {
+        tracing::info!(dir = %path.display(), partitions, "the last stop was not clean: checking what was written since the recovery points");
+    }
+    Ok(marked || partitions == 0)
+}
+
+fn load_all(config: &LogManagerConfig, found: Vec<Found>, now_ms: i64) -> Result<Logs, OpenError> {
+    let logs: Mutex<Logs> = Mutex::default();
+    let failure: Mutex<Option<OpenError>> = Mutex::new(None);
+    in_parallel(config.load_threads, &found, |found| {
+        if failure.lock().is_some() {
+            return;
+        }
+        match load_one(config, found, &logs, now_ms) {
+            Ok(()) => {}
+            Err(error) => *failure.lock() = Some(error),
+        }
+    });
+    match failure.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(logs.into_inner()),
+    }
+}
+
+fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms: i64) -> Result<(), OpenError> {
+    let disk = found.log_dir.disk.as_ref();
+    let topic_id = files::read_partition_metadata(disk, &found.dir)?;
+    let log = Load {
+        log_dir: Arc::clone(&found.log_dir),
+        topic: Arc::clone(&found.topic),
+        partition: found.partition,
+        topic_id: topic_id.unwrap_or(Uuid([0; 16])),
+        dir: found.dir.clone(),
+        config: config.default_config.clone(),
+        recovery_point: found.recovery_point,
+        log_start: found.log_start,
+        high_watermark: found.high_watermark,
+        clean: found.clean,
+        now_ms,
+    }
+    .open()?;
+    let mut logs = logs.lock();
+    let partitions = logs.entry(Arc::clone(&found.topic)).or_default();
+    if let Some(other) = partitions.insert(found.partition, Arc::new(log)) {
+        return Err(OpenError::Duplicate {
+            topic: found.topic.to_string(),
+            partition: found.partition,
+            first: Path::to_path_buf(other.dir()),
+            second: found.dir.clone(),
+        });
+    }
+    Ok(())
+}

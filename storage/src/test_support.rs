@@ -1,0 +1,34 @@
+//! Batches and logs for tests.
+
+use bytes::Bytes;
+use esker_protocol::{
+    compression::Compression,
+    records::{BatchBuilder, BatchHeader},
+};
+
+/// A header of `count` records of nobody.
+pub(crate) fn header(count: i32) -> BatchHeader {
+    BatchHeader { records_count: count, last_offset_delta: count - 1, ..BatchHeader::default() }
+}
+
+pub(crate) fn set_transactional(header: &mut BatchHeader) {
+    header.attributes = header.attributes.with_transactional(true);
+}
+
+/// A batch of records `(timestamp, value)`.
+pub(crate) fn batch(codec: Compression, records: &[(i64, &[u8])]) -> Bytes {
+    let mut builder = BatchBuilder::new(codec);
+    for (delta, (timestamp, value)) in records.iter().enumerate() {
+        builder.append(delta as i32, *timestamp, Some(b"key"), Some(value), &[]);
+    }
+    builder.build().unwrap()
+}
+
+/// As `batch`, of a producer.
+pub(crate) fn producer_batch(id: i64, epoch: i16, sequence: i32, transactional: bool, count: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None).producer(id, epoch, sequence).transactional(transactional);
+    for delta in 0..count {
+        builder.append(delta as i32, 1000, None, Some(b"v"), &[]);
+    }
+    builder.build().unwrap()
+}
