@@ -5,5 +5,7 @@
 //! node that applies them comes to the same state.
 
 pub mod config;
+pub mod controller;
+pub mod fetch_session;
 pub mod metadata;
 pub mod replication;

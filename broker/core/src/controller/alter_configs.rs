@@ -1,0 +1,236 @@
+//! IncrementalAlterConfigs and AlterConfigs: both become a list of changes of one resource; the older form first removes
+//! what it does not name.
+//!
+//! Rules by kind of resource: a topic must exist; a broker's config must be dynamic, for one broker or for all as the
+//! table says; groups and client-metrics subscriptions come into being with their first config.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::Refusal;
+use crate::config::{
+    ConfigKey, Dynamic, Kind, Scope, Statics, list_items, lookup, nearest, resolve_broker, resolve_topic, validate,
+};
+use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
+
+/// What happens to one config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigOp {
+    /// Takes the value.
+    Set,
+    /// Goes back to the default.
+    Delete,
+    /// The elements are added to the list that holds now.
+    Append,
+    /// The elements are removed from the list that holds now.
+    Subtract,
+}
+
+impl ConfigOp {
+    /// The operation with Kafka's number.
+    pub fn of_id(id: i8) -> Option<Self> {
+        match id {
+            0 => Some(Self::Set),
+            1 => Some(Self::Delete),
+            2 => Some(Self::Append),
+            3 => Some(Self::Subtract),
+            _ => None,
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// The config.
+    pub name: Str,
+    /// What happens to it; `None` for a number that Kafka does not know.
+    pub op: Option<ConfigOp>,
+    /// The value of the change.
+    pub value: Option<Str>,
+}
+
+/// One resource and what is to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigTarget {
+    /// Kafka's number of the kind.
+    pub resource_type: i8,
+    /// Its name.
+    pub resource_name: Str,
+    /// AlterConfigs: configs that are not named are removed.
+    pub replace_all: bool,
+    /// The changes.
+    pub changes: Vec<ConfigChange>,
+}
+
+/// The answer for one resource.
+pub type ConfigOutcome = Result<(), Refusal>;
+
+/// Decides the changes of several resources; each stands alone. `node_id` and `statics` are of the broker that decides.
+pub fn alter_configs(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    targets: &[ConfigTarget],
+) -> (Vec<MetadataRecord>, Vec<ConfigOutcome>) {
+    let mut seen = BTreeSet::new();
+    let twice: BTreeSet<_> =
+        targets.iter().map(|t| (t.resource_type, &t.resource_name)).filter(|id| !seen.insert(*id)).collect();
+    let (mut records, mut outcomes) = (Vec::new(), Vec::new());
+    for target in targets {
+        let decided = if twice.contains(&(target.resource_type, &target.resource_name)) {
+            Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Each resource must appear at most once."))
+        } else {
+            alter(image, node_id, statics, target)
+        };
+        outcomes.push(decided.map(|made| records.extend(made)));
+    }
+    (records, outcomes)
+}
+
+fn alter(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    target: &ConfigTarget,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let invalid = |message: String| Refusal::new(ErrorCode::INVALID_REQUEST, message);
+    let kind = ResourceKind::of_id(target.resource_type)
+        .ok_or_else(|| invalid(format!("Unexpected resource type {}.", target.resource_type)))?;
+    let resource = ConfigResource { kind, name: target.resource_name.detached() };
+    check_resource(image, &resource)?;
+    let mut names = BTreeSet::new();
+    if let Some(change) = target.changes.iter().find(|change| !names.insert(&change.name)) {
+        return Err(invalid(format!("Error due to duplicate config keys: {}", change.name)));
+    }
+    let mut after = BTreeMap::new();
+    if target.replace_all {
+        let unnamed = image.configs_of(&resource).filter(|(name, _)| !names.contains(name));
+        after.extend(unnamed.map(|(name, _)| (name.clone(), None)));
+    }
+    for change in &target.changes {
+        after.insert(change.name.detached(), changed(image, node_id, statics, &resource, change)?);
+    }
+    let differs = |name: &Str, value: &Option<Str>| image.config(&resource, name) != value.as_ref();
+    Ok(after
+        .into_iter()
+        .filter(|(name, value)| differs(name, value))
+        .map(|(name, value)| {
+            MetadataRecord::Config(ConfigRecord {
+                resource_type: kind.id(),
+                resource_name: resource.name.clone(),
+                name,
+                value,
+            })
+        })
+        .collect())
+}
+
+fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<(), Refusal> {
+    let name = &resource.name;
+    match resource.kind {
+        ResourceKind::Topic if image.topic(name).is_none() => {
+            Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("The topic '{name}' does not exist.")))
+        }
+        ResourceKind::Broker if !name.is_empty() => {
+            let known = name.parse().ok().and_then(|id| image.broker(id));
+            known.map(|_| ()).ok_or_else(|| {
+                Refusal::new(ErrorCode::INVALID_REQUEST, format!("'{name}' is not the id of a registered broker."))
+            })
+        }
+        ResourceKind::Group | ResourceKind::ClientMetrics if name.is_empty() => {
+            Err(Refusal::new(ErrorCode::INVALID_REQUEST, "The resource's name must not be empty."))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn key_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigKey, Refusal> {
+    let (scope, what) = match resource.kind {
+        ResourceKind::Topic => (Scope::Topic, "topic"),
+        ResourceKind::Broker => (Scope::Broker, "broker"),
+        ResourceKind::ClientMetrics => (Scope::ClientMetrics, "client metrics"),
+        ResourceKind::Group => (Scope::Group, "group"),
+    };
+    let Some(key) = lookup(scope, name) else {
+        let hint = nearest(scope, name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let code =
+            if resource.kind == ResourceKind::Broker { ErrorCode::INVALID_REQUEST } else { ErrorCode::INVALID_CONFIG };
+        return Err(Refusal::new(code, format!("Unknown {what} config name: {name}{hint}")));
+    };
+    let refused = |why: &str| {
+        Refusal::new(ErrorCode::INVALID_REQUEST, format!("Cannot update these configs dynamically: {name} {why}"))
+    };
+    match (resource.kind, key.dynamic) {
+        (ResourceKind::Broker, Dynamic::Static) => Err(refused("is read at the start; set it in server.properties")),
+        (ResourceKind::Broker, Dynamic::PerBroker) if resource.name.is_empty() => {
+            Err(refused("can only be set for a single broker"))
+        }
+        _ => Ok(key),
+    }
+}
+
+/// The value that a config has after `change`; `None` for "not set".
+fn changed(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    resource: &ConfigResource,
+    change: &ConfigChange,
+) -> Result<Option<Str>, Refusal> {
+    let invalid = |message: String| Refusal::new(ErrorCode::INVALID_REQUEST, message);
+    let Some(op) = change.op else { return Err(invalid("Unknown config operation.".to_owned())) };
+    let key = match key_of(resource, &change.name) {
+        // What an older version allowed to be set can still be removed.
+        Err(refusal) if op != ConfigOp::Delete || image.config(resource, &change.name).is_none() => {
+            return Err(refusal);
+        }
+        Err(_) => return Ok(None),
+        Ok(key) => key,
+    };
+    if op == ConfigOp::Delete {
+        return Ok(None);
+    }
+    let Some(value) = &change.value else {
+        return Err(invalid(format!("Null value not supported for : {}", change.name)));
+    };
+    let value = match op {
+        ConfigOp::Append | ConfigOp::Subtract if key.kind != Kind::List => {
+            return Err(Refusal::new(
+                ErrorCode::INVALID_CONFIG,
+                format!("Can't append to or subtract from key {}, because its type is not LIST.", change.name),
+            ));
+        }
+        ConfigOp::Append | ConfigOp::Subtract => combined(image, node_id, statics, resource, key, op, value),
+        ConfigOp::Set | ConfigOp::Delete => value.to_string(),
+    };
+    validate(key, &value).map_err(|e| Refusal::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
+    Ok(Some(Str::from(value)))
+}
+
+fn combined(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    resource: &ConfigResource,
+    key: &'static ConfigKey,
+    op: ConfigOp,
+    value: &str,
+) -> String {
+    let now = match resource.kind {
+        ResourceKind::Topic => resolve_topic(image, node_id, statics, &resource.name, key),
+        _ => resolve_broker(image, node_id, statics, key),
+    };
+    let own = image.config(resource, key.name).map(|v| v.to_string());
+    let now = own.or_else(|| now.value().map(str::to_owned)).unwrap_or_default();
+    let mut items: Vec<&str> = list_items(&now).collect();
+    for item in list_items(value) {
+        items.retain(|known| op == ConfigOp::Append || *known != item);
+        if op == ConfigOp::Append && !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    items.join(",")
+}

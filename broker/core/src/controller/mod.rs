@@ -1,0 +1,52 @@
+//! What the active controller decides: one file a request, each `decide(image, ..., request) -> records + answer`.
+//!
+//! Nothing here changes state: the records do, once they are committed. Randomness (topic ids, a seed for placement) and
+//! what the broker was started with come in as arguments.
+
+mod alter_configs;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod features;
+mod place;
+mod producer_ids;
+mod register;
+#[cfg(test)]
+mod tests;
+
+pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};
+pub use create_partitions::create_partitions;
+pub use create_topics::{CreateTopicsContext, create_topics};
+pub use delete_topics::delete_topics;
+pub use features::{new_cluster_features, update_features};
+pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use register::{Registration, register_broker};
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use crate::metadata::MetadataRecord;
+
+/// What a request leads to: records to commit, and the answer once they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<R> {
+    /// In order; none when nothing changes.
+    pub records: Vec<MetadataRecord>,
+    /// The answer.
+    pub reply: R,
+}
+
+/// A refusal in Kafka's words: the code and a message for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// What is wrong and what is allowed.
+    pub message: Str,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: Str::from(message.into()) }
+    }
+}

@@ -1,0 +1,95 @@
+//! Where replicas go: round robin over the live brokers, over racks first when all brokers tell theirs.
+
+use crate::metadata::MetadataImage;
+
+/// Replica lists for `partitions` partitions with `factor` replicas each. `seed` picks where the round begins, so that
+/// topics do not all begin on the same broker. `None` when fewer than `factor` brokers live.
+pub fn place(image: &MetadataImage, partitions: usize, factor: usize, seed: u64) -> Option<Vec<Vec<i32>>> {
+    let order = broker_order(image);
+    if factor == 0 || factor > order.len() {
+        return None;
+    }
+    let begin = usize::try_from(seed % (order.len() as u64)).unwrap_or(0);
+    Some(
+        (0..partitions).map(|partition| replicas(&order, begin + partition, partition / order.len(), factor)).collect(),
+    )
+}
+
+/// The leader at `at`, then followers from racks that are not in the list yet as long as there are any. `shift` moves the
+/// followers on with every full round, so that a broker's partitions do not all share one follower.
+fn replicas(order: &[(i32, &str)], at: usize, shift: usize, factor: usize) -> Vec<i32> {
+    let around = |from: usize| order.iter().cycle().skip(from % order.len()).take(order.len());
+    let mut chosen: Vec<(i32, &str)> = around(at).take(1).copied().collect();
+    for fresh_racks in [true, false] {
+        for candidate in around(at + 1 + shift) {
+            let known = chosen.iter().any(|(id, rack)| *id == candidate.0 || fresh_racks && *rack == candidate.1);
+            if chosen.len() < factor && !known {
+                chosen.push(*candidate);
+            }
+        }
+    }
+    chosen.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Brokers, neighbours in different racks as far as that goes.
+fn broker_order(image: &MetadataImage) -> Vec<(i32, &str)> {
+    let mut racks: Vec<(&str, Vec<i32>)> = Vec::new();
+    for broker in image.live_brokers() {
+        let rack = broker.rack.as_deref().unwrap_or_default();
+        match racks.iter_mut().find(|(name, _)| *name == rack) {
+            Some((_, ids)) => ids.push(broker.node_id),
+            None => racks.push((rack, vec![broker.node_id])),
+        }
+    }
+    let longest = racks.iter().map(|(_, ids)| ids.len()).max().unwrap_or_default();
+    let at = |place: usize| racks.iter().filter_map(move |(rack, ids)| Some((*ids.get(place)?, *rack)));
+    (0..longest).flat_map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::{BrokerRecord, MetadataRecord};
+    use proptest::prelude::*;
+
+    fn cluster(racks: &[Option<&'static str>]) -> MetadataImage {
+        let mut image = MetadataImage::default();
+        for (id, rack) in racks.iter().enumerate() {
+            image.apply(&MetadataRecord::Broker(BrokerRecord {
+                node_id: id as i32,
+                rack: rack.map(Into::into),
+                ..BrokerRecord::default()
+            }));
+        }
+        image
+    }
+
+    #[test]
+    fn neighbours_sit_in_different_racks() {
+        let image = cluster(&[Some("a"), Some("a"), Some("b"), Some("b")]);
+        for replicas in place(&image, 8, 2, 3).unwrap() {
+            let rack = |id: i32| image.broker(id).unwrap().rack.clone();
+            assert_ne!(rack(replicas[0]), rack(replicas[1]), "{replicas:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn replicas_are_distinct_and_leaders_even(brokers in 1usize..8, partitions in 1usize..40, seed: u64) {
+            let image = cluster(&vec![None; brokers]);
+            for factor in 1..=brokers {
+                let lists = place(&image, partitions, factor, seed).unwrap();
+                let mut led = vec![0usize; brokers];
+                for replicas in &lists {
+                    let mut unique = replicas.clone();
+                    unique.sort_unstable();
+                    unique.dedup();
+                    prop_assert_eq!(unique.len(), factor);
+                    led[replicas[0] as usize] += 1;
+                }
+                prop_assert!(led.iter().max().unwrap() - led.iter().min().unwrap() <= 1);
+            }
+            prop_assert_eq!(place(&image, partitions, brokers + 1, seed), None);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Tables of what the controller decides.
+
+use esker_protocol::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use esker_protocol::messages::delete_topics::DeleteTopicState;
+use esker_protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
+use esker_protocol::primitives::Uuid;
+
+use super::*;
+use crate::config::Statics;
+use crate::metadata::{MetadataImage, ResourceKind};
+
+fn cluster(brokers: i32) -> MetadataImage {
+    let mut image = MetadataImage::default();
+    for node_id in 0..brokers {
+        let registration =
+            Registration { node_id, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        register_broker(&image, registration).records.iter().for_each(|r| image.apply(r));
+    }
+    image
+}
+
+fn topic(name: &'static str) -> CreatableTopic {
+    CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1, ..CreatableTopic::default() }
+}
+
+fn create(image: &mut MetadataImage, topics: Vec<CreatableTopic>) -> Vec<(ErrorCode, i32)> {
+    let ids: Vec<Uuid> = (0..topics.len()).map(|i| Uuid([image.topic_count() as u8 + i as u8 + 1; 16])).collect();
+    let ctx = CreateTopicsContext {
+        node_id: 0,
+        statics: &Statics::default(),
+        default_partitions: 3,
+        default_replication_factor: 1,
+        topic_ids: &ids,
+        seed: 0,
+    };
+    let request = CreateTopicsRequest { topics, ..CreateTopicsRequest::default() };
+    let decision = create_topics(image, &ctx, &request);
+    decision.records.iter().for_each(|r| image.apply(r));
+    decision.reply.topics.iter().map(|t| (t.error_code, t.num_partitions)).collect()
+}
+
+#[test]
+fn topics_are_created_or_refused_one_by_one() {
+    let mut image = cluster(2);
+    let assigned = |list: &[(i32, &[i32])]| {
+        let assignments = list.iter().map(|(partition_index, brokers)| CreatableReplicaAssignment {
+            partition_index: *partition_index,
+            broker_ids: brokers.to_vec(),
+        });
+        CreatableTopic { assignments: assignments.collect(), ..topic("assigned") }
+    };
+    let config = |name: &'static str, value: &'static str| CreatableTopic {
+        configs: vec![CreatableTopicConfig { name: name.into(), value: Some(value.into()) }],
+        ..topic("configured")
+    };
+    let cases: Vec<(CreatableTopic, ErrorCode, &str)> = vec![
+        (topic("a.b"), ErrorCode::NONE, "defaults"),
+        (topic("a.b"), ErrorCode::TOPIC_ALREADY_EXISTS, "it is there now"),
+        (topic("a_b"), ErrorCode::INVALID_TOPIC_EXCEPTION, "metrics could not tell it from a.b"),
+        (topic("a/b"), ErrorCode::INVALID_TOPIC_EXCEPTION, "illegal character"),
+        (CreatableTopic { num_partitions: 0, ..topic("x") }, ErrorCode::INVALID_PARTITIONS, "no partitions"),
+        (CreatableTopic { replication_factor: 0, ..topic("x") }, ErrorCode::INVALID_REPLICATION_FACTOR, "no replicas"),
+        (CreatableTopic { replication_factor: 3, ..topic("x") }, ErrorCode::INVALID_REPLICATION_FACTOR, "two brokers"),
+        (assigned(&[(0, &[0, 1]), (1, &[1, 0])]), ErrorCode::NONE, "assigned by hand"),
+        (assigned(&[(0, &[0]), (2, &[1])]), ErrorCode::TOPIC_ALREADY_EXISTS, "existence is looked at first"),
+        (config("retention.ms", "soon"), ErrorCode::INVALID_CONFIG, "bad value"),
+        (config("retention.mz", "1"), ErrorCode::INVALID_CONFIG, "unknown name"),
+        (config("retention.ms", "1"), ErrorCode::NONE, "good config"),
+    ];
+    for (topic, expected, why) in cases {
+        assert_eq!(create(&mut image, vec![topic])[0].0, expected, "{why}");
+    }
+    for (list, why) in [
+        (vec![(0, &[0][..]), (2, &[1][..])], "a gap"),
+        (vec![(0, &[7][..])], "an unknown broker"),
+        (vec![(0, &[0, 0][..])], "a broker twice"),
+        (vec![(0, &[][..])], "no broker"),
+        (vec![(0, &[0][..]), (1, &[0, 1][..])], "uneven"),
+    ] {
+        let bad = CreatableTopic { name: "other".into(), ..assigned(&list) };
+        assert_eq!(create(&mut image, vec![bad])[0].0, ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{why}");
+    }
+    assert_eq!(image.topic("a.b").unwrap().partitions.len(), 3);
+    assert_eq!(image.topic("assigned").unwrap().partitions[1].replicas, [1, 0]);
+    let twice = create(&mut image, vec![topic("t"), topic("t"), topic("u")]);
+    assert_eq!(twice, [(ErrorCode::INVALID_REQUEST, -1), (ErrorCode::NONE, 3)]);
+}
+
+#[test]
+fn topics_are_deleted_by_name_or_id() {
+    let mut image = cluster(1);
+    create(&mut image, vec![topic("t"), topic("u")]);
+    let id = image.topic("u").unwrap().id;
+    let named = |name: &'static str| DeleteTopicState { name: Some(name.into()), topic_id: Uuid::ZERO };
+    let by_id = |topic_id| DeleteTopicState { name: None, topic_id };
+    let both = DeleteTopicState { name: Some("t".into()), topic_id: id };
+    let wanted = [named("t"), by_id(id), named("nope"), by_id(Uuid([99; 16])), both, by_id(Uuid::ZERO), named("t")];
+    let decision = delete_topics(&image, &wanted, true);
+    let codes: Vec<_> = decision.reply.responses.iter().map(|r| r.error_code).collect();
+    let (bad, ok) = (ErrorCode::INVALID_REQUEST, ErrorCode::NONE);
+    let expected = [ok, ok, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID, bad, bad, bad];
+    assert_eq!(codes, expected);
+    decision.records.iter().for_each(|r| image.apply(r));
+    assert_eq!(image.topic_count(), 0);
+}
+
+#[test]
+fn configs_change_by_the_rules_of_their_resource() {
+    let mut image = cluster(1);
+    create(&mut image, vec![topic("t")]);
+    let statics = Statics::default();
+    let mut alter =
+        |kind: ResourceKind, resource: &'static str, name: &'static str, op: i8, value: Option<&'static str>| {
+            let change = ConfigChange { name: name.into(), op: ConfigOp::of_id(op), value: value.map(Into::into) };
+            let target = ConfigTarget {
+                resource_type: kind.id(),
+                resource_name: resource.into(),
+                replace_all: false,
+                changes: vec![change],
+            };
+            let (records, outcomes) = alter_configs(&image, 0, &statics, &[target]);
+            records.iter().for_each(|r| image.apply(r));
+            let resource = ConfigResource { kind, name: resource.into() };
+            let now = image.config(&resource, name).map(|v| v.to_string());
+            (outcomes[0].as_ref().err().map_or(ErrorCode::NONE, |r| r.code), now)
+        };
+    use crate::metadata::ConfigResource;
+    use ErrorCode as E;
+    use ResourceKind::{Broker, Group, Topic};
+    let cases = [
+        (Topic, "t", "retention.ms", 0, Some("5"), E::NONE, Some("5")),
+        (Topic, "t", "retention.ms", 0, Some("x"), E::INVALID_CONFIG, Some("5")),
+        (Topic, "t", "retention.ms", 0, None, E::INVALID_REQUEST, Some("5")),
+        (Topic, "t", "retention.ms", 2, Some("6"), E::INVALID_CONFIG, Some("5")),
+        (Topic, "t", "retention.ms", 9, Some("6"), E::INVALID_REQUEST, Some("5")),
+        (Topic, "t", "retention.ms", 1, None, E::NONE, None),
+        (Topic, "t", "cleanup.policy", 2, Some("compact"), E::NONE, Some("delete,compact")),
+        (Topic, "t", "cleanup.policy", 3, Some("delete"), E::NONE, Some("compact")),
+        (Topic, "nope", "retention.ms", 0, Some("5"), E::UNKNOWN_TOPIC_OR_PARTITION, None),
+        (Topic, "t", "nope", 0, Some("5"), E::INVALID_CONFIG, None),
+        (Broker, "", "log.retention.ms", 0, Some("5"), E::NONE, Some("5")),
+        (Broker, "0", "log.retention.ms", 0, Some("5"), E::NONE, Some("5")),
+        (Broker, "7", "log.retention.ms", 0, Some("5"), E::INVALID_REQUEST, None),
+        (Broker, "", "num.partitions", 0, Some("5"), E::INVALID_REQUEST, None),
+        (Broker, "", "listeners", 0, Some("PLAINTEXT://:1"), E::INVALID_REQUEST, None),
+        (Group, "g", "consumer.session.timeout.ms", 0, Some("50000"), E::NONE, Some("50000")),
+    ];
+    for (kind, resource, name, op, value, code, now) in cases {
+        assert_eq!(
+            alter(kind, resource, name, op, value),
+            (code, now.map(str::to_owned)),
+            "{resource} {name} {op} {value:?}"
+        );
+    }
+}
+
+#[test]
+fn features_move_within_what_is_supported() {
+    let mut image = cluster(1);
+    new_cluster_features().iter().for_each(|r| image.apply(r));
+    let mut update = |level: i16, kind: i8| {
+        let key = FeatureUpdateKey {
+            feature: "metadata.version".into(),
+            max_version_level: level,
+            upgrade_type: kind,
+            ..FeatureUpdateKey::default()
+        };
+        let request = UpdateFeaturesRequest { feature_updates: vec![key], ..UpdateFeaturesRequest::default() };
+        let decision = update_features(&image, &request, 2);
+        decision.records.iter().for_each(|r| image.apply(r));
+        (decision.reply.error_code, image.feature("metadata.version"))
+    };
+    assert_eq!(update(30, 1), (ErrorCode::INVALID_UPDATE_VERSION, 33), "down without saying so");
+    assert_eq!(update(30, 2), (ErrorCode::NONE, 30));
+    assert_eq!(update(33, 1), (ErrorCode::NONE, 33));
+    assert_eq!(update(34, 1), (ErrorCode::INVALID_UPDATE_VERSION, 33), "not supported");
+}
+
+#[test]
+fn producer_id_blocks_do_not_overlap() {
+    let mut image = cluster(2);
+    let mut next = |node| {
+        let decision = allocate_producer_ids(&image, node);
+        decision.records.iter().for_each(|r| image.apply(r));
+        decision.reply
+    };
+    assert_eq!([next(0), next(1), next(0)], [0, 1000, 2000]);
+}
