@@ -42,7 +42,7 @@ pub trait LogFile: Send + Sync + Debug {
     /// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Current length.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Cuts or extends the file; gives reserved space past `len` back. Never below what a map has published.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves disk space without changing the length, so that a full disk shows here. Does nothing where unsupported.
@@ -136,7 +136,7 @@ impl LogFile for OsFile {
         Ok(done)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 

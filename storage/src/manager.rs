@@ -71,16 +71,19 @@ pub struct LogManager {
     _locks: Vec<Box<dyn Debug + Send + Sync>>,
 }
 
+/// A folder that is to go, and the file system it is on.
+type Doomed = (Arc<dyn Disk>, PathBuf);
+
 /// Removes folders in the background.
 #[derive(Debug)]
 struct Reaper {
-    sender: Mutex<Option<mpsc::Sender<(Arc<dyn Disk>, PathBuf)>>>,
+    sender: Mutex<Option<mpsc::Sender<Doomed>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Reaper {
     fn start() -> Self {
-        let (sender, receiver) = mpsc::channel::<(Arc<dyn Disk>, PathBuf)>();
+        let (sender, receiver) = mpsc::channel::<Doomed>();
         let work = move || {
             for (disk, path) in receiver {
                 if let Err(error) = disk.remove_dir_all(&path) {

@@ -51,7 +51,7 @@ impl Drop for DataFile {
         if cut_to == KEEP {
             return;
         }
-        let longer = self.file.len().is_ok_and(|len| len > cut_to);
+        let longer = self.file.size().is_ok_and(|len| len > cut_to);
         let cut = !longer || self.file.set_len(cut_to).is_ok();
         let ours =
             || self.disk.read(&self.marker).is_ok_and(|text| self.seal.get().is_some_and(|s| s.as_bytes() == text));
@@ -274,7 +274,7 @@ impl Segment {
 
     fn mapped_index(&self, suffix: &str, entry: u64) -> Option<Bytes> {
         let file = self.disk.open(&self.path(suffix), Open::Existing).ok()?;
-        let len = file.len().ok().filter(|len| len % entry == 0)?;
+        let len = file.size().ok().filter(|len| len % entry == 0)?;
         let map = file.map(usize::try_from(len).ok()?).ok()?;
         Some(Bytes::from_owner(map))
     }

@@ -1,19 +1,20 @@
-//! Produce checks over a record set (API first; being filled in). Pure: no clock, no file.
+//! Produce checks over a record set, in Kafka's order, before anything is appended. Pure: no clock, no file.
+//!
+//! A sound batch passes as the slice it came in as. Only what the topic's rules demand is rewritten (append time, another
+//! codec, an old message format, header bits that a client must not set). A compressed batch is opened only where the
+//! answer depends on its inside: compacted topics need keys, some timestamp limits need every record, and a topic may
+//! ask for it.
+
+mod check;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
+pub use check::validate;
+pub use esker_protocol::{compression::Compression, records::TimestampType};
 use thiserror::Error;
 
 use crate::BatchHeader;
-
-/// `message.timestamp.type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimestampType {
-    /// The producer's time stays.
-    #[default]
-    CreateTime,
-    /// The broker's time replaces it.
-    LogAppendTime,
-}
 
 /// `compression.type` of the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,11 +22,11 @@ pub enum CompressionTarget {
     /// As the producer sent it.
     #[default]
     Producer,
-    /// This codec (Kafka's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd) at this level (`None` = the codec's default).
+    /// This codec at this level (`None` = the codec's default); batches of another codec are packed again.
     Codec {
-        /// Codec number.
-        codec: u8,
-        /// Level.
+        /// The codec; [`Compression::None`] for `uncompressed`.
+        codec: Compression,
+        /// Its level.
         level: Option<i32>,
     },
 }
@@ -35,7 +36,8 @@ pub enum CompressionTarget {
 pub struct ValidateRules {
     /// `max.message.bytes`: whole batch with its 12 bytes of log overhead.
     pub max_message_bytes: usize,
-    /// `max.decompressed.message.bytes`; also bounds what one batch may unpack to while it is checked.
+    /// `max.decompressed.message.bytes`: bound on a single record of a compressed batch (Kafka 4.4). Looked at
+    /// where a batch is opened..
     pub max_decompressed_bytes: usize,
     /// `cleanup.policy` contains compact: keys are needed.
     pub compacted: bool,
@@ -108,8 +110,19 @@ pub struct Rejected {
     pub record_errors: Vec<RecordError>,
 }
 
-/// Checks a record set in Kafka's order; rewrites only what the rules demand.
-#[allow(unused_variables)]
-pub fn validate(records: Option<Bytes>, rules: &ValidateRules, now_ms: i64) -> Result<Validated, Rejected> {
-    Err(Rejected { reason: RejectReason::InvalidRecord("no records".into()), record_errors: Vec::new() })
+impl Default for ValidateRules {
+    /// Kafka's defaults for a topic, and a client of today.
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1_048_588,
+            max_decompressed_bytes: 2_147_483_639,
+            compacted: false,
+            timestamp_type: TimestampType::Create,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compression: CompressionTarget::Producer,
+            full: false,
+            produce_version: 13,
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) struct OffsetEntry {
 #[derive(Debug)]
 pub(crate) enum OffsetIndex {
     /// The active segment's: grows, readers without locks.
-    Growing(Growing),
+    Growing(Box<Growing>),
     /// A closed segment's file, mapped.
     File(Bytes),
 }
@@ -72,12 +72,12 @@ impl Growing {
 impl OffsetIndex {
     /// An empty one that grows.
     pub(crate) fn growing() -> Self {
-        Self::Growing(Growing::default())
+        Self::Growing(Box::default())
     }
 
     /// A growing one that begins with the entries of a file.
     pub(crate) fn growing_from(entries: &[OffsetEntry]) -> Self {
-        let growing = Growing::default();
+        let growing = Box::<Growing>::default();
         entries.iter().for_each(|entry| growing.push(*entry));
         Self::Growing(growing)
     }

@@ -1,1 +1,193 @@
+use std::{fs, path::Path};
 
+use bytes::Bytes;
+use esker_protocol::{compression::Compression, records::Batch};
+
+use super::*;
+use crate::{AppendBatch, AppendError, Origin, ReadError, files::random_uuid, test_support::batch};
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn config(dirs: &[&Path]) -> LogManagerConfig {
+    LogManagerConfig {
+        dirs: dirs.iter().map(|dir| dir.to_path_buf()).collect(),
+        node_id: 1,
+        cluster_id: None,
+        load_threads: 0,
+        default_config: LogConfig::default(),
+    }
+}
+
+fn open(dirs: &[&Path]) -> LogManager {
+    LogManager::open(config(dirs), NOW).unwrap()
+}
+
+fn create(manager: &LogManager, topic: &str, partition: i32) -> Arc<Log> {
+    manager.create(topic, partition, random_uuid(), LogConfig::default(), NOW).unwrap()
+}
+
+fn append(log: &Log, value: &[u8]) -> Result<i64, AppendError> {
+    let (batch, _) = Batch::parse(batch(Compression::None, &[(NOW, value)])).unwrap();
+    let append = AppendBatch { header: &batch.header, bytes: batch.bytes };
+    Ok(log.append(append, Origin::Client { transaction_v2: false }, 0, NOW)?.base_offset)
+}
+
+fn read(log: &Log) -> Bytes {
+    log.read(log.log_start_offset(), 1 << 20, i64::MAX, true).unwrap().records
+}
+
+#[test]
+fn a_new_folder_is_formatted_and_known_again() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("new/data");
+    let manager = open(&[&dir]);
+    assert!(manager.was_clean());
+    let cluster_id = manager.cluster_id().to_owned();
+    assert_eq!(cluster_id.len(), 22);
+    let meta = fs::read_to_string(dir.join("meta.properties")).unwrap();
+    let directory_id = manager.dirs()[0].directory_id;
+    assert_eq!(meta, format!("version=1\ncluster.id={cluster_id}\nnode.id=1\ndirectory.id={directory_id}\n"));
+    assert!(manager.dirs()[0].total_bytes > 0 && manager.dirs()[0].usable_bytes > 0);
+    let log = create(&manager, "a-topic", 3);
+    append(&log, b"one").unwrap();
+    append(&log, b"two").unwrap();
+    log.advance_high_watermark(2);
+    let before = read(&log);
+    let metadata = fs::read_to_string(dir.join("a-topic-3/partition.metadata")).unwrap();
+    assert_eq!(metadata, format!("version: 0\ntopic_id: {}", log.topic_id()));
+    manager.shutdown_clean().unwrap();
+    assert!(dir.join(".kafka_cleanshutdown").exists());
+    assert!(matches!(append(&log, b"late"), Err(AppendError::Offline { .. })));
+    let topic_id = log.topic_id();
+    drop((manager, log));
+
+    let manager = open(&[&dir]);
+    assert!(manager.was_clean());
+    assert!(!dir.join(".kafka_cleanshutdown").exists(), "gone while it runs");
+    assert_eq!(manager.cluster_id(), cluster_id);
+    assert_eq!(manager.dirs()[0].directory_id, directory_id);
+    let log = manager.get("a-topic", 3).unwrap();
+    assert_eq!((log.topic_id(), log.log_end_offset(), log.high_watermark(), log.recovery_point()), (topic_id, 2, 2, 2));
+    assert_eq!(read(&log), before);
+    assert_eq!(append(&log, b"three").unwrap(), 2);
+    drop((manager, log));
+    let manager = open(&[&dir]);
+    assert!(!manager.was_clean());
+    assert_eq!(manager.get("a-topic", 3).unwrap().log_end_offset(), 3);
+}
+
+#[test]
+fn a_folder_belongs_to_one_process_cluster_and_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let message = LogManager::open(config(&[dir.path()]), NOW).unwrap_err().to_string();
+    assert!(message.contains("in use by another process") && message.contains("--data-dir"), "{message}");
+    drop(manager);
+    let other = LogManagerConfig { node_id: 2, ..config(&[dir.path()]) };
+    assert!(matches!(LogManager::open(other, NOW), Err(OpenError::NodeId { found: 1, expected: 2, .. })));
+    let other = LogManagerConfig { cluster_id: Some("another".into()), ..config(&[dir.path()]) };
+    assert!(matches!(LogManager::open(other, NOW), Err(OpenError::ClusterId { .. })));
+    fs::write(dir.path().join("meta.properties"), "version=1\n").unwrap();
+    assert!(matches!(LogManager::open(config(&[dir.path()]), NOW), Err(OpenError::Malformed { .. })));
+}
+
+#[test]
+fn metadata_of_a_kafka_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = random_uuid();
+    let text =
+        format!("#\n#Mon Nov 23 16:00:00 UTC 2026\nnode.id=1\ndirectory.id={id}\nversion=1\ncluster.id=abc\\=\n");
+    fs::write(dir.path().join("meta.properties"), text).unwrap();
+    let manager = open(&[dir.path()]);
+    assert_eq!((manager.cluster_id(), manager.dirs()[0].directory_id), ("abc=", id));
+}
+
+#[test]
+fn deleted_logs_go_and_may_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = create(&manager, "t", 0);
+    append(&log, b"old").unwrap();
+    let slice = read(&log);
+    assert!(matches!(
+        manager.create("t", 0, random_uuid(), LogConfig::default(), NOW),
+        Err(LogError::TopicIdMismatch { .. })
+    ));
+    assert!(Arc::ptr_eq(&manager.create("t", 0, log.topic_id(), LogConfig::default(), NOW).unwrap(), &log));
+    manager.delete("t", 0).unwrap();
+    assert!(matches!(manager.delete("t", 0), Err(LogError::Unknown { .. })));
+    assert!(manager.get("t", 0).is_none());
+    assert!(append(&log, b"x").is_err());
+    assert!(matches!(log.read(0, 1, 1, true), Err(ReadError::Closed)));
+    assert!(log.flush().is_ok() || !manager.dirs()[0].offline, "a deleted log is no broken disk");
+    let again = create(&manager, "t", 0);
+    assert_eq!(append(&again, b"new").unwrap(), 0);
+    assert!(!slice.is_empty() && slice != read(&again), "a slice outlives its log");
+    manager.shutdown_clean().unwrap();
+    assert!(!manager.dirs()[0].offline);
+    let left: Vec<String> =
+        fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.ends_with("-delete")), "{left:?}");
+    drop((manager, again));
+    // What a crash left behind goes at the next start.
+    fs::create_dir(dir.path().join("t-9.0123456789abcdef0123456789abcdef-delete")).unwrap();
+    let manager = open(&[dir.path()]);
+    assert_eq!(manager.logs().len(), 1);
+    manager.reaper.finish();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 1);
+}
+
+#[test]
+fn checkpoints_bound_what_a_crash_costs() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = create(&manager, "t", 0);
+    for i in 0..10u8 {
+        append(&log, &[i; 100]).unwrap();
+    }
+    log.advance_high_watermark(8);
+    log.advance_log_start(3).unwrap();
+    log.flush().unwrap();
+    manager.flush_checkpoints().unwrap();
+    for (name, offset) in [
+        ("recovery-point-offset-checkpoint", 10),
+        ("log-start-offset-checkpoint", 3),
+        ("replication-offset-checkpoint", 8),
+    ] {
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), format!("0\n1\nt 0 {offset}\n"));
+    }
+    append(&log, b"after").unwrap();
+    drop((manager, log));
+    let manager = open(&[dir.path()]);
+    let log = manager.get("t", 0).unwrap();
+    assert_eq!((log.log_start_offset(), log.high_watermark(), log.log_end_offset()), (3, 8, 11));
+    assert_eq!(log.recovery_point(), 10);
+    // Checkpoints are not trusted blindly.
+    drop((manager, log));
+    fs::write(dir.path().join("recovery-point-offset-checkpoint"), "rubbish").unwrap();
+    fs::write(dir.path().join("replication-offset-checkpoint"), "0\n1\nt 0 99\n").unwrap();
+    let manager = open(&[dir.path()]);
+    let log = manager.get("t", 0).unwrap();
+    assert_eq!((log.recovery_point(), log.high_watermark(), log.log_end_offset()), (0, 11, 11));
+}
+
+#[test]
+fn several_dirs_share_the_logs() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let manager = open(&[one.path(), two.path()]);
+    assert_ne!(manager.dirs()[0].directory_id, manager.dirs()[1].directory_id);
+    for partition in 0..6 {
+        create(&manager, "t", partition);
+    }
+    let in_one = manager.logs().iter().filter(|log| log.log_dir() == one.path()).count();
+    assert_eq!(in_one, 3);
+    manager.update_config("t", LogConfig { retention_ms: 5, ..LogConfig::default() });
+    assert!(manager.logs().iter().all(|log| log.config().retention_ms == 5));
+    manager.shutdown_clean().unwrap();
+    drop(manager);
+    assert_eq!(open(&[one.path(), two.path()]).logs().len(), 6);
+    let name =
+        fs::read_dir(one.path()).unwrap().find(|e| e.as_ref().unwrap().path().is_dir()).unwrap().unwrap().file_name();
+    fs::create_dir(two.path().join(name)).unwrap();
+    assert!(matches!(LogManager::open(config(&[one.path(), two.path()]), NOW), Err(OpenError::Duplicate { .. })));
+}
