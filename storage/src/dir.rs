@@ -35,7 +35,12 @@ impl LogDir {
     /// Takes note of a failed write or sync. A full disk passes; anything else takes the dir offline for good, since
     /// nothing can be assumed of what is on it.
     pub(crate) fn failed(&self, error: FileError) -> FileError {
-        if !error.is_full() && !self.offline.swap(true, Ordering::AcqRel) {
+        if error.is_full() { error } else { self.fatal(error) }
+    }
+
+    /// Takes the dir offline, whatever the error: something is half done that cannot be half done.
+    pub(crate) fn fatal(&self, error: FileError) -> FileError {
+        if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
         }
         error

@@ -7,7 +7,7 @@
 
 use std::{fs::File, io};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 
 /// A read-only map of the first `len` bytes of a file, which may not be there yet.
 #[derive(Debug)]
@@ -25,6 +25,19 @@ impl Map {
         // unlinks, which keeps the pages. Other processes are kept out by the lock file of the log dir.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
         Ok(Self(Some(map)))
+    }
+}
+
+impl Map {
+    /// Takes the pages of the first `len` bytes out of this process's resident memory. They stay in the page cache: the
+    /// next touch brings them back without the disk, or with it if the kernel has dropped them meanwhile.
+    pub fn release(&self, len: usize) {
+        let Some(map) = &self.0 else { return };
+        // SAFETY: the map is shared, read-only and of a file, so dropping its pages loses nothing: every later read finds
+        // the same published bytes in the file.
+        let released = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, len.min(map.len())) };
+        // A hint: without it the kernel takes the pages when it needs them.
+        let _ = released;
     }
 }
 

@@ -166,6 +166,17 @@ impl Log {
         if error.is_full() { AppendError::DiskFull(error) } else { AppendError::File(self.log_dir.failed(error)) }
     }
 
+    /// A small derived file that does not fit is written later (at a flush, roll or close): the batch is in the log.
+    fn unless_full(&self, result: Result<(), FileError>) -> Result<(), AppendError> {
+        match result {
+            Err(error) if error.is_full() => {
+                tracing::warn!(topic = %self.topic, partition = self.partition, %error, "disk full; will be written later");
+                Ok(())
+            }
+            result => result.map_err(|error| self.write_error(error)),
+        }
+    }
+
     /// Rolls if the batch asks for it, and reserves disk space for it.
     fn make_room(
         &self,
@@ -246,7 +257,7 @@ impl Log {
         placed: &Placed<'_>,
     ) -> Result<(), AppendError> {
         let header = placed.header;
-        self.assign_epoch_at(placed.leader_epoch, placed.base_offset).map_err(|error| self.write_error(error))?;
+        self.unless_full(self.assign_epoch_at(placed.leader_epoch, placed.base_offset))?;
         let with_entry = writer.bytes_since_index > u64::from(config.index_interval_bytes);
         writer.active.note(position, placed.last_offset(), header.max_timestamp, with_entry);
         if with_entry {
@@ -265,7 +276,7 @@ impl Log {
                     last_offset: done.last_offset,
                     last_stable_offset: done.last_stable_offset,
                 });
-                writer.active.write_transactions().map_err(|error| self.write_error(error))?;
+                self.unless_full(writer.active.write_transactions())?;
             }
             self.refresh_unstable(&writer.producers);
         }
@@ -304,6 +315,7 @@ impl Log {
         segments.pop();
         if old.size() > 0 {
             old.write_indexes()?;
+            old.write_transactions()?;
             if writer.reserved > old.size() {
                 // Gives back what was reserved past the end; the length stays.
                 let size = old.size();

@@ -92,6 +92,7 @@ impl Log {
             let active = Arc::clone(&writer.active);
             let end = self.log_end_offset();
             let result = active.write_indexes().and_then(|()| {
+                active.write_transactions()?;
                 if writer.reserved > active.size() {
                     active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
                     writer.reserved = 0;

@@ -257,6 +257,12 @@ impl Log {
         self.writer.lock().producers.len()
     }
 
+    /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
+    /// next read touches them again. Cheap; does not block.
+    pub fn release_memory(&self) {
+        self.segments.load().iter().for_each(|segment| segment.release());
+    }
+
     /// Takes no more writes and reads.
     pub(crate) fn close(&self) {
         let _writer = self.writer.lock();

@@ -31,7 +31,7 @@ impl Log {
             true => self.start_anew(&mut writer, offset, now_ms),
             false => self.cut(&mut writer, offset, now_ms),
         };
-        Ok(self.log_dir.noting(cut)?)
+        Ok(cut.map_err(|error| self.log_dir.fatal(error))?)
     }
 
     /// Throws everything away and starts anew at `offset` (a follower whose leader has nothing below it). Blocks.
@@ -40,7 +40,7 @@ impl Log {
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
         let mut writer = self.writer.lock();
         let cut = self.start_anew(&mut writer, offset, now_ms);
-        Ok(self.log_dir.noting(cut)?)
+        Ok(cut.map_err(|error| self.log_dir.fatal(error))?)
     }
 
     fn start_anew(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {

@@ -1,0 +1,67 @@
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64},
+    thread,
+};
+
+use super::*;
+use crate::ReadError;
+
+/// Readers run against a writer that appends, rolls, truncates and retains. What they get is always whole sound batches,
+/// in order, from the offset asked for; what they hold never changes.
+#[test]
+fn readers_never_see_anything_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 500, ..LogConfig::default() };
+    let log = Opening::new(config).open(dir.path());
+    let (done, reads) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        for reader in 0..3i64 {
+            let (log, done, reads) = (&log, &done, &reads);
+            scope.spawn(move || {
+                let (mut from, mut held) = (0, Vec::new());
+                while !done.load(Ordering::Acquire) || from < log.log_end_offset() {
+                    let info = match log.read(from, 700 + reader as usize * 3000, i64::MAX, true) {
+                        Ok(info) => info,
+                        Err(ReadError::OffsetOutOfRange { .. }) => {
+                            from = from.clamp(log.log_start_offset(), log.log_end_offset());
+                            continue;
+                        }
+                        Err(other) => panic!("{other}"),
+                    };
+                    let mut expected = info.first_offset;
+                    assert!(expected <= from);
+                    for (offset, value) in records(&info.records) {
+                        assert_eq!(offset, expected);
+                        assert!(value.iter().all(|byte| *byte == value[0]));
+                        expected += 1;
+                    }
+                    assert_eq!(expected, info.next_offset);
+                    from = info.next_offset;
+                    reads.fetch_add(1, Ordering::Relaxed);
+                    if held.len() < 50 {
+                        held.push((info.records.clone(), info.records.to_vec()));
+                    }
+                    if reads.load(Ordering::Relaxed) % 64 == 0 {
+                        log.release_memory();
+                    }
+                }
+                for (slice, before) in held {
+                    assert_eq!(slice, before);
+                }
+            });
+        }
+        for i in 0..3000i64 {
+            append(&log, &[&[i as u8; 60], &[i as u8; 30], &[i as u8; 90]]);
+            if i % 97 == 96 {
+                log.truncate_to(log.log_end_offset() - 30).unwrap();
+            }
+            if i % 500 == 499 {
+                log.advance_high_watermark(log.log_end_offset() - 60);
+                log.advance_log_start(log.high_watermark() - 90).unwrap();
+                log.retention_pass(NOW).unwrap();
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert!(reads.load(Ordering::Relaxed) > 100);
+}

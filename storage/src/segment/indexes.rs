@@ -1,0 +1,223 @@
+//! A segment's offset and time index: loaded at first use, checked against the data, rebuilt from it when in doubt.
+
+use bytes::Bytes;
+
+use super::Segment;
+use crate::{
+    error::FileError,
+    files::{INDEX, LOG, TIME_INDEX},
+    index::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, sound_entries, sound_times},
+    io::{Context, Open},
+    scan::{Window, scan},
+    walk::{self, STEP_BYTES},
+};
+
+/// Indexes rebuilt from data, and how far the data is sound.
+pub(crate) struct Rebuilt {
+    pub offsets: Vec<OffsetEntry>,
+    pub times: Vec<TimeEntry>,
+    pub max_time: Option<(i64, i64)>,
+    pub bytes_since_index: u64,
+    pub first_timestamp: Option<i64>,
+    pub end_position: u64,
+    pub next_offset: i64,
+    pub damage: Option<&'static str>,
+}
+
+impl Segment {
+    /// The offset index; loaded, or rebuilt if it is missing or wrong, at the first call for a closed segment.
+    pub(crate) fn offsets(&self) -> Result<&OffsetIndex, FileError> {
+        if self.offsets.get().is_none() {
+            self.load_indexes()?;
+        }
+        Ok(self.offsets.get_or_init(OffsetIndex::growing))
+    }
+
+    /// The time index; as [`Self::offsets`].
+    pub(crate) fn times(&self) -> Result<&TimeIndex, FileError> {
+        if self.times.get().is_none() {
+            self.load_indexes()?;
+        }
+        Ok(self.times.get_or_init(|| TimeIndex::growing(Vec::new())))
+    }
+
+    fn load_indexes(&self) -> Result<(), FileError> {
+        if let (Some(offsets), Some(times)) = (self.mapped_index(INDEX, 8), self.mapped_index(TIME_INDEX, 12)) {
+            let (offsets, times) = (OffsetIndex::File(offsets), TimeIndex::File(times));
+            if self.fits(&offsets, &times)? {
+                let _ = self.offsets.set(offsets);
+                let _ = self.times.set(times);
+                return Ok(());
+            }
+        }
+        tracing::info!(segment = %self.path(LOG).display(), "rebuilding the indexes of a segment");
+        let rebuilt = self.rebuild(Vec::new(), Vec::new(), i64::MAX)?;
+        *self.max_time.lock() = rebuilt.max_time;
+        let offsets = OffsetIndex::growing_from(&rebuilt.offsets);
+        let times = TimeIndex::growing(rebuilt.times);
+        self.write_index_files(&offsets, &times)?;
+        let _ = self.offsets.set(offsets);
+        let _ = self.times.set(times);
+        Ok(())
+    }
+
+    fn mapped_index(&self, suffix: &str, entry: u64) -> Option<Bytes> {
+        let file = self.disk.open(&self.path(suffix), Open::Existing).ok()?;
+        let len = file.size().ok().filter(|len| len % entry == 0)?;
+        let map = file.map(usize::try_from(len).ok()?).ok()?;
+        Some(Bytes::from_owner(map))
+    }
+
+    /// Whether the last entries of index files match the data.
+    fn fits(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<bool, FileError> {
+        let size = self.size();
+        if size > 0 && times.len() == 0 {
+            // A closed segment's time index ends with its largest timestamp, unless no batch has a time.
+            return Ok(false);
+        }
+        let relative_end = self.relative(self.next_offset());
+        if times.last().is_some_and(|last| last.relative_offset >= relative_end) {
+            return Ok(false);
+        }
+        match offsets.last() {
+            Some(last) => self.entry_matches(last),
+            // Too few bytes for an entry, as far as that can be told without a walk.
+            None => Ok(size <= u64::from(self.index_interval).saturating_mul(64)),
+        }
+    }
+
+    /// Whether a batch lies where an entry says, ending with the entry's offset.
+    fn entry_matches(&self, entry: OffsetEntry) -> Result<bool, FileError> {
+        if u64::from(entry.position) >= self.size() {
+            return Ok(false);
+        }
+        let path = self.path(LOG);
+        let mut window = Window::new(self.file()?.as_ref(), &path);
+        let view = window.view(u64::from(entry.position), STEP_BYTES, 0)?;
+        let offset = self.base_offset.saturating_add(i64::from(entry.relative_offset));
+        Ok(walk::step(view).is_ok_and(|step| step.last_offset == offset))
+    }
+
+    /// Makes the indexes anew from the data, beginning with entries that are trusted; batches at or above `check_from`
+    /// have their CRC checked. Changes nothing.
+    pub(crate) fn rebuild(
+        &self,
+        mut offsets: Vec<OffsetEntry>,
+        mut times: Vec<TimeEntry>,
+        check_from: i64,
+    ) -> Result<Rebuilt, FileError> {
+        while let Some(last) = offsets.last() {
+            if self.entry_matches(*last)? {
+                break;
+            }
+            offsets.pop();
+        }
+        let start = offsets.pop();
+        // The batch of the last trusted entry is walked again; times that it or later batches brought come again too.
+        let (position, from) = start.map_or((0, 0), |entry| (u64::from(entry.position), entry.relative_offset));
+        times.retain(|entry| entry.relative_offset < from);
+        let absolute = |relative: u32| self.base_offset.saturating_add(i64::from(relative));
+        let mut out = Rebuilt {
+            max_time: times.last().map(|entry| (entry.timestamp, absolute(entry.relative_offset))),
+            offsets,
+            times,
+            // Makes the entry at `position` come again, if there was one.
+            bytes_since_index: if start.is_some() { u64::from(self.index_interval) + 1 } else { 0 },
+            first_timestamp: None,
+            end_position: 0,
+            next_offset: self.base_offset,
+            damage: None,
+        };
+        let path = self.path(LOG);
+        let mut window = Window::new(self.file()?.as_ref(), &path);
+        if position > 0 {
+            out.first_timestamp = walk::step(window.view(0, STEP_BYTES, 0)?).ok().map(|step| step.max_timestamp);
+            out.next_offset = absolute(from);
+        }
+        let interval = u64::from(self.index_interval);
+        let end = scan(&mut window, position, self.size(), self.base_offset, check_from, |position, step, _| {
+            out.first_timestamp.get_or_insert(step.max_timestamp);
+            if out.max_time.is_none_or(|(max, _)| step.max_timestamp > max) {
+                out.max_time = Some((step.max_timestamp, step.last_offset));
+            }
+            if out.bytes_since_index > interval {
+                let relative_offset = self.relative(step.last_offset);
+                out.offsets.push(OffsetEntry { relative_offset, position: position as u32 });
+                if let Some((timestamp, offset)) = out.max_time {
+                    let entry = TimeEntry { timestamp, relative_offset: self.relative(offset) };
+                    if timestamp >= 0 && out.times.last().is_none_or(|last| timestamp > last.timestamp) {
+                        out.times.push(entry);
+                    }
+                }
+                out.bytes_since_index = 0;
+            }
+            out.bytes_since_index = out.bytes_since_index.saturating_add(step.size as u64);
+            out.next_offset = step.last_offset.saturating_add(1);
+        })?;
+        out.end_position = end.position;
+        out.damage = end.damage;
+        Ok(out)
+    }
+
+    /// Entries of the index files that could be true, to begin a rebuild with.
+    pub(crate) fn stored_entries(&self, below: i64) -> (Vec<OffsetEntry>, Vec<TimeEntry>) {
+        let mut offsets = sound_entries(&self.disk.read(&self.path(INDEX)).unwrap_or_default(), self.size());
+        let limit = self.relative(below);
+        offsets.retain(|entry| entry.relative_offset < limit);
+        let last = offsets.last().map_or(0, |entry| entry.relative_offset);
+        (offsets, sound_times(&self.disk.read(&self.path(TIME_INDEX)).unwrap_or_default(), last))
+    }
+
+    /// Notes a batch just appended: largest timestamp, and index entries if `interval` bytes have passed.
+    pub(crate) fn note(&self, position: u64, last_offset: i64, max_timestamp: i64, with_entry: bool) {
+        let mut max_time = self.max_time.lock();
+        if max_time.is_none_or(|(max, _)| max_timestamp > max) {
+            *max_time = Some((max_timestamp, last_offset));
+        }
+        if with_entry && let (Some(offsets), Some(times)) = (self.offsets.get(), self.times.get()) {
+            offsets.push(OffsetEntry { relative_offset: self.relative(last_offset), position: position as u32 });
+            if let Some((timestamp, offset)) = *max_time {
+                times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
+            }
+        }
+    }
+
+    /// Largest timestamp and the last offset of the batch that brought it; `None` if nothing has a time.
+    pub(crate) fn max_time(&self) -> Result<Option<(i64, i64)>, FileError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        if let Some(known) = *self.max_time.lock() {
+            return Ok(Some(known).filter(|(timestamp, _)| *timestamp >= 0));
+        }
+        let last = self.times()?.last();
+        let mut max_time = self.max_time.lock();
+        if max_time.is_none() {
+            *max_time = last
+                .map(|e| (e.timestamp, self.base_offset.saturating_add(i64::from(e.relative_offset))))
+                .or(Some((-1, self.base_offset)));
+        }
+        Ok(max_time.filter(|(timestamp, _)| *timestamp >= 0))
+    }
+
+    /// Writes both index files whole, ending the time index with the largest timestamp (as Kafka closes a segment).
+    pub(crate) fn write_indexes(&self) -> Result<(), FileError> {
+        let (Some(offsets), Some(times)) = (self.offsets.get(), self.times.get()) else { return Ok(()) };
+        if let (OffsetIndex::Growing(_), Some((timestamp, offset))) = (offsets, *self.max_time.lock()) {
+            times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
+        }
+        self.write_index_files(offsets, times)
+    }
+
+    fn write_index_files(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
+        if !matches!((offsets, times), (OffsetIndex::Growing(_), TimeIndex::Growing(_))) {
+            return Ok(());
+        }
+        // Times first: after a crash they may then know more than the offsets, never less.
+        for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {
+            let path = self.path(suffix);
+            self.disk.replace(&path, &bytes, false).context("write", &path)?;
+        }
+        Ok(())
+    }
+}
