@@ -10,7 +10,8 @@ mod peers;
 mod process;
 mod report;
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
@@ -114,6 +115,7 @@ fn run(options: &Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("esker-head-to-head-{}", std::process::id())));
     let mut peers = peers::prepare(options)?;
+    touch_page_cache(&dir, 4 * options.bytes())?;
     let mut report = Report::new(options.cells());
     for round in 0..options.rounds() {
         for peer in &peers {
@@ -130,8 +132,21 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Writes a file of `bytes` and deletes it: the first to use a virtual machine's memory pays for the host's faults, and that should
+/// be neither broker.
+fn touch_page_cache(dir: &Path, bytes: u64) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let path = dir.join("scratch");
+    let mut file = std::fs::File::create(&path)?;
+    let block = vec![1; 1 << 20];
+    for _ in 0..bytes.div_ceil(block.len() as u64) {
+        file.write_all(&block)?;
+    }
+    Ok(std::fs::remove_file(path)?)
+}
+
 /// One broker's turn: start, warm up, all cells, stop.
-fn measure(options: &Options, peer: &Peer, folder: &std::path::Path, report: &mut Report) -> Result<()> {
+fn measure(options: &Options, peer: &Peer, folder: &Path, report: &mut Report) -> Result<()> {
     let broker = peer.start(folder)?;
     let name = peer.name();
     report.start(name, broker.first_answer);
