@@ -58,6 +58,7 @@ pub mod get_telemetry_subscriptions;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod internal;
 pub mod initialize_share_group_state;
 pub mod join_group;
 pub mod leave_group;

@@ -1,0 +1,80 @@
+//! The broker: what all connections share.
+
+use std::sync::Arc;
+
+use esker_core::fetch_session::FetchSessions;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+use parking_lot::Mutex;
+
+use crate::config::BrokerConfig;
+use crate::coordinator::GroupCoordinator;
+use crate::producer_ids::ProducerIds;
+use crate::raft::{Metadata, SubmitError};
+use crate::replica::ReplicaManager;
+use crate::telemetry::Metrics;
+
+/// Everything that handlers need.
+#[derive(Debug)]
+pub struct Broker {
+    /// What it was started with.
+    pub config: BrokerConfig,
+    /// `node.id`.
+    pub node_id: i32,
+    /// The cluster's id.
+    pub cluster_id: Str,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// The partitions that lie here.
+    pub replicas: Arc<ReplicaManager>,
+    /// Consumer groups.
+    pub groups: GroupCoordinator,
+    /// Producer ids to hand out.
+    pub producer_ids: ProducerIds,
+    /// Fetch sessions (KIP-227).
+    pub fetch_sessions: Mutex<FetchSessions>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where a client reaches a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Which broker.
+    pub node_id: i32,
+    /// Its host.
+    pub host: Str,
+    /// Its port.
+    pub port: i32,
+    /// Its rack.
+    pub rack: Option<Str>,
+}
+
+impl Broker {
+    /// The wall clock in ms.
+    pub fn now_ms(&self) -> i64 {
+        crate::clock::now_ms()
+    }
+
+    /// Where clients of `listener` reach a broker.
+    pub fn endpoint_of(&self, node_id: i32, listener: &str) -> Option<Endpoint> {
+        let image = self.metadata.image();
+        let broker = image.broker(node_id)?;
+        let listener = broker.listeners.iter().find(|l| l.name == *listener)?;
+        Some(Endpoint {
+            node_id,
+            host: listener.host.clone(),
+            port: listener.port,
+            rack: broker.rack.clone(),
+        })
+    }
+
+    /// Kafka's code for a decision that was not committed.
+    pub fn submit_error(error: &SubmitError) -> ErrorCode {
+        tracing::warn!(%error, "a change of the metadata failed");
+        match error {
+            SubmitError::Unavailable(_) | SubmitError::Stopping => ErrorCode::REQUEST_TIMED_OUT,
+            SubmitError::Encode(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+        }
+    }
+}

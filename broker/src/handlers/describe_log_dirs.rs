@@ -1,0 +1,66 @@
+//! DescribeLogDirs (35, KIP-113): the log dirs, what lies in them and how much room there is. v4 added total and usable
+//! bytes (KIP-827), v5 cordoned dirs (KIP-1066).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::describe_log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use esker_protocol::primitives::Str;
+use futures_util::FutureExt;
+
+use super::{Handler, RequestContext, Staged};
+
+/// The DescribeLogDirs API.
+pub struct DescribeLogDirs;
+
+impl Handler for DescribeLogDirs {
+    type Request = DescribeLogDirsRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=5;
+
+    /// Asks the file system and so runs where blocking is allowed.
+    fn handle(ctx: RequestContext, request: DescribeLogDirsRequest) -> Staged<DescribeLogDirsResponse> {
+        let task = tokio::task::spawn_blocking(move || answer(&ctx, request.topics.as_deref()));
+        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+    }
+}
+
+fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> DescribeLogDirsResponse {
+    let wanted: Option<BTreeSet<(&str, i32)>> = wanted
+        .map(|topics| topics.iter().flat_map(|t| t.partitions.iter().map(|p| (&*t.topic, *p))).collect());
+    let logs = ctx.broker.replicas.logs();
+    let mut by_dir: BTreeMap<PathBuf, BTreeMap<String, Vec<DescribeLogDirsPartition>>> = BTreeMap::new();
+    for log in logs.logs() {
+        if wanted.as_ref().is_some_and(|w| !w.contains(&(&**log.topic(), log.partition()))) {
+            continue;
+        }
+        let lag = log.high_watermark().saturating_sub(log.log_end_offset()).max(0);
+        by_dir.entry(log.log_dir()).or_default().entry(log.topic().to_string()).or_default().push(
+            DescribeLogDirsPartition {
+                partition_index: log.partition(),
+                partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
+                offset_lag: lag,
+                is_future_key: false,
+            },
+        );
+    }
+    let results = logs.dirs().into_iter().map(|dir| {
+        let topics = by_dir.remove(&dir.path).unwrap_or_default();
+        DescribeLogDirsResult {
+            error_code: if dir.offline { ErrorCode::KAFKA_STORAGE_ERROR } else { ErrorCode::NONE },
+            log_dir: Str::from(dir.path.display().to_string()),
+            topics: topics
+                .into_iter()
+                .map(|(name, partitions)| DescribeLogDirsTopic { name: Str::from(name), partitions })
+                .collect(),
+            total_bytes: dir.total_bytes,
+            usable_bytes: dir.usable_bytes,
+            is_cordoned: false,
+        }
+    });
+    DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() }
+}

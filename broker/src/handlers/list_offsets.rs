@@ -1,0 +1,160 @@
+//! ListOffsets (2): the offset that belongs to a time, or to an end of the log.
+//!
+//! v0 answers with a list of segment bounds, as brokers before 0.10.1 did (KIP-79); v2 knows isolation levels (KIP-98),
+//! v4 leader epochs (KIP-320), v7 the largest timestamp (KIP-734), v8 the local log's start (KIP-405), v9 the last tiered
+//! offset (KIP-1005), v11 the earliest offset not yet tiered (KIP-1023). Without tiering the last two answer "none".
+//!
+//! Ends of the log are answered at once; a look-up by time reads the log and so runs where blocking is allowed.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+use esker_storage::{ReadError, TimestampOffset};
+use futures_util::FutureExt;
+
+use super::{Handler, RequestContext, Staged};
+use crate::error::KafkaError;
+use crate::replica::{AccessError, Partition, TopicRef};
+
+/// The ListOffsets API.
+pub struct ListOffsets;
+
+impl Handler for ListOffsets {
+    type Request = ListOffsetsRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=11;
+
+    fn handle(ctx: RequestContext, request: ListOffsetsRequest) -> Staged<ListOffsetsResponse> {
+        let reads = request.topics.iter().flat_map(|t| &t.partitions).any(|p| needs_read(ctx.api_version, p.timestamp));
+        if !reads {
+            return Staged::Ready(answer(&ctx, &request));
+        }
+        let task = tokio::task::spawn_blocking(move || answer(&ctx, &request));
+        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+    }
+}
+
+/// The special timestamps of the protocol.
+mod special {
+    pub const LATEST: i64 = -1;
+    pub const EARLIEST: i64 = -2;
+    pub const MAX_TIMESTAMP: i64 = -3;
+    pub const EARLIEST_LOCAL: i64 = -4;
+    pub const LATEST_TIERED: i64 = -5;
+    pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
+}
+
+fn needs_read(version: i16, timestamp: i64) -> bool {
+    timestamp >= 0 || (timestamp == special::MAX_TIMESTAMP && version >= 7)
+}
+
+/// `replica_id` of a consumer; followers send their node id, tools -2.
+const CONSUMER: i32 = -1;
+
+fn answer(ctx: &RequestContext, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            if !seen.insert((&topic.name, partition.partition_index)) {
+                twice.insert((&topic.name, partition.partition_index));
+            }
+        }
+    }
+    let topics = request.topics.iter().map(|topic| {
+        let target = TopicRef::by_name(&topic.name);
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let index = wanted.partition_index;
+            if twice.contains(&(&topic.name, index)) {
+                return failed(index, ErrorCode::INVALID_REQUEST);
+            }
+            look_up(ctx, request, &target, wanted).unwrap_or_else(|code| failed(index, code))
+        });
+        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
+}
+
+fn failed(partition_index: i32, error_code: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse { partition_index, error_code, ..ListOffsetsPartitionResponse::default() }
+}
+
+/// What a look-up finds: an offset, with the timestamp of its record where the question was about time.
+struct Found {
+    offset: i64,
+    timestamp: i64,
+    leader_epoch: i32,
+}
+
+fn look_up(
+    ctx: &RequestContext,
+    request: &ListOffsetsRequest,
+    target: &TopicRef,
+    wanted: &ListOffsetsPartition,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let version = ctx.api_version;
+    let partition = ctx.broker.replicas.partition(target, wanted.partition_index).map_err(|e| e.code())?;
+    partition.lead(wanted.current_leader_epoch).map_err(|e: AccessError| e.code())?;
+    let readable = match (request.replica_id, request.isolation_level) {
+        (CONSUMER, 0) => partition.log().high_watermark(),
+        (CONSUMER, _) => partition.log().last_stable_offset(),
+        _ => partition.log().log_end_offset(),
+    };
+    let found = find(&partition, version, wanted.timestamp, readable)?;
+    let mut answer = failed(wanted.partition_index, ErrorCode::NONE);
+    if version == 0 {
+        answer.old_style_offsets = old_style(&partition, wanted, found.as_ref(), readable);
+    } else if let Some(found) = found {
+        answer.offset = found.offset;
+        answer.timestamp = found.timestamp;
+        answer.leader_epoch = found.leader_epoch;
+    }
+    Ok(answer)
+}
+
+fn find(
+    partition: &Arc<Partition>,
+    version: i16,
+    timestamp: i64,
+    readable: i64,
+) -> Result<Option<Found>, ErrorCode> {
+    let log = partition.log();
+    let at = |offset: i64| {
+        let leader_epoch = log.epoch_at(offset).or_else(|| log.latest_epoch()).unwrap_or(-1);
+        Some(Found { offset, timestamp: -1, leader_epoch })
+    };
+    let record = |found: Result<Option<TimestampOffset>, ReadError>| match found {
+        Ok(found) => Ok(found
+            .filter(|f| f.offset < readable)
+            .map(|f| Found { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch })),
+        Err(error) => Err(error.code()),
+    };
+    match timestamp {
+        special::LATEST => Ok(at(readable)),
+        special::EARLIEST => Ok(at(log.log_start_offset())),
+        special::MAX_TIMESTAMP if version >= 7 => record(log.max_timestamp_offset()),
+        special::EARLIEST_LOCAL if version >= 8 => Ok(at(log.log_start_offset())),
+        special::LATEST_TIERED if version >= 9 => Ok(None),
+        special::EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(None),
+        timestamp if timestamp >= 0 => record(log.offset_for_timestamp(timestamp)),
+        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+    }
+}
+
+/// v0: up to `max_num_offsets` offsets, newest first.
+fn old_style(partition: &Partition, wanted: &ListOffsetsPartition, found: Option<&Found>, readable: i64) -> Vec<i64> {
+    let start = partition.log().log_start_offset();
+    let mut offsets = match wanted.timestamp {
+        special::LATEST => vec![readable, start],
+        special::EARLIEST => vec![start],
+        _ => found.map(|f| vec![f.offset]).unwrap_or_default(),
+    };
+    offsets.dedup();
+    offsets.truncate(usize::try_from(wanted.max_num_offsets).unwrap_or(0));
+    offsets
+}

@@ -1,0 +1,188 @@
+//! One thin file an API: authorise, ask the domain, answer.
+//!
+//! A handler names its request type and the versions that it serves. One list of handlers ([`ROUTES`]) gives dispatch
+//! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.
+
+mod api_versions;
+mod delete_records;
+mod describe_log_dirs;
+mod describe_producers;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
+
+use esker_protocol::api::ApiKey;
+use esker_protocol::primitives::{Reader, Str};
+use esker_protocol::{Message, Request, RequestHeader, encode_response};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::broker::{Broker, Endpoint};
+use crate::server::{ConnectionInfo, Reply};
+
+pub use crate::server::CloseReason;
+
+/// What a handler is given beside its request.
+#[derive(Clone)]
+pub struct RequestContext {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Where the request came in.
+    pub connection: Arc<ConnectionInfo>,
+    /// The client's name for itself.
+    pub client_id: Option<Str>,
+    /// The version of the request.
+    pub api_version: i16,
+    /// When it had been read whole.
+    pub received: Instant,
+}
+
+impl RequestContext {
+    /// Where clients of this connection's listener reach a broker.
+    pub fn endpoint_of(&self, node_id: i32) -> Option<Endpoint> {
+        self.broker.endpoint_of(node_id, &self.connection.listener)
+    }
+}
+
+/// What stage one of a handler leaves.
+pub enum Staged<R> {
+    /// The answer.
+    Ready(R),
+    /// The answer will come; meanwhile later requests of the connection begin.
+    Later(BoxFuture<'static, R>),
+    /// The client expects no answer.
+    NoReply,
+    /// The connection ends.
+    Close(CloseReason),
+}
+
+/// One API.
+pub trait Handler {
+    /// Its request.
+    type Request: Request;
+    /// The versions that are served, all of them whole.
+    const VERSIONS: RangeInclusive<i16>;
+    /// Stage one: runs in request order on the connection's task and must not block. Whatever must keep the order (an
+    /// append) happens here.
+    fn handle(ctx: RequestContext, request: Self::Request) -> Staged<<Self::Request as Request>::Response>;
+}
+
+/// What dispatch leaves: as [`Staged`], encoded.
+pub enum Outcome {
+    /// Done.
+    Ready(Reply),
+    /// The answer will come.
+    Later(BoxFuture<'static, Reply>),
+    /// The request is none that can be answered.
+    Refused(CloseReason),
+}
+
+/// One row of the list of handlers.
+pub struct Route {
+    /// The API.
+    pub key: ApiKey,
+    /// First version served.
+    pub min_version: i16,
+    /// Last version served.
+    pub max_version: i16,
+    run: fn(RequestContext, i32, &mut Reader) -> Outcome,
+}
+
+macro_rules! routes {
+    ($($handler:ty,)*) => {
+        /// Every API that is served.
+        pub static ROUTES: &[Route] = &[$(Route {
+            key: <<$handler as Handler>::Request as Request>::KEY,
+            min_version: *<$handler as Handler>::VERSIONS.start(),
+            max_version: *<$handler as Handler>::VERSIONS.end(),
+            run: run::<$handler>,
+        },)*];
+    };
+}
+
+routes! {
+    produce::Produce,
+    fetch::Fetch,
+    list_offsets::ListOffsets,
+    api_versions::ApiVersions,
+    delete_records::DeleteRecords,
+    init_producer_id::InitProducerId,
+    offset_for_leader_epoch::OffsetForLeaderEpoch,
+    describe_log_dirs::DescribeLogDirs,
+    describe_producers::DescribeProducers,
+}
+
+/// Runs stage one of whatever handler the header names.
+pub fn dispatch(ctx: RequestContext, header: &RequestHeader, body: &mut Reader) -> Outcome {
+    let Some(route) = ROUTES.iter().find(|route| route.key == header.api_key) else {
+        return Outcome::Refused(CloseReason::UnknownApi(header.api_key.0));
+    };
+    if !(route.min_version..=route.max_version).contains(&header.api_version) {
+        if header.api_key == ApiKey::API_VERSIONS {
+            return api_versions::answer_unsupported(&ctx, header.correlation_id);
+        }
+        return Outcome::Refused(CloseReason::UnsupportedVersion(header.api_key, header.api_version));
+    }
+    (route.run)(ctx, header.correlation_id, body)
+}
+
+fn run<H: Handler>(ctx: RequestContext, correlation_id: i32, body: &mut Reader) -> Outcome
+where
+    <H::Request as Request>::Response: Send,
+{
+    let (version, received, broker) = (ctx.api_version, ctx.received, Arc::clone(&ctx.broker));
+    let key = <H::Request as Request>::KEY;
+    let request = match H::Request::decode(body, version) {
+        Ok(request) => request,
+        Err(error) => return Outcome::Refused(CloseReason::Malformed(Some(key), error)),
+    };
+    let encode = move |response: &<H::Request as Request>::Response| {
+        reply(&broker, key, version, correlation_id, received, response)
+    };
+    match H::handle(ctx, request) {
+        Staged::Ready(response) => Outcome::Ready(encode(&response)),
+        Staged::Later(response) => Outcome::Later(async move { encode(&response.await) }.boxed()),
+        Staged::NoReply => Outcome::Ready(Reply::Nothing),
+        Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
+    }
+}
+
+fn reply<M: Message>(
+    broker: &Broker,
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    received: Instant,
+    response: &M,
+) -> Reply {
+    match encode_response(key, version, correlation_id, response) {
+        Ok(chunks) => {
+            broker.metrics.requests.answered(key, received.elapsed(), chunks.errors());
+            Reply::Frame(chunks)
+        }
+        Err(error) => {
+            tracing::error!(%key, version, %error, "an answer cannot be encoded");
+            Reply::Close(CloseReason::Unencodable(key, version))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_api_is_listed_once_and_within_what_the_protocol_knows() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(ROUTES.iter().skip(at + 1).all(|other| other.key != route.key), "{:?} twice", route.key);
+            let known = &route.key.info().unwrap().versions;
+            assert!(known.contains(&route.min_version) && known.contains(&route.max_version), "{:?}", route.key);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Produce (0): appends one record batch to each partition that a request names, and answers when `acks` says so.
+//!
+//! v0-2 carry message formats 0 and 1, which are converted (a slow path of its own); v3 brought record batches (KIP-98),
+//! v7 zstd (KIP-110), v8 the records that failed (KIP-467), v9 flexible fields, v10 the new leader on a wrong broker
+//! (KIP-951), v12 implicit registration in transactions (KIP-890), v13 topic ids (KIP-516).
+//!
+//! Stage one, in request order: check, append. Stage two, for `acks=all` alone: wait for the high watermark. One
+//! partition's error never touches another's. The payload stays the slice of the frame that it came in.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
+};
+use esker_protocol::primitives::Str;
+use esker_storage::Origin;
+use esker_storage::validate::{ValidateRules, validate};
+use futures_util::FutureExt;
+
+use super::{CloseReason, Handler, RequestContext, Staged};
+use crate::error::KafkaError;
+use crate::replica::{AccessError, CommitGate, LeaderHint, Partition, ProduceError, TopicRef};
+
+/// The Produce API.
+pub struct Produce;
+
+impl Handler for Produce {
+    type Request = ProduceRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+    fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
+        let version = ctx.api_version;
+        let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+        let mut answers = Answers::default();
+        for topic in request.topic_data {
+            append_topic(&ctx, &mut answers, topic, acks);
+        }
+        match acks {
+            0 => match answers.first_error {
+                // The client does not listen: a closed connection is the only way to tell it.
+                Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
+                None => Staged::NoReply,
+            },
+            -1 if !answers.waiting.is_empty() => {
+                Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed())
+            }
+            _ => Staged::Ready(answers.finish(&ctx, version)),
+        }
+    }
+}
+
+/// A partition whose batch is written and whose high watermark is not there yet.
+struct Waiting {
+    topic: usize,
+    slot: usize,
+    partition: Arc<Partition>,
+    end: i64,
+    leader_epoch: i32,
+}
+
+#[derive(Default)]
+struct Answers {
+    topics: Vec<TopicProduceResponse>,
+    waiting: Vec<Waiting>,
+    hints: BTreeMap<i32, LeaderHint>,
+    first_error: Option<ErrorCode>,
+}
+
+impl Answers {
+    fn failed(&mut self, index: i32, error: &ProduceError) -> PartitionProduceResponse {
+        let code = error.code();
+        self.first_error.get_or_insert(code);
+        let mut answer = PartitionProduceResponse {
+            index,
+            error_code: code,
+            base_offset: -1,
+            error_message: Some(Str::from(error.to_string())),
+            ..PartitionProduceResponse::default()
+        };
+        if let ProduceError::Rejected(rejected) = error {
+            answer.record_errors = rejected
+                .record_errors
+                .iter()
+                .map(|e| BatchIndexAndErrorMessage {
+                    batch_index: e.batch_index,
+                    batch_index_error_message: Some(Str::from(e.message.clone())),
+                })
+                .collect();
+        }
+        if let ProduceError::Access(AccessError::NotLeader(hint)) = error {
+            answer.current_leader = LeaderIdAndEpoch { leader_id: hint.leader, leader_epoch: hint.leader_epoch };
+            self.hints.insert(hint.leader, *hint);
+        }
+        answer
+    }
+
+    fn finish(self, ctx: &RequestContext, version: i16) -> ProduceResponse {
+        let mut response = ProduceResponse { responses: self.topics, ..ProduceResponse::default() };
+        if version >= 10 {
+            let endpoints = self.hints.keys().filter_map(|id| ctx.endpoint_of(*id));
+            response.node_endpoints = endpoints
+                .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
+                .collect();
+        }
+        response
+    }
+}
+
+fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduceData, acks: i16) {
+    let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
+    let mut responses = Vec::with_capacity(topic.partition_data.len());
+    for data in topic.partition_data {
+        let index = data.index;
+        let answer = match append_partition(ctx, &target, data, acks) {
+            Ok((answer, waiting)) => {
+                if let Some((partition, end, leader_epoch)) = waiting {
+                    let (topic, slot) = (answers.topics.len(), responses.len());
+                    answers.waiting.push(Waiting { topic, slot, partition, end, leader_epoch });
+                }
+                answer
+            }
+            Err(error) => answers.failed(index, &error),
+        };
+        responses.push(answer);
+    }
+    answers.topics.push(TopicProduceResponse {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partition_responses: responses,
+    });
+}
+
+type Written = (PartitionProduceResponse, Option<(Arc<Partition>, i64, i32)>);
+
+fn append_partition(
+    ctx: &RequestContext,
+    target: &TopicRef,
+    data: PartitionProduceData,
+    acks: i16,
+) -> Result<Written, ProduceError> {
+    let replicas = &ctx.broker.replicas;
+    let partition = replicas.partition(target, data.index)?;
+    if !(-1..=1).contains(&acks) {
+        return Err(ProduceError::InvalidAcks(acks));
+    }
+    if replicas.is_internal(partition.topic()) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        return Err(ProduceError::InternalTopic(partition.topic().to_owned()));
+    }
+    let role = partition.lead(-1)?;
+    let rules = ValidateRules { produce_version: ctx.api_version, ..role.settings.rules };
+    let now_ms = ctx.broker.now_ms();
+    let batch = validate(data.records, &rules, now_ms)?;
+    if batch.header.attributes.is_transactional() {
+        return Err(ProduceError::Transactional);
+    }
+    let origin = Origin::Client { transaction_v2: ctx.api_version >= 12 };
+    let size = batch.bytes.len();
+    let records = batch.header.records_count;
+    let appended = partition.append(&batch.header, batch.bytes, origin, acks == -1, now_ms)?;
+    ctx.broker.metrics.topic_in(&partition, size, records);
+    let end = appended.last_offset.saturating_add(1);
+    let answer = PartitionProduceResponse {
+        index: data.index,
+        base_offset: appended.base_offset,
+        log_append_time_ms: if appended.duplicate { appended.log_append_time } else { batch.log_append_time },
+        log_start_offset: appended.log_start_offset,
+        ..PartitionProduceResponse::default()
+    };
+    let epoch = role.assignment.leader_epoch;
+    let waits = acks == -1 && partition.log().high_watermark() < end;
+    Ok((answer, waits.then_some((partition, end, epoch))))
+}
+
+/// Kafka lets this client id write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+
+async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms: i32) -> ProduceResponse {
+    let waiting = std::mem::take(&mut answers.waiting);
+    let gate = CommitGate::new(waiting.len());
+    for wait in &waiting {
+        wait.partition.wait_committed(wait.end, Arc::clone(&gate));
+    }
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
+    for wait in waiting {
+        let error = match wait.partition.committed(wait.end, wait.leader_epoch) {
+            Ok(true) => continue,
+            Ok(false) if in_time => ProduceError::Access(AccessError::UnknownPartition),
+            Ok(false) => ProduceError::TimedOut,
+            Err(error) => error,
+        };
+        let index = wait.partition.index();
+        let failed = answers.failed(index, &error);
+        if let Some(slot) = answers.topics.get_mut(wait.topic).and_then(|t| t.partition_responses.get_mut(wait.slot)) {
+            *slot = failed;
+        }
+    }
+    let version = ctx.api_version;
+    answers.finish(&ctx, version)
+}

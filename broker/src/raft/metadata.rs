@@ -1,0 +1,164 @@
+//! What the rest of the broker sees of the metadata log.
+//!
+//! Everybody reads the image without a lock. Whoever wants it changed hands in a decision; one task takes the decisions in
+//! turn, each over the image as the ones before it leave it, and commits those that wait together as one entry. An answer
+//! is given when its records are committed and the image has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::controller::Decision;
+use esker_core::metadata::{MetadataImage, MetadataRecord};
+use openraft::Raft;
+use openraft::errors::{ClientWriteError, RaftError};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::machine::{Published, StateMachine};
+use super::types::{Proposal, TypeConfig};
+
+/// Why a decision was not committed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    /// The quorum does not answer; trying again may help.
+    #[error("the metadata log cannot be written: {0}")]
+    Unavailable(String),
+    /// The records cannot be encoded.
+    #[error("the metadata records cannot be encoded: {0}")]
+    Encode(String),
+    /// The broker stops.
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// An answer and the offset of the metadata log at which it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed<R> {
+    /// The answer.
+    pub reply: R,
+    /// An image at least this new has what was decided.
+    pub offset: u64,
+}
+
+/// A decision that waits for its turn: gives its records and what to do once they are committed.
+type Work = Box<dyn FnOnce(&MetadataImage) -> (Vec<MetadataRecord>, Finish) + Send>;
+type Finish = Box<dyn FnOnce(Result<u64, SubmitError>) + Send>;
+
+/// Decisions that may wait at once; more slow their senders down.
+const QUEUE: usize = 1024;
+/// Decisions that share one entry of the log.
+const BATCH: usize = 256;
+
+/// The metadata of the cluster.
+#[derive(Debug)]
+pub struct Metadata {
+    published: Published,
+    work: mpsc::Sender<Work>,
+    raft: Raft<TypeConfig, StateMachine>,
+}
+
+impl Metadata {
+    pub(super) fn new(raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
+        let (work, inbox) = mpsc::channel(QUEUE);
+        tokio::spawn(run(raft.clone(), published.changes.clone(), inbox));
+        Self { published, work, raft }
+    }
+
+    /// The image as it stands.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.published.current.load_full()
+    }
+
+    /// Every image from now on (the newest, if several come at once).
+    pub fn subscribe(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.published.changes.clone()
+    }
+
+    /// Has `decide` run in its turn and its records committed; then gives its reply.
+    pub async fn submit<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&MetadataImage) -> Decision<R> + Send + 'static,
+    ) -> Result<Committed<R>, SubmitError> {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |image| {
+            let decision = decide(image);
+            let finish: Finish = Box::new(move |committed| {
+                // Whoever asked may have hung up.
+                let _ = answer.send(committed.map(|offset| Committed { reply: decision.reply, offset }));
+            });
+            (decision.records, finish)
+        });
+        self.work.send(work).await.map_err(|_| SubmitError::Stopping)?;
+        answered.await.map_err(|_| SubmitError::Stopping)?
+    }
+
+    /// Node ids of the voters of the metadata quorum, and its term.
+    pub fn quorum(&self) -> (Vec<i32>, u64) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let voters = metrics.membership_config.membership().voter_ids().map(|id| id.node_id).collect();
+        (voters, metrics.current_term)
+    }
+
+    /// Stops the quorum's tasks.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the metadata quorum did not stop cleanly");
+        }
+    }
+}
+
+async fn run(
+    raft: Raft<TypeConfig, StateMachine>,
+    published: watch::Receiver<Arc<MetadataImage>>,
+    mut inbox: mpsc::Receiver<Work>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        let mut image = MetadataImage::clone(&published.borrow());
+        let (mut records, mut finishes) = (Vec::new(), Vec::new());
+        for work in batch.drain(..) {
+            let (decided, finish) = work(&image);
+            decided.iter().for_each(|record| image.apply(record));
+            records.extend(decided);
+            finishes.push(finish);
+        }
+        let committed = commit(&raft, &published, &records).await;
+        finishes.into_iter().for_each(|finish| finish(committed.clone()));
+    }
+}
+
+async fn commit(
+    raft: &Raft<TypeConfig, StateMachine>,
+    published: &watch::Receiver<Arc<MetadataImage>>,
+    records: &[MetadataRecord],
+) -> Result<u64, SubmitError> {
+    if records.is_empty() {
+        return Ok(published.borrow().offset());
+    }
+    let bytes = MetadataRecord::encode_all(records).map_err(|e| SubmitError::Encode(e.to_string()))?;
+    write(raft, Proposal::new(&bytes)).await
+}
+
+/// How long an election may take before a write gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Commits one entry: the answer is the offset behind it. A leader whose lease is not confirmed yet refuses for a moment.
+pub(super) async fn write(
+    raft: &Raft<TypeConfig, StateMachine>,
+    proposal: Proposal,
+) -> Result<u64, SubmitError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match raft.client_write(proposal.clone()).await {
+            Ok(written) => return Ok(written.log_id.index + 1),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))
+                if tokio::time::Instant::now() < deadline =>
+            {
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(SubmitError::Unavailable(error.to_string())),
+        }
+    }
+}

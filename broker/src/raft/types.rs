@@ -1,0 +1,68 @@
+//! What openraft's types are for us.
+
+use std::fmt;
+
+use esker_protocol::primitives::Uuid;
+use serde::{Deserialize, Serialize};
+
+/// A controller's identity: its node id and the id of the folder that holds its log. A node that lost its disk is a new
+/// member, never an old one with an empty log.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RaftId {
+    /// `node.id`.
+    pub node_id: i32,
+    /// `directory.id`.
+    pub directory: [u8; 16],
+}
+
+impl fmt::Display for RaftId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node_id, Uuid(self.directory))
+    }
+}
+
+impl fmt::Debug for RaftId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Metadata records that are committed together: the payload of an entry.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Encoded [`esker_core::metadata::MetadataRecord`]s.
+    pub records: Vec<u8>,
+}
+
+impl Proposal {
+    pub(super) fn new(records: &[u8]) -> Self {
+        Self { records: records.to_vec() }
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of records", self.records.len())
+    }
+}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+openraft::declare_raft_types!(
+    /// openraft's types.
+    pub TypeConfig:
+        D = Proposal,
+        R = (),
+        NodeId = RaftId,
+);
+
+pub(super) type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub(super) type LogId = openraft::alias::LogIdOf<TypeConfig>;
+pub(super) type Vote = openraft::alias::VoteOf<TypeConfig>;
+pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, bytes::Bytes>;
+pub(super) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;

@@ -1,0 +1,129 @@
+//! What a partition refuses, with the facts an answer needs. Kafka's numbers are given in `crate::error`.
+
+use esker_storage::validate::Rejected;
+use esker_storage::{AppendError, LogError, ReadError};
+use thiserror::Error;
+
+/// Who leads a partition now, as answers tell it to clients that asked the wrong broker (KIP-951).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// Node id of the leader; -1 when there is none.
+    pub leader: i32,
+    /// Its leader epoch.
+    pub leader_epoch: i32,
+}
+
+/// Why a partition cannot be used for what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AccessError {
+    /// No such topic, or no such partition of it.
+    #[error("topic or partition does not exist")]
+    UnknownPartition,
+    /// No topic has that id.
+    #[error("topic id does not exist")]
+    UnknownTopicId,
+    /// The name and the id of the request belong to different topics.
+    #[error("topic id and name do not match")]
+    InconsistentTopicId,
+    /// Another broker leads it, or nobody does.
+    #[error("this broker does not lead the partition (leader {}, epoch {})", .0.leader, .0.leader_epoch)]
+    NotLeader(LeaderHint),
+    /// The client's leader epoch is older than ours (KIP-320).
+    #[error("leader epoch {requested} is older than {}", current.leader_epoch)]
+    FencedLeaderEpoch {
+        /// What the client thinks.
+        requested: i32,
+        /// What is so.
+        current: LeaderHint,
+    },
+    /// The client's leader epoch is newer than ours: it knows more than this broker does yet.
+    #[error("leader epoch {requested} is not known here yet, the latest is {}", current.leader_epoch)]
+    UnknownLeaderEpoch {
+        /// What the client thinks.
+        requested: i32,
+        /// What is so here.
+        current: LeaderHint,
+    },
+}
+
+/// Why a produce to one partition failed.
+#[derive(Debug, Error)]
+pub enum ProduceError {
+    /// The partition cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The topic belongs to the broker itself.
+    #[error("topic {0} is written by the broker alone")]
+    InternalTopic(String),
+    /// `acks` is none of -1, 0, 1.
+    #[error("acks must be -1, 0 or 1, not {0}")]
+    InvalidAcks(i16),
+    /// Transactions are not served by this version.
+    #[error("transactions are not served by this version of Esker: unset transactional.id")]
+    Transactional,
+    /// Fewer in-sync replicas than `min.insync.replicas`: nothing was written.
+    #[error("{in_sync} replicas are in sync, min.insync.replicas is {required}")]
+    NotEnoughReplicas {
+        /// Replicas in sync.
+        in_sync: usize,
+        /// Replicas required.
+        required: usize,
+    },
+    /// The record set breaks a rule.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The log refused it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Written, but not committed before the request's time-out.
+    #[error("the records are written, but not yet on all in-sync replicas")]
+    TimedOut,
+    /// Written, but the in-sync set shrank below `min.insync.replicas` before they were committed.
+    #[error("the records are written, but too few replicas stayed in sync")]
+    NotEnoughReplicasAfterAppend,
+}
+
+/// Why a fetch from one partition failed.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The partition cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The log could not be read there.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The stored records use a codec that this request's version cannot carry.
+    #[error("the records are compressed with zstd, which Fetch below version 10 does not know")]
+    UnsupportedCompression,
+    /// The stored records could not be converted for an old client.
+    #[error("the records cannot be converted for this version of Fetch: {0}")]
+    Conversion(String),
+    /// The epoch that the client fetched last is unknown here, and so is where it ends.
+    #[error("last fetched epoch {0} cannot be compared with this log")]
+    UndefinedEpoch(i32),
+}
+
+/// Why DeleteRecords failed for one partition.
+#[derive(Debug, Error)]
+pub enum DeleteRecordsError {
+    /// The partition cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The topic's `cleanup.policy` has no `delete` in it.
+    #[error("records of a compacted topic are not deleted by offset")]
+    Policy,
+    /// The topic belongs to the broker itself.
+    #[error("records of an internal topic are not deleted")]
+    InternalTopic,
+    /// Above the high watermark or below -1.
+    #[error("offset {offset} is above the high watermark {high_watermark} or below -1")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// How far it may go.
+        high_watermark: i64,
+    },
+    /// The log refused.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}

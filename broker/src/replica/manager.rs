@@ -1,0 +1,312 @@
+//! The partitions of this broker: found by name or id without a lock, kept in step with the metadata image.
+//!
+//! The image is the only source: what it gives to this broker exists here, with the role it says; what it no longer has
+//! is deleted, also when that happened while the broker was down. Applying an image creates folders and files and so
+//! runs on a blocking thread, one image at a time; whoever created a topic can wait until it is served
+//! ([`ReplicaManager::wait_applied`]).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use esker_core::metadata::{MetadataImage, TopicImage};
+use esker_protocol::primitives::{Str, Uuid};
+use esker_storage::{LogError, LogManager};
+use imbl::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use super::error::{AccessError, LeaderHint};
+use super::partition::{Assignment, Partition, Role};
+use super::settings::{StaticConfig, TopicSettings};
+
+/// Topics that only the broker itself writes.
+pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// How a request names a topic.
+#[derive(Debug, Clone)]
+pub enum TopicRef {
+    /// By name.
+    Name(Str),
+    /// By id.
+    Id(Uuid),
+}
+
+impl TopicRef {
+    /// By id in the versions of an API that carry ids, else by name.
+    pub fn of_request(by_id: bool, name: &Str, id: Uuid) -> Self {
+        if by_id { Self::Id(id) } else { Self::Name(name.clone()) }
+    }
+
+    /// By name.
+    pub fn by_name(name: &Str) -> Self {
+        Self::Name(name.clone())
+    }
+}
+
+/// A topic of the cluster and those of its partitions that lie here.
+#[derive(Debug)]
+pub struct TopicReplicas {
+    /// Its name.
+    pub name: Str,
+    /// Its id.
+    pub id: Uuid,
+    partitions: Vec<Slot>,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Here(Arc<Partition>),
+    Elsewhere(LeaderHint),
+}
+
+impl TopicReplicas {
+    /// The partition, if it lies here; else why not.
+    pub fn partition(&self, index: i32) -> Result<Arc<Partition>, AccessError> {
+        let slot = usize::try_from(index).ok().and_then(|i| self.partitions.get(i));
+        match slot {
+            Some(Slot::Here(partition)) => Ok(Arc::clone(partition)),
+            Some(Slot::Elsewhere(hint)) => Err(AccessError::NotLeader(*hint)),
+            None => Err(AccessError::UnknownPartition),
+        }
+    }
+
+    /// All of its partitions that lie here.
+    pub fn here(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.partitions.iter().filter_map(|slot| match slot {
+            Slot::Here(partition) => Some(partition),
+            Slot::Elsewhere(_) => None,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Topics {
+    by_name: HashMap<Str, Arc<TopicReplicas>>,
+    by_id: HashMap<Uuid, Arc<TopicReplicas>>,
+}
+
+/// Leadership of an internal topic's partition that this broker gained or lost: coordinators load and unload by it.
+#[derive(Debug, Clone)]
+pub enum LeadershipChange {
+    /// This broker leads now, in this epoch.
+    Gained {
+        /// The partition.
+        partition: Arc<Partition>,
+        /// The leader epoch that began.
+        leader_epoch: i32,
+    },
+    /// This broker leads no more (or the topic is gone).
+    Lost {
+        /// Topic name.
+        topic: Str,
+        /// Partition number.
+        partition: i32,
+    },
+    /// A topic was deleted from the cluster.
+    TopicDeleted {
+        /// Topic name.
+        topic: Str,
+    },
+}
+
+/// All partitions of this broker.
+#[derive(Debug)]
+pub struct ReplicaManager {
+    node_id: i32,
+    logs: Arc<LogManager>,
+    statics: StaticConfig,
+    topics: ArcSwap<Topics>,
+    applying: Mutex<Arc<MetadataImage>>,
+    applied: watch::Sender<u64>,
+    changes: mpsc::UnboundedSender<LeadershipChange>,
+}
+
+impl ReplicaManager {
+    /// A manager over opened logs that holds nothing until it is given an image. The receiver gets leadership changes of
+    /// internal topics and deletions of topics, in order.
+    pub fn new(
+        node_id: i32,
+        logs: Arc<LogManager>,
+        statics: StaticConfig,
+    ) -> (Self, mpsc::UnboundedReceiver<LeadershipChange>) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let manager = Self {
+            node_id,
+            logs,
+            statics,
+            topics: ArcSwap::default(),
+            applying: Mutex::new(Arc::new(MetadataImage::default())),
+            applied: watch::Sender::new(0),
+            changes,
+        };
+        (manager, receiver)
+    }
+
+    /// The logs beneath.
+    pub fn logs(&self) -> &Arc<LogManager> {
+        &self.logs
+    }
+
+    /// Whether the broker alone writes this topic.
+    pub fn is_internal(&self, topic: &str) -> bool {
+        INTERNAL_TOPICS.contains(&topic)
+    }
+
+    /// The topic as far as it lies here.
+    pub fn topic(&self, target: &TopicRef) -> Result<Arc<TopicReplicas>, AccessError> {
+        let topics = self.topics.load();
+        match target {
+            TopicRef::Name(name) => topics.by_name.get(name).cloned().ok_or(AccessError::UnknownPartition),
+            TopicRef::Id(id) => topics.by_id.get(id).cloned().ok_or(AccessError::UnknownTopicId),
+        }
+    }
+
+    /// One partition.
+    pub fn partition(&self, target: &TopicRef, index: i32) -> Result<Arc<Partition>, AccessError> {
+        let topics = self.topics.load();
+        let topic = match target {
+            TopicRef::Name(name) => topics.by_name.get(name).ok_or(AccessError::UnknownPartition)?,
+            TopicRef::Id(id) => topics.by_id.get(id).ok_or(AccessError::UnknownTopicId)?,
+        };
+        topic.partition(index)
+    }
+
+    /// Every partition that lies here.
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.topics.load().by_id.values().flat_map(|t| t.here().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Resolves once an image at least as new as `offset` of the metadata log is in force here.
+    pub async fn wait_applied(&self, offset: u64) {
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
+    }
+
+    /// Brings everything in step with `image`. Blocks on the disk: not for async workers. Logs of topics that `image` no
+    /// longer has are deleted.
+    pub fn apply(&self, image: &Arc<MetadataImage>) {
+        let mut before = self.applying.lock();
+        let mut topics = Topics::clone(&self.topics.load());
+        let delta = image.changes_since(&before);
+        for (name, id) in &delta.deleted_topics {
+            self.remove(&mut topics, name, *id);
+        }
+        for topic in &delta.changed_topics {
+            self.take(&mut topics, image, topic);
+        }
+        self.topics.store(Arc::new(topics));
+        *before = Arc::clone(image);
+        self.applied.send_replace(image.offset());
+    }
+
+    /// At start, once the first image is in force: deletes logs of topics that are no longer in the cluster.
+    pub fn delete_strays(&self) {
+        let topics = self.topics.load();
+        for log in self.logs.logs() {
+            let known = topics.by_id.get(&log.topic_id()).is_some_and(|t| t.partition(log.partition()).is_ok());
+            if !known {
+                info!(topic = %log.topic(), partition = log.partition(), "deleting the log of a topic that is gone");
+                self.delete_log(log.topic(), log.partition());
+            }
+        }
+    }
+
+    fn remove(&self, topics: &mut Topics, name: &Str, id: Uuid) {
+        let Some(gone) = topics.by_id.remove(&id) else { return };
+        if topics.by_name.get(name).is_some_and(|t| t.id == id) {
+            topics.by_name.remove(name);
+        }
+        for partition in gone.here() {
+            partition.close();
+            self.announce(name, LeadershipChange::Lost { topic: name.clone(), partition: partition.index() });
+            self.delete_log(name, partition.index());
+        }
+        // Whoever listens is gone only when the broker stops.
+        let _ = self.changes.send(LeadershipChange::TopicDeleted { topic: name.clone() });
+    }
+
+    fn delete_log(&self, topic: &str, partition: i32) {
+        if let Err(error) = self.logs.delete(topic, partition) {
+            error!(topic, partition, %error, "cannot delete the log");
+        }
+    }
+
+    fn take(&self, topics: &mut Topics, image: &MetadataImage, topic: &TopicImage) {
+        let settings = Arc::new(TopicSettings::resolve(image, &topic.name, &self.statics));
+        let known = topics.by_id.get(&topic.id).cloned();
+        if let Some(old) = topics.by_name.get(&topic.name).filter(|t| t.id != topic.id).map(|t| t.id) {
+            self.remove(topics, &topic.name, old);
+        }
+        let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
+            let index = i32::try_from(index).unwrap_or(i32::MAX);
+            let hint = LeaderHint { leader: p.leader, leader_epoch: p.leader_epoch };
+            if !p.replicas.contains(&self.node_id) {
+                return Slot::Elsewhere(hint);
+            }
+            let assignment = Assignment {
+                leader: p.leader,
+                leader_epoch: p.leader_epoch,
+                replicas: p.replicas.clone(),
+                isr: p.isr.clone(),
+            };
+            let role = Role { leads: p.leader == self.node_id, assignment, settings: Arc::clone(&settings) };
+            let held = known.as_ref().and_then(|t| t.partition(index).ok());
+            match self.hold(topic, index, held, role) {
+                Ok(partition) => Slot::Here(partition),
+                Err(error) => {
+                    error!(topic = %topic.name, partition = index, %error, "cannot serve the partition");
+                    Slot::Elsewhere(LeaderHint { leader: -1, ..hint })
+                }
+            }
+        });
+        let replicas =
+            Arc::new(TopicReplicas { name: topic.name.clone(), id: topic.id, partitions: partitions.collect() });
+        topics.by_name.insert(topic.name.clone(), Arc::clone(&replicas));
+        topics.by_id.insert(topic.id, replicas);
+    }
+
+    fn hold(
+        &self,
+        topic: &TopicImage,
+        index: i32,
+        held: Option<Arc<Partition>>,
+        role: Role,
+    ) -> Result<Arc<Partition>, LogError> {
+        let before = held.as_ref().map(|p| p.role());
+        let (leads, leader_epoch) = (role.leads, role.assignment.leader_epoch);
+        let partition = match held {
+            Some(partition) => {
+                let config = &role.settings.log;
+                if **config != *partition.log().config() {
+                    partition.log().update_config(config.clone());
+                }
+                partition.set_role(role)?;
+                partition
+            }
+            None => {
+                if self.logs.get(&topic.name, index).is_some_and(|log| log.topic_id() != topic.id) {
+                    self.logs.delete(&topic.name, index)?;
+                }
+                let config = role.settings.log.clone();
+                let log = self.logs.create(&topic.name, index, topic.id, config, crate::clock::now_ms())?;
+                Arc::new(Partition::new(topic.id, log, role)?)
+            }
+        };
+        let (led, epoch) = before.map_or((false, -1), |r| (r.leads, r.assignment.leader_epoch));
+        if leads && (!led || epoch != leader_epoch) {
+            let gained = LeadershipChange::Gained { partition: Arc::clone(&partition), leader_epoch };
+            self.announce(&topic.name, gained);
+        } else if led && !leads {
+            self.announce(&topic.name, LeadershipChange::Lost { topic: topic.name.clone(), partition: index });
+        }
+        Ok(partition)
+    }
+
+    fn announce(&self, topic: &str, change: LeadershipChange) {
+        if self.is_internal(topic) {
+            // Whoever listens is gone only when the broker stops.
+            let _ = self.changes.send(change);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The replicas of this broker: partitions with their logs and roles, and the requests that wait on them.
+//!
+//! `manager` keeps partitions in step with the metadata image, `partition` is one of them, `fetch` reads many for one
+//! request, `purgatory` holds who waits. What decides (when a record counts as committed, who is in sync) is in
+//! `esker_core::replication`; this module carries it out.
+
+mod error;
+mod fetch;
+mod manager;
+mod partition;
+mod purgatory;
+mod settings;
+
+pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+pub use fetch::{FetchLimits, Pass, Wanted, is_enough, read_once, wait_for_more};
+pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
+pub use partition::{Assignment, Partition, PartitionRead, ReadAt, ReadBound, Role};
+pub use purgatory::{CommitGate, FetchWaiter};
+pub use settings::{StaticConfig, TopicSettings};

@@ -1,0 +1,333 @@
+//! One partition as this broker holds it: its log, its role, and who waits for it.
+//!
+//! The role follows the metadata image and nothing else. An append holds the role's read lock while it writes, so that a
+//! leader that is being demoted finishes the appends it began and starts no more; readers take a snapshot of the role and
+//! never block. Order of locks: role, then the log's writer; never the other way round, and neither across an await.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use esker_core::replication::{CommitRule, high_watermark};
+use esker_protocol::primitives::Uuid;
+use esker_protocol::records::BatchHeader;
+use esker_storage::{AppendBatch, Appended, EpochEndOffset, Log, LogError, Origin, ReadInfo};
+use parking_lot::RwLock;
+
+use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+use super::purgatory::{CommitGate, CommitWaiters, FetchWaiter, FetchWaiters};
+use super::settings::TopicSettings;
+
+/// What the metadata image says of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Node id of the leader, -1 for none.
+    pub leader: i32,
+    /// Leader epoch.
+    pub leader_epoch: i32,
+    /// Replicas, in order of preference.
+    pub replicas: Vec<i32>,
+    /// Replicas in sync.
+    pub isr: Vec<i32>,
+}
+
+/// The role of this broker in a partition, immutable; replaced whole when the image or the topic's config changes.
+#[derive(Debug)]
+pub struct Role {
+    /// From the image.
+    pub assignment: Assignment,
+    /// This broker leads.
+    pub leads: bool,
+    /// The topic's configuration, resolved.
+    pub settings: Arc<TopicSettings>,
+}
+
+impl Role {
+    fn hint(&self) -> LeaderHint {
+        LeaderHint { leader: self.assignment.leader, leader_epoch: self.assignment.leader_epoch }
+    }
+
+    /// `min.insync.replicas`, capped at the number of replicas.
+    fn min_in_sync(&self) -> usize {
+        self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))
+    }
+}
+
+/// Up to where a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadBound {
+    /// Consumers: what is committed.
+    HighWatermark,
+    /// Consumers with `isolation.level=read_committed`: what no open transaction can still change.
+    LastStable,
+    /// Followers and tools that ask as one: all there is.
+    LogEnd,
+}
+
+/// One partition's records and offsets, as a fetch answer carries them.
+#[derive(Debug, Clone)]
+pub struct PartitionRead {
+    /// The records, and where they begin and end.
+    pub info: ReadInfo,
+    /// High watermark.
+    pub high_watermark: i64,
+    /// Last stable offset.
+    pub last_stable_offset: i64,
+    /// Log start offset.
+    pub log_start_offset: i64,
+    /// Set when the client's log and ours parted (KIP-595 style truncation): no records then.
+    pub diverging: Option<EpochEndOffset>,
+}
+
+/// Where a fetch wants to read in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// First offset wanted.
+    pub offset: i64,
+    /// Leader epoch the client believes in, -1 for none.
+    pub current_leader_epoch: i32,
+    /// Epoch of the last record the client has, -1 for none.
+    pub last_fetched_epoch: i32,
+    /// Up to where it may see.
+    pub bound: ReadBound,
+}
+
+/// One partition held by this broker.
+#[derive(Debug)]
+pub struct Partition {
+    topic_id: Uuid,
+    log: Arc<Log>,
+    role: RwLock<Arc<Role>>,
+    fetches: FetchWaiters,
+    commits: CommitWaiters,
+}
+
+impl Partition {
+    /// A partition over its log, in the role that the image gives it.
+    pub fn new(topic_id: Uuid, log: Arc<Log>, role: Role) -> Result<Self, LogError> {
+        let partition = Self {
+            topic_id,
+            log,
+            role: RwLock::new(Arc::new(Role {
+                assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
+                leads: false,
+                settings: Arc::clone(&role.settings),
+            })),
+            fetches: FetchWaiters::default(),
+            commits: CommitWaiters::default(),
+        };
+        partition.set_role(role)?;
+        Ok(partition)
+    }
+
+    /// Topic name.
+    pub fn topic(&self) -> &str {
+        self.log.topic()
+    }
+
+    /// Partition number.
+    pub fn index(&self) -> i32 {
+        self.log.partition()
+    }
+
+    /// Topic id.
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The role as it stands.
+    pub fn role(&self) -> Arc<Role> {
+        Arc::clone(&self.role.read())
+    }
+
+    /// Takes a new role. Blocks on the disk for a moment when leadership begins (the epoch's start is written down).
+    pub fn set_role(&self, role: Role) -> Result<(), LogError> {
+        let mut current = self.role.write();
+        let begins =
+            role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
+        let ends = current.leads && !role.leads;
+        if begins {
+            self.log.assign_epoch(role.assignment.leader_epoch)?;
+        }
+        *current = Arc::new(role);
+        if current.leads {
+            self.advance(&current);
+        }
+        drop(current);
+        if ends {
+            self.commits.release_all();
+        }
+        self.fetches.wake_all();
+        Ok(())
+    }
+
+    /// The partition goes away (topic deleted): whoever waits must look again and find it gone.
+    pub fn close(&self) {
+        let mut role = self.role.write();
+        *role = Arc::new(Role {
+            assignment: Assignment { leader: -1, ..role.assignment.clone() },
+            leads: false,
+            settings: Arc::clone(&role.settings),
+        });
+        drop(role);
+        self.commits.release_all();
+        self.fetches.wake_all();
+    }
+
+    /// The role, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
+    pub fn lead(&self, current_leader_epoch: i32) -> Result<Arc<Role>, AccessError> {
+        let role = self.role();
+        check_epoch(&role, current_leader_epoch)?;
+        Ok(role)
+    }
+
+    /// Appends one validated batch as leader. Does not wait for the high watermark: see [`Partition::committed`].
+    pub fn append(
+        &self,
+        header: &BatchHeader,
+        bytes: Bytes,
+        origin: Origin,
+        all_in_sync: bool,
+        now_ms: i64,
+    ) -> Result<Appended, ProduceError> {
+        let size = bytes.len();
+        let guard = self.role.read();
+        let role: &Role = &guard;
+        if !role.leads {
+            return Err(AccessError::NotLeader(role.hint()).into());
+        }
+        if all_in_sync && role.assignment.isr.len() < role.min_in_sync() {
+            return Err(ProduceError::NotEnoughReplicas {
+                in_sync: role.assignment.isr.len(),
+                required: role.min_in_sync(),
+            });
+        }
+        let appended =
+            self.log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
+        let moved = self.advance(role);
+        drop(guard);
+        if moved {
+            self.commits.reached(self.log.high_watermark());
+        }
+        if !appended.duplicate {
+            self.fetches.progressed(i64::try_from(size).unwrap_or(i64::MAX));
+        }
+        Ok(appended)
+    }
+
+    /// Moves the high watermark as far as the in-sync replicas allow; true if it moved.
+    fn advance(&self, role: &Role) -> bool {
+        let rule = CommitRule {
+            current: self.log.high_watermark(),
+            leader_end: self.log.log_end_offset(),
+            in_sync: role.assignment.isr.len(),
+            min_in_sync: role.min_in_sync(),
+        };
+        // What followers have arrives with their fetches; until a follower has fetched, nothing is known of it.
+        let others = role.assignment.isr.iter().filter(|id| **id != role.assignment.leader).map(|_| -1);
+        self.log.advance_high_watermark(high_watermark(rule, others)).is_some()
+    }
+
+    /// Whether everything below `offset` is committed, in the leader epoch it was written in.
+    pub fn committed(&self, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
+        let role = self.role();
+        if !role.leads || role.assignment.leader_epoch != leader_epoch {
+            return Err(AccessError::NotLeader(role.hint()).into());
+        }
+        if self.log.high_watermark() >= offset {
+            return if role.assignment.isr.len() < role.min_in_sync() {
+                Err(ProduceError::NotEnoughReplicasAfterAppend)
+            } else {
+                Ok(true)
+            };
+        }
+        Ok(false)
+    }
+
+    /// Releases `gate` once everything below `offset` is committed or leadership is lost.
+    pub fn wait_committed(&self, offset: i64, gate: Arc<CommitGate>) {
+        self.commits.register(offset, gate);
+        if self.role().leads {
+            self.commits.reached(self.log.high_watermark());
+        } else {
+            self.commits.release_all();
+        }
+    }
+
+    /// Wakes `waiter` when more becomes readable here. Look at the partition again after this call.
+    pub fn wait_readable(&self, waiter: &Arc<FetchWaiter>) {
+        self.fetches.register(waiter);
+    }
+
+    /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it.
+    pub fn read(&self, at: &ReadAt, max_bytes: usize, at_least_one: bool) -> Result<PartitionRead, FetchError> {
+        self.lead(at.current_leader_epoch)?;
+        let log = &self.log;
+        let high_watermark = log.high_watermark();
+        let last_stable_offset = log.last_stable_offset().min(high_watermark);
+        let up_to = match at.bound {
+            ReadBound::HighWatermark => high_watermark,
+            ReadBound::LastStable => last_stable_offset,
+            ReadBound::LogEnd => log.log_end_offset(),
+        };
+        let mut read = PartitionRead {
+            info: ReadInfo { first_offset: at.offset, next_offset: at.offset, ..ReadInfo::default() },
+            high_watermark,
+            last_stable_offset,
+            log_start_offset: log.log_start_offset(),
+            diverging: self.divergence(at)?,
+        };
+        if read.diverging.is_none() {
+            read.info = log.read(at.offset, max_bytes, up_to, at_least_one)?;
+        }
+        Ok(read)
+    }
+
+    /// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.
+    fn divergence(&self, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
+        if at.last_fetched_epoch < 0 {
+            return Ok(None);
+        }
+        let end = self.log.epoch_end_offset(at.last_fetched_epoch);
+        if end.end_offset < 0 || end.leader_epoch < 0 {
+            return Err(FetchError::UndefinedEpoch(at.last_fetched_epoch));
+        }
+        let parted = end.leader_epoch < at.last_fetched_epoch || end.end_offset < at.offset;
+        Ok(parted.then_some(end))
+    }
+
+    /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
+    pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        let role = self.lead(-1)?;
+        if !role.settings.log.delete {
+            return Err(DeleteRecordsError::Policy);
+        }
+        let high_watermark = self.log.high_watermark();
+        let target = if offset == -1 { high_watermark } else { offset };
+        if target < 0 || target > high_watermark {
+            return Err(DeleteRecordsError::OffsetOutOfRange { offset, high_watermark });
+        }
+        if target <= self.log.log_start_offset() {
+            return Ok(self.log.log_start_offset());
+        }
+        Ok(self.log.advance_log_start(target)?)
+    }
+}
+
+fn check_epoch(role: &Role, requested: i32) -> Result<(), AccessError> {
+    let current = role.hint();
+    if requested >= 0 && requested < current.leader_epoch {
+        return Err(AccessError::FencedLeaderEpoch { requested, current });
+    }
+    if requested > current.leader_epoch {
+        return Err(AccessError::UnknownLeaderEpoch { requested, current });
+    }
+    if !role.leads {
+        return Err(AccessError::NotLeader(current));
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Why connections end: what the log line says, and the label of the metric.
+
+use std::io::ErrorKind;
+
+use esker_protocol::api::ApiKey;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::DecodeError;
+use thiserror::Error;
+
+use super::frames::FrameError;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CloseReason {
+    /// The client hung up between requests.
+    #[error("closed by the client")]
+    ByClient,
+    /// The client hung up in the middle of a request.
+    #[error("closed by the client in the middle of a request")]
+    HalfRequest,
+    /// The socket failed.
+    #[error("the connection failed: {0}")]
+    Io(ErrorKind),
+    /// Nothing came for `connections.max.idle.ms`.
+    #[error("idle for longer than connections.max.idle.ms")]
+    Idle,
+    /// The broker stops.
+    #[error("the broker is stopping")]
+    Stopping,
+    /// No frame of Kafka's protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The request could not be read.
+    #[error("malformed request{}: {}", .0.map(|key| format!(" ({key})")).unwrap_or_default(), .1)]
+    Malformed(Option<ApiKey>, DecodeError),
+    /// No such API.
+    #[error("unknown API key {0}")]
+    UnknownApi(i16),
+    /// The API is not served in that version.
+    #[error("{0} version {1} is not served")]
+    UnsupportedVersion(ApiKey, i16),
+    /// A produce without acks failed; there is no answer to say so in.
+    #[error("a produce with acks=0 failed: {0}")]
+    ProduceWithoutAcks(ErrorCode),
+    /// An answer could not be written in the version asked for.
+    #[error("the answer to {0} version {1} cannot be encoded")]
+    Unencodable(ApiKey, i16),
+    /// More connections than `max.connections` or `max.connections.per.ip`.
+    #[error("too many connections{0}")]
+    TooMany(&'static str),
+}
+
+impl CloseReason {
+    /// The label of the metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::ByClient => "client",
+            Self::HalfRequest => "half_request",
+            Self::Io(_) => "io",
+            Self::Idle => "idle",
+            Self::Stopping => "stopping",
+            Self::Frame(FrameError::Negative(_)) => "negative_size",
+            Self::Frame(FrameError::TooLarge { .. }) => "too_large",
+            Self::Frame(FrameError::Tls) => "tls",
+            Self::Frame(FrameError::Http) => "http",
+            Self::Malformed(..) => "malformed",
+            Self::UnknownApi(_) => "unknown_api",
+            Self::UnsupportedVersion(..) => "unsupported_version",
+            Self::ProduceWithoutAcks(_) => "produce_without_acks",
+            Self::Unencodable(..) => "unencodable",
+            Self::TooMany(_) => "too_many",
+        }
+    }
+
+    /// Whether it is the client's doing and worth a line in the log.
+    pub fn is_misuse(&self) -> bool {
+        !matches!(self, Self::ByClient | Self::Io(_) | Self::Idle | Self::Stopping)
+    }
+}

@@ -1,0 +1,182 @@
+//! Binding and accepting.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use esker_protocol::primitives::Str;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, warn};
+
+use super::{CloseReason, ConnectionInfo, connection};
+use crate::broker::Broker;
+use crate::config::Listener;
+
+/// Why a listener could not be opened.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}; is another broker running there? Choose another address with --listen")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: String,
+    /// The system's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Open listeners that do not accept yet.
+#[derive(Debug)]
+pub struct Listeners {
+    bound: Vec<(Str, TcpListener, SocketAddr)>,
+}
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+impl Listeners {
+    /// Opens all listeners. Needs a runtime.
+    pub async fn bind(listeners: &[Listener]) -> Result<Self, BindError> {
+        let mut bound = Vec::new();
+        for listener in listeners {
+            let failed = |source| BindError { address: format!("{}:{}", listener.host, listener.port), source };
+            let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+            let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+            let mut socket = None;
+            for address in tokio::net::lookup_host((host, listener.port)).await.map_err(failed)? {
+                match open(address) {
+                    Ok(open) => {
+                        socket = Some(open);
+                        break;
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            let Some(socket) = socket else { return Err(failed(last)) };
+            let address = socket.local_addr().map_err(failed)?;
+            bound.push((listener.name.clone(), socket, address));
+        }
+        Ok(Self { bound })
+    }
+
+    /// Name and address of each listener, with the port that port 0 became.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Str, SocketAddr)> {
+        self.bound.iter().map(|(name, _, address)| (name, *address))
+    }
+
+    /// Accepts until `stop`; the returned tracker is done when every connection has ended.
+    pub fn serve(self, broker: &Arc<Broker>, stop: &CancellationToken) -> TaskTracker {
+        let tracker = TaskTracker::new();
+        let counts = Arc::new(Counts::default());
+        for (name, socket, _) in self.bound {
+            let accept = accept(Arc::clone(broker), name, socket, stop.clone(), tracker.clone(), Arc::clone(&counts));
+            tracker.spawn(accept);
+        }
+        tracker.close();
+        tracker
+    }
+}
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Connections that are open, in all and from each address.
+#[derive(Debug, Default)]
+struct Counts(Mutex<HashMap<IpAddr, usize>>);
+
+impl Counts {
+    fn enter(&self, broker: &Broker, ip: IpAddr) -> Result<(), CloseReason> {
+        let mut open = self.0.lock();
+        let total: usize = broker.metrics.network.open_connections();
+        if total >= broker.config.max_connections {
+            return Err(CloseReason::TooMany(" (max.connections)"));
+        }
+        let from_ip = open.entry(ip).or_default();
+        if *from_ip >= broker.config.max_connections_per_ip {
+            return Err(CloseReason::TooMany(" from this address (max.connections.per.ip)"));
+        }
+        *from_ip += 1;
+        broker.metrics.network.opened();
+        Ok(())
+    }
+
+    fn leave(&self, broker: &Broker, ip: IpAddr) {
+        let mut open = self.0.lock();
+        if let Some(from_ip) = open.get_mut(&ip) {
+            *from_ip -= 1;
+            if *from_ip == 0 {
+                open.remove(&ip);
+            }
+        }
+        broker.metrics.network.closed();
+    }
+}
+
+/// How long to wait when the system refuses to accept (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn accept(
+    broker: Arc<Broker>,
+    name: Str,
+    socket: TcpListener,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    counts: Arc<Counts>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, listener = %name, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(reason) = counts.enter(&broker, peer.ip()) {
+            broker.metrics.network.ended(&reason);
+            debug!(%peer, %reason, "connection refused");
+            continue;
+        }
+        let info = Arc::new(ConnectionInfo { peer, listener: name.clone(), software: OnceLock::new() });
+        let (broker, stop, counts) = (Arc::clone(&broker), stop.clone(), Arc::clone(&counts));
+        tracker.spawn(async move {
+            let served = AssertUnwindSafe(serve(Arc::clone(&broker), info, stream, stop)).catch_unwind().await;
+            counts.leave(&broker, peer.ip());
+            match served {
+                Ok(reason) => {
+                    broker.metrics.network.ended(&reason);
+                    if reason.is_misuse() {
+                        warn!(%peer, %reason, "connection closed");
+                    } else {
+                        debug!(%peer, %reason, "connection closed");
+                    }
+                }
+                Err(_) => error!(%peer, "a handler panicked; its connection is closed, others go on"),
+            }
+        });
+    }
+}
+
+async fn serve(broker: Arc<Broker>, info: Arc<ConnectionInfo>, mut stream: TcpStream, stop: CancellationToken) -> CloseReason {
+    if let Err(error) = stream.set_nodelay(true) {
+        return CloseReason::Io(error.kind());
+    }
+    let (reader, writer) = stream.split();
+    connection::serve(broker, info, reader, writer, stop).await
+}

@@ -1,0 +1,67 @@
+//! Connections and bytes on the wire.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::server::CloseReason;
+
+/// Counters of the network layer.
+#[derive(Debug)]
+pub struct NetworkMetrics {
+    connections: IntGauge,
+    accepted: IntCounter,
+    closed: IntCounterVec,
+    received: IntCounter,
+    sent: IntCounter,
+}
+
+impl NetworkMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            connections: IntGauge::new("kafka_server_socket_server_connection_count", "Open client connections")?,
+            accepted: IntCounter::new("esker_connections_accepted_total", "Client connections accepted")?,
+            closed: IntCounterVec::new(
+                Opts::new("esker_connections_closed_total", "Client connections ended, by reason"),
+                &["reason"],
+            )?,
+            received: IntCounter::new("esker_network_received_bytes_total", "Bytes read from clients")?,
+            sent: IntCounter::new("esker_network_sent_bytes_total", "Bytes written to clients")?,
+        };
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.closed.clone()))?;
+        registry.register(Box::new(metrics.received.clone()))?;
+        registry.register(Box::new(metrics.sent.clone()))?;
+        Ok(metrics)
+    }
+
+    /// A connection begins.
+    pub fn opened(&self) {
+        self.connections.inc();
+        self.accepted.inc();
+    }
+
+    /// A connection ended.
+    pub fn closed(&self) {
+        self.connections.dec();
+    }
+
+    /// Why it ended.
+    pub fn ended(&self, reason: &CloseReason) {
+        self.closed.with_label_values(&[reason.label()]).inc();
+    }
+
+    /// Connections that are open.
+    pub fn open_connections(&self) -> usize {
+        usize::try_from(self.connections.get()).unwrap_or_default()
+    }
+
+    /// Bytes came in.
+    pub fn received(&self, bytes: usize) {
+        self.received.inc_by(bytes as u64);
+    }
+
+    /// Bytes went out.
+    pub fn sent(&self, bytes: usize) {
+        self.sent.inc_by(bytes as u64);
+    }
+}

@@ -1,0 +1,93 @@
+//! What is read off the broker's state when somebody scrapes.
+
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::Metrics;
+use crate::broker::Broker;
+
+impl Metrics {
+    /// All metrics in Prometheus' text format.
+    pub fn scrape(&self, broker: &Broker) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(state(broker)?);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+struct Gauges(Registry);
+
+impl Gauges {
+    fn one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        self.0.register(Box::new(gauge))
+    }
+
+    fn many(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+}
+
+fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let gauges = Gauges(Registry::new());
+    let partitions = broker.replicas.partitions();
+    let leaders = partitions.iter().filter(|p| p.role().leads).count();
+    gauges.one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
+    gauges.one("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", leaders)?;
+    let image = broker.metadata.image();
+    gauges.one("kafka_controller_kafkacontroller_globaltopiccount", "Topics in the cluster", image.topic_count())?;
+    let all = image.topics().map(|t| t.partitions.len()).sum();
+    gauges.one("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions in the cluster", all)?;
+    gauges.one(
+        "kafka_controller_kafkacontroller_activebrokercount",
+        "Brokers that may lead",
+        image.live_brokers().count(),
+    )?;
+    gauges.one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
+    let (sessions, session_partitions, evictions) = broker.fetch_sessions.lock().counts();
+    gauges.one("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions)?;
+    gauges.one(
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        "Partitions in fetch sessions",
+        session_partitions,
+    )?;
+    let evictions = usize::try_from(evictions).unwrap_or(usize::MAX);
+    gauges.one("esker_fetch_session_evictions", "Fetch sessions given up for others", evictions)?;
+    let size = gauges.many("kafka_log_log_size", "Bytes of a partition's log", &["topic", "partition"])?;
+    let start = gauges.many("kafka_log_log_logstartoffset", "First offset of a log", &["topic", "partition"])?;
+    let end = gauges.many("kafka_log_log_logendoffset", "Next offset of a log", &["topic", "partition"])?;
+    for partition in &partitions {
+        let (log, index) = (partition.log(), partition.index().to_string());
+        let labels = [partition.topic(), &index];
+        size.with_label_values(&labels).set(i64::try_from(log.size_bytes()).unwrap_or(i64::MAX));
+        start.with_label_values(&labels).set(log.log_start_offset());
+        end.with_label_values(&labels).set(log.log_end_offset());
+    }
+    let offsets = gauges.many(
+        "kafka_consumergroup_current_offset",
+        "Committed offset of a group",
+        &["consumergroup", "topic", "partition"],
+    )?;
+    let lag = gauges.many(
+        "kafka_consumergroup_lag",
+        "Records between a group's committed offset and the high watermark",
+        &["consumergroup", "topic", "partition"],
+    )?;
+    for row in broker.groups.lags(&broker.replicas) {
+        let labels = [row.group.as_str(), row.topic.as_str(), &row.partition.to_string()];
+        offsets.with_label_values(&labels).set(row.committed);
+        if let Some(behind) = row.lag {
+            lag.with_label_values(&labels).set(behind);
+        }
+    }
+    let groups = gauges.many("esker_groups", "Groups by state", &["state"])?;
+    for (state, count) in broker.groups.count_by_state() {
+        groups.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    Ok(gauges.0.gather())
+}
