@@ -125,10 +125,14 @@ pub(crate) fn checkpoint_lines(bytes: &[u8]) -> Result<Vec<&str>, String> {
     if lines.len() != count { Err(format!("says {count} entries and has {}", lines.len())) } else { Ok(lines) }
 }
 
-/// The topic id in `partition.metadata`; `None` if the file is not there (folders of old Kafkas).
+/// The topic id in `partition.metadata`; `None` if the file is not there (folders of old Kafkas), or empty (a power cut
+/// before the log's first flush).
 pub(crate) fn read_partition_metadata(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, OpenError> {
     let path = dir.join(PARTITION_METADATA);
     let Some(bytes) = read_optional(disk, &path)? else { return Ok(None) };
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
     let text = String::from_utf8_lossy(&bytes);
     let id = text.lines().find_map(|line| line.trim().strip_prefix("topic_id:"));
     match id.map(|id| id.trim().parse::<Uuid>()) {
@@ -137,11 +141,11 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, dir: &Path) -> Result<Opt
     }
 }
 
-/// Writes `partition.metadata` and brings it to disk if `sync`.
+/// Writes `partition.metadata`; the first flush of the log brings it to disk.
 pub(crate) fn write_partition_metadata(disk: &dyn Disk, dir: &Path, topic_id: Uuid) -> Result<(), FileError> {
     let path = dir.join(PARTITION_METADATA);
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    disk.replace(&path, text.as_bytes(), true).context("write", &path)
+    disk.replace(&path, text.as_bytes(), false).context("write", &path)
 }
 
 #[cfg(test)]

@@ -6,7 +6,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::Log;
-use crate::{LogError, error::FileError, files::LOG, io::Context, segment::Segment};
+use crate::{
+    LogError,
+    error::FileError,
+    files::{LOG, PARTITION_METADATA},
+    io::{Context, Open},
+    segment::Segment,
+};
 
 impl Log {
     /// Brings everything appended before the call to disk; returns the recovery point. Blocks for the disk; appends go
@@ -23,7 +29,7 @@ impl Log {
     fn flush_up_to(&self, with_active: bool) -> Result<i64, LogError> {
         self.log_dir.check()?;
         let _flushing = self.flushing.lock();
-        let (segments, end, dir_dirty, truncations) = {
+        let (segments, end, dir_dirty, newborn, truncations) = {
             let mut writer = self.writer.lock();
             let segments = self.segments.load_full();
             let end = if with_active { self.log_end_offset() } else { writer.active.base_offset };
@@ -34,9 +40,10 @@ impl Log {
                 writer.unflushed_records = 0;
                 self.dirty_since_ms.store(i64::MAX, Ordering::Release);
             }
-            (segments, end, std::mem::take(&mut writer.dir_dirty), self.truncations.load(Ordering::Acquire))
+            let (dir_dirty, newborn) = (std::mem::take(&mut writer.dir_dirty), std::mem::take(&mut writer.newborn));
+            (segments, end, dir_dirty, newborn, self.truncations.load(Ordering::Acquire))
         };
-        let flushed = self.sync(&segments, end, dir_dirty);
+        let flushed = self.sync(&segments, end, dir_dirty, newborn);
         // A folder that was just renamed for deletion is no broken disk.
         let deleted = self.closed.load(Ordering::Acquire);
         flushed.map_err(|error| if deleted { error } else { self.log_dir.failed(error) })?;
@@ -47,7 +54,7 @@ impl Log {
         Ok(self.recovery_point())
     }
 
-    fn sync(&self, segments: &[Arc<Segment>], end: i64, dir_dirty: bool) -> Result<(), FileError> {
+    fn sync(&self, segments: &[Arc<Segment>], end: i64, dir_dirty: bool, newborn: bool) -> Result<(), FileError> {
         let first = self.segments_from(segments, self.recovery_point());
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < end) {
             let file = match segment.file() {
@@ -58,8 +65,15 @@ impl Log {
             };
             file.sync_data().context("sync", &segment.path(LOG))?;
         }
+        let disk = &self.log_dir.disk;
+        if newborn {
+            let metadata = self.dir.join(PARTITION_METADATA);
+            let file = disk.open(&metadata, Open::Existing).context("open", &metadata)?;
+            file.sync_data().context("sync", &metadata)?;
+            disk.sync_dir(self.log_dir.path()).context("sync", self.log_dir.path())?;
+        }
         if dir_dirty {
-            self.log_dir.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+            disk.sync_dir(&self.dir).context("sync", &self.dir)?;
         }
         self.write_epochs(true)
     }

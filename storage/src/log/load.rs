@@ -48,6 +48,8 @@ pub(crate) struct Load {
     pub high_watermark: i64,
     /// The last stop was clean: nothing needs to be checked.
     pub clean: bool,
+    /// Just created: the folder's own name is not on disk yet.
+    pub newborn: bool,
     pub now_ms: i64,
 }
 
@@ -123,6 +125,7 @@ impl Load {
                 snapshot_at: replay.snapshot_at,
                 unflushed_records: 0,
                 dir_dirty: true,
+                newborn: self.newborn,
                 indexed_bytes,
             }),
             flushing: Mutex::new(()),
@@ -335,7 +338,8 @@ impl Replay {
             }
             let position = segment.offsets()?.floor(segment.relative(self.from));
             let path = segment.path(LOG);
-            let mut window = Window::new(segment.file()?.as_ref(), &path);
+            let file = segment.file_once()?;
+            let mut window = Window::new(file.as_ref(), &path);
             let mut aborted = Vec::new();
             let limit = segment.size();
             scan(&mut window, u64::from(position), limit, segment.base_offset, i64::MAX, |_, step, bytes| {

@@ -1,5 +1,6 @@
 mod concurrent;
 mod crash;
+mod faults;
 mod idempotence;
 mod model;
 mod reads;
@@ -10,7 +11,11 @@ use bytes::Bytes;
 use esker_protocol::records::{Batch, Batches};
 
 use super::*;
-use crate::{AppendBatch, AppendError, Appended, Origin, ReadInfo, io::OsDisk, test_support::*};
+use crate::{
+    AppendBatch, AppendError, Appended, Origin, ReadInfo,
+    io::{Disk, OsDisk},
+    test_support::*,
+};
 
 const NOW: i64 = 1_700_000_000_000;
 const CLIENT: Origin = Origin::Client { transaction_v2: false };
@@ -31,7 +36,11 @@ impl Opening {
     }
 
     fn open(&self, dir: &Path) -> Log {
-        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), Arc::new(OsDisk)));
+        self.open_on(Arc::new(OsDisk), dir)
+    }
+
+    fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
+        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();
         Load {
@@ -45,6 +54,7 @@ impl Opening {
             log_start: self.log_start,
             high_watermark: self.high_watermark,
             clean: self.clean,
+            newborn: false,
             now_ms: NOW,
         }
         .open()

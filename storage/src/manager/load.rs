@@ -206,6 +206,7 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         log_start: found.log_start,
         high_watermark: found.high_watermark,
         clean: found.clean,
+        newborn: false,
         now_ms,
     }
     .open()?;

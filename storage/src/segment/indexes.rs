@@ -92,7 +92,8 @@ impl Segment {
             return Ok(false);
         }
         let path = self.path(LOG);
-        let mut window = Window::new(self.file()?.as_ref(), &path);
+        let file = self.file_once()?;
+        let mut window = Window::new(file.as_ref(), &path);
         let view = window.view(u64::from(entry.position), STEP_BYTES, 0)?;
         let offset = self.base_offset.saturating_add(i64::from(entry.relative_offset));
         Ok(walk::step(view).is_ok_and(|step| step.last_offset == offset))
@@ -129,7 +130,8 @@ impl Segment {
             damage: None,
         };
         let path = self.path(LOG);
-        let mut window = Window::new(self.file()?.as_ref(), &path);
+        let file = self.file_once()?;
+        let mut window = Window::new(file.as_ref(), &path);
         if position > 0 {
             out.first_timestamp = walk::step(window.view(0, STEP_BYTES, 0)?).ok().map(|step| step.max_timestamp);
             out.next_offset = absolute(from);

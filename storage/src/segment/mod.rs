@@ -209,6 +209,15 @@ impl Segment {
         Ok(&self.data()?.file)
     }
 
+    /// The data file for one pass over it: not kept open if it was not.
+    pub(crate) fn file_once(&self) -> Result<Arc<dyn LogFile>, FileError> {
+        if let Some(data) = self.data.get() {
+            return Ok(Arc::clone(&data.file));
+        }
+        let path = self.path(LOG);
+        self.disk.open(&path, Open::Existing).context("open", &path)
+    }
+
     fn map(&self) -> Result<&Bytes, FileError> {
         if let Some((bytes, _)) = self.map.get() {
             return Ok(bytes);
