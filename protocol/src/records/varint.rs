@@ -5,17 +5,25 @@ use super::RecordFault;
 /// Reads a number of at most 5 bytes and moves `at` behind it.
 #[inline]
 pub(super) fn read_i32(bytes: &[u8], at: &mut usize) -> Result<i32, RecordFault> {
-    // One byte carries nearly every field of a small record.
-    match bytes.get(*at) {
-        Some(&b) if b < 0x80 => {
+    // One byte carries nearly every field of a small record, two a length up to 8 KiB.
+    match bytes.get(*at..).unwrap_or_default() {
+        [a, ..] if *a < 0x80 => {
             *at += 1;
-            Ok(i32::from(b >> 1) ^ -i32::from(b & 1))
+            Ok(unzigzag(u32::from(*a)))
         }
-        Some(_) => read_i32_long(bytes, at),
-        None => Err(RecordFault::Truncated),
+        [a, b, ..] if *b < 0x80 => {
+            *at += 2;
+            Ok(unzigzag(u32::from(a & 0x7f) | u32::from(*b) << 7))
+        }
+        _ => read_i32_long(bytes, at),
     }
 }
 
+fn unzigzag(value: u32) -> i32 {
+    (value >> 1) as i32 ^ -((value & 1) as i32)
+}
+
+#[cold]
 fn read_i32_long(bytes: &[u8], at: &mut usize) -> Result<i32, RecordFault> {
     let mut value: u32 = 0;
     for shift in [0, 7, 14, 21, 28] {
@@ -23,7 +31,7 @@ fn read_i32_long(bytes: &[u8], at: &mut usize) -> Result<i32, RecordFault> {
         *at += 1;
         value |= u32::from(b & 0x7f) << shift;
         if b < 0x80 {
-            return Ok((value >> 1) as i32 ^ -((value & 1) as i32));
+            return Ok(unzigzag(value));
         }
     }
     Err(RecordFault::Varint)
@@ -32,6 +40,16 @@ fn read_i32_long(bytes: &[u8], at: &mut usize) -> Result<i32, RecordFault> {
 /// Reads a number of at most 10 bytes and moves `at` behind it.
 #[inline]
 pub(super) fn read_i64(bytes: &[u8], at: &mut usize) -> Result<i64, RecordFault> {
+    match bytes.get(*at) {
+        Some(&b) if b < 0x80 => {
+            *at += 1;
+            Ok(i64::from(b >> 1) ^ -i64::from(b & 1))
+        }
+        _ => read_i64_long(bytes, at),
+    }
+}
+
+fn read_i64_long(bytes: &[u8], at: &mut usize) -> Result<i64, RecordFault> {
     let mut value: u64 = 0;
     let mut shift = 0;
     while shift < 70 {
