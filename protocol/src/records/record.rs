@@ -136,29 +136,30 @@ impl Records {
         let length = read_i32(&self.data, &mut self.at)?;
         let length = usize::try_from(length).map_err(|_| RecordFault::Length)?;
         let end = self.at.checked_add(length).filter(|end| *end <= self.data.len()).ok_or(RecordFault::Truncated)?;
-        let bytes = self.data.slice(self.at..end);
+        let bytes = self.data.get(self.at..end).unwrap_or_default();
         self.at = end;
 
         let mut at = 1; // attributes: unused
-        let timestamp_delta = read_i64(&bytes, &mut at)?;
-        let offset_delta = read_i32(&bytes, &mut at)?;
-        let key = read_slice(&bytes, &mut at)?.map(|slice| bytes.slice_ref(slice));
-        let value = read_slice(&bytes, &mut at)?.map(|slice| bytes.slice_ref(slice));
-        let count = read_i32(&bytes, &mut at)?;
+        let timestamp_delta = read_i64(bytes, &mut at)?;
+        let offset_delta = read_i32(bytes, &mut at)?;
+        let key = read_slice(bytes, &mut at)?.map(|slice| self.data.slice_ref(slice));
+        let value = read_slice(bytes, &mut at)?.map(|slice| self.data.slice_ref(slice));
+        let count = read_i32(bytes, &mut at)?;
+        let rest = bytes.get(at..).unwrap_or_default();
         // A header takes two bytes at least.
-        if count < 0 || count as usize > bytes.len().saturating_sub(at) / 2 {
+        if count < 0 || count as usize > rest.len() / 2 {
             return Err(RecordFault::HeaderCount);
         }
-        let rest = bytes.slice(at.min(bytes.len())..);
         if count == 0 && !rest.is_empty() {
             return Err(RecordFault::Excess);
         }
+        let headers = Headers { count, bytes: self.data.slice_ref(rest) };
         Ok(Record {
             offset: self.base_offset.saturating_add(i64::from(offset_delta)),
             timestamp: self.append_time.unwrap_or_else(|| self.base_timestamp.wrapping_add(timestamp_delta)),
             key,
             value,
-            headers: Headers { count, bytes: rest },
+            headers,
         })
     }
 }
