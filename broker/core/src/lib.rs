@@ -7,5 +7,6 @@
 pub mod config;
 pub mod controller;
 pub mod fetch_session;
+pub mod group;
 pub mod metadata;
 pub mod replication;

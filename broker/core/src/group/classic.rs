@@ -109,7 +109,8 @@ impl ClassicGroup {
 
     /// Protocol names that every member offers.
     fn common(&self) -> BTreeSet<&str> {
-        let mut lists = self.members.values().map(|m| m.protocols.iter().map(|p| p.name.as_str()).collect::<BTreeSet<_>>());
+        let mut lists =
+            self.members.values().map(|m| m.protocols.iter().map(|p| p.name.as_str()).collect::<BTreeSet<_>>());
         let first = lists.next().unwrap_or_default();
         lists.fold(first, |common, offered| common.intersection(&offered).copied().collect())
     }
@@ -123,7 +124,8 @@ impl ClassicGroup {
             return true;
         }
         let common = self.common();
-        self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(|p| common.contains(p.name.as_str()))
+        self.protocol_type.as_deref() == Some(protocol_type)
+            && protocols.iter().any(|p| common.contains(p.name.as_str()))
     }
 
     /// The protocol with the most votes: each member votes for the first of its own that all offer.
@@ -138,7 +140,12 @@ impl ClassicGroup {
         let most = votes.values().max().copied()?;
         // Of equals the one that the first member likes best, so that the choice does not hang on names.
         let first = self.members.values().next()?;
-        first.protocols.iter().map(|p| &p.name).find(|name| votes.get(name) == Some(&most)).cloned()
+        first
+            .protocols
+            .iter()
+            .map(|p| &p.name)
+            .find(|name| votes.get(name) == Some(&most))
+            .cloned()
             .or_else(|| votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.clone()))
     }
 

@@ -16,7 +16,9 @@ mod tests {
 
     #[test]
     fn as_java_does() {
-        for (text, hash) in [("", 0), ("a", 97), ("hello", 99_162_322), ("polygenelubricants", i32::MIN), ("é€😀", 53_914_567)] {
+        for (text, hash) in
+            [("", 0), ("a", 97), ("hello", 99_162_322), ("polygenelubricants", i32::MIN), ("é€😀", 53_914_567)]
+        {
             if text.is_ascii() {
                 assert_eq!(java_hash(text), hash, "{text}");
             }

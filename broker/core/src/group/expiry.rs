@@ -1,0 +1,63 @@
+//! Offsets and groups lapse: `offsets.retention.minutes` after a group became empty, or after the last commit of a group
+//! that never had members; in a live consumer group, for topics that nobody subscribes to any more.
+
+use esker_protocol::messages::internal::OffsetCommitKey;
+use esker_protocol::primitives::Str;
+
+use super::classic::{ClassicGroup, State};
+use super::offsets::{CONSUMER, Committed};
+use super::shard::{Effects, GroupRecord, GroupShard};
+
+impl GroupShard {
+    /// What has lapsed by `now`: offsets, and groups of which nothing is left. The records' offsets are taken out by
+    /// [`GroupShard::apply_offsets`]; groups go at once.
+    pub fn expire(&mut self, now: i64) -> Effects {
+        let mut effects = Effects::default();
+        let mut gone = Vec::new();
+        for (id, group) in &self.groups {
+            let offsets = self.offsets.get(id);
+            let subscribed = group.subscribed();
+            let keep = self.limits.offsets_retention_ms;
+            let out: Vec<_> = offsets
+                .into_iter()
+                .flatten()
+                .filter(|((topic, _), committed)| lapsed(group, &subscribed, topic, committed, keep, now))
+                .map(|((topic, partition), _)| OffsetCommitKey {
+                    group: id.clone(),
+                    topic: topic.clone(),
+                    partition: *partition,
+                })
+                .collect();
+            let unused = group.state == State::Empty && group.pending.is_empty();
+            let nothing_left = out.len() == offsets.map_or(0, |o| o.len());
+            let long_empty = now.saturating_sub(group.state_since) >= keep;
+            if unused && nothing_left && (offsets.is_some() || group.generation > 0 || long_empty) {
+                gone.push(id.clone());
+            } else {
+                effects.records.extend(out.into_iter().map(|key| GroupRecord::Offset(key, None)));
+            }
+        }
+        gone.iter().for_each(|id| self.remove_group(id, &mut effects));
+        effects
+    }
+}
+
+fn lapsed(
+    group: &ClassicGroup,
+    subscribed: &[Str],
+    topic: &Str,
+    committed: &Committed,
+    retention_ms: i64,
+    now: i64,
+) -> bool {
+    let base = match (group.state, group.protocol_type.as_deref()) {
+        (State::Empty, None) => committed.committed_at,
+        (State::Empty, Some(_)) => group.state_since.max(committed.committed_at),
+        (State::Stable, Some(CONSUMER)) if !subscribed.contains(topic) => committed.committed_at,
+        _ => return false,
+    };
+    match committed.expires_at {
+        Some(at) => now >= at,
+        None => now.saturating_sub(base) >= retention_ms,
+    }
+}

@@ -1,0 +1,301 @@
+//! JoinGroup: who may be a member, and when its answer is due.
+
+use bytes::Bytes;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::classic::{ClassicGroup, State};
+use super::member::{Member, Protocol};
+use super::shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply, Token};
+use super::sync::SyncReply;
+
+/// A join.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinRequest {
+    /// The group.
+    pub group: Str,
+    /// The member's id; empty for a newcomer.
+    pub member_id: Str,
+    /// `group.instance.id`.
+    pub instance_id: Option<Str>,
+    /// The client's name for itself.
+    pub client_id: Str,
+    /// Where it connects from.
+    pub client_host: Str,
+    /// Session time-out in ms.
+    pub session_timeout_ms: i32,
+    /// Rebalance time-out in ms.
+    pub rebalance_timeout_ms: i32,
+    /// E.g. `consumer`.
+    pub protocol_type: Str,
+    /// What it offers.
+    pub protocols: Vec<Protocol>,
+    /// v4+: a newcomer is first told its id (KIP-394).
+    pub require_known_member_id: bool,
+    /// v9+: a static leader that comes back can be told to leave the assignment as it is (KIP-814).
+    pub can_skip_assignment: bool,
+    /// Something unique, for the id of a newcomer.
+    pub fresh: Str,
+}
+
+/// The answer to a join.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinReply {
+    /// Kafka's code.
+    pub error: ErrorCode,
+    /// The generation, -1 if none.
+    pub generation: i32,
+    /// The group's protocol type.
+    pub protocol_type: Option<Str>,
+    /// The chosen protocol.
+    pub protocol: Option<Str>,
+    /// Member id of the leader.
+    pub leader: Str,
+    /// v9: the leader need not assign.
+    pub skip_assignment: bool,
+    /// The member's id.
+    pub member_id: Str,
+    /// For the leader: id, instance id and metadata of everybody.
+    pub members: Vec<(Str, Option<Str>, Bytes)>,
+}
+
+impl JoinReply {
+    /// A refusal.
+    pub fn failed(error: ErrorCode, member_id: &Str) -> Self {
+        Self {
+            error,
+            generation: -1,
+            protocol_type: None,
+            protocol: None,
+            leader: Str::default(),
+            skip_assignment: false,
+            member_id: member_id.clone(),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A newcomer may wait this long for its first generation.
+pub(super) const NEW_MEMBER_TIMEOUT_MS: i64 = 300_000;
+
+impl GroupShard {
+    /// A member joins. The answer comes in this or a later call's effects, under `token`.
+    pub fn join(&mut self, request: JoinRequest, token: Token, now: i64) -> Effects {
+        let mut effects = Effects::default();
+        if let Err(error) = self.try_join(&request, token, now, &mut effects) {
+            effects.replies.push((token, Reply::Join(JoinReply::failed(error, &request.member_id))));
+        }
+        self.schedule(&request.group);
+        effects
+    }
+
+    fn try_join(
+        &mut self,
+        request: &JoinRequest,
+        token: Token,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        if request.group.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        let allowed = self.limits.min_session_timeout_ms..=self.limits.max_session_timeout_ms;
+        if !allowed.contains(&request.session_timeout_ms) {
+            return Err(ErrorCode::INVALID_SESSION_TIMEOUT);
+        }
+        if !self.groups.contains_key(&request.group) {
+            if !request.member_id.is_empty() {
+                return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+            }
+            if request.protocol_type.is_empty() || request.protocols.is_empty() {
+                return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+            }
+            self.groups.insert(request.group.clone(), ClassicGroup::new(request.group.clone(), now));
+        }
+        let limits = &self.limits;
+        let Some(group) = self.groups.get_mut(&request.group) else {
+            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        };
+        if !group.supports(&request.protocol_type, &request.protocols) {
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        if request.member_id.is_empty() {
+            group.join_new(request, token, now, limits, effects)
+        } else {
+            group.rejoin(request, token, now, limits, effects)
+        }
+    }
+}
+
+impl ClassicGroup {
+    fn join_new(
+        &mut self,
+        request: &JoinRequest,
+        token: Token,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        let prefix = request.instance_id.as_ref().unwrap_or(&request.client_id);
+        let id = Str::from(format!("{prefix}-{}", request.fresh));
+        let holder = request.instance_id.as_ref().and_then(|instance| self.static_members.get(instance)).cloned();
+        if let Some(old) = holder {
+            return self.replace_static(request, &old, id, token, now, limits, effects);
+        }
+        if self.members.len() + self.pending.len() >= limits.max_size {
+            return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
+        }
+        if request.instance_id.is_none() && request.require_known_member_id {
+            self.pending.insert(id.clone(), now.saturating_add(i64::from(request.session_timeout_ms)));
+            let reply = JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, &id);
+            effects.replies.push((token, Reply::Join(reply)));
+            return Ok(());
+        }
+        self.add_and_rebalance(request, id, token, now, limits, effects);
+        Ok(())
+    }
+
+    fn add_and_rebalance(
+        &mut self,
+        request: &JoinRequest,
+        id: Str,
+        token: Token,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) {
+        let member = Member {
+            id: id.clone(),
+            instance_id: request.instance_id.clone(),
+            client_id: request.client_id.clone(),
+            client_host: request.client_host.clone(),
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            session_timeout_ms: request.session_timeout_ms,
+            protocols: request.protocols.clone(),
+            assignment: Bytes::new(),
+            session_deadline: now.saturating_add(NEW_MEMBER_TIMEOUT_MS),
+            is_new: true,
+            join: Some(token),
+            sync: None,
+        };
+        self.pending.remove(&id);
+        self.add(member, &request.protocol_type);
+        self.newcomer();
+        self.rebalance("a member joined", now, limits, effects);
+    }
+
+    /// A static member came back with an empty id: it takes the place of its former self (KIP-345).
+    #[allow(clippy::too_many_arguments)]
+    fn replace_static(
+        &mut self,
+        request: &JoinRequest,
+        old: &Str,
+        id: Str,
+        token: Token,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        let (before_leader, before_vote) = (self.leader.clone(), self.protocol.clone());
+        let led = self.is_leader(old);
+        let Some(mut member) = self.remove(old) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        let fenced = ErrorCode::FENCED_INSTANCE_ID;
+        effects.replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(fenced, old)))));
+        effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(fenced)))));
+        let unchanged = member.protocols == request.protocols;
+        member.id = id.clone();
+        member.client_id = request.client_id.clone();
+        member.client_host = request.client_host.clone();
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        member.session_timeout_ms = request.session_timeout_ms;
+        member.protocols.clone_from(&request.protocols);
+        member.refresh(now);
+        self.add(member, &request.protocol_type);
+        if led {
+            self.leader = Some(id.clone());
+        }
+        if self.state == State::Stable && unchanged && self.vote() == before_vote {
+            // Its place is the same, so nobody else need move; the log learns the new id.
+            effects.records.push(self.record());
+            let skip = led && request.can_skip_assignment;
+            let leader = if skip { self.leader.clone() } else { before_leader };
+            let mut reply = self.joined(&id, skip);
+            reply.leader = leader.unwrap_or_default();
+            reply.skip_assignment = skip;
+            effects.replies.push((token, Reply::Join(reply)));
+            return Ok(());
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            member.join = Some(token);
+        }
+        self.rebalance("a static member came back with other metadata", now, limits, effects);
+        Ok(())
+    }
+
+    fn rejoin(
+        &mut self,
+        request: &JoinRequest,
+        token: Token,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        let id = &request.member_id;
+        if self.pending.contains_key(id) {
+            if request.instance_id.is_some() {
+                return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+            }
+            self.add_and_rebalance(request, id.clone(), token, now, limits, effects);
+            return Ok(());
+        }
+        self.check_member(id, request.instance_id.as_ref())?;
+        let is_leader = self.is_leader(id);
+        let Some(member) = self.members.get_mut(id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        let unchanged = member.protocols == request.protocols;
+        let current = match self.state {
+            State::CompletingRebalance => unchanged,
+            State::Stable => unchanged && !is_leader,
+            State::PreparingRebalance => false,
+            State::Empty => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
+        };
+        if current {
+            member.refresh(now);
+            let reply = self.joined(id, is_leader);
+            effects.replies.push((token, Reply::Join(reply)));
+            return Ok(());
+        }
+        member.protocols.clone_from(&request.protocols);
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        member.session_timeout_ms = request.session_timeout_ms;
+        member.refresh(now);
+        // A client that asks again has given up on its earlier question.
+        if let Some(earlier) = member.join.replace(token) {
+            let given_up = JoinReply::failed(ErrorCode::REBALANCE_IN_PROGRESS, id);
+            effects.replies.push((earlier, Reply::Join(given_up)));
+        }
+        let why = if is_leader { "the leader asked for it" } else { "a member's metadata changed" };
+        self.rebalance(why, now, limits, effects);
+        Ok(())
+    }
+
+    /// What a member is told of the generation that is.
+    pub(super) fn joined(&self, id: &Str, with_members: bool) -> JoinReply {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let members = self.members.values().filter(|_| with_members);
+        JoinReply {
+            error: ErrorCode::NONE,
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone().unwrap_or_default(),
+            skip_assignment: false,
+            member_id: id.clone(),
+            members: members.map(|m| (m.id.clone(), m.instance_id.clone(), m.metadata(&protocol))).collect(),
+        }
+    }
+
+    pub(super) fn record(&self) -> GroupRecord {
+        let key = esker_protocol::messages::internal::GroupMetadataKey { group: self.id.clone() };
+        GroupRecord::Group(key, Some(self.to_record()))
+    }
+}

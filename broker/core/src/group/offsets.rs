@@ -1,0 +1,281 @@
+//! Committed offsets: who may commit, what is stored, what is told.
+
+use std::collections::BTreeMap;
+
+use esker_protocol::Message as _;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
+use esker_protocol::messages::internal::{OffsetCommitKey, OffsetCommitValue};
+use esker_protocol::primitives::{Reader, Str, Uuid};
+
+use super::classic::{ClassicGroup, State};
+use super::shard::{GroupRecord, GroupShard};
+use super::sync::Identity;
+
+/// A committed offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset.
+    pub offset: i64,
+    /// Leader epoch of the last record consumed, -1 if unknown.
+    pub leader_epoch: i32,
+    /// What the client stored beside it.
+    pub metadata: Str,
+    /// When it was committed.
+    pub committed_at: i64,
+    /// When it lapses, if the commit said so.
+    pub expires_at: Option<i64>,
+    /// The topic's id, zero if unknown.
+    pub topic_id: Uuid,
+}
+
+impl Committed {
+    pub(super) fn from_record(value: OffsetCommitValue) -> Self {
+        Self {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.detached(),
+            committed_at: value.commit_timestamp,
+            expires_at: Some(value.expire_timestamp).filter(|at| *at >= 0),
+            topic_id: value.topic_id,
+        }
+    }
+
+    fn to_record(&self) -> OffsetCommitValue {
+        OffsetCommitValue {
+            offset: self.offset,
+            leader_epoch: self.leader_epoch,
+            metadata: self.metadata.clone(),
+            commit_timestamp: self.committed_at,
+            expire_timestamp: self.expires_at.unwrap_or(-1),
+            topic_id: self.topic_id,
+        }
+    }
+}
+
+/// One partition's offset to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetCommit {
+    /// The topic.
+    pub topic: Str,
+    /// Its id, zero if unknown.
+    pub topic_id: Uuid,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Leader epoch of the last record consumed, -1 if unknown.
+    pub leader_epoch: i32,
+    /// What the client stores beside it.
+    pub metadata: Option<Str>,
+    /// v1: when it counts as committed, -1 for now.
+    pub committed_at: i64,
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetCommitRequest {
+    /// The group.
+    pub group: Str,
+    /// Who commits; generation -1 and an empty id for one without membership.
+    pub who: Identity,
+    /// v2-4: how long the offsets are kept.
+    pub retention_ms: Option<i64>,
+    /// v9+: a group that is not there is answered with its own code.
+    pub not_found_code: bool,
+    /// The offsets.
+    pub offsets: Vec<OffsetCommit>,
+}
+
+/// Which offsets are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OffsetWish {
+    /// All that the group has.
+    All,
+    /// These partitions.
+    Of(Vec<(Str, Vec<i32>)>),
+}
+
+impl GroupShard {
+    /// Decides a commit: an error for all, or records and a code for each offset. The shard learns the offsets by
+    /// [`GroupShard::apply_offsets`], once their records are written.
+    pub fn commit(
+        &mut self,
+        request: &OffsetCommitRequest,
+        now: i64,
+    ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
+        self.check_commit(request, now)?;
+        let expires_at = request.retention_ms.map(|keep| now.saturating_add(keep));
+        let (mut records, mut codes) = (Vec::new(), Vec::new());
+        for commit in &request.offsets {
+            let metadata = commit.metadata.clone().unwrap_or_default();
+            if metadata.len() > self.limits.offset_metadata_max_bytes {
+                codes.push(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+                continue;
+            }
+            let committed = Committed {
+                offset: commit.offset,
+                leader_epoch: commit.leader_epoch,
+                metadata,
+                committed_at: if commit.committed_at >= 0 { commit.committed_at } else { now },
+                expires_at,
+                topic_id: commit.topic_id,
+            };
+            let key = OffsetCommitKey {
+                group: request.group.clone(),
+                topic: commit.topic.clone(),
+                partition: commit.partition,
+            };
+            records.push(GroupRecord::Offset(key, Some(committed.to_record())));
+            codes.push(ErrorCode::NONE);
+        }
+        Ok((records, codes))
+    }
+
+    fn check_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
+        let who = &request.who;
+        let Some(group) = self.groups.get_mut(&request.group) else {
+            if who.generation >= 0 {
+                return Err(if request.not_found_code {
+                    ErrorCode::GROUP_ID_NOT_FOUND
+                } else {
+                    ErrorCode::ILLEGAL_GENERATION
+                });
+            }
+            // A consumer that assigns itself its partitions: a group of offsets alone.
+            let id = request.group.detached();
+            self.groups.insert(id.clone(), ClassicGroup::new(id, now));
+            return Ok(());
+        };
+        if who.generation < 0 && group.state == State::Empty {
+            return Ok(());
+        }
+        if who.generation >= 0 || !who.member_id.is_empty() || who.instance_id.is_some() {
+            group.check_member(&who.member_id, who.instance_id.as_ref())?;
+            if who.generation != group.generation {
+                return Err(ErrorCode::ILLEGAL_GENERATION);
+            }
+        } else {
+            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+        }
+        match group.state {
+            State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            State::CompletingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            State::Stable | State::PreparingRebalance => {
+                if let Some(member) = group.members.get_mut(&who.member_id) {
+                    member.refresh(now);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Records of [`GroupShard::commit`], [`GroupShard::delete_offsets`] or [`GroupShard::expire`] are written.
+    pub fn apply_offsets(&mut self, records: &[GroupRecord]) {
+        for record in records {
+            match record {
+                GroupRecord::Offset(key, Some(value)) => self.put_offset(key, Committed::from_record(value.clone())),
+                GroupRecord::Offset(key, None) => self.remove_offset(&key.group, &key.topic, key.partition),
+                GroupRecord::Group(..) => {}
+            }
+        }
+    }
+
+    pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
+        let of_group = match self.offsets.get_mut(&key.group) {
+            Some(of_group) => of_group,
+            None => self.offsets.entry(key.group.detached()).or_default(),
+        };
+        of_group.insert((key.topic.detached(), key.partition), committed);
+    }
+
+    pub(super) fn remove_offset(&mut self, group: &str, topic: &Str, partition: i32) {
+        if let Some(of_group) = self.offsets.get_mut(group) {
+            of_group.remove(&(topic.clone(), partition));
+            if of_group.is_empty() {
+                self.offsets.remove(group);
+            }
+        }
+    }
+
+    /// Offsets that are asked for; `None` where there is none.
+    pub fn fetch(&self, group: &str, wish: &OffsetWish) -> Vec<(Str, Vec<(i32, Option<Committed>)>)> {
+        let known = self.offsets.get(group);
+        match wish {
+            OffsetWish::Of(topics) => topics
+                .iter()
+                .map(|(topic, partitions)| {
+                    let of = |p: &i32| (*p, known.and_then(|k| k.get(&(topic.clone(), *p))).cloned());
+                    (topic.clone(), partitions.iter().map(of).collect())
+                })
+                .collect(),
+            OffsetWish::All => {
+                let mut topics: BTreeMap<Str, Vec<_>> = BTreeMap::new();
+                for ((topic, partition), committed) in known.into_iter().flatten() {
+                    topics.entry(topic.clone()).or_default().push((*partition, Some(committed.clone())));
+                }
+                topics.into_iter().collect()
+            }
+        }
+    }
+
+    /// Decides OffsetDelete: an error for all, or records and a code for each partition.
+    pub fn delete_offsets(
+        &self,
+        group_id: &Str,
+        wanted: &[(Str, i32)],
+    ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
+        let group = self.groups.get(group_id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
+        if group.state != State::Empty && group.protocol_type.as_deref() != Some(CONSUMER) {
+            return Err(ErrorCode::NON_EMPTY_GROUP);
+        }
+        let subscribed = group.subscribed();
+        let (mut records, mut codes) = (Vec::new(), Vec::new());
+        for (topic, partition) in wanted {
+            if subscribed.contains(topic) {
+                codes.push(ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC);
+                continue;
+            }
+            let known = self.offsets.get(group_id).is_some_and(|k| k.contains_key(&(topic.clone(), *partition)));
+            if known {
+                let key = OffsetCommitKey { group: group_id.clone(), topic: topic.clone(), partition: *partition };
+                records.push(GroupRecord::Offset(key, None));
+            }
+            codes.push(ErrorCode::NONE);
+        }
+        Ok((records, codes))
+    }
+
+    /// Offsets of topics that are gone.
+    pub fn topic_deleted(&self, topic: &str) -> Vec<GroupRecord> {
+        let of_group = |(group, offsets): (&Str, &BTreeMap<(Str, i32), Committed>)| {
+            offsets
+                .keys()
+                .filter(|(t, _)| **t == *topic)
+                .map(|(topic, partition)| {
+                    let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
+                    GroupRecord::Offset(key, None)
+                })
+                .collect::<Vec<_>>()
+        };
+        self.offsets.iter().flat_map(of_group).collect()
+    }
+}
+
+pub(super) const CONSUMER: &str = "consumer";
+
+impl ClassicGroup {
+    /// Topics that members of a consumer group subscribe to, as far as their metadata can be read.
+    pub(super) fn subscribed(&self) -> Vec<Str> {
+        if self.protocol_type.as_deref() != Some(CONSUMER) {
+            return Vec::new();
+        }
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let topics_of = |metadata: bytes::Bytes| {
+            let mut r = Reader::new(metadata);
+            let version = r.i16().ok()?.clamp(0, ConsumerProtocolSubscription::SCHEMA.versions.last);
+            ConsumerProtocolSubscription::decode(&mut r, version).ok().map(|s| s.topics)
+        };
+        self.members.values().filter_map(|m| topics_of(m.metadata(&protocol))).flatten().collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! Rebalances: how a join phase begins, waits and ends; what time does to a group.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::classic::{ClassicGroup, JoinPhase, State};
+use super::join::JoinReply;
+use super::shard::{Effects, GroupLimits, Reply};
+use super::sync::SyncReply;
+
+impl ClassicGroup {
+    /// Somebody joined during the first phase of a group: it may wait longer.
+    pub(super) fn newcomer(&mut self) {
+        if let Some(JoinPhase::Initial { newcomers, .. }) = &mut self.phase {
+            *newcomers = true;
+        }
+    }
+
+    /// Begins a join phase, or goes on with the one that is.
+    pub(super) fn rebalance(&mut self, why: &'static str, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+        if self.state == State::PreparingRebalance {
+            return self.try_complete_join(now, effects);
+        }
+        effects.rebalances.push((self.id.clone(), why));
+        if self.state == State::CompletingRebalance {
+            self.fail_syncs(ErrorCode::REBALANCE_IN_PROGRESS, effects);
+        }
+        let longest = self.longest_rebalance_ms();
+        self.phase = Some(if self.state == State::Empty && limits.initial_rebalance_delay_ms > 0 {
+            let delay = limits.initial_rebalance_delay_ms;
+            let remaining_ms = longest.saturating_sub(delay).max(0);
+            JoinPhase::Initial { until: now.saturating_add(delay), remaining_ms, newcomers: false }
+        } else {
+            JoinPhase::Until(now.saturating_add(longest))
+        });
+        self.awaiting_sync.clear();
+        self.sync_deadline = None;
+        self.enter(State::PreparingRebalance, now);
+        self.try_complete_join(now, effects);
+    }
+
+    fn longest_rebalance_ms(&self) -> i64 {
+        self.members.values().map(|m| i64::from(m.rebalance_timeout_ms)).max().unwrap_or_default()
+    }
+
+    pub(super) fn fail_syncs(&mut self, error: ErrorCode, effects: &mut Effects) {
+        for member in self.members.values_mut() {
+            member.assignment = bytes::Bytes::new();
+            effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(error)))));
+        }
+    }
+
+    /// Ends the join phase if everybody is there.
+    pub(super) fn try_complete_join(&mut self, now: i64, effects: &mut Effects) {
+        let waits = matches!(self.phase, Some(JoinPhase::Initial { .. }));
+        let all = self.members.values().all(|m| m.join.is_some()) && self.pending.is_empty();
+        if self.state == State::PreparingRebalance && !waits && all {
+            self.complete_join(now, effects);
+        }
+    }
+
+    fn complete_join(&mut self, now: i64, effects: &mut Effects) {
+        let absent: Vec<Str> = self
+            .members
+            .values()
+            .filter(|m| m.join.is_none() && m.instance_id.is_none())
+            .map(|m| m.id.clone())
+            .collect();
+        absent.iter().for_each(|id| {
+            self.remove(id);
+        });
+        if !self.elect_present_leader() && !self.members.is_empty() {
+            // Only static members are left and none is here: wait for them until their sessions end.
+            self.phase = Some(JoinPhase::Until(now.saturating_add(self.longest_rebalance_ms())));
+            return;
+        }
+        self.phase = None;
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        if self.members.is_empty() {
+            self.protocol = None;
+            self.leader = None;
+            self.enter(State::Empty, now);
+            effects.records.push(self.record());
+            return;
+        }
+        self.protocol = self.vote();
+        self.enter(State::CompletingRebalance, now);
+        let joined: Vec<Str> = self.members.keys().cloned().collect();
+        for id in &joined {
+            let reply = self.joined(id, self.is_leader(id));
+            let Some(member) = self.members.get_mut(id) else { continue };
+            member.is_new = false;
+            if let Some(token) = member.join.take() {
+                member.refresh(now);
+                effects.replies.push((token, Reply::Join(reply)));
+            }
+        }
+        self.awaiting_sync = joined.into_iter().collect();
+        self.sync_deadline = Some(now.saturating_add(self.longest_rebalance_ms()));
+    }
+
+    /// The leader stays if it joined; else one of those who did leads.
+    fn elect_present_leader(&mut self) -> bool {
+        let present = |id: &Str| self.members.get(id).is_some_and(|m| m.join.is_some());
+        if self.leader.as_ref().is_some_and(present) {
+            return true;
+        }
+        match self.members.values().find(|m| m.join.is_some()).map(|m| m.id.clone()) {
+            Some(id) => {
+                self.leader = Some(id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A member is gone, for whatever reason.
+    pub(super) fn lose(&mut self, id: &Str, why: &'static str, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+        let Some(mut member) = self.remove(id) else { return };
+        let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
+        effects.replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(unknown, id)))));
+        effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
+        match self.state {
+            State::Stable | State::CompletingRebalance => self.rebalance(why, now, limits, effects),
+            State::PreparingRebalance => self.try_complete_join(now, effects),
+            State::Empty => {}
+        }
+    }
+
+    /// The next time at which [`ClassicGroup::tick`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<i64> {
+        let phase = self.phase.map(|phase| match phase {
+            JoinPhase::Initial { until, .. } | JoinPhase::Until(until) => until,
+        });
+        let sessions = self.members.values().filter(|m| m.expires()).map(|m| m.session_deadline).min();
+        let pending = self.pending.values().min().copied();
+        [phase, sessions, pending, self.sync_deadline].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+        let lapsed = self.pending.len();
+        self.pending.retain(|_, deadline| *deadline > now);
+        if self.pending.len() < lapsed {
+            self.try_complete_join(now, effects);
+        }
+        let silent: Vec<Str> =
+            self.members.values().filter(|m| m.expires() && m.session_deadline <= now).map(|m| m.id.clone()).collect();
+        for id in &silent {
+            self.lose(id, "a member's session timed out", now, limits, effects);
+        }
+        if self.sync_deadline.is_some_and(|deadline| deadline <= now) {
+            self.sync_deadline = None;
+            if self.state == State::CompletingRebalance {
+                let late: Vec<Str> = std::mem::take(&mut self.awaiting_sync).into_iter().collect();
+                for id in &late {
+                    self.remove_silently(id, effects);
+                }
+                if !late.is_empty() {
+                    self.rebalance("members did not sync in time", now, limits, effects);
+                }
+            }
+        }
+        match self.phase {
+            Some(JoinPhase::Initial { until, remaining_ms, newcomers }) if until <= now => {
+                if newcomers && remaining_ms > 0 {
+                    let delay = limits.initial_rebalance_delay_ms.min(remaining_ms);
+                    let remaining_ms = remaining_ms - delay;
+                    self.phase =
+                        Some(JoinPhase::Initial { until: now.saturating_add(delay), remaining_ms, newcomers: false });
+                } else {
+                    self.complete_join(now, effects);
+                }
+            }
+            Some(JoinPhase::Until(until)) if until <= now => self.complete_join(now, effects),
+            _ => {}
+        }
+    }
+
+    fn remove_silently(&mut self, id: &Str, effects: &mut Effects) {
+        if let Some(mut member) = self.remove(id) {
+            let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
+            effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
+        }
+    }
+}
+
+impl super::member::Member {
+    /// Whether its session runs: not while it waits for an answer from us (newcomers wait only so long).
+    fn expires(&self) -> bool {
+        self.is_new || (self.join.is_none() && self.sync.is_none())
+    }
+}

@@ -1,0 +1,245 @@
+//! SyncGroup, Heartbeat and LeaveGroup.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::classic::{ClassicGroup, State};
+use super::shard::{Effects, GroupShard, Reply, Stored, Token};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Member id.
+    pub member_id: Str,
+    /// `group.instance.id`.
+    pub instance_id: Option<Str>,
+    /// The generation it believes in.
+    pub generation: i32,
+}
+
+/// A sync.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncRequest {
+    /// The group.
+    pub group: Str,
+    /// Who asks.
+    pub who: Identity,
+    /// v5+: the protocol type it believes in.
+    pub protocol_type: Option<Str>,
+    /// v5+: the protocol it believes in.
+    pub protocol: Option<Str>,
+    /// From the leader: everybody's assignment.
+    pub assignments: Vec<(Str, Bytes)>,
+}
+
+/// The answer to a sync.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncReply {
+    /// Kafka's code.
+    pub error: ErrorCode,
+    /// The group's protocol type.
+    pub protocol_type: Option<Str>,
+    /// The chosen protocol.
+    pub protocol: Option<Str>,
+    /// The member's assignment.
+    pub assignment: Bytes,
+}
+
+impl SyncReply {
+    /// A refusal.
+    pub fn failed(error: ErrorCode) -> Self {
+        Self { error, protocol_type: None, protocol: None, assignment: Bytes::new() }
+    }
+}
+
+/// What became of one member that was to leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaveReply {
+    /// Member id of the request.
+    pub member_id: Str,
+    /// Instance id of the request.
+    pub instance_id: Option<Str>,
+    /// Kafka's code.
+    pub error: ErrorCode,
+}
+
+impl GroupShard {
+    /// A member wants its assignment, or brings everybody's.
+    pub fn sync(&mut self, request: SyncRequest, token: Token, now: i64) -> Effects {
+        let mut effects = Effects::default();
+        let outcome = match self.groups.get_mut(&request.group) {
+            _ if request.group.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
+            None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            Some(group) => group.sync(&request, token, now, &mut effects),
+        };
+        if let Err(error) = outcome {
+            effects.replies.push((token, Reply::Sync(SyncReply::failed(error))));
+        }
+        self.schedule(&request.group);
+        effects
+    }
+
+    /// A member lives.
+    pub fn heartbeat(&mut self, group: &str, who: &Identity, now: i64) -> ErrorCode {
+        if group.is_empty() {
+            return ErrorCode::INVALID_GROUP_ID;
+        }
+        let Some(group) = self.groups.get_mut(group) else { return ErrorCode::UNKNOWN_MEMBER_ID };
+        let checked = group.check_member(&who.member_id, who.instance_id.as_ref());
+        let Some(member) = group.members.get_mut(&who.member_id) else {
+            return checked.err().unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID);
+        };
+        match (checked, group.state) {
+            (Err(error), _) => error,
+            _ if who.generation != group.generation => ErrorCode::ILLEGAL_GENERATION,
+            (Ok(()), State::Empty) => ErrorCode::UNKNOWN_MEMBER_ID,
+            (Ok(()), State::PreparingRebalance) => {
+                member.refresh(now);
+                ErrorCode::REBALANCE_IN_PROGRESS
+            }
+            (Ok(()), State::CompletingRebalance | State::Stable) => {
+                member.refresh(now);
+                ErrorCode::NONE
+            }
+        }
+    }
+
+    /// Members leave, or are made to.
+    pub fn leave(
+        &mut self,
+        group_id: &Str,
+        members: &[(Str, Option<Str>)],
+        now: i64,
+    ) -> (Result<Vec<LeaveReply>, ErrorCode>, Effects) {
+        let mut effects = Effects::default();
+        if group_id.is_empty() {
+            return (Err(ErrorCode::INVALID_GROUP_ID), effects);
+        }
+        let limits = &self.limits;
+        let mut replies = Vec::new();
+        for (member_id, instance_id) in members {
+            let error = match self.groups.get_mut(group_id) {
+                None => ErrorCode::UNKNOWN_MEMBER_ID,
+                Some(group) => match group.leaver(member_id, instance_id.as_ref()) {
+                    Ok(Leaver::Pending) => {
+                        group.pending.remove(member_id);
+                        group.try_complete_join(now, &mut effects);
+                        ErrorCode::NONE
+                    }
+                    Ok(Leaver::Member(id)) => {
+                        group.lose(&id, "a member left", now, limits, &mut effects);
+                        ErrorCode::NONE
+                    }
+                    Err(error) => error,
+                },
+            };
+            replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
+        }
+        self.schedule(group_id);
+        (Ok(replies), effects)
+    }
+}
+
+enum Leaver {
+    Pending,
+    Member(Str),
+}
+
+impl ClassicGroup {
+    fn sync(&mut self, request: &SyncRequest, token: Token, now: i64, effects: &mut Effects) -> Result<(), ErrorCode> {
+        let who = &request.who;
+        self.check_member(&who.member_id, who.instance_id.as_ref())?;
+        if who.generation != self.generation {
+            return Err(ErrorCode::ILLEGAL_GENERATION);
+        }
+        let other = |asked: &Option<Str>, is: &Option<Str>| asked.is_some() && asked != is;
+        if other(&request.protocol_type, &self.protocol_type) || other(&request.protocol, &self.protocol) {
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        let is_leader = self.is_leader(&who.member_id);
+        let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
+        let Some(member) = self.members.get_mut(&who.member_id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        match self.state {
+            State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            State::PreparingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            State::Stable => {
+                member.refresh(now);
+                let assignment = member.assignment.clone();
+                let reply = SyncReply { error: ErrorCode::NONE, protocol_type, protocol, assignment };
+                effects.replies.push((token, Reply::Sync(reply)));
+                Ok(())
+            }
+            State::CompletingRebalance => {
+                if let Some(earlier) = member.sync.replace(token) {
+                    let given_up = SyncReply::failed(ErrorCode::REBALANCE_IN_PROGRESS);
+                    effects.replies.push((earlier, Reply::Sync(given_up)));
+                }
+                self.awaiting_sync.remove(&who.member_id);
+                if is_leader {
+                    self.store(&request.assignments, effects);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The leader's assignment is written; members learn it when that is committed.
+    fn store(&mut self, given: &[(Str, Bytes)], effects: &mut Effects) {
+        let mut assignments: BTreeMap<Str, Bytes> = self.members.keys().map(|id| (id.clone(), Bytes::new())).collect();
+        for (id, assignment) in given {
+            if let Some(place) = assignments.get_mut(id) {
+                *place = assignment.clone();
+            }
+        }
+        let mut after = self.clone();
+        for (id, assignment) in &assignments {
+            if let Some(member) = after.members.get_mut(id) {
+                member.assignment = assignment.clone();
+            }
+        }
+        effects.records.push(after.record());
+        effects.stored = Some(Stored { group: self.id.clone(), generation: self.generation, assignments });
+    }
+
+    /// The assignment of a generation is committed, or could not be.
+    pub(super) fn stored(&mut self, stored: &Stored, outcome: Result<(), ErrorCode>, now: i64, effects: &mut Effects) {
+        if self.state != State::CompletingRebalance || self.generation != stored.generation {
+            return;
+        }
+        if let Err(error) = outcome {
+            // The leader tries again.
+            return self.fail_syncs(error, effects);
+        }
+        self.enter(State::Stable, now);
+        for member in self.members.values_mut() {
+            member.assignment = stored.assignments.get(&member.id).cloned().unwrap_or_default();
+            if let Some(token) = member.sync.take() {
+                member.refresh(now);
+                let reply = SyncReply {
+                    error: ErrorCode::NONE,
+                    protocol_type: self.protocol_type.clone(),
+                    protocol: self.protocol.clone(),
+                    assignment: member.assignment.clone(),
+                };
+                effects.replies.push((token, Reply::Sync(reply)));
+            }
+        }
+    }
+
+    fn leaver(&self, member_id: &Str, instance_id: Option<&Str>) -> Result<Leaver, ErrorCode> {
+        if let Some(instance) = instance_id {
+            let holder = self.static_members.get(instance).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+            if !member_id.is_empty() && holder != member_id {
+                return Err(ErrorCode::FENCED_INSTANCE_ID);
+            }
+            return Ok(Leaver::Member(holder.clone()));
+        }
+        if self.pending.contains_key(member_id) {
+            return Ok(Leaver::Pending);
+        }
+        self.check_member(member_id, None).map(|()| Leaver::Member(member_id.clone()))
+    }
+}

@@ -1,0 +1,85 @@
+//! What DescribeGroups and ListGroups tell.
+
+use bytes::Bytes;
+use esker_protocol::primitives::Str;
+
+use super::shard::GroupShard;
+
+/// One row of ListGroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// The group.
+    pub group: Str,
+    /// E.g. `consumer`; empty for a group of offsets alone.
+    pub protocol_type: Str,
+    /// Its state.
+    pub state: &'static str,
+}
+
+/// One group of DescribeGroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Its state.
+    pub state: &'static str,
+    /// E.g. `consumer`.
+    pub protocol_type: Str,
+    /// The chosen protocol; empty while there is none.
+    pub protocol: Str,
+    /// Its members.
+    pub members: Vec<MemberDescription>,
+}
+
+/// One member of a [`GroupDescription`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDescription {
+    /// Member id.
+    pub member_id: Str,
+    /// `group.instance.id`.
+    pub instance_id: Option<Str>,
+    /// The client's name for itself.
+    pub client_id: Str,
+    /// Where it connects from.
+    pub client_host: Str,
+    /// Its metadata for the chosen protocol.
+    pub metadata: Bytes,
+    /// What it was assigned.
+    pub assignment: Bytes,
+}
+
+impl GroupShard {
+    /// All groups.
+    pub fn list(&self) -> Vec<GroupSummary> {
+        let row = |group: &super::ClassicGroup| GroupSummary {
+            group: group.id.clone(),
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            state: group.state.name(),
+        };
+        self.groups.values().map(row).collect()
+    }
+
+    /// One group.
+    pub fn describe(&self, group: &str) -> Option<GroupDescription> {
+        let group = self.groups.get(group)?;
+        let settled = matches!(group.state, super::State::Stable | super::State::CompletingRebalance);
+        let protocol = group.protocol.clone().filter(|_| settled).unwrap_or_default();
+        let members = group.members.values().map(|m| MemberDescription {
+            member_id: m.id.clone(),
+            instance_id: m.instance_id.clone(),
+            client_id: m.client_id.clone(),
+            client_host: m.client_host.clone(),
+            metadata: if settled { m.metadata(&protocol) } else { Bytes::new() },
+            assignment: m.assignment.clone(),
+        });
+        Some(GroupDescription {
+            state: group.state.name(),
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            members: members.collect(),
+            protocol,
+        })
+    }
+
+    /// Every committed offset: group, topic, partition, offset.
+    pub fn all_offsets(&self) -> impl Iterator<Item = (&Str, &Str, i32, i64)> {
+        self.offsets.iter().flat_map(|(group, offsets)| offsets.iter().map(move |((t, p), c)| (group, t, *p, c.offset)))
+    }
+}
