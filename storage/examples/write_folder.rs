@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let coordinator = Origin::Coordinator { transaction_v2: false };
     let mut sequence = 0;
     for round in 0..200i32 {
-        let codec = Compression::ALL[round as usize % Compression::ALL.len()];
+        let codec = *Compression::ALL.iter().cycle().nth(round as usize % 5).unwrap_or(&Compression::None);
         let epoch = round / 50;
         let time = NOW + i64::from(round % 7) * 1000 + i64::from(round) * 100;
         let mut builder = BatchBuilder::new(codec).producer(11, 0, sequence);

@@ -32,10 +32,10 @@ impl LogDir {
         self.offline.load(Ordering::Acquire)
     }
 
-    /// Takes note of a failed write or sync. A full disk passes; anything else takes the dir offline for good, since
+    /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes the dir offline for good, since
     /// nothing can be assumed of what is on it.
     pub(crate) fn failed(&self, error: FileError) -> FileError {
-        if error.is_full() { error } else { self.fatal(error) }
+        if error.is_full() || error.is_exhausted() { error } else { self.fatal(error) }
     }
 
     /// Takes the dir offline, whatever the error: something is half done that cannot be half done.

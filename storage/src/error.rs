@@ -24,6 +24,13 @@ impl FileError {
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
+
+    /// True when this process or the system ran out of something that is no disk: file handles, memory.
+    pub fn is_exhausted(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        matches!(self.source.raw_os_error(), Some(ENFILE | EMFILE)) || self.source.kind() == io::ErrorKind::OutOfMemory
+    }
 }
 
 /// Why the log dirs could not be opened. Shown to the user as it is.

@@ -75,6 +75,8 @@ pub trait Disk: Send + Sync + Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>>;
     /// Makes names created, renamed or removed in this folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Brings everything that was written to the file system of this folder to disk: data, lengths and names.
+    fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// Total and usable bytes of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
     /// Takes the lock file `path` until the result is dropped; `None` if another process holds it.
@@ -252,6 +254,10 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {

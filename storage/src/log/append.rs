@@ -285,6 +285,7 @@ impl Log {
 
     fn publish(&self, writer: &mut Writer, size: u64, end: i64, now_ms: i64) {
         writer.active.publish(size, end);
+        writer.touched = true;
         self.end.store(end, Ordering::Release);
         self.dirty_since_ms.fetch_min(now_ms, Ordering::AcqRel);
         self.clock_ms.store(now_ms, Ordering::Relaxed);

@@ -99,14 +99,18 @@ impl Log {
         Ok(self.log_dir.noting(writer.active.write_indexes())?)
     }
 
-    /// Flushes all, writes indexes and the producer state, and closes the log.
-    pub(crate) fn close_clean(&self) -> Result<(), LogError> {
+    /// Writes indexes and the producer state, and closes the log; with `flush` it is on disk then, else the caller syncs the
+    /// whole file system and says so with `mark_flushed`.
+    pub(crate) fn close_clean(&self, flush: bool) -> Result<(), LogError> {
         let closed = {
             let mut writer = self.writer.lock();
             let active = Arc::clone(&writer.active);
             let end = self.log_end_offset();
-            let result = active.write_indexes().and_then(|()| {
-                active.write_transactions()?;
+            let save = || match writer.touched {
+                true => active.write_indexes().and_then(|()| active.write_transactions()),
+                false => Ok(()),
+            };
+            let result = save().and_then(|()| {
                 if writer.reserved > active.size() {
                     active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
                     writer.reserved = 0;
@@ -117,7 +121,18 @@ impl Log {
             result
         };
         self.log_dir.noting(closed)?;
-        self.flush()?;
+        if flush {
+            self.flush()?;
+        } else {
+            self.write_epochs(false)?;
+        }
         Ok(())
+    }
+
+    /// All of a closed log has been brought to disk.
+    pub(crate) fn mark_flushed(&self) {
+        if self.closed.load(Ordering::Acquire) {
+            self.recovery_point.store(self.log_end_offset(), Ordering::Release);
+        }
     }
 }

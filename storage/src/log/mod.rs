@@ -81,6 +81,8 @@ struct Writer {
     unflushed_records: i64,
     /// Names were created or removed in the folder since it was synced.
     dir_dirty: bool,
+    /// Appended to since its indexes were last written whole.
+    touched: bool,
     /// The folder's own name and `partition.metadata` are not known to be on disk.
     newborn: bool,
     /// Index bytes that were in the files when they were last written.

@@ -191,3 +191,18 @@ fn several_dirs_share_the_logs() {
     fs::create_dir(two.path().join(name)).unwrap();
     assert!(matches!(LogManager::open(config(&[one.path(), two.path()]), NOW), Err(OpenError::Duplicate { .. })));
 }
+
+#[test]
+fn many_logs_are_synced_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    for partition in 0..50 {
+        append(&create(&manager, "many", partition), b"value").unwrap();
+    }
+    manager.shutdown_clean().unwrap();
+    drop(manager);
+    let manager = open(&[dir.path()]);
+    assert!(manager.was_clean());
+    assert!(manager.logs().iter().all(|log| log.log_end_offset() == 1 && log.recovery_point() == 1));
+    assert!(fs::read_to_string(dir.path().join("recovery-point-offset-checkpoint")).unwrap().contains("many 7 1\n"));
+}

@@ -101,6 +101,9 @@ impl Disk for FaultyDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         OsDisk.sync_dir(path)
     }
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_all(path)
+    }
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
         OsDisk.space(path)
     }

@@ -51,7 +51,7 @@ fn duplicates_are_answered_and_gaps_refused_also_after_restarts() {
         let after = (0..20).filter(|i| i * 4 >= newest).count() as i32;
         (after + 1).min(5)
     });
-    log.close_clean().unwrap();
+    log.close_clean(true).unwrap();
     drop(log);
     let log = Opening { clean: true, ..Opening::new(config.clone()) }.open(dir.path());
     check(&log, 1);

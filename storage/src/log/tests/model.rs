@@ -98,7 +98,7 @@ proptest! {
                     // A new process has none of the old one's slices.
                     slices.clear();
                     if clean {
-                        log.close_clean().unwrap();
+                        log.close_clean(true).unwrap();
                     }
                     let opening = Opening {
                         recovery_point: log.recovery_point(),

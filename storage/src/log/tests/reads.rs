@@ -87,7 +87,7 @@ fn offsets_by_time_are_exact() {
     drop(log);
     let log = Opening { log_start: 7, ..Opening::new(config.clone()) }.open(dir.path());
     check(&log, 7);
-    log.close_clean().unwrap();
+    log.close_clean(true).unwrap();
     let log = Opening { clean: true, ..Opening::new(config) }.open(dir.path());
     check(&log, 0);
 }
@@ -251,7 +251,7 @@ fn damage_inside_a_batch_header_is_an_error() {
     let log = Opening::new(LogConfig::default()).open(dir.path());
     append(&log, &[b"one"]);
     append(&log, &[b"two"]);
-    log.close_clean().unwrap();
+    log.close_clean(true).unwrap();
     drop(log);
     let file = dir.path().join("t-0/00000000000000000000.log");
     let mut bytes = std::fs::read(&file).unwrap();
