@@ -61,12 +61,7 @@ impl Broker {
         let image = self.metadata.image();
         let broker = image.broker(node_id)?;
         let listener = broker.listeners.iter().find(|l| l.name == *listener)?;
-        Some(Endpoint {
-            node_id,
-            host: listener.host.clone(),
-            port: listener.port,
-            rack: broker.rack.clone(),
-        })
+        Some(Endpoint { node_id, host: listener.host.clone(), port: listener.port, rack: broker.rack.clone() })
     }
 
     /// Kafka's code for a decision that was not committed.

@@ -144,12 +144,10 @@ impl Sources {
 
 /// `listener.name.<listener>.<config>`: the config of one listener.
 fn is_listener_prefixed(name: &str) -> bool {
-    name.strip_prefix("listener.name.")
-        .and_then(|rest| rest.split_once('.'))
-        .is_some_and(|(_, config)| {
-            lookup(Scope::Broker, config).is_some()
-                || config.split_once('.').is_some_and(|(_, config)| lookup(Scope::Broker, config).is_some())
-        })
+    name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.')).is_some_and(|(_, config)| {
+        lookup(Scope::Broker, config).is_some()
+            || config.split_once('.').is_some_and(|(_, config)| lookup(Scope::Broker, config).is_some())
+    })
 }
 
 /// The configuration, typed. Names and units are Kafka's.
@@ -208,7 +206,11 @@ impl BrokerConfig {
             .filter(clients_use)
             .collect();
         if listeners.is_empty() {
-            return Err(invalid("listeners", &text("listeners").unwrap_or_default(), "one listener for clients is needed, e.g. PLAINTEXT://:9092"));
+            return Err(invalid(
+                "listeners",
+                &text("listeners").unwrap_or_default(),
+                "one listener for clients is needed, e.g. PLAINTEXT://:9092",
+            ));
         }
         let advertised = match text("advertised.listeners") {
             Some(list) => parse_listeners("advertised.listeners", &list)?.into_iter().filter(clients_use).collect(),
@@ -225,7 +227,8 @@ impl BrokerConfig {
             log_dirs: list_items(&dirs).map(PathBuf::from).collect(),
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
-            connections_max_idle: Some(duration("connections.max.idle.ms")).filter(|_| long("connections.max.idle.ms") > 0),
+            connections_max_idle: Some(duration("connections.max.idle.ms"))
+                .filter(|_| long("connections.max.idle.ms") > 0),
             max_connections: size("max.connections"),
             max_connections_per_ip: size("max.connections.per.ip"),
             num_partitions: int("num.partitions"),
@@ -286,7 +289,9 @@ mod tests {
     fn later_sources_win() {
         let mut sources = Sources::default();
         sources.set("file", "num.partitions", "2");
-        sources.environment([("ESKER_NUM_PARTITIONS".into(), "3".into()), ("ESKER_BOOTSTRAP".into(), "x".into())].into_iter());
+        sources.environment(
+            [("ESKER_NUM_PARTITIONS".into(), "3".into()), ("ESKER_BOOTSTRAP".into(), "x".into())].into_iter(),
+        );
         let config = BrokerConfig::resolve(sources.check().unwrap()).unwrap();
         assert_eq!((config.num_partitions, config.node_id), (3, 1));
         sources.set("--set", "num.partitions", "4");

@@ -1,1 +1,18 @@
-//! Placeholder until its owner fills it.
+//! The Esker daemon: sockets, files, time and tasks around the rules of `esker-core`.
+//!
+//! A request's way: `server` cuts it out of the stream, `handlers` dispatches it, `replica` and `coordinator` carry it out,
+//! `raft` keeps the metadata that all of them read.
+
+pub mod broker;
+mod clock;
+pub mod config;
+pub mod coordinator;
+pub mod error;
+pub mod handlers;
+pub mod http;
+mod producer_ids;
+pub mod raft;
+pub mod replica;
+pub mod serve;
+pub mod server;
+pub mod telemetry;

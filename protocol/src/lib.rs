@@ -24,7 +24,7 @@ use schema::Schema;
 use wire::{Codec, Value};
 
 /// A message of its own: a request, a response, or the body of a record.
-pub trait Message: Value + Default + Clone + std::fmt::Debug + PartialEq {
+pub trait Message: Value + Default + Clone + std::fmt::Debug + PartialEq + Send + 'static {
     /// What it looks like.
     const SCHEMA: &'static Schema;
 

@@ -63,7 +63,11 @@ fn is_meant(ctx: &RequestContext, request: &ApiVersionsRequest) -> bool {
 fn answer(ctx: &RequestContext) -> ApiVersionsResponse {
     let mut api_keys: Vec<_> = ROUTES
         .iter()
-        .map(|route| ApiVersion { api_key: route.key.0, min_version: route.min_version, max_version: route.max_version })
+        .map(|route| ApiVersion {
+            api_key: route.key.0,
+            min_version: route.min_version,
+            max_version: route.max_version,
+        })
         .collect();
     api_keys.sort_by_key(|api| api.api_key);
     let mut response = ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() };

@@ -30,8 +30,8 @@ impl Handler for DescribeLogDirs {
 }
 
 fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> DescribeLogDirsResponse {
-    let wanted: Option<BTreeSet<(&str, i32)>> = wanted
-        .map(|topics| topics.iter().flat_map(|t| t.partitions.iter().map(|p| (&*t.topic, *p))).collect());
+    let wanted: Option<BTreeSet<(&str, i32)>> =
+        wanted.map(|topics| topics.iter().flat_map(|t| t.partitions.iter().map(|p| (&*t.topic, *p))).collect());
     let logs = ctx.broker.replicas.logs();
     let mut by_dir: BTreeMap<PathBuf, BTreeMap<String, Vec<DescribeLogDirsPartition>>> = BTreeMap::new();
     for log in logs.logs() {
@@ -39,7 +39,7 @@ fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> De
             continue;
         }
         let lag = log.high_watermark().saturating_sub(log.log_end_offset()).max(0);
-        by_dir.entry(log.log_dir()).or_default().entry(log.topic().to_string()).or_default().push(
+        by_dir.entry(log.log_dir().to_owned()).or_default().entry(log.topic().to_string()).or_default().push(
             DescribeLogDirsPartition {
                 partition_index: log.partition(),
                 partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),

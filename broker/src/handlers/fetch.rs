@@ -8,26 +8,234 @@
 //! Stage one resolves the session and reads; if that is not enough, stage two waits. Limits are soft, as in Kafka: the
 //! first batch is returned whole so that a consumer always moves on.
 
+mod convert;
+
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use esker_core::fetch_session::{FetchTarget, SessionFetch};
+use esker_core::fetch_session::{FetchTarget, PartitionNews, PartitionWish, SessionFetch, SessionRequest};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
     NodeEndpoint, PartitionData,
 };
-use esker_protocol::records::{BatchHeader, Compression, legacy};
 use futures_util::FutureExt;
 
 use super::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{
-    AccessError, FetchError, FetchLimits, Partition, PartitionRead, Pass, ReadAt, ReadBound, TopicRef, Wanted,
+    AccessError, FetchError, FetchLimits, LeaderHint, PartitionRead, Pass, ReadAt, ReadBound, TopicRef, Wanted,
     is_enough, read_once, wait_for_more,
 };
 
 /// The Fetch API.
 pub struct Fetch;
+
+impl Handler for Fetch {
+    type Request = FetchRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=18;
+
+    fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
+        let (bound, limits) = (bound_of(&request), limits_of(&ctx, &request));
+        let fetch = match begin(&ctx, request) {
+            Ok(fetch) => fetch,
+            Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
+        };
+        let wanted: Vec<_> = fetch.partitions.iter().map(|(target, wish)| want(&ctx, target, wish, bound)).collect();
+        let pass = read_once(&wanted, &limits);
+        if is_enough(&pass, &limits) {
+            return Staged::Ready(answer(&ctx, &fetch, &wanted, pass));
+        }
+        Staged::Later(
+            async move {
+                let pass = wait_for_more(&wanted, &limits, pass).await;
+                answer(&ctx, &fetch, &wanted, pass)
+            }
+            .boxed(),
+        )
+    }
+}
+
+/// `replica_id` of a consumer; -2 is a tool that reads as one.
+const CONSUMER: i32 = -1;
+
+fn bound_of(request: &FetchRequest) -> ReadBound {
+    let replica = if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id };
+    match (replica, request.isolation_level) {
+        (CONSUMER, 0) => ReadBound::HighWatermark,
+        (CONSUMER, _) => ReadBound::LastStable,
+        _ => ReadBound::LogEnd,
+    }
+}
+
+fn limits_of(ctx: &RequestContext, request: &FetchRequest) -> FetchLimits {
+    let most = request.max_bytes.min(ctx.broker.config.fetch_max_bytes);
+    FetchLimits {
+        max_bytes: usize::try_from(most).unwrap_or_default(),
+        min_bytes: i64::from(request.min_bytes.min(most)),
+        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default()),
+        first_batch_whole: ctx.api_version >= 3,
+    }
+}
+
+fn begin(ctx: &RequestContext, request: FetchRequest) -> Result<SessionFetch, ErrorCode> {
+    let partitions = request.topics.into_iter().flat_map(|topic| {
+        let (name, id) = (topic.topic, topic.topic_id);
+        topic.partitions.into_iter().map(move |p| {
+            let target = FetchTarget { topic: name.clone(), topic_id: id, partition: p.partition };
+            let wish = PartitionWish {
+                offset: p.fetch_offset,
+                max_bytes: p.partition_max_bytes,
+                current_leader_epoch: p.current_leader_epoch,
+                last_fetched_epoch: p.last_fetched_epoch,
+            };
+            (target, wish)
+        })
+    });
+    if request.session_epoch == SESSIONLESS && request.session_id == 0 {
+        return Ok(SessionFetch { id: 0, partitions: partitions.collect(), incremental: false });
+    }
+    let detached =
+        |(target, wish): (FetchTarget, PartitionWish)| (FetchTarget { topic: target.topic.detached(), ..target }, wish);
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|p| FetchTarget {
+            topic: topic.topic.clone(),
+            topic_id: topic.topic_id,
+            partition: *p,
+        })
+    });
+    let session = SessionRequest {
+        id: request.session_id,
+        epoch: request.session_epoch,
+        by_id: ctx.api_version >= 13,
+        // What a session keeps must not keep the request's frame.
+        partitions: partitions.map(detached).collect(),
+        forgotten: forgotten.collect(),
+    };
+    let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
+    ctx.broker.fetch_sessions.lock().begin(session, i32::from_be_bytes([a, b, c, d]), ctx.broker.now_ms())
+}
+
+const SESSIONLESS: i32 = -1;
+
+fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, bound: ReadBound) -> Wanted {
+    let topic = TopicRef::of_request(ctx.api_version >= 13, &target.topic, target.topic_id);
+    Wanted {
+        partition: ctx.broker.replicas.partition(&topic, target.partition),
+        at: ReadAt {
+            offset: wish.offset,
+            current_leader_epoch: wish.current_leader_epoch,
+            last_fetched_epoch: wish.last_fetched_epoch,
+            bound,
+        },
+        max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
+    }
+}
+
+fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: Pass) -> FetchResponse {
+    let mut hints: BTreeMap<i32, LeaderHint> = BTreeMap::new();
+    let mut told = Vec::with_capacity(pass.reads.len());
+    for ((want, read), (target, _)) in wanted.iter().zip(pass.reads).zip(&fetch.partitions) {
+        let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
+        told.push(match read {
+            Ok(read) => partition_data(target.partition, want, read),
+            Err(error) => failed(target.partition, &error, &mut hints),
+        });
+    }
+    let shown = if fetch.id == 0 {
+        vec![true; told.len()]
+    } else {
+        let news: Vec<_> = told.iter().map(news_of).collect();
+        ctx.broker.fetch_sessions.lock().finish(fetch, &news)
+    };
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    for (((data, (target, _)), _), want) in
+        told.into_iter().zip(&fetch.partitions).zip(shown).zip(wanted).filter(|((_, shown), _)| *shown)
+    {
+        if let (Ok(partition), Some(records)) = (&want.partition, &data.records) {
+            partition.rates().fetched(records.len());
+        }
+        match responses.last_mut() {
+            Some(last) if last.topic == target.topic && last.topic_id == target.topic_id => last.partitions.push(data),
+            _ => responses.push(FetchableTopicResponse {
+                topic: target.topic.clone(),
+                topic_id: target.topic_id,
+                partitions: vec![data],
+            }),
+        }
+    }
+    let endpoints = hints.keys().filter(|_| ctx.api_version >= 16).filter_map(|id| ctx.endpoint_of(*id));
+    FetchResponse {
+        session_id: fetch.id,
+        responses,
+        node_endpoints: endpoints
+            .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
+            .collect(),
+        ..FetchResponse::default()
+    }
+}
+
+fn news_of(data: &PartitionData) -> PartitionNews {
+    let records = data.records.as_ref().is_some_and(|r| !r.is_empty());
+    PartitionNews {
+        must_tell: records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default(),
+        high_watermark: data.high_watermark,
+        log_start_offset: data.log_start_offset,
+    }
+}
+
+fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> PartitionData {
+    let aborted = match (&want.partition, want.at.bound) {
+        (Ok(partition), ReadBound::LastStable) => {
+            let found = partition.log().aborted_transactions(want.at.offset, read.info.next_offset);
+            Some(found.unwrap_or_else(|error| {
+                tracing::error!(%error, topic = partition.topic(), "the transaction index cannot be read");
+                Vec::new()
+            }))
+        }
+        _ => None,
+    };
+    PartitionData {
+        partition_index,
+        error_code: ErrorCode::NONE,
+        high_watermark: read.high_watermark,
+        last_stable_offset: read.last_stable_offset,
+        log_start_offset: read.log_start_offset,
+        diverging_epoch: read
+            .diverging
+            .map(|end| EpochEndOffset { epoch: end.leader_epoch, end_offset: end.end_offset })
+            .unwrap_or_default(),
+        aborted_transactions: aborted.map(|list| {
+            let entry = |a: esker_storage::AbortedTransaction| AbortedTransaction {
+                producer_id: a.producer_id,
+                first_offset: a.first_offset,
+            };
+            list.into_iter().map(entry).collect()
+        }),
+        records: Some(read.info.records),
+        ..PartitionData::default()
+    }
+}
+
+fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, LeaderHint>) -> PartitionData {
+    let hint = match error {
+        FetchError::Access(AccessError::NotLeader(hint)) => Some(*hint),
+        FetchError::Access(AccessError::FencedLeaderEpoch { current, .. }) => Some(*current),
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        hints.insert(hint.leader, hint);
+    }
+    PartitionData {
+        partition_index,
+        error_code: error.code(),
+        high_watermark: -1,
+        current_leader: hint
+            .map(|h| LeaderIdAndEpoch { leader_id: h.leader, leader_epoch: h.leader_epoch })
+            .unwrap_or_default(),
+        aborted_transactions: None,
+        records: Some(bytes::Bytes::new()),
+        ..PartitionData::default()
+    }
+}

@@ -117,21 +117,18 @@ fn look_up(
     Ok(answer)
 }
 
-fn find(
-    partition: &Arc<Partition>,
-    version: i16,
-    timestamp: i64,
-    readable: i64,
-) -> Result<Option<Found>, ErrorCode> {
+fn find(partition: &Arc<Partition>, version: i16, timestamp: i64, readable: i64) -> Result<Option<Found>, ErrorCode> {
     let log = partition.log();
     let at = |offset: i64| {
         let leader_epoch = log.epoch_at(offset).or_else(|| log.latest_epoch()).unwrap_or(-1);
         Some(Found { offset, timestamp: -1, leader_epoch })
     };
     let record = |found: Result<Option<TimestampOffset>, ReadError>| match found {
-        Ok(found) => Ok(found
-            .filter(|f| f.offset < readable)
-            .map(|f| Found { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch })),
+        Ok(found) => Ok(found.filter(|f| f.offset < readable).map(|f| Found {
+            offset: f.offset,
+            timestamp: f.timestamp,
+            leader_epoch: f.leader_epoch,
+        })),
         Err(error) => Err(error.code()),
     };
     match timestamp {

@@ -46,9 +46,7 @@ impl Handler for Produce {
                 Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
                 None => Staged::NoReply,
             },
-            -1 if !answers.waiting.is_empty() => {
-                Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed())
-            }
+            -1 if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
             _ => Staged::Ready(answers.finish(&ctx, version)),
         }
     }
@@ -162,7 +160,9 @@ fn append_partition(
     let size = batch.bytes.len();
     let records = batch.header.records_count;
     let appended = partition.append(&batch.header, batch.bytes, origin, acks == -1, now_ms)?;
-    ctx.broker.metrics.topic_in(&partition, size, records);
+    if !appended.duplicate {
+        partition.rates().produced(size, records);
+    }
     let end = appended.last_offset.saturating_add(1);
     let answer = PartitionProduceResponse {
         index: data.index,

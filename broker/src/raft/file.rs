@@ -32,9 +32,16 @@ pub enum Step {
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 enum Work {
-    Append { frames: Vec<u8>, sync: bool, done: Done },
+    Append {
+        frames: Vec<u8>,
+        sync: bool,
+        done: Done,
+    },
     /// Replaces the file: what it held is not needed any more.
-    Rewrite { frames: Vec<u8>, done: Done },
+    Rewrite {
+        frames: Vec<u8>,
+        done: Done,
+    },
 }
 
 /// The file, open for writing.

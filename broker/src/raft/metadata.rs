@@ -11,6 +11,7 @@ use esker_core::controller::Decision;
 use esker_core::metadata::{MetadataImage, MetadataRecord};
 use openraft::Raft;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::type_config::async_runtime::watch::WatchReceiver;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -95,7 +96,7 @@ impl Metadata {
     /// Node ids of the voters of the metadata quorum, and its term.
     pub fn quorum(&self) -> (Vec<i32>, u64) {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
+        let metrics = metrics.borrow_watched();
         let voters = metrics.membership_config.membership().voter_ids().map(|id| id.node_id).collect();
         (voters, metrics.current_term)
     }
@@ -145,10 +146,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Commits one entry: the answer is the offset behind it. A leader whose lease is not confirmed yet refuses for a moment.
-pub(super) async fn write(
-    raft: &Raft<TypeConfig, StateMachine>,
-    proposal: Proposal,
-) -> Result<u64, SubmitError> {
+pub(super) async fn write(raft: &Raft<TypeConfig, StateMachine>, proposal: Proposal) -> Result<u64, SubmitError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         match raft.client_write(proposal.clone()).await {

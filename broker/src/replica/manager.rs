@@ -19,6 +19,7 @@ use tracing::{error, info};
 use super::error::{AccessError, LeaderHint};
 use super::partition::{Assignment, Partition, Role};
 use super::settings::{StaticConfig, TopicSettings};
+use crate::telemetry::Metrics;
 
 /// Topics that only the broker itself writes.
 pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
@@ -116,6 +117,7 @@ pub struct ReplicaManager {
     node_id: i32,
     logs: Arc<LogManager>,
     statics: StaticConfig,
+    metrics: Arc<Metrics>,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<u64>,
@@ -129,12 +131,14 @@ impl ReplicaManager {
         node_id: i32,
         logs: Arc<LogManager>,
         statics: StaticConfig,
+        metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<LeadershipChange>) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let manager = Self {
             node_id,
             logs,
             statics,
+            metrics,
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(0),
@@ -222,6 +226,7 @@ impl ReplicaManager {
             self.announce(name, LeadershipChange::Lost { topic: name.clone(), partition: partition.index() });
             self.delete_log(name, partition.index());
         }
+        self.metrics.topics.forget(name);
         // Whoever listens is gone only when the broker stops.
         let _ = self.changes.send(LeadershipChange::TopicDeleted { topic: name.clone() });
     }
@@ -278,7 +283,7 @@ impl ReplicaManager {
         let partition = match held {
             Some(partition) => {
                 let config = &role.settings.log;
-                if **config != *partition.log().config() {
+                if *config != *partition.log().config() {
                     partition.log().update_config(config.clone());
                 }
                 partition.set_role(role)?;
@@ -290,7 +295,7 @@ impl ReplicaManager {
                 }
                 let config = role.settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, crate::clock::now_ms())?;
-                Arc::new(Partition::new(topic.id, log, role)?)
+                Arc::new(Partition::new(topic.id, log, self.metrics.topics.of(&topic.name), role)?)
             }
         };
         let (led, epoch) = before.map_or((false, -1), |r| (r.leads, r.assignment.leader_epoch));

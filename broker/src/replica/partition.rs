@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 use super::purgatory::{CommitGate, CommitWaiters, FetchWaiter, FetchWaiters};
 use super::settings::TopicSettings;
+use crate::telemetry::TopicRates;
 
 /// What the metadata image says of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,7 @@ pub struct ReadAt {
 pub struct Partition {
     topic_id: Uuid,
     log: Arc<Log>,
+    rates: TopicRates,
     role: RwLock<Arc<Role>>,
     fetches: FetchWaiters,
     commits: CommitWaiters,
@@ -103,10 +105,11 @@ pub struct Partition {
 
 impl Partition {
     /// A partition over its log, in the role that the image gives it.
-    pub fn new(topic_id: Uuid, log: Arc<Log>, role: Role) -> Result<Self, LogError> {
+    pub fn new(topic_id: Uuid, log: Arc<Log>, rates: TopicRates, role: Role) -> Result<Self, LogError> {
         let partition = Self {
             topic_id,
             log,
+            rates,
             role: RwLock::new(Arc::new(Role {
                 assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
                 leads: false,
@@ -134,6 +137,11 @@ impl Partition {
         self.topic_id
     }
 
+    /// Its topic's counters.
+    pub fn rates(&self) -> &TopicRates {
+        &self.rates
+    }
+
     /// Its log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
@@ -147,8 +155,7 @@ impl Partition {
     /// Takes a new role. Blocks on the disk for a moment when leadership begins (the epoch's start is written down).
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
         let mut current = self.role.write();
-        let begins =
-            role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
+        let begins = role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
         let ends = current.leads && !role.leads;
         if begins {
             self.log.assign_epoch(role.assignment.leader_epoch)?;
@@ -206,8 +213,7 @@ impl Partition {
                 required: role.min_in_sync(),
             });
         }
-        let appended =
-            self.log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
+        let appended = self.log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
         let moved = self.advance(role);
         drop(guard);
         if moved {

@@ -1,8 +1,23 @@
 //! A topic's configuration in the shape that the replica manager acts on, worked out once when the image changes.
 
-use esker_core::config::TopicConfig;
+use esker_core::config::{CompressionChoice, Statics, TopicConfig};
+use esker_core::metadata::MetadataImage;
+use esker_protocol::compression::Compression;
 use esker_storage::LogConfig;
 use esker_storage::validate::{CompressionTarget, TimestampType, ValidateRules};
+
+use super::manager::INTERNAL_TOPICS;
+
+/// What the broker itself was started with, as far as topics inherit from it.
+#[derive(Debug, Clone, Default)]
+pub struct StaticConfig {
+    /// `node.id`.
+    pub node_id: i32,
+    /// File, environment and flags.
+    pub statics: Statics,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+}
 
 /// The resolved configuration of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,4 +28,52 @@ pub struct TopicSettings {
     pub rules: ValidateRules,
     /// `min.insync.replicas`.
     pub min_insync_replicas: usize,
+}
+
+impl TopicSettings {
+    /// What holds for `topic` in `image`.
+    pub fn resolve(image: &MetadataImage, topic: &str, config: &StaticConfig) -> Self {
+        let c = TopicConfig::resolve(image, config.node_id, &config.statics, topic);
+        let size = |value: i32| usize::try_from(value).unwrap_or_default();
+        let internal = INTERNAL_TOPICS.contains(&topic);
+        Self {
+            log: LogConfig {
+                segment_bytes: u32::try_from(c.segment_bytes).unwrap_or(1 << 30),
+                segment_ms: c.segment_ms,
+                segment_jitter_ms: c.segment_jitter_ms,
+                segment_index_bytes: u32::try_from(c.segment_index_bytes).unwrap_or(10 << 20),
+                index_interval_bytes: u32::try_from(c.index_interval_bytes).unwrap_or(4096),
+                retention_ms: c.retention_ms,
+                retention_bytes: c.retention_bytes,
+                delete: c.delete && !internal,
+                compact: c.compact,
+                flush_messages: c.flush_messages,
+                flush_ms: c.flush_ms,
+                producer_id_expiration_ms: config.producer_id_expiration_ms,
+            },
+            rules: ValidateRules {
+                max_message_bytes: size(c.max_message_bytes),
+                max_decompressed_bytes: size(c.max_decompressed_message_bytes),
+                compacted: c.compact,
+                timestamp_type: if c.log_append_time { TimestampType::LogAppend } else { TimestampType::Create },
+                timestamp_before_max_ms: c.message_timestamp_before_max_ms,
+                timestamp_after_max_ms: c.message_timestamp_after_max_ms,
+                compression: match c.compression {
+                    CompressionChoice::Producer => CompressionTarget::Producer,
+                    CompressionChoice::Codec(codec) => CompressionTarget::Codec {
+                        codec: Compression::from_id(codec).unwrap_or(Compression::None),
+                        level: match codec {
+                            1 => Some(c.gzip_level).filter(|level| *level > 0),
+                            3 => Some(c.lz4_level),
+                            4 => Some(c.zstd_level),
+                            _ => None,
+                        },
+                    },
+                },
+                full: false,
+                produce_version: 0,
+            },
+            min_insync_replicas: size(c.min_insync_replicas).max(1),
+        }
+    }
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use esker_protocol::RequestHeader;
 use esker_protocol::api::ApiKey;
 use esker_protocol::primitives::{Chunks, Reader};
-use esker_protocol::RequestHeader;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesOrdered;
@@ -80,7 +80,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<R, W>(&mut self, mut reader: R, mut writer: W, max_idle: Option<Duration>, stop: CancellationToken) -> CloseReason
+    async fn run<R, W>(
+        &mut self,
+        mut reader: R,
+        mut writer: W,
+        max_idle: Option<Duration>,
+        stop: CancellationToken,
+    ) -> CloseReason
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -129,7 +135,12 @@ impl Connection {
     }
 
     /// The idle timer went off: really idle, or only set long ago?
-    fn idle_for(&self, active: &mut Instant, max_idle: Option<Duration>, timer: Pin<&mut Sleep>) -> Option<CloseReason> {
+    fn idle_for(
+        &self,
+        active: &mut Instant,
+        max_idle: Option<Duration>,
+        timer: Pin<&mut Sleep>,
+    ) -> Option<CloseReason> {
         let now = Instant::now();
         let limit = max_idle.unwrap_or(NEVER);
         if !self.waiting.is_empty() {

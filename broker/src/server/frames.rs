@@ -23,7 +23,9 @@ pub enum FrameError {
         limit: usize,
     },
     /// It begins as a TLS handshake does.
-    #[error("this is a TLS handshake, but the listener speaks plaintext: set security.protocol=PLAINTEXT in the client")]
+    #[error(
+        "this is a TLS handshake, but the listener speaks plaintext: set security.protocol=PLAINTEXT in the client"
+    )]
     Tls,
     /// It begins as an HTTP request does.
     #[error("this is an HTTP request, but the port speaks Kafka's protocol: metrics are on the HTTP port")]

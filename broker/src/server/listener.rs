@@ -173,7 +173,12 @@ async fn accept(
     }
 }
 
-async fn serve(broker: Arc<Broker>, info: Arc<ConnectionInfo>, mut stream: TcpStream, stop: CancellationToken) -> CloseReason {
+async fn serve(
+    broker: Arc<Broker>,
+    info: Arc<ConnectionInfo>,
+    mut stream: TcpStream,
+    stop: CancellationToken,
+) -> CloseReason {
     if let Err(error) = stream.set_nodelay(true) {
         return CloseReason::Io(error.kind());
     }

@@ -1,0 +1,159 @@
+//! What goes on beside requests: loading and unloading by leadership, timers, expiry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use esker_core::group::{Effects, GroupShard};
+use esker_protocol::records::Batches;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::shard::ShardHandle;
+use super::{GroupCoordinator, OFFSETS_TOPIC};
+use crate::broker::Broker;
+use crate::clock::now_ms;
+use crate::replica::{LeadershipChange, Partition};
+
+/// Starts the coordinator's tasks.
+pub fn start(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
+    tokio::spawn(stop.clone().run_until_cancelled_owned(follow(Arc::clone(broker), changes)));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(keep_time(Arc::clone(broker))));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(expire(Arc::clone(broker))));
+}
+
+async fn follow(broker: Arc<Broker>, mut changes: mpsc::UnboundedReceiver<LeadershipChange>) {
+    while let Some(change) = changes.recv().await {
+        match change {
+            LeadershipChange::Gained { partition, leader_epoch } if partition.topic() == OFFSETS_TOPIC => {
+                let handle = Arc::new(ShardHandle::new(partition, leader_epoch));
+                broker.groups.put(&handle);
+                let broker = Arc::clone(&broker);
+                tokio::task::spawn_blocking(move || load(&broker.groups, &handle));
+            }
+            LeadershipChange::Lost { topic, partition } if *topic == *OFFSETS_TOPIC => {
+                broker.groups.drop_shard(partition)
+            }
+            LeadershipChange::TopicDeleted { topic } => {
+                for shard in broker.groups.shards() {
+                    let removed = shard.write(|s| {
+                        let records = s.topic_deleted(&topic);
+                        Ok((Effects { records, ..Effects::default() }, ()))
+                    });
+                    if let Err(error) = removed {
+                        tracing::debug!(%error, %topic, "offsets of a deleted topic stay for now");
+                    }
+                }
+            }
+            LeadershipChange::Gained { .. } | LeadershipChange::Lost { .. } => {}
+        }
+    }
+}
+
+/// Bytes read at once while loading.
+const LOAD_BYTES: usize = 4 << 20;
+/// What one batch of the topic may unpack to.
+const MAX_BATCH: usize = 64 << 20;
+
+/// Replays a partition. Blocks on the disk.
+fn load(groups: &GroupCoordinator, handle: &Arc<ShardHandle>) {
+    let mut shard = GroupShard::new(groups.limits.clone());
+    let log = handle.partition().log();
+    let end = log.log_end_offset();
+    let mut at = log.log_start_offset();
+    let mut records = 0usize;
+    while at < end {
+        let read = match log.read(at, LOAD_BYTES, end, true) {
+            Ok(read) if read.next_offset > at => read,
+            Ok(_) => break,
+            Err(error) => {
+                tracing::error!(%error, partition = handle.index(), "cannot load groups; they stay unavailable");
+                return;
+            }
+        };
+        records += replay(&mut shard, handle.partition(), read.records);
+        at = read.next_offset;
+    }
+    shard.loaded(now_ms());
+    handle.activate(shard);
+    groups.sooner.notify_one();
+    if records > 0 {
+        tracing::info!(partition = handle.index(), records, "groups loaded");
+    }
+}
+
+fn replay(shard: &mut GroupShard, partition: &Partition, records: Bytes) -> usize {
+    let mut count = 0;
+    for batch in Batches::new(records).flatten() {
+        if batch.header.attributes.is_control() {
+            continue;
+        }
+        let Ok(records) = batch.records(MAX_BATCH) else {
+            tracing::error!(partition = partition.index(), "a batch of {OFFSETS_TOPIC} is damaged and left out");
+            continue;
+        };
+        for record in records.flatten() {
+            let Some(key) = record.key else { continue };
+            if let Err(error) = shard.replay(key, record.value, now_ms()) {
+                tracing::error!(%error, offset = record.offset, "a record of {OFFSETS_TOPIC} cannot be read");
+            }
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The longest that the timer sleeps.
+const LONGEST: i64 = 60_000;
+
+async fn keep_time(broker: Arc<Broker>) {
+    loop {
+        let now = now_ms();
+        let mut next = now + LONGEST;
+        for shard in broker.groups.shards() {
+            if shard.deadline() <= now {
+                shard.tick();
+            }
+            next = next.min(shard.deadline());
+        }
+        let wait = Duration::from_millis(u64::try_from(next - now_ms()).unwrap_or_default());
+        // A deadline that came nearer wakes us; one that did not is found in time.
+        let _ = tokio::time::timeout(wait, broker.groups.sooner.notified()).await;
+    }
+}
+
+async fn expire(broker: Arc<Broker>) {
+    let every = broker.config.offsets_retention_check_interval.max(Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(every).await;
+        for shard in broker.groups.shards() {
+            let expired = shard.write(|s| Ok((s.expire(now_ms()), ())));
+            if let Err(error) = expired {
+                tracing::debug!(%error, "offsets were not expired");
+            }
+        }
+    }
+}
+
+impl GroupCoordinator {
+    pub(super) fn shards(&self) -> Vec<Arc<ShardHandle>> {
+        self.shards.load().values().cloned().collect()
+    }
+
+    fn put(&self, handle: &Arc<ShardHandle>) {
+        let mut shards = HashMap::clone(&self.shards.load());
+        if let Some(old) = shards.insert(handle.index(), Arc::clone(handle)) {
+            old.unload();
+        }
+        self.shards.store(Arc::new(shards));
+    }
+
+    fn drop_shard(&self, partition: i32) {
+        let mut shards = HashMap::clone(&self.shards.load());
+        if let Some(old) = shards.remove(&partition) {
+            old.unload();
+        }
+        self.shards.store(Arc::new(shards));
+    }
+}

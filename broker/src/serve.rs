@@ -1,0 +1,240 @@
+//! Starting and stopping a broker.
+//!
+//! Order of the start: configuration, data folder (lock, recovery), listeners (so that a port in use is found before
+//! anything is changed), metadata log, partitions, coordinators, and only then the first connection is accepted.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::controller::{Registration, register_broker};
+use esker_core::fetch_session::FetchSessions;
+use esker_core::group::GroupLimits;
+use esker_core::metadata::ListenerRecord;
+use esker_protocol::primitives::{Str, Uuid};
+use esker_storage::{LogConfig, LogManager, LogManagerConfig, OpenError};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::broker::Broker;
+use crate::clock::now_ms;
+use crate::config::{BrokerConfig, Listener};
+use crate::coordinator::{self, GroupCoordinator};
+use crate::http::{self, HttpError};
+use crate::producer_ids::ProducerIds;
+use crate::raft::{self, RaftId, StartError, SubmitError};
+use crate::replica::{ReplicaManager, StaticConfig};
+use crate::server::{BindError, Listeners};
+use crate::telemetry::Metrics;
+
+/// Why a broker does not start. Shown to the user as it is.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The HTTP listener.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The data folder.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The metadata log.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The broker could not register.
+    #[error("the broker cannot register with the cluster: {0}")]
+    Register(#[from] SubmitError),
+    /// Counters.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A task died.
+    #[error("start-up was cut short: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// No data folder is given.
+    #[error("log.dirs names no folder; give one with --data-dir")]
+    NoDataDir,
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Running {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Where the first listener listens.
+    pub kafka: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+/// How long connections may take to finish what they are at.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often recovery points and high watermarks are written down.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts a broker; it serves when this returns.
+pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
+    let logs = open_logs(&config).await?;
+    let listeners = Listeners::bind(&config.listeners).await?;
+    let (http_listener, http_address) = http::bind(&config.http_listen).await?;
+    let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
+    let metadata_dir = config.log_dirs.first().ok_or(ServeError::NoDataDir)?.join("__cluster_metadata-0");
+    let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
+    let registration = registration(&config, &listeners, &logs);
+    metadata.submit(move |image| register_broker(image, registration)).await?;
+
+    let metrics = Arc::new(Metrics::new()?);
+    let statics = StaticConfig {
+        node_id: config.node_id,
+        statics: config.statics.clone(),
+        producer_id_expiration_ms: config.producer_id_expiration_ms,
+    };
+    let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
+    let kafka = listeners.addresses().next().map_or(http_address, |(_, address)| address);
+    let broker = Arc::new(Broker {
+        node_id: config.node_id,
+        cluster_id: Str::from(logs.cluster_id().to_owned()),
+        replicas: Arc::new(replicas),
+        groups: GroupCoordinator::new(group_limits(&config)),
+        producer_ids: ProducerIds::new(config.node_id),
+        fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
+        metadata,
+        metrics,
+        config,
+    });
+    let first = broker.metadata.image();
+    let replicas = Arc::clone(&broker.replicas);
+    tokio::task::spawn_blocking(move || {
+        replicas.apply(&first);
+        replicas.delete_strays();
+    })
+    .await?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
+    coordinator::start(&broker, changes, &stop);
+    tokio::spawn(http::serve(http_listener, Arc::clone(&broker), stop.clone()));
+    let connections = listeners.serve(&broker, &stop);
+    Ok(Running { broker, kafka, http: http_address, stop, connections })
+}
+
+impl Running {
+    /// Stops: no more connections, what is under way ends, everything is written and marked clean.
+    pub async fn stop(self) -> Result<(), esker_storage::LogError> {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.connections.wait()).await.is_err() {
+            error!("some connections did not end in time");
+        }
+        self.broker.metadata.shutdown().await;
+        let logs = Arc::clone(self.broker.replicas.logs());
+        let stopped = tokio::task::spawn_blocking(move || logs.shutdown_clean()).await;
+        info!("stopped");
+        stopped.unwrap_or(Ok(()))
+    }
+}
+
+async fn open_logs(config: &BrokerConfig) -> Result<Arc<LogManager>, ServeError> {
+    let dirs: Vec<PathBuf> = config.log_dirs.clone();
+    if dirs.is_empty() {
+        return Err(ServeError::NoDataDir);
+    }
+    let open = LogManagerConfig {
+        dirs,
+        node_id: config.node_id,
+        cluster_id: None,
+        load_threads: config.recovery_threads,
+        default_config: LogConfig::default(),
+    };
+    let opened = tokio::task::spawn_blocking(move || LogManager::open(open, now_ms())).await??;
+    Ok(Arc::new(opened))
+}
+
+fn group_limits(config: &BrokerConfig) -> GroupLimits {
+    GroupLimits {
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        min_session_timeout_ms: config.group_min_session_timeout_ms,
+        max_session_timeout_ms: config.group_max_session_timeout_ms,
+        max_size: config.group_max_size,
+        offset_metadata_max_bytes: config.offset_metadata_max_bytes,
+        offsets_retention_ms: config.offsets_retention_ms,
+    }
+}
+
+fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager) -> Registration {
+    let advertised = |name: &Str, bound: SocketAddr| -> ListenerRecord {
+        let wanted: Option<&Listener> = config.advertised.iter().find(|l| l.name == *name);
+        let host = match wanted.map(|l| l.host.as_str()).filter(|host| !host.is_empty()) {
+            Some(host) => host.to_owned(),
+            None if bound.ip().is_unspecified() => host_name(),
+            None => bound.ip().to_string(),
+        };
+        let port = wanted.map(|l| l.port).filter(|port| *port != 0).unwrap_or(bound.port());
+        ListenerRecord { name: name.clone(), host: Str::from(host), port: i32::from(port) }
+    };
+    Registration {
+        node_id: config.node_id,
+        incarnation: Uuid(*uuid::Uuid::new_v4().as_bytes()),
+        listeners: listeners.addresses().map(|(name, address)| advertised(name, address)).collect(),
+        rack: config.rack.clone(),
+        log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
+    }
+}
+
+/// What a listener on all addresses advertises: the machine's own name, as Kafka does.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Brings partitions in step with every new image.
+async fn follow_metadata(broker: Arc<Broker>) {
+    let mut images = broker.metadata.subscribe();
+    loop {
+        let image = images.borrow_and_update().clone();
+        let replicas = Arc::clone(&broker.replicas);
+        if let Err(error) = tokio::task::spawn_blocking(move || replicas.apply(&image)).await {
+            error!(%error, "an image of the metadata could not be applied");
+        }
+        if changed(&mut images).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn changed<T>(images: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
+    images.changed().await
+}
+
+/// Checkpoints every few seconds, retention as often as configured.
+async fn housekeeping(broker: Arc<Broker>) {
+    let mut retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
+    loop {
+        tokio::time::sleep(CHECKPOINT_EVERY).await;
+        let retain = tokio::time::Instant::now() >= retention_due;
+        if retain {
+            retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
+        }
+        let logs = Arc::clone(broker.replicas.logs());
+        let done = tokio::task::spawn_blocking(move || {
+            if let Err(error) = logs.flush_checkpoints() {
+                error!(%error, "checkpoints cannot be written");
+            }
+            if retain {
+                let outcome = logs.retention_pass(now_ms());
+                if outcome.segments > 0 {
+                    info!(segments = outcome.segments, bytes = outcome.bytes, "retention removed old segments");
+                }
+            }
+        });
+        if let Err(error) = done.await {
+            error!(%error, "housekeeping failed");
+        }
+    }
+}
