@@ -24,6 +24,8 @@ pub(crate) const META: &str = "meta.properties";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// The log of the cluster's metadata, in Kafka and here: it lies among the partitions but is no topic's.
+const METADATA_LOG: &str = "__cluster_metadata-0";
 /// End of the name of a folder that waits for its removal.
 pub(crate) const DELETED: &str = "-delete";
 
@@ -45,7 +47,7 @@ pub(crate) fn partition_dir(topic: &str, partition: i32) -> String {
 
 /// Topic and partition of a folder's name; `None` for folders that are no live partition.
 pub(crate) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
-    if name.ends_with(DELETED) || name.ends_with("-future") || name.ends_with("-stray") {
+    if name == METADATA_LOG || name.ends_with(DELETED) || name.ends_with("-future") || name.ends_with("-stray") {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(offset_of("42.log", LOG), None);
         assert_eq!(offset_of("0000000000000000004x.log", LOG), None);
         assert_eq!(parse_partition_dir("a-b-7"), Some(("a-b", 7)));
-        for other in ["a", "-1", "a-", "a-x", "a-1.0123-delete", "a-1.0123-future", "a--1x"] {
+        for other in ["a", "-1", "a-", "a-x", "a-1.0123-delete", "a-1.0123-future", "a--1x", METADATA_LOG] {
             assert_eq!(parse_partition_dir(other), None, "{other}");
         }
         let deleted = deleted_dir(&"t".repeat(249), 11);
