@@ -3,15 +3,27 @@
 //! A handler names its request type and the versions that it serves. One list of handlers ([`ROUTES`]) gives dispatch
 //! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
+pub(crate) mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
 mod fetch;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
+mod metadata;
 mod offset_for_leader_epoch;
+mod operations;
 mod produce;
+mod update_features;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -110,12 +122,24 @@ routes! {
     produce::Produce,
     fetch::Fetch,
     list_offsets::ListOffsets,
+    metadata::Metadata,
     api_versions::ApiVersions,
+    create_topics::CreateTopics,
+    delete_topics::DeleteTopics,
     delete_records::DeleteRecords,
     init_producer_id::InitProducerId,
     offset_for_leader_epoch::OffsetForLeaderEpoch,
+    describe_configs::DescribeConfigs,
+    alter_configs::AlterConfigs,
     describe_log_dirs::DescribeLogDirs,
+    create_partitions::CreatePartitions,
+    alter_configs::IncrementalAlterConfigs,
+    describe_quorum::DescribeQuorum,
+    update_features::UpdateFeatures,
+    describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
+    list_config_resources::ListConfigResources,
+    describe_topic_partitions::DescribeTopicPartitions,
 }
 
 /// Runs stage one of whatever handler the header names.

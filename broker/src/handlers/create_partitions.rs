@@ -1,0 +1,43 @@
+//! CreatePartitions (37, KIP-195): grows topics. The answer comes when the new partitions are served here.
+
+use std::ops::RangeInclusive;
+
+use esker_core::controller;
+use esker_protocol::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+use futures_util::FutureExt;
+
+use super::{Handler, RequestContext, Staged};
+use crate::broker::Broker;
+
+/// The CreatePartitions API.
+pub struct CreatePartitions;
+
+impl Handler for CreatePartitions {
+    type Request = CreatePartitionsRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=3;
+
+    fn handle(ctx: RequestContext, request: CreatePartitionsRequest) -> Staged<CreatePartitionsResponse> {
+        let names: Vec<_> = request.topics.iter().map(|t| t.name.clone()).collect();
+        Staged::Later(
+            async move {
+                let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+                let broker = &ctx.broker;
+                match broker.metadata.submit(move |image| controller::create_partitions(image, &request, seed)).await {
+                    Ok(committed) => {
+                        broker.replicas.wait_applied(committed.offset).await;
+                        committed.reply
+                    }
+                    Err(error) => {
+                        let error_code = Broker::submit_error(&error);
+                        let failed = |name| CreatePartitionsTopicResult { name, error_code, ..Default::default() };
+                        let results = names.into_iter().map(failed).collect();
+                        CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
+                    }
+                }
+            }
+            .boxed(),
+        )
+    }
+}

@@ -1,0 +1,62 @@
+//! DeleteTopics (20, KIP-4): v0-5 by name, v6 by name or id (KIP-516). The answer comes when this broker serves them no
+//! more; their files go in the background.
+
+use std::ops::RangeInclusive;
+
+use esker_core::controller;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::delete_topics::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use esker_protocol::primitives::Uuid;
+use futures_util::FutureExt;
+
+use super::{Handler, RequestContext, Staged};
+use crate::broker::Broker;
+
+/// The DeleteTopics API.
+pub struct DeleteTopics;
+
+impl Handler for DeleteTopics {
+    type Request = DeleteTopicsRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
+
+    fn handle(ctx: RequestContext, request: DeleteTopicsRequest) -> Staged<DeleteTopicsResponse> {
+        Staged::Later(delete(ctx, request).boxed())
+    }
+}
+
+async fn delete(ctx: RequestContext, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let version = ctx.api_version;
+    let wanted: Vec<DeleteTopicState> = if version >= 6 {
+        request.topics
+    } else {
+        let by_name = |name| DeleteTopicState { name: Some(name), topic_id: Uuid::ZERO };
+        request.topic_names.into_iter().map(by_name).collect()
+    };
+    let enabled = ctx.broker.config.delete_topic_enable;
+    let asked = wanted.clone();
+    let committed = ctx.broker.metadata.submit(move |image| controller::delete_topics(image, &asked, enabled)).await;
+    let mut response = match committed {
+        Ok(committed) => {
+            ctx.broker.replicas.wait_applied(committed.offset).await;
+            committed.reply
+        }
+        Err(error) => {
+            let error_code = Broker::submit_error(&error);
+            let failed = |topic: DeleteTopicState| DeletableTopicResult {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                error_code,
+                ..DeletableTopicResult::default()
+            };
+            DeleteTopicsResponse { responses: wanted.into_iter().map(failed).collect(), ..Default::default() }
+        }
+    };
+    for topic in &mut response.responses {
+        if version < 3 && topic.error_code == ErrorCode::TOPIC_DELETION_DISABLED {
+            topic.error_code = ErrorCode::INVALID_REQUEST;
+        }
+    }
+    response
+}

@@ -1,0 +1,157 @@
+//! Metadata (3): topics with their leaders, and the brokers.
+//!
+//! v0 asks for all topics with an empty list, v1+ with none at all; v4 may forbid that a topic is made by asking, v7 brought
+//! leader epochs (KIP-320), v8 authorised operations (KIP-430), v10 topic ids, v12 topics by id (KIP-516). A topic that is
+//! made by asking is answered as unknown this time: the client asks again, as with Kafka.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use esker_core::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use esker_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use esker_protocol::primitives::Str;
+
+use super::{Handler, RequestContext, Staged, create_topics, operations};
+use crate::broker::Broker;
+use crate::replica::INTERNAL_TOPICS;
+
+/// The Metadata API.
+pub struct Metadata;
+
+impl Handler for Metadata {
+    type Request = MetadataRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+    fn handle(ctx: RequestContext, request: MetadataRequest) -> Staged<MetadataResponse> {
+        let image = ctx.broker.metadata.image();
+        let all = match &request.topics {
+            None => true,
+            Some(topics) => topics.is_empty() && ctx.api_version == 0,
+        };
+        let mut missing = Vec::new();
+        let mut topics: Vec<_> = if all {
+            image.topics().map(|topic| known(&ctx, &image, topic)).collect()
+        } else {
+            let wanted = request.topics.iter().flatten();
+            wanted.map(|topic| describe(&ctx, &image, topic, &mut missing)).collect()
+        };
+        if request.include_topic_authorized_operations {
+            for topic in topics.iter_mut().filter(|t| !t.error_code.is_error()) {
+                topic.topic_authorized_operations = operations::TOPIC;
+            }
+        }
+        if ctx.broker.config.auto_create_topics && (request.allow_auto_topic_creation || ctx.api_version < 4) {
+            create_missing(&ctx.broker, missing);
+        }
+        let with_cluster = request.include_cluster_authorized_operations;
+        Staged::Ready(MetadataResponse {
+            brokers: brokers(&ctx, &image),
+            cluster_id: Some(ctx.broker.cluster_id.clone()),
+            controller_id: ctx.broker.node_id,
+            topics,
+            cluster_authorized_operations: if with_cluster { operations::CLUSTER } else { i32::MIN },
+            ..MetadataResponse::default()
+        })
+    }
+}
+
+fn brokers(ctx: &RequestContext, image: &MetadataImage) -> Vec<MetadataResponseBroker> {
+    image
+        .live_brokers()
+        .filter_map(|broker| ctx.endpoint_of(broker.node_id))
+        .map(|e| MetadataResponseBroker { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
+        .collect()
+}
+
+fn describe(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    wanted: &MetadataRequestTopic,
+    missing: &mut Vec<Str>,
+) -> MetadataResponseTopic {
+    let failed = |error_code| MetadataResponseTopic {
+        error_code,
+        name: wanted.name.clone(),
+        topic_id: wanted.topic_id,
+        is_internal: wanted.name.as_ref().is_some_and(|name| INTERNAL_TOPICS.contains(&name.as_str())),
+        ..MetadataResponseTopic::default()
+    };
+    match &wanted.name {
+        None => match image.topic_by_id(wanted.topic_id) {
+            Some(topic) => known(ctx, image, topic),
+            None => failed(ErrorCode::UNKNOWN_TOPIC_ID),
+        },
+        Some(name) => match image.topic(name) {
+            Some(topic) => known(ctx, image, topic),
+            None if check_topic_name(name).is_err() => failed(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            None => {
+                missing.push(name.detached());
+                failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            }
+        },
+    }
+}
+
+fn known(ctx: &RequestContext, image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: INTERNAL_TOPICS.contains(&topic.name.as_str()),
+        partitions: topic.partitions.iter().map(|p| partition(ctx, image, p)).collect(),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn partition(ctx: &RequestContext, image: &MetadataImage, p: &PartitionImage) -> MetadataResponsePartition {
+    let error_code = if p.leader < 0 {
+        ErrorCode::LEADER_NOT_AVAILABLE
+    } else if ctx.endpoint_of(p.leader).is_none() {
+        // The leader has no listener of this connection's name.
+        if ctx.api_version >= 6 { ErrorCode::LISTENER_NOT_FOUND } else { ErrorCode::LEADER_NOT_AVAILABLE }
+    } else {
+        ErrorCode::NONE
+    };
+    MetadataResponsePartition {
+        error_code,
+        partition_index: p.partition,
+        leader_id: p.leader,
+        leader_epoch: p.leader_epoch,
+        replica_nodes: p.replicas.clone(),
+        isr_nodes: p.isr.clone(),
+        offline_replicas: offline(image, p),
+    }
+}
+
+/// Replicas whose broker is not there.
+pub(super) fn offline(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
+    let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
+    p.replicas.iter().copied().filter(|id| !lives(id)).collect()
+}
+
+/// Makes topics that somebody asked for, in the background. Asking again meanwhile does no harm: the second creation finds
+/// the topic.
+fn create_missing(broker: &Arc<Broker>, names: Vec<Str>) {
+    let names: Vec<_> = names.into_iter().filter(|name| !INTERNAL_TOPICS.contains(&name.as_str())).collect();
+    if names.is_empty() {
+        return;
+    }
+    let topics = names.into_iter().map(|name| CreatableTopic {
+        name,
+        num_partitions: -1,
+        replication_factor: -1,
+        ..CreatableTopic::default()
+    });
+    let request = CreateTopicsRequest { topics: topics.collect(), ..CreateTopicsRequest::default() };
+    let broker = Arc::clone(broker);
+    tokio::spawn(async move {
+        if let Err(error) = create_topics::create(&broker, request).await {
+            tracing::warn!(%error, "topics could not be created on demand");
+        }
+    });
+}
