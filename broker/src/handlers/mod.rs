@@ -16,17 +16,27 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
 mod produce;
+mod sync_group;
 mod update_features;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use esker_protocol::api::ApiKey;
@@ -72,6 +82,17 @@ pub enum Staged<R> {
     NoReply,
     /// The connection ends.
     Close(CloseReason),
+}
+
+impl<R> Staged<R> {
+    /// Begins `answer` now, so that what it does before its first wait happens in request order; the rest goes on later.
+    pub fn start(answer: impl Future<Output = R> + Send + 'static) -> Self {
+        let mut answer = answer.boxed();
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(response) => Self::Ready(response),
+            Poll::Pending => Self::Later(answer),
+        }
+    }
 }
 
 /// One API.
@@ -123,6 +144,15 @@ routes! {
     fetch::Fetch,
     list_offsets::ListOffsets,
     metadata::Metadata,
+    offset_commit::OffsetCommit,
+    offset_fetch::OffsetFetch,
+    find_coordinator::FindCoordinator,
+    join_group::JoinGroup,
+    heartbeat::Heartbeat,
+    leave_group::LeaveGroup,
+    sync_group::SyncGroup,
+    groups::DescribeGroups,
+    groups::ListGroups,
     api_versions::ApiVersions,
     create_topics::CreateTopics,
     delete_topics::DeleteTopics,
@@ -133,6 +163,8 @@ routes! {
     alter_configs::AlterConfigs,
     describe_log_dirs::DescribeLogDirs,
     create_partitions::CreatePartitions,
+    groups::DeleteGroups,
+    offset_delete::OffsetDelete,
     alter_configs::IncrementalAlterConfigs,
     describe_quorum::DescribeQuorum,
     update_features::UpdateFeatures,

@@ -1,0 +1,102 @@
+//! FindCoordinator (10): which broker coordinates a group. v1 brought kinds of keys (KIP-98), v4 several keys at once (KIP-699),
+//! v6 share groups (KIP-932). `__consumer_offsets` is made when it is first asked for; until it is there the answer is "not
+//! available", and clients ask again. Transactions and share groups are not served yet and answered so.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use esker_core::metadata::MetadataImage;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use esker_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+use esker_protocol::primitives::Str;
+
+use super::{Handler, RequestContext, Staged, create_topics};
+use crate::broker::{Broker, Endpoint};
+use crate::coordinator::{GroupCoordinator, OFFSETS_TOPIC};
+
+/// The FindCoordinator API.
+pub struct FindCoordinator;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+impl Handler for FindCoordinator {
+    type Request = FindCoordinatorRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
+
+    fn handle(ctx: RequestContext, request: FindCoordinatorRequest) -> Staged<FindCoordinatorResponse> {
+        let image = ctx.broker.metadata.image();
+        let keys = if ctx.api_version >= 4 { request.coordinator_keys } else { vec![request.key] };
+        let mut found = keys.into_iter().map(|key| find(&ctx, &image, request.key_type, key));
+        let mut response = FindCoordinatorResponse::default();
+        if ctx.api_version >= 4 {
+            response.coordinators = found.collect();
+        } else if let Some(one) = found.next() {
+            response.error_code = one.error_code;
+            response.error_message = one.error_message;
+            response.node_id = one.node_id;
+            response.host = one.host;
+            response.port = one.port;
+        }
+        Staged::Ready(response)
+    }
+}
+
+fn find(ctx: &RequestContext, image: &MetadataImage, kind: i8, key: Str) -> Coordinator {
+    let failed = |error_code: ErrorCode, message: &'static str| Coordinator {
+        key: key.clone(),
+        node_id: -1,
+        host: Str::default(),
+        port: -1,
+        error_code,
+        error_message: Some(message.into()),
+    };
+    match kind {
+        GROUP => {}
+        TRANSACTION => {
+            let message = "Transactions are not served by this version of Esker: unset transactional.id.";
+            return failed(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
+        }
+        SHARE => return failed(ErrorCode::INVALID_REQUEST, "Share groups are not served by this version of Esker."),
+        _ => return failed(ErrorCode::INVALID_REQUEST, "Unknown kind of coordinator."),
+    }
+    let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+        create_offsets_topic(&ctx.broker, image);
+        return failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.");
+    };
+    let partition = GroupCoordinator::partition_of(image, &key).and_then(|p| usize::try_from(p).ok());
+    let leader = partition.and_then(|p| topic.partitions.get(p)).map_or(-1, |p| p.leader);
+    match ctx.endpoint_of(leader) {
+        Some(Endpoint { node_id, host, port, .. }) => {
+            Coordinator { key, node_id, host, port, error_code: ErrorCode::NONE, error_message: None }
+        }
+        None => failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
+    }
+}
+
+/// Makes `__consumer_offsets` in the background, with as many replicas as there are brokers, up to what is configured.
+fn create_offsets_topic(broker: &Arc<Broker>, image: &MetadataImage) {
+    let config = &broker.config;
+    let live = i16::try_from(image.live_brokers().count()).unwrap_or(i16::MAX);
+    let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
+    let topic = CreatableTopic {
+        name: OFFSETS_TOPIC.into(),
+        num_partitions: config.offsets_topic_partitions,
+        replication_factor: config.offsets_topic_replication_factor.min(live).max(1),
+        configs: vec![
+            set("cleanup.policy", "compact".to_owned()),
+            set("compression.type", "producer".to_owned()),
+            set("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+        ],
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    let broker = Arc::clone(broker);
+    tokio::spawn(async move {
+        if let Err(error) = create_topics::create(&broker, request).await {
+            tracing::warn!(%error, "{OFFSETS_TOPIC} could not be created");
+        }
+    });
+}

@@ -1,0 +1,140 @@
+//! OffsetFetch (9): how far groups have come. v2 asks for all offsets with no topics, v8 for several groups (KIP-709), v10 names
+//! topics by id. No offset is offset -1 and no error, but for v0, which says that the partition is unknown.
+
+use std::ops::RangeInclusive;
+
+use esker_core::group::{Committed, OffsetWish};
+use esker_core::metadata::MetadataImage;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use esker_protocol::primitives::Str;
+
+use super::{Handler, RequestContext, Staged};
+
+/// The OffsetFetch API.
+pub struct OffsetFetch;
+
+impl Handler for OffsetFetch {
+    type Request = OffsetFetchRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=10;
+
+    fn handle(ctx: RequestContext, request: OffsetFetchRequest) -> Staged<OffsetFetchResponse> {
+        let image = ctx.broker.metadata.image();
+        if ctx.api_version >= 8 {
+            let groups = request.groups.iter().map(|group| of_group(&ctx, &image, group));
+            return Staged::Ready(OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() });
+        }
+        Staged::Ready(single(&ctx, &image, request))
+    }
+}
+
+fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let version = ctx.api_version;
+    let named = |topics: &Vec<_>| -> Vec<(Str, Vec<i32>)> {
+        let pair = |t: &esker_protocol::messages::offset_fetch::OffsetFetchRequestTopic| {
+            (t.name.clone(), t.partition_indexes.clone())
+        };
+        topics.iter().map(pair).collect()
+    };
+    let wish = match &request.topics {
+        Some(topics) => OffsetWish::Of(named(topics)),
+        None => OffsetWish::All,
+    };
+    let fetched = ctx.broker.groups.fetch(image, &request.group_id, &wish);
+    let mut response = OffsetFetchResponse::default();
+    let (topics, error_code) = match fetched {
+        Ok(topics) => (topics, ErrorCode::NONE),
+        Err(error) => {
+            response.error_code = error;
+            let OffsetWish::Of(topics) = wish else { return response };
+            let none =
+                |(topic, partitions): (Str, Vec<i32>)| (topic, partitions.into_iter().map(|p| (p, None)).collect());
+            (topics.into_iter().map(none).collect(), error)
+        }
+    };
+    let partition = |(partition_index, committed): (i32, Option<Committed>)| {
+        let none = if version == 0 { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::NONE };
+        let row = |c: Option<Committed>, error_code| OffsetFetchResponsePartition {
+            partition_index,
+            committed_offset: c.as_ref().map_or(-1, |c| c.offset),
+            committed_leader_epoch: c.as_ref().map_or(-1, |c| c.leader_epoch),
+            metadata: Some(c.map(|c| c.metadata).unwrap_or_default()),
+            error_code,
+        };
+        match committed {
+            Some(c) => row(Some(c), ErrorCode::NONE),
+            None if error_code.is_error() => row(None, error_code),
+            None => row(None, none),
+        }
+    };
+    response.topics = topics
+        .into_iter()
+        .map(|(name, list)| OffsetFetchResponseTopic { name, partitions: list.into_iter().map(partition).collect() })
+        .collect();
+    response
+}
+
+fn of_group(ctx: &RequestContext, image: &MetadataImage, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    let by_id = ctx.api_version >= 10;
+    let mut unknown = Vec::new();
+    let wish = match &group.topics {
+        None => OffsetWish::All,
+        Some(topics) => OffsetWish::Of(
+            topics
+                .iter()
+                .filter_map(|t| {
+                    if !by_id {
+                        return Some((t.name.clone(), t.partition_indexes.clone()));
+                    }
+                    let found = image.topic_by_id(t.topic_id);
+                    if found.is_none() {
+                        unknown.push(OffsetFetchResponseTopics {
+                            topic_id: t.topic_id,
+                            partitions: t
+                                .partition_indexes
+                                .iter()
+                                .map(|p| failed(*p, ErrorCode::UNKNOWN_TOPIC_ID))
+                                .collect(),
+                            ..OffsetFetchResponseTopics::default()
+                        });
+                    }
+                    found.map(|topic| (topic.name.clone(), t.partition_indexes.clone()))
+                })
+                .collect(),
+        ),
+    };
+    let mut response = OffsetFetchResponseGroup { group_id: group.group_id.clone(), ..Default::default() };
+    match ctx.broker.groups.fetch(image, &group.group_id, &wish) {
+        Err(error) => response.error_code = error,
+        Ok(topics) => {
+            // By id, offsets of topics that are gone have no name to be told under.
+            let known = topics.into_iter().filter(|(name, _)| !by_id || image.topic(name).is_some());
+            response.topics = known
+                .map(|(name, list)| OffsetFetchResponseTopics {
+                    topic_id: image.topic(&name).map(|t| t.id).filter(|_| by_id).unwrap_or_default(),
+                    partitions: list.into_iter().map(|(p, c)| row(p, c)).collect(),
+                    name,
+                })
+                .collect();
+            response.topics.extend(unknown);
+        }
+    }
+    response
+}
+
+fn failed(partition_index: i32, error_code: ErrorCode) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions { error_code, ..row(partition_index, None) }
+}
+
+fn row(partition_index: i32, committed: Option<Committed>) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: committed.as_ref().map_or(-1, |c| c.offset),
+        committed_leader_epoch: committed.as_ref().map_or(-1, |c| c.leader_epoch),
+        metadata: Some(committed.map(|c| c.metadata).unwrap_or_default()),
+        error_code: ErrorCode::NONE,
+    }
+}
