@@ -16,7 +16,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::file::{Done, LogFile, Step, frame};
+use super::file::{Done, LogFile, Step, put};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
 #[derive(Debug, Default)]
@@ -50,8 +50,8 @@ impl State {
     }
 
     /// All that is needed to come back to this state.
-    fn frames(&self) -> io::Result<Vec<u8>> {
-        let mut frames = Vec::new();
+    fn steps(&self) -> io::Result<Vec<u8>> {
+        let mut steps = Vec::new();
         for step in self
             .vote
             .iter()
@@ -61,9 +61,9 @@ impl State {
             .chain(self.entries.values().cloned().map(Step::Entry))
             .chain([Step::Committed(self.committed.clone())])
         {
-            frame(&step, &mut frames)?;
+            put(&step, &mut steps)?;
         }
-        Ok(frames)
+        Ok(steps)
     }
 }
 
@@ -84,10 +84,10 @@ impl LogStore {
 
     /// Writes one step and waits until it is on disk.
     async fn persist(&self, step: &Step) -> io::Result<()> {
-        let mut frames = Vec::new();
-        frame(step, &mut frames)?;
+        let mut steps = Vec::new();
+        put(step, &mut steps)?;
         let (done, written) = waiter();
-        self.file.append(frames, true, done);
+        self.file.append(steps, done);
         written.await.map_err(io::Error::other)?
     }
 }
@@ -143,10 +143,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.state.lock().committed.clone_from(&committed);
-        let mut frames = Vec::new();
-        frame(&Step::Committed(committed), &mut frames)?;
-        // Only a hint that makes a restart quicker: it need not be on disk.
-        self.file.append(frames, false, Box::new(|_| {}));
+        let mut steps = Vec::new();
+        put(&Step::Committed(committed), &mut steps)?;
+        // It only makes a restart quicker: it need not be on disk.
+        self.file.hint(steps);
         Ok(())
     }
 
@@ -159,15 +159,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut frames = Vec::new();
+        let mut steps = Vec::new();
         {
             let mut state = self.state.lock();
             for entry in entries {
-                frame(&Step::Entry(entry.clone()), &mut frames)?;
+                put(&Step::Entry(entry.clone()), &mut steps)?;
                 state.entries.insert(entry.log_id.index, entry);
             }
         }
-        self.file.append(frames, true, Box::new(move |written| callback.io_completed(written)));
+        self.file.append(steps, Box::new(move |written| callback.io_completed(written)));
         Ok(())
     }
 
@@ -177,13 +177,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let frames = {
+        let steps = {
             let mut state = self.state.lock();
             state.purge(upto);
-            state.frames()?
+            state.steps()?
         };
         let (done, written) = waiter();
-        self.file.rewrite(frames, done);
+        self.file.rewrite(steps, done);
         written.await.map_err(io::Error::other)?
     }
 }

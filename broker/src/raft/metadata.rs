@@ -4,19 +4,20 @@
 //! turn, each over the image as the ones before it leave it, and commits those that wait together as one entry. An answer
 //! is given when its records are committed and the image has them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::Decision;
 use esker_core::metadata::{MetadataImage, MetadataRecord};
-use openraft::Raft;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
+use openraft::{Raft, ServerState};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::machine::{Published, StateMachine};
-use super::types::{Proposal, TypeConfig};
+use super::types::{LogId, Proposal, TypeConfig};
 
 /// Why a decision was not committed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -101,6 +102,19 @@ impl Metadata {
         (voters, metrics.current_term)
     }
 
+    /// Waits until this node leads and all of the log before that is in the image. Decisions made earlier would be made
+    /// over an image of the past.
+    pub(super) async fn caught_up(&self) -> Result<(), SubmitError> {
+        let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| {
+            let own_term = |id: &LogId| id.committed_leader_id().term == metrics.current_term;
+            metrics.state == ServerState::Leader
+                && metrics.last_applied.as_ref().is_some_and(own_term)
+                && metrics.last_applied.as_ref().map(|id| id.index) == metrics.last_log_index
+        };
+        let waited = self.raft.wait(Some(PATIENCE)).metrics(leads, "to lead").await;
+        waited.map(|_| ()).map_err(|error| SubmitError::Unavailable(error.to_string()))
+    }
+
     /// Stops the quorum's tasks.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
@@ -119,7 +133,8 @@ async fn run(
         let mut image = MetadataImage::clone(&published.borrow());
         let (mut records, mut finishes) = (Vec::new(), Vec::new());
         for work in batch.drain(..) {
-            let (decided, finish) = work(&image);
+            // A decision that panics takes whoever asked with it, and nobody else.
+            let Ok((decided, finish)) = catch_unwind(AssertUnwindSafe(|| work(&image))) else { continue };
             decided.iter().for_each(|record| image.apply(record));
             records.extend(decided);
             finishes.push(finish);

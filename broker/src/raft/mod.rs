@@ -10,21 +10,24 @@ mod metadata;
 mod network;
 mod types;
 
-pub use metadata::{Metadata, SubmitError};
+#[cfg(test)]
+mod tests;
+
+pub use metadata::{Committed, Metadata, SubmitError};
 pub use types::RaftId;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use esker_core::controller::new_cluster_features;
-use esker_core::metadata::MetadataRecord;
-use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
+use esker_core::controller::{Decision, new_cluster_features};
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
 use thiserror::Error;
 
 use log::LogStore;
 use machine::StateMachine;
 use network::Network;
-use types::{Proposal, TypeConfig};
+use types::TypeConfig;
 
 /// Why the metadata log could not be started.
 #[derive(Debug, Error)]
@@ -64,20 +67,22 @@ pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
     let config = Arc::new(config.validate().map_err(|e| raft_error(&e))?);
     let raft: Raft<TypeConfig, StateMachine> =
         Raft::new(id.clone(), config, Network, log, machine).await.map_err(|e| raft_error(&e))?;
-    let fresh = !raft.is_initialized().await.map_err(|e| raft_error(&e))?;
-    if fresh {
+    if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
+        // Who led when it stopped leads again at once; else the only voter need not wait for an election time-out.
+        let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
+        if !leads {
+            raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;
+        }
+    } else {
         let members = std::collections::BTreeMap::from([(id.clone(), BasicNode::default())]);
         raft.initialize(members).await.map_err(|e| raft_error(&e))?;
-    } else {
-        // The only voter need not wait for an election time-out.
-        raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;
     }
-    if fresh {
-        // A new cluster begins with its features; what follows from an old log has them.
-        let records = MetadataRecord::encode_all(&new_cluster_features()).map_err(|e| raft_error(&e))?;
-        metadata::write(&raft, Proposal::new(&records)).await.map_err(|e| raft_error(&e))?;
-    } else {
-        metadata::write(&raft, Proposal::new(&[])).await.map_err(|e| raft_error(&e))?;
+    let metadata = Metadata::new(raft, published);
+    metadata.caught_up().await.map_err(|e| raft_error(&e))?;
+    if metadata.image().features().next().is_none() {
+        // A new cluster begins with its features.
+        let features = || Decision { records: new_cluster_features(), reply: () };
+        metadata.submit(move |_| features()).await.map_err(|e| raft_error(&e))?;
     }
-    Ok(Metadata::new(raft, published))
+    Ok(metadata)
 }

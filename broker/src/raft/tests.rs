@@ -1,0 +1,130 @@
+use std::path::Path;
+
+use esker_core::controller::{Decision, allocate_producer_ids};
+use esker_core::metadata::{ConfigRecord, MetadataRecord, TopicRecord};
+use esker_protocol::primitives::Uuid;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::*;
+
+impl From<u64> for RaftId {
+    fn from(id: u64) -> Self {
+        Self { node_id: i32::try_from(id).unwrap(), directory: [0; 16] }
+    }
+}
+
+struct Stores;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogStore::open(dir.path()).unwrap();
+        let (machine, _published) = StateMachine::open(dir.path()).unwrap();
+        Ok((dir, log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openrafts_own_suite() {
+    Suite::test_all(Stores).await.unwrap();
+}
+
+async fn open(dir: &Path) -> Metadata {
+    start(dir.to_owned(), RaftId::from(1)).await.unwrap()
+}
+
+fn topic(name: &'static str) -> Decision<&'static str> {
+    Decision {
+        records: vec![MetadataRecord::Topic(TopicRecord { name: name.into(), id: Uuid([name.len() as u8; 16]) })],
+        reply: name,
+    }
+}
+
+#[tokio::test]
+async fn a_new_log_has_features_and_what_is_committed_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    assert!(metadata.image().feature("metadata.version") > 0);
+    let committed = metadata.submit(|_| topic("a")).await.unwrap();
+    assert_eq!(committed.reply, "a");
+    let image = metadata.image();
+    assert!(image.topic("a").is_some() && image.offset() >= committed.offset);
+    assert_eq!(metadata.quorum().0, [1]);
+    metadata.shutdown().await;
+    drop(metadata);
+
+    let metadata = open(dir.path()).await;
+    assert!(metadata.image().topic("a").is_some(), "the image is whole before anybody sees it");
+    assert!(metadata.image().offset() >= image.offset());
+    metadata.shutdown().await;
+}
+
+#[tokio::test]
+async fn decisions_see_all_that_was_decided_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = Arc::new(open(dir.path()).await);
+    let ask = |_| {
+        let metadata = Arc::clone(&metadata);
+        tokio::spawn(async move { metadata.submit(|image| allocate_producer_ids(image, 1)).await.unwrap().reply })
+    };
+    let asked: Vec<_> = (0..100).map(ask).collect();
+    let mut blocks = Vec::new();
+    for task in asked {
+        blocks.push(task.await.unwrap());
+    }
+    blocks.sort_unstable();
+    assert_eq!(blocks, (0..100).map(|n| n * 1000).collect::<Vec<i64>>(), "no block is given twice");
+    metadata.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_decision_that_panics_harms_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    let failed = metadata.submit(|_| -> Decision<()> { panic!("a fault") }).await;
+    assert!(failed.is_err());
+    metadata.submit(|_| topic("a")).await.unwrap();
+    assert!(metadata.image().topic("a").is_some());
+    metadata.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_becomes_a_snapshot_and_stays_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    metadata.submit(|_| topic("a")).await.unwrap();
+    let mut entries = 0u64;
+    while entries < SNAPSHOT_AFTER * 2 {
+        let value = entries.to_string();
+        let committed = metadata.submit(move |_| Decision {
+            records: vec![MetadataRecord::Config(ConfigRecord {
+                resource_type: 2,
+                resource_name: "a".into(),
+                name: "retention.ms".into(),
+                value: Some(value.into()),
+            })],
+            reply: (),
+        });
+        entries = committed.await.unwrap().offset;
+    }
+    let snapshot = dir.path().join("metadata.snapshot");
+    while !snapshot.exists() {
+        tokio::task::yield_now().await;
+    }
+    metadata.shutdown().await;
+    let before = metadata.image();
+    drop(metadata);
+    let metadata = open(dir.path()).await;
+    let image = metadata.image();
+    let config = |image: &esker_core::metadata::MetadataImage| {
+        image
+            .configs_of(&esker_core::metadata::ConfigResource::topic("a"))
+            .map(|(_, v)| v.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(config(&image), config(&before));
+    assert!(image.topic("a").is_some());
+    metadata.shutdown().await;
+}
