@@ -48,6 +48,9 @@ pub enum CloseReason {
     /// More connections than `max.connections` or `max.connections.per.ip`.
     #[error("too many connections{0}")]
     TooMany(&'static str),
+    /// A fault of this broker: a handler panicked.
+    #[error("a fault of this broker: {0}")]
+    Panic(String),
 }
 
 impl CloseReason {
@@ -69,7 +72,13 @@ impl CloseReason {
             Self::ProduceWithoutAcks(_) => "produce_without_acks",
             Self::Unencodable(..) => "unencodable",
             Self::TooMany(_) => "too_many",
+            Self::Panic(_) => "panic",
         }
+    }
+
+    /// Whether the broker itself is to blame.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Self::Panic(_) | Self::Unencodable(..))
     }
 
     /// Whether it is the client's doing and worth a line in the log.

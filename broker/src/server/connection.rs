@@ -1,177 +1,147 @@
-//! One connection, one task: frames in, answers out in request order.
+//! One connection: one task that reads frames, dispatches them in order and sends the answers in the same order.
 //!
-//! Stage one of a request runs here, in order. An answer that is ready goes straight to the outbox; one that waits keeps
-//! its place in a queue, and reading goes on meanwhile, up to a bound of requests and bytes in flight (then the socket
-//! fills and the client slows down). Answers that are ready together leave in one vectored write; record sets in them are
-//! shared slices of mapped segments and are not copied.
+//! Several requests may be worked on at once. The order of effects is fixed when a request is dispatched; an answer that
+//! comes later keeps its place. A connection whose peer does not read its answers, or asks for too much at once, is not
+//! read from any more: the peer slows down, memory does not grow.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use esker_protocol::RequestHeader;
-use esker_protocol::api::ApiKey;
-use esker_protocol::primitives::{Chunks, Reader};
-use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
+use esker_protocol::primitives::Reader;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::ConnectionInfo;
+use super::answers::Answers;
 use super::close::CloseReason;
-use super::frames::FrameReader;
+use super::frames::Frames;
+use super::transport::Transport;
 use crate::broker::Broker;
 use crate::handlers::{self, Outcome, RequestContext};
 
-/// Requests of one connection that may wait for their answer at once.
-const MAX_IN_FLIGHT: usize = 64;
-/// Bytes of answers that may wait to be written before reading pauses.
-const MAX_OUTBOX: usize = 64 << 20;
-/// Slices in one vectored write.
-const MAX_SLICES: usize = 64;
+/// Stands for "no idle limit".
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// How long requests in flight may take to finish when the broker stops.
+const DRAIN: Duration = Duration::from_secs(1);
+/// A connection that was quiet for so long lets go of its read buffer.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
-/// What the answer to one request became.
-pub enum Reply {
-    /// To be written.
-    Frame(Chunks),
-    /// The client expects none.
-    Nothing,
-    /// The connection ends.
-    Close(CloseReason),
-}
-
-/// Serves one connection until either side ends it.
-pub async fn serve<R, W>(
+/// See the module.
+pub(super) struct Connection<T> {
+    transport: T,
     broker: Arc<Broker>,
     info: Arc<ConnectionInfo>,
-    reader: R,
-    writer: W,
-    stop: CancellationToken,
-) -> CloseReason
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let max_idle = broker.config.connections_max_idle;
-    let mut connection = Connection {
-        frames: FrameReader::new(broker.config.socket_request_max_bytes),
-        broker,
-        info,
-        waiting: FuturesOrdered::new(),
-        outbox: Outbox::default(),
-        closing: None,
-    };
-    connection.run(reader, writer, max_idle, stop).await
+    frames: Frames,
+    answers: Answers,
+    max_idle: Duration,
+    /// When a byte last moved in either direction.
+    moved: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Quiet, and without a buffer.
+    resting: bool,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    stopping: bool,
 }
 
-struct Connection {
-    broker: Arc<Broker>,
-    info: Arc<ConnectionInfo>,
-    frames: FrameReader,
-    waiting: FuturesOrdered<BoxFuture<'static, Reply>>,
-    outbox: Outbox,
-    /// No more requests are taken; what is owed is still written.
-    closing: Option<CloseReason>,
-}
+impl<T: Transport> Connection<T> {
+    pub(super) fn new(transport: T, broker: Arc<Broker>, info: Arc<ConnectionInfo>, stop: CancellationToken) -> Self {
+        let limit = broker.config.socket_request_max_bytes;
+        let max_idle = broker.config.connections_max_idle.unwrap_or(NEVER);
+        Self {
+            transport,
+            broker,
+            info,
+            frames: Frames::new(limit),
+            answers: Answers::default(),
+            max_idle,
+            moved: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(REST_AFTER.min(max_idle))),
+            resting: false,
+            stop: Box::pin(stop.cancelled_owned()),
+            stopping: false,
+        }
+    }
 
-impl Connection {
-    async fn run<R, W>(
-        &mut self,
-        mut reader: R,
-        mut writer: W,
-        max_idle: Option<Duration>,
-        stop: CancellationToken,
-    ) -> CloseReason
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        let mut active = Instant::now();
-        let idle = sleep_until(active + max_idle.unwrap_or(NEVER));
-        let stopping = stop.cancelled();
-        tokio::pin!(idle, stopping);
+    /// Serves until there is a reason to close.
+    pub(super) async fn run(mut self) -> CloseReason {
+        std::future::poll_fn(move |cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        if !self.stopping && self.stop.as_mut().poll(cx).is_ready() {
+            self.stopping = true;
+            self.timer.as_mut().reset(tokio::time::Instant::now() + DRAIN);
+        }
         loop {
-            self.dispatch_buffered();
-            if let Some(reason) = self.closing.take_if(|_| self.waiting.is_empty() && self.outbox.is_empty()) {
-                return reason;
+            let dispatched = self.dispatch_all();
+            let collected = self.answers.poll_collect(cx);
+            if let Err(error) = self.send(cx) {
+                return Poll::Ready(CloseReason::Io(error.kind()));
             }
-            let reads = self.closing.is_none() && !self.is_full();
-            tokio::select! {
-                biased;
-                written = self.outbox.write(&mut writer), if !self.outbox.is_empty() => match written {
-                    Ok(bytes) => {
-                        active = Instant::now();
-                        self.broker.metrics.network.sent(bytes);
-                    }
-                    Err(error) => return CloseReason::Io(error.kind()),
-                },
-                Some(reply) = self.waiting.next(), if !self.waiting.is_empty() => self.take(reply),
-                read = self.frames.fill(&mut reader), if reads => match read {
-                    Ok(0) if self.frames.partial() > 0 => return CloseReason::HalfRequest,
-                    Ok(0) => return CloseReason::ByClient,
-                    Ok(bytes) => {
-                        active = Instant::now();
-                        self.broker.metrics.network.received(bytes);
-                    }
-                    Err(error) => return CloseReason::Io(error.kind()),
-                },
-                () = idle.as_mut() => {
-                    if let Some(reason) = self.idle_for(&mut active, max_idle, idle.as_mut()) {
-                        return reason;
-                    }
+            // Whatever was ready before a mistake has been sent, as far as the client took it.
+            if let Err(reason) = collected.and(dispatched) {
+                return Poll::Ready(reason);
+            }
+            if self.stopping {
+                let over = self.answers.is_idle() || self.timer.as_mut().poll(cx).is_ready();
+                return if over { Poll::Ready(CloseReason::Stopping) } else { Poll::Pending };
+            }
+            if !self.answers.has_room() {
+                // Read on when there is room again: the client's reading, or an answer, wakes this task.
+                break;
+            }
+            if self.frames.has_whole() {
+                continue;
+            }
+            match self.frames.poll_fill(cx, &mut self.transport) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
+                Poll::Ready(Ok(bytes)) => {
+                    self.broker.metrics.network.received(bytes);
+                    self.woke();
                 }
-                () = stopping.as_mut() => return CloseReason::Stopping,
+                Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
+                Poll::Pending => break,
             }
         }
+        self.poll_timer(cx)
     }
 
-    fn is_full(&self) -> bool {
-        self.waiting.len() >= MAX_IN_FLIGHT || self.outbox.len > MAX_OUTBOX
-    }
-
-    /// The idle timer went off: really idle, or only set long ago?
-    fn idle_for(
-        &self,
-        active: &mut Instant,
-        max_idle: Option<Duration>,
-        timer: Pin<&mut Sleep>,
-    ) -> Option<CloseReason> {
-        let now = Instant::now();
-        let limit = max_idle.unwrap_or(NEVER);
-        if !self.waiting.is_empty() {
-            *active = now;
+    /// Sends as much as the client takes.
+    fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let before = self.answers.out_bytes();
+        let sent = self.answers.poll_send(cx, &mut self.transport);
+        let bytes = before.saturating_sub(self.answers.out_bytes());
+        if bytes > 0 {
+            self.moved = Instant::now();
+            self.broker.metrics.network.sent(bytes);
         }
-        if now.duration_since(*active) >= limit {
-            return Some(CloseReason::Idle);
-        }
-        timer.reset(*active + limit);
-        None
-    }
-
-    /// Stage one of every request that has been read, in order.
-    fn dispatch_buffered(&mut self) {
-        while self.closing.is_none() && !self.is_full() {
-            match self.frames.next_buffered() {
-                Ok(Some(frame)) => self.dispatch(frame),
-                Ok(None) => return,
-                Err(error) => self.closing = Some(CloseReason::Frame(error)),
-            }
+        match sent {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
         }
     }
 
-    fn dispatch(&mut self, frame: Bytes) {
-        let received = std::time::Instant::now();
+    /// Dispatches what is there, as far as there is room.
+    fn dispatch_all(&mut self) -> Result<(), CloseReason> {
+        if self.stopping {
+            return Ok(());
+        }
+        while self.answers.has_room() {
+            let Some(frame) = self.frames.next()? else { break };
+            self.dispatch(frame)?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, frame: Bytes) -> Result<(), CloseReason> {
+        let received = Instant::now();
+        let size = frame.len();
         let mut reader = Reader::new(frame);
-        let header = match RequestHeader::decode(&mut reader) {
-            Ok(header) => header,
-            Err(error) => return self.closing = Some(CloseReason::Malformed(None, error)),
-        };
-        let api: ApiKey = header.api_key;
+        let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
         let ctx = RequestContext {
             broker: Arc::clone(&self.broker),
             connection: Arc::clone(&self.info),
@@ -180,70 +150,39 @@ impl Connection {
             received,
         };
         match handlers::dispatch(ctx, &header, &mut reader) {
-            Outcome::Ready(reply) if self.waiting.is_empty() => self.take(reply),
-            Outcome::Ready(reply) => self.waiting.push_back(std::future::ready(reply).boxed()),
-            Outcome::Later(reply) => self.waiting.push_back(reply),
-            Outcome::Refused(reason) => {
-                tracing::debug!(%api, peer = %self.info.peer, %reason, "request refused");
-                self.closing = Some(reason);
+            Outcome::Ready(reply) => self.answers.ready(reply),
+            Outcome::Later(reply) => self.answers.later(size, reply),
+            Outcome::Refused(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// Closes what is idle. Requests that are still worked on keep a connection open; a peer that does not take its
+    /// answers does not.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let quiet = self.moved.elapsed();
+            let waits_for_us = !self.answers.is_idle() && !self.answers.is_sending();
+            if quiet >= self.max_idle && !waits_for_us {
+                return Poll::Ready(CloseReason::Idle);
             }
-        }
-    }
-
-    fn take(&mut self, reply: Reply) {
-        match reply {
-            Reply::Frame(chunks) => self.outbox.push(chunks),
-            Reply::Nothing => {}
-            Reply::Close(reason) => self.closing = Some(reason),
-        }
-    }
-}
-
-/// Stands for "no idle limit".
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Answers on their way out.
-#[derive(Default)]
-struct Outbox {
-    parts: VecDeque<Bytes>,
-    len: usize,
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    fn push(&mut self, chunks: Chunks) {
-        self.len += chunks.len();
-        self.parts.extend(chunks.into_parts());
-    }
-
-    /// One vectored write of as much as the socket takes. Nothing is lost if the future is dropped.
-    async fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W) -> std::io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = self.parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(part);
-        }
-        let written = writer.write_vectored(slices.get(..count).unwrap_or_default()).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        self.len = self.len.saturating_sub(written);
-        let mut left = written;
-        while left > 0 {
-            let Some(front) = self.parts.front_mut() else { break };
-            if front.len() > left {
-                front.advance(left);
-                break;
+            if quiet >= REST_AFTER {
+                self.frames.rest();
+                self.resting = true;
             }
-            left -= front.len();
-            self.parts.pop_front();
+            let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);
+            let next = if self.resting { left } else { left.min(REST_AFTER) };
+            self.timer.as_mut().reset(tokio::time::Instant::now() + next);
         }
-        while self.parts.front().is_some_and(Bytes::is_empty) {
-            self.parts.pop_front();
+        Poll::Pending
+    }
+
+    /// Bytes came. The timer is left as it is, but for one that was set for a long rest.
+    fn woke(&mut self) {
+        self.moved = Instant::now();
+        if self.resting {
+            self.resting = false;
+            self.timer.as_mut().reset(tokio::time::Instant::now() + REST_AFTER.min(self.max_idle));
         }
-        Ok(written)
     }
 }

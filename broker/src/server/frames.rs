@@ -1,12 +1,26 @@
-//! Cuts a byte stream into Kafka's frames: an `i32` length, then so many bytes.
+//! Frames from a byte stream: `size i32, body`. A frame becomes a slice of the buffer that the socket was read into.
 //!
-//! A frame is a slice of the buffer it was read into; nothing is copied but what little of the next frame came along. The
-//! buffer follows the size of recent frames, so that a big one is read in one piece. A length is only believed as far as
-//! bytes arrive: a client that claims much and sends little costs little.
+//! The buffer is as large as the last frame was, so that in steady flow a frame is read with one call into its own place
+//! and nothing is moved; when its frames are let go, the buffer is used again. A size prefix alone never allocates: past
+//! [`STEP`] a frame's buffer grows only as bytes arrive. A quiet connection holds no buffer.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::io::poll_read_buf;
+
+use super::close::CloseReason;
+use super::transport::Transport;
+
+/// Bytes of the size prefix.
+const PREFIX: usize = 4;
+/// What a connection reads with before it has seen how large its frames are.
+const SMALL: usize = 4 << 10;
+/// The largest buffer that is kept for the next frame, and the most that is reserved for bytes that are not there yet.
+const STEP: usize = 1 << 20;
 
 /// Why a stream is no stream of Kafka requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -32,123 +46,101 @@ pub enum FrameError {
     Http,
 }
 
-/// The smallest buffer that is read into.
-const BUFFER_MIN: usize = 4 << 10;
-/// The largest buffer that is made before its bytes have come.
-const BUFFER_AHEAD: usize = 4 << 20;
-
-/// Cuts frames; see the module.
+/// See the module.
 #[derive(Debug)]
-pub struct FrameReader {
+pub(super) struct Frames {
     buffer: BytesMut,
+    /// What the next read is likely to bring.
+    expected: usize,
     limit: usize,
-    /// About the size of recent frames.
-    usual: usize,
     first: bool,
 }
 
-impl FrameReader {
-    /// A reader that takes frames of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit, usual: BUFFER_MIN, first: true }
+impl Frames {
+    /// `limit` is `socket.request.max.bytes`.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), expected: SMALL, limit, first: true }
     }
 
-    /// The next frame, if all of it was read already.
-    pub fn next_buffered(&mut self) -> Result<Option<Bytes>, FrameError> {
+    /// The next whole frame, without its prefix.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(size) = self.size()? else { return Ok(None) };
-        if self.buffer.len() < size + 4 {
+        let total = PREFIX + size;
+        if self.buffer.len() < total {
             return Ok(None);
         }
+        let mut frame = self.buffer.split_to(total).freeze();
+        let _prefix = frame.split_to(PREFIX);
         self.first = false;
-        self.buffer.advance(4);
-        self.usual = size.max(self.usual - self.usual / 8);
-        Ok(Some(self.buffer.split_to(size).freeze()))
+        // Grows at once, shrinks slowly: a small request between large ones must not cost the large buffer.
+        self.expected = total.max(self.expected - self.expected / 8).clamp(SMALL, STEP + PREFIX);
+        Ok(Some(frame))
     }
 
-    /// The length of the frame at the front.
+    /// Whether [`Self::next`] has something to say.
+    pub(super) fn has_whole(&self) -> bool {
+        self.size().map_or(true, |size| size.is_some_and(|size| self.buffer.len() >= PREFIX + size))
+    }
+
+    /// What the prefix at the front says, if it is there.
     fn size(&self) -> Result<Option<usize>, FrameError> {
-        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
-        let claimed = i32::from_be_bytes(*prefix);
-        if self.first {
-            match prefix {
-                [0x16, 0x03, 0..=4, _] => return Err(FrameError::Tls),
-                b"GET " | b"POST" | b"PUT " | b"HEAD" | b"PRI " | b"OPTI" | b"DELE" => return Err(FrameError::Http),
-                _ => {}
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let size = i32::from_be_bytes(*prefix);
+        match usize::try_from(size) {
+            Ok(size) if size <= self.limit => Ok(Some(size)),
+            Ok(size) => Err(self.too_large(prefix, size)),
+            Err(_) => Err(FrameError::Negative(size)),
+        }
+    }
+
+    fn too_large(&self, prefix: &[u8; PREFIX], size: usize) -> FrameError {
+        match prefix {
+            [0x16, 0x03, ..] if self.first => FrameError::Tls,
+            b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" if self.first => {
+                FrameError::Http
             }
+            _ => FrameError::TooLarge { size, limit: self.limit },
         }
-        let size = usize::try_from(claimed).map_err(|_| FrameError::Negative(claimed))?;
-        if size > self.limit {
-            return Err(FrameError::TooLarge { size, limit: self.limit });
-        }
-        Ok(Some(size))
     }
 
-    /// Reads once; how many bytes came, 0 at the end of the stream. Nothing is lost if the future is dropped.
-    pub async fn fill<R: AsyncRead + Unpin>(&mut self, stream: &mut R) -> std::io::Result<usize> {
-        let needed = match self.size() {
-            Ok(Some(size)) => (size + 4).saturating_sub(self.buffer.len()),
-            _ => 0,
+    /// How a stream that ended here ended.
+    pub(super) fn at_end(&self) -> CloseReason {
+        if self.buffer.is_empty() {
+            return CloseReason::ByClient;
+        }
+        CloseReason::HalfRequest
+    }
+
+    /// Memory that is held while nothing is read.
+    pub(super) fn is_holding(&self) -> bool {
+        self.buffer.capacity() > 0
+    }
+
+    /// Lets go of a buffer that nothing stands in.
+    pub(super) fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.expected = SMALL;
+        }
+    }
+
+    /// Reads once. `Ok(0)` is the end of the stream. Call after [`Self::next`] has found no whole frame.
+    pub(super) fn poll_fill<T: Transport>(&mut self, cx: &mut Context<'_>, from: &mut T) -> Poll<io::Result<usize>> {
+        if !self.is_holding() {
+            ready!(from.poll_readable(cx))?;
+        }
+        let have = self.buffer.len();
+        let want = match self.size().ok().flatten() {
+            // A large frame is read to its end and no further: what follows has its own place.
+            Some(size) => (PREFIX + size).saturating_sub(have).min(STEP.max(have)),
+            None => self.expected.saturating_sub(have),
         };
-        // What was believed so far doubles as it comes true.
-        let believed = needed.min(self.buffer.len().max(BUFFER_AHEAD));
-        let room = believed.max(self.usual.saturating_add(self.usual / 4).min(BUFFER_AHEAD)).max(BUFFER_MIN);
-        if self.buffer.capacity() - self.buffer.len() < believed.max(BUFFER_MIN / 4) {
-            self.buffer.reserve(room);
-        }
-        stream.read_buf(&mut self.buffer).await
-    }
-
-    /// Bytes of a frame that is not whole yet.
-    pub fn partial(&self) -> usize {
-        self.buffer.len()
+        let want = want.max(PREFIX);
+        self.buffer.reserve(want);
+        let most = if want > SMALL { want } else { self.buffer.capacity() - have };
+        poll_read_buf(Pin::new(from), cx, &mut (&mut self.buffer).limit(most))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn frames(limit: usize, mut stream: &[u8]) -> Result<Vec<Bytes>, FrameError> {
-        let mut reader = FrameReader::new(limit);
-        let mut found = Vec::new();
-        loop {
-            while let Some(frame) = reader.next_buffered()? {
-                found.push(frame);
-            }
-            if reader.fill(&mut stream).await.unwrap() == 0 {
-                return Ok(found);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn cuts_frames() {
-        let big = vec![7u8; 300_000];
-        let mut stream = b"\0\0\0\x02ab\0\0\0\0".to_vec();
-        stream.extend((big.len() as i32).to_be_bytes());
-        stream.extend(&big);
-        stream.extend(b"\0\0\0\x05par");
-        assert_eq!(frames(1 << 20, &stream).await.unwrap(), vec![Bytes::from("ab"), Bytes::new(), Bytes::from(big)]);
-    }
-
-    #[tokio::test]
-    async fn refuses_what_is_no_request() {
-        for (bytes, expected) in [
-            (&b"\xff\xff\xff\xff"[..], FrameError::Negative(-1)),
-            (b"\0\0\x04\x01", FrameError::TooLarge { size: 1025, limit: 1024 }),
-            (b"\x16\x03\x01\x02\0", FrameError::Tls),
-            (b"GET / HTTP/1.1", FrameError::Http),
-        ] {
-            assert_eq!(frames(1024, bytes).await.unwrap_err(), expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_claim_alone_allocates_little() {
-        let mut reader = FrameReader::new(100 << 20);
-        let mut stream: &[u8] = &(100i32 << 20).to_be_bytes();
-        reader.fill(&mut stream).await.unwrap();
-        reader.fill(&mut stream).await.unwrap();
-        assert!(reader.buffer.capacity() <= 2 * BUFFER_AHEAD);
-    }
-}
+mod tests;

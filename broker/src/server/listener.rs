@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-use super::{CloseReason, ConnectionInfo, connection};
+use super::connection::Connection;
+use super::{CloseReason, ConnectionInfo};
 use crate::broker::Broker;
 use crate::config::Listener;
 
@@ -94,11 +95,14 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Connections that are open, in all and from each address.
 #[derive(Debug, Default)]
-struct Counts(Mutex<HashMap<IpAddr, usize>>);
+struct Counts {
+    of_address: Mutex<HashMap<IpAddr, usize>>,
+    refused: Mutex<Option<Instant>>,
+}
 
 impl Counts {
     fn enter(&self, broker: &Broker, ip: IpAddr) -> Result<(), CloseReason> {
-        let mut open = self.0.lock();
+        let mut open = self.of_address.lock();
         let total: usize = broker.metrics.network.open_connections();
         if total >= broker.config.max_connections {
             return Err(CloseReason::TooMany(" (max.connections)"));
@@ -112,8 +116,17 @@ impl Counts {
         Ok(())
     }
 
+    /// Says so, but not for every one of a flood; the metric has them all.
+    fn refused(&self, peer: SocketAddr, reason: &CloseReason) {
+        let mut last = self.refused.lock();
+        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+            *last = Some(Instant::now());
+            warn!(%peer, %reason, "connection refused");
+        }
+    }
+
     fn leave(&self, broker: &Broker, ip: IpAddr) {
-        let mut open = self.0.lock();
+        let mut open = self.of_address.lock();
         if let Some(from_ip) = open.get_mut(&ip) {
             *from_ip -= 1;
             if *from_ip == 0 {
@@ -150,38 +163,43 @@ async fn accept(
         };
         if let Err(reason) = counts.enter(&broker, peer.ip()) {
             broker.metrics.network.ended(&reason);
-            debug!(%peer, %reason, "connection refused");
+            counts.refused(peer, &reason);
             continue;
         }
         let info = Arc::new(ConnectionInfo { peer, listener: name.clone(), software: OnceLock::new() });
         let (broker, stop, counts) = (Arc::clone(&broker), stop.clone(), Arc::clone(&counts));
         tracker.spawn(async move {
-            let served = AssertUnwindSafe(serve(Arc::clone(&broker), info, stream, stop)).catch_unwind().await;
+            let reason = match AssertUnwindSafe(serve(Arc::clone(&broker), info, stream, stop)).catch_unwind().await {
+                Ok(reason) => reason,
+                Err(panic) => CloseReason::Panic(panic_text(panic.as_ref())),
+            };
             counts.leave(&broker, peer.ip());
-            match served {
-                Ok(reason) => {
-                    broker.metrics.network.ended(&reason);
-                    if reason.is_misuse() {
-                        warn!(%peer, %reason, "connection closed");
-                    } else {
-                        debug!(%peer, %reason, "connection closed");
-                    }
-                }
-                Err(_) => error!(%peer, "a handler panicked; its connection is closed, others go on"),
+            broker.metrics.network.ended(&reason);
+            if reason.is_fault() {
+                error!(%peer, %reason, "connection closed; others go on");
+            } else if reason.is_misuse() {
+                warn!(%peer, %reason, "connection closed");
+            } else {
+                debug!(%peer, %reason, "connection closed");
             }
         });
     }
 }
 
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
 async fn serve(
     broker: Arc<Broker>,
     info: Arc<ConnectionInfo>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     stop: CancellationToken,
 ) -> CloseReason {
+    // Small answers must not wait for the acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         return CloseReason::Io(error.kind());
     }
-    let (reader, writer) = stream.split();
-    connection::serve(broker, info, reader, writer, stop).await
+    Connection::new(stream, broker, info, stop).run().await
 }

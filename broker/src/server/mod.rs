@@ -4,15 +4,20 @@
 //! here and there: how many there are, how large a request, how many in flight, how much unsent. A handler that panics
 //! takes its own connection with it and nothing else.
 
+mod answers;
 mod close;
 mod connection;
 mod frames;
 mod listener;
+#[cfg(test)]
+mod tests;
+mod transport;
 
+pub use answers::Reply;
 pub use close::CloseReason;
-pub use connection::Reply;
 pub use frames::FrameError;
 pub use listener::{BindError, Listeners};
+pub use transport::Transport;
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;

@@ -1,0 +1,151 @@
+//! Answers in the order of their requests: every request takes a place when it is dispatched, and what is ready at the
+//! front goes out in one vectored write. Chunks are handed to the socket as they are; nothing is copied.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, Stream};
+
+use super::close::CloseReason;
+use super::transport::Transport;
+use esker_protocol::primitives::Chunks;
+
+/// Requests of one connection that may be worked on at once.
+pub(super) const MAX_REQUESTS: usize = 256;
+/// Bytes of requests and answers that one connection may hold; a single larger one is let through when it is alone.
+pub(super) const MAX_BYTES: usize = 32 << 20;
+/// Chunks in one write.
+const MAX_SLICES: usize = 128;
+
+/// What the answer to one request became.
+pub enum Reply {
+    /// To be written.
+    Frame(Chunks),
+    /// The client expects none.
+    Nothing,
+    /// The connection ends.
+    Close(CloseReason),
+}
+
+/// A request's place.
+struct Place {
+    request_bytes: usize,
+    answer: Option<Reply>,
+}
+
+type Later = Pin<Box<dyn Future<Output = (u64, Reply)> + Send>>;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Answers {
+    places: VecDeque<Place>,
+    /// The number of the place at the front.
+    front: u64,
+    later: FuturesUnordered<Later>,
+    out: VecDeque<Bytes>,
+    /// Bytes of requests and answers whose places are taken, and of `out`.
+    held: usize,
+    out_bytes: usize,
+}
+
+impl Answers {
+    /// Whether another request may be dispatched.
+    pub(super) fn has_room(&self) -> bool {
+        self.places.len() < MAX_REQUESTS && (self.held == 0 || self.held < MAX_BYTES)
+    }
+
+    /// Whether nothing is asked and nothing left to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.places.is_empty() && self.out.is_empty()
+    }
+
+    /// Whether bytes wait for the peer to take them.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Takes the next place for an answer that is there.
+    pub(super) fn ready(&mut self, answer: Reply) {
+        if let Reply::Frame(chunks) = &answer {
+            self.held += chunks.len();
+        }
+        self.places.push_back(Place { request_bytes: 0, answer: Some(answer) });
+    }
+
+    /// Takes the next place for an answer that comes later.
+    pub(super) fn later(&mut self, request_bytes: usize, answer: BoxFuture<'static, Reply>) {
+        let place = self.front + self.places.len() as u64;
+        self.held += request_bytes;
+        self.places.push_back(Place { request_bytes, answer: None });
+        self.later.push(Box::pin(async move { (place, answer.await) }));
+    }
+
+    /// Works on what comes later, and brings what is ready at the front into the queue of what goes out. An answer that
+    /// ends the connection is an error; what stands before it is still to be sent.
+    pub(super) fn poll_collect(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        while !self.later.is_empty() {
+            let Poll::Ready(Some((number, answer))) = Pin::new(&mut self.later).poll_next(cx) else { break };
+            let at = usize::try_from(number.saturating_sub(self.front)).unwrap_or(usize::MAX);
+            if let Some(place) = self.places.get_mut(at) {
+                if let Reply::Frame(chunks) = &answer {
+                    self.held += chunks.len();
+                }
+                place.answer = Some(answer);
+            }
+        }
+        while self.places.front().is_some_and(|place| place.answer.is_some()) {
+            let Some(Place { request_bytes, answer: Some(answer) }) = self.places.pop_front() else { break };
+            self.front += 1;
+            self.held = self.held.saturating_sub(request_bytes);
+            match answer {
+                Reply::Frame(chunks) => {
+                    self.out_bytes += chunks.len();
+                    self.out.extend(chunks.into_parts().into_iter().filter(|part| !part.is_empty()));
+                }
+                Reply::Nothing => {}
+                Reply::Close(reason) => return Err(reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes until nothing is left or the client takes no more.
+    pub(super) fn poll_send<T: Transport>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.out) {
+                *slice = IoSlice::new(chunk);
+                count += 1;
+            }
+            let slices = slices.get(..count).unwrap_or_default();
+            match ready!(Pin::new(&mut *to).poll_write_vectored(cx, slices))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent(written),
+            }
+        }
+        Pin::new(to).poll_flush(cx)
+    }
+
+    fn sent(&mut self, mut written: usize) {
+        self.held = self.held.saturating_sub(written);
+        self.out_bytes = self.out_bytes.saturating_sub(written);
+        while let Some(chunk) = self.out.front_mut() {
+            if written < chunk.len() {
+                chunk.advance(written);
+                return;
+            }
+            written -= chunk.len();
+            self.out.pop_front();
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    pub(super) fn out_bytes(&self) -> usize {
+        self.out_bytes
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+
+fn frames(limit: usize, bytes: &[u8]) -> Frames {
+    let mut frames = Frames::new(limit);
+    frames.buffer.extend_from_slice(bytes);
+    frames
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as i32).to_be_bytes()[..], body].concat()
+}
+
+#[test]
+fn whole_frames_come_in_order_and_half_ones_wait() {
+    let bytes = [framed(b"one"), framed(b""), framed(b"three")].concat();
+    let mut frames = frames(100, &bytes[..bytes.len() - 1]);
+    assert_eq!(frames.next().unwrap().unwrap(), "one");
+    assert_eq!(frames.next().unwrap().unwrap(), "");
+    assert_eq!(frames.next(), Ok(None));
+    assert_eq!(frames.at_end(), CloseReason::HalfRequest);
+    frames.buffer.extend_from_slice(b"e");
+    assert_eq!(frames.next().unwrap().unwrap(), "three");
+    assert_eq!(frames.at_end(), CloseReason::ByClient);
+}
+
+#[test]
+fn sizes_that_cannot_be() {
+    let cases: [(&[u8], FrameError); 6] = [
+        (&[0xff, 0xff, 0xff, 0xff], FrameError::Negative(-1)),
+        (&[0x80, 0, 0, 0], FrameError::Negative(i32::MIN)),
+        (&[0, 0, 0, 101], FrameError::TooLarge { size: 101, limit: 100 }),
+        (&[0x7f, 0xff, 0xff, 0xff], FrameError::TooLarge { size: 0x7fff_ffff, limit: 100 }),
+        (b"GET / HTTP/1.1", FrameError::Http),
+        (&[0x16, 0x03, 0x01, 0x02, 0x00], FrameError::Tls),
+    ];
+    for (bytes, reason) in cases {
+        assert_eq!(frames(100, bytes).next(), Err(reason), "{bytes:?}");
+    }
+    let mut later = frames(100, &[framed(b"x"), b"GET /".to_vec()].concat());
+    assert!(later.next().unwrap().is_some());
+    assert!(matches!(later.next(), Err(FrameError::TooLarge { .. })), "only a first request can be HTTP");
+}
+
+/// Gives what it has in pieces.
+struct Pieces(Vec<Vec<u8>>);
+
+impl tokio::io::AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut piece) = (!self.0.is_empty()).then(|| self.0.remove(0)) else { return Poll::Ready(Ok(())) };
+        let rest = piece.split_off(piece.len().min(buf.remaining()));
+        buf.put_slice(&piece);
+        if !rest.is_empty() {
+            self.0.insert(0, rest);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Pieces {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Pieces {
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn read_all(frames: &mut Frames, from: &mut Pieces) -> Vec<Bytes> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut all = Vec::new();
+    loop {
+        while let Some(frame) = frames.next().unwrap() {
+            all.push(frame);
+        }
+        match frames.poll_fill(&mut cx, from) {
+            Poll::Ready(Ok(0)) => return all,
+            Poll::Ready(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn any_cut_of_the_stream_gives_the_same_frames() {
+    let bodies: Vec<Vec<u8>> = [0usize, 1, 5000, 3 << 20, 100, 70_000].iter().map(|n| vec![*n as u8; *n]).collect();
+    let bytes: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
+    for step in [997, 1000, 65_536, bytes.len()] {
+        let mut from = Pieces(bytes.chunks(step).map(<[u8]>::to_vec).collect());
+        let mut frames = Frames::new(10 << 20);
+        assert!(read_all(&mut frames, &mut from) == bodies, "in pieces of {step}");
+        assert_eq!(frames.at_end(), CloseReason::ByClient);
+    }
+}
+
+#[test]
+fn a_size_alone_allocates_little() {
+    let mut frames = Frames::new(100 << 20);
+    let mut from = Pieces(vec![(90i32 << 20).to_be_bytes().to_vec(), vec![1], vec![2]]);
+    assert!(read_all(&mut frames, &mut from).is_empty());
+    assert!(frames.buffer.capacity() <= 4 * STEP, "{}", frames.buffer.capacity());
+}
+
+#[test]
+fn the_buffer_is_used_again_for_frames_of_one_size() {
+    let body = vec![7u8; 300_000];
+    let mut frames = Frames::new(1 << 20);
+    let mut places = Vec::new();
+    let mut from = Pieces((0..4).map(|_| framed(&body)).collect());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    while places.len() < 4 {
+        if let Some(frame) = frames.next().unwrap() {
+            places.push(frame.as_ptr());
+        } else {
+            assert!(frames.poll_fill(&mut cx, &mut from).is_ready());
+        }
+    }
+    assert_eq!(places[2], places[3], "a frame that was let go gives its place to the next");
+    frames.rest();
+    assert!(!frames.is_holding());
+}

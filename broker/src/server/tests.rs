@@ -1,0 +1,272 @@
+//! A whole broker, and clients that speak to it over real sockets: well, badly, and in pieces.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use esker_protocol::api::ApiKey;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use esker_protocol::{Message, Request, decode_response, encode_request};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::{BrokerConfig, Sources};
+use crate::serve::{self, Running};
+
+/// A broker in a folder that goes with it.
+async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sources = Sources::default();
+    sources.set("test", "log.dirs", dir.path().to_str().unwrap());
+    sources.set("test", "listeners", "PLAINTEXT://127.0.0.1:0");
+    sources.set("test", "http.listen", "127.0.0.1:0");
+    settings.iter().for_each(|(name, value)| sources.set("test", name, value));
+    let config = BrokerConfig::resolve(sources.check().unwrap()).unwrap();
+    (serve::start(config).await.unwrap(), dir)
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn to(running: &Running) -> Self {
+        Self(TcpStream::connect(running.kafka).await.unwrap())
+    }
+
+    /// How many bytes it was.
+    async fn send<R: Request>(&mut self, version: i16, id: i32, request: &R) -> u64 {
+        let frame = encode_request(version, id, Some("test".into()), request).unwrap().into_bytes();
+        self.0.write_all(&frame).await.unwrap();
+        frame.len() as u64
+    }
+
+    /// The next answer's frame; `None` when the connection is closed.
+    async fn frame(&mut self) -> Option<Bytes> {
+        let size = self.0.read_i32().await.ok()?;
+        let mut frame = vec![0; usize::try_from(size).unwrap()];
+        self.0.read_exact(&mut frame).await.ok()?;
+        Some(frame.into())
+    }
+
+    async fn answer<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
+        decode_response::<R>(version, self.frame().await.expect("the connection is closed")).unwrap()
+    }
+
+    async fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        self.send(version, 7, request).await;
+        let (id, answer) = self.answer::<R>(version).await;
+        assert_eq!(id, 7);
+        answer
+    }
+
+    async fn lives(&mut self) {
+        assert_eq!(self.ask(0, &ApiVersionsRequest::default()).await.error_code, ErrorCode::NONE);
+    }
+}
+
+fn named() -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: "test".into(),
+        client_software_version: "1.0".into(),
+        ..ApiVersionsRequest::default()
+    }
+}
+
+fn closed(running: &Running, reason: &str) -> bool {
+    let text = running.broker.metrics.scrape(&running.broker).unwrap();
+    text.contains(&format!("esker_connections_closed_total{{reason=\"{reason}\"}}"))
+}
+
+/// Bytes that the broker has read.
+fn received(running: &Running) -> u64 {
+    let text = running.broker.metrics.scrape(&running.broker).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("esker_network_received_bytes_total "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_versions_in_all_versions() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    for version in 0..=5 {
+        let answer = client.ask(version, &named()).await;
+        assert_eq!(answer.error_code, ErrorCode::NONE, "version {version}");
+        let own = answer.api_keys.iter().find(|api| api.api_key == 18).unwrap();
+        assert_eq!((own.min_version, own.max_version), (0, 5));
+        assert!(answer.api_keys.windows(2).all(|pair| pair[0].api_key < pair[1].api_key));
+        let finalized = answer.finalized_features.iter().any(|feature| feature.name == "metadata.version");
+        assert_eq!(finalized, version >= 3, "version {version}");
+    }
+    let nameless = client.ask(3, &ApiVersionsRequest::default()).await;
+    assert_eq!(nameless.error_code, ErrorCode::INVALID_REQUEST);
+    let elsewhere = client.ask(5, &ApiVersionsRequest { node_id: 77, ..named() }).await;
+    assert_eq!(elsewhere.error_code, ErrorCode::REBOOTSTRAP_REQUIRED);
+    let elsewhere = client.ask(5, &ApiVersionsRequest { cluster_id: Some("other".into()), ..named() }).await;
+    assert_eq!(elsewhere.error_code, ErrorCode::REBOOTSTRAP_REQUIRED);
+    let here = ApiVersionsRequest { cluster_id: Some(running.broker.cluster_id.clone()), node_id: 1, ..named() };
+    assert_eq!(client.ask(5, &here).await.error_code, ErrorCode::NONE);
+
+    // A version of the future: the body is not looked at, the answer is in version 0, and the connection stays open.
+    let future =
+        [&18i16.to_be_bytes()[..], &99i16.to_be_bytes(), &9i32.to_be_bytes(), &[0xff, 0xff, 0], b"???"].concat();
+    client.0.write_all(&[&(future.len() as i32).to_be_bytes()[..], &future].concat()).await.unwrap();
+    let mut reader = esker_protocol::primitives::Reader::new(client.frame().await.unwrap());
+    assert_eq!(reader.i32().unwrap(), 9);
+    let answer = ApiVersionsResponse::decode(&mut reader, 0).unwrap();
+    assert_eq!((answer.error_code, answer.api_keys.len()), (ErrorCode::UNSUPPORTED_VERSION, 1));
+    assert_eq!(answer.api_keys[0].max_version, 5);
+    client.lives().await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_closes_its_connection_and_no_other() {
+    let (running, _dir) = broker(&[("socket.request.max.bytes", "1000")]).await;
+    let mut bystander = Client::to(&running).await;
+    bystander.lives().await;
+    let request = |key: i16, version: i16, rest: &[u8]| {
+        let body = [&key.to_be_bytes()[..], &version.to_be_bytes(), &1i32.to_be_bytes(), rest].concat();
+        [&(body.len() as i32).to_be_bytes()[..], &body].concat()
+    };
+    let cases = [
+        ("tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
+        ("http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
+        ("negative_size", vec![0xff; 16]),
+        ("too_large", 1001i32.to_be_bytes().to_vec()),
+        ("unknown_api", request(9999, 0, &[0xff, 0xff])),
+        ("unknown_api", request(-1, 0, &[0xff, 0xff])),
+        ("unsupported_version", request(ApiKey::METADATA.0, 99, &[0xff, 0xff, 0])),
+        ("unsupported_version", request(ApiKey::PRODUCE.0, -1, &[0xff, 0xff])),
+        ("malformed", request(ApiKey::METADATA.0, 1, &[0xff, 0xff, 0x7f, 0xff, 0xff, 0xff])),
+        ("malformed", request(ApiKey::METADATA.0, 1, &[0x7f, 0xff])),
+        ("malformed", vec![0, 0, 0, 3, 0, 18, 0]),
+        ("malformed", vec![0, 0, 0, 0]),
+    ];
+    for (reason, bytes) in cases {
+        let mut client = Client::to(&running).await;
+        client.0.write_all(&bytes).await.unwrap();
+        assert!(client.frame().await.is_none(), "{reason} is answered");
+        while !closed(&running, reason) {
+            tokio::task::yield_now().await;
+        }
+        bystander.lives().await;
+    }
+    let mut half = Client::to(&running).await;
+    half.0.write_all(&[0, 0, 0, 50, 0, 18]).await.unwrap();
+    half.0.shutdown().await.unwrap();
+    assert!(half.frame().await.is_none());
+    while !closed(&running, "half_request") {
+        tokio::task::yield_now().await;
+    }
+    bystander.lives().await;
+    running.stop().await.unwrap();
+}
+
+async fn create_topic(client: &mut Client) {
+    let topic =
+        CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    assert_eq!(client.ask(4, &request).await.topics[0].error_code, ErrorCode::NONE);
+}
+
+/// A fetch that finds nothing and waits.
+fn waiting_fetch(max_wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition { partition_max_bytes: 1000, ..FetchPartition::default() };
+    let topic = FetchTopic { topic: "t".into(), partitions: vec![partition], ..FetchTopic::default() };
+    FetchRequest { max_wait_ms, min_bytes: 1, topics: vec![topic], max_bytes: 1 << 20, ..FetchRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_keep_the_order_of_requests() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    client.send(11, 1, &waiting_fetch(150)).await;
+    for id in 2..=400 {
+        client.send(0, id, &ApiVersionsRequest::default()).await;
+    }
+    client.send(11, 401, &waiting_fetch(20)).await;
+    client.send(0, 402, &ApiVersionsRequest::default()).await;
+    let mut ids = Vec::new();
+    for _ in 1..=402 {
+        ids.push(i32::from_be_bytes(*client.frame().await.unwrap().first_chunk().unwrap()));
+    }
+    assert!(ids.iter().copied().eq(1..=402), "{ids:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_produce_without_acks_has_no_answer() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    let mut batch = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
+    batch.append(0, 1, None, Some(b"value"), &[]);
+    let partition = PartitionProduceData { records: Some(batch.build().unwrap()), ..PartitionProduceData::default() };
+    let topic = TopicProduceData { name: "t".into(), partition_data: vec![partition], ..TopicProduceData::default() };
+    let request = ProduceRequest { acks: 0, timeout_ms: 1000, topic_data: vec![topic], ..ProduceRequest::default() };
+    client.send(8, 1, &request).await;
+    client.send(8, 2, &request).await;
+    client.lives().await;
+    let topic = crate::replica::TopicRef::by_name(&"t".into());
+    assert_eq!(running.broker.replicas.partition(&topic, 0).unwrap().log().log_end_offset(), 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_are_closed_and_busy_ones_are_not() {
+    let (running, _dir) = broker(&[("connections.max.idle.ms", "100")]).await;
+    let mut waits = Client::to(&running).await;
+    create_topic(&mut waits).await;
+    waits.send(11, 1, &waiting_fetch(400)).await;
+    let mut idle = Client::to(&running).await;
+    let mut half = Client::to(&running).await;
+    half.0.write_all(&[0, 0, 0, 50, 0, 18]).await.unwrap();
+    assert!(idle.frame().await.is_none());
+    assert!(half.frame().await.is_none());
+    assert!(closed(&running, "idle"));
+    assert!(waits.frame().await.is_some(), "whoever waits for an answer is not idle");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_counted() {
+    let (running, _dir) = broker(&[("max.connections.per.ip", "2")]).await;
+    let mut first = Client::to(&running).await;
+    first.lives().await;
+    let mut second = Client::to(&running).await;
+    second.lives().await;
+    assert!(Client::to(&running).await.frame().await.is_none());
+    drop(first);
+    while running.broker.metrics.network.open_connections() > 1 {
+        tokio::task::yield_now().await;
+    }
+    Client::to(&running).await.lives().await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_answers_what_is_asked_and_waits_for_nobody() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    let mut forever = Client::to(&running).await;
+    let before = received(&running);
+    let mut sent = forever.send(11, 1, &waiting_fetch(600_000)).await;
+    sent += client.send(11, 1, &waiting_fetch(300)).await;
+    sent += client.send(0, 2, &ApiVersionsRequest::default()).await;
+    while received(&running) < before + sent {
+        tokio::task::yield_now().await;
+    }
+    let broker = Arc::clone(&running.broker);
+    let stop = tokio::spawn(running.stop());
+    assert!(client.frame().await.is_some());
+    assert!(client.frame().await.is_some());
+    assert!(client.frame().await.is_none());
+    assert!(forever.frame().await.is_none());
+    stop.await.unwrap().unwrap();
+    assert_eq!(broker.metrics.network.open_connections(), 0);
+}
