@@ -1,0 +1,76 @@
+# Sourced by the runners in tests/clients and tests/compat.
+# Uses ESKER_BIN (the broker) and ESKER_TEST_CACHE (installed tools), both set by tests/run.
+set -euo pipefail
+TESTS="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+HERE="$(cd "$(dirname "$0")" && pwd)"
+target="${CARGO_TARGET_DIR:-$TESTS/../target}"
+export ESKER_TEST_CACHE="${ESKER_TEST_CACHE:-$target/test-cache}"
+if [[ -z ${ESKER_BIN:-} ]]; then
+  ESKER_BIN="$target/release/esker"
+  [[ -x $ESKER_BIN ]] || ESKER_BIN="$target/debug/esker"
+fi
+export ESKER_BIN
+mkdir -p "$ESKER_TEST_CACHE"
+
+# Ends the runner as left out: need python3 go ...
+need() {
+  local tool
+  for tool in "$@"; do
+    command -v "$tool" >/dev/null || { echo "LEFT OUT: $tool is not on this machine"; exit 77; }
+  done
+}
+
+# Runs a command up to 4 times, with a growing pause.
+retry() {
+  local try
+  for try in 1 2 3 4; do
+    "$@" && return 0
+    ((try == 4)) || { echo "attempt $try failed: $*" >&2; sleep $((try * 5)); }
+  done
+  return 1
+}
+
+# once NAME COMMAND...: runs an install command once per cache folder. NAME holds the pinned versions.
+once() {
+  local stamp="$ESKER_TEST_CACHE/stamps/$1"
+  shift
+  [[ -f $stamp ]] && return 0
+  mkdir -p "$(dirname "$stamp")"
+  retry "$@"
+  touch "$stamp"
+}
+
+# Makes a venv in the cache with pinned packages: venv NAME PACKAGE...; sets PYTHON.
+venv() {
+  local name=$1 sum
+  shift
+  sum=$(printf '%s ' "$@" | cksum | cut -d' ' -f1)
+  local folder="$ESKER_TEST_CACHE/venv-$name-$sum"
+  PYTHON="$folder/bin/python"
+  python3 -m venv --help >/dev/null 2>&1 || { echo "LEFT OUT: python3 has no venv module"; exit 77; }
+  [[ -x $PYTHON ]] || python3 -m venv "$folder"
+  once "venv-$name-$sum" "$PYTHON" -m pip install -q --disable-pip-version-check "$@"
+}
+
+stop_broker() {
+  local status=$?
+  "$ESKER_CTL" stop || true
+  if ((status != 0)) && [[ -s $ESKER_STATE/broker.log ]]; then
+    echo "--- broker log"
+    tail -40 "$ESKER_STATE/broker.log"
+  fi
+  rm -rf "$ESKER_STATE"
+  exit "$status"
+}
+
+# Starts a broker on a free port; exports BOOTSTRAP and ESKER_CTL. It stops when the script ends.
+start_broker() {
+  ESKER_STATE=$(mktemp -d "${TMPDIR:-/tmp}/esker-test.XXXXXX")
+  ESKER_CTL="$TESTS/lib/ctl"
+  export ESKER_STATE ESKER_CTL
+  trap stop_broker EXIT
+  trap 'exit 143' TERM INT
+  "$ESKER_CTL" start
+  BOOTSTRAP=$(cat "$ESKER_STATE/kafka")
+  export BOOTSTRAP
+}
