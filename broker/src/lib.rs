@@ -7,6 +7,7 @@ pub mod broker;
 mod clock;
 pub mod config;
 pub mod coordinator;
+pub mod daemon;
 pub mod error;
 pub mod handlers;
 pub mod http;

@@ -14,18 +14,18 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::{BrokerConfig, Sources};
+use crate::config::{BrokerConfig, Origin, Sources};
 use crate::serve::{self, Running};
 
 /// A broker in a folder that goes with it.
 async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut sources = Sources::default();
-    sources.set("test", "log.dirs", dir.path().to_str().unwrap());
-    sources.set("test", "listeners", "PLAINTEXT://127.0.0.1:0");
-    sources.set("test", "http.listen", "127.0.0.1:0");
-    settings.iter().for_each(|(name, value)| sources.set("test", name, value));
-    let config = BrokerConfig::resolve(sources.check().unwrap()).unwrap();
+    sources.set(Origin::Flag("--set"), "log.dirs", dir.path().to_str().unwrap());
+    sources.set(Origin::Flag("--set"), "listeners", "PLAINTEXT://127.0.0.1:0");
+    sources.set(Origin::Flag("--set"), "http.listen", "127.0.0.1:0");
+    settings.iter().for_each(|(name, value)| sources.set(Origin::Flag("--set"), name, value));
+    let config = BrokerConfig::resolve(&sources).unwrap();
     (serve::start(config).await.unwrap(), dir)
 }
 

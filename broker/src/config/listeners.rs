@@ -1,0 +1,138 @@
+//! `listeners` and `advertised.listeners`: `NAME://host:port`, several with commas between.
+
+use std::collections::HashMap;
+
+use esker_core::config::{Statics, list_items};
+use esker_protocol::primitives::Str;
+use thiserror::Error;
+
+use super::sources::{ConfigError, Sources};
+
+/// One end that is listened on, or advertised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The listener's name.
+    pub name: Str,
+    /// Host name or address; empty for all addresses of the machine.
+    pub host: String,
+    /// The port; 0 picks one.
+    pub port: u16,
+}
+
+/// Why something is no listener.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ListenerError {
+    /// There is no port.
+    #[error("{0:?} has no port: host:port is needed, e.g. 127.0.0.1:9092")]
+    NoPort(String),
+    /// The port is no port.
+    #[error("{0:?} is no port: a number from 0 to 65535 is needed")]
+    BadPort(String),
+    /// Two have one name.
+    #[error("two listeners are named {0}: each needs a name of its own")]
+    TwoOfAName(String),
+    /// The protocol is one of Kafka's, but not served here.
+    #[error("listener {name} is for {protocol}: this version of Esker serves PLAINTEXT only")]
+    Protocol {
+        /// The listener.
+        name: String,
+        /// The protocol.
+        protocol: String,
+    },
+    /// The protocol is not known.
+    #[error(
+        "listener {0} has no security protocol: add {0}:PLAINTEXT to listener.security.protocol.map, or name the listener PLAINTEXT"
+    )]
+    NoProtocol(String),
+    /// Nothing is left for clients.
+    #[error("no listener is left for clients: all are in controller.listener.names")]
+    None,
+    /// A wildcard address reaches nobody.
+    #[error("{0:?} cannot be advertised: clients need an address that they can reach")]
+    Wildcard(String),
+    /// What is advertised is not listened on.
+    #[error("{0} is advertised but not in listeners")]
+    NotListening(String),
+}
+
+/// The two lists.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub open: Vec<Listener>,
+    pub advertised: Vec<Listener>,
+}
+
+/// `host:port`, `[v6]:port`, `:port`.
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), ListenerError> {
+    let text = text.trim();
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| ListenerError::NoPort(text.to_owned()))?;
+    let port = port.parse().map_err(|_| ListenerError::BadPort(port.to_owned()))?;
+    Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+}
+
+/// Whether an address stands for all addresses of the machine.
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "" | "0.0.0.0" | "::")
+}
+
+fn listener(text: &str) -> Result<Listener, ListenerError> {
+    // What has no name is the flag's short form.
+    let (name, rest) = text.split_once("://").unwrap_or(("PLAINTEXT", text));
+    let (host, port) = host_and_port(rest)?;
+    Ok(Listener { name: Str::from(name.trim().to_ascii_uppercase()), host, port })
+}
+
+fn listeners(text: &str) -> Result<Vec<Listener>, ListenerError> {
+    let mut all: Vec<Listener> = Vec::new();
+    for item in list_items(text) {
+        let endpoint = listener(item)?;
+        if all.iter().any(|known| known.name == endpoint.name) {
+            return Err(ListenerError::TwoOfAName(endpoint.name.to_string()));
+        }
+        all.push(endpoint);
+    }
+    Ok(all)
+}
+
+pub(super) fn parse(sources: &Sources, statics: &Statics) -> Result<Listeners, ConfigError> {
+    let value = |name: &str| super::text(statics, name).unwrap_or_default();
+    let wrong = |name: &'static str| move |error: ListenerError| sources.wrong(name, &error.to_string());
+    let of_controllers: Vec<String> =
+        list_items(&value("controller.listener.names")).map(str::to_ascii_uppercase).collect();
+    let is_client = |endpoint: &Listener| !of_controllers.iter().any(|name| endpoint.name == *name.as_str());
+
+    let all = listeners(&value("listeners")).map_err(wrong("listeners"))?;
+    let open: Vec<Listener> = all.iter().filter(|endpoint| is_client(endpoint)).cloned().collect();
+    if open.is_empty() {
+        return Err(wrong("listeners")(ListenerError::None));
+    }
+    let map = value("listener.security.protocol.map");
+    let protocols: HashMap<String, &str> = list_items(&map)
+        .filter_map(|pair| pair.split_once(':'))
+        .map(|(name, protocol)| (name.trim().to_ascii_uppercase(), protocol.trim()))
+        .collect();
+    for Listener { name, .. } in &open {
+        let protocol = protocols.get(name.as_str()).ok_or_else(|| ListenerError::NoProtocol(name.to_string()));
+        let protocol = protocol.map_err(wrong("listeners"))?.to_ascii_uppercase();
+        if protocol != "PLAINTEXT" {
+            return Err(wrong("listeners")(ListenerError::Protocol { name: name.to_string(), protocol }));
+        }
+    }
+    let mut advertised = listeners(&value("advertised.listeners")).map_err(wrong("advertised.listeners"))?;
+    advertised.retain(is_client);
+    for endpoint in &advertised {
+        if is_wildcard(&endpoint.host) {
+            return Err(wrong("advertised.listeners")(ListenerError::Wildcard(endpoint.host.clone())));
+        }
+        if !open.iter().any(|known| known.name == endpoint.name) {
+            return Err(wrong("advertised.listeners")(ListenerError::NotListening(endpoint.name.to_string())));
+        }
+    }
+    for endpoint in all.iter().filter(|endpoint| !is_client(endpoint)) {
+        tracing::info!(
+            listener = %endpoint.name,
+            "a listener of controllers is not opened: brokers of Esker reach their controllers over the same listeners as clients"
+        );
+    }
+    Ok(Listeners { open, advertised })
+}

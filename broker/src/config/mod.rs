@@ -1,0 +1,123 @@
+//! What the broker is started with: defaults, then `server.properties`, then the environment, then flags; later ones win.
+//!
+//! Names and rules are those of `esker_core::config`'s table. A name that nobody knows or a value that is not allowed stops
+//! the start before any data is touched. Configs of Kafka's that mean nothing here are taken, and one log line says so.
+
+mod listeners;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use esker_core::config::{Scope, Statics, list_items, lookup};
+use esker_protocol::primitives::Str;
+
+pub use listeners::{Listener, ListenerError};
+pub use sources::{ConfigError, Origin, Sources};
+
+/// The configuration, typed. Names and units are Kafka's.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct BrokerConfig {
+    pub statics: Statics,
+    pub node_id: i32,
+    pub rack: Option<Str>,
+    pub listeners: Vec<Listener>,
+    pub advertised: Vec<Listener>,
+    pub http_listen: String,
+    pub log_dirs: Vec<PathBuf>,
+    pub recovery_threads: usize,
+    pub socket_request_max_bytes: usize,
+    pub connections_max_idle: Option<Duration>,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub num_partitions: i32,
+    pub default_replication_factor: i16,
+    pub auto_create_topics: bool,
+    pub delete_topic_enable: bool,
+    pub fetch_max_bytes: i32,
+    pub fetch_session_slots: usize,
+    pub max_request_partition_size_limit: i32,
+    pub retention_check_interval: Duration,
+    pub producer_id_expiration_ms: i64,
+    pub group_initial_rebalance_delay_ms: i64,
+    pub group_min_session_timeout_ms: i32,
+    pub group_max_session_timeout_ms: i32,
+    pub group_max_size: usize,
+    pub offset_metadata_max_bytes: usize,
+    pub offsets_retention_ms: i64,
+    pub offsets_retention_check_interval: Duration,
+    pub offsets_topic_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub offsets_topic_segment_bytes: i32,
+}
+
+impl BrokerConfig {
+    /// Holds what was given against the table, and reads the typed view from it.
+    pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
+        let statics = sources.check()?;
+        let text = |name: &str| text(&statics, name);
+        let long = |name: &str| text(name).and_then(|v| v.parse::<i64>().ok()).unwrap_or_default();
+        let int = |name: &str| i32::try_from(long(name)).unwrap_or(i32::MAX);
+        let size = |name: &str| usize::try_from(long(name)).unwrap_or(usize::MAX);
+        let flag = |name: &str| text(name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let duration = |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or_default());
+        let listeners = listeners::parse(sources, &statics)?;
+        let roles = text("process.roles").unwrap_or_default();
+        if !roles.is_empty() && !list_items(&roles).any(|role| role == "broker") {
+            return Err(
+                sources.wrong("process.roles", "every node of Esker is a broker: broker must be among the roles")
+            );
+        }
+        let node_id = statics.0.get("node.id").or_else(|| statics.0.get("broker.id"));
+        let dirs = text("log.dirs").filter(|dirs| !dirs.is_empty()).or_else(|| text("log.dir")).unwrap_or_default();
+        let log_dirs: Vec<_> = list_items(&dirs).map(PathBuf::from).collect();
+        if log_dirs.is_empty() {
+            return Err(sources.wrong("log.dirs", "at least one folder is needed"));
+        }
+        let http_listen = text("http.listen").unwrap_or_default();
+        listeners::host_and_port(&http_listen).map_err(|error| sources.wrong("http.listen", &error.to_string()))?;
+        Ok(Self {
+            node_id: node_id.and_then(|id| id.parse().ok()).unwrap_or(1),
+            rack: text("broker.rack").filter(|rack| !rack.is_empty()).map(Str::from),
+            listeners: listeners.open,
+            advertised: listeners.advertised,
+            http_listen,
+            log_dirs,
+            recovery_threads: size("num.recovery.threads.per.data.dir"),
+            socket_request_max_bytes: size("socket.request.max.bytes"),
+            connections_max_idle: Some(duration("connections.max.idle.ms"))
+                .filter(|_| long("connections.max.idle.ms") > 0),
+            max_connections: size("max.connections"),
+            max_connections_per_ip: size("max.connections.per.ip"),
+            num_partitions: int("num.partitions"),
+            default_replication_factor: i16::try_from(long("default.replication.factor")).unwrap_or(1),
+            auto_create_topics: flag("auto.create.topics.enable"),
+            delete_topic_enable: flag("delete.topic.enable"),
+            fetch_max_bytes: int("fetch.max.bytes"),
+            fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
+            max_request_partition_size_limit: int("max.request.partition.size.limit"),
+            retention_check_interval: duration("log.retention.check.interval.ms"),
+            producer_id_expiration_ms: long("producer.id.expiration.ms"),
+            group_initial_rebalance_delay_ms: long("group.initial.rebalance.delay.ms"),
+            group_min_session_timeout_ms: int("group.min.session.timeout.ms"),
+            group_max_session_timeout_ms: int("group.max.session.timeout.ms"),
+            group_max_size: size("group.max.size"),
+            offset_metadata_max_bytes: size("offset.metadata.max.bytes"),
+            offsets_retention_ms: long("offsets.retention.minutes").saturating_mul(60_000),
+            offsets_retention_check_interval: duration("offsets.retention.check.interval.ms"),
+            offsets_topic_partitions: int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: i16::try_from(long("offsets.topic.replication.factor")).unwrap_or(1),
+            offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
+            statics,
+        })
+    }
+}
+
+/// A value as it was given, or its default; `None` is null.
+fn text(statics: &Statics, name: &str) -> Option<String> {
+    let given = statics.0.get(name).cloned();
+    given.or_else(|| lookup(Scope::Broker, name).and_then(|key| key.default).map(str::to_owned))
+}

@@ -1,0 +1,226 @@
+//! `esker serve`: flags, signals, and the one line on standard output.
+//!
+//! Configuration is checked as a whole before anything is touched. A wrong one ends with exit code 2 and a message that
+//! says what to do; anything else that keeps a broker from starting, or from stopping cleanly, with 1.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{BrokerConfig, ConfigError, Origin, Sources};
+use crate::serve::{self, Running};
+use crate::telemetry::{LogFormat, init_logging};
+
+/// Flags of a broker. Any config of Kafka's can be given with --set, in a file with --config, or as ESKER_* in the
+/// environment (ESKER_NUM_PARTITIONS is num.partitions); flags win over the environment, and that over the file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Folder for data (log.dirs) [default: esker-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address for Kafka clients; port 0 picks one (listeners) [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Address for metrics, health and version; port 0 picks one (http.listen) [default: 127.0.0.1:9644]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// This broker's id in the cluster (node.id) [default: 1]
+    #[arg(long, value_name = "N")]
+    node_id: Option<String>,
+    /// A server.properties file, as Kafka's
+    #[arg(long, value_name = "FILE", env = "ESKER_CONFIG")]
+    config: Option<PathBuf>,
+    /// One config of Kafka's; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// A broker for tests: random ports, a temporary folder that is removed at the end
+    #[arg(long, env = "ESKER_EPHEMERAL")]
+    ephemeral: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, env = "ESKER_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+/// Exit code for wrong usage or configuration, as clap's own.
+const USAGE: u8 = 2;
+/// How long what runs on blocking threads may take to end when all else has stopped.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+/// Threads for blocking calls end when they had nothing to do for so long.
+const BLOCKING_IDLE: Duration = Duration::from_secs(2);
+
+/// Runs a broker until it is told to stop.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    init_logging(args.log_format);
+    let ephemeral = match args.ephemeral.then(|| tempfile::Builder::new().prefix("esker-").tempdir()).transpose() {
+        Ok(folder) => folder,
+        Err(error) => return fail(1, &format!("cannot make a temporary folder: {error}")),
+    };
+    let folder = ephemeral.as_ref().map(|folder| folder.path().to_owned());
+    let configured = sources(args, folder, std::env::vars()).and_then(|sources| {
+        let config = BrokerConfig::resolve(&sources)?;
+        let idle = sources.without_effect();
+        if !idle.is_empty() {
+            tracing::info!(configs = idle.join(", "), "accepted, without effect in Esker");
+        }
+        Ok(config)
+    });
+    let config = match configured {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("esker")
+        .thread_keep_alive(BLOCKING_IDLE)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &format!("cannot start: {error}")),
+    };
+    let ended = runtime.block_on(serve_until_stopped(config));
+    runtime.shutdown_timeout(LEFTOVERS);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(1, &message),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    // There is nowhere left to say that standard error is gone.
+    let _ = writeln!(std::io::stderr(), "esker: {message}");
+    ExitCode::from(code)
+}
+
+/// Everything that was given, from the weakest source to the strongest.
+fn sources(
+    args: &ServeArgs,
+    ephemeral: Option<PathBuf>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Sources, ConfigError> {
+    let mut sources = Sources::default();
+    if let Some(file) = &args.config {
+        sources.file(file)?;
+    }
+    sources.environment(environment);
+    if let Some(folder) = &ephemeral {
+        let flag = Origin::Flag("--ephemeral");
+        sources.set(flag.clone(), "log.dirs", &folder.display().to_string());
+        sources.set(flag.clone(), "listeners", "PLAINTEXT://127.0.0.1:0");
+        sources.set(flag, "http.listen", "127.0.0.1:0");
+    }
+    for pair in &args.set {
+        sources.pair(pair)?;
+    }
+    let data_dir = args.data_dir.as_ref().map(|folder| folder.display().to_string());
+    for (flag, name, value) in [
+        ("--data-dir", "log.dirs", &data_dir),
+        ("--listen", "listeners", &args.listen),
+        ("--http", "http.listen", &args.http),
+        ("--node-id", "node.id", &args.node_id),
+    ] {
+        if let Some(value) = value {
+            sources.set(Origin::Flag(flag), name, value);
+        }
+    }
+    Ok(sources)
+}
+
+/// Connections and segments are open files: the usual limit of 1024 is for other programs.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files; see ulimit -n");
+    }
+}
+
+async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
+    let data = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",");
+    let mut stop = StopSignals::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let started = tokio::select! {
+        started = serve::start(config) => started,
+        // Nothing was promised to anybody yet: what is on disk is as after a crash, and that is sound.
+        () = stop.wait() => return Ok(()),
+    };
+    let running = started.map_err(|error| error.to_string())?;
+    announce(&running, &data).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    stop.wait().await;
+    tracing::info!("stopping");
+    tokio::select! {
+        stopped = running.stop() => stopped.map_err(|error| error.to_string()),
+        () = stop.wait() => Err("told to stop twice: stopping without waiting; the next start checks the logs".to_owned()),
+    }
+}
+
+/// The one line on standard output.
+fn announce(running: &Running, data: &str) -> std::io::Result<()> {
+    let broker = &running.broker;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "esker ready kafka={} http={} data={data} node={} cluster={}",
+        running.kafka, running.http, broker.node_id, broker.cluster_id
+    )?;
+    out.flush()
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &ServeArgs, ephemeral: Option<&str>, environment: &[(&str, &str)]) -> BrokerConfig {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let sources = sources(args, ephemeral.map(PathBuf::from), environment.collect::<Vec<_>>().into_iter()).unwrap();
+        BrokerConfig::resolve(&sources).unwrap()
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        std::fs::write(&file, "node.id=2\nnum.partitions=2\nlog.dirs=file\n").unwrap();
+        let mut args = ServeArgs { config: Some(file), ..ServeArgs::default() };
+        let now = config(&args, None, &[]);
+        assert_eq!((now.node_id, now.num_partitions, now.log_dirs[0].to_str()), (2, 2, Some("file")));
+        let environment = [("ESKER_NODE_ID", "3"), ("ESKER_NUM_PARTITIONS", "3"), ("ESKER_DATA_DIR", "environment")];
+        let now = config(&args, None, &environment);
+        assert_eq!((now.node_id, now.num_partitions, now.log_dirs[0].to_str()), (3, 3, Some("environment")));
+        args.set = vec!["num.partitions=4".to_owned(), "log.dirs=set".to_owned()];
+        args.node_id = Some("4".to_owned());
+        args.data_dir = Some("flag".into());
+        let now = config(&args, None, &environment);
+        assert_eq!((now.node_id, now.num_partitions, now.log_dirs[0].to_str()), (4, 4, Some("flag")));
+    }
+
+    #[test]
+    fn an_ephemeral_broker_takes_no_place_that_is_known() {
+        let environment = [("ESKER_DATA_DIR", "precious"), ("ESKER_LISTEN", "127.0.0.1:9092")];
+        let now = config(&ServeArgs::default(), Some("/tmp/x"), &environment);
+        assert_eq!((now.log_dirs[0].to_str(), now.listeners[0].port), (Some("/tmp/x"), 0));
+        assert_eq!(now.http_listen, "127.0.0.1:0");
+    }
+}
