@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use esker_broker::cli;
 use esker_broker::daemon::{self, ServeArgs};
+use esker_broker::telemetry::{LogFormat, init_logging};
 
 /// What `--help` opens with.
 const ABOUT: &str = "A Kafka-compatible event log broker. Without a subcommand it starts a broker on 127.0.0.1:9092.";
@@ -21,6 +23,8 @@ struct Cli {
 enum Command {
     /// Start a broker (what `esker` does without a subcommand)
     Serve(ServeArgs),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
@@ -28,5 +32,9 @@ fn main() -> ExitCode {
     match cli.command {
         None => daemon::run(&cli.serve),
         Some(Command::Serve(args)) => daemon::run(&args),
+        Some(Command::Client(command)) => {
+            init_logging(LogFormat::Text);
+            cli::run(command)
+        }
     }
 }

@@ -1,0 +1,108 @@
+//! The command line beside the broker: topics, records, groups, over the `client` crate. For people and for scripts.
+//!
+//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. What a command tells goes to stdout, everything else
+//! to stderr.
+
+mod broker;
+mod consume;
+mod format;
+mod group;
+mod output;
+mod produce;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use esker_client::{Client, ClientConfig, ClientError};
+use thiserror::Error;
+
+/// Commands that talk to a broker.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, list, describe, change and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Produce lines from stdin to a topic.
+    Produce(produce::ProduceArgs),
+    /// Print records of a topic.
+    Consume(consume::ConsumeArgs),
+    /// List, describe and delete consumer groups.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Tell about the cluster and its brokers.
+    Broker(broker::BrokerArgs),
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone, Args)]
+pub struct Connect {
+    /// Brokers to begin with, HOST:PORT separated by commas.
+    #[arg(short = 'b', long, value_name = "HOST:PORT", env = "ESKER_BOOTSTRAP", default_value = "127.0.0.1:9092")]
+    bootstrap: String,
+}
+
+impl Connect {
+    async fn client(&self) -> Result<Client, ClientError> {
+        let mut config = ClientConfig::new(&self.bootstrap);
+        config.client_id = "esker".to_owned();
+        Client::with_config(config).await
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The broker or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Reading stdin or writing stdout.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A flag or argument does not make sense.
+    #[error("{0}")]
+    Usage(String),
+    /// JSON could not be written.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Runs a command to its end.
+pub fn run(command: Command) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&CliError::Io(error)),
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(command) => outcome,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has had enough.
+        Err(CliError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Topic(command) => topic::run(command).await,
+        Command::Produce(args) => produce::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::Group(command) => group::run(command).await,
+        Command::Broker(args) => broker::run(args).await,
+    }
+}
+
+fn report(error: &CliError) -> ExitCode {
+    use std::io::Write;
+    // If stderr is gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "esker: {error}");
+    match error {
+        CliError::Usage(_) => ExitCode::from(2),
+        CliError::Client(_) | CliError::Io(_) | CliError::Json(_) => ExitCode::from(1),
+    }
+}
