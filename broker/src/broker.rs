@@ -56,6 +56,17 @@ impl Broker {
         crate::clock::now_ms()
     }
 
+    /// Why this broker should not be sent clients right now; `None` when it serves.
+    pub fn not_ready(&self) -> Option<String> {
+        match self.metadata.image().broker(self.node_id) {
+            None => return Some("this broker is not registered with the controller".to_owned()),
+            Some(own) if own.fenced => return Some("this broker is fenced by the controller".to_owned()),
+            Some(_) => {}
+        }
+        let offline = self.replicas.logs().dirs().into_iter().find(|dir| dir.offline)?;
+        Some(format!("log dir {} is offline after a disk error", offline.path.display()))
+    }
+
     /// Where clients of `listener` reach a broker.
     pub fn endpoint_of(&self, node_id: i32, listener: &str) -> Option<Endpoint> {
         let image = self.metadata.image();

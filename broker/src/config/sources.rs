@@ -62,7 +62,7 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// The value does not fit.
-    #[error("{origin}: {name}={value}: {expected}{}", limits(.allowed, .default))]
+    #[error("{origin}: {name}={value}: {expected}{}", limits(*.key))]
     Invalid {
         /// The name.
         name: String,
@@ -72,10 +72,8 @@ pub enum ConfigError {
         origin: Origin,
         /// What is wrong.
         expected: String,
-        /// What the table says is allowed.
-        allowed: &'static str,
-        /// The default.
-        default: Option<&'static str>,
+        /// Its row in the table, which tells what is allowed.
+        key: Option<&'static ConfigKey>,
     },
     /// The file cannot be read.
     #[error("cannot read the config file {}: {what}", path.display())]
@@ -97,12 +95,13 @@ fn suggestion(nearest: &Option<&str>) -> String {
     }
 }
 
-fn limits(allowed: &str, default: &Option<&str>) -> String {
+fn limits(key: Option<&ConfigKey>) -> String {
     let mut text = String::new();
-    if !allowed.is_empty() {
-        text.push_str(&format!("; allowed: {allowed}"));
+    let Some(key) = key else { return text };
+    if !key.allowed.is_empty() {
+        text.push_str(&format!("; allowed: {}", key.allowed));
     }
-    if let Some(default) = default.filter(|default| !default.is_empty()) {
+    if let Some(default) = key.default.filter(|default| !default.is_empty()) {
         text.push_str(&format!("; default: {default}"));
     }
     text
@@ -177,14 +176,12 @@ impl Sources {
             other => other,
         };
         let given = self.by_name.get(name).or_else(|| self.by_name.get(older));
-        let key = lookup(Scope::Broker, name);
         ConfigError::Invalid {
             name: given.map_or(name, |setting| setting.name.as_str()).to_owned(),
             value: given.map(|setting| setting.value.clone()).unwrap_or_default(),
             origin: given.map_or(Origin::Default, |setting| setting.origin.clone()),
             expected: expected.to_owned(),
-            allowed: key.map_or("", |key| key.allowed),
-            default: key.and_then(|key| key.default),
+            key: lookup(Scope::Broker, name),
         }
     }
 
@@ -238,7 +235,6 @@ fn check(setting: &Setting) -> Result<(), ConfigError> {
         value: if key.is_sensitive() { "[hidden]".to_owned() } else { value.clone() },
         origin: origin.clone(),
         expected: invalid.expected,
-        allowed: key.allowed,
-        default: key.default,
+        key: Some(key),
     })
 }

@@ -104,7 +104,7 @@ pub(super) fn answer_unsupported(ctx: &RequestContext, correlation_id: i32) -> O
     let response = ApiVersionsResponse { api_keys: vec![own], ..failed(ErrorCode::UNSUPPORTED_VERSION) };
     match encode_response(ApiKey::API_VERSIONS, 0, correlation_id, &response) {
         Ok(chunks) => {
-            ctx.broker.metrics.requests.answered(ApiKey::API_VERSIONS, ctx.received.elapsed(), chunks.errors());
+            ctx.broker.metrics.requests.answered(ApiKey::API_VERSIONS, 0, ctx.received.elapsed(), chunks.errors());
             Outcome::Ready(Reply::Frame(chunks))
         }
         Err(_) => Outcome::Refused(CloseReason::Unencodable(ApiKey::API_VERSIONS, 0)),

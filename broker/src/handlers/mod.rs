@@ -47,6 +47,7 @@ use futures_util::future::BoxFuture;
 
 use crate::broker::{Broker, Endpoint};
 use crate::server::{ConnectionInfo, Reply};
+use crate::telemetry::Metrics;
 
 pub use crate::server::CloseReason;
 
@@ -192,25 +193,28 @@ fn run<H: Handler>(ctx: RequestContext, correlation_id: i32, body: &mut Reader) 
 where
     <H::Request as Request>::Response: Send,
 {
-    let (version, received, broker) = (ctx.api_version, ctx.received, Arc::clone(&ctx.broker));
+    let (version, received, metrics) = (ctx.api_version, ctx.received, Arc::clone(&ctx.broker.metrics));
     let key = <H::Request as Request>::KEY;
     let request = match H::Request::decode(body, version) {
         Ok(request) => request,
         Err(error) => return Outcome::Refused(CloseReason::Malformed(Some(key), error)),
     };
-    let encode = move |response: &<H::Request as Request>::Response| {
-        reply(&broker, key, version, correlation_id, received, response)
+    let encode = move |metrics: &Metrics, response: &<H::Request as Request>::Response| {
+        reply(metrics, key, version, correlation_id, received, response)
     };
     match H::handle(ctx, request) {
-        Staged::Ready(response) => Outcome::Ready(encode(&response)),
-        Staged::Later(response) => Outcome::Later(async move { encode(&response.await) }.boxed()),
-        Staged::NoReply => Outcome::Ready(Reply::Nothing),
+        Staged::Ready(response) => Outcome::Ready(encode(&metrics, &response)),
+        Staged::Later(response) => Outcome::Later(async move { encode(&metrics, &response.await) }.boxed()),
+        Staged::NoReply => {
+            metrics.requests.answered(key, version, received.elapsed(), &[]);
+            Outcome::Ready(Reply::Nothing)
+        }
         Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
     }
 }
 
 fn reply<M: Message>(
-    broker: &Broker,
+    metrics: &Metrics,
     key: ApiKey,
     version: i16,
     correlation_id: i32,
@@ -219,7 +223,7 @@ fn reply<M: Message>(
 ) -> Reply {
     match encode_response(key, version, correlation_id, response) {
         Ok(chunks) => {
-            broker.metrics.requests.answered(key, received.elapsed(), chunks.errors());
+            metrics.requests.answered(key, version, received.elapsed(), chunks.errors());
             Reply::Frame(chunks)
         }
         Err(error) => {

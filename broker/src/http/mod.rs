@@ -39,7 +39,7 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: Cancellatio
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health/live", get(|| async { "alive\n" }))
-        .route("/health/ready", get(|| async { "ready\n" }))
+        .route("/health/ready", get(ready))
         .route("/version", get(version))
         .with_state(broker);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
@@ -48,8 +48,21 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: Cancellatio
     }
 }
 
+async fn ready(State(broker): State<Arc<Broker>>) -> Response {
+    // It asks the file systems for their space.
+    let asked = tokio::task::spawn_blocking(move || broker.not_ready()).await;
+    match asked {
+        Ok(None) => "ready\n".into_response(),
+        Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
-    match broker.metrics.scrape(&broker) {
+    // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
+    let scraped = tokio::task::spawn_blocking(move || broker.metrics.scrape(&broker)).await;
+    let text = scraped.map_err(|error| error.to_string()).and_then(|text| text.map_err(|error| error.to_string()));
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -270,3 +270,48 @@ async fn a_stop_answers_what_is_asked_and_waits_for_nobody() {
     stop.await.unwrap().unwrap();
     assert_eq!(broker.metrics.network.open_connections(), 0);
 }
+
+/// What the HTTP port answers: status line and body.
+async fn http(running: &Running, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(running.http).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_port_tells_of_all_that() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    client.ask(3, &ApiVersionsRequest::default()).await;
+    for (path, status, part) in [
+        ("/health/live", "HTTP/1.1 200 OK", "alive"),
+        ("/health/ready", "HTTP/1.1 200 OK", "ready"),
+        ("/version", "HTTP/1.1 200 OK", "\"node_id\":1"),
+        ("/nothing", "HTTP/1.1 404 Not Found", ""),
+    ] {
+        let (found, body) = http(&running, path).await;
+        assert_eq!(found, status, "{path}");
+        assert!(body.contains(part), "{path}: {body}");
+    }
+    let (_, text) = http(&running, "/metrics").await;
+    for line in [
+        "kafka_network_requestmetrics_requests_total{request=\"CreateTopics\",version=\"4\"} 1",
+        "kafka_network_requestmetrics_errors_total{error=\"INVALID_REQUEST\",request=\"ApiVersions\"} 1",
+        "kafka_network_requestmetrics_errors_total{error=\"NONE\",request=\"CreateTopics\"} 1",
+        "esker_request_duration_seconds_count{request=\"CreateTopics\"} 1",
+        "kafka_log_log_size{partition=\"0\",topic=\"t\"} 0",
+        "kafka_server_replicamanager_partitioncount 1",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+    for route in crate::handlers::ROUTES {
+        let line = format!("request=\"{}\"", route.key.name());
+        assert!(text.contains(&line), "{line} is missing: every API has its series from the start");
+    }
+    running.stop().await.unwrap();
+}

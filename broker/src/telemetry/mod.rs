@@ -6,6 +6,7 @@
 
 mod logging;
 mod network;
+mod process;
 mod requests;
 mod scrape;
 mod topics;

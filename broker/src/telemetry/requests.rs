@@ -14,23 +14,26 @@ const BUCKETS: &[f64] =
 
 #[derive(Debug)]
 struct Api {
-    key: ApiKey,
-    count: IntCounter,
+    first_version: i16,
+    /// By version, from the first.
+    counts: Vec<IntCounter>,
     latency: Histogram,
+    without_error: IntCounter,
 }
 
 /// Counters of requests.
 #[derive(Debug)]
 pub struct RequestMetrics {
-    apis: Vec<Api>,
+    /// The place is the API's key.
+    apis: Vec<Option<Api>>,
     errors: IntCounterVec,
 }
 
 impl RequestMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let count = IntCounterVec::new(
-            Opts::new("kafka_network_requestmetrics_requests_total", "Requests answered, by API"),
-            &["request"],
+            Opts::new("kafka_network_requestmetrics_requests_total", "Requests answered, by API and version"),
+            &["request", "version"],
         )?;
         let latency = HistogramVec::new(
             HistogramOpts::new("esker_request_duration_seconds", "From a request read to its answer ready, by API")
@@ -38,25 +41,45 @@ impl RequestMetrics {
             &["request"],
         )?;
         let errors = IntCounterVec::new(
-            Opts::new("kafka_network_requestmetrics_errors_total", "Errors in answers, by API and error"),
+            Opts::new(
+                "kafka_network_requestmetrics_errors_total",
+                "Errors in answers, by API and error; NONE is an answer without any",
+            ),
             &["request", "error"],
         )?;
         registry.register(Box::new(count.clone()))?;
         registry.register(Box::new(latency.clone()))?;
         registry.register(Box::new(errors.clone()))?;
-        let apis = ROUTES.iter().map(|route| Api {
-            key: route.key,
-            count: count.with_label_values(&[route.key.name()]),
-            latency: latency.with_label_values(&[route.key.name()]),
-        });
-        Ok(Self { apis: apis.collect(), errors })
+        let mut apis = Vec::new();
+        for route in ROUTES {
+            let (Ok(at), name) = (usize::try_from(route.key.0), route.key.name()) else { continue };
+            if apis.len() <= at {
+                apis.resize_with(at + 1, || None);
+            }
+            let of_version = |version: i16| count.with_label_values(&[name, &version.to_string()]);
+            let api = Api {
+                first_version: route.min_version,
+                counts: (route.min_version..=route.max_version).map(of_version).collect(),
+                latency: latency.with_label_values(&[name]),
+                without_error: errors.with_label_values(&[name, ErrorCode::NONE.name()]),
+            };
+            if let Some(place) = apis.get_mut(at) {
+                *place = Some(api);
+            }
+        }
+        Ok(Self { apis, errors })
     }
 
-    /// A request was answered.
-    pub fn answered(&self, key: ApiKey, took: Duration, errors: &[ErrorCode]) {
-        if let Some(api) = self.apis.iter().find(|api| api.key == key) {
-            api.count.inc();
-            api.latency.observe(took.as_secs_f64());
+    /// A request was answered, or wants no answer.
+    pub fn answered(&self, key: ApiKey, version: i16, took: Duration, errors: &[ErrorCode]) {
+        let Some(Some(api)) = usize::try_from(key.0).ok().and_then(|at| self.apis.get(at)) else { return };
+        let at = usize::try_from(version.saturating_sub(api.first_version)).ok();
+        if let Some(count) = at.and_then(|at| api.counts.get(at)) {
+            count.inc();
+        }
+        api.latency.observe(took.as_secs_f64());
+        if errors.is_empty() {
+            api.without_error.inc();
         }
         for error in errors {
             self.errors.with_label_values(&[key.name(), error.name()]).inc();

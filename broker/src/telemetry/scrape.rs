@@ -89,5 +89,6 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     for (state, count) in broker.groups.count_by_state() {
         groups.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+    super::process::register(&gauges.0)?;
     Ok(gauges.0.gather())
 }
