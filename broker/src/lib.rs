@@ -15,6 +15,7 @@ pub mod http;
 mod producer_ids;
 pub mod raft;
 pub mod replica;
+mod resident;
 pub mod serve;
 pub mod server;
 pub mod telemetry;

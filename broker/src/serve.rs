@@ -29,6 +29,7 @@ use crate::http::{self, HttpError};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{ReplicaManager, StaticConfig};
+use crate::resident::release_mapped_pages;
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
 
@@ -119,6 +120,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));
     coordinator::start(&broker, changes, &stop);
     tokio::spawn(http::serve(http_listener, Arc::clone(&broker), stop.clone()));
     let connections = listeners.serve(&broker, &stop);

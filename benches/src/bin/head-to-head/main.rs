@@ -151,7 +151,8 @@ fn measure(options: &Options, peer: &Peer, folder: &Path, report: &mut Report) -
     let name = peer.name();
     report.start(name, broker.first_answer);
     // What it takes when nobody wants anything from it.
-    std::thread::sleep(Duration::from_secs(if options.quick { 1 } else { 3 }));
+    let settle = Duration::from_secs(if options.quick { 1 } else { 3 });
+    std::thread::sleep(settle);
     report.idle(name, broker.memory()?);
     for (index, value_bytes) in [100, 1024].into_iter().enumerate() {
         let topic = format!("warm-up-{index}");
@@ -183,6 +184,8 @@ fn measure(options: &Options, peer: &Peer, folder: &Path, report: &mut Report) -
         eprintln!("  {cell:<32} {:8.1} MB/s  {:6.3} CPU s/GB", outcome.mb_per_second(), outcome.cpu_per_gb());
         report.add(name, index, outcome);
     }
+    // What it keeps once the load is over.
+    std::thread::sleep(settle);
     report.loaded(name, broker.memory()?);
     broker.stop()
 }
