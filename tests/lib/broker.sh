@@ -74,3 +74,12 @@ start_broker() {
   BOOTSTRAP=$(cat "$ESKER_STATE/kafka")
   export BOOTSTRAP
 }
+
+# Resolves the jars of the runner's pom.xml into the cache; sets JARS (a folder).
+jars() {
+  local sum
+  sum=$(cksum <"$HERE/pom.xml" | cut -d' ' -f1)
+  JARS="$ESKER_TEST_CACHE/jars-$(basename "$HERE")-$sum"
+  once "jars-$(basename "$HERE")-$sum" mvn -B -q -f "$HERE/pom.xml" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies "-DoutputDirectory=$JARS"
+}
