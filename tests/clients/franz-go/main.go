@@ -83,7 +83,6 @@ func produce(from, to int, codec kgo.CompressionCodec, idempotent bool) {
 	opts := []kgo.Opt{
 		kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(2_000_000),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(20 * time.Millisecond),
-		kgo.RecordDeliveryTimeout(40 * time.Second),
 	}
 	if !idempotent {
 		opts = append(opts, kgo.DisableIdempotentWrite())
@@ -94,7 +93,10 @@ func produce(from, to int, codec kgo.CompressionCodec, idempotent bool) {
 	for n := from; n < to; n++ {
 		all = append(all, record(n))
 	}
-	must(cl.ProduceSync(ctx, all...).FirstErr())
+	// Not RecordDeliveryTimeout: it counts from the timestamp of the record, and these are old.
+	limited, cancel := context.WithTimeout(ctx, 40*time.Second)
+	defer cancel()
+	must(cl.ProduceSync(limited, all...).FirstErr())
 }
 
 func take(cl *kgo.Client, into *[]int) {
