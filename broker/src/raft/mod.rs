@@ -49,6 +49,9 @@ pub enum StartError {
 /// Entries after which the log is replaced by a snapshot.
 const SNAPSHOT_AFTER: u64 = 4096;
 
+/// Messages that wait between openraft's tasks.
+const CHANNEL: u64 = 1024;
+
 /// Starts the metadata log in `dir` with this node as its only voter, and waits until it can be written.
 pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
     let store_error = |source| StartError::Store { dir: dir.clone(), source };
@@ -62,6 +65,10 @@ pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
         election_timeout_max: 600,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_AFTER),
         max_in_snapshot_log_to_keep: 256,
+        // openraft's channels are allocated whole, and their defaults hold far more than one controller task ever sends.
+        api_channel_size: Some(CHANNEL),
+        notification_channel_size: Some(CHANNEL),
+        state_machine_channel_size: Some(CHANNEL),
         ..Config::default()
     };
     let config = Arc::new(config.validate().map_err(|e| raft_error(&e))?);
