@@ -19,3 +19,5 @@ mod resident;
 pub mod serve;
 pub mod server;
 pub mod telemetry;
+#[cfg(test)]
+mod test_support;

@@ -112,7 +112,10 @@ fn look_up(
     } else if let Some(found) = found {
         answer.offset = found.offset;
         answer.timestamp = found.timestamp;
-        answer.leader_epoch = found.leader_epoch;
+        // KIP-320: there is no such field before version 4.
+        if version >= 4 {
+            answer.leader_epoch = found.leader_epoch;
+        }
     }
     Ok(answer)
 }

@@ -234,15 +234,4 @@ fn reply<M: Message>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_api_is_listed_once_and_within_what_the_protocol_knows() {
-        for (at, route) in ROUTES.iter().enumerate() {
-            assert!(ROUTES.iter().skip(at + 1).all(|other| other.key != route.key), "{:?} twice", route.key);
-            let known = &route.key.info().unwrap().versions;
-            assert!(known.contains(&route.min_version) && known.contains(&route.max_version), "{:?}", route.key);
-        }
-    }
-}
+mod tests;
