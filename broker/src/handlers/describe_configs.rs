@@ -3,10 +3,8 @@
 
 use std::ops::RangeInclusive;
 
-use esker_core::config::{
-    ConfigKey, ConfigSource, Dynamic, Kind, Level, Resolved, Scope, keys, resolve_broker, resolve_topic,
-};
-use esker_core::metadata::{ConfigResource, MetadataImage, ResourceKind};
+use esker_core::config::{ConfigKey, ConfigSource, Dynamic, Kind, Resolved, Scope, keys, resolve_resource};
+use esker_core::metadata::{ConfigResource, MetadataImage, ResourceKind, check_topic_name};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
@@ -55,8 +53,16 @@ fn describe(
     let name = &wanted.resource_name;
     let kind = ResourceKind::of_id(wanted.resource_type)
         .ok_or_else(|| (ErrorCode::INVALID_REQUEST, format!("Unsupported resource type {}.", wanted.resource_type)))?;
+    let refuse = |message: &str| Err((ErrorCode::INVALID_REQUEST, message.to_owned()));
     let all_brokers = kind == ResourceKind::Broker && name.is_empty();
     let scope = match kind {
+        ResourceKind::Topic if check_topic_name(name).is_err() => {
+            return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, format!("'{name}' is no name of a topic.")));
+        }
+        ResourceKind::Group if name.is_empty() => return refuse("The name of a group must not be empty."),
+        ResourceKind::ClientMetrics if name.is_empty() => {
+            return refuse("The name of a client-metrics subscription must not be empty.");
+        }
         ResourceKind::Topic if image.topic(name).is_none() => {
             return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("The topic '{name}' does not exist.")));
         }
@@ -71,34 +77,20 @@ fn describe(
         ResourceKind::ClientMetrics => Scope::ClientMetrics,
         ResourceKind::Group => Scope::Group,
     };
+    let resource = ConfigResource { kind, name: name.clone() };
     let asked = |key: &ConfigKey| {
         wanted.configuration_keys.as_ref().filter(|k| !k.is_empty()).is_none_or(|k| k.iter().any(|n| *n == key.name))
     };
     let rows = keys().iter().filter(|key| key.scope == scope && !key.internal && asked(key)).filter_map(|key| {
-        let resolved = match kind {
-            ResourceKind::Topic => resolve_topic(image, broker.node_id, &broker.config.statics, name, key),
-            ResourceKind::Broker => resolve_broker(image, broker.node_id, &broker.config.statics, key),
-            ResourceKind::Group | ResourceKind::ClientMetrics => on_resource(image, kind, name, key),
-        };
+        let resolved = resolve_resource(image, broker.node_id, &broker.config.statics, &resource, key);
+        if !all_brokers {
+            return Some(row(kind, key, &resolved, with_synonyms));
+        }
         // "All brokers" has what was set for all of them, and nothing else.
-        let shown = !all_brokers || resolved.levels.iter().any(|l| l.source == ConfigSource::DynamicDefaultBroker);
-        let resolved = if all_brokers { only_defaults_for_all(resolved) } else { resolved };
-        shown.then(|| row(kind, key, &resolved, with_synonyms))
+        let resolved = resolved.only(ConfigSource::DynamicDefaultBroker);
+        (!resolved.levels.is_empty()).then(|| row(kind, key, &resolved, with_synonyms))
     });
     Ok(rows.collect())
-}
-
-fn only_defaults_for_all(resolved: Resolved) -> Resolved {
-    let levels = resolved.levels.into_iter().filter(|level| level.source == ConfigSource::DynamicDefaultBroker);
-    Resolved { levels: levels.collect() }
-}
-
-fn on_resource(image: &MetadataImage, kind: ResourceKind, name: &Str, key: &'static ConfigKey) -> Resolved {
-    let resource = ConfigResource { kind, name: name.clone() };
-    let source = if kind == ResourceKind::Group { ConfigSource::Group } else { ConfigSource::ClientMetrics };
-    let set = image.config(&resource, key.name).map(|v| Level { name: key.name, value: v.to_string().into(), source });
-    let default = key.default.map(|v| Level { name: key.name, value: v.into(), source: ConfigSource::Default });
-    Resolved { levels: set.into_iter().chain(default).collect() }
 }
 
 fn row(kind: ResourceKind, key: &ConfigKey, resolved: &Resolved, with_synonyms: bool) -> DescribeConfigsResourceResult {

@@ -21,16 +21,14 @@ impl Handler for DescribeQuorum {
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 
     fn handle(ctx: RequestContext, request: DescribeQuorumRequest) -> Staged<DescribeQuorumResponse> {
-        let named = request
-            .topics
-            .iter()
-            .any(|topic| topic.topic_name == METADATA_TOPIC && topic.partitions.iter().any(|p| p.partition_index == 0));
+        let named = match request.topics.as_slice() {
+            [topic] if topic.topic_name == METADATA_TOPIC => {
+                matches!(topic.partitions.as_slice(), [partition] if partition.partition_index == 0)
+            }
+            _ => false,
+        };
         if !named {
-            return Staged::Ready(DescribeQuorumResponse {
-                error_code: ErrorCode::INVALID_REQUEST,
-                error_message: Some("Only __cluster_metadata-0 can be described.".into()),
-                ..DescribeQuorumResponse::default()
-            });
+            return Staged::Ready(unknown(request, ctx.api_version));
         }
         let (voters, term) = ctx.broker.metadata.quorum();
         let image = ctx.broker.metadata.image();
@@ -73,4 +71,23 @@ impl Handler for DescribeQuorum {
             nodes: nodes.collect(),
         })
     }
+}
+
+/// Whoever asks for anything but the metadata log alone is told that none of it is there.
+fn unknown(request: DescribeQuorumRequest, version: i16) -> DescribeQuorumResponse {
+    let message = || (version >= 2).then(|| "Only __cluster_metadata-0 can be described, alone.".into());
+    let topics = request.topics.into_iter().map(|topic| TopicDataResult {
+        topic_name: topic.topic_name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| PartitionDataResult {
+                partition_index: partition.partition_index,
+                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                error_message: message(),
+                ..PartitionDataResult::default()
+            })
+            .collect(),
+    });
+    DescribeQuorumResponse { topics: topics.collect(), ..DescribeQuorumResponse::default() }
 }

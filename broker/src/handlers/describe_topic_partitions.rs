@@ -7,7 +7,7 @@ use esker_core::metadata::{MetadataImage, PartitionImage, check_topic_name};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_topic_partitions::{
     CursorResult, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, TopicRequest,
 };
 use esker_protocol::primitives::Str;
 
@@ -28,12 +28,12 @@ impl Handler for DescribeTopicPartitions {
         let mut names: BTreeSet<Str> = if all {
             image.topics().map(|topic| topic.name.clone()).collect()
         } else {
-            request.topics.into_iter().map(|topic| topic.name).collect()
+            request.topics.iter().map(|topic| topic.name.clone()).collect()
         };
         let mut first = 0;
         if let Some(cursor) = &request.cursor {
             if cursor.partition_index < 0 || (!all && !names.contains(&cursor.topic_name)) {
-                return Staged::Ready(invalid(names));
+                return Staged::Ready(invalid(request.topics));
             }
             names = names.split_off(&cursor.topic_name);
             // The cursor's topic may be gone by now: then the next one begins at its beginning.
@@ -46,19 +46,23 @@ impl Handler for DescribeTopicPartitions {
 }
 
 /// The cursor begins nowhere.
-fn invalid(names: BTreeSet<Str>) -> DescribeTopicPartitionsResponse {
-    let failed = |name| DescribeTopicPartitionsResponseTopic {
+fn invalid(topics: Vec<TopicRequest>) -> DescribeTopicPartitionsResponse {
+    let failed = |topic: TopicRequest| DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::INVALID_REQUEST,
-        name: Some(name),
+        name: Some(topic.name),
         ..DescribeTopicPartitionsResponseTopic::default()
     };
-    DescribeTopicPartitionsResponse { topics: names.into_iter().map(failed).collect(), ..Default::default() }
+    DescribeTopicPartitionsResponse { topics: topics.into_iter().map(failed).collect(), ..Default::default() }
 }
 
 fn page(image: &MetadataImage, names: BTreeSet<Str>, first: usize, limit: usize) -> DescribeTopicPartitionsResponse {
     let mut response = DescribeTopicPartitionsResponse::default();
     let (mut left, mut skip) = (limit, first);
     for name in names {
+        if left == 0 {
+            response.next_cursor = Some(CursorResult { topic_name: name, partition_index: 0 });
+            break;
+        }
         let Some(topic) = image.topic(&name) else {
             let bad = check_topic_name(&name).is_err();
             response.topics.push(DescribeTopicPartitionsResponseTopic {
@@ -68,14 +72,11 @@ fn page(image: &MetadataImage, names: BTreeSet<Str>, first: usize, limit: usize)
                     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
                 },
                 name: Some(name),
+                topic_authorized_operations: operations::TOPIC,
                 ..DescribeTopicPartitionsResponseTopic::default()
             });
             continue;
         };
-        if left == 0 {
-            response.next_cursor = Some(CursorResult { topic_name: name, partition_index: 0 });
-            break;
-        }
         let shown: Vec<_> = topic.partitions.iter().skip(skip).take(left).map(|p| partition(image, p)).collect();
         let upto = skip + shown.len();
         left -= shown.len();

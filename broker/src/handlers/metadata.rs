@@ -4,6 +4,7 @@
 //! leader epochs (KIP-320), v8 authorised operations (KIP-430), v10 topic ids, v12 topics by id (KIP-516). A topic that is
 //! made by asking is answered as unknown this time: the client asks again, as with Kafka.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -29,19 +30,24 @@ impl Handler for Metadata {
 
     fn handle(ctx: RequestContext, request: MetadataRequest) -> Staged<MetadataResponse> {
         let image = ctx.broker.metadata.image();
-        let all = match &request.topics {
-            None => true,
-            Some(topics) => topics.is_empty() && ctx.api_version == 0,
-        };
+        let named = request.topics.as_deref().unwrap_or_default();
+        // One id is enough to have all looked up by id.
+        let by_id = named.iter().any(|topic| !topic.topic_id.is_zero());
+        if named.iter().any(|topic| !can_be_asked(topic, by_id, ctx.api_version)) {
+            return Staged::Ready(malformed(named));
+        }
         let mut missing = Vec::new();
-        let mut topics: Vec<_> = if all {
+        let mut topics: Vec<_> = if request.topics.is_none() || named.is_empty() && ctx.api_version == 0 {
             image.topics().map(|topic| known(&ctx, &image, topic)).collect()
         } else {
-            let wanted = request.topics.iter().flatten();
+            // Asked twice is answered once.
+            let mut seen = HashSet::new();
+            let wanted = named.iter().filter(|topic| topic.topic_id.is_zero() != by_id);
+            let wanted = wanted.filter(|topic| seen.insert((topic.topic_id, &topic.name)));
             wanted.map(|topic| describe(&ctx, &image, topic, &mut missing)).collect()
         };
         if request.include_topic_authorized_operations {
-            for topic in topics.iter_mut().filter(|t| !t.error_code.is_error()) {
+            for topic in topics.iter_mut().filter(|topic| topic.name.is_some()) {
                 topic.topic_authorized_operations = operations::TOPIC;
             }
         }
@@ -68,32 +74,53 @@ fn brokers(ctx: &RequestContext, image: &MetadataImage) -> Vec<MetadataResponseB
         .collect()
 }
 
+/// Whether a version lets a topic be named so: by id from version 12 on, else by a name.
+fn can_be_asked(topic: &MetadataRequestTopic, by_id: bool, version: i16) -> bool {
+    if by_id { version >= 12 } else { topic.name.is_some() }
+}
+
+/// All of the request is refused.
+fn malformed(topics: &[MetadataRequestTopic]) -> MetadataResponse {
+    let refused = |topic: &MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::INVALID_REQUEST,
+        name: Some(topic.name.clone().unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..MetadataResponseTopic::default()
+    };
+    MetadataResponse { topics: topics.iter().map(refused).collect(), ..MetadataResponse::default() }
+}
+
 fn describe(
     ctx: &RequestContext,
     image: &MetadataImage,
     wanted: &MetadataRequestTopic,
     missing: &mut Vec<Str>,
 ) -> MetadataResponseTopic {
+    if !wanted.topic_id.is_zero() {
+        return image.topic_by_id(wanted.topic_id).map_or_else(
+            || MetadataResponseTopic {
+                error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                name: None,
+                topic_id: wanted.topic_id,
+                ..MetadataResponseTopic::default()
+            },
+            |topic| known(ctx, image, topic),
+        );
+    }
+    let name = wanted.name.clone().unwrap_or_default();
     let failed = |error_code| MetadataResponseTopic {
         error_code,
-        name: wanted.name.clone(),
-        topic_id: wanted.topic_id,
-        is_internal: wanted.name.as_ref().is_some_and(|name| INTERNAL_TOPICS.contains(&name.as_str())),
+        is_internal: INTERNAL_TOPICS.contains(&name.as_str()),
+        name: Some(name.clone()),
         ..MetadataResponseTopic::default()
     };
-    match &wanted.name {
-        None => match image.topic_by_id(wanted.topic_id) {
-            Some(topic) => known(ctx, image, topic),
-            None => failed(ErrorCode::UNKNOWN_TOPIC_ID),
-        },
-        Some(name) => match image.topic(name) {
-            Some(topic) => known(ctx, image, topic),
-            None if check_topic_name(name).is_err() => failed(ErrorCode::INVALID_TOPIC_EXCEPTION),
-            None => {
-                missing.push(name.detached());
-                failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-            }
-        },
+    match image.topic(&name) {
+        Some(topic) => known(ctx, image, topic),
+        None if check_topic_name(&name).is_err() => failed(ErrorCode::INVALID_TOPIC_EXCEPTION),
+        None => {
+            missing.push(name.detached());
+            failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        }
     }
 }
 

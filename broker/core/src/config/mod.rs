@@ -10,8 +10,8 @@ mod table;
 mod topic;
 mod validate;
 
-pub use resolve::{ConfigSource, Level, Resolved, Statics, resolve_broker, resolve_topic};
+pub use resolve::{ConfigSource, Level, Resolved, Statics, resolve_broker, resolve_resource, resolve_topic};
 pub use suggest::nearest;
 pub use table::{ConfigKey, Dynamic, Kind, Scope, keys, lookup};
 pub use topic::{CompressionChoice, TopicConfig};
-pub use validate::{InvalidValue, list_items, validate};
+pub use validate::{InvalidValue, canonical, list_items, validate};

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::table::{ConfigKey, Scope, lookup};
-use crate::metadata::{ConfigResource, MetadataImage};
+use crate::metadata::{ConfigResource, MetadataImage, ResourceKind};
 
 /// What the broker was started with: its file, environment and flags, as names and values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,33 +47,48 @@ impl ConfigSource {
     }
 }
 
-/// One value that applies or would apply if those before it were not there.
+/// One value that was set (or is the default) somewhere, as it was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
     /// The name it was set under.
     pub name: &'static str,
-    /// The value.
+    /// The value, in that name's unit.
     pub value: Cow<'static, str>,
     /// Where from.
     pub source: ConfigSource,
 }
 
-/// A resolved config: the value that holds stands first.
+/// A resolved config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// All levels, by precedence; empty when the value is null.
+    value: Option<Cow<'static, str>>,
+    origin: ConfigSource,
+    /// All levels, by precedence, as DescribeConfigs tells them: they begin with the first that was set under the config's
+    /// own name, so a topic that follows `log.retention.hours` alone is at its default (so says Kafka).
     pub levels: Vec<Level>,
 }
 
 impl Resolved {
-    /// The value that holds.
+    /// The value that holds; `None` for null.
     pub fn value(&self) -> Option<&str> {
-        self.levels.first().map(|level| &*level.value)
+        self.value.as_deref()
     }
 
     /// Where it comes from.
     pub fn source(&self) -> ConfigSource {
         self.levels.first().map_or(ConfigSource::Default, |level| level.source)
+    }
+
+    /// Where the value comes from, older names counted: how CreateTopics tells it.
+    pub fn origin(&self) -> ConfigSource {
+        self.origin
+    }
+
+    /// The levels of one source alone, for a resource that stands for nothing else.
+    pub fn only(mut self, source: ConfigSource) -> Self {
+        self.levels.retain(|level| level.source == source);
+        self.value = self.levels.first().map(|level| level.value.clone());
+        self
     }
 }
 
@@ -98,37 +113,54 @@ fn scaled(value: &str, factor: i64) -> Cow<'static, str> {
     }
 }
 
-/// The levels of a broker config.
-pub fn resolve_broker(image: &MetadataImage, node_id: i32, statics: &Statics, key: &'static ConfigKey) -> Resolved {
+/// The levels of a broker config under all its names, and the value of the first in the unit of `key`.
+fn broker_levels(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    key: &'static ConfigKey,
+) -> (Option<(Cow<'static, str>, ConfigSource)>, Vec<Level>) {
     let mut levels = Vec::new();
-    let this_broker = ConfigResource::broker(node_id);
-    let all_brokers = ConfigResource::all_brokers();
-    let mut names = vec![(key.name, 1)];
-    names.extend_from_slice(older_names(key.name));
-    for (resource, source) in
-        [(&this_broker, ConfigSource::DynamicBroker), (&all_brokers, ConfigSource::DynamicDefaultBroker)]
-    {
-        for (name, factor) in &names {
+    let mut holds = None;
+    let mut add = |name: &'static str, factor: i64, value: Cow<'static, str>, source| {
+        if holds.is_none() {
+            holds = Some((if factor > 1 { scaled(&value, factor) } else { value.clone() }, source));
+        }
+        levels.push(Level { name, value, source });
+    };
+    let (this_broker, all_brokers) = (ConfigResource::broker(node_id), ConfigResource::all_brokers());
+    let dynamic = [(&this_broker, ConfigSource::DynamicBroker), (&all_brokers, ConfigSource::DynamicDefaultBroker)];
+    let names = || std::iter::once((key.name, 1)).chain(older_names(key.name).iter().copied());
+    for (resource, source) in dynamic {
+        for (name, factor) in names() {
             if let Some(value) = image.config(resource, name) {
-                levels.push(Level { name, value: scaled(value, *factor), source });
+                add(name, factor, Cow::Owned(value.to_string()), source);
             }
         }
     }
-    for (name, factor) in &names {
-        if let Some(value) = statics.0.get(*name) {
-            levels.push(Level { name, value: scaled(value, *factor), source: ConfigSource::StaticBroker });
+    for (name, factor) in names() {
+        if let Some(value) = statics.0.get(name) {
+            add(name, factor, Cow::Owned(value.clone()), ConfigSource::StaticBroker);
         }
     }
-    for (name, factor) in &names {
+    for (name, factor) in names() {
         if let Some(default) = lookup(Scope::Broker, name).and_then(|key| key.default) {
-            let value = if *factor > 1 { scaled(default, *factor) } else { Cow::Borrowed(default) };
-            levels.push(Level { name, value, source: ConfigSource::Default });
+            add(name, factor, Cow::Borrowed(default), ConfigSource::Default);
         }
     }
-    Resolved { levels }
+    let own = levels.iter().position(|level| level.name == key.name).unwrap_or(levels.len());
+    (holds, levels.split_off(own))
 }
 
-/// The levels of a topic config, for a topic that may not exist yet (then its broker's levels alone).
+/// A broker config: what was set under its own name, as Kafka reports it.
+pub fn resolve_broker(image: &MetadataImage, node_id: i32, statics: &Statics, key: &'static ConfigKey) -> Resolved {
+    let (_, levels) = broker_levels(image, node_id, statics, key);
+    let first = levels.first();
+    let origin = first.map_or(ConfigSource::Default, |level| level.source);
+    Resolved { value: first.map(|level| level.value.clone()), origin, levels }
+}
+
+/// A topic config, for a topic that may not exist yet (then its broker's levels alone).
 pub fn resolve_topic(
     image: &MetadataImage,
     node_id: i32,
@@ -136,20 +168,35 @@ pub fn resolve_topic(
     topic: &str,
     key: &'static ConfigKey,
 ) -> Resolved {
-    let mut levels = Vec::new();
-    if let Some(value) = image.config(&ConfigResource::topic(topic), key.name) {
-        levels.push(Level { name: key.name, value: Cow::Owned(value.to_string()), source: ConfigSource::Topic });
-    }
-    let broker_key = Some(key.broker_name).filter(|n| !n.is_empty()).and_then(|n| lookup(Scope::Broker, n));
-    match broker_key {
-        Some(broker_key) => levels.extend(resolve_broker(image, node_id, statics, broker_key).levels),
-        None => levels.extend(key.default.map(|value| Level {
-            name: key.name,
-            value: Cow::Borrowed(value),
-            source: ConfigSource::Default,
-        })),
-    }
-    Resolved { levels }
+    resolve_resource(image, node_id, statics, &ConfigResource::topic(topic), key)
+}
+
+/// The config of a topic, a group or a client-metrics subscription: its own, then that of its broker, then the default.
+pub fn resolve_resource(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    resource: &ConfigResource,
+    key: &'static ConfigKey,
+) -> Resolved {
+    let source = match resource.kind {
+        ResourceKind::Topic => ConfigSource::Topic,
+        ResourceKind::Broker => return resolve_broker(image, node_id, statics, key),
+        ResourceKind::ClientMetrics => ConfigSource::ClientMetrics,
+        ResourceKind::Group => ConfigSource::Group,
+    };
+    let own: Option<Cow<'static, str>> = image.config(resource, key.name).map(|value| Cow::Owned(value.to_string()));
+    let mut levels: Vec<_> = own.iter().map(|value| Level { name: key.name, value: value.clone(), source }).collect();
+    let broker_key = Some(key.broker_name).filter(|name| !name.is_empty()).and_then(|n| lookup(Scope::Broker, n));
+    let inherited = broker_key.and_then(|broker_key| {
+        let (holds, inherited) = broker_levels(image, node_id, statics, broker_key);
+        levels.extend(inherited);
+        holds
+    });
+    let holds = own.map(|value| (value, source)).or(inherited);
+    let holds = holds.or_else(|| key.default.map(|value| (Cow::Borrowed(value), ConfigSource::Default)));
+    let origin = holds.as_ref().map_or(ConfigSource::Default, |(_, source)| *source);
+    Resolved { value: holds.map(|(value, _)| value), origin, levels }
 }
 
 #[cfg(test)]
@@ -177,7 +224,11 @@ mod tests {
         };
         assert_eq!(now(&image, &statics), ("604800000".to_owned(), ConfigSource::Default));
         statics.0.insert("log.retention.hours".into(), "2".into());
-        assert_eq!(now(&image, &statics), ("7200000".to_owned(), ConfigSource::StaticBroker));
+        assert_eq!(
+            now(&image, &statics),
+            ("7200000".to_owned(), ConfigSource::Default),
+            "set, but under an older name"
+        );
         statics.0.insert("log.retention.minutes".into(), "3".into());
         assert_eq!(now(&image, &statics).0, "180000");
         statics.0.insert("log.retention.ms".into(), "-1".into());
@@ -188,6 +239,18 @@ mod tests {
         assert_eq!(now(&image, &statics), ("6".to_owned(), ConfigSource::DynamicBroker));
         set(&mut image, ConfigResource::topic("t"), "retention.ms", "7");
         assert_eq!(now(&image, &statics), ("7".to_owned(), ConfigSource::Topic));
+        let told = resolve_topic(&image, 1, &statics, "t", key).levels;
+        let told: Vec<_> = told.iter().map(|level| (level.name, &*level.value, level.source.id())).collect();
+        let expected = [
+            ("retention.ms", "7", 1),
+            ("log.retention.ms", "6", 2),
+            ("log.retention.ms", "5", 3),
+            ("log.retention.ms", "-1", 4),
+            ("log.retention.minutes", "3", 4),
+            ("log.retention.hours", "2", 4),
+            ("log.retention.hours", "168", 5),
+        ];
+        assert_eq!(told, expected);
         let resolved = resolve_topic(&image, 1, &statics, "other", key);
         assert_eq!(resolved.value(), Some("6"), "another topic has no override");
     }

@@ -40,6 +40,16 @@ pub fn validate(key: &ConfigKey, value: &str) -> Result<(), InvalidValue> {
     }
 }
 
+/// `value` as it is kept and reported: without stray spaces, booleans in small letters.
+pub fn canonical(key: &ConfigKey, value: &str) -> String {
+    match key.kind {
+        Kind::Boolean => value.trim().to_ascii_lowercase(),
+        Kind::List => list_items(value).collect::<Vec<_>>().join(","),
+        Kind::Password => value.to_owned(),
+        _ => value.trim().to_owned(),
+    }
+}
+
 /// `[low,...,high]`, `[low,...]`, either with `or -1` behind it.
 struct Range<'a> {
     low: Option<&'a str>,
@@ -101,6 +111,9 @@ fn list(text: &str, allowed: &str) -> Result<(), String> {
     if allowed == "non-empty list" && text.is_empty() {
         return Err("at least one element is needed".to_owned());
     }
+    if allowed.starts_with("[partitionId]:[brokerId]") {
+        return throttled_replicas(text);
+    }
     let Some((any_case, words)) = choices(allowed) else { return Ok(()) };
     for item in list_items(text) {
         let found = words.iter().any(|word| *word == item || any_case && word.eq_ignore_ascii_case(item));
@@ -109,6 +122,16 @@ fn list(text: &str, allowed: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// `*`, or `partition:broker` pairs.
+fn throttled_replicas(text: &str) -> Result<(), String> {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let pair = |item: &str| item.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker));
+    if text == "*" || list_items(text).all(pair) {
+        return Ok(());
+    }
+    Err("'*' or a list of [partitionId]:[brokerId] is needed".to_owned())
 }
 
 fn string(text: &str, allowed: &str) -> Result<(), String> {
@@ -153,6 +176,9 @@ mod tests {
             (Scope::Topic, "min.cleanable.dirty.ratio", "1.5", false),
             (Scope::Topic, "preallocate", "TRUE", true),
             (Scope::Topic, "preallocate", "yes", false),
+            (Scope::Topic, "leader.replication.throttled.replicas", "*", true),
+            (Scope::Topic, "leader.replication.throttled.replicas", "0:1,1:2", true),
+            (Scope::Topic, "leader.replication.throttled.replicas", "0:1,x", false),
             (Scope::Broker, "offsets.topic.replication.factor", "40000", false),
             (Scope::Broker, "group.consumer.migration.policy", "upgrade", true),
             (Scope::Group, "share.auto.offset.reset", "by_duration:PT1H", true),

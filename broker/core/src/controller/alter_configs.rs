@@ -10,8 +10,10 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::Refusal;
+use super::checks::{check_client_metrics, check_group, check_topic};
 use crate::config::{
-    ConfigKey, Dynamic, Kind, Scope, Statics, list_items, lookup, nearest, resolve_broker, resolve_topic, validate,
+    ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_resource, resolve_topic,
+    validate,
 };
 use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
 
@@ -113,6 +115,18 @@ fn alter(
     for change in &target.changes {
         after.insert(change.name.detached(), changed(image, node_id, statics, &resource, change)?);
     }
+    if kind == ResourceKind::Topic {
+        check_topic(|name| {
+            let key = lookup(Scope::Topic, name)?;
+            // A topic that goes without its own value has that of no topic at all.
+            let topic = match after.get(name) {
+                Some(Some(value)) => return Some(value.to_string()),
+                Some(None) => "",
+                None => &*resource.name,
+            };
+            resolve_topic(image, node_id, statics, topic, key).value().map(str::to_owned)
+        })?;
+    }
     let differs = |name: &Str, value: &Option<Str>| image.config(&resource, name) != value.as_ref();
     Ok(after
         .into_iter()
@@ -147,6 +161,15 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<()
     }
 }
 
+/// What a bad config is called: Kafka has one code for brokers, another for the rest, and client metrics have both.
+fn refusal_code(kind: ResourceKind, unknown: bool) -> ErrorCode {
+    match kind {
+        ResourceKind::Broker => ErrorCode::INVALID_REQUEST,
+        ResourceKind::ClientMetrics if unknown => ErrorCode::INVALID_REQUEST,
+        _ => ErrorCode::INVALID_CONFIG,
+    }
+}
+
 fn key_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigKey, Refusal> {
     let (scope, what) = match resource.kind {
         ResourceKind::Topic => (Scope::Topic, "topic"),
@@ -156,9 +179,10 @@ fn key_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigKey, R
     };
     let Some(key) = lookup(scope, name) else {
         let hint = nearest(scope, name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        let code =
-            if resource.kind == ResourceKind::Broker { ErrorCode::INVALID_REQUEST } else { ErrorCode::INVALID_CONFIG };
-        return Err(Refusal::new(code, format!("Unknown {what} config name: {name}{hint}")));
+        return Err(Refusal::new(
+            refusal_code(resource.kind, true),
+            format!("Unknown {what} config name: {name}{hint}"),
+        ));
     };
     let refused = |why: &str| {
         Refusal::new(ErrorCode::INVALID_REQUEST, format!("Cannot update these configs dynamically: {name} {why}"))
@@ -183,12 +207,10 @@ fn changed(
     let invalid = |message: String| Refusal::new(ErrorCode::INVALID_REQUEST, message);
     let Some(op) = change.op else { return Err(invalid("Unknown config operation.".to_owned())) };
     let key = match key_of(resource, &change.name) {
-        // What an older version allowed to be set can still be removed.
-        Err(refusal) if op != ConfigOp::Delete || image.config(resource, &change.name).is_none() => {
-            return Err(refusal);
-        }
-        Err(_) => return Ok(None),
-        Ok(key) => key,
+        // A topic is as well off without a config that nobody knows; and what an older version allowed can be removed.
+        Err(_) if op == ConfigOp::Delete && resource.kind == ResourceKind::Topic => return Ok(None),
+        Err(_) if op == ConfigOp::Delete && image.config(resource, &change.name).is_some() => return Ok(None),
+        key => key?,
     };
     if op == ConfigOp::Delete {
         return Ok(None);
@@ -206,7 +228,13 @@ fn changed(
         ConfigOp::Append | ConfigOp::Subtract => combined(image, node_id, statics, resource, key, op, value),
         ConfigOp::Set | ConfigOp::Delete => value.to_string(),
     };
-    validate(key, &value).map_err(|e| Refusal::new(ErrorCode::INVALID_CONFIG, e.to_string()))?;
+    let value = canonical(key, &value);
+    validate(key, &value).map_err(|e| Refusal::new(refusal_code(resource.kind, false), e.to_string()))?;
+    match resource.kind {
+        ResourceKind::Group => check_group(image, node_id, statics, key, &value)?,
+        ResourceKind::ClientMetrics => check_client_metrics(key.name, &value)?,
+        ResourceKind::Topic | ResourceKind::Broker => {}
+    }
     Ok(Some(Str::from(value)))
 }
 
@@ -219,10 +247,7 @@ fn combined(
     op: ConfigOp,
     value: &str,
 ) -> String {
-    let now = match resource.kind {
-        ResourceKind::Topic => resolve_topic(image, node_id, statics, &resource.name, key),
-        _ => resolve_broker(image, node_id, statics, key),
-    };
+    let now = resolve_resource(image, node_id, statics, resource, key);
     let own = image.config(resource, key.name).map(|v| v.to_string());
     let now = own.or_else(|| now.value().map(str::to_owned)).unwrap_or_default();
     let mut items: Vec<&str> = list_items(&now).collect();

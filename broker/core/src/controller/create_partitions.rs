@@ -7,7 +7,7 @@ use esker_protocol::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 
-use super::create_topics::{check_replicas, new_partition};
+use super::create_topics::{MAX_PARTITIONS as MAX_AT_ONCE, check_replicas, excessive, new_partition};
 use super::place::place;
 use super::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord};
@@ -23,9 +23,12 @@ pub fn create_partitions(
 ) -> Decision<CreatePartitionsResponse> {
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<_> = request.topics.iter().map(|t| &t.name).filter(|name| !seen.insert(*name)).collect();
-    let (mut records, mut results) = (Vec::new(), Vec::new());
+    let (mut records, mut results, mut answered) = (Vec::new(), Vec::new(), BTreeSet::new());
     for topic in &request.topics {
         let decided = if twice.contains(&topic.name) {
+            if !answered.insert(&topic.name) {
+                continue;
+            }
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
         } else {
             grow(image, topic, seed)
@@ -66,6 +69,9 @@ fn grow(image: &MetadataImage, topic: &CreatePartitionsTopic, seed: u64) -> Resu
         return Err(invalid(format!("A topic cannot have more than {MAX_PARTITIONS} partitions.")));
     }
     let more = wants - has;
+    if more > MAX_AT_ONCE {
+        return Err(excessive());
+    }
     let factor = known.partitions.first().map_or(1, |p| p.replicas.len());
     let lists = match &topic.assignments {
         Some(assignments) => {

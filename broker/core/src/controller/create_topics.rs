@@ -8,9 +8,10 @@ use esker_protocol::messages::create_topics::{
 };
 use esker_protocol::primitives::{Str, Uuid};
 
+use super::checks::check_topic;
 use super::place::place;
 use super::{Decision, Refusal};
-use crate::config::{Scope, Statics, keys, lookup, nearest, resolve_topic, validate};
+use crate::config::{Scope, Statics, canonical, keys, lookup, nearest, resolve_topic, validate};
 use crate::metadata::{
     ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ResourceKind, TopicRecord, check_topic_name, collides,
 };
@@ -32,8 +33,11 @@ pub struct CreateTopicsContext<'a> {
     pub seed: u64,
 }
 
-/// The most partitions that one request may make.
-const MAX_PARTITIONS: usize = 10_000;
+/// The most partitions that one request may make, as in Kafka.
+pub(super) const MAX_PARTITIONS: usize = 10_000;
+
+/// What Kafka calls its metadata log; nobody can have a topic of that name.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Decides a CreateTopics request.
 pub fn create_topics(
@@ -43,6 +47,12 @@ pub fn create_topics(
 ) -> Decision<CreateTopicsResponse> {
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<_> = request.topics.iter().map(|t| &t.name).filter(|name| !seen.insert(*name)).collect();
+    let partitions_of = |topic: &CreatableTopic| match topic.num_partitions {
+        _ if !topic.assignments.is_empty() => topic.assignments.len(),
+        -1 => usize::try_from(ctx.default_partitions).unwrap_or_default(),
+        count => usize::try_from(count).unwrap_or_default(),
+    };
+    let too_many = request.topics.iter().map(partitions_of).fold(0, usize::saturating_add) > MAX_PARTITIONS;
     let mut after = image.clone();
     let (mut records, mut topics) = (Vec::new(), Vec::new());
     let mut answered = BTreeSet::new();
@@ -52,6 +62,8 @@ pub fn create_topics(
                 continue;
             }
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic."))
+        } else if too_many {
+            Err(excessive())
         } else {
             let id = ctx.topic_ids.get(at).copied().unwrap_or_default();
             create(&after, ctx, topic, id, ctx.seed.wrapping_add(at as u64))
@@ -76,6 +88,14 @@ pub fn create_topics(
     Decision { records, reply: CreateTopicsResponse { topics, ..CreateTopicsResponse::default() } }
 }
 
+/// More than [`MAX_PARTITIONS`] are asked for at once.
+pub(super) fn excessive() -> Refusal {
+    Refusal::new(
+        ErrorCode::POLICY_VIOLATION,
+        format!("Excessively large number of partitions per request: at most {MAX_PARTITIONS} are made at once."),
+    )
+}
+
 fn create(
     image: &MetadataImage,
     ctx: &CreateTopicsContext<'_>,
@@ -86,6 +106,12 @@ fn create(
     let refuse = |code, message: String| Err(Refusal::new(code, message));
     if let Err(invalid) = check_topic_name(&topic.name) {
         return refuse(ErrorCode::INVALID_TOPIC_EXCEPTION, invalid.to_string());
+    }
+    if *topic.name == *METADATA_TOPIC {
+        return refuse(
+            ErrorCode::INVALID_REQUEST,
+            format!("Creation of internal topic {METADATA_TOPIC} is prohibited."),
+        );
     }
     if image.topic(&topic.name).is_some() {
         return refuse(ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{}' already exists.", topic.name));
@@ -104,15 +130,25 @@ fn create(
     for (partition, replicas) in replicas.into_iter().enumerate() {
         records.push(new_partition(image, id, i32::try_from(partition).unwrap_or(i32::MAX), replicas)?);
     }
+    let mut own = BTreeMap::new();
     for config in &topic.configs {
-        check_config(&config.name, config.value.as_ref())?;
+        let value = check_config(&config.name, config.value.as_ref())?;
+        own.insert(&*config.name, value.clone());
         records.push(MetadataRecord::Config(ConfigRecord {
             resource_type: ResourceKind::Topic.id(),
             resource_name: topic.name.detached(),
             name: config.name.detached(),
-            value: config.value.as_ref().map(Str::detached),
+            value: Some(Str::from(value)),
         }));
     }
+    check_topic(|name| {
+        let inherited = || {
+            resolve_topic(image, ctx.node_id, ctx.statics, &topic.name, lookup(Scope::Topic, name)?)
+                .value()
+                .map(str::to_owned)
+        };
+        own.get(name).cloned().or_else(inherited)
+    })?;
     Ok(records)
 }
 
@@ -152,14 +188,6 @@ fn placed(
     let count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
         Refusal::new(ErrorCode::INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value.")
     })?;
-    if count > MAX_PARTITIONS {
-        return Err(Refusal::new(
-            ErrorCode::INVALID_PARTITIONS,
-            format!(
-                "A topic cannot be made with more than {MAX_PARTITIONS} partitions; add more with CreatePartitions."
-            ),
-        ));
-    }
     let factor_count = usize::try_from(factor).ok().filter(|factor| *factor > 0).ok_or_else(|| {
         Refusal::new(
             ErrorCode::INVALID_REPLICATION_FACTOR,
@@ -223,8 +251,8 @@ pub(super) fn check_replicas(image: &MetadataImage, partition: i32, replicas: &[
     Ok(())
 }
 
-/// A topic config's name and value.
-pub(super) fn check_config(name: &str, value: Option<&Str>) -> Result<(), Refusal> {
+/// Checks a topic config's name and value: the value as it is kept.
+fn check_config(name: &str, value: Option<&Str>) -> Result<String, Refusal> {
     let Some(key) = lookup(Scope::Topic, name) else {
         let hint = nearest(Scope::Topic, name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         return Err(Refusal::new(ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {name}{hint}")));
@@ -235,7 +263,9 @@ pub(super) fn check_config(name: &str, value: Option<&Str>) -> Result<(), Refusa
             format!("Null value not supported for topic configs: {name}"),
         ));
     };
-    validate(key, value).map_err(|invalid| Refusal::new(ErrorCode::INVALID_CONFIG, invalid.to_string()))
+    let value = canonical(key, value);
+    validate(key, &value).map_err(|invalid| Refusal::new(ErrorCode::INVALID_CONFIG, invalid.to_string()))?;
+    Ok(value)
 }
 
 fn described(image: &MetadataImage, ctx: &CreateTopicsContext<'_>, topic: &CreatableTopic) -> CreatableTopicResult {
@@ -248,7 +278,7 @@ fn described(image: &MetadataImage, ctx: &CreateTopicsContext<'_>, topic: &Creat
             name: Str::from(key.name),
             value: resolved.value().map(Str::copy),
             read_only: false,
-            config_source: resolved.source().id(),
+            config_source: resolved.origin().id(),
             is_sensitive: key.is_sensitive(),
         }
     });

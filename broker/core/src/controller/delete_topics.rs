@@ -1,9 +1,10 @@
 //! DeleteTopics: by name, or from version 6 by id (KIP-516). A topic that is made again under the same name is another one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsResponse};
+use esker_protocol::primitives::Uuid;
 
 use super::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord, RemoveTopicRecord, TopicImage};
@@ -14,17 +15,22 @@ pub fn delete_topics(
     wanted: &[DeleteTopicState],
     enabled: bool,
 ) -> Decision<DeleteTopicsResponse> {
-    let (mut records, mut responses, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
+    // Whatever is named more than once, even by name and id, is answered once and not deleted.
+    let mut found_times: BTreeMap<Uuid, usize> = BTreeMap::new();
+    wanted.iter().filter_map(|topic| find(image, topic).ok()).for_each(|t| *found_times.entry(t.id).or_default() += 1);
+    let (mut records, mut responses, mut answered) = (Vec::new(), Vec::new(), BTreeSet::new());
     for topic in wanted {
-        let decided = find(image, topic).and_then(|found| {
-            if !enabled {
-                return Err(Refusal::new(ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled."));
+        let mut decided = find(image, topic);
+        if let Ok(found) = decided {
+            if !answered.insert(found.id) {
+                continue;
             }
-            if !gone.insert(found.id) {
-                return Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name or id."));
+            if found_times.get(&found.id).is_some_and(|times| *times > 1) {
+                decided = Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name or id."));
+            } else if !enabled {
+                decided = Err(Refusal::new(ErrorCode::TOPIC_DELETION_DISABLED, "Topic deletion is disabled."));
             }
-            Ok(found)
-        });
+        }
         responses.push(match decided {
             Ok(found) => {
                 records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord { id: found.id }));

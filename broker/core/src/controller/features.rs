@@ -31,15 +31,13 @@ pub fn update_features(
     let mut records = Vec::new();
     let mut failed: Option<Refusal> = None;
     for update in &request.feature_updates {
-        let mut result = UpdatableFeatureResult { feature: update.feature.clone(), ..Default::default() };
         match check(image, update, version) {
             Ok(record) => records.extend(record),
             Err(refusal) => {
-                result.error_code = refusal.code;
-                result.error_message = Some(refusal.message.clone());
                 failed.get_or_insert(refusal);
             }
         }
+        let result = UpdatableFeatureResult { feature: update.feature.clone(), ..Default::default() };
         response.results.push(result);
     }
     if let Some(refusal) = failed {
@@ -47,18 +45,9 @@ pub fn update_features(
         response.error_code = refusal.code;
         response.error_message = Some(refusal.message);
     }
-    if version >= 2 {
+    // Version 2 has no results of single features; before that, a refusal of one speaks for all.
+    if version >= 2 || response.error_code.is_error() {
         response.results.clear();
-    } else if response.error_code.is_error() {
-        // Before version 2 each feature has its own error, and the others are told that they were not tried.
-        for result in &mut response.results {
-            if !result.error_code.is_error() {
-                result.error_code = ErrorCode::FEATURE_UPDATE_FAILED;
-                result.error_message = Some("Another feature of the request was refused.".into());
-            }
-        }
-        response.error_code = ErrorCode::NONE;
-        response.error_message = None;
     }
     if request.validate_only {
         records.clear();

@@ -4,6 +4,7 @@
 //! what the broker was started with come in as arguments.
 
 mod alter_configs;
+mod checks;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;

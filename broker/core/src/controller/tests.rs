@@ -84,6 +84,12 @@ fn topics_are_created_or_refused_one_by_one() {
     }
     assert_eq!(image.topic("a.b").unwrap().partitions.len(), 3);
     assert_eq!(image.topic("assigned").unwrap().partitions[1].replicas, [1, 0]);
+    let large = |name, num_partitions| CreatableTopic { num_partitions, ..topic(name) };
+    let excessive = create(&mut image, vec![large("big", 9_000), large("more", 1_001)]);
+    assert_eq!(excessive, [(ErrorCode::POLICY_VIOLATION, -1); 2]);
+    assert_eq!(create(&mut image, vec![topic("__cluster_metadata")]), [(ErrorCode::INVALID_REQUEST, -1)]);
+    let tiered = CreatableTopic { name: "tiered".into(), ..config("remote.storage.enable", "true") };
+    assert_eq!(create(&mut image, vec![tiered]), [(ErrorCode::INVALID_CONFIG, -1)]);
     let twice = create(&mut image, vec![topic("t"), topic("t"), topic("u")]);
     assert_eq!(twice, [(ErrorCode::INVALID_REQUEST, -1), (ErrorCode::NONE, 3)]);
 }
@@ -96,11 +102,15 @@ fn topics_are_deleted_by_name_or_id() {
     let named = |name: &'static str| DeleteTopicState { name: Some(name.into()), topic_id: Uuid::ZERO };
     let by_id = |topic_id| DeleteTopicState { name: None, topic_id };
     let both = DeleteTopicState { name: Some("t".into()), topic_id: id };
-    let wanted = [named("t"), by_id(id), named("nope"), by_id(Uuid([99; 16])), both, by_id(Uuid::ZERO), named("t")];
+    let wanted = [named("t"), by_id(id), named("t"), named("u")];
+    let refused = delete_topics(&image, &wanted, true);
+    assert!(refused.records.is_empty(), "what is named twice stays");
+    assert_eq!(refused.reply.responses.len(), 2, "and is answered once");
+    let wanted = [named("t"), by_id(id), named("nope"), by_id(Uuid([99; 16])), both, by_id(Uuid::ZERO)];
     let decision = delete_topics(&image, &wanted, true);
     let codes: Vec<_> = decision.reply.responses.iter().map(|r| r.error_code).collect();
     let (bad, ok) = (ErrorCode::INVALID_REQUEST, ErrorCode::NONE);
-    let expected = [ok, ok, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID, bad, bad, bad];
+    let expected = [ok, ok, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID, bad, bad];
     assert_eq!(codes, expected);
     decision.records.iter().for_each(|r| image.apply(r));
     assert_eq!(image.topic_count(), 0);
