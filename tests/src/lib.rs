@@ -1,1 +1,138 @@
-//! Placeholder until its owner fills it.
+//! A real `esker` for a test: started on free ports, found by its ready line, ended by its own process id.
+//!
+//! Nothing here waits for a time: it waits for a line, an answer or an end, with a deadline that only a failure reaches.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as stuck.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test: `ESKER_BIN`, else the one that lies beside this test's own build.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("ESKER_BIN") {
+        return PathBuf::from(path);
+    }
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let built = own.ancestors().find(|dir| dir.join("esker").is_file()).map(|dir| dir.join("esker"));
+    built.expect("no esker binary: run `cargo build` or set ESKER_BIN")
+}
+
+/// A running broker; it is killed when dropped.
+#[derive(Debug)]
+pub struct Esker {
+    child: Child,
+    /// Where Kafka clients connect.
+    pub kafka: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The ready line.
+    pub ready: String,
+    /// From exec to the ready line.
+    pub took: Duration,
+}
+
+impl Esker {
+    /// Starts one on a data folder, on free ports.
+    pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &["--listen", "127.0.0.1:0"])
+    }
+
+    /// Starts one with more flags.
+    pub fn start_with(data: &Path, flags: &[&str]) -> Self {
+        let data = data.display().to_string();
+        let mut all = vec!["serve", "--data-dir", &data, "--http", "127.0.0.1:0"];
+        all.extend(flags);
+        Self::spawn(&all)
+    }
+
+    /// Starts one with exactly these arguments.
+    pub fn spawn(arguments: &[&str]) -> Self {
+        let from = Instant::now();
+        let mut child = Command::new(binary())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("esker starts");
+        let mut ready = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("a ready line");
+        let took = from.elapsed();
+        let field = |name: &str| {
+            let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            value.unwrap_or_else(|| panic!("no {name} in the ready line {ready:?}"))
+        };
+        let (kafka, http) = (field("kafka").parse().expect("an address"), field("http").parse().expect("an address"));
+        Self { child, kafka, http, ready: ready.trim_end().to_owned(), took }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A new connection to the Kafka port.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.kafka).expect("the port is open");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        stream
+    }
+
+    /// The body of an HTTP answer.
+    pub fn http_get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("the HTTP port is open");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n").expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    /// The value of a metric with exactly these labels, 0 if it is not there.
+    pub fn metric(&self, name_and_labels: &str) -> f64 {
+        let text = self.http_get("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    /// kill -9, and waits for the end.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+        assert!(sent.success());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its end can be awaited") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// kB of a line of `/proc/PID/status`.
+    pub fn memory_kb(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let found = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':'));
+        found.and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Esker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,126 @@
+//! kill -9 under load: every record that was acknowledged is there afterwards, once, in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use esker_client::{
+    Client, ClientConfig, Consumer, ConsumerConfig, Delivery, NewTopic, Producer, ProducerConfig, Record, StartAt,
+};
+use esker_protocol::compression::Compression;
+use esker_tests::Esker;
+
+const PARTITIONS: i32 = 4;
+
+/// Rounds of kill -9; `ESKER_KILL_ROUNDS` for more.
+fn rounds() -> usize {
+    std::env::var("ESKER_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+}
+
+/// Produces until the broker is gone; gives what was acknowledged: partition -> (offset, number).
+async fn load(bootstrap: String, from: u64, compression: Compression) -> BTreeMap<i32, Vec<(i64, u64)>> {
+    let mut config = ClientConfig::new(&bootstrap);
+    config.request_timeout = Duration::from_secs(2);
+    config.retry_for = Duration::ZERO;
+    let client = Client::with_config(config).await.unwrap();
+    let config = ProducerConfig {
+        compression,
+        linger: Duration::from_millis(1),
+        delivery_timeout: Duration::from_millis(1),
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(client, config).await.unwrap();
+    let mut sent: Vec<(i32, u64, Delivery)> = Vec::new();
+    for number in from.. {
+        let partition = i32::try_from(number % PARTITIONS as u64).unwrap();
+        let record = Record { partition: Some(partition), ..Record::to("t").value(format!("{number}")) };
+        match producer.send(record).await {
+            Ok(delivery) => sent.push((partition, number, delivery)),
+            Err(_) => break,
+        }
+        if number % 256 == 0 {
+            tokio::task::yield_now().await;
+            if client_is_gone(&bootstrap).await {
+                break;
+            }
+        }
+    }
+    let mut acknowledged: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
+    for (partition, number, delivery) in sent {
+        if let Ok(delivered) = delivery.wait().await {
+            acknowledged.entry(partition).or_default().push((delivered.offset, number));
+        }
+    }
+    acknowledged
+}
+
+async fn client_is_gone(bootstrap: &str) -> bool {
+    tokio::net::TcpStream::connect(bootstrap).await.is_err()
+}
+
+async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
+    let mut consumer = Consumer::new(client, ConsumerConfig { max_wait: Duration::from_millis(20), ..Default::default() });
+    let mut ends = BTreeMap::new();
+    for partition in 0..PARTITIONS {
+        consumer.assign("t", partition, StartAt::Start).await.unwrap();
+        ends.insert(partition, consumer.resolve("t", partition, StartAt::End).await.unwrap());
+    }
+    let mut found: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
+    while ends.iter().any(|(p, end)| consumer.positions()[&("t".to_owned(), *p)] < *end) {
+        for record in consumer.poll().await.unwrap() {
+            let number = String::from_utf8(record.value.unwrap().to_vec()).unwrap().parse().unwrap();
+            found.entry(record.partition).or_default().push((record.offset, number));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_records_survive_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let esker = Esker::start(dir.path());
+    let client = Client::connect(&esker.kafka.to_string()).await.unwrap();
+    let topic = NewTopic {
+        name: "t".to_owned(),
+        partitions: Some(PARTITIONS),
+        configs: vec![("segment.bytes".to_owned(), "1048576".to_owned())],
+        ..NewTopic::default()
+    };
+    client.create_topic(&topic).await.unwrap();
+    let mut esker = Some(esker);
+    let mut acknowledged: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
+    for round in 0..rounds() {
+        let running = esker.take().unwrap();
+        let codec = [Compression::None, Compression::Lz4, Compression::Zstd][round % 3];
+        let loading = tokio::spawn(load(running.kafka.to_string(), (round as u64 + 1) * 10_000_000, codec));
+        // Killed once it is under way: at another point each time, by what it has written and not by a clock.
+        let enough = 200.0 + 337.0 * round as f64;
+        while running.metric("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}") < enough {
+            tokio::task::yield_now().await;
+        }
+        running.kill();
+        for (partition, records) in loading.await.unwrap() {
+            acknowledged.entry(partition).or_default().extend(records);
+        }
+        let restarted = Esker::start(dir.path());
+        println!("round {round}: ready again after {:?}", restarted.took);
+        let found = all_records(Client::connect(&restarted.kafka.to_string()).await.unwrap()).await;
+        for (partition, records) in &found {
+            let mut numbers: Vec<u64> = records.iter().map(|(_, n)| *n).collect();
+            assert!(numbers.is_sorted(), "partition {partition} is out of order");
+            numbers.dedup();
+            assert_eq!(numbers.len(), records.len(), "partition {partition} has a record twice");
+            assert!(records.iter().map(|(offset, _)| *offset).eq(0..records.len() as i64), "offsets have gaps");
+        }
+        let mut count = 0;
+        for (partition, records) in &acknowledged {
+            let by_offset: BTreeMap<i64, u64> = found[partition].iter().copied().collect();
+            for (offset, number) in records {
+                assert_eq!(by_offset.get(offset), Some(number), "acknowledged at {partition}/{offset}, and gone");
+                count += 1;
+            }
+        }
+        assert!(count > 0);
+        println!("round {round}: {count} acknowledged records are there");
+        esker = Some(restarted);
+    }
+}

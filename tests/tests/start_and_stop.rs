@@ -1,0 +1,98 @@
+//! Starting, stopping, configuration, HTTP.
+
+use std::process::Command;
+use std::time::Duration;
+
+use esker_tests::{Esker, binary};
+
+fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "nothing but the ready line goes to stdout");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_ready_line_and_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let esker = Esker::start(&data);
+    assert!(esker.ready.starts_with(&format!("esker ready kafka={} http={} data={}", esker.kafka, esker.http, data.display())));
+    let cluster = esker.ready.split("cluster=").nth(1).unwrap().to_owned();
+    assert!(esker.ready.contains(" node=1 ") && cluster.len() == 22, "{}", esker.ready);
+    println!("from exec to the ready line: {:?}; resident: {} kB", esker.took, esker.memory_kb("VmRSS"));
+    assert!(esker.took < Duration::from_secs(5));
+    assert!(esker.terminate().success());
+    assert!(data.join(".kafka_cleanshutdown").exists());
+    let again = Esker::start(&data);
+    assert!(again.ready.ends_with(&cluster), "the cluster keeps its id");
+}
+
+#[test]
+fn a_second_broker_on_the_same_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Esker::start(dir.path());
+    let data = dir.path().display().to_string();
+    let output = Command::new(binary())
+        .args(["serve", "--data-dir", &data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another process"), "{output:?}");
+}
+
+#[test]
+fn wrong_configuration_names_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("untouched");
+    let data_flag = data.display().to_string();
+    for (set, expected) in [
+        ("num.partition=3", "num.partitions"),
+        ("num.partitions=many", "many"),
+        ("log.cleanup.policy=shred", "compact"),
+        ("listeners=nonsense", "listeners"),
+    ] {
+        let message = refused(&["serve", "--data-dir", &data_flag, "--set", set]);
+        assert!(message.contains(expected), "{set}: {message}");
+    }
+    assert!(!data.exists(), "nothing was touched");
+}
+
+#[test]
+fn a_server_properties_of_kafka_starts_a_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    let text = format!(
+        "# as Kafka ships it, but for ports and folder\nprocess.roles=broker,controller\nnode.id=7\n\
+         controller.quorum.bootstrap.servers=localhost:9093\nlisteners=PLAINTEXT://127.0.0.1:0,CONTROLLER://:9093\n\
+         inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n\
+         num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\nsocket.receive.buffer.bytes=102400\n\
+         socket.request.max.bytes=104857600\nlog.dirs={}\nnum.partitions=1\nnum.recovery.threads.per.data.dir=2\n\
+         offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+         log.retention.hours=168\nlog.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n",
+        dir.path().join("data").display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let esker = Esker::spawn(&["serve", "--config", &file.display().to_string(), "--http", "127.0.0.1:0"]);
+    assert!(esker.ready.contains(" node=7 "), "{}", esker.ready);
+}
+
+#[test]
+fn an_ephemeral_broker_leaves_nothing() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    let folder = esker.ready.split_whitespace().find_map(|w| w.strip_prefix("data=")).unwrap().to_owned();
+    assert!(std::path::Path::new(&folder).is_dir());
+    assert!(esker.terminate().success());
+    assert!(!std::path::Path::new(&folder).exists());
+}
+
+#[test]
+fn http_tells_health_version_and_metrics() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    assert!(!esker.http_get("/health/live").is_empty());
+    assert!(!esker.http_get("/health/ready").is_empty());
+    let version: serde_json::Value = serde_json::from_str(&esker.http_get("/version")).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(esker.http_get("/metrics").contains("# TYPE kafka_network_requestmetrics_requests_total counter"));
+}
