@@ -12,7 +12,7 @@ use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResp
 use esker_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::primitives::{Reader, Str};
-use esker_protocol::records::{BatchBuilder, BatchHeader};
+use esker_protocol::records::{BatchBuilder, crc32c};
 use esker_protocol::{Message, Request, decode_response, encode_request};
 use esker_tests::{Esker, PATIENCE};
 
@@ -52,7 +52,7 @@ fn what_is_no_request_closes_the_connection_and_is_counted() {
         ("a TLS hello", &[0x16, 3, 1, 2, 0, 1, 0, 1], "tls"),
         ("HTTP", b"GET / HTTP/1.1\r\n\r\n", "http"),
         ("an unknown API", &[0, 0, 0, 10, 0x7f, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff], "unknown_api"),
-        ("an unknown version", &[0, 0, 0, 10, 0, 3, 0x7f, 0, 0, 0, 0, 1, 0xff, 0xff], "unsupported_version"),
+        ("an unknown version", &[0, 0, 0, 11, 0, 3, 0x7f, 0, 0, 0, 0, 1, 0xff, 0xff, 0], "unsupported_version"),
         ("a body that ends early", &known_api_bad_body, "malformed"),
         ("a request without a header", &[0, 0, 0, 2, 0, 3], "malformed"),
     ] {
@@ -114,7 +114,13 @@ fn batch() -> Vec<u8> {
     builder.build().unwrap().to_vec()
 }
 
-fn produce(stream: &mut TcpStream, topic: &'static str, partition: i32, acks: i16, records: Option<Vec<u8>>) -> ErrorCode {
+fn produce(
+    stream: &mut TcpStream,
+    topic: &'static str,
+    partition: i32,
+    acks: i16,
+    records: Option<Vec<u8>>,
+) -> ErrorCode {
     let data = PartitionProduceData { index: partition, records: records.map(Bytes::from) };
     let request = ProduceRequest {
         acks,
@@ -129,9 +135,8 @@ fn produce(stream: &mut TcpStream, topic: &'static str, partition: i32, acks: i1
 fn resealed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = batch();
     change(&mut bytes);
-    let header = BatchHeader::parse(&bytes).unwrap();
-    let sealed = header.sealed(&bytes[61..]);
-    bytes[..61].copy_from_slice(&sealed.encode());
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
 
@@ -149,7 +154,7 @@ async fn bad_records_get_kafkas_errors() {
     tokio::task::spawn_blocking(move || {
         let mut stream = esker.connect();
         let mut broken = batch();
-        broken[70] ^= 1;
+        broken[65] ^= 1;
         let mut magic = batch();
         magic[16] = 3;
         let cases: Vec<(&str, ErrorCode, Option<Vec<u8>>)> = vec![
@@ -160,14 +165,26 @@ async fn bad_records_get_kafkas_errors() {
             ("two batches", ErrorCode::INVALID_RECORD, Some([batch(), batch()].concat())),
             ("a wrong CRC", ErrorCode::CORRUPT_MESSAGE, Some(broken)),
             ("a magic of the future", ErrorCode::CORRUPT_MESSAGE, Some(magic)),
-            ("a wrong count", ErrorCode::INVALID_RECORD, Some(resealed(|b| b[57..61].copy_from_slice(&9i32.to_be_bytes())))),
-            ("a wrong last offset", ErrorCode::INVALID_RECORD, Some(resealed(|b| b[23..27].copy_from_slice(&9i32.to_be_bytes())))),
+            (
+                "a wrong count",
+                ErrorCode::INVALID_RECORD,
+                Some(resealed(|b| b[57..61].copy_from_slice(&9i32.to_be_bytes()))),
+            ),
+            (
+                "a wrong last offset",
+                ErrorCode::INVALID_RECORD,
+                Some(resealed(|b| b[23..27].copy_from_slice(&9i32.to_be_bytes()))),
+            ),
             ("a control batch", ErrorCode::INVALID_RECORD, Some(resealed(|b| b[22] |= 0x20))),
-            ("too large", ErrorCode::MESSAGE_TOO_LARGE, Some({
-                let mut builder = BatchBuilder::new(Compression::None);
-                builder.append(0, 1_700_000_000_000, None, Some(&[0; 2000]), &[]);
-                builder.build().unwrap().to_vec()
-            })),
+            (
+                "too large",
+                ErrorCode::MESSAGE_TOO_LARGE,
+                Some({
+                    let mut builder = BatchBuilder::new(Compression::None);
+                    builder.append(0, 1_700_000_000_000, None, Some(&[0; 2000]), &[]);
+                    builder.build().unwrap().to_vec()
+                }),
+            ),
         ];
         for (what, expected, records) in cases {
             assert_eq!(produce(&mut stream, "t", 0, -1, records), expected, "{what}");

@@ -58,7 +58,8 @@ async fn client_is_gone(bootstrap: &str) -> bool {
 }
 
 async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
-    let mut consumer = Consumer::new(client, ConsumerConfig { max_wait: Duration::from_millis(20), ..Default::default() });
+    let mut consumer =
+        Consumer::new(client, ConsumerConfig { max_wait: Duration::from_millis(20), ..Default::default() });
     let mut ends = BTreeMap::new();
     for partition in 0..PARTITIONS {
         consumer.assign("t", partition, StartAt::Start).await.unwrap();

@@ -17,7 +17,12 @@ fn the_ready_line_and_a_clean_stop() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let esker = Esker::start(&data);
-    assert!(esker.ready.starts_with(&format!("esker ready kafka={} http={} data={}", esker.kafka, esker.http, data.display())));
+    assert!(esker.ready.starts_with(&format!(
+        "esker ready kafka={} http={} data={}",
+        esker.kafka,
+        esker.http,
+        data.display()
+    )));
     let cluster = esker.ready.split("cluster=").nth(1).unwrap().to_owned();
     assert!(esker.ready.contains(" node=1 ") && cluster.len() == 22, "{}", esker.ready);
     println!("from exec to the ready line: {:?}; resident: {} kB", esker.took, esker.memory_kb("VmRSS"));

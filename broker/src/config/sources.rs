@@ -157,6 +157,10 @@ impl Sources {
             }
             let name = rest.to_ascii_lowercase().replace('_', ".");
             let name = long_name(&name).map_or(name, str::to_owned);
+            if lookup(Scope::Broker, &name).is_none() && nearest(Scope::Broker, &name).is_none() {
+                // Somebody else's: Kubernetes, for one, sets ESKER_SERVICE_HOST for a service called "esker".
+                continue;
+            }
             self.set(Origin::Variable(variable), &name, &value);
         }
     }
