@@ -19,7 +19,6 @@ fn rounds() -> usize {
 /// Produces until the broker is gone; gives what was acknowledged: partition -> (offset, number).
 async fn load(bootstrap: String, from: u64, compression: Compression) -> BTreeMap<i32, Vec<(i64, u64)>> {
     let mut config = ClientConfig::new(&bootstrap);
-    config.request_timeout = Duration::from_secs(2);
     config.retry_for = Duration::ZERO;
     let client = Client::with_config(config).await.unwrap();
     let config = ProducerConfig {
@@ -96,6 +95,7 @@ async fn acknowledged_records_survive_kill_9() {
         // Killed once it is under way: at another point each time, by what it has written and not by a clock.
         let enough = 200.0 + 337.0 * round as f64;
         while running.metric("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}") < enough {
+            assert!(!loading.is_finished(), "the load ended by itself");
             tokio::task::yield_now().await;
         }
         running.kill();
