@@ -188,6 +188,11 @@ pub fn resolve_resource(
     let own: Option<Cow<'static, str>> = image.config(resource, key.name).map(|value| Cow::Owned(value.to_string()));
     let mut levels: Vec<_> = own.iter().map(|value| Level { name: key.name, value: value.clone(), source }).collect();
     let broker_key = Some(key.broker_name).filter(|name| !name.is_empty()).and_then(|n| lookup(Scope::Broker, n));
+    if broker_key.is_none() && resource.kind == ResourceKind::Group {
+        // Kafka tells the default of such a group config among its levels, of a topic config not.
+        let default = |value| Level { name: key.name, value: Cow::Borrowed(value), source: ConfigSource::Default };
+        levels.extend(key.default.map(default));
+    }
     let inherited = broker_key.and_then(|broker_key| {
         let (holds, inherited) = broker_levels(image, node_id, statics, broker_key);
         levels.extend(inherited);

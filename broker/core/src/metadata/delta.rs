@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(changed(&with(&[config(ResourceKind::Broker, "", "1")])), ["a", "b"]);
         assert_eq!(changed(&with(&[config(ResourceKind::Group, "a", "1")])), Vec::<&str>::new());
         let remove = MetadataRecord::RemoveTopic(RemoveTopicRecord { id: Uuid([1; 16]) });
-        assert_eq!(with(&[remove.clone()]).deleted_topics, [("a".into(), Uuid([1; 16]))]);
+        assert_eq!(with(std::slice::from_ref(&remove)).deleted_topics, [("a".into(), Uuid([1; 16]))]);
         let again = with(&[remove, topic("a", 9)]);
         assert_eq!((again.deleted_topics.len(), changed(&again)), (1, vec!["a"]));
     }
