@@ -3,7 +3,7 @@
 //! Order of the start: configuration, data folder (lock, recovery), listeners (so that a port in use is found before
 //! anything is changed), metadata log, partitions, coordinators, and only then the first connection is accepted.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,7 +174,11 @@ fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager)
         let wanted: Option<&Listener> = config.advertised.iter().find(|l| l.name == *name);
         let host = match wanted.map(|l| l.host.as_str()).filter(|host| !host.is_empty()) {
             Some(host) => host.to_owned(),
-            None if bound.ip().is_unspecified() => host_name(),
+            None if bound.ip().is_unspecified() => {
+                let host = host_name();
+                info!(listener = %name, host, "clients are told this name; advertised.listeners sets another");
+                host
+            }
             None => bound.ip().to_string(),
         };
         let port = wanted.map(|l| l.port).filter(|port| *port != 0).unwrap_or(bound.port());
@@ -189,10 +193,23 @@ fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager)
     }
 }
 
-/// What a listener on all addresses advertises: the machine's own name, as Kafka does.
+/// What a listener on all addresses advertises: the machine's own name if it resolves, as Kafka does; else the address
+/// that it sends from.
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "localhost".to_owned() } else { name }
+    let resolves = |name: &str| (name, 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
+    if !name.is_empty() && resolves(&name) {
+        return name;
+    }
+    // Nothing is sent: connecting a datagram socket only picks the way out. The address is one that is kept for examples.
+    let way_out = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match way_out {
+        Ok(address) if !address.ip().is_unspecified() => address.ip().to_string(),
+        _ => "localhost".to_owned(),
+    }
 }
 
 /// Brings partitions in step with every new image.

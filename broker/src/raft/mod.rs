@@ -54,6 +54,10 @@ const CHANNEL: u64 = 1024;
 
 /// Starts the metadata log in `dir` with this node as its only voter, and waits until it can be written.
 pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
+    start_with(dir, id, SNAPSHOT_AFTER).await
+}
+
+async fn start_with(dir: PathBuf, id: RaftId, snapshot_after: u64) -> Result<Metadata, StartError> {
     let store_error = |source| StartError::Store { dir: dir.clone(), source };
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let log = LogStore::open(&dir).map_err(store_error)?;
@@ -63,8 +67,8 @@ pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
         heartbeat_interval: 100,
         election_timeout_min: 300,
         election_timeout_max: 600,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_AFTER),
-        max_in_snapshot_log_to_keep: 256,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_after),
+        max_in_snapshot_log_to_keep: snapshot_after / 16,
         // openraft's channels are allocated whole, and their defaults hold far more than one controller task ever sends.
         api_channel_size: Some(CHANNEL),
         notification_channel_size: Some(CHANNEL),

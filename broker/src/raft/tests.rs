@@ -93,10 +93,12 @@ async fn a_decision_that_panics_harms_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let dir = tempfile::tempdir().unwrap();
-    let metadata = open(dir.path()).await;
+    const AFTER: u64 = 64;
+    let open = || async { start_with(dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
+    let metadata = open().await;
     metadata.submit(|_| topic("a")).await.unwrap();
     let mut entries = 0u64;
-    while entries < SNAPSHOT_AFTER * 2 {
+    while entries < AFTER * 3 {
         let value = entries.to_string();
         let committed = metadata.submit(move |_| Decision {
             records: vec![MetadataRecord::Config(ConfigRecord {
@@ -116,7 +118,7 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     metadata.shutdown().await;
     let before = metadata.image();
     drop(metadata);
-    let metadata = open(dir.path()).await;
+    let metadata = open().await;
     let image = metadata.image();
     let config = |image: &esker_core::metadata::MetadataImage| {
         image

@@ -17,7 +17,7 @@ pub enum LogFormat {
 /// Starts logging. `ESKER_LOG` filters as `RUST_LOG` does (default `info`).
 pub fn init_logging(format: LogFormat) {
     let filter = std::env::var("ESKER_LOG").ok().and_then(|f| EnvFilter::try_new(f).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,openraft=warn"));
+    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,openraft=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first one's logging.
     let _ = match format {

@@ -19,9 +19,15 @@ pub enum InvalidTopicName {
         "Topic name is invalid: '{0}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
     )]
     Characters(String),
+    /// It is the name of the metadata log's folder.
+    #[error("Topic name is invalid: '{0}' is the cluster's own")]
+    Reserved(String),
 }
 
-/// Kafka's rules for a topic name.
+/// The metadata log lies among the partitions under this name.
+const METADATA_LOG: &str = "__cluster_metadata";
+
+/// Kafka's rules for a topic name, and one of ours: no topic may lie where the metadata log does.
 pub fn check_topic_name(name: &str) -> Result<(), InvalidTopicName> {
     if name.is_empty() {
         return Err(InvalidTopicName::Empty);
@@ -34,6 +40,9 @@ pub fn check_topic_name(name: &str) -> Result<(), InvalidTopicName> {
     }
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
         return Err(InvalidTopicName::Characters(name.to_owned()));
+    }
+    if name == METADATA_LOG {
+        return Err(InvalidTopicName::Reserved(name.to_owned()));
     }
     Ok(())
 }
@@ -53,7 +62,7 @@ mod tests {
         for good in ["a", "A-b_c.9", "...", &"x".repeat(249)] {
             assert_eq!(check_topic_name(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "..", "a b", "a/b", "ä", &"x".repeat(250)] {
+        for bad in ["", ".", "..", "a b", "a/b", "ä", &"x".repeat(250), METADATA_LOG] {
             assert!(check_topic_name(bad).is_err(), "{bad}");
         }
         assert!(collides("a.b", "a_b"));
