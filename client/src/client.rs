@@ -1,297 +1,326 @@
-//! The cluster as a client sees it: brokers, topics, leaders, and a connection to each broker that is used.
+//! The client: connections and metadata that producers, consumers and admins share, and raw requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
-use esker_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
-use esker_protocol::primitives::{Str, Uuid};
-use parking_lot::RwLock;
+use esker_protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use esker_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use esker_protocol::primitives::Str;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::{Instant, sleep};
 
-use crate::ClientError;
+use crate::config::ClientConfig;
 use crate::connection::Connection;
+use crate::error::Error;
+use crate::metadata::{Cluster, Topic};
+use crate::pool::{Pool, Purpose};
+use crate::retry::Backoff;
 
-/// How a client behaves.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// Addresses to begin with, `host:port`.
-    pub bootstrap: Vec<String>,
-    /// The client's name for itself.
-    pub client_id: String,
-    /// How long to wait for an answer.
-    pub request_timeout: Duration,
-    /// How long to keep trying what may succeed later.
-    pub retry_for: Duration,
-}
-
-impl ClientConfig {
-    /// Defaults, for a list of addresses separated by commas.
-    pub fn new(bootstrap: &str) -> Self {
-        Self {
-            bootstrap: bootstrap.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect(),
-            client_id: "esker-client".to_owned(),
-            request_timeout: Duration::from_secs(30),
-            retry_for: Duration::from_secs(30),
-        }
-    }
-}
-
-/// A broker.
+/// Whom a request goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// Its id.
-    pub id: i32,
-    /// Its host.
-    pub host: String,
-    /// Its port.
-    pub port: i32,
-    /// Its rack.
-    pub rack: Option<String>,
-}
-
-/// A partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionView {
-    /// Its number.
-    pub partition: i32,
-    /// Its leader, -1 for none.
-    pub leader: i32,
-    /// Leader epoch.
-    pub leader_epoch: i32,
-    /// Replicas.
-    pub replicas: Vec<i32>,
-    /// Replicas in sync.
-    pub isr: Vec<i32>,
-}
-
-/// A topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicView {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: Uuid,
-    /// The broker itself writes it.
-    pub internal: bool,
-    /// Its partitions, by number.
-    pub partitions: Vec<PartitionView>,
-}
-
-/// The cluster as of the last look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClusterView {
-    /// Its id.
-    pub cluster_id: Option<String>,
-    /// The broker that admin requests go to.
-    pub controller: i32,
-    /// Brokers.
-    pub nodes: BTreeMap<i32, Node>,
-    /// Topics that were asked for.
-    pub topics: BTreeMap<String, TopicView>,
-}
-
-/// A client; clones share connections.
-#[derive(Debug, Clone)]
-pub struct Client {
-    inner: Arc<Inner>,
+pub enum Target {
+    /// Any broker that answers.
+    Any,
+    /// The broker with this node id.
+    Node(i32),
+    /// The broker that the cluster names as its controller.
+    Controller,
+    /// The coordinator of a group.
+    Coordinator(Str),
 }
 
 #[derive(Debug)]
-struct Inner {
-    config: ClientConfig,
-    connections: tokio::sync::Mutex<HashMap<String, Arc<Connection>>>,
-    view: RwLock<Arc<ClusterView>>,
+pub(crate) struct Inner {
+    pub(crate) config: ClientConfig,
+    pool: Pool,
+    cluster: RwLock<Arc<Cluster>>,
+    /// One refresh at a time; those who wait behind it share nothing but the pause.
+    refreshing: tokio::sync::Mutex<()>,
+    coordinators: Mutex<HashMap<Str, i32>>,
 }
 
-/// Time between two tries.
-const BACKOFF: Duration = Duration::from_millis(50);
+/// A handle on a cluster; clones share connections and metadata.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
 
 impl Client {
-    /// Connects with defaults; `bootstrap` is a list of addresses separated by commas.
-    pub async fn connect(bootstrap: &str) -> Result<Self, ClientError> {
-        Self::with_config(ClientConfig::new(bootstrap)).await
-    }
-
-    /// Connects.
-    pub async fn with_config(config: ClientConfig) -> Result<Self, ClientError> {
-        let client =
-            Self { inner: Arc::new(Inner { config, connections: Default::default(), view: RwLock::default() }) };
-        client.refresh(Some(&[])).await?;
+    /// Reaches the cluster and learns its brokers.
+    ///
+    /// # Errors
+    /// [`Error::NoBroker`] at once when none of the addresses answers.
+    pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        if config.bootstrap.is_empty() {
+            return Err(Error::Invalid("no broker address is given; pass one as host:port".to_owned()));
+        }
+        let client = Self {
+            inner: Arc::new(Inner {
+                pool: Pool::new(config.clone()),
+                config,
+                cluster: RwLock::default(),
+                refreshing: tokio::sync::Mutex::default(),
+                coordinators: Mutex::default(),
+            }),
+        };
+        client.refresh(&[]).await?;
         Ok(client)
     }
 
-    /// How it behaves.
+    /// What is known of the cluster now.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.inner.cluster.read())
+    }
+
+    /// Settings.
+    #[must_use]
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
     }
 
-    /// The cluster as of the last look.
-    pub fn view(&self) -> Arc<ClusterView> {
-        Arc::clone(&self.inner.view.read())
+    /// Asks for the brokers and these topics again.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub async fn refresh(&self, topics: &[Str]) -> Result<MetadataResponse, Error> {
+        self.metadata(Some(topics), false).await
     }
 
-    async fn connection_to(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
-        let mut connections = self.inner.connections.lock().await;
-        if let Some(open) = connections.get(address).filter(|c| c.is_open()) {
-            return Ok(Arc::clone(open));
-        }
-        let client_id = Str::copy(&self.inner.config.client_id);
-        let opened = Arc::new(Connection::open(address, client_id, self.inner.config.request_timeout).await?);
-        connections.insert(address.to_owned(), Arc::clone(&opened));
-        Ok(opened)
-    }
-
-    /// A connection to a broker by id.
-    async fn connection(&self, node: i32) -> Result<Arc<Connection>, ClientError> {
-        let view = self.view();
-        let Some(node) = view.nodes.get(&node) else {
-            return Err(ClientError::broker("leader", ErrorCode::LEADER_NOT_AVAILABLE));
+    /// Asks for metadata (`None`: of all topics) and keeps it.
+    pub(crate) async fn metadata(&self, topics: Option<&[Str]>, create: bool) -> Result<MetadataResponse, Error> {
+        let _turn = self.inner.refreshing.lock().await;
+        let names = |names: &[Str]| {
+            names.iter().map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() }).collect()
         };
-        self.connection_to(&format!("{}:{}", node.host, node.port)).await
-    }
-
-    async fn any_connection(&self) -> Result<Arc<Connection>, ClientError> {
-        let view = self.view();
-        let known = view.nodes.values().map(|n| format!("{}:{}", n.host, n.port));
-        let mut last = ClientError::Connect { address: "(none)".to_owned(), reason: "no address is given".to_owned() };
-        for address in known.chain(self.inner.config.bootstrap.iter().cloned()) {
-            match self.connection_to(&address).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// Sends a request to one broker, or to any.
-    pub async fn request<R: Request>(&self, node: Option<i32>, request: &R) -> Result<R::Response, ClientError> {
-        self.request_limited(node, request, i16::MAX, Duration::ZERO).await
-    }
-
-    /// As [`Client::request`], in at most version `limit`, and waiting longer by `wait` (for requests that park).
-    pub async fn request_limited<R: Request>(
-        &self,
-        node: Option<i32>,
-        request: &R,
-        limit: i16,
-        wait: Duration,
-    ) -> Result<R::Response, ClientError> {
-        let connection = match node {
-            Some(node) => self.connection(node).await?,
-            None => self.any_connection().await?,
+        let request = |version| MetadataRequest {
+            // Version 0 has no null, and takes an empty list for all topics.
+            topics: topics.map(names).or((version == 0).then(Vec::new)),
+            allow_auto_topic_creation: create || version < 4,
+            ..MetadataRequest::default()
         };
-        connection.request(request, limit, wait).await
+        let answer = self.request_with(Target::Any, request).await?;
+        Error::check(|| "Metadata".to_owned(), answer.error_code, None)?;
+        let mut cluster = self.inner.cluster.write();
+        let mut next = Cluster::clone(&cluster);
+        next.merge(&answer, Instant::now());
+        *cluster = Arc::new(next);
+        Ok(answer)
     }
 
-    /// Looks at the cluster again: all topics with `None`, else these (besides those known already). Does not make topics.
-    pub async fn refresh(&self, topics: Option<&[&str]>) -> Result<Arc<ClusterView>, ClientError> {
-        let known = self.view();
-        let named = topics.map(|more| {
-            let mut names: Vec<&str> = known.topics.keys().map(String::as_str).collect();
-            names.extend(more.iter().filter(|name| !known.topics.contains_key(**name)));
-            names
-                .iter()
-                .map(|name| MetadataRequestTopic { name: Some(Str::copy(name)), ..Default::default() })
-                .collect()
-        });
-        let request = MetadataRequest { topics: named, allow_auto_topic_creation: false, ..MetadataRequest::default() };
-        let response = self.any_connection().await?.request(&request, i16::MAX, Duration::ZERO).await?;
-        let mut view = ClusterView {
-            cluster_id: response.cluster_id.map(|id| id.to_string()),
-            controller: response.controller_id,
-            ..ClusterView::default()
-        };
-        for b in response.brokers {
-            let rack = b.rack.map(|r| r.to_string());
-            view.nodes.insert(b.node_id, Node { id: b.node_id, host: b.host.to_string(), port: b.port, rack });
+    /// A topic, from the cache where that is fresh.
+    ///
+    /// # Errors
+    /// It is not there. With `create` it is waited for (`topic_wait`), since the broker may be creating it.
+    pub async fn topic(&self, name: &str, create: bool) -> Result<Arc<Topic>, Error> {
+        if let Some(topic) = self.cached_topic(name) {
+            return Ok(topic);
         }
-        for t in response.topics.into_iter().filter(|t| !t.error_code.is_error()) {
-            let name = t.name.unwrap_or_default().to_string();
-            let mut partitions: Vec<_> = t
-                .partitions
-                .into_iter()
-                .map(|p| PartitionView {
-                    partition: p.partition_index,
-                    leader: p.leader_id,
-                    leader_epoch: p.leader_epoch,
-                    replicas: p.replica_nodes,
-                    isr: p.isr_nodes,
-                })
-                .collect();
-            partitions.sort_by_key(|p| p.partition);
-            let topic = TopicView { name: name.clone(), id: t.topic_id, internal: t.is_internal, partitions };
-            view.topics.insert(name, newer(known.topics.get(&topic.name), topic));
-        }
-        let view = Arc::new(view);
-        *self.inner.view.write() = Arc::clone(&view);
-        Ok(view)
-    }
-
-    /// A topic, looked up if it is not known yet.
-    pub async fn topic(&self, name: &str) -> Result<TopicView, ClientError> {
-        if let Some(topic) = self.view().topics.get(name) {
-            return Ok(topic.clone());
-        }
-        let view = self.refresh(Some(&[name])).await?;
-        let unknown = || ClientError::broker(format!("topic {name}"), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-        view.topics.get(name).cloned().ok_or_else(unknown)
-    }
-
-    /// The leader of a partition.
-    pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32, ClientError> {
-        let found = self.topic(topic).await?.partitions.into_iter().find(|p| p.partition == partition);
-        match found {
-            Some(p) if p.leader >= 0 => Ok(p.leader),
-            Some(_) => Err(ClientError::broker(format!("{topic}-{partition}"), ErrorCode::LEADER_NOT_AVAILABLE)),
-            None => Err(ClientError::broker(format!("{topic}-{partition}"), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
-        }
-    }
-
-    /// The broker that coordinates a group; waits until there is one.
-    pub async fn coordinator(&self, group: &str) -> Result<i32, ClientError> {
-        let request = FindCoordinatorRequest { key: Str::copy(group), ..FindCoordinatorRequest::default() };
-        self.retry(|| async {
-            // Version 3 asks for one key.
-            let response = self.request_limited(None, &request, 3, Duration::ZERO).await?;
-            ClientError::check("FindCoordinator", response.error_code, response.error_message.as_deref())?;
-            if !self.view().nodes.contains_key(&response.node_id) {
-                self.refresh(Some(&[])).await?;
-            }
-            Ok(response.node_id)
-        })
-        .await
-    }
-
-    /// Tries again, for as long as configured, what may succeed later.
-    pub async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
-        &self,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T, ClientError> {
-        let deadline = tokio::time::Instant::now() + self.inner.config.retry_for;
+        let names = [Str::copy(name)];
+        let started = Instant::now();
+        let mut failures = 0;
         loop {
-            match attempt().await {
-                Err(error) if error.is_retriable() && tokio::time::Instant::now() < deadline => {
-                    tracing::debug!(%error, "trying again");
-                    tokio::time::sleep(BACKOFF).await;
+            let error = match self.metadata(Some(&names), create).await {
+                Ok(answer) => {
+                    if let Some(topic) = self.cluster().topics.get(name) {
+                        return Ok(Arc::clone(topic));
+                    }
+                    let code = answer.topics.first().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |t| t.error_code);
+                    Error::refused(format!("topic '{name}'"), code, None)
                 }
-                outcome => return outcome,
+                Err(error) => error,
+            };
+            let missing = error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            if !error.is_retriable() || missing && !create || started.elapsed() > self.inner.config.topic_wait {
+                return Err(error);
+            }
+            sleep(self.backoff().pause(failures)).await;
+            failures += 1;
+        }
+    }
+
+    /// A topic from the cache, if that is fresh.
+    pub(crate) fn cached_topic(&self, name: &str) -> Option<Arc<Topic>> {
+        let cluster = self.inner.cluster.read();
+        let topic = cluster.topics.get(name)?;
+        let age = cluster.fetched.get(name)?.elapsed();
+        (age <= self.inner.config.metadata_max_age).then(|| Arc::clone(topic))
+    }
+
+    /// Sends one request in the newest version that both sides know, and gives back the answer as it is: codes in it are for the
+    /// caller to read. For tests and for what has no method of its own.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, does not know the API, or does not answer.
+    pub async fn request<R: Request>(&self, target: Target, request: R) -> Result<R::Response, Error> {
+        self.request_with(target, |_| request.clone()).await
+    }
+
+    /// As [`Client::request`], for requests that look different from version to version.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn request_with<R: Request>(
+        &self,
+        target: Target,
+        request: impl Fn(i16) -> R,
+    ) -> Result<R::Response, Error> {
+        self.request_up_to(target, i16::MAX, request).await
+    }
+
+    /// As [`Client::request_with`], in no later version than `most`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn request_up_to<R: Request>(
+        &self,
+        target: Target,
+        most: i16,
+        request: impl Fn(i16) -> R,
+    ) -> Result<R::Response, Error> {
+        let connection = self.connection(&target, Purpose::General).await?;
+        let version = connection.version::<R>(most)?;
+        Ok(connection.request(version, &request(version), None).await?)
+    }
+
+    /// The versions of each API that a broker serves: key, first, last.
+    ///
+    /// # Errors
+    /// The broker cannot be reached.
+    pub async fn api_versions(&self, target: Target) -> Result<Vec<(i16, i16, i16)>, Error> {
+        let connection = self.connection(&target, Purpose::General).await?;
+        let mut versions: Vec<_> = connection.versions().iter().map(|(key, (min, max))| (*key, *min, *max)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// Tries until it succeeds, fails for good, or the request timeout is over; looks for brokers and leaders in between.
+    pub(crate) async fn retry<T, F>(&self, what: &str, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let started = Instant::now();
+        let mut failures = 0;
+        loop {
+            let error = match attempt().await {
+                Err(error) if error.is_retriable() => error,
+                done => return done,
+            };
+            let after = self.inner.config.request_timeout;
+            if started.elapsed() >= after {
+                return Err(Error::TimedOut { what: what.to_owned(), after, last: Box::new(error) });
+            }
+            tracing::debug!(what, %error, "trying again");
+            sleep(self.backoff().pause(failures)).await;
+            failures += 1;
+            let topics: Vec<_> = self.cluster().topics.keys().cloned().collect();
+            let _ = self.refresh(&topics).await;
+        }
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.inner.config.retry_backoff, self.inner.config.retry_backoff_max)
+    }
+
+    /// The longest that one attempt may take.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.inner.config.request_timeout
+    }
+
+    /// A connection to the target.
+    pub(crate) async fn connection(&self, target: &Target, purpose: Purpose) -> Result<Arc<Connection>, Error> {
+        let cluster = self.cluster();
+        let node = match target {
+            Target::Any => return self.any(&cluster, purpose).await,
+            Target::Node(id) => *id,
+            Target::Controller => match cluster.controller {
+                Some(id) if cluster.brokers.contains_key(&id) => id,
+                _ => return self.any(&cluster, purpose).await,
+            },
+            Target::Coordinator(group) => Box::pin(self.coordinator(group)).await?,
+        };
+        Ok(self.inner.pool.get(&self.address(node).await?, purpose).await?)
+    }
+
+    /// A connection to a node that stands already.
+    pub(crate) fn standing(&self, node: i32, purpose: Purpose) -> Option<Arc<Connection>> {
+        let address = self.inner.cluster.read().brokers.get(&node)?.address();
+        self.inner.pool.standing(&address, purpose)
+    }
+
+    /// Lets go of the connections of one purpose.
+    pub(crate) fn forget(&self, purpose: Purpose) {
+        self.inner.pool.forget(purpose);
+    }
+
+    async fn address(&self, node: i32) -> Result<String, Error> {
+        let known = |cluster: Arc<Cluster>| cluster.brokers.get(&node).map(crate::Broker::address);
+        if let Some(address) = known(self.cluster()) {
+            return Ok(address);
+        }
+        Box::pin(self.refresh(&[])).await?;
+        known(self.cluster()).ok_or_else(|| {
+            Error::refused(format!("broker {node}"), ErrorCode::BROKER_NOT_AVAILABLE, Some("it is not in the cluster"))
+        })
+    }
+
+    async fn any(&self, cluster: &Cluster, purpose: Purpose) -> Result<Arc<Connection>, Error> {
+        let mut addresses: Vec<_> = cluster.brokers.values().map(crate::Broker::address).collect();
+        addresses.extend(self.inner.config.bootstrap.iter().cloned());
+        if let Some(standing) = addresses.iter().find_map(|address| self.inner.pool.standing(address, purpose)) {
+            return Ok(standing);
+        }
+        let mut reason = String::new();
+        for address in &addresses {
+            match self.inner.pool.get(address, purpose).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => reason = error.to_string(),
             }
         }
+        addresses.dedup();
+        Err(Error::NoBroker { addresses: addresses.join(", "), reason })
+    }
+
+    /// Node id of a group's coordinator, from the cache where it is known.
+    pub(crate) async fn coordinator(&self, group: &Str) -> Result<i32, Error> {
+        if let Some(node) = self.inner.coordinators.lock().get(group.as_str()) {
+            return Ok(*node);
+        }
+        let request = |version| {
+            if version >= 4 {
+                FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() }
+            } else {
+                FindCoordinatorRequest { key: group.clone(), ..Default::default() }
+            }
+        };
+        let answer: FindCoordinatorResponse = self.request_with(Target::Any, request).await?;
+        let (node, code, message) = match answer.coordinators.first() {
+            Some(found) => (found.node_id, found.error_code, found.error_message.clone()),
+            None => (answer.node_id, answer.error_code, answer.error_message),
+        };
+        Error::check(|| format!("coordinator of group '{group}'"), code, message.as_deref())?;
+        self.inner.coordinators.lock().insert(group.clone(), node);
+        Ok(node)
+    }
+
+    /// Forgets who coordinates a group, after a code that says it moved.
+    pub(crate) fn forget_coordinator(&self, group: &str) {
+        self.inner.coordinators.lock().remove(group);
     }
 }
 
-/// What is known of a topic never goes back to an older leader epoch (KIP-320).
-fn newer(known: Option<&TopicView>, mut seen: TopicView) -> TopicView {
-    if let Some(known) = known.filter(|known| known.id == seen.id) {
-        for p in &mut seen.partitions {
-            let before = known.partitions.iter().find(|k| k.partition == p.partition);
-            if let Some(before) = before.filter(|before| before.leader_epoch > p.leader_epoch) {
-                *p = before.clone();
-            }
-        }
+/// Whether an error says that a group's coordinator is elsewhere.
+pub(crate) fn coordinator_moved(error: &Error) -> bool {
+    match error {
+        Error::Connection(_) | Error::NoBroker { .. } => true,
+        Error::Refused { code, .. } => matches!(
+            *code,
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::BROKER_NOT_AVAILABLE
+        ),
+        _ => false,
     }
-    seen
 }

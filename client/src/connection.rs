@@ -1,178 +1,336 @@
-//! One connection: requests go out as they come, answers are matched by correlation id.
+//! One connection: a task that writes requests as they come and hands out answers as they arrive.
+//!
+//! Kafka answers in the order of the requests, so the waiting ones are a queue; a correlation id that does not match ends the
+//! connection. Reading and writing go on at the same time within the task: a broker that stops reading because its own
+//! answers are not taken can never block both sides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::api_versions::ApiVersionsRequest;
-use esker_protocol::primitives::Str;
-use esker_protocol::{Request, decode_response, encode_request};
+use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use esker_protocol::primitives::{Reader, Str};
+use esker_protocol::{Message, Request, decode_response, encode_request};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::ClientError;
+use crate::config::ClientConfig;
+use crate::error::ConnectionError;
+use crate::wire::{Outgoing, read_frame};
 
-/// Requests that may wait to be written.
-const QUEUE: usize = 64;
-/// The largest answer that is taken.
-const MAX_ANSWER: usize = 512 << 20;
+/// Requests written with one system call at most.
+const WRITE_TOGETHER: usize = 16;
+/// The version of ApiVersions asked first: the oldest that tells client software and features (KIP-511).
+const API_VERSIONS: i16 = 3;
 
-type Waiting = Arc<Mutex<Option<HashMap<i32, oneshot::Sender<Bytes>>>>>;
+type Reply = oneshot::Sender<Result<Bytes, ConnectionError>>;
 
-/// An open connection.
+struct Call {
+    correlation: i32,
+    parts: Vec<Bytes>,
+    /// `None`: the broker sends no answer (produce with acks 0).
+    reply: Option<Reply>,
+}
+
 #[derive(Debug)]
-pub struct Connection {
+struct Shared {
     address: String,
+    closed: AtomicBool,
+    /// No handle is left: end when the last answer is there.
+    draining: AtomicBool,
+    reason: Mutex<Option<String>>,
+    stop: Notify,
+    waiting: Mutex<VecDeque<(i32, Reply)>>,
+}
+
+impl Shared {
+    fn lost(&self) -> ConnectionError {
+        let reason = self.reason.lock().clone().unwrap_or_else(|| "it was closed".to_owned());
+        ConnectionError::Lost { address: self.address.clone(), reason }
+    }
+
+    fn fail(&self, reason: String) {
+        self.reason.lock().get_or_insert(reason);
+        self.closed.store(true, Ordering::Release);
+        self.stop.notify_one();
+    }
+}
+
+/// A handle on a connection. The connection ends when the last handle is gone and the last answer has come.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    calls: mpsc::Sender<Call>,
+    correlation: AtomicI32,
+    permits: Arc<Semaphore>,
     client_id: Str,
-    timeout: Duration,
-    next_id: AtomicI32,
-    outbox: mpsc::Sender<Bytes>,
-    waiting: Waiting,
-    versions: BTreeMap<i16, (i16, i16)>,
+    request_timeout: Duration,
+    versions: HashMap<i16, (i16, i16)>,
 }
 
 impl Connection {
-    /// Connects and agrees on versions.
-    pub async fn open(address: &str, client_id: Str, timeout: Duration) -> Result<Self, ClientError> {
-        let failed = |reason: String| ClientError::Connect { address: address.to_owned(), reason };
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-            .await
-            .map_err(|_| failed("timed out".to_owned()))?
-            .map_err(|error| failed(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-        let (reader, writer) = stream.into_split();
-        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
-        let (outbox, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(write(writer, inbox));
-        tokio::spawn(read(reader, Arc::clone(&waiting)));
-        let mut connection = Self {
+    /// Connects and asks which versions the broker serves.
+    pub(crate) async fn open(address: &str, config: &ClientConfig) -> Result<Self, ConnectionError> {
+        let connect = |reason: String| ConnectionError::Connect { address: address.to_owned(), reason };
+        let opened = timeout(config.connect_timeout, async {
+            let stream = TcpStream::connect(address).await.map_err(|error| connect(error.to_string()))?;
+            stream.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
+            let mut connection = Self::start_on(stream, address, config);
+            connection.versions = connection.ask_versions().await?;
+            Ok(connection)
+        });
+        opened.await.map_err(|_| connect(format!("no answer within {:?}", config.connect_timeout)))?
+    }
+
+    fn start_on(stream: TcpStream, address: &str, config: &ClientConfig) -> Self {
+        let shared = Arc::new(Shared {
             address: address.to_owned(),
-            client_id,
-            timeout,
-            next_id: AtomicI32::new(0),
-            outbox,
-            waiting,
-            versions: BTreeMap::new(),
-        };
-        connection.versions = connection.agree().await?;
-        Ok(connection)
-    }
-
-    async fn agree(&self) -> Result<BTreeMap<i16, (i16, i16)>, ClientError> {
-        let request = ApiVersionsRequest {
-            client_software_name: "esker-client".into(),
-            client_software_version: env!("CARGO_PKG_VERSION").into(),
-            ..ApiVersionsRequest::default()
-        };
-        let mut response = self.exchange(3, &request, self.timeout).await;
-        // A broker that is too old for version 3 answers in version 0.
-        if !matches!(&response, Ok(r) if r.error_code == ErrorCode::NONE) {
-            response = self.exchange(0, &ApiVersionsRequest::default(), self.timeout).await;
+            closed: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            reason: Mutex::new(None),
+            stop: Notify::new(),
+            waiting: Mutex::new(VecDeque::new()),
+        });
+        let (calls, queue) = mpsc::channel(config.max_in_flight.max(1));
+        tokio::spawn(run(stream, queue, Arc::clone(&shared), config.max_response_bytes));
+        Self {
+            shared,
+            calls,
+            correlation: AtomicI32::new(0),
+            permits: Arc::new(Semaphore::new(config.max_in_flight.max(1))),
+            client_id: Str::copy(&config.client_id),
+            request_timeout: config.request_timeout,
+            versions: HashMap::new(),
         }
-        let response = response?;
-        ClientError::check("ApiVersions", response.error_code, None)?;
-        Ok(response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect())
     }
 
-    /// Whether requests can still be sent.
-    pub fn is_open(&self) -> bool {
-        self.waiting.lock().is_some()
+    async fn ask_versions(&self) -> Result<HashMap<i16, (i16, i16)>, ConnectionError> {
+        let mut version = API_VERSIONS;
+        loop {
+            let request = ApiVersionsRequest {
+                client_software_name: "esker".into(),
+                client_software_version: env!("CARGO_PKG_VERSION").into(),
+                ..ApiVersionsRequest::default()
+            };
+            let answer = self.start_raw(version, &request)?;
+            let frame = answer.await.map_err(|_| self.shared.lost())??;
+            let response = self.read_versions(version, frame)?;
+            let ranges: HashMap<_, _> =
+                response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+            if response.error_code == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
+                // An older broker names its own range in the answer; a very old one names nothing.
+                version = ranges.get(&ApiKey::API_VERSIONS.0).map_or(0, |range| range.1.clamp(0, version - 1));
+                continue;
+            }
+            if response.error_code.is_error() {
+                let reason = format!("it answered the version check with {}", response.error_code);
+                return Err(ConnectionError::Connect { address: self.shared.address.clone(), reason });
+            }
+            return Ok(ranges);
+        }
     }
 
-    /// The newest version of an API that both sides know.
-    pub fn version(&self, key: ApiKey, ours: std::ops::RangeInclusive<i16>) -> Option<i16> {
-        let (min, max) = self.versions.get(&key.0).copied()?;
-        let version = max.min(*ours.end());
-        (version >= min.max(*ours.start())).then_some(version)
+    /// A broker that lacks the version asked for answers in version 0 (KIP-511).
+    fn read_versions(&self, version: i16, frame: Bytes) -> Result<ApiVersionsResponse, ConnectionError> {
+        let mut peek = Reader::new(frame.clone());
+        let unsupported = peek.i32().is_ok() && peek.i16() == Ok(ErrorCode::UNSUPPORTED_VERSION.0);
+        let version = if unsupported { 0 } else { version };
+        let decoded = decode_response::<ApiVersionsRequest>(version, frame);
+        decoded.map(|(_, response)| response).map_err(|source| self.decode_error::<ApiVersionsRequest>(source))
     }
 
-    /// Sends a request in the newest common version, at most `limit`.
-    pub async fn request<R: Request>(
-        &self,
-        request: &R,
-        limit: i16,
-        wait: Duration,
-    ) -> Result<R::Response, ClientError> {
-        let ours = *R::VERSIONS.start()..=limit.min(*R::VERSIONS.end());
-        let version = self.version(R::KEY, ours).ok_or(ClientError::Unsupported(R::KEY.name()))?;
-        self.exchange(version, request, self.timeout + wait).await
+    /// Whether it can still be used.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.shared.closed.load(Ordering::Acquire)
     }
 
-    async fn exchange<R: Request>(
+    /// The ranges of versions that the broker serves, by API key.
+    pub(crate) fn versions(&self) -> &HashMap<i16, (i16, i16)> {
+        &self.versions
+    }
+
+    /// The newest version of `R` that both sides know, `most` at most.
+    pub(crate) fn version<R: Request>(&self, most: i16) -> Result<i16, ConnectionError> {
+        let unsupported = || ConnectionError::Unsupported { address: self.shared.address.clone(), api: R::KEY.name() };
+        let (first, last) = *self.versions.get(&R::KEY.0).ok_or_else(unsupported)?;
+        let version = last.min(*R::VERSIONS.end()).min(most);
+        if version >= first && version >= *R::VERSIONS.start() { Ok(version) } else { Err(unsupported()) }
+    }
+
+    /// Sends a request and waits for its answer. Waits first while too many are in flight.
+    pub(crate) async fn request<R: Request>(
         &self,
         version: i16,
         request: &R,
-        timeout: Duration,
-    ) -> Result<R::Response, ClientError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let frame = encode_request(version, id, Some(self.client_id.clone()), request)?.into_bytes();
-        let lost = || ClientError::Disconnected { address: self.address.clone() };
-        let (sender, answer) = oneshot::channel();
-        self.waiting.lock().as_mut().ok_or_else(lost)?.insert(id, sender);
-        self.outbox.send(frame).await.map_err(|_| lost())?;
-        let answered = tokio::time::timeout(timeout, answer).await;
-        let frame = match answered {
-            Ok(frame) => frame.map_err(|_| lost())?,
+        patience: Option<Duration>,
+    ) -> Result<R::Response, ConnectionError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost())?;
+        let mut pending = self.start(version, request, patience)?;
+        pending.permit = Some(permit);
+        pending.wait().await
+    }
+
+    /// Puts a request on its way at once, so that calls made one after the other arrive in that order.
+    pub(crate) fn start<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        patience: Option<Duration>,
+    ) -> Result<Pending<R>, ConnectionError> {
+        let answer = self.start_raw(version, request)?;
+        let after = patience.unwrap_or(self.request_timeout);
+        Ok(Pending {
+            shared: Arc::clone(&self.shared),
+            answer,
+            version,
+            after,
+            deadline: Instant::now() + after,
+            permit: None,
+            api: PhantomData,
+        })
+    }
+
+    /// Sends a request that gets no answer (produce with acks 0).
+    pub(crate) fn send<R: Request>(&self, version: i16, request: &R) -> Result<(), ConnectionError> {
+        self.push(version, request, None)
+    }
+
+    fn start_raw<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+    ) -> Result<oneshot::Receiver<Result<Bytes, ConnectionError>>, ConnectionError> {
+        let (reply, answer) = oneshot::channel();
+        self.push(version, request, Some(reply))?;
+        Ok(answer)
+    }
+
+    fn push<R: Request>(&self, version: i16, request: &R, reply: Option<Reply>) -> Result<(), ConnectionError> {
+        let correlation = self.correlation.fetch_add(1, Ordering::Relaxed);
+        let chunks = encode_request(version, correlation, Some(self.client_id.clone()), request).map_err(|source| {
+            ConnectionError::Encode { address: self.shared.address.clone(), api: R::KEY.name(), source }
+        })?;
+        let call = Call { correlation, parts: chunks.into_parts(), reply };
+        self.calls.try_send(call).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ConnectionError::Busy { address: self.shared.address.clone() },
+            mpsc::error::TrySendError::Closed(_) => self.shared.lost(),
+        })
+    }
+
+    fn decode_error<R: Request>(&self, source: esker_protocol::primitives::DecodeError) -> ConnectionError {
+        ConnectionError::Decode { address: self.shared.address.clone(), api: R::KEY.name(), source }
+    }
+}
+
+/// A request whose answer is on its way.
+pub(crate) struct Pending<R> {
+    shared: Arc<Shared>,
+    answer: oneshot::Receiver<Result<Bytes, ConnectionError>>,
+    version: i16,
+    after: Duration,
+    deadline: Instant,
+    permit: Option<OwnedSemaphorePermit>,
+    api: PhantomData<fn() -> R>,
+}
+
+impl<R: Request> Pending<R> {
+    /// Waits for the answer. Past the deadline the whole connection is closed: all answers behind this one are stuck too.
+    pub(crate) async fn wait(self) -> Result<R::Response, ConnectionError> {
+        let address = || self.shared.address.clone();
+        let api = R::KEY.name();
+        let frame = match timeout_at(self.deadline, self.answer).await {
+            Ok(Ok(frame)) => frame?,
+            Ok(Err(_)) => return Err(self.shared.lost()),
             Err(_) => {
-                if let Some(waiting) = self.waiting.lock().as_mut() {
-                    waiting.remove(&id);
-                }
-                let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                return Err(ClientError::TimedOut { address: self.address.clone(), ms });
+                self.shared.fail(format!("{api} was not answered within {:?}", self.after));
+                return Err(ConnectionError::Timeout { address: address(), api, after: self.after });
             }
         };
-        Ok(decode_response::<R>(version, frame)?.1)
+        drop(self.permit);
+        let decoded = decode_response::<R>(self.version, frame);
+        decoded.map(|(_, response)| response).map_err(|source| ConnectionError::Decode {
+            address: address(),
+            api: <R as Message>::SCHEMA.name,
+            source,
+        })
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut inbox: mpsc::Receiver<Bytes>) {
-    while let Some(frame) = inbox.recv().await {
-        if writer.write_all(&frame).await.is_err() {
-            return;
+async fn run(stream: TcpStream, mut queue: mpsc::Receiver<Call>, shared: Arc<Shared>, limit: usize) {
+    let (reader, writer) = stream.into_split();
+    let reason = tokio::select! {
+        reason = write_all(writer, &mut queue, &shared) => reason,
+        reason = read_all(reader, &shared, limit) => reason,
+        () = shared.stop.notified() => "it was closed".to_owned(),
+    };
+    tracing::debug!(address = shared.address, reason, "connection ended");
+    shared.fail(reason);
+    queue.close();
+    while let Ok(call) = queue.try_recv() {
+        if let Some(reply) = call.reply {
+            let _ = reply.send(Err(shared.lost()));
         }
     }
+    let waiting = std::mem::take(&mut *shared.waiting.lock());
+    for (_, reply) in waiting {
+        let _ = reply.send(Err(shared.lost()));
+    }
 }
 
-async fn read(mut reader: OwnedReadHalf, waiting: Waiting) {
-    let mut buffer = BytesMut::with_capacity(64 << 10);
-    'connection: loop {
-        loop {
-            let frame = match next_frame(&mut buffer) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                Err(()) => break 'connection,
-            };
-            let id = frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id));
-            let sender = id.and_then(|id| waiting.lock().as_mut().and_then(|w| w.remove(&id)));
-            if let Some(sender) = sender {
-                // Whoever asked may have given up.
-                let _ = sender.send(frame);
+async fn write_all(mut writer: OwnedWriteHalf, queue: &mut mpsc::Receiver<Call>, shared: &Shared) -> String {
+    let mut calls = Vec::with_capacity(WRITE_TOGETHER);
+    let mut out = Outgoing::default();
+    while queue.recv_many(&mut calls, WRITE_TOGETHER).await > 0 {
+        {
+            let mut waiting = shared.waiting.lock();
+            for call in calls.drain(..) {
+                if let Some(reply) = call.reply {
+                    waiting.push_back((call.correlation, reply));
+                }
+                out.push(call.parts);
             }
         }
-        match reader.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
+        if let Err(error) = writer.write_all_buf(&mut out).await {
+            return error.to_string();
         }
     }
-    // Everybody who still waits learns that the connection is gone.
-    waiting.lock().take();
+    shared.draining.store(true, Ordering::Release);
+    if shared.waiting.lock().is_empty() {
+        return "no longer used".to_owned();
+    }
+    std::future::pending().await
 }
 
-fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, ()> {
-    let Some(size) = buffer.first_chunk::<4>() else { return Ok(None) };
-    let size = usize::try_from(i32::from_be_bytes(*size)).ok().filter(|size| *size <= MAX_ANSWER).ok_or(())?;
-    if buffer.len() < size + 4 {
-        let missing = size + 4 - buffer.len();
-        buffer.reserve(missing.min(4 << 20));
-        return Ok(None);
+async fn read_all(reader: OwnedReadHalf, shared: &Shared, limit: usize) -> String {
+    let mut reader = BufReader::with_capacity(64 << 10, reader);
+    loop {
+        let frame = match read_frame(&mut reader, limit).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return "the broker closed it".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        let Ok(correlation) = Reader::new(frame.clone()).i32() else {
+            return "an answer without a correlation id".to_owned();
+        };
+        let Some((expected, reply)) = shared.waiting.lock().pop_front() else {
+            return "an answer that nobody asked for".to_owned();
+        };
+        if correlation != expected {
+            let _ = reply.send(Err(shared.lost()));
+            return format!("an answer out of order: {correlation} instead of {expected}");
+        }
+        let _ = reply.send(Ok(frame));
+        if shared.draining.load(Ordering::Acquire) && shared.waiting.lock().is_empty() {
+            return "no longer used".to_owned();
+        }
     }
-    buffer.advance(4);
-    Ok(Some(buffer.split_to(size).freeze()))
 }

@@ -1,91 +1,228 @@
-//! What can go wrong, with what to do about it.
+//! What can go wrong, in words that say what to do.
+
+use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{DecodeError, EncodeError};
+use esker_protocol::records::BatchError;
 use thiserror::Error;
 
-/// Why a request did not succeed.
+/// What can happen to one connection or one request on it.
 #[derive(Debug, Clone, Error)]
-pub enum ClientError {
-    /// No broker could be reached.
-    #[error("cannot connect to {address}: {reason}; is a broker running there?")]
+pub enum ConnectionError {
+    /// No connection could be made.
+    #[error("cannot connect to {address}: {reason}")]
     Connect {
         /// Where.
         address: String,
-        /// The system's answer.
+        /// Why not.
         reason: String,
     },
-    /// The connection was lost while an answer was awaited.
-    #[error("the connection to {address} was lost")]
-    Disconnected {
+    /// The connection ended before the answer came. The request may or may not have been carried out.
+    #[error("the connection to {address} was lost: {reason}")]
+    Lost {
         /// Where.
         address: String,
+        /// Why.
+        reason: String,
     },
-    /// No answer in time.
-    #[error("no answer from {address} within {ms} ms")]
-    TimedOut {
+    /// No answer in time; the connection was closed.
+    #[error("{address} did not answer {api} within {after:?}")]
+    Timeout {
         /// Where.
         address: String,
+        /// Which request.
+        api: &'static str,
         /// How long was waited.
-        ms: u64,
+        after: Duration,
     },
-    /// The broker refused, in Kafka's words.
-    #[error("{what}: {code}{}", message.as_ref().map(|m| format!(": {m}")).unwrap_or_default())]
-    Broker {
+    /// Too many requests wait on the connection.
+    #[error("too many requests are under way to {address}")]
+    Busy {
+        /// Where.
+        address: String,
+    },
+    /// The broker does not serve a version of the API that this client knows.
+    #[error("{address} does not serve {api} in a version that this client needs: is it too old, or no Kafka broker?")]
+    Unsupported {
+        /// Where.
+        address: String,
+        /// Which request.
+        api: &'static str,
+    },
+    /// The answer does not read.
+    #[error("{address} answered {api} with bytes that do not read: {source}")]
+    Decode {
+        /// Where.
+        address: String,
+        /// Which request.
+        api: &'static str,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The request does not fit the version that the broker serves.
+    #[error("{api} cannot be sent to {address}: {source}")]
+    Encode {
+        /// Where.
+        address: String,
+        /// Which request.
+        api: &'static str,
+        /// What is wrong.
+        source: EncodeError,
+    },
+}
+
+impl ConnectionError {
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. } | Self::Busy { .. } => true,
+            Self::Unsupported { .. } | Self::Decode { .. } | Self::Encode { .. } => false,
+        }
+    }
+}
+
+/// Why an operation of the client did not succeed.
+#[derive(Debug, Clone, Error)]
+pub enum Error {
+    /// A connection.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// No broker could be reached at all.
+    #[error("no broker answers at {addresses}: {reason}. Is one running there? `esker` starts one on 127.0.0.1:9092")]
+    NoBroker {
+        /// What was tried.
+        addresses: String,
+        /// The last failure.
+        reason: String,
+    },
+    /// A broker refused.
+    #[error("{what}: {}", refusal(*code, message.as_deref()))]
+    Refused {
         /// What was asked.
         what: String,
         /// Kafka's code.
         code: ErrorCode,
-        /// The broker's message.
+        /// The broker's words.
         message: Option<String>,
     },
-    /// The broker does not know the API, or no common version.
-    #[error("the broker does not serve {0}")]
-    Unsupported(&'static str),
-    /// The request cannot be written.
-    #[error("the request cannot be encoded: {0}")]
-    Encode(#[from] EncodeError),
-    /// The answer cannot be read.
-    #[error("the answer cannot be read: {0}")]
-    Decode(#[from] DecodeError),
-    /// Records that came cannot be read.
-    #[error("records of {topic}-{partition} at offset {offset} cannot be read: {reason}")]
-    Records {
+    /// It was tried until the time was over.
+    #[error("{what} did not succeed within {after:?}; the last failure: {last}")]
+    TimedOut {
+        /// What was tried.
+        what: String,
+        /// For how long.
+        after: Duration,
+        /// The last failure.
+        last: Box<Error>,
+    },
+    /// Records that were fetched are damaged.
+    #[error("{topic} partition {partition} at offset {offset}: {source}")]
+    Corrupt {
         /// Topic.
         topic: String,
         /// Partition.
         partition: i32,
-        /// Where.
+        /// Offset that was asked for.
         offset: i64,
-        /// Why.
-        reason: String,
+        /// What is wrong.
+        source: BatchError,
     },
+    /// A partition has no committed offset, or its offset is gone, and no reset is set.
+    #[error(
+        "{topic} partition {partition} has no offset {offset} to start from, and automatic reset is off: seek to an offset"
+    )]
+    NoOffset {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The offset that is not there, -1 for none.
+        offset: i64,
+    },
+    /// Wrong use, in words.
+    #[error("{0}")]
+    Invalid(String),
     /// The producer or consumer was closed.
-    #[error("closed")]
+    #[error("it was closed")]
     Closed,
 }
 
-impl ClientError {
-    /// A broker's refusal.
-    pub fn broker(what: impl Into<String>, code: ErrorCode) -> Self {
-        Self::Broker { what: what.into(), code, message: None }
+impl Error {
+    /// A refusal.
+    pub(crate) fn refused(what: impl Into<String>, code: ErrorCode, message: Option<&str>) -> Self {
+        let message = message.filter(|m| !m.is_empty()).map(str::to_owned);
+        Self::Refused { what: what.into(), code, message }
     }
 
-    /// Whether trying again may help.
+    /// `Ok` for success, a refusal otherwise.
+    pub(crate) fn check(what: impl FnOnce() -> String, code: ErrorCode, message: Option<&str>) -> Result<(), Self> {
+        if code.is_error() { Err(Self::refused(what(), code, message)) } else { Ok(()) }
+    }
+
+    /// Whether the same may succeed later.
+    #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Disconnected { .. } | Self::TimedOut { .. } => true,
-            Self::Broker { code, .. } => code.is_retriable(),
-            Self::Unsupported(_) | Self::Encode(_) | Self::Decode(_) | Self::Records { .. } | Self::Closed => false,
+            Self::Connection(error) => error.is_retriable(),
+            Self::NoBroker { .. } => true,
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::TimedOut { .. } | Self::Corrupt { .. } | Self::NoOffset { .. } | Self::Invalid(_) | Self::Closed => {
+                false
+            }
         }
     }
 
-    /// `Ok` for no error, else a refusal of `what`.
-    pub fn check(what: &str, code: ErrorCode, message: Option<&str>) -> Result<(), Self> {
-        if !code.is_error() {
-            return Ok(());
+    /// Kafka's code, where a broker gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::TimedOut { last, .. } => last.code(),
+            _ => None,
         }
-        let message = message.filter(|m| !m.is_empty()).map(str::to_owned);
-        Err(Self::Broker { what: what.to_owned(), code, message })
+    }
+}
+
+pub(crate) fn refusal(code: ErrorCode, message: Option<&str>) -> String {
+    let mut text = code.name().to_owned();
+    if code.name() == "UNKNOWN" {
+        text = format!("error {}", code.0);
+    }
+    if let Some(message) = message {
+        text = format!("{message} ({text})");
+    }
+    let advice = advice(code);
+    if advice.is_empty() { text } else { format!("{text}. {advice}") }
+}
+
+/// What a user can do about a code; empty where the code says it all.
+#[must_use]
+pub fn advice(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "There is no such topic or partition: create it, or check the name",
+        ErrorCode::TOPIC_ALREADY_EXISTS => "A topic of this name is there already",
+        ErrorCode::INVALID_TOPIC_EXCEPTION => {
+            "Topic names have 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-', and must not collide with internal ones"
+        }
+        ErrorCode::MESSAGE_TOO_LARGE => "Raise the topic's max.message.bytes, or send smaller records or batches",
+        ErrorCode::NOT_ENOUGH_REPLICAS | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
+            "Fewer replicas are in sync than min.insync.replicas asks for: bring brokers back"
+        }
+        ErrorCode::INVALID_REPLICATION_FACTOR => "There must be as many brokers as replicas",
+        ErrorCode::NON_EMPTY_GROUP => "Stop the group's members first",
+        ErrorCode::GROUP_ID_NOT_FOUND => "There is no such group",
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::GROUP_AUTHORIZATION_FAILED
+        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "This user is not allowed to; ask for the permission",
+        ErrorCode::INVALID_TIMESTAMP => {
+            "The record's time is outside what the topic allows (message.timestamp.before.max.ms, message.timestamp.after.max.ms)"
+        }
+        ErrorCode::INVALID_RECORD => "The topic does not take such records; a compacted topic needs keys",
+        ErrorCode::UNSUPPORTED_VERSION => "The broker is too old for this",
+        ErrorCode::GROUP_MAX_SIZE_REACHED => "The group is full",
+        ErrorCode::FENCED_INSTANCE_ID => "Another member with the same instance id took over",
+        _ => "",
     }
 }

@@ -1,6 +1,8 @@
 //! `esker broker`.
 
 use clap::Args;
+use esker_client::{Admin, Target};
+use esker_protocol::api::ApiKey;
 use serde_json::json;
 
 use super::output::{say, table};
@@ -11,6 +13,9 @@ use super::{CliError, Connect};
 pub struct BrokerArgs {
     #[command(flatten)]
     connect: Connect,
+    /// The versions of each API that each broker serves, too.
+    #[arg(long)]
+    versions: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -18,34 +23,63 @@ pub struct BrokerArgs {
 
 /// Runs it.
 pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
-    let view = args.connect.client().await?.refresh(None).await?;
-    let partitions: usize = view.topics.values().map(|t| t.partitions.len()).sum();
-    let led = |id: i32| view.topics.values().flat_map(|t| &t.partitions).filter(|p| p.leader == id).count();
+    let client = args.connect.client().await?;
+    let admin = Admin::new(&client);
+    let topics = admin.topics().await?;
+    let cluster = admin.describe_cluster().await?;
+    let partitions: usize = topics.iter().map(|t| t.partitions.len()).sum();
+    let led = |id: i32| topics.iter().flat_map(|t| &t.partitions).filter(|p| p.leader == Some(id)).count();
+    let mut apis = Vec::new();
+    if args.versions {
+        for broker in &cluster.brokers {
+            for (key, first, last) in client.api_versions(Target::Node(broker.id)).await? {
+                apis.push((broker.id, ApiKey(key).name(), key, first, last));
+            }
+        }
+    }
     if args.json {
-        let brokers: Vec<_> = view
-            .nodes
-            .values()
-            .map(|n| json!({"id": n.id, "host": n.host, "port": n.port, "rack": n.rack, "leads": led(n.id)}))
-            .collect();
+        let versions = |id: i32| {
+            let of = apis.iter().filter(|api| api.0 == id);
+            of.map(|(_, name, key, first, last)| json!({"api": name, "key": key, "first": first, "last": last}))
+                .collect::<Vec<_>>()
+        };
+        let broker = |n: &esker_client::Broker| {
+            let mut broker = json!({
+                "id": n.id, "host": n.host.as_str(), "port": n.port, "rack": n.rack.as_deref(), "leads": led(n.id),
+            });
+            if let (true, Some(fields)) = (args.versions, broker.as_object_mut()) {
+                fields.insert("versions".to_owned(), versions(n.id).into());
+            }
+            broker
+        };
+        let brokers: Vec<_> = cluster.brokers.iter().map(broker).collect();
         let cluster = json!({
-            "cluster_id": view.cluster_id, "controller": view.controller, "topics": view.topics.len(),
+            "cluster_id": cluster.id.as_str(), "controller": cluster.controller, "topics": topics.len(),
             "partitions": partitions, "brokers": brokers,
         });
         return Ok(say(&serde_json::to_string_pretty(&cluster)?)?);
     }
     say(&format!(
         "cluster {}  controller={}  topics={}  partitions={partitions}",
-        view.cluster_id.as_deref().unwrap_or("-"),
-        view.controller,
-        view.topics.len()
+        cluster.id,
+        cluster.controller.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        topics.len()
     ))?;
-    let rows: Vec<_> = view
-        .nodes
-        .values()
+    let rows: Vec<_> = cluster
+        .brokers
+        .iter()
         .map(|n| {
-            let rack = n.rack.clone().unwrap_or_else(|| "-".to_owned());
-            vec![n.id.to_string(), format!("{}:{}", n.host, n.port), rack, led(n.id).to_string()]
+            let rack = n.rack.as_deref().unwrap_or("-").to_owned();
+            vec![n.id.to_string(), n.address(), rack, led(n.id).to_string()]
         })
         .collect();
-    Ok(table(&["BROKER", "ADDRESS", "RACK", "LEADS"], &rows)?)
+    table(&["BROKER", "ADDRESS", "RACK", "LEADS"], &rows)?;
+    if args.versions {
+        let row = |(id, name, key, first, last): &(i32, &str, i16, i16, i16)| {
+            vec![id.to_string(), (*name).to_owned(), key.to_string(), first.to_string(), last.to_string()]
+        };
+        say("")?;
+        table(&["BROKER", "API", "KEY", "FIRST", "LAST"], &apis.iter().map(row).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }

@@ -1,12 +1,19 @@
 //! `esker consume`: prints records.
 
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
+use std::time::Duration;
 
 use clap::Args;
-use esker_client::{ConsumedRecord, Consumer, ConsumerConfig, GroupConfig, GroupConsumer, StartAt};
+use esker_client::admin::{ListedOffset, OffsetSpec};
+use esker_client::{
+    Admin, AutoOffsetReset, Client, Consumer, ConsumerConfig, ConsumerRecord, ErrorCode, GroupConfig, Isolation,
+    StartAt, TopicPartition,
+};
+use esker_protocol::primitives::Str;
 
 use super::format::{Format, to_json};
-use super::{CliError, Connect};
+use super::{CliError, Connect, interrupted};
 
 /// Flags of `consume`.
 #[derive(Debug, Args)]
@@ -15,9 +22,10 @@ pub struct ConsumeArgs {
     connect: Connect,
     /// The topic.
     topic: String,
-    /// Where to begin: start, end, OFFSET, -N (N before the end), @TIME (ms since 1970).
-    #[arg(short, long, value_name = "WHERE", default_value = "end", allow_hyphen_values = true)]
-    offset: String,
+    /// Where to begin: start, end, OFFSET, -N (N before the end), @TIME (ms since 1970) [default: end]. In a group: start
+    /// or end, for partitions where the group has committed nothing.
+    #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true)]
+    offset: Option<String>,
     /// Stop after so many records.
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
@@ -36,11 +44,22 @@ pub struct ConsumeArgs {
     /// Stop at the end of what is there now.
     #[arg(short, long)]
     exit: bool,
+    /// Only records of committed transactions.
+    #[arg(long)]
+    read_committed: bool,
 }
+
+/// How long one look for records may take; the end of what is there, or of the program, is looked for in between.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs it.
 pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
-    let start = parse_start(&args.offset)?;
+    let start = args.offset.as_deref().map(parse_start).transpose()?;
+    if args.group.is_some() && args.partition.is_some() {
+        return Err(CliError::Usage(
+            "a group chooses the partitions: --group and --partition do not go together".to_owned(),
+        ));
+    }
     let mut printer = Printer {
         out: BufWriter::with_capacity(64 << 10, std::io::stdout()),
         format: Format::parse(&args.format),
@@ -52,54 +71,112 @@ pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
     }
     match &args.group {
         Some(group) => in_group(&args, group, start, &mut printer).await,
-        None => alone(&args, start, &mut printer).await,
+        None => alone(&args, start.unwrap_or(StartAt::Latest), &mut printer).await,
     }
 }
 
 async fn alone(args: &ConsumeArgs, start: StartAt, printer: &mut Printer) -> Result<(), CliError> {
     let client = args.connect.client().await?;
-    let topic = client.topic(&args.topic).await?;
-    let mut consumer = Consumer::new(client, ConsumerConfig::default());
-    let mut ends = Vec::new();
-    for p in topic.partitions.iter().filter(|p| args.partition.is_none_or(|only| only == p.partition)) {
-        consumer.assign(&args.topic, p.partition, start).await?;
-        ends.push((p.partition, consumer.resolve(&args.topic, p.partition, StartAt::End).await?));
+    let topic = client.topic(&args.topic, false).await?;
+    let partitions: Vec<_> =
+        topic.partitions.iter().map(|p| p.id).filter(|id| args.partition.is_none_or(|only| only == *id)).collect();
+    if partitions.is_empty() {
+        let (name, count) = (&args.topic, topic.partitions.len());
+        let partition = args.partition.unwrap_or(-1);
+        return Err(CliError::Usage(format!("{name} has no partition {partition}; it has {count}, counted from 0")));
     }
-    if ends.is_empty() {
-        return Err(CliError::Usage(format!("{} has no partition {}", args.topic, args.partition.unwrap_or(-1))));
-    }
+    let mut consumer = Consumer::new(&client, settings(args));
+    consumer.assign(partitions.iter().map(|id| (topic.name.clone(), *id, start)));
+    let at = |id: &i32| TopicPartition { topic: topic.name.clone(), partition: *id };
+    let ends = if args.exit { ends(&client, partitions.iter().map(at).collect()).await? } else { HashMap::new() };
+    let mut stop = std::pin::pin!(interrupted());
     loop {
-        let at_end = |(p, end): &(i32, i64)| {
-            consumer.positions().get(&(args.topic.clone(), *p)).is_none_or(|position| position >= end)
+        let done = |(tp, end): (&TopicPartition, &ListedOffset)| {
+            consumer.position(&tp.topic, tp.partition).is_some_and(|position| position >= end.offset)
         };
-        if args.exit && ends.iter().all(at_end) {
+        if args.exit && ends.iter().all(done) {
             return printer.flush();
         }
-        if printer.print(&consumer.poll().await?)? {
+        let records = tokio::select! {
+            records = consumer.poll(LOOK) => records?,
+            () = &mut stop => return printer.flush(),
+        };
+        if printer.print(&records)? {
             return printer.flush();
         }
     }
 }
 
-async fn in_group(args: &ConsumeArgs, group: &str, start: StartAt, printer: &mut Printer) -> Result<(), CliError> {
+async fn ends(client: &Client, of: Vec<TopicPartition>) -> Result<HashMap<TopicPartition, ListedOffset>, CliError> {
+    let asked: Vec<_> = of.into_iter().map(|tp| (tp, OffsetSpec::Latest)).collect();
+    Ok(Admin::new(client).list_offsets(&asked).await?)
+}
+
+async fn in_group(
+    args: &ConsumeArgs,
+    group: &str,
+    start: Option<StartAt>,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
     let client = args.connect.client().await?;
-    client.topic(&args.topic).await?;
-    let mut config = GroupConfig::new(group, vec![args.topic.clone()]);
-    config.reset = start;
-    let mut member = GroupConsumer::new(client, config);
-    loop {
-        let records = member.poll().await?;
-        let had = !records.is_empty();
-        let enough = printer.print(&records)?;
-        if had {
-            member.commit().await?;
+    client.topic(&args.topic, false).await?;
+    let mut config = settings(args);
+    config.reset = match start {
+        None | Some(StartAt::Latest) => AutoOffsetReset::Latest,
+        Some(StartAt::Earliest) => AutoOffsetReset::Earliest,
+        Some(_) => {
+            let text = "in a group, --offset is start or end: where to begin when the group has committed nothing";
+            return Err(CliError::Usage(text.to_owned()));
         }
-        if enough || (args.exit && !had && !member.assignment().is_empty()) {
-            printer.flush()?;
-            member.leave().await?;
-            return Ok(());
+    };
+    config.group = Some(GroupConfig { auto_commit: None, ..GroupConfig::new(Str::copy(group)) });
+    let mut member = Consumer::new(&client, config);
+    member.subscribe([Str::copy(&args.topic)])?;
+    let outcome = as_member(args, &mut member, printer).await;
+    let left = member.close().await;
+    outcome?;
+    Ok(left?)
+}
+
+/// Prints until there is enough. What was printed is committed, and nothing else: `count` may end in the middle of what came.
+async fn as_member(args: &ConsumeArgs, member: &mut Consumer, printer: &mut Printer) -> Result<(), CliError> {
+    let mut stop = std::pin::pin!(interrupted());
+    loop {
+        let records = tokio::select! {
+            records = member.poll(LOOK) => records?,
+            () = &mut stop => return printer.flush(),
+        };
+        let printed = usize::try_from(printer.left).map_or(records.len(), |left| left.min(records.len()));
+        let enough = printer.print(&records)?;
+        if printed > 0 {
+            let mut next = HashMap::new();
+            for record in records.iter().take(printed) {
+                next.insert(
+                    TopicPartition { topic: record.topic.clone(), partition: record.partition },
+                    record.offset + 1,
+                );
+            }
+            match member.commit_offsets(next).await {
+                // The group shares its partitions anew; another member prints these records again.
+                Err(error)
+                    if error.code().is_some_and(|code| {
+                        code == ErrorCode::REBALANCE_IN_PROGRESS || code == ErrorCode::ILLEGAL_GENERATION
+                    }) =>
+                {
+                    tracing::warn!("the group is rebalancing; the last records may come again");
+                }
+                outcome => outcome?,
+            }
+        }
+        if enough || args.exit && records.is_empty() && !member.assignment().is_empty() && member.is_at_end() {
+            return printer.flush();
         }
     }
+}
+
+fn settings(args: &ConsumeArgs) -> ConsumerConfig {
+    let isolation = if args.read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    ConsumerConfig { isolation, reset: AutoOffsetReset::Earliest, ..ConsumerConfig::default() }
 }
 
 struct Printer {
@@ -111,7 +188,7 @@ struct Printer {
 
 impl Printer {
     /// Prints records; true when there have been enough.
-    fn print(&mut self, records: &[ConsumedRecord]) -> Result<bool, CliError> {
+    fn print(&mut self, records: &[ConsumerRecord]) -> Result<bool, CliError> {
         for record in records {
             if self.left == 0 {
                 break;
@@ -136,11 +213,11 @@ impl Printer {
 fn parse_start(text: &str) -> Result<StartAt, CliError> {
     let number = |text: &str| text.parse::<i64>().ok().filter(|n| *n >= 0);
     let start = match text {
-        "start" | "beginning" => Some(StartAt::Start),
-        "end" => Some(StartAt::End),
+        "start" | "beginning" => Some(StartAt::Earliest),
+        "end" => Some(StartAt::Latest),
         text => match (text.strip_prefix('@'), text.strip_prefix('-')) {
-            (Some(time), _) => number(time).map(StartAt::Time),
-            (_, Some(count)) => number(count).map(StartAt::Last),
+            (Some(time), _) => number(time).map(StartAt::Timestamp),
+            (_, Some(count)) => number(count).map(StartAt::BeforeEnd),
             _ => number(text).map(StartAt::Offset),
         },
     };
@@ -154,11 +231,11 @@ mod tests {
     #[test]
     fn where_to_begin() {
         for (text, start) in [
-            ("start", StartAt::Start),
-            ("end", StartAt::End),
+            ("start", StartAt::Earliest),
+            ("end", StartAt::Latest),
             ("5", StartAt::Offset(5)),
-            ("-3", StartAt::Last(3)),
-            ("@1700000000000", StartAt::Time(1_700_000_000_000)),
+            ("-3", StartAt::BeforeEnd(3)),
+            ("@1700000000000", StartAt::Timestamp(1_700_000_000_000)),
         ] {
             assert_eq!(parse_start(text).unwrap(), start, "{text}");
         }

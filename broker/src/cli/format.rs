@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
-use esker_client::ConsumedRecord;
+use esker_client::ConsumerRecord;
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Format {
     }
 
     /// Prints one record.
-    pub fn write(&self, record: &ConsumedRecord, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, record: &ConsumerRecord, out: &mut impl Write) -> io::Result<()> {
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => out.write_all(text.as_bytes())?,
@@ -71,10 +70,11 @@ impl Format {
                 Piece::Key => out.write_all(record.key.as_deref().unwrap_or_default())?,
                 Piece::Value => out.write_all(record.value.as_deref().unwrap_or_default())?,
                 Piece::Headers => {
-                    for (at, (name, value)) in record.headers.iter().enumerate() {
+                    // A header that does not read ends the list.
+                    for (at, header) in record.headers.iter().map_while(Result::ok).enumerate() {
                         let comma = if at > 0 { "," } else { "" };
-                        write!(out, "{comma}{name}=")?;
-                        out.write_all(value.as_deref().unwrap_or_default())?;
+                        write!(out, "{comma}{}=", header.name())?;
+                        out.write_all(header.value.unwrap_or_default())?;
                     }
                 }
             }
@@ -84,30 +84,39 @@ impl Format {
 }
 
 /// A record as JSON; bytes that are no text are replaced.
-pub fn to_json(record: &ConsumedRecord) -> Value {
-    let text = |bytes: &Option<Bytes>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned());
-    let headers: Vec<_> =
-        record.headers.iter().map(|(name, value)| json!({"name": name, "value": text(value)})).collect();
+pub fn to_json(record: &ConsumerRecord) -> Value {
+    let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+    let headers = record.headers.iter().map_while(Result::ok);
+    let headers: Vec<_> = headers.map(|h| json!({"name": h.name(), "value": text(h.value)})).collect();
     json!({
-        "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
-        "key": text(&record.key), "value": text(&record.value), "headers": headers,
+        "topic": record.topic.as_str(), "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
+        "key": text(record.key.as_deref()), "value": text(record.value.as_deref()), "headers": headers,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use esker_protocol::compression::Compression;
+    use esker_protocol::records::{Batch, BatchBuilder, RecordHeader};
 
     #[test]
     fn places_and_escapes() {
-        let record = ConsumedRecord {
-            topic: "t".to_owned(),
+        let mut builder = BatchBuilder::new(Compression::None).base_offset(7);
+        let headers = [RecordHeader::new("a", Some(b"1")), RecordHeader::new("b", None)];
+        builder.append(0, 9, Some(b"k"), None, &headers);
+        let (batch, _) = Batch::parse(builder.build().unwrap()).unwrap();
+        let read = batch.records(100).unwrap().next().unwrap().unwrap();
+        let record = ConsumerRecord {
+            topic: "t".into(),
             partition: 2,
-            offset: 7,
-            timestamp: 9,
-            key: Some("k".into()),
-            value: None,
-            headers: vec![("a".to_owned(), Some("1".into())), ("b".to_owned(), None)],
+            offset: read.offset,
+            timestamp: read.timestamp,
+            log_append_time: false,
+            leader_epoch: 0,
+            key: read.key,
+            value: read.value,
+            headers: read.headers,
         };
         let printed = |format: &str| {
             let mut out = Vec::new();
@@ -115,6 +124,11 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         assert_eq!(printed("%t-%p@%o %T %k=%s|%h\\n"), "t-2@7 9 k=|a=1,b=\n");
+        let json = to_json(&record);
+        assert_eq!(
+            (json["key"].as_str(), json["value"].is_null(), json["headers"][0]["value"].as_str()),
+            (Some("k"), true, Some("1"))
+        );
         assert_eq!(printed("100%% \\\\ %x"), "100% \\ %x");
     }
 }

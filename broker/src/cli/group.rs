@@ -1,10 +1,14 @@
 //! `esker group`.
 
 use clap::{Args, Subcommand};
-use esker_client::{Consumer, ConsumerConfig, StartAt};
+use std::collections::HashMap;
+
+use esker_client::Admin;
+use esker_client::admin::{CommittedOffset, OffsetSpec};
+use esker_protocol::primitives::Str;
 use serde_json::json;
 
-use super::output::{say, table};
+use super::output::{say, shown, table};
 use super::{CliError, Connect};
 
 /// What can be done with groups.
@@ -46,59 +50,78 @@ pub async fn run(command: GroupCommand) -> Result<(), CliError> {
         GroupCommand::List(args) => list(args).await,
         GroupCommand::Describe(args) => describe(args).await,
         GroupCommand::Delete(args) => {
-            args.connect.client().await?.delete_group(&args.name).await?;
+            let admin = Admin::new(&args.connect.client().await?);
+            for deleted in admin.delete_groups(&[Str::copy(&args.name)]).await? {
+                deleted?;
+            }
             Ok(say(&format!("deleted {}", args.name))?)
         }
     }
 }
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
-    let groups = args.connect.client().await?.list_groups().await?;
+    let groups = Admin::new(&args.connect.client().await?).list_groups().await?;
     if args.json {
         let rows: Vec<_> = groups
             .iter()
-            .map(|g| json!({"group": &*g.group_id, "state": &*g.group_state, "protocol_type": &*g.protocol_type}))
+            .map(|g| json!({"group": &*g.id, "state": &*g.state, "protocol_type": &*g.protocol_type, "type": &*g.kind}))
             .collect();
         return Ok(say(&serde_json::to_string_pretty(&rows)?)?);
     }
-    let rows: Vec<_> = groups
-        .iter()
-        .map(|g| vec![g.group_id.to_string(), g.group_state.to_string(), g.protocol_type.to_string()])
-        .collect();
+    let rows: Vec<_> =
+        groups.iter().map(|g| vec![g.id.to_string(), g.state.to_string(), g.protocol_type.to_string()]).collect();
     Ok(table(&["GROUP", "STATE", "PROTOCOL"], &rows)?)
 }
 
 async fn describe(args: NameArgs) -> Result<(), CliError> {
-    let client = args.connect.client().await?;
-    let group = client.describe_group(&args.name).await?;
-    let offsets = client.group_offsets(&args.name).await?;
-    let consumer = Consumer::new(client, ConsumerConfig::default());
+    let admin = Admin::new(&args.connect.client().await?);
+    let group = admin.describe_group(&args.name).await?;
+    let offsets = admin.committed_offsets(&args.name).await?;
+    let mut ends = HashMap::new();
+    for topic in offsets.chunk_by(|a, b| a.partition.topic == b.partition.topic) {
+        let asked: Vec<_> = topic.iter().map(|o| (o.partition.clone(), OffsetSpec::Latest)).collect();
+        // A topic that is gone has no end.
+        ends.extend(admin.list_offsets(&asked).await.unwrap_or_default());
+    }
+    let owner =
+        |o: &CommittedOffset| group.members.iter().find(|m| m.assignment.contains(&o.partition)).map(|m| &*m.id);
     let (mut rows, mut partitions) = (Vec::new(), Vec::new());
     for o in &offsets {
-        // A topic that is gone has no end.
-        let end = consumer.resolve(&o.topic, o.partition, StartAt::End).await.ok();
+        let end = ends.get(&o.partition).map(|listed| listed.offset);
         let lag = end.map(|end| (end - o.offset).max(0));
-        let shown = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        rows.push(vec![o.topic.clone(), o.partition.to_string(), o.offset.to_string(), shown(end), shown(lag)]);
+        rows.push(vec![
+            o.partition.topic.to_string(),
+            o.partition.partition.to_string(),
+            o.offset.to_string(),
+            shown(end),
+            shown(lag),
+            shown(owner(o)),
+        ]);
         partitions.push(json!({
-            "topic": o.topic, "partition": o.partition, "committed": o.offset, "end": end, "lag": lag,
+            "topic": o.partition.topic.as_str(), "partition": o.partition.partition, "committed": o.offset, "end": end, "lag": lag,
+            "member": owner(o),
         }));
     }
     let members: Vec<_> = group
         .members
         .iter()
-        .map(|m| json!({"id": &*m.member_id, "client_id": &*m.client_id, "host": &*m.client_host}))
+        .map(|m| json!({"id": &*m.id, "client_id": &*m.client_id, "host": &*m.host, "partitions": m.assignment.len()}))
         .collect();
     if args.json {
         let group = json!({
-            "group": args.name, "state": &*group.group_state, "protocol": &*group.protocol_data, "members": members,
+            "group": args.name, "state": &*group.state, "protocol": &*group.protocol, "coordinator": group.coordinator, "members": members,
             "offsets": partitions,
         });
         return Ok(say(&serde_json::to_string_pretty(&group)?)?);
     }
-    say(&format!("{}  state={}  protocol={}", args.name, group.group_state, group.protocol_data))?;
+    say(&format!(
+        "{}  state={}  protocol={}",
+        args.name,
+        group.state,
+        shown(Some(group.protocol.as_str()).filter(|p| !p.is_empty()))
+    ))?;
     for m in &group.members {
-        say(&format!("  member {}  client={}  host={}", m.member_id, m.client_id, m.client_host))?;
+        say(&format!("  member {}  client={}  host={}", m.id, m.client_id, m.host))?;
     }
-    Ok(table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG"], &rows)?)
+    Ok(table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], &rows)?)
 }

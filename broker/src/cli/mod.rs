@@ -14,23 +14,29 @@ mod topic;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use esker_client::{Client, ClientConfig, ClientError};
+use esker_client::{Client, ClientConfig, Error, ProduceError};
 use thiserror::Error;
+
+/// What `--help` ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (stderr says why), 2 wrong usage.";
 
 /// Commands that talk to a broker.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create, list, describe, change and delete topics.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Topic(topic::TopicCommand),
     /// Produce lines from stdin to a topic.
+    #[command(after_help = EXIT_CODES)]
     Produce(produce::ProduceArgs),
     /// Print records of a topic.
+    #[command(after_help = EXIT_CODES)]
     Consume(consume::ConsumeArgs),
     /// List, describe and delete consumer groups.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
     /// Tell about the cluster and its brokers.
+    #[command(after_help = EXIT_CODES)]
     Broker(broker::BrokerArgs),
 }
 
@@ -43,10 +49,8 @@ pub struct Connect {
 }
 
 impl Connect {
-    async fn client(&self) -> Result<Client, ClientError> {
-        let mut config = ClientConfig::new(&self.bootstrap);
-        config.client_id = "esker".to_owned();
-        Client::with_config(config).await
+    async fn client(&self) -> Result<Client, Error> {
+        Client::connect(ClientConfig::new(&self.bootstrap).client_id("esker")).await
     }
 }
 
@@ -55,7 +59,10 @@ impl Connect {
 pub enum CliError {
     /// The broker or the way to it.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(#[from] Error),
+    /// A record could not be produced.
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
     /// Reading stdin or writing stdout.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -69,16 +76,13 @@ pub enum CliError {
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&CliError::Io(error)),
     };
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = dispatch(command) => outcome,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        }
-    });
+    let outcome = runtime.block_on(dispatch(command));
+    // Stdin may be waited for on a thread of its own; nobody waits for that one.
+    runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has had enough.
@@ -89,11 +93,34 @@ pub fn run(command: Command) -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Topic(command) => topic::run(command).await,
+        // These two end in their own way: what was read is sent, what was printed is committed.
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
+        command => tokio::select! {
+            outcome = short(command) => outcome,
+            () = interrupted() => Ok(()),
+        },
+    }
+}
+
+async fn short(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
         Command::Broker(args) => broker::run(args).await,
+        Command::Produce(_) | Command::Consume(_) => Ok(()),
+    }
+}
+
+/// Ctrl-C, or a polite request to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 
@@ -103,6 +130,6 @@ fn report(error: &CliError) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "esker: {error}");
     match error {
         CliError::Usage(_) => ExitCode::from(2),
-        CliError::Client(_) | CliError::Io(_) | CliError::Json(_) => ExitCode::from(1),
+        CliError::Client(_) | CliError::Produce(_) | CliError::Io(_) | CliError::Json(_) => ExitCode::from(1),
     }
 }

@@ -23,3 +23,8 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 pub fn say(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
+
+/// What there is, or a dash.
+pub fn shown<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}

@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use bytes::Bytes;
 use clap::Args;
-use esker_client::{Delivery, Producer, ProducerConfig, Record};
-use esker_protocol::compression::Compression;
+use esker_client::{Acks, Compression, Delivery, ProduceError, Producer, ProducerConfig, ProducerRecord};
+use esker_protocol::primitives::Str;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::{CliError, Connect};
+use super::{CliError, Connect, interrupted};
 
 /// Flags of `produce`.
 #[derive(Debug, Args)]
@@ -23,14 +24,14 @@ pub struct ProduceArgs {
     /// A header for every record; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
-    /// The partition [default: by key, else in turns].
+    /// The partition [default: by key, else any].
     #[arg(short, long, value_name = "N")]
     partition: Option<i32>,
     /// Codec: none, gzip, snappy, lz4, zstd.
     #[arg(short = 'z', long, value_name = "CODEC", default_value = "none")]
     compression: String,
-    /// Who must have a record before it counts: all or 1.
-    #[arg(short, long, default_value = "all")]
+    /// Who must have a record before it counts: all, 1 (the leader) or 0 (nobody: records may be lost).
+    #[arg(short, long, default_value = "all", allow_hyphen_values = true)]
     acks: String,
     /// An empty value becomes null, a tombstone.
     #[arg(short = 'Z', long)]
@@ -39,69 +40,98 @@ pub struct ProduceArgs {
 
 /// Deliveries that may be awaited at once.
 const IN_FLIGHT: usize = 20_000;
-/// Lines read ahead.
-const LINES: usize = 4096;
+/// Runs of lines read ahead.
+const RUNS: usize = 16;
+/// Lines handed over together.
+const RUN: usize = 512;
 
 /// Runs it.
 pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
-    let headers: Vec<(&str, &str)> = args
-        .headers
-        .iter()
-        .map(|h| h.split_once('=').ok_or_else(|| CliError::Usage(format!("'{h}' is not NAME=VALUE"))))
-        .collect::<Result<_, _>>()?;
+    let headers = headers(&args.headers)?;
     let config = ProducerConfig {
         acks: match args.acks.as_str() {
-            "all" | "-1" => -1,
-            "1" => 1,
-            other => return Err(CliError::Usage(format!("--acks is all or 1, not {other}"))),
+            "all" | "-1" => Acks::All,
+            "1" => Acks::Leader,
+            "0" => Acks::None,
+            other => return Err(CliError::Usage(format!("--acks is all, 1 or 0, not {other}"))),
         },
         compression: Compression::from_name(&args.compression).ok_or_else(|| {
             CliError::Usage(format!("unknown codec {}: none, gzip, snappy, lz4, zstd", args.compression))
         })?,
         ..ProducerConfig::default()
     };
+    if args.key_separator.as_deref() == Some("") {
+        return Err(CliError::Usage("--key-separator cannot be empty".to_owned()));
+    }
     let client = args.connect.client().await?;
-    client.topic(&args.topic).await?;
-    let producer = Producer::new(client, config).await?;
+    // A topic that is not there is told before any line is read; the broker may create it.
+    client.topic(&args.topic, true).await?;
+    let producer = Producer::new(&client, config);
     let progress = progress();
     let (deliveries, delivered) = mpsc::channel(IN_FLIGHT);
     let watching = tokio::spawn(watch(delivered, progress.clone()));
     let mut lines = lines();
-    while let Some(line) = lines.recv().await {
-        let mut record = record(&args, line?);
-        for (name, value) in &headers {
-            record = record.header(*name, value.as_bytes().to_vec());
+    let topic = Str::copy(&args.topic);
+    let sending = async {
+        while let Some(run) = lines.recv().await {
+            for line in run? {
+                let mut record = record(&args, &topic, line);
+                for (name, value) in &headers {
+                    record = record.header(name.clone(), Some(value.clone()));
+                }
+                let delivery = producer.send(record).await?;
+                if deliveries.send(delivery).await.is_err() {
+                    // A delivery failed; the task that watches them says why.
+                    return Ok(());
+                }
+            }
         }
-        let delivery = producer.send(record).await?;
-        if deliveries.send(delivery).await.is_err() {
-            break;
-        }
-    }
-    producer.flush().await;
+        Ok::<_, CliError>(())
+    };
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = interrupted() => Ok(()),
+    };
+    let flushed = producer.close().await;
     drop(deliveries);
-    let count = watching.await.map_err(std::io::Error::other)??;
+    let count = watching.await.map_err(std::io::Error::other)?;
     progress.finish_and_clear();
+    let count = count?;
+    sent?;
+    flushed?;
     if std::io::stderr().is_terminal() {
         tracing::info!(count, topic = args.topic, "produced");
     }
     Ok(())
 }
 
-fn record(args: &ProduceArgs, line: String) -> Record {
-    let mut record = Record::to(&args.topic);
-    record.partition = args.partition;
-    let value = match args.key_separator.as_deref().and_then(|s| line.split_once(s)) {
-        Some((key, value)) => {
-            record = record.key(key.as_bytes().to_vec());
-            value.to_owned()
-        }
-        None => line,
+fn headers(pairs: &[String]) -> Result<Vec<(Str, Bytes)>, CliError> {
+    let header = |pair: &String| {
+        let invalid = || CliError::Usage(format!("'{pair}' is not NAME=VALUE"));
+        let (name, value) = pair.split_once('=').ok_or_else(invalid)?;
+        Ok((Str::copy(name), Bytes::copy_from_slice(value.as_bytes())))
     };
-    if args.null_values && value.is_empty() { record } else { record.value(value.into_bytes()) }
+    pairs.iter().map(header).collect()
+}
+
+/// A line may hold any bytes; they go as they are.
+fn record(args: &ProduceArgs, topic: &Str, line: Bytes) -> ProducerRecord {
+    let mut record = ProducerRecord::new(topic.clone());
+    if let Some(partition) = args.partition {
+        record = record.partition(partition);
+    }
+    let mut value = line;
+    if let Some(separator) = args.key_separator.as_deref().map(str::as_bytes)
+        && let Some(at) = value.windows(separator.len()).position(|window| window == separator)
+    {
+        record = record.key(value.slice(..at));
+        value = value.slice(at + separator.len()..);
+    }
+    if args.null_values && value.is_empty() { record } else { record.value(value) }
 }
 
 /// Counts deliveries; the first failure ends everything.
-async fn watch(mut delivered: mpsc::Receiver<Delivery>, progress: ProgressBar) -> Result<u64, CliError> {
+async fn watch(mut delivered: mpsc::Receiver<Delivery>, progress: ProgressBar) -> Result<u64, ProduceError> {
     let mut count = 0;
     while let Some(delivery) = delivered.recv().await {
         delivery.wait().await?;
@@ -111,12 +141,31 @@ async fn watch(mut delivered: mpsc::Receiver<Delivery>, progress: ProgressBar) -
     Ok(count)
 }
 
-/// Stdin's lines, read on a thread of its own.
-fn lines() -> mpsc::Receiver<std::io::Result<String>> {
-    let (sender, receiver) = mpsc::channel(LINES);
+/// Stdin's lines, read on a thread of its own and handed over in runs: as many as are there, without waiting for more.
+fn lines() -> mpsc::Receiver<std::io::Result<Vec<Bytes>>> {
+    let (sender, receiver) = mpsc::channel(RUNS);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            if sender.blocking_send(line).is_err() {
+        let mut stdin = std::io::BufReader::with_capacity(256 << 10, std::io::stdin().lock());
+        let mut run = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            let read = stdin.read_until(b'\n', &mut line);
+            let ended = !matches!(read, Ok(count) if count > 0);
+            if !ended {
+                if line.last() == Some(&b'\n') {
+                    line.pop();
+                }
+                run.push(Bytes::from(line));
+            }
+            let more = stdin.buffer().contains(&b'\n') && run.len() < RUN && !ended;
+            if !more && !run.is_empty() && sender.blocking_send(Ok(std::mem::take(&mut run))).is_err() {
+                return;
+            }
+            if let Err(error) = read {
+                // Nobody listens any more: nothing to tell.
+                let _ = sender.blocking_send(Err(error));
+            }
+            if ended {
                 return;
             }
         }

@@ -1,10 +1,14 @@
 //! `esker topic`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
-use esker_client::{Client, Consumer, ConsumerConfig, NewTopic, StartAt, TopicView};
+use esker_client::admin::{ConfigOp, ConfigSource, NewTopic, OffsetSpec, Resource};
+use esker_client::{Admin, Topic, TopicPartition};
+use esker_protocol::primitives::Str;
 use serde_json::json;
 
-use super::output::{say, table};
+use super::output::{say, shown, table};
 use super::{CliError, Connect};
 
 /// What can be done with topics.
@@ -88,82 +92,99 @@ pub async fn run(command: TopicCommand) -> Result<(), CliError> {
     match command {
         TopicCommand::Create(args) => {
             let topic = NewTopic {
-                name: args.name,
-                partitions: args.partitions,
-                replication_factor: args.replication_factor,
+                name: args.name.into(),
+                partitions: args.partitions.unwrap_or(-1),
+                replication: args.replication_factor.unwrap_or(-1),
                 configs: pairs(&args.configs)?,
             };
-            args.connect.client().await?.create_topic(&topic).await?;
+            let admin = Admin::new(&args.connect.client().await?);
+            for created in admin.create_topics(std::slice::from_ref(&topic), false).await? {
+                created?;
+            }
             Ok(say(&format!("created {}", topic.name))?)
         }
         TopicCommand::List(args) => list(args).await,
         TopicCommand::Describe(args) => describe(args).await,
         TopicCommand::Delete(args) => {
-            args.connect.client().await?.delete_topic(&args.name).await?;
+            let admin = Admin::new(&args.connect.client().await?);
+            for deleted in admin.delete_topics(&[Str::copy(&args.name)]).await? {
+                deleted?;
+            }
             Ok(say(&format!("deleted {}", args.name))?)
         }
         TopicCommand::Alter(args) => alter(args).await,
     }
 }
 
-fn pairs(configs: &[String]) -> Result<Vec<(String, String)>, CliError> {
+fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
     let pair = |text: &String| {
         let (key, value) = text.split_once('=').ok_or_else(|| CliError::Usage(format!("'{text}' is not KEY=VALUE")))?;
-        Ok((key.trim().to_owned(), value.trim().to_owned()))
+        Ok((Str::copy(key.trim()), Str::copy(value.trim())))
     };
     configs.iter().map(pair).collect()
 }
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
-    let view = args.connect.client().await?.refresh(None).await?;
-    let topics: Vec<&TopicView> = view.topics.values().filter(|t| args.internal || !t.internal).collect();
+    let mut topics = Admin::new(&args.connect.client().await?).topics().await?;
+    topics.retain(|t| args.internal || !t.internal);
     if args.json {
         let rows: Vec<_> = topics
             .iter()
-            .map(|t| json!({"name": t.name, "id": t.id.to_string(), "partitions": t.partitions.len(), "internal": t.internal}))
+            .map(|t| json!({"name": t.name.as_str(), "id": t.id.to_string(), "partitions": t.partitions.len(), "internal": t.internal}))
             .collect();
         return Ok(say(&serde_json::to_string_pretty(&rows)?)?);
     }
-    let replicas = |t: &TopicView| t.partitions.first().map_or(0, |p| p.replicas.len());
-    let rows: Vec<_> =
-        topics.iter().map(|t| vec![t.name.clone(), t.partitions.len().to_string(), replicas(t).to_string()]).collect();
+    let replicas = |t: &Topic| t.partitions.first().map_or(0, |p| p.replicas.len());
+    let rows: Vec<_> = topics
+        .iter()
+        .map(|t| vec![t.name.to_string(), t.partitions.len().to_string(), replicas(t).to_string()])
+        .collect();
     Ok(table(&["TOPIC", "PARTITIONS", "REPLICAS"], &rows)?)
 }
 
 async fn describe(args: NameArgs) -> Result<(), CliError> {
-    let client: Client = args.connect.client().await?;
-    let topic = client.topic(&args.name).await?;
-    let detail = client.topic_detail(&args.name).await?;
-    let consumer = Consumer::new(client, ConsumerConfig::default());
+    let admin = Admin::new(&args.connect.client().await?);
+    let topic = admin.topic(&args.name).await?;
+    let mut configs = admin.describe_configs(&Resource::Topic(topic.name.clone())).await?;
+    configs.retain(|config| config.source == ConfigSource::Topic);
+    // A partition without a leader has no offsets to tell.
+    let led = topic.partitions.iter().filter(|p| p.leader.is_some());
+    let led: Vec<_> = led.map(|p| TopicPartition { topic: topic.name.clone(), partition: p.id }).collect();
+    let all = |spec| led.iter().map(move |tp| (tp.clone(), spec)).collect::<Vec<_>>();
+    let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
+    let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
     let mut rows = Vec::new();
     let mut partitions = Vec::new();
     for p in &topic.partitions {
-        let start = consumer.resolve(&topic.name, p.partition, StartAt::Start).await?;
-        let end = consumer.resolve(&topic.name, p.partition, StartAt::End).await?;
+        let tp = TopicPartition { topic: topic.name.clone(), partition: p.id };
+        let start = starts.get(&tp).map(|listed| listed.offset);
+        let end = ends.get(&tp).map(|listed| listed.offset);
         let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
         rows.push(vec![
-            p.partition.to_string(),
-            p.leader.to_string(),
+            p.id.to_string(),
+            shown(p.leader),
             p.leader_epoch.to_string(),
             ids(&p.replicas),
             ids(&p.isr),
-            start.to_string(),
-            end.to_string(),
+            shown(start),
+            shown(end),
         ]);
         partitions.push(json!({
-            "partition": p.partition, "leader": p.leader, "leader_epoch": p.leader_epoch, "replicas": p.replicas,
+            "partition": p.id, "leader": p.leader, "leader_epoch": p.leader_epoch, "replicas": p.replicas,
             "isr": p.isr, "start_offset": start, "end_offset": end,
         }));
     }
+    let own: BTreeMap<_, _> =
+        configs.iter().map(|c| (c.name.as_str(), c.value.as_deref().unwrap_or_default())).collect();
     if args.json {
         let topic = json!({
-            "name": topic.name, "id": topic.id.to_string(), "internal": topic.internal, "configs": detail.configs,
+            "name": topic.name.as_str(), "id": topic.id.to_string(), "internal": topic.internal, "configs": own,
             "partitions": partitions,
         });
         return Ok(say(&serde_json::to_string_pretty(&topic)?)?);
     }
     say(&format!("{}  id={}", topic.name, topic.id))?;
-    for (name, value) in &detail.configs {
+    for (name, value) in &own {
         say(&format!("  {name}={value}"))?;
     }
     Ok(table(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)?)
@@ -173,14 +194,15 @@ async fn alter(args: AlterArgs) -> Result<(), CliError> {
     if args.partitions.is_none() && args.configs.is_empty() && args.delete_configs.is_empty() {
         return Err(CliError::Usage("nothing to change: give --partitions, --config or --delete-config".to_owned()));
     }
-    let client = args.connect.client().await?;
-    let mut changes: Vec<_> = pairs(&args.configs)?.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    changes.extend(args.delete_configs.into_iter().map(|key| (key, None)));
+    let sets = pairs(&args.configs)?.into_iter().map(|(key, value)| (key, ConfigOp::Set(value)));
+    let deletes = args.delete_configs.into_iter().map(|key| (key.into(), ConfigOp::Delete));
+    let changes: Vec<_> = sets.chain(deletes).collect();
+    let admin = Admin::new(&args.connect.client().await?);
     if !changes.is_empty() {
-        client.alter_topic(&args.name, &changes).await?;
+        admin.alter_configs(&Resource::Topic(Str::copy(&args.name)), &changes).await?;
     }
     if let Some(count) = args.partitions {
-        client.create_partitions(&args.name, count).await?;
+        admin.create_partitions(&args.name, count).await?;
     }
     Ok(say(&format!("changed {}", args.name))?)
 }

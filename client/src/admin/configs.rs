@@ -1,0 +1,181 @@
+//! Configs of topics, brokers and groups.
+
+use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use esker_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use esker_protocol::primitives::Str;
+
+use super::{Admin, each};
+use crate::client::Target;
+use crate::error::Error;
+
+/// Whose configs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// A topic's.
+    Topic(Str),
+    /// A broker's; `None`: the default of all brokers.
+    Broker(Option<i32>),
+    /// A group's.
+    Group(Str),
+}
+
+impl Resource {
+    fn kind(&self) -> i8 {
+        match self {
+            Self::Topic(_) => 2,
+            Self::Broker(_) => 4,
+            Self::Group(_) => 32,
+        }
+    }
+
+    fn name(&self) -> Str {
+        match self {
+            Self::Topic(name) | Self::Group(name) => name.clone(),
+            Self::Broker(id) => id.map(|id| id.to_string()).unwrap_or_default().into(),
+        }
+    }
+
+    fn target(&self) -> Target {
+        match self {
+            Self::Broker(Some(id)) => Target::Node(*id),
+            _ => Target::Any,
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic '{name}'"),
+            Self::Group(name) => write!(f, "group '{name}'"),
+            Self::Broker(Some(id)) => write!(f, "broker {id}"),
+            Self::Broker(None) => f.write_str("the brokers' default"),
+        }
+    }
+}
+
+/// Where a value comes from; the numbers are Kafka's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    Topic,
+    /// Set on the broker while it runs.
+    DynamicBroker,
+    /// Set for all brokers while they run.
+    DynamicDefault,
+    /// From the broker's own configuration.
+    Static,
+    /// Nobody set it.
+    Default,
+    /// Any other.
+    Other(i8),
+}
+
+impl ConfigSource {
+    fn new(number: i8) -> Self {
+        match number {
+            1 => Self::Topic,
+            2 => Self::DynamicBroker,
+            3 => Self::DynamicDefault,
+            4 => Self::Static,
+            5 => Self::Default,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// A config and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Name.
+    pub name: Str,
+    /// Value; null for none, and for secrets.
+    pub value: Option<Str>,
+    /// Where the value comes from.
+    pub source: ConfigSource,
+    /// It cannot be changed while the broker runs.
+    pub read_only: bool,
+    /// Its value is not shown.
+    pub sensitive: bool,
+}
+
+/// A change of one config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOp {
+    /// Set to a value.
+    Set(Str),
+    /// Back to what it is without.
+    Delete,
+    /// Add to a list.
+    Append(Str),
+    /// Take from a list.
+    Subtract(Str),
+}
+
+impl Admin {
+    /// All configs of a resource, by name.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub async fn describe_configs(&self, resource: &Resource) -> Result<Vec<ConfigEntry>, Error> {
+        let asked = DescribeConfigsResource {
+            resource_type: resource.kind(),
+            resource_name: resource.name(),
+            configuration_keys: None,
+        };
+        let request = DescribeConfigsRequest { resources: vec![asked], ..DescribeConfigsRequest::default() };
+        let answer = self.client.request(resource.target(), request).await?;
+        let mut entries = Vec::new();
+        for result in answer.results {
+            each(|| resource.to_string(), result.error_code, result.error_message.as_ref())?;
+            entries.extend(result.configs.iter().map(|config| ConfigEntry {
+                name: config.name.clone(),
+                value: config.value.clone(),
+                source: match config.config_source {
+                    // Version 0 tells only whether it is the default.
+                    -1 => {
+                        if config.is_default {
+                            ConfigSource::Default
+                        } else {
+                            ConfigSource::Other(-1)
+                        }
+                    }
+                    source => ConfigSource::new(source),
+                },
+                read_only: config.read_only,
+                sensitive: config.is_sensitive,
+            }));
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Changes some configs of a resource and leaves the others (KIP-339).
+    ///
+    /// # Errors
+    /// It is not there, or a name or value is not allowed; then nothing is changed.
+    pub async fn alter_configs(&self, resource: &Resource, changes: &[(Str, ConfigOp)]) -> Result<(), Error> {
+        let change = |(name, op): &(Str, ConfigOp)| {
+            let (config_operation, value) = match op {
+                ConfigOp::Set(value) => (0, Some(value.clone())),
+                ConfigOp::Delete => (1, None),
+                ConfigOp::Append(value) => (2, Some(value.clone())),
+                ConfigOp::Subtract(value) => (3, Some(value.clone())),
+            };
+            AlterableConfig { name: name.clone(), config_operation, value }
+        };
+        let altered = AlterConfigsResource {
+            resource_type: resource.kind(),
+            resource_name: resource.name(),
+            configs: changes.iter().map(change).collect(),
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: false };
+        let answer = self.client.request(resource.target(), request).await?;
+        for result in answer.responses {
+            each(|| resource.to_string(), result.error_code, result.error_message.as_ref())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! What an answer means for each batch in the request: done, again, or failed for good.
+
+use std::collections::HashMap;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::produce::{PartitionProduceResponse, ProduceResponse};
+use tokio::time::Instant;
+
+use super::ProduceError;
+use super::accumulator::{Accumulator, Queue};
+use super::batch::PendingBatch;
+use super::sender::{Sender, Shipment, settle};
+use crate::error::Error;
+use crate::metadata::TopicPartition;
+
+/// How a request ended. `None`: it was sent and nobody answers (acks 0).
+pub(super) struct Answer {
+    pub(super) node: i32,
+    pub(super) shipments: Vec<Shipment>,
+    pub(super) result: Result<Option<ProduceResponse>, Error>,
+}
+
+/// What to do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    Again,
+    /// Again, under a new producer id.
+    Renew,
+    Failed,
+}
+
+/// `first`: no earlier batch of the partition is unsettled.
+fn judge(code: ErrorCode, idempotent: bool, first: bool) -> Verdict {
+    match code {
+        ErrorCode::NONE => Verdict::Done,
+        ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => Verdict::Done,
+        // An earlier batch failed and goes again; this one follows it.
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if idempotent && !first => Verdict::Again,
+        ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH if idempotent => Verdict::Renew,
+        code if code.is_retriable() => Verdict::Again,
+        _ => Verdict::Failed,
+    }
+}
+
+impl Sender {
+    pub(super) fn answered(&mut self, answer: Answer) {
+        let parts: HashMap<(String, i32), PartitionProduceResponse> = match &answer.result {
+            Ok(Some(response)) => response
+                .responses
+                .iter()
+                .flat_map(|topic| {
+                    topic.partition_responses.iter().map(|p| ((topic.name.to_string(), p.index), p.clone()))
+                })
+                .collect(),
+            _ => HashMap::new(),
+        };
+        let accumulator = std::sync::Arc::clone(&self.accumulator);
+        let mut state = accumulator.state.lock();
+        for (tp, id, _) in answer.shipments {
+            let Some(queue) = state.queues.get_mut(&tp) else { continue };
+            let Some(at) = queue.in_flight.iter().position(|batch| batch.id == id) else { continue };
+            let Some(batch) = queue.in_flight.remove(at) else { continue };
+            match &answer.result {
+                Err(error) if error.is_retriable() => self.again(queue, batch, error.to_string()),
+                Err(error) => self.failed(batch, ProduceError::Client(error.clone())),
+                Ok(None) => settle(&accumulator, batch, Ok((-1, -1))),
+                Ok(Some(_)) => match parts.get(&(tp.topic.to_string(), tp.partition)) {
+                    Some(part) => self.part_answered(&tp, queue, batch, part),
+                    None => self.again(queue, batch, "the broker left the partition out of its answer".to_owned()),
+                },
+            }
+            if queue.in_flight.is_empty() && queue.ready.iter().all(|batch| batch.attempts == 0) {
+                queue.retrying = false;
+            }
+        }
+    }
+
+    fn part_answered(
+        &mut self,
+        tp: &TopicPartition,
+        queue: &mut Queue,
+        batch: PendingBatch,
+        part: &PartitionProduceResponse,
+    ) {
+        let first = queue.in_flight.iter().chain(&queue.ready).all(|other| other.id > batch.id);
+        match judge(part.error_code, self.accumulator.config.idempotent, first) {
+            Verdict::Done => {
+                queue.pause = None;
+                queue.known = true;
+                settle(&self.accumulator, batch, Ok((part.base_offset, part.log_append_time_ms)));
+            }
+            Verdict::Again => self.again(queue, batch, part.error_code.to_string()),
+            Verdict::Renew => {
+                self.renew = true;
+                self.again(queue, batch, part.error_code.to_string());
+            }
+            Verdict::Failed => {
+                let record = part.record_errors.first().and_then(|e| e.batch_index_error_message.as_deref());
+                let message = record.or(part.error_message.as_deref()).map(str::to_owned);
+                let error = ProduceError::Refused {
+                    topic: tp.topic.to_string(),
+                    partition: tp.partition,
+                    code: part.error_code,
+                    message,
+                };
+                self.failed(batch, error);
+            }
+        }
+    }
+
+    fn again(&mut self, queue: &mut Queue, mut batch: PendingBatch, reason: String) {
+        tracing::debug!(batch = batch.id, reason, "a batch goes again");
+        batch.last_failure = reason;
+        queue.pause = Some(Instant::now() + self.backoff().pause(batch.attempts));
+        batch.attempts = batch.attempts.saturating_add(1);
+        queue.put_back(batch);
+        self.stale = true;
+    }
+
+    /// The sequence numbers of a batch that was never written are a hole in front of all later ones.
+    fn failed(&mut self, batch: PendingBatch, error: ProduceError) {
+        self.renew |= batch.sequence.is_some();
+        settle(&self.accumulator, batch, Err(error));
+    }
+}
+
+/// Fails everything that waits.
+pub(super) fn settle_all(accumulator: &Accumulator, error: &ProduceError) {
+    let mut state = accumulator.state.lock();
+    for queue in state.queues.values_mut() {
+        for batch in queue.ready.drain(..).chain(queue.open.take()) {
+            settle(accumulator, batch, Err(error.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        use ErrorCode as E;
+        for (code, idempotent, first, verdict) in [
+            (E::NONE, true, true, Verdict::Done),
+            (E::DUPLICATE_SEQUENCE_NUMBER, true, true, Verdict::Done),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, false, Verdict::Again),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, true, Verdict::Failed),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, false, false, Verdict::Failed),
+            (E::INVALID_PRODUCER_EPOCH, true, true, Verdict::Renew),
+            (E::NOT_LEADER_OR_FOLLOWER, true, true, Verdict::Again),
+            (E::NOT_ENOUGH_REPLICAS, false, true, Verdict::Again),
+            (E::MESSAGE_TOO_LARGE, true, true, Verdict::Failed),
+        ] {
+            assert_eq!(judge(code, idempotent, first), verdict, "{code} {idempotent} {first}");
+        }
+    }
+}
