@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use esker_client::{Client, NewTopic};
+use esker_client::admin::NewTopic;
+use esker_client::{Admin, Client, ClientConfig};
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -143,14 +144,12 @@ fn resealed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 #[tokio::test]
 async fn bad_records_get_kafkas_errors() {
     let esker = Esker::spawn(&["serve", "--ephemeral"]);
-    let client = Client::connect(&esker.kafka.to_string()).await.unwrap();
-    let topic = NewTopic {
-        name: "t".to_owned(),
-        partitions: Some(1),
-        configs: vec![("max.message.bytes".to_owned(), "1000".to_owned())],
-        ..NewTopic::default()
-    };
-    client.create_topic(&topic).await.unwrap();
+    let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+    let configs = vec![("max.message.bytes".into(), "1000".into())];
+    let topic = NewTopic { partitions: 1, configs, ..NewTopic::new("t") };
+    for created in Admin::new(&client).create_topics(&[topic], false).await.unwrap() {
+        created.unwrap();
+    }
     tokio::task::spawn_blocking(move || {
         let mut stream = esker.connect();
         let mut broken = batch();

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use esker_client::admin::NewTopic;
 use esker_client::{
-    Client, ClientConfig, Consumer, ConsumerConfig, Delivery, NewTopic, Producer, ProducerConfig, Record, StartAt,
+    Admin, Client, ClientConfig, Consumer, ConsumerConfig, Delivery, Producer, ProducerConfig, ProducerRecord, StartAt,
 };
 use esker_protocol::compression::Compression;
 use esker_tests::Esker;
@@ -19,19 +20,20 @@ fn rounds() -> usize {
 /// Produces until the broker is gone; gives what was acknowledged: partition -> (offset, number).
 async fn load(bootstrap: String, from: u64, compression: Compression) -> BTreeMap<i32, Vec<(i64, u64)>> {
     let mut config = ClientConfig::new(&bootstrap);
-    config.retry_for = Duration::ZERO;
-    let client = Client::with_config(config).await.unwrap();
+    config.request_timeout = Duration::from_secs(5);
+    let client = Client::connect(config).await.unwrap();
     let config = ProducerConfig {
         compression,
         linger: Duration::from_millis(1),
-        delivery_timeout: Duration::from_millis(1),
+        delivery_timeout: Duration::from_secs(1),
+        max_block: Duration::from_millis(500),
         ..ProducerConfig::default()
     };
-    let producer = Producer::new(client, config).await.unwrap();
+    let producer = Producer::new(&client, config);
     let mut sent: Vec<(i32, u64, Delivery)> = Vec::new();
     for number in from.. {
         let partition = i32::try_from(number % PARTITIONS as u64).unwrap();
-        let record = Record { partition: Some(partition), ..Record::to("t").value(format!("{number}")) };
+        let record = ProducerRecord::new("t").partition(partition).value(format!("{number}"));
         match producer.send(record).await {
             Ok(delivery) => sent.push((partition, number, delivery)),
             Err(_) => break,
@@ -57,16 +59,12 @@ async fn client_is_gone(bootstrap: &str) -> bool {
 }
 
 async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
-    let mut consumer =
-        Consumer::new(client, ConsumerConfig { max_wait: Duration::from_millis(20), ..Default::default() });
-    let mut ends = BTreeMap::new();
-    for partition in 0..PARTITIONS {
-        consumer.assign("t", partition, StartAt::Start).await.unwrap();
-        ends.insert(partition, consumer.resolve("t", partition, StartAt::End).await.unwrap());
-    }
+    let config = ConsumerConfig { max_wait: Duration::from_millis(20), ..ConsumerConfig::default() };
+    let mut consumer = Consumer::new(&client, config);
+    consumer.assign((0..PARTITIONS).map(|partition| ("t", partition, StartAt::Earliest)));
     let mut found: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
-    while ends.iter().any(|(p, end)| consumer.positions()[&("t".to_owned(), *p)] < *end) {
-        for record in consumer.poll().await.unwrap() {
+    while !consumer.is_at_end() {
+        for record in consumer.poll(Duration::from_millis(100)).await.unwrap() {
             let number = String::from_utf8(record.value.unwrap().to_vec()).unwrap().parse().unwrap();
             found.entry(record.partition).or_default().push((record.offset, number));
         }
@@ -78,14 +76,12 @@ async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
 async fn acknowledged_records_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let esker = Esker::start(dir.path());
-    let client = Client::connect(&esker.kafka.to_string()).await.unwrap();
-    let topic = NewTopic {
-        name: "t".to_owned(),
-        partitions: Some(PARTITIONS),
-        configs: vec![("segment.bytes".to_owned(), "1048576".to_owned())],
-        ..NewTopic::default()
-    };
-    client.create_topic(&topic).await.unwrap();
+    let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+    let configs = vec![("segment.bytes".into(), "1048576".into())];
+    let topic = NewTopic { partitions: PARTITIONS, configs, ..NewTopic::new("t") };
+    for created in Admin::new(&client).create_topics(&[topic], false).await.unwrap() {
+        created.unwrap();
+    }
     let mut esker = Some(esker);
     let mut acknowledged: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
     for round in 0..rounds() {
@@ -104,7 +100,8 @@ async fn acknowledged_records_survive_kill_9() {
         }
         let restarted = Esker::start(dir.path());
         println!("round {round}: ready again after {:?}", restarted.took);
-        let found = all_records(Client::connect(&restarted.kafka.to_string()).await.unwrap()).await;
+        let client = Client::connect(ClientConfig::new(&restarted.kafka.to_string())).await.unwrap();
+        let found = all_records(client).await;
         for (partition, records) in &found {
             let mut numbers: Vec<u64> = records.iter().map(|(_, n)| *n).collect();
             assert!(numbers.is_sorted(), "partition {partition} is out of order");
