@@ -144,6 +144,11 @@ async def main():
     async def complete():
         await take(one, seen)
         await take(two, seen)
+        # A partition that changed hands is read again by its new owner, who commits only what it has read itself.
+        for member in (one, two):
+            for place in member.assignment():
+                if await member.position(place) != len([n for n in range(total) if n % PARTS == place.partition]):
+                    return False
         return set(seen) == set(range(total))
 
     await wait("two members share the partitions", shared)

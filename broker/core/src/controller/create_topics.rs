@@ -104,14 +104,14 @@ fn create(
     seed: u64,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
     let refuse = |code, message: String| Err(Refusal::new(code, message));
-    if let Err(invalid) = check_topic_name(&topic.name) {
-        return refuse(ErrorCode::INVALID_TOPIC_EXCEPTION, invalid.to_string());
-    }
     if *topic.name == *METADATA_TOPIC {
         return refuse(
             ErrorCode::INVALID_REQUEST,
             format!("Creation of internal topic {METADATA_TOPIC} is prohibited."),
         );
+    }
+    if let Err(invalid) = check_topic_name(&topic.name) {
+        return refuse(ErrorCode::INVALID_TOPIC_EXCEPTION, invalid.to_string());
     }
     if image.topic(&topic.name).is_some() {
         return refuse(ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{}' already exists.", topic.name));
