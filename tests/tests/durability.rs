@@ -14,7 +14,7 @@ const PARTITIONS: i32 = 4;
 
 /// Rounds of kill -9; `ESKER_KILL_ROUNDS` for more.
 fn rounds() -> usize {
-    std::env::var("ESKER_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+    std::env::var("ESKER_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
 }
 
 /// Produces until the broker is gone; gives what was acknowledged: partition -> (offset, number).

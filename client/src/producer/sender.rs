@@ -34,6 +34,7 @@ pub(super) type Shipment = (TopicPartition, u64, Bytes);
 enum Event {
     Connected(i32, Result<(), Error>),
     Refreshed,
+    Identified(Result<Identity, Error>),
     Answered(Answer),
 }
 
@@ -55,6 +56,11 @@ pub(super) struct Sender {
     identity: Option<Identity>,
     /// The identity's sequence numbers have a hole: take a new one when nothing is in flight.
     pub(super) renew: bool,
+    /// An identity has been asked for.
+    identifying: bool,
+    /// No identity is asked for before: the last request for one failed.
+    identity_pause: Option<Instant>,
+    identity_failures: u32,
     /// Leaders are not where they were thought to be.
     pub(super) stale: bool,
     refreshing: bool,
@@ -86,11 +92,14 @@ pub(super) async fn run(client: Client, accumulator: Arc<Accumulator>) {
         events: FuturesUnordered::new(),
         identity: None,
         renew: false,
+        identifying: false,
+        identity_pause: None,
+        identity_failures: 0,
         stale: false,
         refreshing: false,
     };
     loop {
-        let drained = sender.turn().await;
+        let drained = sender.turn();
         if drained.idle && sender.accumulator.state.lock().closed {
             sender.client.forget(sender.purpose);
             return;
@@ -107,11 +116,11 @@ pub(super) async fn run(client: Client, accumulator: Arc<Accumulator>) {
 
 impl Sender {
     /// Sends all that can go now.
-    async fn turn(&mut self) -> Drained {
-        if self.accumulator.config.idempotent && (self.identity.is_none() || self.renew) {
-            self.take_identity().await;
-        }
+    fn turn(&mut self) -> Drained {
         let mut drained = self.drain();
+        if self.accumulator.config.idempotent && (self.identity.is_none() || self.renew) {
+            self.take_identity(&mut drained);
+        }
         for (node, shipments) in std::mem::take(&mut drained.by_node) {
             self.ship(node, shipments);
         }
@@ -138,6 +147,7 @@ impl Sender {
                 }
             }
             Event::Refreshed => self.refreshing = false,
+            Event::Identified(result) => self.identified(result),
             Event::Answered(answer) => {
                 if let Some(node) = self.nodes.get_mut(&answer.node) {
                     node.in_flight = node.in_flight.saturating_sub(1);
@@ -174,6 +184,9 @@ impl Sender {
             if !queue.in_flight.is_empty() || !queue.ready.is_empty() || queue.open.is_some() {
                 drained.idle = false;
             }
+            if let Some(first) = queue.ready.front() {
+                drained.look_at(first.created + accumulator.config.delivery_timeout);
+            }
             if self.identity.is_none() && accumulator.config.idempotent || self.renew {
                 continue;
             }
@@ -186,7 +199,6 @@ impl Sender {
     fn take(&mut self, tp: &TopicPartition, queue: &mut Queue, cluster: &Cluster, now: Instant, drained: &mut Drained) {
         let config = &self.accumulator.config;
         let Some(first) = queue.ready.front() else { return };
-        drained.look_at(first.created + config.delivery_timeout);
         let one_by_one = queue.retrying || config.idempotent && !queue.known;
         if queue.in_flight.len() >= config.max_in_flight || one_by_one && !queue.in_flight.is_empty() {
             return;
@@ -329,31 +341,56 @@ impl Sender {
         self.client.backoff()
     }
 
-    /// Gets a producer id, once there is something to send and nothing is in flight under the old one.
-    async fn take_identity(&mut self) {
+    /// Asks for a producer id, once there is something to send and nothing is in flight under the old one. Batches go on
+    /// expiring while the answer is on its way.
+    fn take_identity(&mut self, drained: &mut Drained) {
         let needed = {
             let state = self.accumulator.state.lock();
             let in_flight = state.queues.values().any(|queue| !queue.in_flight.is_empty());
             let waiting = state.queues.values().any(|queue| !queue.ready.is_empty() || queue.open.is_some());
             waiting && !in_flight
         };
-        if !needed {
+        if !needed || self.identifying {
             return;
         }
-        let request = || async {
+        if let Some(pause) = self.identity_pause.filter(|pause| *pause > Instant::now()) {
+            drained.look_at(pause);
+            return;
+        }
+        self.identifying = true;
+        let client = self.client.clone();
+        self.events.push(Box::pin(async move {
             let request = InitProducerIdRequest { transactional_id: None, ..InitProducerIdRequest::default() };
-            let answer = self.client.request_up_to(Target::Any, 5, |_| request.clone()).await?;
-            Error::check(|| "a producer id".to_owned(), answer.error_code, None)?;
-            Ok(Identity { producer_id: answer.producer_id, epoch: answer.producer_epoch })
-        };
-        match self.client.retry("a producer id", request).await {
+            let answer = client.request_up_to(Target::Any, 5, |_| request.clone()).await;
+            Event::Identified(answer.and_then(|answer| {
+                Error::check(|| "a producer id".to_owned(), answer.error_code, None)?;
+                Ok(Identity { producer_id: answer.producer_id, epoch: answer.producer_epoch })
+            }))
+        }));
+    }
+
+    fn identified(&mut self, result: Result<Identity, Error>) {
+        self.identifying = false;
+        match result {
             Ok(identity) => {
                 self.identity = Some(identity);
                 self.renew = false;
+                (self.identity_pause, self.identity_failures) = (None, 0);
                 for queue in self.accumulator.state.lock().queues.values_mut() {
                     queue.next_sequence = 0;
                     queue.known = false;
                     queue.ready.iter_mut().for_each(|batch| batch.sequence = None);
+                }
+            }
+            Err(error) if error.is_retriable() => {
+                self.identity_pause = Some(Instant::now() + self.backoff().pause(self.identity_failures));
+                self.identity_failures = self.identity_failures.saturating_add(1);
+                self.stale = true;
+                let reason = error.to_string();
+                for queue in self.accumulator.state.lock().queues.values_mut() {
+                    if let Some(batch) = queue.ready.front_mut() {
+                        batch.last_failure.clone_from(&reason);
+                    }
                 }
             }
             Err(error) => settle_all(&self.accumulator, &ProduceError::Client(error)),
