@@ -1,5 +1,6 @@
 //! Against a real broker, Esker or Apache Kafka: set ESKER_TEST_BOOTSTRAP to its address. Without it nothing is tested here, and
 //! the tests say so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -239,9 +240,9 @@ async fn topics_and_configs() {
         configs: vec![("retention.ms".into(), "12345".into())],
         ..NewTopic::new(name.clone())
     };
-    admin.create_topics(&[new.clone()], true).await.unwrap().remove(0).unwrap();
+    admin.create_topics(std::slice::from_ref(&new), true).await.unwrap().remove(0).unwrap();
     assert_eq!(admin.topic(&name).await.unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-    let created = admin.create_topics(&[new.clone()], false).await.unwrap().remove(0).unwrap();
+    let created = admin.create_topics(std::slice::from_ref(&new), false).await.unwrap().remove(0).unwrap();
     assert!(!created.id.is_zero());
     let again = admin.create_topics(&[new], false).await.unwrap().remove(0).unwrap_err();
     assert_eq!(again.code(), Some(ErrorCode::TOPIC_ALREADY_EXISTS));

@@ -1,6 +1,7 @@
 //! A real `esker` for a test: started on free ports, found by its ready line, ended by its own process id.
 //!
 //! Nothing here waits for a time: it waits for a line, an answer or an end, with a deadline that only a failure reaches.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -21,7 +21,7 @@ use crate::replica::{CommitGate, Partition};
 #[derive(Debug)]
 enum Phase {
     Loading,
-    Active(GroupShard),
+    Active(Box<GroupShard>),
     Gone,
 }
 
@@ -74,7 +74,7 @@ impl ShardHandle {
         let mut inner = self.inner.lock();
         if matches!(inner.phase, Phase::Loading) {
             self.note_deadline(&shard);
-            inner.phase = Phase::Active(shard);
+            inner.phase = Phase::Active(Box::new(shard));
         }
     }
 

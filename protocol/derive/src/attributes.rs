@@ -107,7 +107,7 @@ impl FieldAttr {
             })?;
         }
         if (found.tagged == Versions::NONE) != found.tag.is_none() {
-            return Err(syn::Error::new_spanned(&attributes[0], "tag and tagged go together"));
+            return Err(syn::Error::new_spanned(attributes.first(), "tag and tagged go together"));
         }
         Ok(found)
     }

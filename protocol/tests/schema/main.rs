@@ -3,6 +3,7 @@
 //!
 //! `ESKER_KAFKA_MESSAGES` names a folder with the definitions (`common/message/*.json` of a kafka-clients jar);
 //! `tests/run compat/kafka-messages` fetches it and runs this. Without it there is nothing to compare with.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::path::{Path, PathBuf};
 

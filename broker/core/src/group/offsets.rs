@@ -87,6 +87,9 @@ pub struct OffsetCommitRequest {
     pub offsets: Vec<OffsetCommit>,
 }
 
+/// A topic's committed offsets by partition, `None` where there is none.
+pub type TopicOffsets = (Str, Vec<(i32, Option<Committed>)>);
+
 /// Which offsets are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OffsetWish {
@@ -199,7 +202,7 @@ impl GroupShard {
     }
 
     /// Offsets that are asked for; `None` where there is none.
-    pub fn fetch(&self, group: &str, wish: &OffsetWish) -> Vec<(Str, Vec<(i32, Option<Committed>)>)> {
+    pub fn fetch(&self, group: &str, wish: &OffsetWish) -> Vec<TopicOffsets> {
         let known = self.offsets.get(group);
         match wish {
             OffsetWish::Of(topics) => topics
