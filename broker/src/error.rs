@@ -42,6 +42,7 @@ impl KafkaError for ProduceError {
             },
             Self::Append(error) => error.code(),
             Self::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
+            Self::NotFlushed => ErrorCode::KAFKA_STORAGE_ERROR,
             Self::NotEnoughReplicasAfterAppend => ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         }
     }

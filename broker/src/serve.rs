@@ -28,7 +28,7 @@ use crate::coordinator::{self, GroupCoordinator};
 use crate::http::{self, HttpError};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
-use crate::replica::{ReplicaManager, StaticConfig};
+use crate::replica::{Partition, ReplicaManager, StaticConfig};
 use crate::resident::release_mapped_pages;
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
@@ -79,6 +79,9 @@ pub struct Running {
 const GRACE: Duration = Duration::from_secs(5);
 /// How often recovery points and high watermarks are written down.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// How often at least `flush.ms` is looked at (`log.flush.scheduler.interval.ms` may ask for more often).
+const FLUSH_LOOK_EVERY: Duration = Duration::from_secs(1);
+const FLUSH_LOOK_FLOOR: Duration = Duration::from_millis(10);
 
 /// Starts a broker; it serves when this returns.
 pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
@@ -120,6 +123,8 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
+    tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));
     coordinator::start(&broker, changes, &stop);
     tokio::spawn(http::serve(http_listener, Arc::clone(&broker), stop.clone()));
@@ -229,6 +234,16 @@ async fn follow_metadata(broker: Arc<Broker>) {
 
 async fn changed<T>(images: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
     images.changed().await
+}
+
+/// `flush.ms`: what has lain unflushed for too long goes to disk.
+async fn flush_by_age(broker: Arc<Broker>) {
+    let interval = broker.config.flush_scheduler_interval.clamp(FLUSH_LOOK_FLOOR, FLUSH_LOOK_EVERY);
+    loop {
+        tokio::time::sleep(interval).await;
+        let now = now_ms();
+        broker.replicas.partitions().iter().filter(|p| p.log().flush_due(now)).for_each(Partition::flush_soon);
+    }
 }
 
 /// Checkpoints every few seconds, retention as often as configured.

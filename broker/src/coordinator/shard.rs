@@ -139,14 +139,15 @@ impl ShardHandle {
     /// Waits until `position` is committed.
     pub async fn committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
         let Some(Position { end }) = position else { return Ok(()) };
+        let guarantee = self.partition.full_guarantee();
         loop {
-            match self.partition.committed(end, self.leader_epoch) {
+            match self.partition.holds(guarantee, end, self.leader_epoch) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(_) => return Err(ErrorCode::NOT_COORDINATOR),
             }
             let gate = CommitGate::new(1);
-            self.partition.wait_committed(end, Arc::clone(&gate));
+            self.partition.wait_until(guarantee, end, Arc::clone(&gate));
             gate.wait().await;
         }
     }
@@ -161,7 +162,10 @@ impl ShardHandle {
         if let Some(stored) = effects.stored {
             match appended {
                 Ok(Some(position))
-                    if !matches!(self.partition.committed(position.end, self.leader_epoch), Ok(true)) =>
+                    if !matches!(
+                        self.partition.holds(self.partition.full_guarantee(), position.end, self.leader_epoch),
+                        Ok(true)
+                    ) =>
                 {
                     let shard = Arc::clone(self);
                     tokio::spawn(async move {

@@ -4,8 +4,8 @@
 //! v7 zstd (KIP-110), v8 the records that failed (KIP-467), v9 flexible fields, v10 the new leader on a wrong broker
 //! (KIP-951), v12 implicit registration in transactions (KIP-890), v13 topic ids (KIP-516).
 //!
-//! Stage one, in request order: check, append. Stage two, for `acks=all` alone: wait for the high watermark. One
-//! partition's error never touches another's. The payload stays the slice of the frame that it came in.
+//! Stage one, in request order: check, append. Stage two, where the answer promises more than that: wait for the high watermark,
+//! and for the disk. One partition's error never touches another's. The payload stays the slice of the frame that it came in.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -24,7 +24,7 @@ use futures_util::FutureExt;
 
 use super::{CloseReason, Handler, RequestContext, Staged};
 use crate::error::KafkaError;
-use crate::replica::{AccessError, CommitGate, LeaderHint, Partition, ProduceError, TopicRef};
+use crate::replica::{AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef};
 
 /// The Produce API.
 pub struct Produce;
@@ -46,16 +46,17 @@ impl Handler for Produce {
                 Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
                 None => Staged::NoReply,
             },
-            -1 if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
+            _ if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
             _ => Staged::Ready(answers.finish(&ctx, version)),
         }
     }
 }
 
-/// A partition whose batch is written and whose high watermark is not there yet.
+/// A partition whose batch is written, and what must be so before that is acknowledged.
 struct Waiting {
     topic: usize,
     slot: usize,
+    needs: Guarantee,
     partition: Arc<Partition>,
     end: i64,
     leader_epoch: i32,
@@ -116,9 +117,9 @@ fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduce
         let index = data.index;
         let answer = match append_partition(ctx, &target, data, acks) {
             Ok((answer, waiting)) => {
-                if let Some((partition, end, leader_epoch)) = waiting {
+                if let Some((needs, partition, end, leader_epoch)) = waiting {
                     let (topic, slot) = (answers.topics.len(), responses.len());
-                    answers.waiting.push(Waiting { topic, slot, partition, end, leader_epoch });
+                    answers.waiting.push(Waiting { topic, slot, needs, partition, end, leader_epoch });
                 }
                 answer
             }
@@ -133,7 +134,7 @@ fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduce
     });
 }
 
-type Written = (PartitionProduceResponse, Option<(Arc<Partition>, i64, i32)>);
+type Written = (PartitionProduceResponse, Option<(Guarantee, Arc<Partition>, i64, i32)>);
 
 fn append_partition(
     ctx: &RequestContext,
@@ -172,8 +173,15 @@ fn append_partition(
         ..PartitionProduceResponse::default()
     };
     let epoch = role.assignment.leader_epoch;
-    let waits = acks == -1 && partition.log().high_watermark() < end;
-    Ok((answer, waits.then_some((partition, end, epoch))))
+    if appended.flush_due {
+        partition.flush_soon();
+    }
+    let all = acks == -1;
+    let needs =
+        Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && appended.flush_due };
+    let waits = needs.on_disk && partition.log().recovery_point() < end
+        || needs.committed && partition.log().high_watermark() < end;
+    Ok((answer, waits.then_some((needs, partition, end, epoch))))
 }
 
 /// Kafka lets this client id write to internal topics.
@@ -183,14 +191,14 @@ async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms:
     let waiting = std::mem::take(&mut answers.waiting);
     let gate = CommitGate::new(waiting.len());
     for wait in &waiting {
-        wait.partition.wait_committed(wait.end, Arc::clone(&gate));
+        wait.partition.wait_until(wait.needs, wait.end, Arc::clone(&gate));
     }
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
     for wait in waiting {
-        let error = match wait.partition.committed(wait.end, wait.leader_epoch) {
+        let error = match wait.partition.holds(wait.needs, wait.end, wait.leader_epoch) {
             Ok(true) => continue,
-            Ok(false) if in_time => ProduceError::Access(AccessError::UnknownPartition),
+            Ok(false) if in_time => ProduceError::NotFlushed,
             Ok(false) => ProduceError::TimedOut,
             Err(error) => error,
         };

@@ -78,6 +78,9 @@ pub enum ProduceError {
     /// Written, but not committed before the request's time-out.
     #[error("the records are written, but not yet on all in-sync replicas")]
     TimedOut,
+    /// Written, but not brought to disk, as the topic's `durability` asks: the disk failed.
+    #[error("the records are written, but could not be brought to disk")]
+    NotFlushed,
     /// Written, but the in-sync set shrank below `min.insync.replicas` before they were committed.
     #[error("the records are written, but too few replicas stayed in sync")]
     NotEnoughReplicasAfterAppend,

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use super::error::{AccessError, LeaderHint};
+use super::flusher::Flusher;
 use super::partition::{Assignment, Partition, Role};
 use super::settings::{StaticConfig, TopicSettings};
 use crate::telemetry::Metrics;
@@ -118,6 +119,7 @@ pub struct ReplicaManager {
     logs: Arc<LogManager>,
     statics: StaticConfig,
     metrics: Arc<Metrics>,
+    flusher: Arc<Flusher>,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<u64>,
@@ -134,11 +136,13 @@ impl ReplicaManager {
         metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<LeadershipChange>) {
         let (changes, receiver) = mpsc::unbounded_channel();
+        let flusher = Flusher::new(logs.dirs().into_iter().map(|dir| dir.path), metrics.flushes.clone());
         let manager = Self {
             node_id,
             logs,
             statics,
             metrics,
+            flusher: Arc::new(flusher),
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(0),
@@ -150,6 +154,11 @@ impl ReplicaManager {
     /// The logs beneath.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs
+    }
+
+    /// Who brings logs to disk.
+    pub fn flusher(&self) -> &Arc<Flusher> {
+        &self.flusher
     }
 
     /// Whether the broker alone writes this topic.
@@ -295,7 +304,8 @@ impl ReplicaManager {
                 }
                 let config = role.settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, crate::clock::now_ms())?;
-                Arc::new(Partition::new(topic.id, log, self.metrics.topics.of(&topic.name), role)?)
+                let rates = self.metrics.topics.of(&topic.name);
+                Arc::new(Partition::new(topic.id, log, rates, Arc::clone(&self.flusher), role)?)
             }
         };
         let (led, epoch) = before.map_or((false, -1), |r| (r.leads, r.assignment.leader_epoch));

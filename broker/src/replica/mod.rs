@@ -6,6 +6,7 @@
 
 mod error;
 mod fetch;
+mod flusher;
 mod manager;
 mod partition;
 mod purgatory;
@@ -13,7 +14,8 @@ mod settings;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 pub use fetch::{FetchLimits, Pass, Wanted, is_enough, read_once, wait_for_more};
+pub use flusher::Flusher;
 pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
-pub use partition::{Assignment, Partition, PartitionRead, ReadAt, ReadBound, Role};
+pub use partition::{Assignment, Guarantee, Partition, PartitionRead, ReadAt, ReadBound, Role};
 pub use purgatory::{CommitGate, FetchWaiter};
 pub use settings::{StaticConfig, TopicSettings};

@@ -5,6 +5,7 @@
 //! never block. Order of locks: role, then the log's writer; never the other way round, and neither across an await.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use esker_core::replication::{CommitRule, high_watermark};
@@ -14,6 +15,7 @@ use esker_storage::{AppendBatch, Appended, EpochEndOffset, Log, LogError, Origin
 use parking_lot::RwLock;
 
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+use super::flusher::Flusher;
 use super::purgatory::{CommitGate, CommitWaiters, FetchWaiter, FetchWaiters};
 use super::settings::TopicSettings;
 use crate::telemetry::TopicRates;
@@ -92,6 +94,15 @@ pub struct ReadAt {
     pub bound: ReadBound,
 }
 
+/// What must be so before a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarantee {
+    /// The high watermark has passed it (`acks=all`).
+    pub committed: bool,
+    /// It is on this broker's disk (topic config `durability=flush` with `acks=all`; `flush.messages`).
+    pub on_disk: bool,
+}
+
 /// One partition held by this broker.
 #[derive(Debug)]
 pub struct Partition {
@@ -101,11 +112,21 @@ pub struct Partition {
     role: RwLock<Arc<Role>>,
     fetches: FetchWaiters,
     commits: CommitWaiters,
+    flusher: Arc<Flusher>,
+    flushes: CommitWaiters,
+    /// It stands in the flusher's queue.
+    flush_queued: AtomicBool,
 }
 
 impl Partition {
     /// A partition over its log, in the role that the image gives it.
-    pub fn new(topic_id: Uuid, log: Arc<Log>, rates: TopicRates, role: Role) -> Result<Self, LogError> {
+    pub fn new(
+        topic_id: Uuid,
+        log: Arc<Log>,
+        rates: TopicRates,
+        flusher: Arc<Flusher>,
+        role: Role,
+    ) -> Result<Self, LogError> {
         let partition = Self {
             topic_id,
             log,
@@ -117,6 +138,9 @@ impl Partition {
             })),
             fetches: FetchWaiters::default(),
             commits: CommitWaiters::default(),
+            flusher,
+            flushes: CommitWaiters::default(),
+            flush_queued: AtomicBool::new(false),
         };
         partition.set_role(role)?;
         Ok(partition)
@@ -166,7 +190,7 @@ impl Partition {
         }
         drop(current);
         if ends {
-            self.commits.release_all();
+            self.release_writers();
         }
         self.fetches.wake_all();
         Ok(())
@@ -181,7 +205,7 @@ impl Partition {
             settings: Arc::clone(&role.settings),
         });
         drop(role);
-        self.commits.release_all();
+        self.release_writers();
         self.fetches.wake_all();
     }
 
@@ -192,7 +216,7 @@ impl Partition {
         Ok(role)
     }
 
-    /// Appends one validated batch as leader. Does not wait for the high watermark: see [`Partition::committed`].
+    /// Appends one validated batch as leader. Does not wait for anything: see [`Partition::holds`].
     pub fn append(
         &self,
         header: &BatchHeader,
@@ -238,30 +262,76 @@ impl Partition {
         self.log.advance_high_watermark(high_watermark(rule, others)).is_some()
     }
 
-    /// Whether everything below `offset` is committed, in the leader epoch it was written in.
-    pub fn committed(&self, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
+    /// What an answer waits for that says `acks=all`.
+    pub fn full_guarantee(&self) -> Guarantee {
+        Guarantee { committed: true, on_disk: self.role().settings.flush_before_ack }
+    }
+
+    /// Whether `guarantee` holds for everything below `offset`, in the leader epoch it was written in.
+    pub fn holds(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
         let role = self.role();
         if !role.leads || role.assignment.leader_epoch != leader_epoch {
             return Err(AccessError::NotLeader(role.hint()).into());
         }
-        if self.log.high_watermark() >= offset {
-            return if role.assignment.isr.len() < role.min_in_sync() {
-                Err(ProduceError::NotEnoughReplicasAfterAppend)
-            } else {
-                Ok(true)
-            };
+        if guarantee.on_disk && self.log.recovery_point() < offset {
+            return if self.log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
         }
-        Ok(false)
+        if guarantee.committed {
+            if self.log.high_watermark() < offset {
+                return Ok(false);
+            }
+            if role.assignment.isr.len() < role.min_in_sync() {
+                return Err(ProduceError::NotEnoughReplicasAfterAppend);
+            }
+        }
+        Ok(true)
     }
 
-    /// Releases `gate` once everything below `offset` is committed or leadership is lost.
-    pub fn wait_committed(&self, offset: i64, gate: Arc<CommitGate>) {
-        self.commits.register(offset, gate);
-        if self.role().leads {
-            self.commits.reached(self.log.high_watermark());
-        } else {
-            self.commits.release_all();
+    /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer come to hold here.
+    pub fn wait_until(self: &Arc<Self>, guarantee: Guarantee, offset: i64, gate: Arc<CommitGate>) {
+        if guarantee.on_disk {
+            gate.hold();
+            self.flushes.register(offset, Arc::clone(&gate));
+            self.flushes.reached(self.log.recovery_point());
+            self.flush_soon();
         }
+        if guarantee.committed {
+            gate.hold();
+            self.commits.register(offset, Arc::clone(&gate));
+            self.commits.reached(self.log.high_watermark());
+        }
+        if !self.role().leads {
+            self.release_writers();
+        }
+        gate.release();
+    }
+
+    /// Everything in the log goes to disk with the next round of syncs.
+    pub fn flush_soon(self: &Arc<Self>) {
+        self.flusher.ask(self);
+    }
+
+    /// False if it stands in the flusher's queue already.
+    pub(super) fn enqueue_flush(&self) -> bool {
+        !self.flush_queued.swap(true, Ordering::SeqCst)
+    }
+
+    /// Brings the log to disk and releases who waits for that. Blocks.
+    pub(super) fn flush(&self) {
+        // Before the log looks at its end: who asks from here on is queued again.
+        self.flush_queued.store(false, Ordering::SeqCst);
+        match self.log.flush() {
+            Ok(point) => self.flushes.reached(point),
+            Err(error) => {
+                tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be brought to disk");
+                self.flushes.release_all();
+            }
+        }
+    }
+
+    fn release_writers(&self) {
+        self.commits.release_all();
+        self.flushes.release_all();
     }
 
     /// Wakes `waiter` when more becomes readable here. Look at the partition again after this call.

@@ -115,6 +115,11 @@ impl CommitGate {
         Arc::new(Self { remaining: AtomicUsize::new(partitions), notify: Notify::new() })
     }
 
+    /// One more [`CommitGate::release`] is needed.
+    pub fn hold(&self) {
+        self.remaining.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// One partition has committed (or can no longer do so).
     pub fn release(&self) {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -26,6 +26,8 @@ pub struct TopicSettings {
     pub log: LogConfig,
     /// What a produced batch is held against; the request's version is filled in per request.
     pub rules: ValidateRules,
+    /// `durability=flush`: `acks=all` is answered when the batch is on disk.
+    pub flush_before_ack: bool,
     /// `min.insync.replicas`.
     pub min_insync_replicas: usize,
 }
@@ -73,6 +75,7 @@ impl TopicSettings {
                 full: false,
                 produce_version: 0,
             },
+            flush_before_ack: c.flush_before_ack,
             min_insync_replicas: size(c.min_insync_replicas).max(1),
         }
     }

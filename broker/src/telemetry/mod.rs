@@ -4,6 +4,7 @@
 //! the JMX exporter, with `esker_` for what Kafka does not have. Gauges that can be read off the broker's state are read
 //! when somebody scrapes (see [`Metrics::scrape`]) and cost nothing otherwise.
 
+mod flushes;
 mod logging;
 mod network;
 mod process;
@@ -11,6 +12,7 @@ mod requests;
 mod scrape;
 mod topics;
 
+pub use flushes::FlushMetrics;
 pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
 pub use requests::RequestMetrics;
@@ -24,6 +26,8 @@ pub struct Metrics {
     registry: Registry,
     /// Connections and bytes.
     pub network: NetworkMetrics,
+    /// Syncs.
+    pub flushes: FlushMetrics,
     /// Requests by API.
     pub requests: RequestMetrics,
     /// Bytes and records by topic.
@@ -36,6 +40,7 @@ impl Metrics {
         let registry = Registry::new();
         Ok(Self {
             network: NetworkMetrics::new(&registry)?,
+            flushes: FlushMetrics::new(&registry)?,
             requests: RequestMetrics::new(&registry)?,
             topics: TopicMetrics::new(&registry)?,
             registry,

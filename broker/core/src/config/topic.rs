@@ -24,6 +24,7 @@ pub struct TopicConfig {
     pub gzip_level: i32,
     pub lz4_level: i32,
     pub zstd_level: i32,
+    pub flush_before_ack: bool,
     pub flush_messages: i64,
     pub flush_ms: i64,
     pub index_interval_bytes: i32,
@@ -70,6 +71,7 @@ impl TopicConfig {
             gzip_level: int("compression.gzip.level"),
             lz4_level: int("compression.lz4.level"),
             zstd_level: int("compression.zstd.level"),
+            flush_before_ack: text("durability") != "page-cache",
             flush_messages: long("flush.messages"),
             flush_ms: long("flush.ms"),
             index_interval_bytes: int("index.interval.bytes"),
@@ -102,5 +104,6 @@ mod tests {
         assert_eq!((config.retention_ms, config.retention_bytes), (604_800_000, -1));
         assert_eq!((config.max_message_bytes, config.min_insync_replicas), (1_048_588, 1));
         assert_eq!(config.flush_messages, i64::MAX);
+        assert!(config.flush_before_ack, "acknowledged means on disk");
     }
 }

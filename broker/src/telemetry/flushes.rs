@@ -1,0 +1,34 @@
+//! How long the disk makes acknowledgements wait.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+
+/// Counters of group commit.
+#[derive(Debug, Clone)]
+pub struct FlushMetrics {
+    rounds: Histogram,
+    logs: IntCounter,
+}
+
+impl FlushMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let buckets = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+        let name = "kafka_log_logflushstats_logflushrateandtime_seconds";
+        let options =
+            HistogramOpts::new(name, "Rounds of syncs that acknowledgements waited for").buckets(buckets.into());
+        let metrics = Self {
+            rounds: Histogram::with_opts(options)?,
+            logs: IntCounter::new("esker_log_flushes_total", "Logs brought to disk because somebody waited for it")?,
+        };
+        registry.register(Box::new(metrics.rounds.clone()))?;
+        registry.register(Box::new(metrics.logs.clone()))?;
+        Ok(metrics)
+    }
+
+    /// A round of syncs over some logs of one dir ended.
+    pub fn round(&self, took: Duration, logs: usize) {
+        self.rounds.observe(took.as_secs_f64());
+        self.logs.inc_by(logs as u64);
+    }
+}
