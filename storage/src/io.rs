@@ -100,7 +100,7 @@ pub struct OsDisk;
 
 #[derive(Debug)]
 struct OsFile {
-    file: File,
+    file: Arc<File>,
     /// The file system refused fallocate once; it is not asked again.
     no_reserve: AtomicBool,
 }
@@ -168,7 +168,7 @@ impl LogFile for OsFile {
     }
 
     fn map(&self, len: usize) -> io::Result<Map> {
-        Map::of(&self.file, len)
+        Map::of_open(&self.file, len)
     }
 
     fn is_resident(&self, offset: u64, len: u64) -> bool {
@@ -198,7 +198,7 @@ impl Disk for OsDisk {
             .create(how != Open::Existing)
             .truncate(how == Open::Empty)
             .open(path)?;
-        Ok(Arc::new(OsFile { file, no_reserve: AtomicBool::new(false) }))
+        Ok(Arc::new(OsFile { file: Arc::new(file), no_reserve: AtomicBool::new(false) }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -5,9 +5,15 @@
 //! of its maps: both would be SIGBUS. Published bytes never change.
 #![allow(unsafe_code)]
 
-use std::{fs::File, io};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    sync::{Arc, Weak},
+};
 
 use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use parking_lot::RwLock;
 
 /// A read-only map of the first `len` bytes of a file, which may not be there yet.
 #[derive(Debug)]
@@ -28,7 +34,33 @@ impl Map {
     }
 }
 
+/// Maps of open files by their first address: so that a slice of one can be sent from its file (`sendfile`) by whoever
+/// knows nothing but the slice.
+static MAPPED: RwLock<BTreeMap<usize, (usize, Weak<File>)>> = RwLock::new(BTreeMap::new());
+
+/// The file that `slice` is mapped from, and where in it the slice begins; `None` for other memory, or when the file has
+/// been closed since.
+pub fn file_of(slice: &[u8]) -> Option<(Arc<File>, u64)> {
+    let at = slice.as_ptr().addr();
+    let mapped = MAPPED.read();
+    let (start, (len, file)) = mapped.range(..=at).next_back()?;
+    let offset = at.checked_sub(*start)?;
+    if offset.checked_add(slice.len())? > *len {
+        return None;
+    }
+    Some((file.upgrade()?, offset as u64))
+}
+
 impl Map {
+    /// As `of`, for a file that stays open: [`file_of`] finds it by any slice of the map.
+    pub fn of_open(file: &Arc<File>, len: usize) -> io::Result<Self> {
+        let map = Self::of(file, len)?;
+        if let Some(mapped) = &map.0 {
+            MAPPED.write().insert(mapped.as_ptr().addr(), (mapped.len(), Arc::downgrade(file)));
+        }
+        Ok(map)
+    }
+
     /// Takes the pages of the first `len` bytes out of this process's resident memory. They stay in the page cache: the
     /// next touch brings them back without the disk, or with it if the kernel has dropped them meanwhile.
     pub fn release(&self, len: usize) {
@@ -41,8 +73,40 @@ impl Map {
     }
 }
 
+impl Drop for Map {
+    fn drop(&mut self) {
+        if let Some(map) = &self.0 {
+            // Before it is unmapped: the address may be another map's a moment later.
+            MAPPED.write().remove(&map.as_ptr().addr());
+        }
+    }
+}
+
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
         self.0.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_slice_of_a_map_leads_to_its_file() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 10_000]).unwrap();
+        let file = Arc::new(file);
+        let map = Map::of_open(&file, 20_000).unwrap();
+        let slice = &map.as_ref()[100..300];
+        let (found, offset) = file_of(slice).unwrap();
+        assert!(Arc::ptr_eq(&found, &file));
+        assert_eq!(offset, 100);
+        drop(found);
+        assert!(file_of(&[0; 10]).is_none(), "memory of its own is no file's");
+        drop(file);
+        assert!(file_of(slice).is_none(), "a closed file is not sent from");
     }
 }

@@ -2,8 +2,10 @@
 //! front goes out in one vectored write. Chunks are handed to the socket as they are; nothing is copied.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -18,6 +20,9 @@ use esker_protocol::primitives::Chunks;
 pub(super) const MAX_REQUESTS: usize = 256;
 /// Bytes of requests and answers that one connection may hold; a single larger one is let through when it is alone.
 pub(super) const MAX_BYTES: usize = 32 << 20;
+/// Record sets of at least so many bytes go from their file to the socket (`sendfile`): no copy on this side, and no page to
+/// be mapped. Smaller ones share one vectored write.
+const SEND_FILE_FROM: usize = 32 << 10;
 /// Chunks in one write.
 const MAX_SLICES: usize = 128;
 
@@ -116,9 +121,19 @@ impl Answers {
     /// Writes until nothing is left or the client takes no more.
     pub(super) fn poll_send<T: Transport>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
+            if let Some((file, offset, len)) = self.file_at_front::<T>() {
+                match ready!(to.poll_send_file(cx, &file, offset, len))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => self.sent(written),
+                }
+                continue;
+            }
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut count = 0;
             for (slice, chunk) in slices.iter_mut().zip(&self.out) {
+                if T::SENDS_FILES && count > 0 && chunk.len() >= SEND_FILE_FROM {
+                    break;
+                }
                 *slice = IoSlice::new(chunk);
                 count += 1;
             }
@@ -129,6 +144,13 @@ impl Answers {
             }
         }
         Pin::new(to).poll_flush(cx)
+    }
+
+    /// The file and place that the first chunk is mapped from, if it is worth a call of its own.
+    fn file_at_front<T: Transport>(&self) -> Option<(Arc<File>, u64, usize)> {
+        let chunk = self.out.front().filter(|chunk| T::SENDS_FILES && chunk.len() >= SEND_FILE_FROM)?;
+        let (file, offset) = esker_storage::file_of(chunk)?;
+        Some((file, offset, chunk.len()))
     }
 
     fn sent(&mut self, mut written: usize) {
