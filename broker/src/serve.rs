@@ -13,6 +13,7 @@ use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
+use esker_storage::io::{Disk, OsDisk};
 use esker_storage::{LogConfig, LogManager, LogManagerConfig, OpenError};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -85,7 +86,12 @@ const FLUSH_LOOK_FLOOR: Duration = Duration::from_millis(10);
 
 /// Starts a broker; it serves when this returns.
 pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
-    let logs = open_logs(&config).await?;
+    start_on(Arc::new(OsDisk), config).await
+}
+
+/// As [`start`], with the logs on another file system (the metadata log stays on the real one).
+pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
+    let logs = open_logs(disk, &config).await?;
     let listeners = Listeners::bind(&config.listeners).await?;
     let (http_listener, http_address) = http::bind(&config.http_listen).await?;
     let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
@@ -147,7 +153,7 @@ impl Running {
     }
 }
 
-async fn open_logs(config: &BrokerConfig) -> Result<Arc<LogManager>, ServeError> {
+async fn open_logs(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Arc<LogManager>, ServeError> {
     let dirs: Vec<PathBuf> = config.log_dirs.clone();
     if dirs.is_empty() {
         return Err(ServeError::NoDataDir);
@@ -159,7 +165,7 @@ async fn open_logs(config: &BrokerConfig) -> Result<Arc<LogManager>, ServeError>
         load_threads: config.recovery_threads,
         default_config: LogConfig::default(),
     };
-    let opened = tokio::task::spawn_blocking(move || LogManager::open(open, now_ms())).await??;
+    let opened = tokio::task::spawn_blocking(move || LogManager::open_on(disk, open, now_ms())).await??;
     Ok(Arc::new(opened))
 }
 

@@ -1,10 +1,13 @@
 //! For tests: a whole broker in a folder of its own, and a client that speaks to it over a real socket.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::api_versions::ApiVersionsRequest;
-use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use esker_protocol::{Request, decode_response, encode_request};
+use esker_storage::io::{Disk, OsDisk};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +17,11 @@ use crate::serve::{self, Running};
 
 /// A broker in a folder that goes with it.
 pub(crate) async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {
+    broker_on(Arc::new(OsDisk), settings).await
+}
+
+/// The same, on another disk.
+pub(crate) async fn broker_on(disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> (Running, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut sources = Sources::default();
     sources.set(Origin::Flag("--set"), "log.dirs", dir.path().to_str().unwrap());
@@ -21,7 +29,7 @@ pub(crate) async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {
     sources.set(Origin::Flag("--set"), "http.listen", "127.0.0.1:0");
     settings.iter().for_each(|(name, value)| sources.set(Origin::Flag("--set"), name, value));
     let config = BrokerConfig::resolve(&sources).unwrap();
-    (serve::start(config).await.unwrap(), dir)
+    (serve::start_on(disk, config).await.unwrap(), dir)
 }
 
 /// A client that speaks one request at a time, or several.
@@ -65,8 +73,27 @@ impl Client {
 
 /// Creates topic `t` with one partition.
 pub(crate) async fn create_topic(client: &mut Client) {
-    let topic =
-        CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    create_topic_with(client, "t", &[]).await;
+}
+
+/// Creates a topic with one partition.
+pub(crate) async fn create_topic_with(
+    client: &mut Client,
+    name: &'static str,
+    configs: &[(&'static str, &'static str)],
+) {
+    let config = |(name, value): &(&'static str, &'static str)| CreatableTopicConfig {
+        name: (*name).into(),
+        value: Some((*value).into()),
+        ..CreatableTopicConfig::default()
+    };
+    let topic = CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: configs.iter().map(config).collect(),
+        ..CreatableTopic::default()
+    };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
     assert_eq!(client.ask(4, &request).await.topics[0].error_code, ErrorCode::NONE);
 }

@@ -89,3 +89,6 @@ async fn serve(disk: &Disk, metrics: &FlushMetrics) {
         metrics.round(started.elapsed(), round.len());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! A disk whose syncs wait until they are let through: what is acknowledged before, and what is not.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use esker_protocol::compression::Compression;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use esker_protocol::records::BatchBuilder;
+use esker_storage::Map;
+use esker_storage::io::{Disk, LogFile, Open, OsDisk};
+use futures_util::FutureExt;
+use parking_lot::{Condvar, Mutex};
+
+use crate::test_support::{Client, broker_on, create_topic_with};
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    broken: bool,
+    /// Syncs that wait, and that went through.
+    waiting: usize,
+    done: usize,
+}
+
+/// Syncs of `.log` files stand before it while it is closed.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+impl Gate {
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        self.moved.notify_all();
+        self.moved.wait_while(&mut state, |state| state.closed);
+        state.waiting -= 1;
+        state.done += 1;
+        if state.broken { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+
+    async fn somebody_waits(self: &Arc<Self>) {
+        let gate = Arc::clone(self);
+        let wait = move || gate.moved.wait_while(&mut gate.state.lock(), |state| state.waiting == 0);
+        tokio::task::spawn_blocking(wait).await.unwrap();
+    }
+}
+
+#[derive(Debug)]
+struct GatedFile(Arc<dyn LogFile>, Arc<Gate>);
+
+impl LogFile for GatedFile {
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.0.write_at(parts, offset)
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.reserve(offset, len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.1.pass()?;
+        self.0.sync_data()
+    }
+    fn map(&self, len: usize) -> io::Result<Map> {
+        self.0.map(len)
+    }
+    fn is_resident(&self, offset: u64, len: u64) -> bool {
+        self.0.is_resident(offset, len)
+    }
+}
+
+#[derive(Debug)]
+struct GatedDisk(Arc<Gate>);
+
+impl Disk for GatedDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>> {
+        let file = OsDisk.open(path, how)?;
+        let gated = path.extension().is_some_and(|extension| extension == "log");
+        Ok(if gated { Arc::new(GatedFile(file, Arc::clone(&self.0))) } else { file })
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        OsDisk.read(path)
+    }
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+        OsDisk.replace(path, content, sync)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_dir_all(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir_all(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
+        OsDisk.list(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(path)
+    }
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_all(path)
+    }
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        OsDisk.space(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
+        OsDisk.lock(path)
+    }
+}
+
+fn produce(topic: &'static str, acks: i16) -> ProduceRequest {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(0, 1_700_000_000_000, Some(b"k"), Some(b"v"), &[]);
+    let data = PartitionProduceData { index: 0, records: Some(builder.build().unwrap()) };
+    ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() }],
+        ..ProduceRequest::default()
+    }
+}
+
+/// Version of Produce spoken here.
+const V: i16 = 9;
+
+async fn code(client: &mut Client) -> ErrorCode {
+    client.answer::<ProduceRequest>(V).await.1.responses[0].partition_responses[0].error_code
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledged_batch_is_on_disk_and_one_round_of_syncs_serves_many() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(Arc::new(GatedDisk(Arc::clone(&gate))), &[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    create_topic_with(&mut client, "cached", &[("durability", "page-cache")]).await;
+    create_topic_with(&mut client, "each", &[("durability", "page-cache"), ("flush.messages", "1")]).await;
+    gate.set(|state| state.closed = true);
+    client.send(V, 1, &produce("t", -1)).await;
+    gate.somebody_waits().await;
+    let mut others = Vec::new();
+    for id in 0..20 {
+        let mut other = Client::to(&running).await;
+        other.send(V, id, &produce("t", -1)).await;
+        others.push(other);
+    }
+    // What promises no more than memory is answered meanwhile.
+    let mut quick = Client::to(&running).await;
+    assert_eq!(quick.ask(V, &produce("t", 1)).await.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+    assert_eq!(quick.ask(V, &produce("cached", -1)).await.responses[0].partition_responses[0].base_offset, 0);
+    let mut each = Client::to(&running).await;
+    each.send(V, 1, &produce("each", 1)).await;
+    // All of them are written: the end of the log says so.
+    let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
+    while partition.log().log_end_offset() < 22 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(partition.log().recovery_point(), 0, "nothing is on disk");
+    assert!(client.frame().now_or_never().is_none(), "acknowledged, and not on disk");
+    for other in &mut others {
+        assert!(other.frame().now_or_never().is_none(), "acknowledged, and not on disk");
+    }
+    assert!(each.frame().now_or_never().is_none(), "flush.messages=1 means each is flushed");
+    let before = gate.state.lock().done;
+    gate.set(|state| state.closed = false);
+    for waiting in others.iter_mut().chain([&mut client, &mut each]) {
+        assert_eq!(code(waiting).await, ErrorCode::NONE);
+    }
+    assert_eq!(partition.log().recovery_point(), 22);
+    let syncs = gate.state.lock().done - before;
+    assert!((2..=4).contains(&syncs), "{syncs} syncs for 22 requests on two partitions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_acknowledges_nothing_and_takes_the_dir_offline_for_good() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(Arc::new(GatedDisk(Arc::clone(&gate))), &[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    client.send(V, 1, &produce("t", -1)).await;
+    assert_eq!(code(&mut client).await, ErrorCode::NONE);
+    gate.set(|state| state.broken = true);
+    client.send(V, 2, &produce("t", -1)).await;
+    assert_eq!(code(&mut client).await, ErrorCode::KAFKA_STORAGE_ERROR);
+    gate.set(|state| state.broken = false);
+    client.send(V, 3, &produce("t", -1)).await;
+    assert_eq!(code(&mut client).await, ErrorCode::KAFKA_STORAGE_ERROR, "a retry must not pretend");
+    client.send(V, 3, &produce("t", 1)).await;
+    assert_eq!(code(&mut client).await, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert!(running.broker.replicas.logs().dirs()[0].offline);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lay_for_flush_ms_goes_to_disk() {
+    let (running, _dir) = broker_on(Arc::new(OsDisk), &[("log.flush.scheduler.interval.ms", "10")]).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[("flush.ms", "20")]).await;
+    client.send(V, 1, &produce("t", 1)).await;
+    assert_eq!(code(&mut client).await, ErrorCode::NONE);
+    let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
+    while partition.log().recovery_point() < 1 {
+        tokio::task::yield_now().await;
+    }
+}
