@@ -5,7 +5,14 @@
 // Helpers of a test are not inside `#[test]`, where clippy allows these by itself.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+#[macro_use]
+#[path = "../shared/apis.rs"]
+mod apis;
+#[path = "../shared/generate.rs"]
+mod generate;
 mod mutate;
+#[path = "../shared/random.rs"]
+mod random;
 mod records;
 mod requests;
 
@@ -15,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
 
-use mutate::Random;
+use random::Random;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

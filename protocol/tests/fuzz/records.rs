@@ -6,7 +6,8 @@ use esker_protocol::records::legacy::{Messages, down_convert, up_convert};
 use esker_protocol::records::rewrite::Rewrite;
 use esker_protocol::records::{BatchBuilder, Batches, RecordHeader};
 
-use crate::mutate::{Random, mutate};
+use crate::mutate::mutate;
+use crate::random::Random;
 use crate::{fuzz, peak};
 
 /// What one batch may unpack to here.

@@ -5,6 +5,13 @@
 //! `tests/run compat/kafka-messages` fetches it and runs this. Without it there is nothing to compare with.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+// Helpers of a test are not inside `#[test]`, where clippy allows these by itself.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+#[macro_use]
+#[path = "../shared/apis.rs"]
+mod apis;
+
 use std::path::{Path, PathBuf};
 
 use esker_protocol::messages::*;
@@ -183,105 +190,7 @@ fn request_and_response<R: Request>(folder: &Path, wrong: &mut Vec<String>) {
     }
 }
 
-macro_rules! requests {
-    ($($module:ident::$name:ident,)*) => {
-        const REQUESTS: &[fn(&Path, &mut Vec<String>)] = &[$(request_and_response::<$module::$name>,)*];
-    };
-}
-
-requests! {
-    add_offsets_to_txn::AddOffsetsToTxnRequest,
-    add_partitions_to_txn::AddPartitionsToTxnRequest,
-    add_raft_voter::AddRaftVoterRequest,
-    allocate_producer_ids::AllocateProducerIdsRequest,
-    alter_client_quotas::AlterClientQuotasRequest,
-    alter_configs::AlterConfigsRequest,
-    alter_partition::AlterPartitionRequest,
-    alter_partition_reassignments::AlterPartitionReassignmentsRequest,
-    alter_replica_log_dirs::AlterReplicaLogDirsRequest,
-    alter_share_group_offsets::AlterShareGroupOffsetsRequest,
-    alter_user_scram_credentials::AlterUserScramCredentialsRequest,
-    api_versions::ApiVersionsRequest,
-    assign_replicas_to_dirs::AssignReplicasToDirsRequest,
-    begin_quorum_epoch::BeginQuorumEpochRequest,
-    broker_heartbeat::BrokerHeartbeatRequest,
-    broker_registration::BrokerRegistrationRequest,
-    consumer_group_describe::ConsumerGroupDescribeRequest,
-    consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
-    controller_registration::ControllerRegistrationRequest,
-    create_acls::CreateAclsRequest,
-    create_delegation_token::CreateDelegationTokenRequest,
-    create_partitions::CreatePartitionsRequest,
-    create_topics::CreateTopicsRequest,
-    delete_acls::DeleteAclsRequest,
-    delete_groups::DeleteGroupsRequest,
-    delete_records::DeleteRecordsRequest,
-    delete_share_group_offsets::DeleteShareGroupOffsetsRequest,
-    delete_share_group_state::DeleteShareGroupStateRequest,
-    delete_topics::DeleteTopicsRequest,
-    describe_acls::DescribeAclsRequest,
-    describe_client_quotas::DescribeClientQuotasRequest,
-    describe_cluster::DescribeClusterRequest,
-    describe_configs::DescribeConfigsRequest,
-    describe_delegation_token::DescribeDelegationTokenRequest,
-    describe_groups::DescribeGroupsRequest,
-    describe_log_dirs::DescribeLogDirsRequest,
-    describe_producers::DescribeProducersRequest,
-    describe_quorum::DescribeQuorumRequest,
-    describe_share_group_offsets::DescribeShareGroupOffsetsRequest,
-    describe_topic_partitions::DescribeTopicPartitionsRequest,
-    describe_transactions::DescribeTransactionsRequest,
-    describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
-    elect_leaders::ElectLeadersRequest,
-    end_quorum_epoch::EndQuorumEpochRequest,
-    end_txn::EndTxnRequest,
-    envelope::EnvelopeRequest,
-    expire_delegation_token::ExpireDelegationTokenRequest,
-    fetch::FetchRequest,
-    fetch_snapshot::FetchSnapshotRequest,
-    find_coordinator::FindCoordinatorRequest,
-    get_telemetry_subscriptions::GetTelemetrySubscriptionsRequest,
-    heartbeat::HeartbeatRequest,
-    incremental_alter_configs::IncrementalAlterConfigsRequest,
-    init_producer_id::InitProducerIdRequest,
-    initialize_share_group_state::InitializeShareGroupStateRequest,
-    join_group::JoinGroupRequest,
-    leave_group::LeaveGroupRequest,
-    list_config_resources::ListConfigResourcesRequest,
-    list_groups::ListGroupsRequest,
-    list_offsets::ListOffsetsRequest,
-    list_partition_reassignments::ListPartitionReassignmentsRequest,
-    list_transactions::ListTransactionsRequest,
-    metadata::MetadataRequest,
-    offset_commit::OffsetCommitRequest,
-    offset_delete::OffsetDeleteRequest,
-    offset_fetch::OffsetFetchRequest,
-    offset_for_leader_epoch::OffsetForLeaderEpochRequest,
-    produce::ProduceRequest,
-    push_telemetry::PushTelemetryRequest,
-    read_share_group_state::ReadShareGroupStateRequest,
-    read_share_group_state_summary::ReadShareGroupStateSummaryRequest,
-    remove_raft_voter::RemoveRaftVoterRequest,
-    renew_delegation_token::RenewDelegationTokenRequest,
-    sasl_authenticate::SaslAuthenticateRequest,
-    sasl_handshake::SaslHandshakeRequest,
-    share_acknowledge::ShareAcknowledgeRequest,
-    share_fetch::ShareFetchRequest,
-    share_group_describe::ShareGroupDescribeRequest,
-    share_group_heartbeat::ShareGroupHeartbeatRequest,
-    streams_group_describe::StreamsGroupDescribeRequest,
-    streams_group_heartbeat::StreamsGroupHeartbeatRequest,
-    streams_group_topology_description_update::StreamsGroupTopologyDescriptionUpdateRequest,
-    sync_group::SyncGroupRequest,
-    txn_offset_commit::TxnOffsetCommitRequest,
-    unregister_broker::UnregisterBrokerRequest,
-    unregister_controller::UnregisterControllerRequest,
-    update_features::UpdateFeaturesRequest,
-    update_raft_voter::UpdateRaftVoterRequest,
-    vote::VoteRequest,
-    write_share_group_state::WriteShareGroupStateRequest,
-    write_txn_markers::WriteTxnMarkersRequest,
-}
+const REQUESTS: &[fn(&Path, &mut Vec<String>)] = &for_every_request!(request_and_response);
 
 #[test]
 fn messages_are_kafkas() {
