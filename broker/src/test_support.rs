@@ -85,7 +85,6 @@ pub(crate) async fn create_topic_with(
     let config = |(name, value): &(&'static str, &'static str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),
-        ..CreatableTopicConfig::default()
     };
     let topic = CreatableTopic {
         name: name.into(),

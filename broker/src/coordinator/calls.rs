@@ -53,7 +53,6 @@ impl GroupCoordinator {
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         let member_id = request.member_id.clone();
         let asked = self.shard(image, &request.group).and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
-        self.sooner.notify_one();
         match asked {
             Err(error) => JoinReply::failed(error, &member_id),
             Ok(answer) => match answer.await {
@@ -66,7 +65,6 @@ impl GroupCoordinator {
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
         let asked = self.shard(image, &request.group).and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
-        self.sooner.notify_one();
         match asked {
             Err(error) => SyncReply::failed(error),
             Ok(answer) => match answer.await {
@@ -97,7 +95,6 @@ impl GroupCoordinator {
             let (replies, effects) = s.leave(group, members, now_ms());
             Ok((effects, replies))
         })?;
-        self.sooner.notify_one();
         shard.committed(position).await?;
         replies
     }

@@ -29,12 +29,12 @@ pub struct GroupCoordinator {
     limits: GroupLimits,
     shards: ArcSwap<HashMap<i32, Arc<ShardHandle>>>,
     /// A shard's next deadline came nearer.
-    sooner: Notify,
+    sooner: Arc<Notify>,
 }
 
 impl GroupCoordinator {
     /// A coordinator without shards.
     pub fn new(limits: GroupLimits) -> Self {
-        Self { limits, shards: ArcSwap::default(), sooner: Notify::new() }
+        Self { limits, shards: ArcSwap::default(), sooner: Arc::default() }
     }
 }

@@ -11,7 +11,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::records::{BatchBuilder, BatchHeader};
 use esker_storage::Origin;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::now_ms;
 use crate::error::KafkaError;
@@ -39,6 +39,8 @@ pub struct ShardHandle {
     leader_epoch: i32,
     inner: Mutex<Inner>,
     deadline: AtomicI64,
+    /// Told when the deadline comes nearer.
+    sooner: Arc<Notify>,
 }
 
 /// Where the log must be committed up to before an answer is given.
@@ -49,9 +51,9 @@ pub struct Position {
 
 impl ShardHandle {
     /// A shard that is to be loaded.
-    pub fn new(partition: Arc<Partition>, leader_epoch: i32) -> Self {
+    pub fn new(partition: Arc<Partition>, leader_epoch: i32, sooner: Arc<Notify>) -> Self {
         let inner = Inner { phase: Phase::Loading, parked: HashMap::new(), next_token: 0 };
-        Self { partition, leader_epoch, inner: Mutex::new(inner), deadline: AtomicI64::new(i64::MAX) }
+        Self { partition, leader_epoch, inner: Mutex::new(inner), deadline: AtomicI64::new(i64::MAX), sooner }
     }
 
     /// The partition's number.
@@ -195,7 +197,10 @@ impl ShardHandle {
     }
 
     fn note_deadline(&self, shard: &GroupShard) {
-        self.deadline.store(shard.next_deadline().unwrap_or(i64::MAX), Ordering::Release);
+        let next = shard.next_deadline().unwrap_or(i64::MAX);
+        if next < self.deadline.swap(next, Ordering::AcqRel) {
+            self.sooner.notify_one();
+        }
     }
 
     /// Appends records as one batch.

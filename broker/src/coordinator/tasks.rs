@@ -27,7 +27,7 @@ async fn follow(broker: Arc<Broker>, mut changes: mpsc::UnboundedReceiver<Leader
     while let Some(change) = changes.recv().await {
         match change {
             LeadershipChange::Gained { partition, leader_epoch } if partition.topic() == OFFSETS_TOPIC => {
-                let handle = Arc::new(ShardHandle::new(partition, leader_epoch));
+                let handle = Arc::new(ShardHandle::new(partition, leader_epoch, Arc::clone(&broker.groups.sooner)));
                 broker.groups.put(&handle);
                 let broker = Arc::clone(&broker);
                 tokio::task::spawn_blocking(move || load(&broker.groups, &handle));
@@ -77,7 +77,6 @@ fn load(groups: &GroupCoordinator, handle: &Arc<ShardHandle>) {
     }
     shard.loaded(now_ms());
     handle.activate(shard);
-    groups.sooner.notify_one();
     if records > 0 {
         tracing::info!(partition = handle.index(), records, "groups loaded");
     }

@@ -15,6 +15,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod groups;
@@ -31,6 +32,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
 mod produce;
+mod reassignments;
 mod sync_group;
 mod update_features;
 
@@ -166,7 +168,10 @@ routes! {
     create_partitions::CreatePartitions,
     groups::DeleteGroups,
     offset_delete::OffsetDelete,
+    elect_leaders::ElectLeaders,
     alter_configs::IncrementalAlterConfigs,
+    reassignments::AlterPartitionReassignments,
+    reassignments::ListPartitionReassignments,
     describe_quorum::DescribeQuorum,
     update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,

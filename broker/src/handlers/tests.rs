@@ -3,6 +3,9 @@
 
 use esker_protocol::Request;
 use esker_protocol::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResource};
+use esker_protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
 use esker_protocol::messages::api_versions::ApiVersionsRequest;
 use esker_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -16,6 +19,7 @@ use esker_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use esker_protocol::messages::describe_producers::{DescribeProducersRequest, TopicRequest};
 use esker_protocol::messages::describe_quorum::{self, DescribeQuorumRequest};
 use esker_protocol::messages::describe_topic_partitions::{self, DescribeTopicPartitionsRequest};
+use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use esker_protocol::messages::heartbeat::HeartbeatRequest;
@@ -26,6 +30,7 @@ use esker_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use esker_protocol::messages::list_config_resources::ListConfigResourcesRequest;
 use esker_protocol::messages::list_groups::ListGroupsRequest;
 use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use esker_protocol::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use esker_protocol::messages::metadata::MetadataRequest;
 use esker_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -184,6 +189,20 @@ async fn every_version_of_every_api_has_an_answer() {
         validate_only: false,
     })
     .await;
+    a.ask(|_| ElectLeadersRequest {
+        topic_partitions: Some(vec![TopicPartitions { topic: "t".into(), partitions: vec![0, 9] }]),
+        ..ElectLeadersRequest::default()
+    })
+    .await;
+    a.ask(|_| AlterPartitionReassignmentsRequest {
+        topics: vec![ReassignableTopic {
+            name: "t".into(),
+            partitions: vec![ReassignablePartition { partition_index: 0, replicas: Some(vec![1]) }],
+        }],
+        ..AlterPartitionReassignmentsRequest::default()
+    })
+    .await;
+    a.ask(|_| ListPartitionReassignmentsRequest::default()).await;
     a.ask(|_| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
             name: "t".into(),

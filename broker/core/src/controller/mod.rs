@@ -8,9 +8,11 @@ mod checks;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elect_leaders;
 mod features;
 mod place;
 mod producer_ids;
+mod reassign;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -19,8 +21,10 @@ pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alt
 pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
 pub use delete_topics::delete_topics;
+pub use elect_leaders::elect_leaders;
 pub use features::{new_cluster_features, update_features};
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use reassign::alter_partition_reassignments;
 pub use register::{Registration, register_broker};
 
 use esker_protocol::error::ErrorCode;

@@ -1,9 +1,13 @@
 //! Tables of what the controller decides.
 
+use esker_protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
 use esker_protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use esker_protocol::messages::delete_topics::DeleteTopicState;
+use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use esker_protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use esker_protocol::primitives::Uuid;
 
@@ -197,4 +201,75 @@ fn producer_id_blocks_do_not_overlap() {
         decision.reply
     };
     assert_eq!([next(0), next(1), next(0)], [0, 1000, 2000]);
+}
+
+/// Topic `t` with one partition on brokers 0, 1, 2, led by `leader` with `isr`.
+fn replicated(leader: i32, isr: &[i32]) -> MetadataImage {
+    let mut image = cluster(3);
+    let assignments = vec![CreatableReplicaAssignment { partition_index: 0, broker_ids: vec![0, 1, 2] }];
+    create(&mut image, vec![CreatableTopic { assignments, ..topic("t") }]);
+    let mut partition = image.topic("t").unwrap().partitions[0].clone();
+    (partition.leader, partition.isr) = (leader, isr.to_vec());
+    image.apply(&MetadataRecord::Partition(partition));
+    image
+}
+
+#[test]
+fn leaders_are_elected_where_that_is_needed_and_possible() {
+    use ErrorCode as E;
+    // kind, leader before, in sync before -> code, leader after, epoch has risen
+    let cases: [(i8, i32, &[i32], E, i32); 7] = [
+        (0, 0, &[0, 1, 2], E::ELECTION_NOT_NEEDED, 0),
+        (0, 1, &[0, 1, 2], E::NONE, 0),
+        (0, 1, &[1, 2], E::PREFERRED_LEADER_NOT_AVAILABLE, 1),
+        (1, 1, &[1, 2], E::ELECTION_NOT_NEEDED, 1),
+        (1, -1, &[2], E::NONE, 2),
+        (1, -1, &[], E::NONE, 0),
+        (9, 0, &[0], E::INVALID_REQUEST, 0),
+    ];
+    for (election_type, leader, isr, code, after) in cases {
+        let mut image = replicated(leader, isr);
+        let epoch = image.topic("t").unwrap().partitions[0].leader_epoch;
+        let partitions = vec![TopicPartitions { topic: "t".into(), partitions: vec![0] }];
+        let request =
+            ElectLeadersRequest { election_type, topic_partitions: Some(partitions), ..ElectLeadersRequest::default() };
+        let Decision { records, reply } = elect_leaders(&image, &request);
+        records.iter().for_each(|record| image.apply(record));
+        let told =
+            reply.replica_election_results.first().map_or(reply.error_code, |r| r.partition_result[0].error_code);
+        let partition = &image.topic("t").unwrap().partitions[0];
+        assert_eq!((told, partition.leader), (code, after), "kind {election_type}, leader {leader}, isr {isr:?}");
+        assert_eq!(partition.leader_epoch > epoch, code == E::NONE);
+    }
+    let all = ElectLeadersRequest { topic_partitions: None, ..ElectLeadersRequest::default() };
+    assert!(elect_leaders(&replicated(0, &[0]), &all).reply.replica_election_results.is_empty());
+    assert_eq!(elect_leaders(&replicated(1, &[0, 1]), &all).reply.replica_election_results.len(), 1);
+}
+
+#[test]
+fn replicas_change_their_order_and_nothing_else() {
+    use ErrorCode as E;
+    type Case = (&'static str, i32, Option<&'static [i32]>, E, &'static [i32]);
+    let cases: [Case; 8] = [
+        ("t", 0, Some(&[0, 1, 2]), E::NONE, &[0, 1, 2]),
+        ("t", 0, Some(&[2, 1, 0]), E::NONE, &[2, 1, 0]),
+        ("t", 0, None, E::NO_REASSIGNMENT_IN_PROGRESS, &[0, 1, 2]),
+        ("t", 0, Some(&[]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
+        ("t", 0, Some(&[0, 0, 1]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
+        ("t", 0, Some(&[0, 1, 9]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
+        ("t", 7, Some(&[0]), E::UNKNOWN_TOPIC_OR_PARTITION, &[0, 1, 2]),
+        ("none", 0, Some(&[0]), E::UNKNOWN_TOPIC_OR_PARTITION, &[0, 1, 2]),
+    ];
+    for (name, partition_index, replicas, code, after) in cases {
+        let mut image = replicated(0, &[0, 1, 2]);
+        let partition = ReassignablePartition { partition_index, replicas: replicas.map(<[i32]>::to_vec) };
+        let request = AlterPartitionReassignmentsRequest {
+            topics: vec![ReassignableTopic { name: name.into(), partitions: vec![partition] }],
+            ..AlterPartitionReassignmentsRequest::default()
+        };
+        let Decision { records, reply } = alter_partition_reassignments(&image, &request);
+        records.iter().for_each(|record| image.apply(record));
+        assert_eq!(reply.responses[0].partitions[0].error_code, code, "{name} {partition_index} {replicas:?}");
+        assert_eq!(image.topic("t").unwrap().partitions[0].replicas, after);
+    }
 }

@@ -1,0 +1,94 @@
+//! ElectLeaders (KIP-183, KIP-460): the preferred replica leads again, or any that lives where none in sync does.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
+use esker_protocol::primitives::Str;
+
+use super::{Decision, Refusal};
+use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
+
+/// Kafka's numbers of the kinds of election.
+const PREFERRED: i8 = 0;
+const UNCLEAN: i8 = 1;
+
+/// Decides an ElectLeaders request. Asked for all partitions at once, the answer leaves out those that need no election.
+pub fn elect_leaders(image: &MetadataImage, request: &ElectLeadersRequest) -> Decision<ElectLeadersResponse> {
+    let mut reply = ElectLeadersResponse::default();
+    if ![PREFERRED, UNCLEAN].contains(&request.election_type) {
+        reply.error_code = ErrorCode::INVALID_REQUEST;
+        return Decision { records: Vec::new(), reply };
+    }
+    let all = request.topic_partitions.is_none();
+    let wanted: Vec<(Str, Vec<i32>)> = match &request.topic_partitions {
+        Some(topics) => topics.iter().map(|t| (t.topic.clone(), t.partitions.clone())).collect(),
+        None => image
+            .topics()
+            .map(|t| (t.name.clone(), (0..i32::try_from(t.partitions.len()).unwrap_or(i32::MAX)).collect()))
+            .collect(),
+    };
+    let mut records = Vec::new();
+    for (topic, partitions) in wanted {
+        let mut partition_result = Vec::new();
+        for partition_id in partitions {
+            let outcome = elect(image, &topic, partition_id, request.election_type);
+            let mut result = PartitionResult { partition_id, ..PartitionResult::default() };
+            match outcome {
+                Ok(record) => records.push(MetadataRecord::Partition(record)),
+                Err(refusal) if all && refusal.code == ErrorCode::ELECTION_NOT_NEEDED => continue,
+                Err(refusal) => {
+                    result.error_code = refusal.code;
+                    result.error_message = Some(refusal.message);
+                }
+            }
+            partition_result.push(result);
+        }
+        if !all || !partition_result.is_empty() {
+            reply.replica_election_results.push(ReplicaElectionResult { topic, partition_result });
+        }
+    }
+    Decision { records, reply }
+}
+
+/// The partition with its new leader.
+fn elect(image: &MetadataImage, topic: &str, partition: i32, kind: i8) -> Result<PartitionImage, Refusal> {
+    let unknown = |message: String| Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message);
+    let known = image.topic(topic).ok_or_else(|| unknown(format!("No such topic as {topic}")))?;
+    let found = usize::try_from(partition).ok().and_then(|at| known.partitions.get(at));
+    let found = found.ok_or_else(|| unknown(format!("No such partition as {topic}-{partition}")))?;
+    let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
+    let not_needed = || Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, "Leader election not needed for topic partition.");
+    let (leader, isr) = if kind == PREFERRED {
+        let preferred = found.replicas.first().copied().unwrap_or(-1);
+        if found.leader == preferred {
+            return Err(not_needed());
+        }
+        if !found.isr.contains(&preferred) || !lives(&preferred) {
+            return Err(Refusal::new(
+                ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE,
+                "The preferred leader was not available.",
+            ));
+        }
+        (preferred, found.isr.clone())
+    } else {
+        if found.leader >= 0 {
+            return Err(not_needed());
+        }
+        let in_sync = found.isr.iter().find(|id| lives(id)).map(|id| (*id, found.isr.clone()));
+        let any = || found.replicas.iter().find(|id| lives(id)).map(|id| (*id, vec![*id]));
+        in_sync.or_else(any).ok_or_else(|| {
+            Refusal::new(
+                ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE,
+                "Eligible topic partition leaders are not available.",
+            )
+        })?
+    };
+    Ok(PartitionImage {
+        leader,
+        isr,
+        leader_epoch: found.leader_epoch.saturating_add(1),
+        partition_epoch: found.partition_epoch.saturating_add(1),
+        ..found.clone()
+    })
+}
