@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     Uuid,
+    checkpoints::Checkpoints,
     error::{FileError, LogError},
     io::Disk,
 };
@@ -20,22 +21,25 @@ pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
     pub(crate) directory_id: Uuid,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) checkpoints: Checkpoints,
     offline: AtomicBool,
 }
 
 impl LogDir {
     pub(crate) fn new(path: PathBuf, directory_id: Uuid, disk: Arc<dyn Disk>) -> Self {
-        Self { path, directory_id, disk, offline: AtomicBool::new(false) }
+        Self { path, directory_id, disk, checkpoints: Checkpoints::default(), offline: AtomicBool::new(false) }
     }
 
     pub(crate) fn is_offline(&self) -> bool {
         self.offline.load(Ordering::Acquire)
     }
 
-    /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes the dir offline for good, since
-    /// nothing can be assumed of what is on it.
+    /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes
+    /// the dir offline for good, since nothing can be assumed of what is on it. That goes for every failed sync: where
+    /// space is given out late, a full disk may show only there, and what was written is lost then.
     pub(crate) fn failed(&self, error: FileError) -> FileError {
-        if error.is_full() || error.is_exhausted() { error } else { self.fatal(error) }
+        let passes = error.is_full() && !error.is_sync() || error.is_exhausted();
+        if passes { error } else { self.fatal(error) }
     }
 
     /// Takes the dir offline, whatever the error: something is half done that cannot be half done.
@@ -53,6 +57,11 @@ impl LogDir {
     /// `failed` for results.
     pub(crate) fn noting<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
         result.map_err(|error| self.failed(error))
+    }
+
+    /// Before a log's offsets go back to `offset` (`None`: it begins anew). Blocks for the disk.
+    pub(crate) fn lower_checkpoints(&self, partition: (&str, i32), offset: Option<i64>) -> Result<(), FileError> {
+        self.checkpoints.lower(self.disk.as_ref(), &self.path, partition, offset)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -25,6 +25,11 @@ impl FileError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// True when data or names were to be brought to disk.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.action == "sync"
+    }
+
     /// True when this process or the system ran out of something that is no disk: file handles, memory.
     pub fn is_exhausted(&self) -> bool {
         const ENFILE: i32 = 23;

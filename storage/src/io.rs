@@ -3,7 +3,8 @@
 //!
 //! What must hold for any implementation: a write that returned `Ok` is visible to reads and maps of the same file at
 //! once; it survives a power cut only after `sync_data` returned `Ok`, and a file's name only after `sync_dir` of its
-//! folder. After a failed sync nothing may be assumed of what was written since the last good one.
+//! folder. Unsynced writes may reach the disk in any order and in parts; names in one folder do so in the order of the
+//! calls, as file systems with a journal see to. After a failed sync nothing may be assumed of what was written since the last good one.
 
 use std::{
     fmt::Debug,

@@ -4,6 +4,7 @@
 //! `mmap` the only module with `unsafe`. [`LogManager`] opens the log dirs, [`Log`] is one replica, [`validate`] checks
 //! what producers send before it is appended.
 
+mod checkpoints;
 mod config;
 mod dir;
 mod epochs;

@@ -20,7 +20,7 @@ use crate::{
     Log, LogConfig, LogError, OpenError, RetentionOutcome, Uuid,
     dir::LogDir,
     error::FileError,
-    files::{self, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS},
+    files::{self, CLEAN_SHUTDOWN},
     io::{Context, Disk, OsDisk},
     log::Load,
 };
@@ -34,7 +34,7 @@ pub struct LogManagerConfig {
     pub node_id: i32,
     /// The cluster it must belong to; `None` takes what the dirs say, or makes a new id for new dirs.
     pub cluster_id: Option<String>,
-    /// Threads that load logs at start; 0 = one a core.
+    /// Threads that load logs at start; 0 = one a core. With 1 a clean stop takes one log after the other, too.
     pub load_threads: usize,
     /// Configuration of logs found at start, until `update_config`.
     pub default_config: LogConfig,
@@ -69,6 +69,7 @@ pub struct LogManager {
     dirs: Vec<Arc<LogDir>>,
     cluster_id: String,
     was_clean: bool,
+    stop_threads: usize,
     logs: RwLock<Logs>,
     /// Held while a folder is made or renamed, so that two calls never meet on one.
     changing: Mutex<()>,
@@ -147,7 +148,7 @@ impl LogManager {
     }
 
     /// Creates the log of a partition (in the dir with the fewest logs), or returns the one that is there under the
-    /// same topic id. Blocks shortly: makes a folder. Its name reaches the disk with the first flush, not before: until
+    /// same topic id (or an unknown one, which is made this one). Blocks shortly: makes a folder. Its name reaches the disk with the first flush, not before: until
     /// then a power cut takes a log that has nothing to lose.
     pub fn create(
         &self,
@@ -159,7 +160,7 @@ impl LogManager {
     ) -> Result<Arc<Log>, LogError> {
         let _changing = self.changing.lock();
         if let Some(log) = self.get(topic, partition) {
-            if log.topic_id() != topic_id {
+            if !log.adopt(topic_id)? {
                 return Err(LogError::TopicIdMismatch { topic: topic.to_owned(), partition });
             }
             return Ok(log);
@@ -167,6 +168,8 @@ impl LogManager {
         let log_dir = self.emptiest()?;
         let dir = log_dir.path.join(files::partition_dir(topic, partition));
         let create = || -> Result<Log, OpenError> {
+            // What checkpoints say of an earlier partition of that name must not be believed of this one.
+            log_dir.lower_checkpoints((topic, partition), None)?;
             log_dir.disk.create_dir_all(&dir).context("create", &dir)?;
             files::write_partition_metadata(log_dir.disk.as_ref(), &dir, topic_id)?;
             Load {
@@ -243,9 +246,12 @@ impl LogManager {
         }
     }
 
-    /// All logs.
+    /// All logs, by topic and partition.
     pub fn logs(&self) -> Vec<Arc<Log>> {
-        self.logs.read().values().flat_map(|partitions| partitions.values().cloned()).collect()
+        let mut logs: Vec<Arc<Log>> =
+            self.logs.read().values().flat_map(|partitions| partitions.values().cloned()).collect();
+        logs.sort_unstable_by(|a, b| (a.topic(), a.partition()).cmp(&(b.topic(), b.partition())));
+        logs
     }
 
     /// The log dirs. Asks the file systems for their space.
@@ -282,16 +288,8 @@ impl LogManager {
     fn write_checkpoints(&self, logs: &[Arc<Log>]) -> Result<(), LogError> {
         let mut result = Ok(());
         for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let here: Vec<&Arc<Log>> = logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).collect();
-            let write = |name: &str, offset: fn(&Log) -> i64| {
-                let offsets: Vec<_> =
-                    here.iter().map(|log| (log.topic().as_ref(), log.partition(), offset(log))).collect();
-                files::write_offsets(dir.disk.as_ref(), &dir.path.join(name), &offsets)
-            };
-            let written = write(RECOVERY_POINTS, Log::recovery_point)
-                .and_then(|()| write(LOG_STARTS, Log::log_start_offset))
-                .and_then(|()| write(HIGH_WATERMARKS, Log::high_watermark));
-            if let Err(error) = dir.noting(written) {
+            let here: Vec<&Log> = logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
+            if let Err(error) = dir.noting(dir.checkpoints.write(dir.disk.as_ref(), &dir.path, &here)) {
                 result = Err(error.into());
             }
         }
@@ -322,7 +320,7 @@ impl LogManager {
         let failures = Mutex::new(Vec::new());
         let unflushed = logs.iter().filter(|log| log.log_end_offset() > log.recovery_point()).count();
         let one_by_one = unflushed <= SYNCED_ONE_BY_ONE;
-        load::in_parallel(STOP_THREADS, &logs, |log| {
+        load::in_parallel(self.stop_threads, &logs, |log| {
             if let Err(error) = log.close_clean(one_by_one) {
                 tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot close a log cleanly");
                 failures.lock().push((Arc::clone(log.home()), error));

@@ -299,7 +299,9 @@ impl ReplicaManager {
                 partition
             }
             None => {
-                if self.logs.get(&topic.name, index).is_some_and(|log| log.topic_id() != topic.id) {
+                // A log that does not know its topic id is no other topic's: `create` gives it this one.
+                let other = |id: Uuid| id != topic.id && !id.is_zero();
+                if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
                     self.logs.delete(&topic.name, index)?;
                 }
                 let config = role.settings.log.clone();

@@ -324,10 +324,12 @@ impl Log {
             }
             self.write_snapshot(writer, self.log_end_offset())?;
             segments.push(Arc::new(old.close(base_offset)));
-        } else if old.base_offset != base_offset {
-            old.remove_files()?;
+            writer.unsynced_indexes = writer.unsynced_indexes.min(old.base_offset);
         }
         let active = self.new_segment(base_offset, capacity, now_ms)?;
+        if old.size() == 0 && old.base_offset != base_offset {
+            old.remove_files()?;
+        }
         segments.push(Arc::clone(&active));
         self.start_active(writer, active);
         self.segments.store(Arc::new(segments));

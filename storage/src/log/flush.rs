@@ -1,9 +1,13 @@
 //! Bringing a log to disk.
 //!
-//! `flush` syncs data, then the names and the epoch checkpoint, and only then moves the recovery point. Indexes and
-//! producer snapshots are derived from data: they are written without a sync and checked when they are read.
+//! `flush` syncs data, the indexes of closed segments, then the names and the epoch checkpoint, and only then moves the
+//! recovery point. Below it indexes are believed after a crash; the active segment's are made anew then. Producer
+//! snapshots are written without a sync and have a checksum.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::Log;
 use crate::{
@@ -13,6 +17,18 @@ use crate::{
     io::{Context, Open},
     segment::Segment,
 };
+
+/// What a flush has to bring to disk besides data.
+struct Due {
+    /// Data up to here.
+    end: i64,
+    /// Names in the folder.
+    dir: bool,
+    /// The folder's own name.
+    newborn: bool,
+    /// Index files of segments from this base offset on.
+    indexes: i64,
+}
 
 impl Log {
     /// Brings everything appended before the call to disk; returns the recovery point. Blocks for the disk; appends go
@@ -29,34 +45,47 @@ impl Log {
     fn flush_up_to(&self, with_active: bool) -> Result<i64, LogError> {
         self.log_dir.check()?;
         let _flushing = self.flushing.lock();
-        let (segments, end, dir_dirty, newborn, truncations) = {
+        let (segments, due, truncations) = {
             let mut writer = self.writer.lock();
             let segments = self.segments.load_full();
             let end = if with_active { self.log_end_offset() } else { writer.active.base_offset };
-            if end <= self.recovery_point() {
+            if end <= self.recovery_point() && writer.unsynced_indexes == i64::MAX {
                 return Ok(self.recovery_point());
             }
             if with_active {
                 writer.unflushed_records = 0;
                 self.dirty_since_ms.store(i64::MAX, Ordering::Release);
             }
-            let (dir_dirty, newborn) = (std::mem::take(&mut writer.dir_dirty), std::mem::take(&mut writer.newborn));
-            (segments, end, dir_dirty, newborn, self.truncations.load(Ordering::Acquire))
+            let due = Due {
+                end,
+                dir: std::mem::take(&mut writer.dir_dirty),
+                newborn: std::mem::take(&mut writer.newborn),
+                indexes: std::mem::replace(&mut writer.unsynced_indexes, i64::MAX),
+            };
+            (segments, due, self.truncations.load(Ordering::Acquire))
         };
-        let flushed = self.sync(&segments, end, dir_dirty, newborn);
+        let flushed = self.sync(&segments, &due);
+        if flushed.is_err() {
+            // It is still to be done, if the dir stays online (no space, no file handles).
+            let mut writer = self.writer.lock();
+            writer.dir_dirty |= due.dir;
+            writer.newborn |= due.newborn;
+            writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
+            self.dirty_since_ms.fetch_min(self.clock_ms.load(Ordering::Relaxed), Ordering::AcqRel);
+        }
         // A folder that was just renamed for deletion is no broken disk.
         let deleted = self.closed.load(Ordering::Acquire);
         flushed.map_err(|error| if deleted { error } else { self.log_dir.failed(error) })?;
         let _writer = self.writer.lock();
         if self.truncations.load(Ordering::Acquire) == truncations {
-            self.recovery_point.fetch_max(end, Ordering::AcqRel);
+            self.recovery_point.fetch_max(due.end, Ordering::AcqRel);
         }
         Ok(self.recovery_point())
     }
 
-    fn sync(&self, segments: &[Arc<Segment>], end: i64, dir_dirty: bool, newborn: bool) -> Result<(), FileError> {
+    fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
         let first = self.segments_from(segments, self.recovery_point());
-        for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < end) {
+        for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
             let file = match segment.file() {
                 Ok(file) => file,
                 // Retention has taken it away meanwhile.
@@ -65,17 +94,27 @@ impl Log {
             };
             file.sync_data().context("sync", &segment.path(LOG))?;
         }
+        for segment in segments.iter().filter(|segment| segment.base_offset >= due.indexes) {
+            segment.sync_indexes()?;
+        }
         let disk = &self.log_dir.disk;
-        if newborn {
-            let metadata = self.dir.join(PARTITION_METADATA);
-            let file = disk.open(&metadata, Open::Existing).context("open", &metadata)?;
-            file.sync_data().context("sync", &metadata)?;
+        if due.newborn {
+            self.sync_if_there(&self.dir.join(PARTITION_METADATA))?;
             disk.sync_dir(self.log_dir.path()).context("sync", self.log_dir.path())?;
         }
-        if dir_dirty {
+        if due.dir {
             disk.sync_dir(&self.dir).context("sync", &self.dir)?;
         }
         self.write_epochs(true)
+    }
+
+    /// A folder of an old Kafka has no `partition.metadata`.
+    fn sync_if_there(&self, path: &Path) -> Result<(), FileError> {
+        match self.log_dir.disk.open(path, Open::Existing) {
+            Ok(file) => file.sync_data().context("sync", path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).context("open", path),
+        }
     }
 
     /// `flush.ms` has passed for something unflushed.
@@ -106,10 +145,14 @@ impl Log {
             let mut writer = self.writer.lock();
             let active = Arc::clone(&writer.active);
             let end = self.log_end_offset();
-            let save = || match writer.touched {
+            let touched = writer.touched;
+            let save = || match touched {
                 true => active.write_indexes().and_then(|()| active.write_transactions()),
                 false => Ok(()),
             };
+            if touched {
+                writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
+            }
             let result = save().and_then(|()| {
                 if writer.reserved > active.size() {
                     active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;

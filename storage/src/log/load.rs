@@ -7,7 +7,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64},
     },
 };
@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Log, STABLE, Writer, append};
+use super::{Log, NO_TOPIC_ID, STABLE, Writer, append};
 use crate::{
     BatchHeader, LogConfig, OpenError, Uuid,
     dir::LogDir,
@@ -61,7 +61,8 @@ impl Load {
             self.create_segment(self.log_start)?;
             bases.push((self.log_start, 0));
         }
-        let (mut segments, mut active) = self.segments(&bases)?;
+        let believed = self.believed(&bases);
+        let (mut segments, mut active) = self.segments(&bases, believed)?;
         let mut end = active.1.next_offset;
         let first = segments.first().map_or(active.0.base_offset, |segment| segment.base_offset);
         let mut log_start = self.log_start.max(first);
@@ -83,13 +84,14 @@ impl Load {
         let high_watermark = self.high_watermark.clamp(log_start, end);
 
         let (mut epochs, epochs_known) = self.epochs()?;
-        let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end, self.now_ms)?;
+        let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end.min(believed), self.now_ms)?;
         if !epochs_known {
             replay.from = 0;
-        } else if !self.clean {
-            replay.from = replay.from.min(self.recovery_point);
         }
+        replay.anew_from = believed;
         replay.run(&segments, end)?;
+        // From the first batch replayed on the batches know better.
+        epochs.truncate_from_end(replay.epochs.first().map_or(end, |(_, start)| *start));
         for (epoch, start) in &replay.epochs {
             epochs.assign(*epoch, *start);
         }
@@ -100,7 +102,7 @@ impl Load {
         let log = Log {
             topic: self.topic,
             partition: self.partition,
-            topic_id: self.topic_id,
+            topic_id: if self.topic_id == NO_TOPIC_ID { OnceLock::new() } else { OnceLock::from(self.topic_id) },
             log_dir: self.log_dir,
             dir: self.dir,
             segments: ArcSwap::from_pointee(segments),
@@ -126,15 +128,17 @@ impl Load {
                 unflushed_records: 0,
                 dir_dirty: !self.clean || self.newborn,
                 touched: !self.clean,
-                newborn: self.newborn,
+                // The process before may have ended before its first flush.
+                newborn: self.newborn || self.recovery_point == 0,
                 indexed_bytes,
+                unsynced_indexes: believed,
             }),
             flushing: Mutex::new(()),
             config: ArcSwap::from_pointee(self.config),
         };
         log.refresh_unstable(&log.writer.lock().producers);
         log.write_epochs(false)?;
-        log.remove_snapshots(|offset| offset > end)?;
+        log.remove_snapshots(|offset| offset > end.min(believed))?;
         Ok(log)
     }
 
@@ -157,8 +161,10 @@ impl Load {
             }
         }
         bases.sort_unstable();
+        let mut sealed = false;
         for (name, _) in &found {
             let Some(base) = offset_of(name, SEALED) else { continue };
+            sealed = true;
             let marker = self.dir.join(name);
             let size = disk.read(&marker).context("read", &marker)?;
             let size = std::str::from_utf8(&size)
@@ -172,9 +178,30 @@ impl Load {
                 file.set_len(size).context("cut", &path)?;
                 entry.1 = size;
             }
+            // The cut is on disk before the marker goes.
+            let path = segment_path(&self.dir, base, LOG);
+            match disk.open(&path, Open::Existing) {
+                Ok(file) => file.sync_data().context("sync", &path)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => Err(error).context("open", &path)?,
+            }
             disk.remove_file(&marker).context("remove", &marker)?;
         }
+        if sealed {
+            // Before the file grows again.
+            disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+        }
         Ok(bases)
+    }
+
+    /// Derived files of segments that begin below are believed, and snapshots up to here. All after a clean stop; else
+    /// only what a flush has brought to disk: anything later may be half written, or of a history that was cut off.
+    fn believed(&self, bases: &[(i64, u64)]) -> i64 {
+        if self.clean {
+            return i64::MAX;
+        }
+        let index = bases.partition_point(|(base, _)| *base < self.recovery_point).saturating_sub(1);
+        bases.get(index).map_or(0, |(base, _)| *base)
     }
 
     fn create_segment(&self, base_offset: i64) -> Result<(), FileError> {
@@ -186,12 +213,13 @@ impl Load {
     fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
         self.create_segment(base_offset)?;
         let rebuilt = Rebuilt::empty(base_offset);
-        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true), &rebuilt), rebuilt))
+        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, false), &rebuilt), rebuilt))
     }
 
-    fn parts(&self, base_offset: i64, size: u64, next_offset: i64, active: bool) -> SegmentParts {
+    /// `transactions`: the transaction index on disk is believed.
+    fn parts(&self, base_offset: i64, size: u64, next_offset: i64, active: bool, transactions: bool) -> SegmentParts {
         let path = segment_path(&self.dir, base_offset, TXN_INDEX);
-        let transactions = self.log_dir.disk.read(&path).unwrap_or_default();
+        let transactions = if transactions { self.log_dir.disk.read(&path).unwrap_or_default() } else { Vec::new() };
         let capacity = if active { u64::from(self.config.segment_bytes).min(i32::MAX as u64) } else { size };
         SegmentParts {
             disk: Arc::clone(&self.log_dir.disk),
@@ -208,35 +236,43 @@ impl Load {
 
     /// Closed segments, and the active one with its indexes.
     #[allow(clippy::type_complexity)]
-    fn segments(&self, bases: &[(i64, u64)]) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
-        let recover_from = match self.clean {
-            true => bases.len().saturating_sub(1),
-            false => bases.partition_point(|(base, _)| *base <= self.recovery_point).saturating_sub(1),
-        };
+    fn segments(
+        &self,
+        bases: &[(i64, u64)],
+        believed: i64,
+    ) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
+        let recover_from = bases.partition_point(|(base, _)| *base < believed).min(bases.len().saturating_sub(1));
         let check_from = if self.clean { i64::MAX } else { self.recovery_point };
         let mut closed: Vec<Arc<Segment>> = Vec::new();
         for (index, (base, size)) in bases.iter().enumerate() {
             let next = bases.get(index + 1).map(|(next, _)| *next);
             if index < recover_from {
-                let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false);
+                let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false, true);
                 closed.push(Arc::new(Segment::closed(parts)));
                 continue;
             }
-            let segment = Segment::closed(self.parts(*base, *size, next.unwrap_or(i64::MAX), false));
-            let (offsets, times) = match index == recover_from {
+            let segment = Segment::closed(self.parts(*base, *size, next.unwrap_or(i64::MAX), false, self.clean));
+            // Without a clean stop the index files of these segments may be half of what was written.
+            let (offsets, times) = match self.clean {
                 true => segment.stored_entries(check_from),
                 false => (Vec::new(), Vec::new()),
             };
             let rebuilt = segment.rebuild(offsets, times, check_from)?;
-            let torn = rebuilt.damage.is_some() || next.is_some_and(|next| rebuilt.next_offset > next);
+            // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
+            // cut readers would wait in the hole. Compaction, too, leaves holes, but hardly only at a segment's end.
+            let hole = |next: i64| {
+                let compacted = rebuilt.gaps || self.config.compact;
+                rebuilt.next_offset < next && next > self.recovery_point && !self.clean && !compacted
+            };
+            let torn = rebuilt.damage.is_some() || next.is_some_and(|next| rebuilt.next_offset > next || hole(next));
             if torn {
                 self.cut_torn(&segment, &rebuilt, *size, bases.get(index + 1..).unwrap_or_default())?;
             }
             if next.is_none() || torn {
-                let parts = self.parts(*base, rebuilt.end_position, rebuilt.next_offset, true);
+                let parts = self.parts(*base, rebuilt.end_position, rebuilt.next_offset, true, self.clean);
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
-            let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false);
+            let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false, self.clean);
             let segment = Segment::active(parts, &rebuilt);
             segment.write_indexes()?;
             closed.push(Arc::new(segment.close(next.unwrap_or(rebuilt.next_offset))));
@@ -246,7 +282,7 @@ impl Load {
 
     /// Cuts a segment behind its last sound batch, and removes the segments behind it.
     fn cut_torn(&self, segment: &Segment, rebuilt: &Rebuilt, size: u64, later: &[(i64, u64)]) -> Result<(), OpenError> {
-        let what = rebuilt.damage.unwrap_or("offsets overlap the next segment");
+        let what = rebuilt.damage.unwrap_or("the next segment does not follow on it");
         let lost = size.saturating_sub(rebuilt.end_position);
         if rebuilt.next_offset < self.recovery_point || self.clean {
             tracing::error!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "damaged data that was on disk before; cutting the log there");
@@ -254,7 +290,7 @@ impl Load {
             tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");
         }
         for (base, _) in later.iter().rev() {
-            Segment::closed(self.parts(*base, 0, *base, false)).remove_files()?;
+            Segment::closed(self.parts(*base, 0, *base, false, false)).remove_files()?;
         }
         segment.file()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
         Ok(())
@@ -285,6 +321,7 @@ impl Rebuilt {
             first_timestamp: None,
             end_position: 0,
             next_offset: base_offset,
+            gaps: false,
             damage: None,
         }
     }
@@ -299,6 +336,8 @@ pub(super) struct Replay {
     pub from: i64,
     /// Epochs seen, with the offset of their first batch here.
     pub epochs: Vec<(i32, i64)>,
+    /// Transaction indexes of segments from this base offset on are made anew.
+    pub anew_from: i64,
 }
 
 impl Replay {
@@ -310,7 +349,8 @@ impl Replay {
         end: i64,
         now_ms: i64,
     ) -> Result<Self, FileError> {
-        let mut replay = Self { producers: Producers::default(), snapshot_at: -1, from: 0, epochs: Vec::new() };
+        let mut replay =
+            Self { producers: Producers::default(), snapshot_at: -1, from: 0, epochs: Vec::new(), anew_from: i64::MAX };
         let names = log_dir.disk.list(dir).context("list", dir)?;
         let mut snapshots: Vec<i64> = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT)).collect();
         snapshots.sort_unstable();
@@ -359,7 +399,7 @@ impl Replay {
                 aborted.extend(done.filter(|done| done.aborted));
             })?;
             let known = segment.transactions.entries().last().map_or(-1, |entry| entry.last_offset);
-            let mut added = false;
+            let mut changed = segment.base_offset >= self.anew_from;
             for done in aborted.into_iter().filter(|done| done.last_offset > known) {
                 segment.transactions.push(AbortedTxn {
                     producer_id: done.producer_id,
@@ -367,9 +407,9 @@ impl Replay {
                     last_offset: done.last_offset,
                     last_stable_offset: done.last_stable_offset,
                 });
-                added = true;
+                changed = true;
             }
-            if added {
+            if changed {
                 segment.write_transactions()?;
             }
         }

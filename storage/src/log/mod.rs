@@ -16,7 +16,7 @@ mod truncate;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -27,10 +27,18 @@ use parking_lot::{Mutex, RwLock};
 pub(crate) use load::Load;
 
 use crate::{
-    EpochEndOffset, LogConfig, LogError, ProducerInfo, Uuid, dir::LogDir, epochs::EpochCache, error::FileError,
-    files::LEADER_EPOCHS, io::Context, producers::Producers, segment::Segment,
+    EpochEndOffset, LogConfig, LogError, ProducerInfo, Uuid,
+    dir::LogDir,
+    epochs::EpochCache,
+    error::FileError,
+    files::{self, LEADER_EPOCHS},
+    io::Context,
+    producers::Producers,
+    segment::Segment,
 };
 
+/// As long as it is not known.
+const NO_TOPIC_ID: Uuid = Uuid::ZERO;
 /// No transaction holds the last stable offset back.
 const STABLE: i64 = i64::MAX;
 
@@ -39,7 +47,8 @@ const STABLE: i64 = i64::MAX;
 pub struct Log {
     topic: Arc<str>,
     partition: i32,
-    topic_id: Uuid,
+    /// Set once known.
+    topic_id: OnceLock<Uuid>,
     log_dir: Arc<LogDir>,
     /// The partition's folder.
     dir: PathBuf,
@@ -85,6 +94,8 @@ struct Writer {
     touched: bool,
     /// The folder's own name and `partition.metadata` are not known to be on disk.
     newborn: bool,
+    /// Index files of segments from this base offset on are not known to be on disk; `i64::MAX` if all are.
+    unsynced_indexes: i64,
     /// Index bytes that were in the files when they were last written.
     indexed_bytes: u64,
 }
@@ -102,7 +113,20 @@ impl Log {
 
     /// Topic id of `partition.metadata`; all zeros if the folder has none.
     pub fn topic_id(&self) -> Uuid {
-        self.topic_id
+        self.topic_id.get().copied().unwrap_or(NO_TOPIC_ID)
+    }
+
+    /// Gives a log of an unknown topic id its own: the folder of an old Kafka, or one whose `partition.metadata` was lost
+    /// before the first flush. Writes the file. False if it is known to be another one.
+    pub(crate) fn adopt(&self, topic_id: Uuid) -> Result<bool, LogError> {
+        self.log_dir.check()?;
+        let mut writer = self.writer.lock();
+        if self.topic_id() == NO_TOPIC_ID {
+            self.log_dir.noting(files::write_partition_metadata(self.log_dir.disk.as_ref(), &self.dir, topic_id))?;
+            writer.newborn = true;
+            let _ = self.topic_id.set(topic_id);
+        }
+        Ok(self.topic_id() == topic_id)
     }
 
     /// The log dir (not the partition's folder) it lies in.

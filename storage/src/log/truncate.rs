@@ -44,13 +44,15 @@ impl Log {
     }
 
     fn start_anew(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
-        self.truncations.fetch_add(1, Ordering::AcqRel);
+        self.go_back(offset)?;
         // From the back, so that a crash leaves a log without holes.
         for segment in self.segments.load().iter().rev() {
             segment.remove_files()?;
         }
         self.remove_snapshots(|_| true)?;
+        self.sync_names()?;
         self.install(writer, Vec::new(), offset, now_ms)?;
+        self.sync_names()?;
         self.start.store(offset, Ordering::Release);
         self.high_watermark.store(offset, Ordering::Release);
         writer.producers.clear();
@@ -60,21 +62,35 @@ impl Log {
         self.write_epochs(false)
     }
 
-    fn cut(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+    /// Offsets go back: nothing on disk may claim that more is flushed, before anything is written there again.
+    fn go_back(&self, offset: i64) -> Result<(), FileError> {
         self.truncations.fetch_add(1, Ordering::AcqRel);
+        self.recovery_point.fetch_min(offset, Ordering::AcqRel);
+        self.start.fetch_min(offset, Ordering::AcqRel);
+        self.high_watermark.fetch_min(offset, Ordering::AcqRel);
+        self.log_dir.lower_checkpoints((&self.topic, self.partition), Some(offset))
+    }
+
+    fn sync_names(&self) -> Result<(), FileError> {
+        self.log_dir.disk.sync_dir(&self.dir).context("sync", &self.dir)
+    }
+
+    fn cut(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        self.go_back(offset)?;
         let segments = self.segments.load_full();
         let keep = segments.partition_point(|segment| segment.base_offset < offset);
         for segment in segments.iter().skip(keep).rev() {
             segment.remove_files()?;
         }
+        self.remove_snapshots(|snapshot| snapshot > offset)?;
+        // What is gone must not come back once the cut shows: it would follow on a hole.
+        self.sync_names()?;
         let mut kept: Vec<Arc<Segment>> = segments.iter().take(keep).cloned().collect();
         if let Some(last) = kept.pop() {
+            writer.unsynced_indexes = writer.unsynced_indexes.min(last.base_offset);
             kept.push(Arc::new(self.cut_segment(&last, offset)?));
         }
-        self.remove_snapshots(|snapshot| snapshot > offset)?;
         self.install(writer, kept, offset, now_ms)?;
-        self.high_watermark.fetch_min(offset, Ordering::AcqRel);
-        self.start.fetch_min(offset, Ordering::AcqRel);
         self.epochs.write().truncate_from_end(offset);
         self.write_epochs(false)?;
         let segments = self.segments.load();
@@ -117,7 +133,6 @@ impl Log {
         self.start_active(writer, active);
         self.segments.store(Arc::new(segments));
         self.end.store(offset, Ordering::Release);
-        self.recovery_point.fetch_min(offset, Ordering::AcqRel);
         Ok(())
     }
 

@@ -14,10 +14,11 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{LogManager, LogManagerConfig, Logs, Reaper, meta::Meta};
+use super::{LogManager, LogManagerConfig, Logs, Reaper, STOP_THREADS, meta::Meta};
 use crate::{
     OpenError, Uuid,
     dir::LogDir,
+    error::FileError,
     files::{
         self, CLEAN_SHUTDOWN, DELETED, HIGH_WATERMARKS, LOCK, LOG_STARTS, RECOVERY_POINTS, parse_partition_dir,
         random_uuid,
@@ -59,7 +60,7 @@ struct Found {
 pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<LogManager, OpenError> {
     let mut locks: Vec<Box<dyn Debug + Send + Sync>> = Vec::new();
     for dir in &config.dirs {
-        disk.create_dir_all(dir).context("create", dir)?;
+        create_dir(disk.as_ref(), dir)?;
         let path = dir.join(LOCK);
         let lock = disk.lock(&path).context("lock", &path)?;
         locks.push(lock.ok_or_else(|| OpenError::Locked { dir: dir.clone() })?);
@@ -77,11 +78,24 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         dirs,
         cluster_id,
         was_clean,
+        stop_threads: if config.load_threads == 1 { 1 } else { STOP_THREADS },
         logs: RwLock::new(logs),
         changing: Mutex::new(()),
         reaper,
         _locks: locks,
     })
+}
+
+/// Makes a log dir with its parents if it is not there, and brings the names down to disk: without them a power cut would
+/// take all that is flushed inside.
+fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| disk.list(dir).is_err()).collect();
+    disk.create_dir_all(dir).context("create", dir)?;
+    for parent in missing.iter().rev().filter_map(|dir| dir.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        disk.sync_dir(parent).context("sync", parent)?;
+    }
+    Ok(())
 }
 
 /// Holds the dirs' `meta.properties` against the config and each other; writes the missing ones.
@@ -137,9 +151,9 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
         })?;
         Ok(rows.into_iter().map(|(topic, partition, offset)| ((topic, partition), offset.max(0))).collect())
     };
-    let recovery_points = offsets(RECOVERY_POINTS)?;
-    let log_starts = offsets(LOG_STARTS)?;
-    let high_watermarks = offsets(HIGH_WATERMARKS)?;
+    let rows = [offsets(RECOVERY_POINTS)?, offsets(LOG_STARTS)?, offsets(HIGH_WATERMARKS)?];
+    log_dir.checkpoints.read(&rows);
+    let [recovery_points, log_starts, high_watermarks] = rows;
     let mut partitions = 0;
     for (name, size) in disk.list(path).context("list", path)? {
         if size.is_some() {

@@ -1,11 +1,13 @@
 //! A segment's offset and time index: loaded at first use, checked against the data, rebuilt from it when in doubt.
 
+use std::io::IoSlice;
+
 use bytes::Bytes;
 
 use super::Segment;
 use crate::{
     error::FileError,
-    files::{INDEX, LOG, TIME_INDEX},
+    files::{INDEX, LOG, TIME_INDEX, TXN_INDEX},
     index::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, sound_entries, sound_times},
     io::{Context, Open},
     scan::{Window, scan},
@@ -21,6 +23,8 @@ pub(crate) struct Rebuilt {
     pub first_timestamp: Option<i64>,
     pub end_position: u64,
     pub next_offset: i64,
+    /// Offsets are missing between batches: the segment was compacted.
+    pub gaps: bool,
     pub damage: Option<&'static str>,
 }
 
@@ -55,7 +59,11 @@ impl Segment {
         *self.max_time.lock() = rebuilt.max_time;
         let offsets = OffsetIndex::growing_from(&rebuilt.offsets);
         let times = TimeIndex::growing(rebuilt.times);
-        self.write_index_files(&offsets, &times)?;
+        // Their content at once on disk: flushes are through with a closed segment.
+        if let Err(error) = self.write_index_files(&offsets, &times, true) {
+            // A full or failed disk is no reason not to read: they are in memory, and the next start makes them again.
+            tracing::warn!(segment = %self.path(LOG).display(), %error, "cannot write the indexes of a segment");
+        }
         let _ = self.offsets.set(offsets);
         let _ = self.times.set(times);
         Ok(())
@@ -127,6 +135,7 @@ impl Segment {
             first_timestamp: None,
             end_position: 0,
             next_offset: self.base_offset,
+            gaps: false,
             damage: None,
         };
         let path = self.path(LOG);
@@ -154,6 +163,7 @@ impl Segment {
                 out.bytes_since_index = 0;
             }
             out.bytes_since_index = out.bytes_since_index.saturating_add(step.size as u64);
+            out.gaps |= step.base_offset > out.next_offset;
             out.next_offset = step.last_offset.saturating_add(1);
         })?;
         out.end_position = end.position;
@@ -208,17 +218,41 @@ impl Segment {
         if let (OffsetIndex::Growing(_), Some((timestamp, offset))) = (offsets, *self.max_time.lock()) {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
         }
-        self.write_index_files(offsets, times)
+        self.write_index_files(offsets, times, false)
     }
 
-    fn write_index_files(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
+    /// Brings the index files to disk, as far as there are any.
+    pub(crate) fn sync_indexes(&self) -> Result<(), FileError> {
+        for suffix in [TIME_INDEX, INDEX, TXN_INDEX] {
+            if suffix == TXN_INDEX && self.transactions.is_empty() {
+                continue;
+            }
+            let path = self.path(suffix);
+            match self.disk.open(&path, Open::Existing) {
+                Ok(file) => file.sync_data().context("sync", &path)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context("open", &path),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_index_files(&self, offsets: &OffsetIndex, times: &TimeIndex, sync: bool) -> Result<(), FileError> {
         if !matches!((offsets, times), (OffsetIndex::Growing(_), TimeIndex::Growing(_))) {
             return Ok(());
         }
-        // Times first: after a crash they may then know more than the offsets, never less.
         for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {
             let path = self.path(suffix);
-            self.disk.replace(&path, &bytes, false).context("write", &path)?;
+            if !sync {
+                self.disk.replace(&path, &bytes, false).context("write", &path)?;
+                continue;
+            }
+            // The content before the name; if the name does not last, the next start makes the file again.
+            let temporary = path.with_extension("index.tmp");
+            let file = self.disk.open(&temporary, Open::Empty).context("create", &temporary)?;
+            file.write_at(&mut [IoSlice::new(&bytes)], 0).context("write to", &temporary)?;
+            file.sync_data().context("sync", &temporary)?;
+            self.disk.rename(&temporary, &path).context("rename", &temporary)?;
         }
         Ok(())
     }

@@ -36,11 +36,7 @@ const KEEP: u64 = u64::MAX;
 #[derive(Debug)]
 struct DataFile {
     file: Arc<dyn LogFile>,
-    disk: Arc<dyn Disk>,
     cut_to: AtomicU64,
-    /// What the `.sealed` file says while this cut is due: another seal's marker is not ours to remove.
-    seal: OnceLock<String>,
-    marker: PathBuf,
     /// The file of the segment that this one was sealed into: its own cut, a shorter one, must wait for ours.
     next: OnceLock<Arc<DataFile>>,
 }
@@ -48,16 +44,9 @@ struct DataFile {
 impl Drop for DataFile {
     fn drop(&mut self) {
         let cut_to = *self.cut_to.get_mut();
-        // If this fails the marker stays, and the cut is made when the log is opened next.
-        if cut_to == KEEP {
-            return;
-        }
-        let longer = self.file.size().is_ok_and(|len| len > cut_to);
-        let cut = !longer || self.file.set_len(cut_to).is_ok();
-        let ours =
-            || self.disk.read(&self.marker).is_ok_and(|text| self.seal.get().is_some_and(|s| s.as_bytes() == text));
-        if cut && ours() {
-            let _ = self.disk.remove_file(&self.marker);
+        // The marker stays until the next start, which makes the cut if this fails: it can sync, and here is no place for that.
+        if cut_to != KEEP && self.file.size().is_ok_and(|len| len > cut_to) {
+            let _ = self.file.set_len(cut_to);
         }
     }
 }
@@ -193,14 +182,7 @@ impl Segment {
         }
         let path = self.path(LOG);
         let file = self.disk.open(&path, Open::Existing).context("open", &path)?;
-        let data = DataFile {
-            file,
-            disk: Arc::clone(&self.disk),
-            cut_to: AtomicU64::new(KEEP),
-            seal: OnceLock::new(),
-            marker: self.path(SEALED),
-            next: OnceLock::new(),
-        };
+        let data = DataFile { file, cut_to: AtomicU64::new(KEEP), next: OnceLock::new() };
         Ok(self.data.get_or_init(|| Arc::new(data)))
     }
 
@@ -254,8 +236,9 @@ impl Segment {
     /// while anybody can still read the old map; `.sealed` says how long it really is.
     pub(crate) fn sealed(&self, size: u64, offset: i64) -> Result<Self, FileError> {
         let marker = self.path(SEALED);
-        let seal = format!("{size} {}\n", uuid::Uuid::new_v4());
-        self.disk.replace(&marker, seal.as_bytes(), false).context("write", &marker)?;
+        let seal = format!("{size}\n");
+        // On disk before anything is appended behind the cut: else a power cut would bring back what was cut off.
+        self.disk.replace(&marker, seal.as_bytes(), true).context("write", &marker)?;
         let mut transactions = TransactionIndex::default();
         if !self.transactions.is_empty() {
             transactions = TransactionIndex::decode(&self.transactions.encode(), self.base_offset, offset);
@@ -285,7 +268,6 @@ impl Segment {
         sealed.write_transactions()?;
         let data = self.data()?;
         let _ = data.next.set(Arc::clone(sealed.data()?));
-        let _ = data.seal.set(seal);
         data.cut_to.store(size, Ordering::Release);
         Ok(sealed)
     }

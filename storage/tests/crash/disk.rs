@@ -1,0 +1,325 @@
+//! A disk that remembers everything done to it, fails on demand, and whose power can be cut.
+//!
+//! It lies over a real folder (maps must be real), syncs nothing, and keeps a journal of [`Event`]s from which the image
+//! after a power cut at any point is made. Reads are neither recorded nor failed.
+
+use std::{
+    fmt::Debug,
+    io::{self, IoSlice},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use esker_storage::{
+    Map,
+    io::{Disk, LogFile, Open, OsDisk},
+};
+
+use crate::state::{Event, Id, Image, State};
+
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
+
+/// Operations that fail: numbers of steps (see [`SimDisk::steps`]), and the error.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub steps: std::ops::Range<usize>,
+    pub error: i32,
+}
+
+#[derive(Debug)]
+struct Recorder {
+    state: State,
+    journal: Vec<Event>,
+    /// Operations so far that could have failed; reservations too, which leave no event.
+    steps: usize,
+    plan: Option<Plan>,
+    failed: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    recorder: Mutex<Recorder>,
+}
+
+/// See the module. Clones are the same disk; [`SimDisk::next_process`] is the same disk for another process.
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    shared: Arc<Shared>,
+    alive: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    file: Arc<dyn LogFile>,
+    id: Id,
+    /// As it was opened.
+    path: PathBuf,
+}
+
+/// What a call does when its turn to fail comes.
+enum Turn<'a> {
+    Go(MutexGuard<'a, Recorder>),
+    Fail(MutexGuard<'a, Recorder>, io::Error),
+}
+
+impl SimDisk {
+    /// Over the folder `root`, whose content `image` is certain.
+    pub fn new(root: &Path, image: &Image) -> Self {
+        for (path, content) in image {
+            match content {
+                Some(bytes) => std::fs::write(root.join(path), bytes).unwrap(),
+                None => std::fs::create_dir(root.join(path)).unwrap(),
+            }
+        }
+        let state = State::from_image(image);
+        let recorder = Recorder { state, journal: Vec::new(), steps: 0, plan: None, failed: Vec::new() };
+        let shared = Shared { root: root.to_path_buf(), recorder: Mutex::new(recorder) };
+        Self { shared: Arc::new(shared), alive: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// The process that used the disk is gone: nothing of what it still tries happens. The next one gets this.
+    pub fn next_process(&self) -> Self {
+        let _recorder = self.shared.recorder.lock().unwrap();
+        self.alive.store(false, Ordering::SeqCst);
+        Self { shared: Arc::clone(&self.shared), alive: Arc::new(AtomicBool::new(true)) }
+    }
+
+    pub fn fail(&self, plan: Option<Plan>) {
+        self.shared.recorder.lock().unwrap().plan = plan;
+    }
+
+    /// Descriptions of the operations that were made to fail.
+    pub fn failed(&self) -> Vec<String> {
+        self.shared.recorder.lock().unwrap().failed.clone()
+    }
+
+    pub fn steps(&self) -> usize {
+        self.shared.recorder.lock().unwrap().steps
+    }
+
+    pub fn events(&self) -> usize {
+        self.shared.recorder.lock().unwrap().journal.len()
+    }
+
+    pub fn journal(&self) -> Vec<Event> {
+        self.shared.recorder.lock().unwrap().journal.clone()
+    }
+
+    pub fn state(&self) -> State {
+        self.shared.recorder.lock().unwrap().state.clone()
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.shared.root).unwrap().to_path_buf()
+    }
+
+    fn turn(&self, what: &str, path: &Path) -> Turn<'_> {
+        let mut recorder = self.shared.recorder.lock().unwrap();
+        if !self.alive.load(Ordering::SeqCst) {
+            return Turn::Fail(recorder, io::Error::other("this process is dead"));
+        }
+        let step = recorder.steps;
+        recorder.steps += 1;
+        // A full disk still renames and removes.
+        let hits = |plan: &Plan| {
+            plan.steps.contains(&step)
+                && (plan.error != ENOSPC || !["rename", "remove", "set the length of", "empty"].contains(&what))
+        };
+        match recorder.plan.clone().filter(hits) {
+            Some(plan) => {
+                recorder.failed.push(format!("step {step}: {what} {}", path.display()));
+                Turn::Fail(recorder, io::Error::from_raw_os_error(plan.error))
+            }
+            None => Turn::Go(recorder),
+        }
+    }
+
+    fn go(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Recorder>> {
+        match self.turn(what, path) {
+            Turn::Go(recorder) => Ok(recorder),
+            Turn::Fail(_, error) => Err(error),
+        }
+    }
+}
+
+impl Recorder {
+    fn note(&mut self, event: Event) {
+        self.state.apply(&event);
+        self.journal.push(event);
+    }
+}
+
+impl LogFile for SimFile {
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let (mut recorder, error) = match self.disk.turn("write", &self.path) {
+            Turn::Go(recorder) => (recorder, None),
+            Turn::Fail(_, error) if error.raw_os_error().is_none() => return Err(error),
+            Turn::Fail(recorder, error) => (recorder, Some(error)),
+        };
+        if error.is_some() {
+            // Some of it is in the file.
+            bytes.truncate(bytes.len() * (recorder.steps % 5) / 4);
+        }
+        self.file.write_at(&mut [IoSlice::new(&bytes)], offset)?;
+        recorder.note(Event::Write(self.id, offset, bytes));
+        error.map_or(Ok(()), Err)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut recorder = self.disk.go("set the length of", &self.path)?;
+        self.file.set_len(len)?;
+        recorder.note(Event::SetLen(self.id, len));
+        Ok(())
+    }
+
+    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
+        self.disk.go("reserve", &self.path).map(drop)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        match self.disk.turn("sync", &self.path) {
+            Turn::Go(mut recorder) => {
+                recorder.note(Event::SyncFile(self.id));
+                Ok(())
+            }
+            Turn::Fail(mut recorder, error) => {
+                if error.raw_os_error().is_some() {
+                    recorder.note(Event::FailedSync(self.id));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn map(&self, len: usize) -> io::Result<Map> {
+        self.file.map(len)
+    }
+
+    fn is_resident(&self, _: u64, _: u64) -> bool {
+        true
+    }
+}
+
+impl SimDisk {
+    fn open_file(&self, path: &Path, how: Open) -> io::Result<SimFile> {
+        let relative = self.relative(path);
+        let there = self.shared.recorder.lock().unwrap().state.find(&relative);
+        let id = match there {
+            Some(id) if how == Open::Empty => {
+                let mut recorder = self.go("empty", path)?;
+                std::fs::File::create(path)?;
+                recorder.note(Event::SetLen(id, 0));
+                id
+            }
+            Some(id) => id,
+            None if how == Open::Existing => return Err(io::ErrorKind::NotFound.into()),
+            None => {
+                let mut recorder = self.go("create", path)?;
+                std::fs::File::create(path)?;
+                let id = recorder.state.next_id();
+                recorder.note(Event::Create(relative));
+                id
+            }
+        };
+        Ok(SimFile { disk: self.clone(), file: OsDisk.open(path, Open::Existing)?, id, path: path.to_path_buf() })
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(self.open_file(path, how)?))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        OsDisk.read(path)
+    }
+
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let file = self.open_file(&temporary, Open::Empty)?;
+        file.write_at(&mut [IoSlice::new(content)], 0)?;
+        if sync {
+            file.sync_data()?;
+        }
+        self.rename(&temporary, path)?;
+        match path.parent() {
+            Some(parent) if sync => self.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut recorder = self.go("rename", from)?;
+        std::fs::rename(from, to)?;
+        recorder.note(Event::Rename(self.relative(from), self.relative(to)));
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let mut recorder = self.go("remove", path)?;
+        std::fs::remove_file(path)?;
+        recorder.note(Event::Remove(self.relative(path)));
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, _: &Path) -> io::Result<()> {
+        // Only deleted partitions go so, in the background: the image after a power cut has any part of their files.
+        Ok(())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        while let Some(path) = missing.pop() {
+            let mut recorder = self.go("make", path)?;
+            std::fs::create_dir(path)?;
+            recorder.note(Event::Mkdir(self.relative(path)));
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
+        let mut found = OsDisk.list(path)?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut recorder = self.go("sync folder", path)?;
+        recorder.note(Event::SyncDir(self.relative(path)));
+        Ok(())
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let mut recorder = self.go("sync all", path)?;
+        recorder.note(Event::SyncAll);
+        Ok(())
+    }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        OsDisk.space(path)
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
+        Ok(Some(Box::new(())))
+    }
+}
