@@ -4,7 +4,7 @@ use esker_protocol::error::ErrorCode;
 use esker_storage::validate::RejectReason;
 use esker_storage::{AppendError, LogError, ProducerError, ReadError};
 
-use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
+use crate::replica::{AccessError, DeleteRecordsError, FetchError, MoveError, ProduceError};
 
 /// An error that clients are told by code.
 pub trait KafkaError {
@@ -100,6 +100,16 @@ impl KafkaError for DeleteRecordsError {
             Self::Policy => ErrorCode::POLICY_VIOLATION,
             Self::InternalTopic => ErrorCode::INVALID_TOPIC_EXCEPTION,
             Self::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+impl KafkaError for MoveError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownDir(_) => ErrorCode::LOG_DIR_NOT_FOUND,
+            Self::Access(error) => error.code(),
             Self::Log(error) => error.code(),
         }
     }

@@ -105,6 +105,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         node_id: config.node_id,
         statics: config.statics.clone(),
         producer_id_expiration_ms: config.producer_id_expiration_ms,
+        log_dir_move_threads: config.log_dir_move_threads,
     };
     let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
     let kafka = listeners.addresses().next().map_or(http_address, |(_, address)| address);
@@ -126,6 +127,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         replicas.delete_strays();
     })
     .await?;
+    broker.replicas.resume_moves();
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));

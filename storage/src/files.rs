@@ -28,6 +28,10 @@ pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 const METADATA_LOG: &str = "__cluster_metadata-0";
 /// End of the name of a folder that waits for its removal.
 pub(crate) const DELETED: &str = "-delete";
+/// End of the name of a folder that a log is being moved to.
+pub(crate) const FUTURE: &str = "-future";
+/// Stands in a folder whose log has moved to another log dir: of two folders of a partition, this one goes.
+pub(crate) const MOVED: &str = ".moved";
 
 /// `<20 digits><suffix>` in `dir`.
 pub(crate) fn segment_path(dir: &Path, base_offset: i64, suffix: &str) -> PathBuf {
@@ -47,7 +51,7 @@ pub(crate) fn partition_dir(topic: &str, partition: i32) -> String {
 
 /// Topic and partition of a folder's name; `None` for folders that are no live partition.
 pub(crate) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
-    if name == METADATA_LOG || name.ends_with(DELETED) || name.ends_with("-future") || name.ends_with("-stray") {
+    if name == METADATA_LOG || name.ends_with(DELETED) || name.ends_with(FUTURE) || name.ends_with("-stray") {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;
@@ -59,7 +63,12 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
 
 /// `topic-partition.<uuid>-delete`, cut so that it fits into a file name.
 pub(crate) fn deleted_dir(topic: &str, partition: i32) -> String {
-    let suffix = format!("-{partition}.{}{DELETED}", uuid::Uuid::new_v4().simple());
+    unique_dir(topic, partition, DELETED)
+}
+
+/// `topic-partition.<uuid><end>`, cut in the same way.
+pub(crate) fn unique_dir(topic: &str, partition: i32, end: &str) -> String {
+    let suffix = format!("-{partition}.{}{end}", uuid::Uuid::new_v4().simple());
     let keep = topic.len().min(255usize.saturating_sub(suffix.len()));
     // Topic names are ASCII; another name would be kept whole.
     format!("{}{suffix}", topic.get(..keep).unwrap_or(topic))
@@ -73,6 +82,12 @@ pub(crate) fn random_uuid() -> Uuid {
             return id;
         }
     }
+}
+
+/// The partition of a folder whose name [`unique_dir`] made.
+pub(crate) fn partition_of_unique(name: &str) -> Option<i32> {
+    let (front, _) = name.rsplit_once('.')?;
+    front.rsplit_once('-')?.1.parse().ok()
 }
 
 /// Reads a small file; `None` if it is not there.

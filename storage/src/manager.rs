@@ -2,8 +2,11 @@
 
 mod load;
 mod meta;
+mod mover;
 #[cfg(test)]
 mod tests;
+
+pub use mover::Move;
 
 use std::{
     any::Any,
@@ -74,6 +77,7 @@ pub struct LogManager {
     /// Held while a folder is made or renamed, so that two calls never meet on one.
     changing: Mutex<()>,
     reaper: Reaper,
+    unfinished: Mutex<Vec<(Uuid, i32, PathBuf)>>,
     /// Let go of last: another process may open the dirs then.
     _locks: Vec<Box<dyn Debug + Send + Sync>>,
 }

@@ -48,6 +48,19 @@ fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> De
             },
         );
     }
+    for moving in ctx.broker.replicas.moves().progress() {
+        if wanted.as_ref().is_some_and(|w| !w.contains(&(&*moving.topic, moving.partition))) {
+            continue;
+        }
+        by_dir.entry(moving.to).or_default().entry(moving.topic.to_string()).or_default().push(
+            DescribeLogDirsPartition {
+                partition_index: moving.partition,
+                partition_size: i64::try_from(moving.copied).unwrap_or(i64::MAX),
+                offset_lag: i64::try_from(moving.behind).unwrap_or(i64::MAX),
+                is_future_key: true,
+            },
+        );
+    }
     let results = logs.dirs().into_iter().map(|dir| {
         let topics = by_dir.remove(&dir.path).unwrap_or_default();
         DescribeLogDirsResult {

@@ -4,6 +4,7 @@
 //! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.
 
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod create_partitions;
 pub(crate) mod create_topics;
@@ -164,6 +165,7 @@ routes! {
     offset_for_leader_epoch::OffsetForLeaderEpoch,
     describe_configs::DescribeConfigs,
     alter_configs::AlterConfigs,
+    alter_replica_log_dirs::AlterReplicaLogDirs,
     describe_log_dirs::DescribeLogDirs,
     create_partitions::CreatePartitions,
     groups::DeleteGroups,

@@ -18,6 +18,7 @@ use tracing::{error, info};
 
 use super::error::{AccessError, LeaderHint};
 use super::flusher::Flusher;
+use super::moves::Moves;
 use super::partition::{Assignment, Partition, Role};
 use super::settings::{StaticConfig, TopicSettings};
 use crate::telemetry::Metrics;
@@ -120,6 +121,7 @@ pub struct ReplicaManager {
     statics: StaticConfig,
     metrics: Arc<Metrics>,
     flusher: Arc<Flusher>,
+    moves: Moves,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<u64>,
@@ -137,12 +139,14 @@ impl ReplicaManager {
     ) -> (Self, mpsc::UnboundedReceiver<LeadershipChange>) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let flusher = Flusher::new(logs.dirs().into_iter().map(|dir| dir.path), metrics.flushes.clone());
+        let moves = Moves::new(statics.log_dir_move_threads.unwrap_or_else(|| logs.dirs().len()));
         let manager = Self {
             node_id,
             logs,
             statics,
             metrics,
             flusher: Arc::new(flusher),
+            moves,
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(0),
@@ -154,6 +158,11 @@ impl ReplicaManager {
     /// The logs beneath.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs
+    }
+
+    /// Replicas on their way between log dirs.
+    pub fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     /// Who brings logs to disk.

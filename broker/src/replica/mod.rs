@@ -8,6 +8,7 @@ mod error;
 mod fetch;
 mod flusher;
 mod manager;
+mod moves;
 mod partition;
 mod purgatory;
 mod settings;
@@ -16,6 +17,7 @@ pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, Produce
 pub use fetch::{FetchLimits, Pass, Wanted, is_enough, read_once, wait_for_more};
 pub use flusher::Flusher;
 pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
+pub use moves::{MoveError, MoveProgress, Moves};
 pub use partition::{Assignment, Guarantee, Partition, PartitionRead, ReadAt, ReadBound, Role};
 pub use purgatory::{CommitGate, FetchWaiter};
 pub use settings::{StaticConfig, TopicSettings};

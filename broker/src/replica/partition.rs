@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use esker_core::replication::{CommitRule, high_watermark};
 use esker_protocol::primitives::Uuid;
 use esker_protocol::records::BatchHeader;
-use esker_storage::{AppendBatch, Appended, EpochEndOffset, Log, LogError, Origin, ReadInfo};
+use esker_storage::{AppendBatch, Appended, EpochEndOffset, Log, LogError, Origin, ReadError, ReadInfo};
 use parking_lot::RwLock;
 
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
@@ -107,7 +108,10 @@ pub struct Guarantee {
 #[derive(Debug)]
 pub struct Partition {
     topic_id: Uuid,
-    log: Arc<Log>,
+    topic: Arc<str>,
+    index: i32,
+    /// Replaced when the log moves to another log dir; under the role's write lock, so that no append is under way.
+    log: ArcSwap<Log>,
     rates: TopicRates,
     role: RwLock<Arc<Role>>,
     fetches: FetchWaiters,
@@ -129,7 +133,9 @@ impl Partition {
     ) -> Result<Self, LogError> {
         let partition = Self {
             topic_id,
-            log,
+            topic: Arc::clone(log.topic()),
+            index: log.partition(),
+            log: ArcSwap::new(log),
             rates,
             role: RwLock::new(Arc::new(Role {
                 assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
@@ -148,12 +154,12 @@ impl Partition {
 
     /// Topic name.
     pub fn topic(&self) -> &str {
-        self.log.topic()
+        &self.topic
     }
 
     /// Partition number.
     pub fn index(&self) -> i32 {
-        self.log.partition()
+        self.index
     }
 
     /// Topic id.
@@ -166,9 +172,21 @@ impl Partition {
         &self.rates
     }
 
-    /// Its log.
-    pub fn log(&self) -> &Arc<Log> {
-        &self.log
+    /// Its log as of now.
+    pub fn log(&self) -> Arc<Log> {
+        self.log.load_full()
+    }
+
+    /// Puts another log in the place of this one while nothing is appended: `make` gives it. Blocks whoever appends meanwhile.
+    pub(super) fn replace_log(&self, make: impl FnOnce() -> Result<Arc<Log>, LogError>) -> Result<(), LogError> {
+        let role = self.role.write();
+        let log = make()?;
+        let flushed = log.recovery_point();
+        self.log.store(log);
+        drop(role);
+        self.flushes.reached(flushed);
+        self.fetches.wake_all();
+        Ok(())
     }
 
     /// The role as it stands.
@@ -182,7 +200,7 @@ impl Partition {
         let begins = role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
         let ends = current.leads && !role.leads;
         if begins {
-            self.log.assign_epoch(role.assignment.leader_epoch)?;
+            self.log().assign_epoch(role.assignment.leader_epoch)?;
         }
         *current = Arc::new(role);
         if current.leads {
@@ -237,11 +255,12 @@ impl Partition {
                 required: role.min_in_sync(),
             });
         }
-        let appended = self.log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
+        let log = self.log.load();
+        let appended = log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
         let moved = self.advance(role);
         drop(guard);
         if moved {
-            self.commits.reached(self.log.high_watermark());
+            self.commits.reached(log.high_watermark());
         }
         if !appended.duplicate {
             self.fetches.progressed(i64::try_from(size).unwrap_or(i64::MAX));
@@ -251,15 +270,16 @@ impl Partition {
 
     /// Moves the high watermark as far as the in-sync replicas allow; true if it moved.
     fn advance(&self, role: &Role) -> bool {
+        let log = self.log.load();
         let rule = CommitRule {
-            current: self.log.high_watermark(),
-            leader_end: self.log.log_end_offset(),
+            current: log.high_watermark(),
+            leader_end: log.log_end_offset(),
             in_sync: role.assignment.isr.len(),
             min_in_sync: role.min_in_sync(),
         };
         // What followers have arrives with their fetches; until a follower has fetched, nothing is known of it.
         let others = role.assignment.isr.iter().filter(|id| **id != role.assignment.leader).map(|_| -1);
-        self.log.advance_high_watermark(high_watermark(rule, others)).is_some()
+        log.advance_high_watermark(high_watermark(rule, others)).is_some()
     }
 
     /// What an answer waits for that says `acks=all`.
@@ -273,11 +293,12 @@ impl Partition {
         if !role.leads || role.assignment.leader_epoch != leader_epoch {
             return Err(AccessError::NotLeader(role.hint()).into());
         }
-        if guarantee.on_disk && self.log.recovery_point() < offset {
-            return if self.log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
+        let log = self.log.load();
+        if guarantee.on_disk && log.recovery_point() < offset {
+            return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
         }
         if guarantee.committed {
-            if self.log.high_watermark() < offset {
+            if log.high_watermark() < offset {
                 return Ok(false);
             }
             if role.assignment.isr.len() < role.min_in_sync() {
@@ -292,13 +313,13 @@ impl Partition {
         if guarantee.on_disk {
             gate.hold();
             self.flushes.register(offset, Arc::clone(&gate));
-            self.flushes.reached(self.log.recovery_point());
+            self.flushes.reached(self.log.load().recovery_point());
             self.flush_soon();
         }
         if guarantee.committed {
             gate.hold();
             self.commits.register(offset, Arc::clone(&gate));
-            self.commits.reached(self.log.high_watermark());
+            self.commits.reached(self.log.load().high_watermark());
         }
         if !self.role().leads {
             self.release_writers();
@@ -320,7 +341,13 @@ impl Partition {
     pub(super) fn flush(&self) {
         // Before the log looks at its end: who asks from here on is queued again.
         self.flush_queued.store(false, Ordering::SeqCst);
-        match self.log.flush() {
+        let log = self.log();
+        let flushed = match log.flush() {
+            // It has just moved to another log dir.
+            Err(_) if !Arc::ptr_eq(&log, &self.log.load()) => self.log.load().flush(),
+            flushed => flushed,
+        };
+        match flushed {
             Ok(point) => self.flushes.reached(point),
             Err(error) => {
                 tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be brought to disk");
@@ -342,7 +369,23 @@ impl Partition {
     /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it.
     pub fn read(&self, at: &ReadAt, max_bytes: usize, at_least_one: bool) -> Result<PartitionRead, FetchError> {
         self.lead(at.current_leader_epoch)?;
-        let log = &self.log;
+        match self.read_from(&self.log.load(), at, max_bytes, at_least_one) {
+            // Between the two logs of a move: the next one is in place when the role can be taken.
+            Err(FetchError::Read(ReadError::Closed)) => {
+                drop(self.role.read());
+                self.read_from(&self.log.load(), at, max_bytes, at_least_one)
+            }
+            read => read,
+        }
+    }
+
+    fn read_from(
+        &self,
+        log: &Log,
+        at: &ReadAt,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<PartitionRead, FetchError> {
         let high_watermark = log.high_watermark();
         let last_stable_offset = log.last_stable_offset().min(high_watermark);
         let up_to = match at.bound {
@@ -355,25 +398,12 @@ impl Partition {
             high_watermark,
             last_stable_offset,
             log_start_offset: log.log_start_offset(),
-            diverging: self.divergence(at)?,
+            diverging: divergence(log, at)?,
         };
         if read.diverging.is_none() {
             read.info = log.read(at.offset, max_bytes, up_to, at_least_one)?;
         }
         Ok(read)
-    }
-
-    /// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.
-    fn divergence(&self, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
-        if at.last_fetched_epoch < 0 {
-            return Ok(None);
-        }
-        let end = self.log.epoch_end_offset(at.last_fetched_epoch);
-        if end.end_offset < 0 || end.leader_epoch < 0 {
-            return Err(FetchError::UndefinedEpoch(at.last_fetched_epoch));
-        }
-        let parted = end.leader_epoch < at.last_fetched_epoch || end.end_offset < at.offset;
-        Ok(parted.then_some(end))
     }
 
     /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
@@ -382,16 +412,30 @@ impl Partition {
         if !role.settings.log.delete {
             return Err(DeleteRecordsError::Policy);
         }
-        let high_watermark = self.log.high_watermark();
+        let log = self.log();
+        let high_watermark = log.high_watermark();
         let target = if offset == -1 { high_watermark } else { offset };
         if target < 0 || target > high_watermark {
             return Err(DeleteRecordsError::OffsetOutOfRange { offset, high_watermark });
         }
-        if target <= self.log.log_start_offset() {
-            return Ok(self.log.log_start_offset());
+        if target <= log.log_start_offset() {
+            return Ok(log.log_start_offset());
         }
-        Ok(self.log.advance_log_start(target)?)
+        Ok(log.advance_log_start(target)?)
     }
+}
+
+/// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.
+fn divergence(log: &Log, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
+    if at.last_fetched_epoch < 0 {
+        return Ok(None);
+    }
+    let end = log.epoch_end_offset(at.last_fetched_epoch);
+    if end.end_offset < 0 || end.leader_epoch < 0 {
+        return Err(FetchError::UndefinedEpoch(at.last_fetched_epoch));
+    }
+    let parted = end.leader_epoch < at.last_fetched_epoch || end.end_offset < at.offset;
+    Ok(parted.then_some(end))
 }
 
 fn check_epoch(role: &Role, requested: i32) -> Result<(), AccessError> {

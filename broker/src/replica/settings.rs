@@ -17,6 +17,8 @@ pub struct StaticConfig {
     pub statics: Statics,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// `num.replica.alter.log.dirs.threads`; one a log dir if it is not set.
+    pub log_dir_move_threads: Option<usize>,
 }
 
 /// The resolved configuration of one topic.

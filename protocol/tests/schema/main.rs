@@ -5,9 +5,6 @@
 //! `tests/run compat/kafka-messages` fetches it and runs this. Without it there is nothing to compare with.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
-// Helpers of a test are not inside `#[test]`, where clippy allows these by itself.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
-
 #[macro_use]
 #[path = "../shared/apis.rs"]
 mod apis;

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::Log;
+use super::{Log, Writer};
 use crate::{
     LogError,
     error::FileError,
@@ -143,23 +143,7 @@ impl Log {
     pub(crate) fn close_clean(&self, flush: bool) -> Result<(), LogError> {
         let closed = {
             let mut writer = self.writer.lock();
-            let active = Arc::clone(&writer.active);
-            let end = self.log_end_offset();
-            let touched = writer.touched;
-            let save = || match touched {
-                true => active.write_indexes().and_then(|()| active.write_transactions()),
-                false => Ok(()),
-            };
-            if touched {
-                writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
-            }
-            let result = save().and_then(|()| {
-                if writer.reserved > active.size() {
-                    active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
-                    writer.reserved = 0;
-                }
-                self.write_snapshot(&mut writer, end)
-            });
+            let result = self.write_derived(&mut writer);
             self.closed.store(true, Ordering::Release);
             result
         };
@@ -170,6 +154,33 @@ impl Log {
             self.write_epochs(false)?;
         }
         Ok(())
+    }
+
+    /// Writes the active segment's indexes and the producer state of the end, and gives reserved space back.
+    fn write_derived(&self, writer: &mut Writer) -> Result<(), FileError> {
+        let active = Arc::clone(&writer.active);
+        if writer.touched {
+            writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
+            active.write_indexes()?;
+            active.write_transactions()?;
+        }
+        if writer.reserved > active.size() {
+            active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
+            writer.reserved = 0;
+        }
+        self.write_snapshot(writer, self.log_end_offset())
+    }
+
+    /// Lets `take` put another log in this one's place: nothing is written here meanwhile, and if it succeeds never again.
+    /// Readers go on until then.
+    pub(crate) fn hand_over<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
+        let mut writer = self.writer.lock();
+        self.log_dir.check()?;
+        self.log_dir.noting(self.write_derived(&mut writer))?;
+        self.write_epochs(false)?;
+        let taken = take()?;
+        self.closed.store(true, Ordering::Release);
+        Ok(taken)
     }
 
     /// All of a closed log has been brought to disk.

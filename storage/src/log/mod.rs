@@ -297,6 +297,11 @@ impl Log {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// All segments, the active one last.
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.load_full()
+    }
+
     fn segments_from(&self, segments: &[Arc<Segment>], offset: i64) -> usize {
         segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
     }

@@ -20,8 +20,8 @@ use crate::{
     dir::LogDir,
     error::FileError,
     files::{
-        self, CLEAN_SHUTDOWN, DELETED, HIGH_WATERMARKS, LOCK, LOG_STARTS, RECOVERY_POINTS, parse_partition_dir,
-        random_uuid,
+        self, CLEAN_SHUTDOWN, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED, RECOVERY_POINTS,
+        parse_partition_dir, random_uuid,
     },
     io::{Context, Disk},
     log::Load,
@@ -73,6 +73,11 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         was_clean &= look(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
     }
+    let mut unfinished = Vec::new();
+    for log_dir in &dirs {
+        unfinished.extend(drop_futures(log_dir, &reaper)?);
+    }
+    let found = without_moved(found, &reaper)?;
     let logs = load_all(&config, found, now_ms)?;
     Ok(LogManager {
         dirs,
@@ -82,6 +87,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         logs: RwLock::new(logs),
         changing: Mutex::new(()),
         reaper,
+        unfinished: Mutex::new(unfinished),
         _locks: locks,
     })
 }
@@ -186,6 +192,47 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
         tracing::info!(dir = %path.display(), partitions, "the last stop was not clean: checking what was written since the recovery points");
     }
     Ok(marked || partitions == 0)
+}
+
+/// Folders that moves were copying to: they begin anew. Returns topic id, partition and log dir of each.
+fn drop_futures(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32, PathBuf)>, OpenError> {
+    let (disk, path) = (&log_dir.disk, &log_dir.path);
+    let mut moves = Vec::new();
+    for (name, _) in disk.list(path).context("list", path)? {
+        if !name.ends_with(FUTURE) {
+            continue;
+        }
+        let dir = path.join(&name);
+        // Without its metadata it had hardly begun.
+        if let (Ok(Some(id)), Some(partition)) =
+            (files::read_partition_metadata(disk.as_ref(), &dir), files::partition_of_unique(&name))
+        {
+            moves.push((id, partition, path.clone()));
+        }
+        reaper.remove(disk, dir);
+    }
+    Ok(moves)
+}
+
+/// Of two folders of one partition, the one that says it has moved goes: the stop came between the two renames of a move.
+fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenError> {
+    let mut times: HashMap<(Arc<str>, i32), usize> = HashMap::new();
+    for one in &found {
+        *times.entry((Arc::clone(&one.topic), one.partition)).or_default() += 1;
+    }
+    let mut kept = Vec::with_capacity(found.len());
+    for one in found {
+        let twice = times.get(&(Arc::clone(&one.topic), one.partition)).is_some_and(|times| *times > 1);
+        let marker = one.dir.join(MOVED);
+        if twice && files::read_optional(one.log_dir.disk.as_ref(), &marker)?.is_some() {
+            let doomed = one.log_dir.path.join(files::deleted_dir(&one.topic, one.partition));
+            one.log_dir.disk.rename(&one.dir, &doomed).context("rename", &one.dir)?;
+            reaper.remove(&one.log_dir.disk, doomed);
+        } else {
+            kept.push(one);
+        }
+    }
+    Ok(kept)
 }
 
 fn load_all(config: &LogManagerConfig, found: Vec<Found>, now_ms: i64) -> Result<Logs, OpenError> {

@@ -206,3 +206,66 @@ fn many_logs_are_synced_together() {
     assert!(manager.logs().iter().all(|log| log.log_end_offset() == 1 && log.recovery_point() == 1));
     assert!(fs::read_to_string(dir.path().join("recovery-point-offset-checkpoint")).unwrap().contains("many 7 1\n"));
 }
+
+#[test]
+fn a_move_leaves_one_folder_wherever_it_is_cut() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    let folders = || {
+        let named = |dir: &Path| {
+            let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with("t-")).collect::<Vec<_>>()
+        };
+        (named(&one), named(&two))
+    };
+    let manager = open(&[&one, &two]);
+    let log = create(&manager, "t", 0);
+    for value in 0..50u8 {
+        append(&log, &[value; 3000]).unwrap();
+    }
+    log.advance_high_watermark(40);
+    log.advance_log_start(5).unwrap();
+    let before = read(&log);
+    let (from, to) = if log.log_dir() == one { (&one, &two) } else { (&two, &one) };
+    assert!(manager.begin_move("t", 0, from).unwrap().is_none(), "it is there already");
+    // Cut while it is copied: the folder that it was copied to goes, and the move is told of.
+    let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
+    moving.copy().unwrap();
+    assert_eq!(moving.bytes_behind(), 0);
+    drop(moving);
+    manager.shutdown_clean().unwrap();
+    drop(manager);
+    let manager = open(&[&one, &two]);
+    assert_eq!(manager.unfinished_moves(), [(log.topic_id(), 0, to.to_path_buf())]);
+    assert!(manager.unfinished_moves().is_empty(), "told once");
+    let log = manager.get("t", 0).unwrap();
+    assert_eq!((log.log_dir(), read(&log)), (from.as_path(), before.clone()));
+    // Done: the new log is the old one.
+    let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
+    moving.copy().unwrap();
+    append(&log, b"late").unwrap();
+    let moved = manager.finish_move(&mut moving, NOW).unwrap();
+    assert!(append(&log, b"too late").is_err(), "the old log takes nothing any more");
+    let facts = |log: &Log| (log.log_start_offset(), log.log_end_offset(), log.high_watermark(), log.recovery_point());
+    assert_eq!((moved.log_dir(), facts(&moved)), (to.as_path(), (5, 51, 40, 51)));
+    assert!(read(&moved).starts_with(&before));
+    append(&moved, b"next").unwrap();
+    manager.shutdown_clean().unwrap();
+    drop(manager);
+    // Cut between the two renames: both folders are there, and the one that says it has moved goes.
+    let copy = from.join("t-0");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(to.join("t-0")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let open_both = || LogManager::open(config(&[&one, &two]), NOW);
+    assert!(matches!(open_both(), Err(OpenError::Duplicate { .. })), "nobody says which one it is");
+    fs::write(copy.join(".moved"), b"").unwrap();
+    let manager = open_both().unwrap();
+    let log = manager.get("t", 0).unwrap();
+    assert_eq!((log.log_dir(), log.log_end_offset()), (to.as_path(), 52));
+    manager.shutdown_clean().unwrap();
+    let (a, b) = folders();
+    assert_eq!((a.len() + b.len(), a.iter().chain(&b).next().map(String::as_str)), (1, Some("t-0")));
+}

@@ -1,0 +1,217 @@
+//! Moving a log to another log dir while it is written to (KIP-113).
+//!
+//! Whole segments are copied beside the running log, as often as it takes to come near its end; then, with appends held off by the
+//! caller, what is left. The new folder is on disk, whole, before it takes the old one's name. A crash at any moment leaves one of
+//! them: both only while the old one says that it has moved, and then the old one goes.
+//!
+//! Must never: leave a moment in which neither folder has the partition's name on disk, or touch the old files.
+
+use std::{
+    collections::HashMap,
+    io::IoSlice,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::LogManager;
+use crate::{
+    Log, LogError, OpenError, Uuid,
+    dir::LogDir,
+    error::FileError,
+    files::{self, FUTURE, INDEX, LEADER_EPOCHS, LOG, MOVED, SNAPSHOT, TIME_INDEX, TXN_INDEX, segment_path},
+    io::{Context, Open},
+    log::Load,
+    segment::Segment,
+};
+
+/// Bytes read and written at once.
+const STEP: usize = 1 << 20;
+
+/// A log on its way to another dir.
+#[derive(Debug)]
+pub struct Move {
+    log: Arc<Log>,
+    to: Arc<LogDir>,
+    future: PathBuf,
+    /// By base offset: which segment it was, and how much of it is there.
+    copied: HashMap<i64, (Arc<Segment>, u64)>,
+}
+
+impl Move {
+    /// Where it goes.
+    pub fn destination(&self) -> &Path {
+        self.to.path()
+    }
+
+    /// Bytes that are in the new folder.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied.values().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Bytes that are not yet.
+    pub fn bytes_behind(&self) -> u64 {
+        self.log.size_bytes().saturating_sub(self.copied_bytes())
+    }
+
+    /// Copies what was appended since the last call, down to the disk. Blocks.
+    pub fn copy(&mut self) -> Result<(), LogError> {
+        self.to.check()?;
+        let copied = self.copy_segments();
+        Ok(self.to.noting(copied)?)
+    }
+
+    fn copy_segments(&mut self) -> Result<(), FileError> {
+        let segments = self.log.segments();
+        let gone = |base: &i64| !segments.iter().any(|segment| segment.base_offset == *base);
+        for base in self.copied.keys().copied().filter(gone).collect::<Vec<_>>() {
+            let path = segment_path(&self.future, base, LOG);
+            self.to.disk.remove_file(&path).context("remove", &path)?;
+            self.copied.remove(&base);
+        }
+        let mut buffer = vec![0; STEP];
+        for segment in segments.iter() {
+            let (known, from) = match self.copied.get(&segment.base_offset) {
+                // Compacted or truncated since: another file.
+                Some((before, _)) if !Arc::ptr_eq(before, segment) => (true, 0),
+                Some((_, bytes)) => (true, *bytes),
+                None => (false, 0),
+            };
+            let end = segment.size();
+            if known && from == end {
+                continue;
+            }
+            let path = segment_path(&self.future, segment.base_offset, LOG);
+            let how = if from == 0 { Open::Empty } else { Open::Existing };
+            let target = self.to.disk.open(&path, how).context("open", &path)?;
+            let source = segment.file()?;
+            let mut at = from;
+            while at < end {
+                let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
+                let part = buffer.get_mut(..want).unwrap_or_default();
+                let read = source.read_at(part, at).context("read", &segment.path(LOG))?;
+                if read == 0 {
+                    let source = std::io::ErrorKind::UnexpectedEof.into();
+                    return Err(FileError { action: "read all of", path: segment.path(LOG), source });
+                }
+                let part = part.get(..read).unwrap_or_default();
+                target.write_at(&mut [IoSlice::new(part)], at).context("write to", &path)?;
+                at += read as u64;
+            }
+            target.sync_data().context("sync", &path)?;
+            self.copied.insert(segment.base_offset, (Arc::clone(segment), at));
+        }
+        Ok(())
+    }
+
+    /// Copies indexes, snapshots and the epoch checkpoint of the closed log, and brings all names to disk.
+    fn copy_rest(&self) -> Result<(), FileError> {
+        let disk = &self.to.disk;
+        let from = self.log.dir();
+        for (name, size) in disk.list(from).context("list", from)? {
+            let derived = [INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT].iter().any(|suffix| name.ends_with(suffix));
+            if size.is_none() || !(derived || name == LEADER_EPOCHS) {
+                continue;
+            }
+            let path = from.join(&name);
+            let content = disk.read(&path).context("read", &path)?;
+            let path = self.future.join(&name);
+            disk.replace(&path, &content, false).context("write", &path)?;
+            let file = disk.open(&path, Open::Existing).context("open", &path)?;
+            file.sync_data().context("sync", &path)?;
+        }
+        disk.sync_dir(&self.future).context("sync", &self.future)
+    }
+}
+
+impl LogManager {
+    /// Begins to move a log to the log dir `to`. `None` if it is there already.
+    pub fn begin_move(&self, topic: &str, partition: i32, to: &Path) -> Result<Option<Move>, LogError> {
+        let log = self.get(topic, partition).ok_or_else(|| LogError::Unknown { topic: topic.to_owned(), partition })?;
+        let to = self.dirs.iter().find(|dir| dir.path == to);
+        let to = to.ok_or_else(|| LogError::Unknown { topic: topic.to_owned(), partition })?;
+        to.check()?;
+        if Arc::ptr_eq(to, log.home()) {
+            return Ok(None);
+        }
+        let future = to.path.join(files::unique_dir(topic, partition, FUTURE));
+        let made = to.disk.create_dir_all(&future).context("create", &future);
+        to.noting(made)?;
+        let written = files::write_partition_metadata(to.disk.as_ref(), &future, log.topic_id());
+        to.noting(written)?;
+        Ok(Some(Move { log, to: Arc::clone(to), future, copied: HashMap::new() }))
+    }
+
+    /// Ends a move: copies the rest and puts the new log in the old one's place. The caller holds appends and truncations off until
+    /// it has taken the new log into use. On an error the old one goes on. Blocks.
+    pub fn finish_move(&self, moving: &mut Move, now_ms: i64) -> Result<Arc<Log>, LogError> {
+        let _changing = self.changing.lock();
+        let old = Arc::clone(&moving.log);
+        let here = self.get(old.topic(), old.partition());
+        if !here.is_some_and(|log| Arc::ptr_eq(&log, &old)) || old.is_offline() {
+            return Err(LogError::Unknown { topic: old.topic().to_string(), partition: old.partition() });
+        }
+        let new = Arc::new(old.hand_over(|| self.put_in_place(moving, now_ms))?);
+        let mut logs = self.logs.write();
+        logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(&new));
+        drop(logs);
+        // From here on nothing can go back: the new folder has the name.
+        let (home, doomed) = (old.home(), old.home().path.join(files::deleted_dir(old.topic(), old.partition())));
+        let renamed = home.disk.rename(old.dir(), &doomed).context("rename", old.dir());
+        match renamed.and_then(|()| home.disk.sync_dir(&home.path).context("sync", &home.path)) {
+            Ok(()) => self.reaper.remove(&home.disk, doomed),
+            Err(error) => tracing::warn!(%error, "the old copy of a moved log stays until the next start"),
+        }
+        Ok(new)
+    }
+
+    fn put_in_place(&self, moving: &mut Move, now_ms: i64) -> Result<Log, LogError> {
+        moving.copy()?;
+        let (old, to) = (&moving.log, &moving.to);
+        to.noting(moving.copy_rest())?;
+        let marker = old.dir().join(MOVED);
+        let marked = old.home().disk.replace(&marker, b"", true).context("write", &marker);
+        old.home().noting(marked)?;
+        let dir = to.path.join(files::partition_dir(old.topic(), old.partition()));
+        let named = to.disk.rename(&moving.future, &dir).context("rename", &moving.future);
+        to.noting(named)?;
+        let synced = to.disk.sync_dir(&to.path).context("sync", &to.path);
+        to.noting(synced)?;
+        let opened = Load {
+            log_dir: Arc::clone(to),
+            topic: Arc::clone(old.topic()),
+            partition: old.partition(),
+            topic_id: old.topic_id(),
+            dir: dir.clone(),
+            config: (*old.config()).clone(),
+            recovery_point: old.log_end_offset(),
+            log_start: old.log_start_offset(),
+            high_watermark: old.high_watermark(),
+            clean: true,
+            newborn: false,
+            now_ms,
+        }
+        .open();
+        opened.map_err(|error| {
+            // The old one keeps the name: the copy must not be found beside it.
+            let doomed = to.path.join(files::deleted_dir(old.topic(), old.partition()));
+            if to.disk.rename(&dir, &doomed).is_ok() {
+                self.reaper.remove(&to.disk, doomed);
+            }
+            let source = match error {
+                OpenError::File(error) => return error.into(),
+                other => std::io::Error::new(std::io::ErrorKind::InvalidData, other),
+            };
+            FileError { action: "open the moved log in", path: dir.clone(), source }.into()
+        })
+    }
+
+    /// Gives a move up: its folder goes.
+    pub fn abandon_move(&self, moving: Move) {
+        self.reaper.remove(&moving.to.disk, moving.future);
+    }
+
+    /// Moves that the last stop cut short: topic id, partition, and the log dir they were to go to. They begin anew.
+    pub fn unfinished_moves(&self) -> Vec<(Uuid, i32, PathBuf)> {
+        std::mem::take(&mut *self.unfinished.lock())
+    }
+}
