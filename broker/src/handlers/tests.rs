@@ -6,6 +6,9 @@ use esker_protocol::messages::alter_configs::{AlterConfigsRequest, AlterConfigsR
 use esker_protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
+use esker_protocol::messages::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use esker_protocol::messages::api_versions::ApiVersionsRequest;
 use esker_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -187,6 +190,13 @@ async fn every_version_of_every_api_has_an_answer() {
         ],
         timeout_ms: 1000,
         validate_only: false,
+    })
+    .await;
+    a.ask(|_| AlterReplicaLogDirsRequest {
+        dirs: vec![AlterReplicaLogDir {
+            path: "/nowhere".into(),
+            topics: vec![AlterReplicaLogDirTopic { name: "t".into(), partitions: vec![0] }],
+        }],
     })
     .await;
     a.ask(|_| ElectLeadersRequest {
