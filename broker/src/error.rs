@@ -87,7 +87,7 @@ impl KafkaError for ReadError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-            Self::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
+            Self::Corrupt { .. } | Self::Damaged { .. } => ErrorCode::CORRUPT_MESSAGE,
             Self::Closed | Self::File(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         }
     }

@@ -208,6 +208,16 @@ pub enum ReadError {
         /// What is wrong.
         what: String,
     },
+    /// Recovery found that what is stored there is damaged; it was on disk before.
+    #[error("records {first_offset} to {last_offset} are damaged on disk: {what}; readers may go on at {}", last_offset + 1)]
+    Damaged {
+        /// First offset that cannot be read.
+        first_offset: i64,
+        /// Last one.
+        last_offset: i64,
+        /// What was found.
+        what: String,
+    },
     /// The log was deleted or closed.
     #[error("log is closed")]
     Closed,

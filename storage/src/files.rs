@@ -16,6 +16,8 @@ pub(crate) const TXN_INDEX: &str = ".txnindex";
 pub(crate) const SNAPSHOT: &str = ".snapshot";
 /// Ours: the true size of a segment that a truncation sealed short of its file's length; gone once the file is cut.
 pub(crate) const SEALED: &str = ".sealed";
+/// Ours: what recovery found damaged in a partition.
+pub(crate) const DAMAGED: &str = "damaged-ranges";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";

@@ -33,6 +33,6 @@ pub use manager::{LogDirInfo, LogManager, LogManagerConfig, Move};
 pub use mmap::{Map, file_of};
 pub use producers::ProducerError;
 pub use types::{
-    AbortedTransaction, AppendBatch, Appended, EpochEndOffset, Origin, ProducerInfo, ReadInfo, RetentionOutcome,
-    TimestampOffset,
+    AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Origin, ProducerInfo, ReadInfo,
+    RetentionOutcome, TimestampOffset,
 };

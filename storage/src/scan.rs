@@ -3,6 +3,7 @@
 //! It reads with plain reads, never through a map: the file may be damaged, and may be cut short afterwards.
 
 use crate::{
+    DamagedRange,
     error::FileError,
     io::LogFile,
     walk::{self, STEP_BYTES, Step},
@@ -57,13 +58,14 @@ impl<'a> Window<'a> {
 
 /// Steps over batches from `position` to `limit`, calling `each` with the position and step of every sound one and its
 /// bytes (whole if checked, else at least the header). Batches that begin at or above `check_from` have their CRC
-/// checked. `expected` is the lowest offset the first batch may have.
+/// checked. `expected` is the lowest offset the first batch may have; all lie below `next`, where the next segment begins.
 pub(crate) fn scan(
     window: &mut Window<'_>,
     mut position: u64,
     limit: u64,
     mut expected: i64,
     check_from: i64,
+    next: i64,
     mut each: impl FnMut(u64, &Step, &[u8]),
 ) -> Result<ScanEnd, FileError> {
     let stop = |position, what| Ok(ScanEnd { position, damage: Some(what) });
@@ -81,6 +83,18 @@ pub(crate) fn scan(
         if step.base_offset < expected && !(step.magic < 2 && step.last_offset >= expected) {
             return stop(position, "offsets go backwards");
         }
+        if step.last_offset >= next {
+            return stop(position, "offsets overlap the next segment");
+        }
+        // No CRC covers a batch's base offset. A gap may be, but not if the next batch lies in it.
+        let follows = |after: &Step| after.base_offset >= expected && after.base_offset <= step.last_offset;
+        if step.base_offset > expected
+            && step.magic == 2
+            && end < limit
+            && walk::step(window.view(end, STEP_BYTES, ahead)?).is_ok_and(|after| follows(&after))
+        {
+            return stop(position, "a batch has a wrong offset");
+        }
         let check = step.base_offset >= check_from;
         let len = if check || step.control { step.size } else { STEP_BYTES.min(step.size) };
         let bytes = window.view(position, len, ahead)?;
@@ -95,4 +109,83 @@ pub(crate) fn scan(
         expected = step.last_offset.saturating_add(1);
     }
     Ok(ScanEnd { position, damage: None })
+}
+
+/// What a scan takes for granted of a segment, and what it adds.
+pub(crate) struct Damage<'a> {
+    /// Base offset of the segment.
+    pub segment: i64,
+    /// Data below this offset was on disk: where it is damaged the scan looks for the next sound batch and goes on. Above,
+    /// the first damage is the end.
+    pub sure: i64,
+    /// Where the next segment begins; `i64::MAX` for the last one.
+    pub next: i64,
+    /// Damage known already, in order: stepped over.
+    pub known: &'a [DamagedRange],
+    /// All damage that was stepped over, in order. An `end_offset` of `i64::MAX` means that nothing sound follows.
+    pub found: Vec<DamagedRange>,
+}
+
+/// As [`scan`], through damage: see [`Damage`].
+pub(crate) fn scan_through(
+    window: &mut Window<'_>,
+    mut position: u64,
+    limit: u64,
+    mut expected: i64,
+    check_from: i64,
+    damage: &mut Damage<'_>,
+    mut each: impl FnMut(u64, &Step, &[u8]),
+) -> Result<ScanEnd, FileError> {
+    loop {
+        let known = damage.known.iter().find(|range| range.end_position > position && range.position < limit);
+        let until = known.map_or(limit, |range| range.position.max(position));
+        let end = scan(window, position, until, expected, check_from, damage.next, |position, step, bytes| {
+            expected = step.last_offset.saturating_add(1);
+            each(position, step, bytes);
+        })?;
+        let range = match (end.damage, known) {
+            (None, None) => return Ok(end),
+            (None, Some(range)) => range.clone(),
+            (Some(_), _) if expected >= damage.sure => return Ok(end),
+            (Some(what), _) => {
+                let next = next_sound(window, end.position.saturating_add(1), limit, expected..damage.next)?;
+                let (end_position, end_offset) = next.unwrap_or((limit, damage.next));
+                DamagedRange {
+                    first_offset: expected,
+                    end_offset,
+                    segment: damage.segment,
+                    position: end.position,
+                    end_position,
+                    what: what.to_owned(),
+                }
+            }
+        };
+        let (end_position, end_offset) = (range.end_position, range.end_offset);
+        damage.found.push(range);
+        if end_position >= limit {
+            return Ok(ScanEnd { position: end.position, damage: end.damage.or(Some("damaged to its end")) });
+        }
+        (position, expected) = (end_position, end_offset.max(expected));
+    }
+}
+
+/// Position and base offset of the first batch from `position` on that is sound to its last byte and has an offset in
+/// `offsets`: for damage, where no header tells how far it goes.
+fn next_sound(
+    window: &mut Window<'_>,
+    position: u64,
+    limit: u64,
+    offsets: std::ops::Range<i64>,
+) -> Result<Option<(u64, i64)>, FileError> {
+    for position in position..limit {
+        let Ok(step) = walk::step(window.view(position, STEP_BYTES, FULL_WINDOW)?) else { continue };
+        let fits = position.saturating_add(step.size as u64) <= limit;
+        if fits && offsets.contains(&step.base_offset) && offsets.contains(&step.last_offset) {
+            let bytes = window.view(position, step.size, FULL_WINDOW)?;
+            if bytes.len() == step.size && walk::crc_matches(bytes, step.magic) {
+                return Ok(Some((position, step.base_offset)));
+            }
+        }
+    }
+    Ok(None)
 }

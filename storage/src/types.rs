@@ -57,6 +57,31 @@ pub struct ReadInfo {
     pub over_limit: bool,
 }
 
+/// Part of a log that was brought to disk and cannot be read any more. What lies around it is served; reads inside of it
+/// fail with [`crate::ReadError::Damaged`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// First offset that may be affected.
+    pub first_offset: i64,
+    /// The first sound offset behind it.
+    pub end_offset: i64,
+    /// Base offset of the segment.
+    pub segment: i64,
+    /// Where it begins in the segment's file, bytes.
+    pub position: u64,
+    /// Where sound data goes on in the file.
+    pub end_position: u64,
+    /// What was found there.
+    pub what: String,
+}
+
+impl DamagedRange {
+    /// Whether an offset lies in it.
+    pub fn holds(&self, offset: i64) -> bool {
+        (self.first_offset..self.end_offset).contains(&offset)
+    }
+}
+
 /// A record found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {

@@ -61,13 +61,25 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let size = gauges.many("kafka_log_log_size", "Bytes of a partition's log", &["topic", "partition"])?;
     let start = gauges.many("kafka_log_log_logstartoffset", "First offset of a log", &["topic", "partition"])?;
     let end = gauges.many("kafka_log_log_logendoffset", "Next offset of a log", &["topic", "partition"])?;
+    let damaged = gauges.many(
+        "esker_log_damaged_ranges",
+        "Ranges of a log that were on disk and cannot be read any more; partitions without any have no row",
+        &["topic", "partition"],
+    )?;
+    let mut all_damaged = 0;
     for partition in &partitions {
         let (log, index) = (partition.log(), partition.index().to_string());
         let labels = [partition.topic(), &index];
         size.with_label_values(&labels).set(i64::try_from(log.size_bytes()).unwrap_or(i64::MAX));
         start.with_label_values(&labels).set(log.log_start_offset());
         end.with_label_values(&labels).set(log.log_end_offset());
+        let ranges = log.damaged_ranges().len();
+        if ranges > 0 {
+            damaged.with_label_values(&labels).set(i64::try_from(ranges).unwrap_or(i64::MAX));
+        }
+        all_damaged += ranges;
     }
+    gauges.one("esker_damaged_ranges", "Damaged ranges of all logs: more than 0 calls for somebody", all_damaged)?;
     let offsets = gauges.many(
         "kafka_consumergroup_current_offset",
         "Committed offset of a group",

@@ -114,8 +114,13 @@ impl OffsetIndex {
 
     /// Position of the last entry whose offset is at most `relative_offset`; 0 if there is none.
     pub(crate) fn floor(&self, relative_offset: u32) -> u32 {
+        self.floor_entry(relative_offset).map_or(0, |entry| entry.position)
+    }
+
+    /// The last entry whose offset is at most `relative_offset`.
+    pub(crate) fn floor_entry(&self, relative_offset: u32) -> Option<OffsetEntry> {
         let after = partition(self.len(), |i| self.get(i).is_none_or(|e| e.relative_offset > relative_offset));
-        after.checked_sub(1).and_then(|i| self.get(i)).map_or(0, |e| e.position)
+        after.checked_sub(1).and_then(|i| self.get(i))
     }
 
     /// The last entry whose batch starts at most at `position` and ends below `relative_offset`.
@@ -124,6 +129,12 @@ impl OffsetIndex {
             self.get(i).is_none_or(|e| e.position > position || e.relative_offset >= relative_offset)
         });
         after.checked_sub(1).and_then(|i| self.get(i))
+    }
+
+    /// Position of the first entry behind `position`.
+    pub(crate) fn after(&self, position: u32) -> Option<u32> {
+        let after = partition(self.len(), |i| self.get(i).is_none_or(|e| e.position > position));
+        self.get(after).map(|entry| entry.position)
     }
 
     /// The file's form of the entries from number `from` on.

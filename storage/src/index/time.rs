@@ -68,18 +68,18 @@ impl TimeIndex {
         }
     }
 
-    /// Offset of the last entry with a timestamp of at most `timestamp`; everything before it is older or equal.
-    pub(crate) fn floor(&self, timestamp: i64) -> u32 {
+    /// The last entry with a timestamp of at most `timestamp`; everything before it is older or equal.
+    pub(crate) fn floor(&self, timestamp: i64) -> Option<TimeEntry> {
         match self {
             Self::Growing(entries) => {
                 let entries = entries.read();
                 let after = entries.partition_point(|e| e.timestamp <= timestamp);
-                after.checked_sub(1).and_then(|i| entries.get(i)).map_or(0, |e| e.relative_offset)
+                after.checked_sub(1).and_then(|i| entries.get(i)).copied()
             }
             Self::File(bytes) => {
                 let len = bytes.len() / ENTRY;
                 let after = partition(len, |i| decode(bytes, i).is_none_or(|e| e.timestamp > timestamp));
-                after.checked_sub(1).and_then(|i| decode(bytes, i)).map_or(0, |e| e.relative_offset)
+                after.checked_sub(1).and_then(|i| decode(bytes, i))
             }
         }
     }
@@ -128,10 +128,8 @@ mod tests {
         assert_eq!(index.len(), 3);
         let file = TimeIndex::File(index.encode_from(0).into());
         for index in [&index, &file] {
-            assert_eq!(index.floor(5), 0);
-            assert_eq!(index.floor(10), 1);
-            assert_eq!(index.floor(39), 5);
-            assert_eq!(index.floor(99), 9);
+            let floor = |timestamp| index.floor(timestamp).map(|entry| entry.relative_offset);
+            assert_eq!([5, 10, 39, 99].map(floor), [None, Some(1), Some(5), Some(9)]);
             assert_eq!(index.last(), Some(TimeEntry { timestamp: 40, relative_offset: 9 }));
         }
         assert_eq!(sound_times(&index.encode_from(0), 5).len(), 2);

@@ -360,6 +360,7 @@ impl Log {
             next_offset: base_offset,
             index_interval: self.config.load().index_interval_bytes,
             transactions: Default::default(),
+            damaged: Vec::new(),
             touched_ms: now_ms,
         };
         Ok(Arc::new(Segment::active(parts, &Rebuilt::empty(base_offset))))

@@ -5,7 +5,7 @@
 //! mapped yet, so files may be cut here.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64},
@@ -13,20 +13,17 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Log, NO_TOPIC_ID, STABLE, Writer, append};
+use super::{Log, NO_TOPIC_ID, STABLE, Writer, append, damage, replay::Replay};
 use crate::{
-    BatchHeader, LogConfig, OpenError, Uuid,
+    DamagedRange, LogConfig, OpenError, Uuid,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
-    files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
-    index::{AbortedTxn, TransactionIndex},
+    files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
+    index::TransactionIndex,
     io::{Context, Open},
-    producers::Producers,
-    scan::{Window, scan},
     segment::{Rebuilt, Segment, SegmentParts},
 };
 
@@ -62,7 +59,8 @@ impl Load {
             bases.push((self.log_start, 0));
         }
         let believed = self.believed(&bases);
-        let (mut segments, mut active) = self.segments(&bases, believed)?;
+        let damaged = damage::read(self.log_dir.disk.as_ref(), &self.dir, &bases)?;
+        let (mut segments, mut active) = self.segments(&bases, believed, &damaged)?;
         let mut end = active.1.next_offset;
         let first = segments.first().map_or(active.0.base_offset, |segment| segment.base_offset);
         let mut log_start = self.log_start.max(first);
@@ -138,6 +136,7 @@ impl Load {
         };
         log.refresh_unstable(&log.writer.lock().producers);
         log.write_epochs(false)?;
+        log.report_damage(&damaged)?;
         log.remove_snapshots(|offset| offset > end.min(believed))?;
         Ok(log)
     }
@@ -213,13 +212,19 @@ impl Load {
     fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
         self.create_segment(base_offset)?;
         let rebuilt = Rebuilt::empty(base_offset);
-        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, false), &rebuilt), rebuilt))
+        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, &[]), &rebuilt), rebuilt))
     }
 
-    /// `transactions`: the transaction index on disk is believed.
-    fn parts(&self, base_offset: i64, size: u64, next_offset: i64, active: bool, transactions: bool) -> SegmentParts {
+    fn parts(
+        &self,
+        base_offset: i64,
+        size: u64,
+        next_offset: i64,
+        active: bool,
+        damaged: &[DamagedRange],
+    ) -> SegmentParts {
         let path = segment_path(&self.dir, base_offset, TXN_INDEX);
-        let transactions = if transactions { self.log_dir.disk.read(&path).unwrap_or_default() } else { Vec::new() };
+        let transactions = self.log_dir.disk.read(&path).unwrap_or_default();
         let capacity = if active { u64::from(self.config.segment_bytes).min(i32::MAX as u64) } else { size };
         SegmentParts {
             disk: Arc::clone(&self.log_dir.disk),
@@ -230,6 +235,7 @@ impl Load {
             next_offset,
             index_interval: self.config.index_interval_bytes,
             transactions: TransactionIndex::decode(&transactions, base_offset, next_offset),
+            damaged: damaged.iter().filter(|range| range.segment == base_offset).cloned().collect(),
             touched_ms: self.now_ms,
         }
     }
@@ -240,44 +246,60 @@ impl Load {
         &self,
         bases: &[(i64, u64)],
         believed: i64,
+        known: &[DamagedRange],
     ) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
         let recover_from = bases.partition_point(|(base, _)| *base < believed).min(bases.len().saturating_sub(1));
-        let check_from = if self.clean { i64::MAX } else { self.recovery_point };
+        // What is walked after a crash is checked to the last byte.
+        let check_from = if self.clean { i64::MAX } else { i64::MIN };
+        let sure = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.recovery_point };
         let mut closed: Vec<Arc<Segment>> = Vec::new();
         for (index, (base, size)) in bases.iter().enumerate() {
             let next = bases.get(index + 1).map(|(next, _)| *next);
+            let next_offset = next.unwrap_or(i64::MAX);
+            let segment = Segment::closed(self.parts(*base, *size, next_offset, false, known));
             if index < recover_from {
-                let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false, true);
-                closed.push(Arc::new(Segment::closed(parts)));
+                closed.push(Arc::new(segment));
                 continue;
             }
-            let segment = Segment::closed(self.parts(*base, *size, next.unwrap_or(i64::MAX), false, self.clean));
             // Without a clean stop the index files of these segments may be half of what was written.
             let (offsets, times) = match self.clean {
                 true => segment.stored_entries(check_from),
                 false => (Vec::new(), Vec::new()),
             };
-            let rebuilt = segment.rebuild(offsets, times, check_from)?;
+            let mut rebuilt = segment.rebuild(offsets, times, check_from, sure)?;
+            let lost = lost_end(*base, *size, &mut rebuilt, sure);
             // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
             // cut readers would wait in the hole. Compaction, too, leaves holes, but hardly only at a segment's end.
             let hole = |next: i64| {
                 let compacted = rebuilt.gaps || self.config.compact;
                 rebuilt.next_offset < next && next > self.recovery_point && !self.clean && !compacted
             };
-            let torn = rebuilt.damage.is_some() || next.is_some_and(|next| rebuilt.next_offset > next || hole(next));
+            let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));
             if torn {
                 self.cut_torn(&segment, &rebuilt, *size, bases.get(index + 1..).unwrap_or_default())?;
             }
-            if next.is_none() || torn {
-                let parts = self.parts(*base, rebuilt.end_position, rebuilt.next_offset, true, self.clean);
+            if torn || (next.is_none() && lost.is_none()) {
+                let parts = self.walked(*base, rebuilt.end_position, rebuilt.next_offset, true, &rebuilt);
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
-            let parts = self.parts(*base, *size, next.unwrap_or(i64::MAX), false, self.clean);
-            let segment = Segment::active(parts, &rebuilt);
+            let next_offset = next.or(lost).unwrap_or(rebuilt.next_offset);
+            let segment = Segment::active(self.walked(*base, *size, next_offset, false, &rebuilt), &rebuilt);
             segment.write_indexes()?;
-            closed.push(Arc::new(segment.close(next.unwrap_or(rebuilt.next_offset))));
+            closed.push(Arc::new(segment.close(next_offset)));
+            if next.is_none() {
+                return Ok((closed, self.fresh(next_offset)?));
+            }
         }
         Ok((closed, self.fresh(self.log_start)?))
+    }
+
+    /// A segment that was walked: without a clean stop its transaction index is made anew.
+    fn walked(&self, base: i64, size: u64, next_offset: i64, active: bool, rebuilt: &Rebuilt) -> SegmentParts {
+        let mut parts = self.parts(base, size, next_offset, active, &rebuilt.damaged);
+        if !self.clean {
+            parts.transactions = TransactionIndex::default();
+        }
+        parts
     }
 
     /// Cuts a segment behind its last sound batch, and removes the segments behind it.
@@ -290,7 +312,7 @@ impl Load {
             tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");
         }
         for (base, _) in later.iter().rev() {
-            Segment::closed(self.parts(*base, 0, *base, false, false)).remove_files()?;
+            Segment::closed(self.parts(*base, 0, *base, false, &[])).remove_files()?;
         }
         segment.file()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
         Ok(())
@@ -310,6 +332,22 @@ impl Load {
     }
 }
 
+/// Where the log goes on if a segment is damaged to its end although that was on disk: the file stays as it is, for whoever
+/// can mend it. `None` if nothing is lost there, or nobody knows what.
+fn lost_end(base: i64, size: u64, rebuilt: &mut Rebuilt, sure: i64) -> Option<i64> {
+    rebuilt.damage?;
+    let last = rebuilt.damaged.last_mut().filter(|range| range.end_position >= size)?;
+    if last.end_offset == i64::MAX {
+        // Of the last segment only the recovery point says how far it went.
+        if sure == i64::MAX || sure <= rebuilt.next_offset.max(base) {
+            rebuilt.damaged.pop();
+            return None;
+        }
+        last.end_offset = sure;
+    }
+    Some(last.end_offset)
+}
+
 impl Rebuilt {
     /// Of a segment without data.
     pub(crate) fn empty(base_offset: i64) -> Self {
@@ -323,96 +361,7 @@ impl Rebuilt {
             next_offset: base_offset,
             gaps: false,
             damage: None,
+            damaged: Vec::new(),
         }
-    }
-}
-
-/// Producer state and epochs from the newest producer snapshot and the batches after it.
-pub(super) struct Replay {
-    pub producers: Producers,
-    /// Offset of the snapshot that was read, -1 for none.
-    pub snapshot_at: i64,
-    /// Batches from here on are replayed.
-    pub from: i64,
-    /// Epochs seen, with the offset of their first batch here.
-    pub epochs: Vec<(i32, i64)>,
-    /// Transaction indexes of segments from this base offset on are made anew.
-    pub anew_from: i64,
-}
-
-impl Replay {
-    /// Reads the newest sound snapshot at or below `end`; wrong ones are removed.
-    pub(super) fn load(
-        log_dir: &LogDir,
-        dir: &Path,
-        config: &LogConfig,
-        end: i64,
-        now_ms: i64,
-    ) -> Result<Self, FileError> {
-        let mut replay =
-            Self { producers: Producers::default(), snapshot_at: -1, from: 0, epochs: Vec::new(), anew_from: i64::MAX };
-        let names = log_dir.disk.list(dir).context("list", dir)?;
-        let mut snapshots: Vec<i64> = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT)).collect();
-        snapshots.sort_unstable();
-        for offset in snapshots.into_iter().rev().filter(|offset| *offset <= end) {
-            let path = segment_path(dir, offset, SNAPSHOT);
-            let bytes = log_dir.disk.read(&path).context("read", &path)?;
-            match Producers::decode(&bytes, now_ms, config.producer_id_expiration_ms) {
-                Ok(producers) => {
-                    (replay.producers, replay.snapshot_at, replay.from) = (producers, offset, offset);
-                    break;
-                }
-                Err(what) => {
-                    tracing::warn!(path = %path.display(), what, "removing a damaged producer snapshot");
-                    log_dir.disk.remove_file(&path).context("remove", &path)?;
-                }
-            }
-        }
-        Ok(replay)
-    }
-
-    /// Walks the batches from `from` to `end`; also completes the transaction indexes.
-    pub(super) fn run(&mut self, segments: &[Arc<Segment>], end: i64) -> Result<(), FileError> {
-        for segment in segments.iter().filter(|segment| segment.size() > 0 && segment.next_offset() > self.from) {
-            if segment.base_offset >= end {
-                break;
-            }
-            let position = segment.offsets()?.floor(segment.relative(self.from));
-            let path = segment.path(LOG);
-            let file = segment.file_once()?;
-            let mut window = Window::new(file.as_ref(), &path);
-            let mut aborted = Vec::new();
-            let limit = segment.size();
-            scan(&mut window, u64::from(position), limit, segment.base_offset, i64::MAX, |_, step, bytes| {
-                if step.magic != 2 || step.last_offset < self.from || step.base_offset >= end {
-                    return;
-                }
-                if self.epochs.last().is_none_or(|(epoch, _)| *epoch < step.leader_epoch) {
-                    self.epochs.push((step.leader_epoch, step.base_offset));
-                }
-                if step.producer_id < 0 || step.base_offset < self.snapshot_at {
-                    return;
-                }
-                let Ok(header) = BatchHeader::parse(bytes) else { return };
-                let marker = step.control.then(|| append::end_marker(&header, &Bytes::copy_from_slice(bytes)));
-                let done = self.producers.apply(&header, step.base_offset, marker.flatten());
-                aborted.extend(done.filter(|done| done.aborted));
-            })?;
-            let known = segment.transactions.entries().last().map_or(-1, |entry| entry.last_offset);
-            let mut changed = segment.base_offset >= self.anew_from;
-            for done in aborted.into_iter().filter(|done| done.last_offset > known) {
-                segment.transactions.push(AbortedTxn {
-                    producer_id: done.producer_id,
-                    first_offset: done.first_offset,
-                    last_offset: done.last_offset,
-                    last_stable_offset: done.last_stable_offset,
-                });
-                changed = true;
-            }
-            if changed {
-                segment.write_transactions()?;
-            }
-        }
-        Ok(())
     }
 }

@@ -5,9 +5,11 @@
 //! Lock order: `flushing`, then `writer`, then `epochs`.
 
 mod append;
+mod damage;
 mod flush;
 mod load;
 mod read;
+mod replay;
 mod retention;
 #[cfg(test)]
 mod tests;

@@ -54,8 +54,7 @@ impl Log {
             if segment.next_offset() <= start || segment.max_time()?.is_none_or(|(max, _)| max < timestamp) {
                 continue;
             }
-            let relative = segment.times()?.floor(timestamp);
-            let from = segment.base_offset.saturating_add(i64::from(relative)).max(start);
+            let from = segment.time_from(timestamp)?.max(start);
             if let Some(found) = self.first_record(segment, from, start, |time| time >= timestamp)? {
                 return Ok(Some(found));
             }
@@ -77,8 +76,7 @@ impl Log {
             }
         }
         let Some((max, segment)) = best else { return Ok(None) };
-        let relative = segment.times()?.floor(max);
-        let from = segment.base_offset.saturating_add(i64::from(relative)).max(start);
+        let from = segment.time_from(max)?.max(start);
         match self.first_record(segment, from, start, |time| time == max)? {
             Some(found) => Ok(Some(found)),
             // A header promised a time that no record has (Kafka trusts some), or the record is below the log start.
@@ -109,14 +107,24 @@ impl Log {
         wanted: impl Fn(i64) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let end = self.log_end_offset();
-        let Some((start, _)) = segment.find(from)? else { return Ok(None) };
+        let start = match segment.find(from) {
+            Ok(Some((start, _))) => start,
+            Ok(None) => return Ok(None),
+            // The time index leads into damage: from its end on, or from what comes before it.
+            Err(ReadError::Damaged { .. } | ReadError::Corrupt { .. }) => {
+                let range = segment.damaged.iter().find(|range| range.holds(from));
+                range.map_or_else(|| Ok(segment.walk_from(from)?.0), |range| Ok::<_, ReadError>(range.end_position))?
+                    as usize
+            }
+            Err(error) => return Err(error),
+        };
         let corrupt = |position: usize, what: String| ReadError::Corrupt {
             segment: segment.base_offset,
             position: position as u64,
             what,
         };
-        for step in segment.steps(start as u64)? {
-            let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
+        // Damage is stepped over: what is sound is found.
+        for (position, step) in segment.steps(start as u64)?.filter_map(Result::ok) {
             if step.base_offset >= end {
                 break;
             }
@@ -133,6 +141,9 @@ impl Log {
             }
             let bytes = segment.slice(position, step.size)?;
             let (batch, _) = Batch::parse(bytes).map_err(|error| corrupt(position, error.to_string()))?;
+            if batch.verify_crc().is_err() {
+                continue;
+            }
             let records = batch.records(MAX_DECOMPRESSED).map_err(|error| corrupt(position, error.to_string()))?;
             for record in records {
                 let record = record.map_err(|error| corrupt(position, error.to_string()))?;

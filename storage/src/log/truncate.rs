@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Log, Writer, load};
+use super::{Log, Writer, replay};
 use crate::{
     LogError,
     error::FileError,
@@ -94,7 +94,7 @@ impl Log {
         self.epochs.write().truncate_from_end(offset);
         self.write_epochs(false)?;
         let segments = self.segments.load();
-        let mut replay = load::Replay::load(&self.log_dir, &self.dir, &self.config.load(), offset, now_ms)?;
+        let mut replay = replay::Replay::load(&self.log_dir, &self.dir, &self.config.load(), offset, now_ms)?;
         replay.run(&segments, offset)?;
         writer.producers = replay.producers;
         writer.snapshot_at = replay.snapshot_at;
@@ -105,9 +105,12 @@ impl Log {
 
     /// The part of a segment below `offset`, as a closed segment.
     fn cut_segment(&self, segment: &Segment, offset: i64) -> Result<Segment, FileError> {
+        let damaged = segment.damaged.iter().find(|range| range.holds(offset));
         let position = match segment.find(offset) {
             Ok(Some((position, _))) => position as u64,
             Ok(None) => segment.size(),
+            // In damage: none of it is kept.
+            Err(_) if let Some(range) = damaged => range.position,
             Err(crate::ReadError::File(error)) => return Err(error),
             Err(error) => {
                 return Err(FileError {

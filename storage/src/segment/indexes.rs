@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::Segment;
 use crate::{
+    DamagedRange,
     error::FileError,
     files::{INDEX, LOG, TIME_INDEX, TXN_INDEX},
     index::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, sound_entries, sound_times},
     io::{Context, Open},
-    scan::{Window, scan},
+    scan::{Damage, Window, scan, scan_through},
     walk::{self, STEP_BYTES},
 };
 
@@ -25,7 +26,10 @@ pub(crate) struct Rebuilt {
     pub next_offset: i64,
     /// Offsets are missing between batches: the segment was compacted.
     pub gaps: bool,
+    /// Why the data ends there; `None` if it ends as it should.
     pub damage: Option<&'static str>,
+    /// Damage that was stepped over.
+    pub damaged: Vec<DamagedRange>,
 }
 
 impl Segment {
@@ -55,7 +59,10 @@ impl Segment {
             }
         }
         tracing::info!(segment = %self.path(LOG).display(), "rebuilding the indexes of a segment");
-        let rebuilt = self.rebuild(Vec::new(), Vec::new(), i64::MAX)?;
+        let rebuilt = self.rebuild(Vec::new(), Vec::new(), i64::MAX, i64::MAX)?;
+        if rebuilt.damaged.len() > self.damaged.len() {
+            tracing::error!(segment = %self.path(LOG).display(), damaged = ?rebuilt.damaged, "a segment is damaged");
+        }
         *self.max_time.lock() = rebuilt.max_time;
         let offsets = OffsetIndex::growing_from(&rebuilt.offsets);
         let times = TimeIndex::growing(rebuilt.times);
@@ -87,11 +94,37 @@ impl Segment {
         if times.last().is_some_and(|last| last.relative_offset >= relative_end) {
             return Ok(false);
         }
+        if let Some(last) = times.last()
+            && !self.is_latest(offsets, last)?
+        {
+            return Ok(false);
+        }
         match offsets.last() {
             Some(last) => self.entry_matches(last),
             // Too few bytes for an entry, as far as that can be told without a walk.
             None => Ok(size <= u64::from(self.index_interval).saturating_mul(64)),
         }
+    }
+
+    /// Whether the last entry of the time index is true, and nothing behind its batch is later: the file could be cut short.
+    fn is_latest(&self, offsets: &OffsetIndex, last: TimeEntry) -> Result<bool, FileError> {
+        let from = offsets.floor_entry(last.relative_offset);
+        let from = match from {
+            Some(entry) if self.entry_matches(entry)? => u64::from(entry.position),
+            Some(_) => return Ok(false),
+            None => 0,
+        };
+        let path = self.path(LOG);
+        let file = self.file_once()?;
+        let mut window = Window::new(file.as_ref(), &path);
+        let offset = self.base_offset.saturating_add(i64::from(last.relative_offset));
+        let (mut there, mut later) = (false, false);
+        let (base, size) = (self.base_offset, self.size());
+        scan(&mut window, from, size, base, i64::MAX, i64::MAX, |_, step, _| {
+            there |= step.last_offset == offset && step.max_timestamp == last.timestamp;
+            later |= step.max_timestamp > last.timestamp;
+        })?;
+        Ok(there && !later)
     }
 
     /// Whether a batch lies where an entry says, ending with the entry's offset.
@@ -108,13 +141,18 @@ impl Segment {
     }
 
     /// Makes the indexes anew from the data, beginning with entries that are trusted; batches at or above `check_from`
-    /// have their CRC checked. Changes nothing.
+    /// have their CRC checked; data below `sure` was on disk, so damage there is stepped over. Changes nothing.
     pub(crate) fn rebuild(
         &self,
         mut offsets: Vec<OffsetEntry>,
         mut times: Vec<TimeEntry>,
         check_from: i64,
+        sure: i64,
     ) -> Result<Rebuilt, FileError> {
+        // An entry of a damaged batch, and of all behind it: what follows on damage gets one anyway.
+        if let Some(first) = self.damaged.first() {
+            offsets.retain(|entry| u64::from(entry.position) < first.position);
+        }
         while let Some(last) = offsets.last() {
             if self.entry_matches(*last)? {
                 break;
@@ -137,16 +175,35 @@ impl Segment {
             next_offset: self.base_offset,
             gaps: false,
             damage: None,
+            damaged: Vec::new(),
         };
         let path = self.path(LOG);
         let file = self.file_once()?;
         let mut window = Window::new(file.as_ref(), &path);
+        let mut expected = self.base_offset;
         if position > 0 {
+            // The entry is true, so the header there can be read.
+            expected =
+                walk::step(window.view(position, STEP_BYTES, 0)?).map_or(absolute(from), |step| step.base_offset);
+            out.next_offset = expected;
             out.first_timestamp = walk::step(window.view(0, STEP_BYTES, 0)?).ok().map(|step| step.max_timestamp);
-            out.next_offset = absolute(from);
         }
         let interval = u64::from(self.index_interval);
-        let end = scan(&mut window, position, self.size(), self.base_offset, check_from, |position, step, _| {
+        let mut damage = Damage {
+            segment: self.base_offset,
+            sure,
+            next: self.next_offset(),
+            known: &self.damaged,
+            found: Vec::new(),
+        };
+        let mut last_end = position;
+        let size = self.size();
+        let end = scan_through(&mut window, position, size, expected, check_from, &mut damage, |position, step, _| {
+            if position > last_end {
+                // Readers find their way behind damage by this entry.
+                out.bytes_since_index = interval.saturating_add(1);
+            }
+            last_end = position.saturating_add(step.size as u64);
             out.first_timestamp.get_or_insert(step.max_timestamp);
             if out.max_time.is_none_or(|(max, _)| step.max_timestamp > max) {
                 out.max_time = Some((step.max_timestamp, step.last_offset));
@@ -168,6 +225,7 @@ impl Segment {
         })?;
         out.end_position = end.position;
         out.damage = end.damage;
+        out.damaged = damage.found;
         Ok(out)
     }
 

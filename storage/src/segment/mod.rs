@@ -20,6 +20,7 @@ pub(crate) use indexes::Rebuilt;
 use parking_lot::Mutex;
 
 use crate::{
+    DamagedRange,
     error::FileError,
     files::{self, INDEX, LOG, SEALED, TIME_INDEX, TXN_INDEX},
     index::{OffsetIndex, TimeIndex, TransactionIndex},
@@ -81,6 +82,8 @@ pub(crate) struct Segment {
     /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments not yet asked.
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
+    /// What cannot be read of it, in order.
+    pub(crate) damaged: Vec<DamagedRange>,
     /// Wall clock ms: when it was created, or last written as the file system knows.
     pub(crate) touched_ms: i64,
 }
@@ -95,14 +98,14 @@ pub(crate) struct SegmentParts {
     pub next_offset: i64,
     pub index_interval: u32,
     pub transactions: TransactionIndex,
+    pub damaged: Vec<DamagedRange>,
     pub touched_ms: i64,
 }
 
 impl Segment {
     /// A closed segment: its indexes and map come when they are asked for.
     pub(crate) fn closed(parts: SegmentParts) -> Self {
-        let SegmentParts { disk, dir, base_offset, capacity, size, next_offset, index_interval, transactions, .. } =
-            parts;
+        let SegmentParts { disk, dir, base_offset, capacity, size, next_offset, index_interval, .. } = parts;
         Self {
             disk,
             dir,
@@ -116,7 +119,8 @@ impl Segment {
             offsets: OnceLock::new(),
             times: OnceLock::new(),
             max_time: Mutex::new(None),
-            transactions,
+            transactions: parts.transactions,
+            damaged: parts.damaged,
             touched_ms: parts.touched_ms,
         }
     }
@@ -141,6 +145,7 @@ impl Segment {
             next_offset,
             index_interval: self.index_interval,
             transactions: TransactionIndex::default(),
+            damaged: self.damaged.clone(),
             touched_ms: self.touched_ms,
         });
         for entry in self.transactions.entries() {
@@ -172,8 +177,9 @@ impl Segment {
 
     /// Publishes what was written. Only the log's writer may call this.
     pub(crate) fn publish(&self, size: u64, next_offset: i64) {
-        self.size.store(size, Ordering::Release);
+        // Whoever sees the size sees the offset.
         self.next_offset.store(next_offset, Ordering::Release);
+        self.size.store(size, Ordering::Release);
     }
 
     fn data(&self) -> Result<&Arc<DataFile>, FileError> {
@@ -252,6 +258,7 @@ impl Segment {
             next_offset: offset,
             index_interval: self.index_interval,
             transactions,
+            damaged: self.damaged.iter().filter(|range| range.end_position <= size).cloned().collect(),
             touched_ms: self.touched_ms,
         };
         let sealed = Self::closed(parts);
@@ -260,7 +267,7 @@ impl Segment {
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();
         let last = offsets.last().map_or(0, |entry| entry.relative_offset);
         let times = self.times()?.entries().into_iter().take_while(|entry| entry.relative_offset <= last).collect();
-        let rebuilt = sealed.rebuild(offsets, times, i64::MAX)?;
+        let rebuilt = sealed.rebuild(offsets, times, i64::MAX, i64::MAX)?;
         let _ = sealed.offsets.set(OffsetIndex::growing_from(&rebuilt.offsets));
         let _ = sealed.times.set(TimeIndex::growing(rebuilt.times));
         *sealed.max_time.lock() = rebuilt.max_time;

@@ -246,7 +246,7 @@ fn followers_keep_offsets_and_epochs() {
 }
 
 #[test]
-fn damage_inside_a_batch_header_is_an_error() {
+fn damage_inside_a_batch_header_takes_that_batch_only() {
     let dir = tempfile::tempdir().unwrap();
     let log = Opening::new(LogConfig::default()).open(dir.path());
     append(&log, &[b"one"]);
@@ -258,5 +258,13 @@ fn damage_inside_a_batch_header_is_an_error() {
     bytes[16] = 9;
     std::fs::write(&file, bytes).unwrap();
     let log = Opening { clean: true, ..Opening::new(LogConfig::default()) }.open(dir.path());
-    assert_eq!(log.log_end_offset(), 0, "the only segment is walked from its start, and cut at the damage");
+    assert_eq!(log.log_end_offset(), 2, "what is sound behind the damage stays");
+    assert!(matches!(
+        log.read(0, 1000, i64::MAX, true),
+        Err(ReadError::Damaged { first_offset: 0, last_offset: 0, .. })
+    ));
+    assert_eq!(read_all(&log, 1, 1000), [(1, b"two".to_vec())]);
+    let ranges = log.damaged_ranges();
+    assert_eq!(ranges.len(), 1);
+    assert!(ranges[0].holds(0) && !ranges[0].holds(1), "{ranges:?}");
 }

@@ -1,0 +1,120 @@
+//! What is damaged in a log: found by recovery, kept in a file of ours, `damaged-ranges`, so that a clean start, which walks
+//! little, knows of it too.
+//!
+//! Data that was brought to disk is never cut off for damage: what is sound around it is served, reads inside of it fail.
+//! The file's rows are hints: each is looked at again before it is believed.
+
+use std::path::Path;
+
+use super::Log;
+use crate::{
+    DamagedRange,
+    error::FileError,
+    files::{self, DAMAGED, LOG, segment_path},
+    io::{Context, Disk, Open},
+    scan::{Window, scan},
+};
+
+impl Log {
+    /// Parts of the log that recovery found damaged and that readers cannot get, in order. Those that retention,
+    /// DeleteRecords or a truncation took away are left out.
+    pub fn damaged_ranges(&self) -> Vec<DamagedRange> {
+        let (start, end) = (self.log_start_offset(), self.log_end_offset());
+        let segments = self.segments.load();
+        let ranges = segments.iter().flat_map(|segment| segment.damaged.iter());
+        ranges.filter(|range| range.end_offset > start && range.first_offset < end).cloned().collect()
+    }
+
+    /// Tells of the damage, and writes it down if it is not what was known.
+    pub(super) fn report_damage(&self, known: &[DamagedRange]) -> Result<(), FileError> {
+        let ranges = self.damaged_ranges();
+        for range in &ranges {
+            tracing::error!(
+                topic = %self.topic, partition = self.partition, first_offset = range.first_offset,
+                end_offset = range.end_offset, segment = range.segment, position = range.position,
+                bytes = range.end_position.saturating_sub(range.position), what = %range.what,
+                "records that were on disk are damaged; everything around them is served"
+            );
+        }
+        if ranges == known {
+            return Ok(());
+        }
+        let path = self.dir.join(DAMAGED);
+        let written = if ranges.is_empty() {
+            self.log_dir.disk.remove_file(&path)
+        } else {
+            self.log_dir.disk.replace(&path, encode(&ranges).as_bytes(), true)
+        };
+        self.log_dir.noting(written.context("write", &path))
+    }
+}
+
+/// The ranges written down, as far as they are damaged still. `sizes` are bases and sizes of the data files.
+pub(super) fn read(disk: &dyn Disk, dir: &Path, sizes: &[(i64, u64)]) -> Result<Vec<DamagedRange>, FileError> {
+    let path = dir.join(DAMAGED);
+    let Some(bytes) = files::read_optional(disk, &path)? else { return Ok(Vec::new()) };
+    let rows = match decode(&bytes) {
+        Ok(rows) => rows,
+        Err(what) => {
+            tracing::warn!(path = %path.display(), what, "ignoring a damaged list of damage");
+            return Ok(Vec::new());
+        }
+    };
+    let mut ranges = Vec::new();
+    for range in rows {
+        let size = sizes.iter().find(|(base, _)| *base == range.segment).map_or(0, |(_, size)| *size);
+        if range.position < range.end_position && range.end_position <= size && is_damaged(disk, dir, &range)? {
+            ranges.push(range);
+        }
+    }
+    Ok(ranges)
+}
+
+fn is_damaged(disk: &dyn Disk, dir: &Path, range: &DamagedRange) -> Result<bool, FileError> {
+    let path = segment_path(dir, range.segment, LOG);
+    let file = disk.open(&path, Open::Existing).context("open", &path)?;
+    let mut window = Window::new(file.as_ref(), &path);
+    let (position, limit) = (range.position, range.end_position);
+    let end = scan(&mut window, position, limit, range.first_offset, i64::MIN, range.end_offset, |_, _, _| {})?;
+    Ok(end.damage.is_some())
+}
+
+fn encode(ranges: &[DamagedRange]) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("0\n{}\n", ranges.len());
+    for DamagedRange { first_offset, end_offset, segment, position, end_position, what } in ranges {
+        let _ = writeln!(text, "{first_offset} {end_offset} {segment} {position} {end_position} {what}");
+    }
+    text
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<DamagedRange>, String> {
+    let row = |line: &str| {
+        let mut words = line.splitn(6, ' ');
+        Some(DamagedRange {
+            first_offset: words.next()?.parse().ok()?,
+            end_offset: words.next()?.parse().ok()?,
+            segment: words.next()?.parse().ok()?,
+            position: words.next()?.parse().ok()?,
+            end_position: words.next()?.parse().ok()?,
+            what: words.next().unwrap_or_default().to_owned(),
+        })
+    };
+    let lines = files::checkpoint_lines(bytes)?;
+    lines.into_iter().map(|line| row(line).ok_or_else(|| format!("line {line:?} is no range"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form() {
+        let what = "a batch has a wrong CRC".to_owned();
+        let range = DamagedRange { first_offset: 3, end_offset: 5, segment: 0, position: 99, end_position: 300, what };
+        let text = encode(std::slice::from_ref(&range));
+        assert_eq!(text, "0\n1\n3 5 0 99 300 a batch has a wrong CRC\n");
+        assert_eq!(decode(text.as_bytes()).unwrap(), [range]);
+        assert!(decode(b"0\n1\n3 5 x\n").is_err());
+    }
+}
