@@ -53,7 +53,12 @@ impl Esker {
     /// Starts one with exactly these arguments.
     pub fn spawn(arguments: &[&str]) -> Self {
         let from = Instant::now();
-        let mut child = Command::new(binary())
+        let mut command = Command::new(binary());
+        // The broker reads ESKER_ variables as configs: those of the tests are not for it.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
