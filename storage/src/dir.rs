@@ -15,6 +15,10 @@ use crate::{
     io::Disk,
 };
 
+/// A twentieth of the file system is kept back, and no more than so many bytes.
+const RESERVE_PART: u64 = 20;
+const MAX_RESERVE: u64 = 64 << 20;
+
 /// See the module. Shared by all logs of the dir.
 #[derive(Debug)]
 pub(crate) struct LogDir {
@@ -48,6 +52,13 @@ impl LogDir {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
         }
         error
+    }
+
+    /// Bytes that producers and replicas may still take: all but a reserve that is kept so that offsets can be committed, topics
+    /// deleted and the metadata log written on a full disk. Asks the file system.
+    pub(crate) fn room(&self) -> u64 {
+        let Ok((total, usable)) = self.disk.space(&self.path) else { return u64::MAX };
+        usable.saturating_sub((total / RESERVE_PART).min(MAX_RESERVE))
     }
 
     pub(crate) fn check(&self) -> Result<(), LogError> {

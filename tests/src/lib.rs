@@ -9,6 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use esker_protocol::{Request, decode_response, encode_request};
+
+/// Asks over a plain socket and waits for the answer.
+pub fn ask<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> R::Response {
+    let id = 7;
+    let bytes = encode_request(version, id, Some("test".into()), request).expect("it can be encoded").into_bytes();
+    stream.write_all(&bytes).expect("the broker takes it");
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).expect("the broker answers");
+    let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).expect("a size")];
+    stream.read_exact(&mut frame).expect("the broker answers");
+    let (got, response) = decode_response::<R>(version, frame.into()).expect("it can be decoded");
+    assert_eq!(got, id);
+    response
+}
+
 /// How long anything may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -52,19 +68,35 @@ impl Esker {
 
     /// Starts one with exactly these arguments.
     pub fn spawn(arguments: &[&str]) -> Self {
-        let from = Instant::now();
         let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::run(command)
+    }
+
+    /// Starts one on a file system in memory of so many bytes, mounted over `data` where only it sees it. `None` where mounting
+    /// is not allowed.
+    pub fn on_small_disk(data: &Path, bytes: u64) -> Option<Self> {
+        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
+        let flags = ["-m", "-Urm"].into_iter().find(|flags| {
+            let status =
+                Command::new("unshare").arg(flags).args(["sh", "-c", &mount]).arg(data).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success())
+        })?;
+        let mut command = Command::new("unshare");
+        // Each of them becomes the next: the process id stays.
+        command.arg(flags).args(["sh", "-c", &format!("{mount} && exec \"$@\"")]).arg(data).arg(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]).arg(data);
+        Some(Self::run(command))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let from = Instant::now();
         // The broker reads ESKER_ variables as configs: those of the tests are not for it.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
             command.env_remove(name);
         }
-        let mut child = command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("esker starts");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("esker starts");
         let mut ready = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut ready).expect("a ready line");

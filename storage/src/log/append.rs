@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    io::IoSlice,
+    io::{self, IoSlice},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -79,7 +79,8 @@ impl Log {
         }
         let base_offset = self.log_end_offset();
         let placed = Placed { header, base_offset, leader_epoch, size: bytes.len(), marker };
-        self.make_room(&mut writer, &config, bytes.len(), &placed, now_ms)?;
+        let last = matches!(origin, Origin::Coordinator { .. });
+        self.make_room(&mut writer, &config, bytes.len(), &placed, last, now_ms)?;
         let head = walk::stamp(header, base_offset, leader_epoch);
         let rest = bytes.get(head.len()..).unwrap_or_default();
         let position = self.write(&writer, &mut [IoSlice::new(&head), IoSlice::new(rest)])?;
@@ -118,7 +119,7 @@ impl Log {
             if placed.base_offset < end {
                 return Err(AppendError::OffsetsOutOfOrder { base_offset: placed.base_offset, log_end_offset: end });
             }
-            self.make_room(&mut writer, &config, placed.size, &placed, now_ms)?;
+            self.make_room(&mut writer, &config, placed.size, &placed, false, now_ms)?;
             // As many batches as the segment takes go with one write.
             let limit = segment_limit(&writer.active, &config);
             let mut group_end = next + 1;
@@ -133,7 +134,7 @@ impl Log {
                 (bytes, last) = (bytes + more.size, more.last_offset());
                 group_end += 1;
             }
-            self.reserve(&mut writer, bytes)?;
+            self.reserve(&mut writer, bytes, false)?;
             let group = records.get(*start..start.saturating_add(bytes)).unwrap_or_default();
             let mut position = self.write(&writer, &mut [IoSlice::new(group)])?;
             for (start, header) in batches.get(next..group_end).unwrap_or_default() {
@@ -177,13 +178,14 @@ impl Log {
         }
     }
 
-    /// Rolls if the batch asks for it, and reserves disk space for it.
+    /// Rolls if the batch asks for it, and reserves disk space for it; the last of the disk only where `last` says so.
     fn make_room(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
         size: usize,
         placed: &Placed<'_>,
+        last: bool,
         now_ms: i64,
     ) -> Result<(), AppendError> {
         let active = &writer.active;
@@ -203,7 +205,7 @@ impl Log {
             let capacity = u64::from(config.segment_bytes).max(size as u64).min(MAX_SEGMENT);
             self.roll_to(writer, placed.base_offset, capacity, now_ms).map_err(|error| self.write_error(error))?;
         }
-        self.reserve(writer, size)
+        self.reserve(writer, size, last)
     }
 
     /// `segment.ms` has passed between the first batch and this one (or since creation where batches have no time).
@@ -215,7 +217,7 @@ impl Log {
         waited > config.segment_ms.saturating_sub(writer.jitter_ms.min(config.segment_jitter_ms))
     }
 
-    fn reserve(&self, writer: &mut Writer, size: usize) -> Result<(), AppendError> {
+    fn reserve(&self, writer: &mut Writer, size: usize, last: bool) -> Result<(), AppendError> {
         let used = writer.active.size();
         let need = used + size as u64;
         if need <= writer.reserved {
@@ -226,12 +228,13 @@ impl Log {
         let from = writer.reserved.max(used);
         let path = || writer.active.path(LOG);
         let file = writer.active.file().map_err(|error| self.write_error(error))?;
-        let wide = file.reserve(from, up_to.saturating_sub(from));
-        // Near the end of the disk what is needed may still fit where the step does not.
-        let reserved = match wide {
-            Err(_) => file.reserve(from, need.saturating_sub(from)).map(|()| need),
-            Ok(()) => Ok(up_to),
+        let room = if last { u64::MAX } else { self.log_dir.room() };
+        let take = |up_to: u64| match up_to.saturating_sub(from) {
+            more if more > room => Err(io::ErrorKind::StorageFull.into()),
+            more => file.reserve(from, more).map(|()| up_to),
         };
+        // Near the end of the disk what is needed may still fit where the step does not.
+        let reserved = take(up_to).or_else(|_| take(need));
         writer.reserved = reserved.context("reserve space in", &path()).map_err(|error| self.write_error(error))?;
         Ok(())
     }
