@@ -20,9 +20,9 @@ use esker_tests::{Esker, PATIENCE, ask};
 
 const MB: u64 = 1 << 20;
 
-fn produce(stream: &mut TcpStream, topic: &'static str, partition: i32, number: u64) -> ErrorCode {
+fn produce(stream: &mut TcpStream, topic: &'static str, partition: i32, number: u64, size: usize) -> ErrorCode {
     let mut builder = BatchBuilder::new(Compression::None);
-    let value: Vec<u8> = number.to_be_bytes().into_iter().cycle().take(40_000).collect();
+    let value: Vec<u8> = number.to_be_bytes().into_iter().cycle().take(size).collect();
     builder.append(0, 1_700_000_000_000, None, Some(&value), &[]);
     let data = PartitionProduceData { index: partition, records: Some(builder.build().unwrap()) };
     let request = ProduceRequest {
@@ -51,7 +51,12 @@ fn delete(stream: &mut TcpStream, name: &'static str) {
 }
 
 fn commit(stream: &mut TcpStream, offset: i64) -> ErrorCode {
-    let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+    let metadata = "m".repeat(4000);
+    let partition = OffsetCommitRequestPartition {
+        committed_offset: offset,
+        committed_metadata: Some(metadata.into()),
+        ..Default::default()
+    };
     let topics =
         vec![OffsetCommitRequestTopic { name: "keep".into(), partitions: vec![partition], ..Default::default() }];
     let request = OffsetCommitRequest { group_id: "g".into(), topics, ..OffsetCommitRequest::default() };
@@ -109,15 +114,17 @@ fn a_full_disk_stops_producers_and_nothing_else() {
                 .map(|producer| {
                     let mut stream = esker.connect();
                     scope.spawn(move || {
+                        // Large records at first, then small ones into what is left.
                         let (mut good, mut refused) = (vec![Vec::new(); 3], 0);
                         for number in 0.. {
                             let (partition, number) = ((number % 3) as usize, producer * 1_000_000 + number);
-                            match produce(&mut stream, "filler", partition as i32, number) {
+                            let size = if refused < 5 { 40_000 } else { 400 };
+                            match produce(&mut stream, "filler", partition as i32, number, size) {
                                 ErrorCode::NONE => good[partition].push(number),
                                 ErrorCode::KAFKA_STORAGE_ERROR => refused += 1,
                                 other => panic!("{other}"),
                             }
-                            if refused == 5 {
+                            if refused == 15 {
                                 break;
                             }
                         }
@@ -146,7 +153,7 @@ fn a_full_disk_stops_producers_and_nothing_else() {
         delete(&mut stream, "filler");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match produce(&mut stream, "keep", 0, round) {
+            match produce(&mut stream, "keep", 0, round, 40_000) {
                 ErrorCode::NONE => break kept.push(round),
                 ErrorCode::KAFKA_STORAGE_ERROR => assert!(Instant::now() < deadline, "writing does not go on"),
                 other => panic!("{other}"),
