@@ -178,7 +178,8 @@ impl Producers {
             last_sequence,
         };
         let Some(entry) = entry else {
-            return match transaction_v2 && first_sequence != 0 {
+            // What is not known may have expired, or gone with deleted records; only such a transaction can be held to its start.
+            return match transaction_v2 && header.attributes.is_transactional() && first_sequence != 0 {
                 true => Err(out_of_order(-1)),
                 false => Ok(None),
             };

@@ -12,6 +12,7 @@ mod convert;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::fetch_session::{FetchTarget, PartitionNews, PartitionWish, SessionFetch, SessionRequest};
@@ -25,8 +26,8 @@ use futures_util::FutureExt;
 use super::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{
-    AccessError, FetchError, FetchLimits, LeaderHint, PartitionRead, Pass, ReadAt, ReadBound, TopicRef, Wanted,
-    is_enough, read_once, wait_for_more,
+    AccessError, Assignment, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound,
+    TopicRef, Wanted, is_enough, read_once, wait_for_more,
 };
 
 /// The Fetch API.
@@ -37,12 +38,14 @@ impl Handler for Fetch {
     const VERSIONS: RangeInclusive<i16> = 0..=18;
 
     fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
-        let (bound, limits) = (bound_of(&request), limits_of(&ctx, &request));
+        let (replica, limits) = (replica_of(&request), limits_of(&ctx, &request));
+        let bound = bound_of(replica, request.isolation_level);
         let fetch = match begin(&ctx, request) {
             Ok(fetch) => fetch,
             Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
         };
-        let wanted: Vec<_> = fetch.partitions.iter().map(|(target, wish)| want(&ctx, target, wish, bound)).collect();
+        let wanted: Vec<_> =
+            fetch.partitions.iter().map(|(target, wish)| want(&ctx, target, wish, replica, bound)).collect();
         let pass = read_once(&wanted, &limits);
         if is_enough(&pass, &limits) {
             return Staged::Ready(answer(&ctx, &fetch, &wanted, pass));
@@ -60,9 +63,12 @@ impl Handler for Fetch {
 /// `replica_id` of a consumer; -2 is a tool that reads as one.
 const CONSUMER: i32 = -1;
 
-fn bound_of(request: &FetchRequest) -> ReadBound {
-    let replica = if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id };
-    match (replica, request.isolation_level) {
+fn replica_of(request: &FetchRequest) -> i32 {
+    if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id }
+}
+
+fn bound_of(replica: i32, isolation_level: i8) -> ReadBound {
+    match (replica, isolation_level) {
         (CONSUMER, 0) => ReadBound::HighWatermark,
         (CONSUMER, _) => ReadBound::LastStable,
         _ => ReadBound::LogEnd,
@@ -119,10 +125,11 @@ fn begin(ctx: &RequestContext, request: FetchRequest) -> Result<SessionFetch, Er
 
 const SESSIONLESS: i32 = -1;
 
-fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, bound: ReadBound) -> Wanted {
+fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, replica: i32, bound: ReadBound) -> Wanted {
     let topic = TopicRef::of_request(ctx.api_version >= 13, &target.topic, target.topic_id);
+    let partition = ctx.broker.replicas.partition(&topic, target.partition);
     Wanted {
-        partition: ctx.broker.replicas.partition(&topic, target.partition),
+        partition: partition.and_then(|partition| for_replica(partition, replica)),
         at: ReadAt {
             offset: wish.offset,
             current_leader_epoch: wish.current_leader_epoch,
@@ -131,6 +138,18 @@ fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, bound:
         },
         max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
     }
+}
+
+/// Only a broker that has the partition may read it as a broker does, that is past the high watermark.
+fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>, AccessError> {
+    if replica >= 0 {
+        let role = partition.role();
+        let Assignment { leader, leader_epoch, ref replicas, .. } = role.assignment;
+        if !replicas.contains(&replica) {
+            return Err(AccessError::NotLeader(LeaderHint { leader, leader_epoch }));
+        }
+    }
+    Ok(partition)
 }
 
 fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: Pass) -> FetchResponse {
@@ -227,6 +246,12 @@ fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, Le
     if let Some(hint) = hint {
         hints.insert(hint.leader, hint);
     }
+    let unknown = matches!(
+        error,
+        FetchError::Access(
+            AccessError::UnknownPartition | AccessError::UnknownTopicId | AccessError::InconsistentTopicId
+        )
+    );
     PartitionData {
         partition_index,
         error_code: error.code(),
@@ -234,7 +259,8 @@ fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, Le
         current_leader: hint
             .map(|h| LeaderIdAndEpoch { leader_id: h.leader, leader_epoch: h.leader_epoch })
             .unwrap_or_default(),
-        aborted_transactions: None,
+        // Null in the answer of a partition that is there, empty in that of one that is not.
+        aborted_transactions: unknown.then(Vec::new),
         records: Some(bytes::Bytes::new()),
         ..PartitionData::default()
     }

@@ -18,6 +18,10 @@ impl Handler for OffsetDelete {
     const VERSIONS: RangeInclusive<i16> = 0..=0;
 
     fn handle(ctx: RequestContext, request: OffsetDeleteRequest) -> Staged<OffsetDeleteResponse> {
+        if request.group_id.is_empty() {
+            let error_code = ErrorCode::INVALID_GROUP_ID;
+            return Staged::Ready(OffsetDeleteResponse { error_code, ..OffsetDeleteResponse::default() });
+        }
         Staged::start(async move {
             let image = ctx.broker.metadata.image();
             let exists = |topic: &str, p: i32| {

@@ -18,8 +18,8 @@ use esker_protocol::messages::produce::{
     ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use esker_protocol::primitives::Str;
-use esker_storage::Origin;
-use esker_storage::validate::{ValidateRules, validate};
+use esker_storage::validate::{RejectReason, ValidateRules, validate};
+use esker_storage::{AppendError, Origin};
 use futures_util::FutureExt;
 
 use super::{CloseReason, Handler, RequestContext, Staged};
@@ -123,7 +123,9 @@ fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduce
                 }
                 answer
             }
-            Err(error) => answers.failed(index, &error),
+            Err(Refused { error, log_start_offset }) => {
+                PartitionProduceResponse { log_start_offset, ..answers.failed(index, &error) }
+            }
         };
         responses.push(answer);
     }
@@ -134,6 +136,31 @@ fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduce
     });
 }
 
+/// Why nothing was written. The log start goes with what was looked at by the log, and was not damaged on its way.
+struct Refused {
+    error: ProduceError,
+    log_start_offset: i64,
+}
+
+impl<E: Into<ProduceError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), log_start_offset: -1 }
+    }
+}
+
+fn refused(partition: &Partition, error: impl Into<ProduceError>) -> Refused {
+    let error = error.into();
+    let unknown = match &error {
+        ProduceError::Rejected(rejected) => {
+            matches!(rejected.reason, RejectReason::Corrupt(_) | RejectReason::TooLarge { .. })
+        }
+        ProduceError::Append(error) => !matches!(error, AppendError::Producer(_)),
+        ProduceError::NotEnoughReplicas { .. } => false,
+        _ => true,
+    };
+    Refused { log_start_offset: if unknown { -1 } else { partition.log().log_start_offset() }, error }
+}
+
 type Written = (PartitionProduceResponse, Option<(Guarantee, Arc<Partition>, i64, i32)>);
 
 fn append_partition(
@@ -141,26 +168,28 @@ fn append_partition(
     target: &TopicRef,
     data: PartitionProduceData,
     acks: i16,
-) -> Result<Written, ProduceError> {
+) -> Result<Written, Refused> {
     let replicas = &ctx.broker.replicas;
     let partition = replicas.partition(target, data.index)?;
     if !(-1..=1).contains(&acks) {
-        return Err(ProduceError::InvalidAcks(acks));
+        return Err(ProduceError::InvalidAcks(acks).into());
     }
     if replicas.is_internal(partition.topic()) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT) {
-        return Err(ProduceError::InternalTopic(partition.topic().to_owned()));
+        return Err(ProduceError::InternalTopic(partition.topic().to_owned()).into());
     }
     let role = partition.lead(-1)?;
     let rules = ValidateRules { produce_version: ctx.api_version, ..role.settings.rules };
     let now_ms = ctx.broker.now_ms();
-    let batch = validate(data.records, &rules, now_ms)?;
+    let batch = validate(data.records, &rules, now_ms).map_err(|error| refused(&partition, error))?;
     if batch.header.attributes.is_transactional() {
-        return Err(ProduceError::Transactional);
+        return Err(ProduceError::Transactional.into());
     }
     let origin = Origin::Client { transaction_v2: ctx.api_version >= 12 };
     let size = batch.bytes.len();
     let records = batch.header.records_count;
-    let appended = partition.append(&batch.header, batch.bytes, origin, acks == -1, now_ms)?;
+    let appended = partition
+        .append(&batch.header, batch.bytes, origin, acks == -1, now_ms)
+        .map_err(|error| refused(&partition, error))?;
     if !appended.duplicate {
         partition.rates().produced(size, records);
     }

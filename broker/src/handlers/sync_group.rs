@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use esker_core::group::{Identity, SyncRequest};
+use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use esker_protocol::primitives::Str;
 
@@ -34,6 +35,11 @@ impl Handler for SyncGroup {
             protocol: request.protocol_name,
             assignments,
         };
+        // Since v5 both must be named (KIP-559).
+        if ctx.api_version >= 5 && (sync.protocol_type.is_none() || sync.protocol.is_none()) {
+            let error_code = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
+            return Staged::Ready(SyncGroupResponse { error_code, ..SyncGroupResponse::default() });
+        }
         Staged::start(async move {
             let image = ctx.broker.metadata.image();
             let reply = ctx.broker.groups.sync(&image, sync).await;

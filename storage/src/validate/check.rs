@@ -63,7 +63,8 @@ impl From<RejectReason> for Rejected {
 /// A malformed batch whose CRC is right was made wrong: sending it again would not help.
 fn malformed(error: BatchError) -> Rejected {
     match error {
-        BatchError::Crc { .. } => RejectReason::Corrupt(error.to_string()).into(),
+        // A length is read before the CRC can be.
+        BatchError::Crc { .. } | BatchError::Length { .. } => RejectReason::Corrupt(error.to_string()).into(),
         BatchError::Compression(CompressionError::UnknownCodec { .. }) | BatchError::UnsupportedCodec { .. } => {
             unsupported(error.to_string())
         }

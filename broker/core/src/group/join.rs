@@ -202,7 +202,6 @@ impl ClassicGroup {
         let fenced = ErrorCode::FENCED_INSTANCE_ID;
         effects.replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(fenced, old)))));
         effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(fenced)))));
-        let unchanged = member.protocols == request.protocols;
         member.id = id.clone();
         member.client_id = request.client_id.clone();
         member.client_host = request.client_host.clone();
@@ -214,8 +213,9 @@ impl ClassicGroup {
         if led {
             self.leader = Some(id.clone());
         }
-        if self.state == State::Stable && unchanged && self.vote() == before_vote {
-            // Its place is the same, so nobody else need move; the log learns the new id.
+        if self.state == State::Stable && self.vote() == before_vote {
+            // Its place is the same, so nobody else need move; the log learns the new id. As in Kafka, only a change of the
+            // protocol counts, not one of what the member says within it.
             effects.records.push(self.record());
             let skip = led && request.can_skip_assignment;
             let leader = if skip { self.leader.clone() } else { before_leader };
@@ -228,7 +228,7 @@ impl ClassicGroup {
         if let Some(member) = self.members.get_mut(&id) {
             member.join = Some(token);
         }
-        self.rebalance("a static member came back with other metadata", now, limits, effects);
+        self.rebalance("a static member came back, and the protocol changes", now, limits, effects);
         Ok(())
     }
 

@@ -112,7 +112,8 @@ impl GroupShard {
         let (mut records, mut codes) = (Vec::new(), Vec::new());
         for commit in &request.offsets {
             let metadata = commit.metadata.clone().unwrap_or_default();
-            if metadata.len() > self.limits.offset_metadata_max_bytes {
+            // Called bytes, but Kafka counts what Java counts as the length of a string.
+            if metadata.chars().map(char::len_utf16).sum::<usize>() > self.limits.offset_metadata_max_bytes {
                 codes.push(ErrorCode::OFFSET_METADATA_TOO_LARGE);
                 continue;
             }

@@ -60,7 +60,7 @@ impl GroupShard {
     /// One group.
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
         let group = self.groups.get(group)?;
-        let settled = matches!(group.state, super::State::Stable | super::State::CompletingRebalance);
+        let settled = group.state == super::State::Stable;
         let protocol = group.protocol.clone().filter(|_| settled).unwrap_or_default();
         let members = group.members.values().map(|m| MemberDescription {
             member_id: m.id.clone(),
