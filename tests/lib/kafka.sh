@@ -31,6 +31,7 @@ XML
   local java=(java "-Dlog4j2.configurationFile=$KAFKA_STATE/log4j2.xml" -cp "$KAFKA_JARS/*")
   "${java[@]}" -Xmx256M kafka.tools.StorageTool format --standalone -t esker-differential-00A -c "$KAFKA_STATE/server.properties" \
     >"$KAFKA_STATE/format.log" 2>&1 || { cat "$KAFKA_STATE/format.log"; return 1; }
+  : >"$KAFKA_STATE/kafka.log"
   nohup "${java[@]}" -Xmx512M kafka.Kafka "$KAFKA_STATE/server.properties" >"$KAFKA_STATE/kafka.log" 2>&1 </dev/null &
   KAFKA_PID=$!
   deadline=$((SECONDS + 120))
