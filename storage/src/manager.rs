@@ -322,7 +322,7 @@ impl LogManager {
     pub fn shutdown_clean(&self) -> Result<(), LogError> {
         let logs = self.logs();
         let failures = Mutex::new(Vec::new());
-        let unflushed = logs.iter().filter(|log| log.log_end_offset() > log.recovery_point()).count();
+        let unflushed = logs.iter().filter(|log| log.owes_syncs()).count();
         let one_by_one = unflushed <= SYNCED_ONE_BY_ONE;
         load::in_parallel(self.stop_threads, &logs, |log| {
             if let Err(error) = log.close_clean(one_by_one) {

@@ -123,6 +123,12 @@ impl Log {
         since != i64::MAX && now_ms.saturating_sub(since) >= self.config.load().flush_ms
     }
 
+    /// Whether a clean close has anything to bring to disk.
+    pub(crate) fn owes_syncs(&self) -> bool {
+        let writer = self.writer.lock();
+        self.log_end_offset() > self.recovery_point() || writer.touched || writer.unsynced_indexes != i64::MAX
+    }
+
     /// Writes the active segment's indexes if they have grown much since, so that a restart after a crash has little to
     /// walk.
     pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
@@ -141,6 +147,11 @@ impl Log {
     /// Writes indexes and the producer state, and closes the log; with `flush` it is on disk then, else the caller syncs the
     /// whole file system and says so with `mark_flushed`.
     pub(crate) fn close_clean(&self, flush: bool) -> Result<(), LogError> {
+        if let Err(offline) = self.log_dir.check() {
+            // Nothing is written any more: the producer state may know of batches that no reader ever saw.
+            self.close();
+            return Err(offline);
+        }
         let closed = {
             let mut writer = self.writer.lock();
             let result = self.write_derived(&mut writer);

@@ -537,7 +537,7 @@ impl Driver {
             part.high_watermark = part.end;
             let start = part.start;
             match log.advance_log_start(start) {
-                Ok(_) | Err(LogError::File(_)) => {}
+                Ok(_) | Err(LogError::File(_) | LogError::Offline { .. }) => {}
                 Err(error) => return Err(error.to_string()),
             }
         }

@@ -173,7 +173,7 @@ fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng) -> Res
 
 #[test]
 fn power_cuts_take_nothing_that_was_flushed() {
-    in_parallel(&seeds(6), |seed| {
+    in_parallel(&seeds(5), |seed| {
         let root = folder();
         let driver = run(seed, 60, root.path());
         let mut state = State::from_image(&Image::new());
