@@ -23,6 +23,14 @@ pub struct LogConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
+    /// `min.cleanable.dirty.ratio` in millionths: a log is compacted when more than this part of it is dirty.
+    pub min_cleanable_dirty_ppm: u32,
+    /// `min.compaction.lag.ms`: a segment with a record younger than this is not compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a record older than this makes a compaction due, however clean the log is.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: how long tombstones and transaction markers stay after their first compaction.
+    pub delete_retention_ms: i64,
     /// `flush.messages`: records after which the log asks to be flushed ([`crate::Appended::flush_due`]).
     pub flush_messages: i64,
     /// `flush.ms`: age of the oldest unflushed append at which [`crate::Log::flush_due`] says yes.
@@ -43,6 +51,10 @@ impl Default for LogConfig {
             retention_bytes: -1,
             delete: true,
             compact: false,
+            min_cleanable_dirty_ppm: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3_600_000,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             producer_id_expiration_ms: 24 * 3_600_000,

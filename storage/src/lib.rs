@@ -5,6 +5,7 @@
 //! what producers send before it is appended.
 
 mod checkpoints;
+mod compaction;
 mod config;
 mod dir;
 mod epochs;

@@ -20,6 +20,11 @@ pub enum CompressionChoice {
 pub struct TopicConfig {
     pub compact: bool,
     pub delete: bool,
+    /// `min.cleanable.dirty.ratio` in millionths.
+    pub min_cleanable_dirty_ppm: u32,
+    pub min_compaction_lag_ms: i64,
+    pub max_compaction_lag_ms: i64,
+    pub delete_retention_ms: i64,
     pub compression: CompressionChoice,
     pub gzip_level: i32,
     pub lz4_level: i32,
@@ -60,6 +65,13 @@ impl TopicConfig {
         Self {
             compact: list_items(&policy).any(|p| p == "compact"),
             delete: list_items(&policy).any(|p| p == "delete"),
+            min_cleanable_dirty_ppm: text("min.cleanable.dirty.ratio")
+                .trim()
+                .parse()
+                .map_or(500_000, |ratio: f64| (ratio.clamp(0.0, 1.0) * 1e6).round() as u32),
+            min_compaction_lag_ms: long("min.compaction.lag.ms"),
+            max_compaction_lag_ms: long("max.compaction.lag.ms"),
+            delete_retention_ms: long("delete.retention.ms"),
             compression: match text("compression.type").as_str() {
                 "uncompressed" => CompressionChoice::Codec(0),
                 "gzip" => CompressionChoice::Codec(1),
@@ -103,6 +115,8 @@ mod tests {
         assert_eq!((config.segment_bytes, config.segment_ms), (1 << 30, 604_800_000));
         assert_eq!((config.retention_ms, config.retention_bytes), (604_800_000, -1));
         assert_eq!((config.max_message_bytes, config.min_insync_replicas), (1_048_588, 1));
+        assert_eq!((config.min_cleanable_dirty_ppm, config.min_compaction_lag_ms), (500_000, 0));
+        assert_eq!((config.max_compaction_lag_ms, config.delete_retention_ms), (i64::MAX, 86_400_000));
         assert_eq!(config.flush_messages, i64::MAX);
         assert!(config.flush_before_ack, "acknowledged means on disk");
     }

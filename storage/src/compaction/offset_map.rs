@@ -1,0 +1,114 @@
+//! The latest offset of each key, in bounded memory.
+//!
+//! Keys are told apart by 16 bytes of hash, keyed at random for each map: nobody who chooses keys can make two of them meet.
+//! The map never grows: once it is full the round ends there, and the next one goes on. It must never forget a key it has
+//! taken, nor take one past its limit.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Hash, and offset + 1; 0 marks a free slot.
+type Slot = [u64; 3];
+
+/// Bytes of memory that one key takes.
+pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct OffsetMap {
+    slots: Vec<Slot>,
+    len: usize,
+    limit: usize,
+    hashers: (RandomState, RandomState),
+}
+
+impl OffsetMap {
+    /// For `keys` keys, in at most `memory` bytes (but room for one key).
+    pub(crate) fn new(memory: usize, keys: usize) -> Self {
+        // Nine tenths full at most, as Kafka's io.buffer.load.factor has it: probes stay short.
+        let wanted = keys.saturating_add(keys / 9).saturating_add(2);
+        let slots = (memory / SLOT_BYTES).min(wanted).max(2);
+        let limit = (slots - slots.div_ceil(10)).max(1);
+        Self { slots: vec![[0; 3]; slots], len: 0, limit, hashers: (RandomState::new(), RandomState::new()) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn hash(&self, key: &[u8]) -> (u64, u64) {
+        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
+    }
+
+    /// The key's slot, or the free one where it belongs.
+    fn slot(&self, (high, low): (u64, u64)) -> usize {
+        let count = self.slots.len();
+        let mut at = (u128::from(high) * count as u128 >> 64) as usize;
+        // There is always a free slot.
+        while let Some([h, l, offset]) = self.slots.get(at) {
+            if *offset == 0 || (*h, *l) == (high, low) {
+                break;
+            }
+            at = if at + 1 == count { 0 } else { at + 1 };
+        }
+        at
+    }
+
+    /// Notes that `key` is at `offset`, which is above all before. False, and nothing noted, if there is no room for a new key.
+    pub(crate) fn put(&mut self, key: &[u8], offset: i64) -> bool {
+        let (high, low) = self.hash(key);
+        let at = self.slot((high, low));
+        let Some(slot) = self.slots.get_mut(at) else { return false };
+        if slot[2] == 0 {
+            if self.len >= self.limit {
+                return false;
+            }
+            self.len += 1;
+        }
+        *slot = [high, low, offset.cast_unsigned().saturating_add(1)];
+        true
+    }
+
+    /// Latest offset of `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<i64> {
+        let [_, _, offset] = self.slots.get(self.slot(self.hash(key)))?;
+        offset.checked_sub(1).map(u64::cast_signed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn it_knows_what_a_hash_map_knows() {
+        let mut map = OffsetMap::new(1 << 20, 2000);
+        let mut model: HashMap<Vec<u8>, i64> = HashMap::new();
+        for offset in 0..20_000i64 {
+            let key = format!("key-{}", offset * 7919 % 1999).into_bytes();
+            assert!(map.put(&key, offset));
+            model.insert(key, offset);
+        }
+        assert_eq!(map.len(), model.len());
+        for (key, offset) in &model {
+            assert_eq!(map.get(key), Some(*offset));
+        }
+        assert_eq!(map.get(b"another"), None);
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        // Memory, keys asked for, keys taken.
+        for (memory, keys, expected) in [(0, 10, 1), (SLOT_BYTES * 100, 1000, 90), (1 << 30, 50, 51)] {
+            let mut map = OffsetMap::new(memory, keys);
+            assert!(map.slots.capacity() * SLOT_BYTES <= memory.max(2 * SLOT_BYTES));
+            let taken = (0..2000i64).take_while(|offset| map.put(&offset.to_be_bytes(), *offset)).count();
+            assert!(taken >= keys.min(expected) && taken <= expected, "{taken} of {keys}");
+            // A known key still gets its newest offset.
+            assert!(map.put(&0i64.to_be_bytes(), 5000));
+            assert_eq!(map.get(&0i64.to_be_bytes()), Some(5000));
+            assert_eq!(map.get(&(taken as i64).to_be_bytes()), None);
+        }
+    }
+}
