@@ -5,6 +5,7 @@ use std::sync::Arc;
 use esker_core::fetch_session::FetchSessions;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
+use esker_storage::Cleaner;
 use parking_lot::Mutex;
 
 use crate::config::BrokerConfig;
@@ -33,6 +34,8 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     /// Fetch sessions (KIP-227).
     pub fetch_sessions: Mutex<FetchSessions>,
+    /// Compaction; `None` with `log.cleaner.enable=false`.
+    pub cleaner: Option<Arc<Cleaner>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }

@@ -4,6 +4,7 @@
 //! `raft` keeps the metadata that all of them read.
 
 pub mod broker;
+mod cleaner;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -14,7 +14,7 @@ use esker_core::group::GroupLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{LogConfig, LogManager, LogManagerConfig, OpenError};
+use esker_storage::{Cleaner, LogConfig, LogManager, LogManagerConfig, OpenError};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::broker::Broker;
+use crate::cleaner;
 use crate::clock::now_ms;
 use crate::config::{BrokerConfig, Listener};
 use crate::coordinator::{self, GroupCoordinator};
@@ -118,6 +119,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
         metadata,
         metrics,
+        cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(config.cleaner))),
         config,
     });
     let first = broker.metadata.image();
@@ -131,6 +133,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
+    cleaner::start(&broker, &stop);
     tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
     tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));

@@ -1,4 +1,4 @@
-//! The three offset checkpoints of a log dir: recovery points, log starts, high watermarks.
+//! The offset checkpoints of a log dir: recovery points, log starts, high watermarks, and where compaction ended.
 //!
 //! They are written now and then, so they lag behind. That is harmless while offsets only grow; where an offset goes
 //! back (a truncation, a partition that is created again) a row that is too high would make the next start believe in
@@ -11,30 +11,36 @@ use parking_lot::Mutex;
 use crate::{
     Log,
     error::FileError,
-    files::{self, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS},
+    files::{self, CLEANER_OFFSETS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS},
     io::Disk,
 };
 
 type Rows = HashMap<(String, i32), i64>;
 
-const NAMES: [&str; 3] = [RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS];
+const NAMES: [&str; 4] = [RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANER_OFFSETS];
 
-/// What the three files say. The lock is held while they are written, so that the last writer has the newest offsets.
+/// What the files say. The lock is held while they are written, so that the last writer has the newest offsets.
 #[derive(Debug, Default)]
-pub(crate) struct Checkpoints(Mutex<[Rows; 3]>);
+pub(crate) struct Checkpoints(Mutex<[Rows; 4]>);
 
 impl Checkpoints {
     /// Takes note of what was found at the start.
-    pub(crate) fn read(&self, rows: &[Rows; 3]) {
+    pub(crate) fn read(&self, rows: &[Rows; 4]) {
         self.0.lock().clone_from(rows);
     }
 
-    /// Writes all three for the logs of the dir. Blocks for the disk.
+    /// Writes all for the logs of the dir. Blocks for the disk.
     pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path, logs: &[&Log]) -> Result<(), FileError> {
         let mut rows = self.0.lock();
-        let offsets: [fn(&Log) -> i64; 3] = [Log::recovery_point, Log::log_start_offset, Log::high_watermark];
+        let offsets: [fn(&Log) -> i64; 4] =
+            [Log::recovery_point, Log::log_start_offset, Log::high_watermark, Log::cleaned_offset];
         for ((rows, offset), name) in rows.iter_mut().zip(offsets).zip(NAMES) {
-            *rows = logs.iter().map(|log| ((log.topic().to_string(), log.partition()), offset(log))).collect();
+            let row = |log: &&Log| ((log.topic().to_string(), log.partition()), offset(log));
+            let new: Rows = logs.iter().map(row).filter(|(_, offset)| *offset >= 0).collect();
+            if name == CLEANER_OFFSETS && *rows == new {
+                continue;
+            }
+            *rows = new;
             write(disk, dir, name, rows)?;
         }
         Ok(())

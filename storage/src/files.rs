@@ -26,6 +26,8 @@ pub(crate) const META: &str = "meta.properties";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// Where compaction ended in each log, in Kafka's format.
+pub(crate) const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// The log of the cluster's metadata, in Kafka and here: it lies among the partitions but is no topic's.
 const METADATA_LOG: &str = "__cluster_metadata-0";
 /// End of the name of a folder that waits for its removal.

@@ -25,6 +25,7 @@ mod types;
 pub mod validate;
 mod walk;
 
+pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats};
 pub use config::LogConfig;
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;

@@ -307,6 +307,12 @@ impl Producers {
         found
     }
 
+    /// Of each producer: offset of the last record of its last data batch, `None` if none is known, and its epoch.
+    pub(crate) fn last_data_offsets(&self) -> HashMap<i64, (Option<i64>, i16)> {
+        let last = |entry: &ProducerEntry| (entry.batches.back().map(|batch| batch.last_offset), entry.epoch);
+        self.entries.iter().map(|(producer_id, entry)| (*producer_id, last(entry))).collect()
+    }
+
     /// Number of producers with state.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -101,6 +101,31 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     for (state, count) in broker.groups.count_by_state() {
         groups.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+    if let Some(cleaner) = &broker.cleaner {
+        let stats = cleaner.stats();
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let recopied = stats.last.bytes_written.saturating_mul(100).checked_div(stats.last.bytes_read);
+        let since = broker.now_ms().saturating_sub(stats.last_look_ms).max(0).cast_unsigned();
+        let uncleanable = count(stats.uncleanable_partitions);
+        let (clean_time, delay) = (stats.last_seconds.round() as usize, count(stats.max_delay_seconds));
+        // A loop that fails goes on; there is no thread to die.
+        gauges.one("kafka_log_logcleaner_deadthreadcount", "Compaction threads that died", 0)?;
+        for (name, help, value) in [
+            (
+                "logcleaner_cleaner_recopy_percent",
+                "Part of what was read that stayed",
+                count(recopied.unwrap_or_default()),
+            ),
+            ("logcleaner_max_clean_time_secs", "Seconds that the last compaction took", clean_time),
+            ("logcleaner_max_compaction_delay_secs", "Seconds past max.compaction.lag.ms", delay),
+            ("logcleanermanager_uncleanable_partitions_count", "Logs that cannot be compacted", uncleanable),
+            ("logcleanermanager_max_dirty_percent", "Dirty part of the dirtiest log", count(stats.max_dirty_percent)),
+            ("logcleanermanager_time_since_last_run_ms", "Since compaction last looked", count(since)),
+        ] {
+            gauges.one(&format!("kafka_log_{name}"), help, value)?;
+        }
+        gauges.one("esker_log_compactions", "Compactions since the start", count(stats.compactions))?;
+    }
     super::process::register(&gauges.0)?;
     Ok(gauges.0.gather())
 }

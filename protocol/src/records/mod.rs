@@ -16,6 +16,7 @@ mod frames;
 mod header;
 pub mod legacy;
 mod record;
+mod retain;
 pub mod rewrite;
 mod varint;
 
@@ -33,3 +34,4 @@ pub use header::{
     NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
 };
 pub use record::{Headers, Record, RecordHeader, Records};
+pub use retain::{emptied, retain};

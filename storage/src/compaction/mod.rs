@@ -1,6 +1,203 @@
 //! Log compaction (`cleanup.policy=compact`) with Kafka's semantics: of records with one key the last one stays.
+//!
+//! [`Cleaner`] takes the dirtiest log that is due (`plan`), notes the latest offset of each key of its dirty part
+//! (`offset_map`), and writes its segments anew without what is out of date (`filter`, `output`), each swapped in so that a
+//! crash leaves the old or the new (`swap`). It never touches the active segment, nor anything past the last stable offset.
 
-#[cfg(test)]
+mod clean;
+mod filter;
 mod offset_map;
-#[cfg(test)]
+mod output;
 mod plan;
+mod swap;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod transactions;
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use clean::{CleanError, Run};
+use parking_lot::Mutex;
+use plan::{Plan, plan};
+
+pub(crate) use clean::LastOffsets;
+pub(crate) use plan::{LogFacts, SegmentFacts};
+pub(crate) use swap::{recover, swap};
+use throttle::Throttle;
+
+use crate::{Log, LogManager};
+
+/// What all cleaner threads of a broker share.
+#[derive(Debug, Clone, Copy)]
+pub struct CleanerConfig {
+    /// `log.cleaner.threads`: how many call [`Cleaner::pass`] at once.
+    pub threads: usize,
+    /// `log.cleaner.dedupe.buffer.size`: bytes of all offset maps together.
+    pub dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`: reads and writes of all threads together.
+    pub io_bytes_per_second: f64,
+}
+
+/// What one compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CleanStats {
+    /// Keys in the offset map.
+    pub map_entries: u64,
+    /// Bytes of the segments read.
+    pub bytes_read: u64,
+    /// Bytes of the segments made of them.
+    pub bytes_written: u64,
+    /// Records read, those of markers included.
+    pub records_read: u64,
+    /// Records that stayed.
+    pub records_kept: u64,
+    /// Records dropped because they had no key.
+    pub without_key: u64,
+}
+
+/// What there is to tell of a cleaner, in Kafka's terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CleanerStats {
+    /// Compactions that came to their end.
+    pub compactions: u64,
+    /// The last one of them.
+    pub last: CleanStats,
+    /// How long it took, in seconds.
+    pub last_seconds: f64,
+    /// Dirty part of the dirtiest log when it was last looked, in percent.
+    pub max_dirty_percent: u64,
+    /// How far the most overdue log was past `max.compaction.lag.ms`, in seconds.
+    pub max_delay_seconds: u64,
+    /// When it last looked, wall clock ms; 0 if never.
+    pub last_look_ms: i64,
+    /// Logs that are left alone because something in them cannot be understood.
+    pub uncleanable_partitions: u64,
+}
+
+/// See the module. Shared by the threads that run it.
+#[derive(Debug)]
+pub struct Cleaner {
+    config: CleanerConfig,
+    /// Folders of logs that a thread is at.
+    busy: Mutex<HashSet<PathBuf>>,
+    uncleanable: Mutex<HashSet<PathBuf>>,
+    throttle: Throttle,
+    stop: AtomicBool,
+    stats: Mutex<CleanerStats>,
+}
+
+impl Cleaner {
+    /// Cleans nothing until it is asked to.
+    pub fn new(config: CleanerConfig) -> Self {
+        Self {
+            config,
+            busy: Mutex::default(),
+            uncleanable: Mutex::default(),
+            throttle: Throttle::new(config.io_bytes_per_second),
+            stop: AtomicBool::new(false),
+            stats: Mutex::default(),
+        }
+    }
+
+    /// Makes all passes, also those under way, end soon.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> CleanerStats {
+        *self.stats.lock()
+    }
+
+    /// Compacts the dirtiest of the logs that are due. False if none was. What fails is logged. Blocks for long.
+    pub fn pass(&self, logs: &LogManager, now_ms: i64) -> bool {
+        if self.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let Some((log, plan)) = self.grab(logs, now_ms) else { return false };
+        let memory = self.config.dedupe_buffer_bytes / self.config.threads.max(1);
+        let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop };
+        let began = Instant::now();
+        let cleaned = clean::clean(&log, &plan, &run);
+        self.busy.lock().remove(log.dir());
+        match cleaned {
+            Ok(last) => {
+                let mut stats = self.stats.lock();
+                stats.compactions += 1;
+                (stats.last, stats.last_seconds) = (last, began.elapsed().as_secs_f64());
+                drop(stats);
+                tracing::debug!(topic = %log.topic(), partition = log.partition(), ?last, "compacted a log");
+                if last.without_key > 0 {
+                    tracing::warn!(topic = %log.topic(), partition = log.partition(), records = last.without_key, "compaction dropped records without a key");
+                }
+                true
+            }
+            Err(CleanError::Stopped | CleanError::Changed) => false,
+            // Closed, deleted or offline: not its content is at fault.
+            Err(_) if log.is_offline() => false,
+            Err(CleanError::File(error)) if error.is_full() || error.is_exhausted() => {
+                tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot compact a log now");
+                false
+            }
+            Err(error) => {
+                tracing::error!(topic = %log.topic(), partition = log.partition(), %error, "a log cannot be compacted; it is left alone until the next start");
+                let mut uncleanable = self.uncleanable.lock();
+                uncleanable.insert(log.dir().to_path_buf());
+                self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+                true
+            }
+        }
+    }
+
+    /// Takes the dirtiest log that is due and that no other thread is at.
+    fn grab(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan)> {
+        let mut busy = self.busy.lock();
+        let (mut dirtiest, mut overdue) = (0, 0);
+        let mut best: Option<(Arc<Log>, Plan)> = None;
+        for log in logs.logs() {
+            let config = log.config();
+            let dir = log.dir();
+            if !config.compact || log.is_offline() || busy.contains(dir) || self.uncleanable.lock().contains(dir) {
+                continue;
+            }
+            if !log.damaged_ranges().is_empty() {
+                // What is damaged must stay where it is, for whoever can mend it.
+                let mut uncleanable = self.uncleanable.lock();
+                uncleanable.insert(dir.to_path_buf());
+                self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+                continue;
+            }
+            let facts = match log.compaction_facts() {
+                Ok(facts) => facts,
+                Err(error) => {
+                    tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot look at a log to compact");
+                    continue;
+                }
+            };
+            let plan = plan(&facts, &config, now_ms);
+            dirtiest = dirtiest.max(plan.dirty_ppm());
+            overdue = overdue.max(plan.overdue_ms);
+            let dirtier = best.as_ref().is_none_or(|(_, best)| plan.dirty_ppm() > best.dirty_ppm());
+            if plan.is_due(&config) && dirtier {
+                best = Some((log, plan));
+            }
+        }
+        let mut stats = self.stats.lock();
+        stats.max_dirty_percent = u64::from(dirtiest / 10_000);
+        stats.max_delay_seconds = u64::try_from(overdue / 1000).unwrap_or_default();
+        stats.last_look_ms = now_ms;
+        if let Some((log, _)) = &best {
+            busy.insert(log.dir().to_path_buf());
+        }
+        best
+    }
+}

@@ -73,14 +73,17 @@ pub(crate) fn plan(log: &LogFacts, config: &LogConfig, now_ms: i64) -> Plan {
         config.min_compaction_lag_ms > 0 && segment.newest_ms > now_ms.saturating_sub(config.min_compaction_lag_ms)
     };
     let young = dirty().find(too_young).map_or(i64::MAX, |segment| segment.base_offset);
-    let first_uncleanable = log.last_stable.min(active).min(young).max(first_dirty);
+    // Whole segments only: a round that ends inside of one would find it dirty again at once.
+    let unstable = closed.iter().find(|segment| segment.next_offset > log.last_stable);
+    let unstable = unstable.map_or(i64::MAX, |segment| segment.base_offset);
+    let bound = active.min(young).min(unstable);
     let clean_bytes = closed.iter().filter(|segment| segment.next_offset <= first_dirty).map(|s| s.size).sum();
-    let cleanable = |segment: &&SegmentFacts| segment.base_offset < first_uncleanable;
+    let cleanable = |segment: &&SegmentFacts| segment.base_offset < bound;
     let dirty_bytes = dirty().filter(cleanable).map(|segment| segment.size).sum();
     let oldest = dirty().filter(cleanable).map(|segment| segment.first_ms).filter(|time| *time > 0).min();
     let clean_until = now_ms.saturating_sub(config.max_compaction_lag_ms);
     let overdue_ms = oldest.map_or(0, |time| clean_until.saturating_sub(time).max(0));
-    Plan { first_dirty, first_uncleanable, clean_bytes, dirty_bytes, overdue_ms }
+    Plan { first_dirty, first_uncleanable: bound.max(first_dirty), clean_bytes, dirty_bytes, overdue_ms }
 }
 
 /// Neighbours that become one segment: as many as fit into `max_size` bytes with an index of at most `max_index` bytes (in
@@ -134,7 +137,7 @@ mod tests {
     fn bounds() {
         type Change = fn(&mut LogFacts, &mut LogConfig);
         // What is special; first dirty, first uncleanable, clean bytes, dirty bytes, overdue.
-        let cases: [(&str, Change, (i64, i64, u64, u64, i64)); 12] = [
+        let cases: [(&str, Change, (i64, i64, u64, u64, i64)); 13] = [
             ("never the active segment", |_, _| {}, (0, 40, 0, 400, 0)),
             ("from the checkpoint on", |l, _| l.checkpoint = Some(20), (20, 40, 200, 200, 0)),
             ("a checkpoint inside a segment", |l, _| l.checkpoint = Some(25), (25, 40, 200, 200, 0)),
@@ -142,7 +145,8 @@ mod tests {
             ("a checkpoint past the end is not believed", |l, _| l.checkpoint = Some(51), (0, 40, 0, 400, 0)),
             ("nor one below the start", |l, _| (l.start, l.checkpoint) = (10, Some(5)), (10, 40, 100, 300, 0)),
             ("not past the last stable offset", |l, _| l.last_stable = 20, (0, 20, 0, 200, 0)),
-            ("stable inside a segment", |l, _| l.last_stable = 25, (0, 25, 0, 300, 0)),
+            ("stable inside a segment", |l, _| l.last_stable = 25, (0, 20, 0, 200, 0)),
+            ("cleaned up to there", |l, _| (l.last_stable, l.checkpoint) = (25, Some(25)), (25, 25, 200, 0, 0)),
             ("too young", |_, c| c.min_compaction_lag_ms = 1975, (0, 20, 0, 200, 0)),
             ("all too young", |_, c| c.min_compaction_lag_ms = 5000, (0, 0, 0, 0, 0)),
             ("overdue", |_, c| c.max_compaction_lag_ms = 1500, (0, 40, 0, 400, 500)),
@@ -161,10 +165,21 @@ mod tests {
     fn due() {
         let config = LogConfig { min_cleanable_dirty_ppm: 500_000, ..LogConfig::default() };
         // Clean and dirty bytes, overdue: due?
-        for (clean, dirty, overdue, due) in
-            [(0, 0, 0, false), (0, 0, 9, false), (0, 1, 0, true), (10, 10, 0, false), (10, 11, 0, true), (10, 1, 1, true)]
-        {
-            let plan = Plan { first_dirty: 0, first_uncleanable: 9, clean_bytes: clean, dirty_bytes: dirty, overdue_ms: overdue };
+        for (clean, dirty, overdue, due) in [
+            (0, 0, 0, false),
+            (0, 0, 9, false),
+            (0, 1, 0, true),
+            (10, 10, 0, false),
+            (10, 11, 0, true),
+            (10, 1, 1, true),
+        ] {
+            let plan = Plan {
+                first_dirty: 0,
+                first_uncleanable: 9,
+                clean_bytes: clean,
+                dirty_bytes: dirty,
+                overdue_ms: overdue,
+            };
             assert_eq!(plan.is_due(&config), due, "{plan:?}");
         }
     }

@@ -214,7 +214,12 @@ impl Log {
             Some(first) if first >= 0 && timestamp >= 0 => timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(writer.active.touched_ms),
         };
-        waited > config.segment_ms.saturating_sub(writer.jitter_ms.min(config.segment_jitter_ms))
+        // A record must not outlive max.compaction.lag.ms for want of a closed segment.
+        let segment_ms = match config.compact {
+            true => config.segment_ms.min(config.max_compaction_lag_ms),
+            false => config.segment_ms,
+        };
+        waited > segment_ms.saturating_sub(writer.jitter_ms.min(config.segment_jitter_ms))
     }
 
     fn reserve(&self, writer: &mut Writer, size: usize, last: bool) -> Result<(), AppendError> {

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Log, NO_TOPIC_ID, STABLE, Writer, append, damage, replay::Replay};
 use crate::{
-    DamagedRange, LogConfig, OpenError, Uuid,
+    DamagedRange, LogConfig, OpenError, Uuid, compaction,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -110,6 +110,7 @@ impl Load {
             first_unstable: AtomicI64::new(STABLE),
             awaits_high_watermark: AtomicBool::new(false),
             recovery_point: AtomicI64::new(if self.clean { end } else { self.recovery_point.min(end) }),
+            cleaned: AtomicI64::new(-1),
             dirty_since_ms: AtomicI64::new(i64::MAX),
             clock_ms: AtomicI64::new(self.now_ms),
             truncations: AtomicU64::new(0),
@@ -144,6 +145,7 @@ impl Load {
     /// Removes what a crash left half done; returns bases and sizes of the data files, in order.
     fn tidy(&self) -> Result<Vec<(i64, u64)>, OpenError> {
         let disk = &self.log_dir.disk;
+        compaction::recover(disk.as_ref(), &self.dir)?;
         let found = disk.list(&self.dir).context("list", &self.dir)?;
         let mut bases: Vec<(i64, u64)> = Vec::new();
         for (name, size) in &found {

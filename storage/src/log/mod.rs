@@ -5,6 +5,7 @@
 //! Lock order: `flushing`, then `writer`, then `epochs`.
 
 mod append;
+mod compact;
 mod damage;
 mod flush;
 mod load;
@@ -64,6 +65,8 @@ pub struct Log {
     /// A finished transaction waits for the high watermark.
     awaits_high_watermark: AtomicBool,
     recovery_point: AtomicI64,
+    /// Where the last compaction ended; -1 if there was none.
+    cleaned: AtomicI64,
     /// When the oldest unflushed append was made; `i64::MAX` if all is flushed.
     dirty_since_ms: AtomicI64,
     /// Latest wall clock that a caller told.

@@ -68,6 +68,7 @@ impl Log {
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
         self.start.fetch_min(offset, Ordering::AcqRel);
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
+        self.cleaned.fetch_min(offset, Ordering::AcqRel);
         self.log_dir.lower_checkpoints((&self.topic, self.partition), Some(offset))
     }
 

@@ -20,8 +20,8 @@ use crate::{
     dir::LogDir,
     error::FileError,
     files::{
-        self, CLEAN_SHUTDOWN, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED, RECOVERY_POINTS,
-        parse_partition_dir, random_uuid,
+        self, CLEAN_SHUTDOWN, CLEANER_OFFSETS, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED,
+        RECOVERY_POINTS, parse_partition_dir, random_uuid,
     },
     io::{Context, Disk},
     log::Load,
@@ -54,6 +54,8 @@ struct Found {
     recovery_point: i64,
     log_start: i64,
     high_watermark: i64,
+    /// -1 if it was never compacted.
+    cleaned: i64,
     clean: bool,
 }
 
@@ -157,9 +159,9 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
         })?;
         Ok(rows.into_iter().map(|(topic, partition, offset)| ((topic, partition), offset.max(0))).collect())
     };
-    let rows = [offsets(RECOVERY_POINTS)?, offsets(LOG_STARTS)?, offsets(HIGH_WATERMARKS)?];
+    let rows = [offsets(RECOVERY_POINTS)?, offsets(LOG_STARTS)?, offsets(HIGH_WATERMARKS)?, offsets(CLEANER_OFFSETS)?];
     log_dir.checkpoints.read(&rows);
-    let [recovery_points, log_starts, high_watermarks] = rows;
+    let [recovery_points, log_starts, high_watermarks, cleaned] = rows;
     let mut partitions = 0;
     for (name, size) in disk.list(path).context("list", path)? {
         if size.is_some() {
@@ -179,6 +181,7 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
                 recovery_point: at(&recovery_points),
                 log_start: at(&log_starts),
                 high_watermark: at(&high_watermarks),
+                cleaned: cleaned.get(&key).copied().unwrap_or(-1),
                 clean: marked,
             });
             partitions += 1;
@@ -271,6 +274,7 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         now_ms,
     }
     .open()?;
+    log.set_cleaned_offset(found.cleaned);
     let mut logs = logs.lock();
     let partitions = logs.entry(Arc::clone(&found.topic)).or_default();
     if let Some(other) = partitions.insert(found.partition, Arc::new(log)) {

@@ -191,6 +191,9 @@ impl LogManager {
             now_ms,
         }
         .open();
+        if let Ok(new) = &opened {
+            new.set_cleaned_offset(old.cleaned_offset());
+        }
         opened.map_err(|error| {
             // The old one keeps the name: the copy must not be found beside it.
             let doomed = to.path.join(files::deleted_dir(old.topic(), old.partition()));

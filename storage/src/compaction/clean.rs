@@ -1,0 +1,226 @@
+//! One compaction of one log: the offset map of its dirty part, then new segments from there back to its start.
+//!
+//! Runs beside appends, reads and retention: it takes the writer's lock only for the swap of a finished segment, and gives
+//! up if the segments it was made from are not all there any more.
+
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use esker_protocol::records::Batch;
+use thiserror::Error;
+
+use super::{
+    CleanStats, Throttle,
+    filter::{Filter, MAX_DECOMPRESSED, Outcome, committed},
+    offset_map::OffsetMap,
+    output::Output,
+    plan::{Plan, SegmentFacts, groups},
+    transactions::Transactions,
+};
+use crate::{
+    Log, LogError, ReadError,
+    error::FileError,
+    index::AbortedTxn,
+    segment::Segment,
+    walk::{self, Step},
+};
+
+/// Why a compaction ended early. What it has swapped in stays.
+#[derive(Debug, Error)]
+pub(super) enum CleanError {
+    /// The broker stops, or the log was closed.
+    #[error("the compaction was stopped")]
+    Stopped,
+    /// Retention or a truncation was faster.
+    #[error("the log's segments changed meanwhile")]
+    Changed,
+    /// What is stored cannot be understood.
+    #[error("segment {segment}, position {position}: {what}")]
+    Corrupt { segment: i64, position: usize, what: String },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// What a compaction may use.
+pub(super) struct Run<'a> {
+    pub now_ms: i64,
+    /// Bytes for the offset map.
+    pub memory: usize,
+    pub throttle: &'a Throttle,
+    pub stop: &'a AtomicBool,
+}
+
+/// Cleans `log` as far as memory reaches; moves its checkpoint.
+pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
+    // Only what is on disk is replaced: the new files are then never less durable than the old.
+    log.flush_closed()?;
+    let segments = log.segments();
+    let closed = segments.get(..segments.len().saturating_sub(1)).unwrap_or_default();
+    let stable = log.high_watermark();
+    let first = closed.first().map_or(0, |segment| segment.base_offset);
+    let aborted: Vec<AbortedTxn> = segments.iter().flat_map(|segment| segment.transactions.entries()).collect();
+    let aborted_from = |offset: i64| {
+        let within = aborted.iter().filter(|txn| txn.last_offset >= offset && txn.last_offset < stable);
+        Transactions::new(within.copied().collect())
+    };
+    let dirty = plan.first_uncleanable.saturating_sub(plan.first_dirty);
+    let mut map = OffsetMap::new(run.memory, usize::try_from(dirty).unwrap_or_default());
+    let end = fill(&mut map, closed, plan, aborted_from(plan.first_dirty), run)?;
+    let producers = log.last_data_offsets();
+    let config = log.config();
+    let sources: Vec<Arc<Segment>> = closed.iter().filter(|segment| segment.base_offset < end).cloned().collect();
+    let mut filter = Filter {
+        map: &map,
+        end,
+        now_ms: run.now_ms,
+        delete_retention_ms: config.delete_retention_ms,
+        producers: &producers,
+        transactions: aborted_from(first),
+        stats: CleanStats { map_entries: map.len() as u64, ..CleanStats::default() },
+    };
+    let facts: Vec<SegmentFacts> = sources.iter().map(|segment| log.segment_facts(segment)).collect();
+    let index_bytes: Vec<u64> = sources
+        .iter()
+        .map(|segment| Ok(segment.offsets()?.file_size().max(segment.times()?.file_size())))
+        .collect::<Result<_, FileError>>()?;
+    let index_of = |at: usize| index_bytes.get(at).copied().unwrap_or_default();
+    let limits = (u64::from(config.segment_bytes), u64::from(config.segment_index_bytes));
+    for group in groups(&facts, index_of, limits.0, limits.1) {
+        clean_group(log, sources.get(group).unwrap_or_default(), &mut filter, run)?;
+    }
+    log.set_cleaned_offset(end);
+    Ok(filter.stats)
+}
+
+/// Calls `each` for every batch of a segment from `from` on.
+fn batches(
+    segment: &Segment,
+    from: i64,
+    run: &Run<'_>,
+    mut each: impl FnMut(usize, &Step, Option<Batch>) -> Result<ControlFlow<()>, CleanError>,
+) -> Result<(), CleanError> {
+    let Some((start, _)) = segment.find(from)? else { return Ok(()) };
+    let corrupt = |position: usize, what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
+    for step in segment.steps(start as u64)? {
+        let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
+        if run.stop.load(Ordering::Acquire) {
+            return Err(CleanError::Stopped);
+        }
+        run.throttle.take(step.size as u64, run.stop);
+        // Messages of the formats before magic 2 stay as they are.
+        let batch = match step.magic {
+            2 => Some(Batch::parse(segment.slice(position, step.size)?)),
+            _ => None,
+        };
+        let batch = batch.transpose().map_err(|error| corrupt(position, error.to_string()))?;
+        if each(position, &step, batch.map(|(batch, _)| batch))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Fills the map from the dirty part; returns the offset up to which it knows all keys.
+fn fill(
+    map: &mut OffsetMap,
+    closed: &[Arc<Segment>],
+    plan: &Plan,
+    mut transactions: Transactions,
+    run: &Run<'_>,
+) -> Result<i64, CleanError> {
+    let mut end = plan.first_uncleanable;
+    for segment in closed.iter().filter(|segment| segment.next_offset() > plan.first_dirty) {
+        if segment.base_offset >= end {
+            break;
+        }
+        batches(segment, plan.first_dirty.max(segment.base_offset), run, |position, step, batch| {
+            let Some(batch) = batch else { return Ok(ControlFlow::Continue(())) };
+            if step.base_offset >= end {
+                return Ok(ControlFlow::Break(()));
+            }
+            let corrupt = |what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
+            if !step.control && transactions.on_data(&batch.header) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let records = batch.records(MAX_DECOMPRESSED).map_err(|error| corrupt(error.to_string()))?;
+            let records = records.collect::<Result<Vec<_>, _>>().map_err(|error| corrupt(error.to_string()))?;
+            if step.control {
+                transactions.on_control(&batch.header, committed(&records), records.is_empty());
+                return Ok(ControlFlow::Continue(()));
+            }
+            for record in records.iter().filter(|record| record.offset >= plan.first_dirty) {
+                if record.offset >= end {
+                    break;
+                }
+                if let Some(key) = &record.key
+                    && !map.put(key, record.offset)
+                {
+                    end = record.offset;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        segment.release();
+    }
+    Ok(end)
+}
+
+/// Makes one segment of some neighbours, and puts it in their place if it differs.
+fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run: &Run<'_>) -> Result<(), CleanError> {
+    let Some(first) = sources.first() else { return Ok(()) };
+    let disk = Arc::clone(&log.home().disk);
+    let interval = log.config().index_interval_bytes;
+    let mut output = Output::create(disk, log.dir().to_path_buf(), first.base_offset, interval)?;
+    let last = sources.iter().rposition(|segment| segment.size() > 0);
+    let mut changed = sources.len() > 1;
+    for (at, segment) in sources.iter().enumerate() {
+        batches(segment, segment.base_offset, run, |position, step, batch| {
+            let ends = Some(at) == last && (position as u64).saturating_add(step.size as u64) >= segment.size();
+            let outcome = match &batch {
+                Some(batch) => filter.judge(batch, ends),
+                None => Ok(Outcome::Keep),
+            };
+            let corrupt = |what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
+            let written = match outcome.map_err(|error| corrupt(error.to_string()))? {
+                Outcome::Keep => output.push(step, &segment.slice(position, step.size)?)?,
+                Outcome::Rewritten(bytes) => {
+                    changed = true;
+                    let step = walk::step(&bytes).map_err(|error| corrupt(error.what().to_owned()))?;
+                    output.push(&step, &bytes)?
+                }
+                Outcome::Gone => {
+                    changed = true;
+                    0
+                }
+            };
+            run.throttle.take(written, run.stop);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        filter.stats.bytes_read += segment.size();
+    }
+    let mut aborted = filter.transactions.take_kept();
+    let entries = sources.iter().flat_map(|segment| segment.transactions.entries());
+    aborted.extend(entries.filter(|txn| txn.last_offset >= filter.end));
+    filter.stats.bytes_written += output.size();
+    if !changed {
+        return Ok(output.discard()?);
+    }
+    let (size, transactions) = output.finish(aborted)?;
+    let swapped = log.replace_segments(sources, size, transactions)?;
+    sources.iter().for_each(|segment| segment.release());
+    if swapped { Ok(()) } else { Err(CleanError::Changed) }
+}
+
+/// By producer: offset of the last record of its last data batch, `None` if none is known, and its epoch.
+pub(crate) type LastOffsets = HashMap<i64, (Option<i64>, i16)>;

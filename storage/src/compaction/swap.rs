@@ -1,0 +1,122 @@
+//! Putting a compacted segment in the place of those it was made from, so that a crash leaves the old or the new.
+//!
+//! Kafka's names. `.cleaned` files are being written: a start removes them. Once all are on disk they are renamed to
+//! `.swap`, the data file last: from that moment on the new segment holds, and a start finishes what follows. The old data
+//! files are renamed to `.deleted`, then the new files get their names, again the data file last.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    error::FileError,
+    files::{INDEX, LOG, SEALED, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
+    io::{Context, Disk, Open},
+    scan::{Window, scan},
+};
+
+pub(super) const CLEANED: &str = ".cleaned";
+const SWAP: &str = ".swap";
+const DELETED: &str = ".deleted";
+/// The data file last, see the module.
+const FILES: [&str; 4] = [INDEX, TIME_INDEX, TXN_INDEX, LOG];
+
+/// `path` with something behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), FileError> {
+    disk.rename(from, to).context("rename", from)
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    disk.remove_file(path).context("remove", path)
+}
+
+/// Puts the `.cleaned` files of the first of `bases` in the place of the segments of all of them. Returns the old data files,
+/// which the caller removes when the names are on disk.
+pub(crate) fn swap(disk: &dyn Disk, dir: &Path, bases: &[i64]) -> Result<Vec<PathBuf>, FileError> {
+    let Some(first) = bases.first() else { return Ok(Vec::new()) };
+    for suffix in FILES {
+        let path = segment_path(dir, *first, suffix);
+        rename(disk, &with_suffix(&path, CLEANED), &with_suffix(&path, SWAP))?;
+    }
+    let mut parked = Vec::with_capacity(bases.len());
+    for base in bases {
+        let path = segment_path(dir, *base, LOG);
+        let deleted = with_suffix(&path, DELETED);
+        rename(disk, &path, &deleted)?;
+        parked.push(deleted);
+        forget(disk, dir, *base, base != first)?;
+    }
+    install(disk, dir, *first)?;
+    Ok(parked)
+}
+
+/// Removes what lies beside an old data file; the indexes of the first one are replaced instead.
+fn forget(disk: &dyn Disk, dir: &Path, base: i64, with_indexes: bool) -> Result<(), FileError> {
+    // It speaks of the old file.
+    remove(disk, &segment_path(dir, base, SEALED))?;
+    for suffix in [INDEX, TIME_INDEX, TXN_INDEX].iter().filter(|_| with_indexes) {
+        remove(disk, &segment_path(dir, base, suffix))?;
+    }
+    Ok(())
+}
+
+fn install(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError> {
+    for suffix in FILES {
+        let path = segment_path(dir, base, suffix);
+        let swap = with_suffix(&path, SWAP);
+        match disk.rename(&swap, &path) {
+            // A start that goes on where a crash came finds some renamed already.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && suffix != LOG => {}
+            other => other.context("rename", &swap)?,
+        }
+    }
+    Ok(())
+}
+
+/// At a start: finishes or undoes what a crash cut short. Nothing may be mapped yet.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+    let names: Vec<String> = disk.list(dir).context("list", dir)?.into_iter().map(|(name, _)| name).collect();
+    let ends = |suffix: &'static str| names.iter().filter(move |name| name.ends_with(suffix));
+    for name in ends(CLEANED) {
+        remove(disk, &dir.join(name))?;
+    }
+    let base_of = |name: &String, suffix: &str| offset_of(name.strip_suffix(SWAP)?, suffix);
+    let mut swaps: Vec<i64> = ends(SWAP).filter_map(|name| base_of(name, LOG)).collect();
+    swaps.sort_unstable();
+    for name in ends(SWAP) {
+        let base = FILES.iter().find_map(|suffix| base_of(name, suffix));
+        if base.is_some_and(|base| !swaps.contains(&base)) {
+            remove(disk, &dir.join(name))?;
+        }
+    }
+    for base in &swaps {
+        let next = end_of(disk, &with_suffix(&segment_path(dir, *base, LOG), SWAP), *base)?;
+        let old = names.iter().filter_map(|name| offset_of(name, LOG)).filter(|old| *old > *base && *old < next);
+        for old in old {
+            remove(disk, &segment_path(dir, old, LOG))?;
+            forget(disk, dir, old, true)?;
+        }
+        forget(disk, dir, *base, false)?;
+        install(disk, dir, *base)?;
+        tracing::info!(dir = %dir.display(), base, "finished a compaction that the last stop cut short");
+    }
+    if !swaps.is_empty() {
+        disk.sync_dir(dir).context("sync", dir)?;
+    }
+    Ok(())
+}
+
+/// Offset after the last record: a compacted segment keeps its last batch, if only as a bare header.
+fn end_of(disk: &dyn Disk, path: &Path, base: i64) -> Result<i64, FileError> {
+    let file = disk.open(path, Open::Existing).context("open", path)?;
+    let size = file.size().context("look at", path)?;
+    let mut end = base;
+    scan(&mut Window::new(file.as_ref(), path), 0, size, base, i64::MAX, i64::MAX, |_, step, _| {
+        end = step.last_offset.saturating_add(1);
+    })?;
+    Ok(end)
+}

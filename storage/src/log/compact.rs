@@ -1,0 +1,117 @@
+//! What compaction asks of a log and does to it.
+
+use std::{path::PathBuf, sync::Arc, sync::atomic::Ordering};
+
+use super::Log;
+use crate::{
+    LogError,
+    compaction::{LastOffsets, LogFacts, SegmentFacts, swap},
+    error::FileError,
+    index::TransactionIndex,
+    io::Context,
+    segment::{Segment, SegmentParts},
+};
+
+impl Log {
+    /// Where the last compaction ended; -1 if there was none.
+    pub(crate) fn cleaned_offset(&self) -> i64 {
+        self.cleaned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_cleaned_offset(&self, offset: i64) {
+        self.cleaned.store(offset, Ordering::Release);
+    }
+
+    /// What the plan needs to know. May load indexes.
+    pub(crate) fn compaction_facts(&self) -> Result<LogFacts, FileError> {
+        // The segments last: a roll meanwhile only makes the rest too small.
+        let (end, last_stable) = (self.log_end_offset(), self.last_stable_offset());
+        let config = self.config();
+        let mut facts = LogFacts {
+            start: self.log_start_offset(),
+            end,
+            last_stable,
+            checkpoint: Some(self.cleaned_offset()).filter(|offset| *offset >= 0),
+            segments: Vec::new(),
+        };
+        for segment in self.segments.load().iter() {
+            let mut its = self.segment_facts(segment);
+            if config.min_compaction_lag_ms > 0 {
+                its.newest_ms = segment.max_time()?.map_or(segment.touched_ms, |(newest, _)| newest);
+            }
+            if config.max_compaction_lag_ms < i64::MAX && segment.size() > 0 {
+                let first = segment.steps(0)?.next().and_then(Result::ok);
+                its.first_ms = first.map_or(-1, |(_, step)| step.max_timestamp);
+            }
+            facts.segments.push(its);
+        }
+        Ok(facts)
+    }
+
+    /// Offsets and size of a segment; its times are left out.
+    pub(crate) fn segment_facts(&self, segment: &Segment) -> SegmentFacts {
+        SegmentFacts {
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset(),
+            size: segment.size(),
+            ..SegmentFacts::default()
+        }
+    }
+
+    pub(crate) fn last_data_offsets(&self) -> LastOffsets {
+        self.writer.lock().producers.last_data_offsets()
+    }
+
+    /// Puts a compacted segment, whose `.cleaned` files are on disk, in the place of `sources`. False, and nothing done, if
+    /// those are not all in the log any more. Readers that hold the old ones keep them.
+    pub(crate) fn replace_segments(
+        &self,
+        sources: &[Arc<Segment>],
+        size: u64,
+        transactions: TransactionIndex,
+    ) -> Result<bool, LogError> {
+        let (Some(first), Some(last)) = (sources.first(), sources.last()) else { return Ok(false) };
+        for source in sources {
+            // Whoever still reads there must not open the new files in place of its own.
+            source.file()?;
+            source.offsets()?;
+            source.times()?;
+        }
+        let parked = {
+            let _flushing = self.flushing.lock();
+            let mut writer = self.writer.lock();
+            let segments = self.segments.load_full();
+            let at = segments.iter().position(|held| Arc::ptr_eq(held, first));
+            let held = at.and_then(|at| segments.get(at..at + sources.len()));
+            let same = held.is_some_and(|held| held.iter().zip(sources).all(|(a, b)| Arc::ptr_eq(a, b)));
+            let (Some(at), true, false) = (at, same, self.is_offline()) else { return Ok(false) };
+            let bases: Vec<i64> = sources.iter().map(|source| source.base_offset).collect();
+            let swapped = swap(self.log_dir.disk.as_ref(), &self.dir, &bases);
+            // Half of it done, nobody could say what lies in the folder: the next start can.
+            let parked: Vec<PathBuf> = swapped.map_err(|error| self.log_dir.fatal(error))?;
+            let parts = SegmentParts {
+                disk: Arc::clone(&self.log_dir.disk),
+                dir: self.dir.clone(),
+                base_offset: first.base_offset,
+                capacity: size,
+                size,
+                next_offset: last.next_offset(),
+                index_interval: self.config.load().index_interval_bytes,
+                transactions,
+                touched_ms: last.touched_ms,
+                damaged: Default::default(),
+            };
+            let mut kept = Vec::clone(&segments);
+            kept.splice(at..at + sources.len(), [Arc::new(Segment::closed(parts))]);
+            self.segments.store(Arc::new(kept));
+            writer.dir_dirty = true;
+            parked
+        };
+        let disk = &self.log_dir.disk;
+        self.log_dir.noting(disk.sync_dir(&self.dir).context("sync", &self.dir))?;
+        for path in parked {
+            self.log_dir.noting(disk.remove_file(&path).context("remove", &path))?;
+        }
+        Ok(true)
+    }
+}
