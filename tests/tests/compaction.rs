@@ -1,0 +1,77 @@
+//! A compacted topic with small segments ends up with one record per key, and a consumer sees all last values.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use esker_client::admin::NewTopic;
+use esker_client::{
+    Admin, Client, ClientConfig, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartAt,
+};
+use esker_tests::Esker;
+
+const KEYS: usize = 10;
+
+async fn read(client: &Client) -> Vec<(i64, String, String)> {
+    let config = ConsumerConfig { max_wait: Duration::from_millis(20), ..ConsumerConfig::default() };
+    let mut consumer = Consumer::new(client, config);
+    consumer.assign([("t", 0, StartAt::Earliest)]);
+    let mut found = Vec::new();
+    while !consumer.is_at_end() {
+        for record in consumer.poll(Duration::from_millis(100)).await.unwrap() {
+            let text = |bytes: Option<bytes::Bytes>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+            found.push((record.offset, text(record.key), text(record.value)));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_record_per_key_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let esker = Esker::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--set", "log.cleaner.backoff.ms=50"]);
+    let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+    let configs = [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
+    let configs = configs.map(|(name, value)| (name.into(), value.into())).into();
+    let topic = NewTopic { partitions: 1, configs, ..NewTopic::new("t") };
+    for created in Admin::new(&client).create_topics(&[topic], false).await.unwrap() {
+        created.unwrap();
+    }
+    let producer = Producer::new(&client, ProducerConfig::default());
+    let mut last = BTreeMap::new();
+    for round in 0..40 {
+        let mut sent = Vec::new();
+        for key in 0..KEYS {
+            let (key, value) = (format!("k{key}"), format!("{round}-{}", "x".repeat(8000)));
+            let record = ProducerRecord::new("t").partition(0).key(key.clone()).value(value.clone());
+            sent.push(producer.send(record).await.unwrap());
+            last.insert(key, value);
+        }
+        for delivery in sent {
+            delivery.wait().await.unwrap();
+        }
+    }
+    // Two that do not fit into one segment: all before them lies in closed ones then.
+    for key in ["filler-0", "filler-1"] {
+        let value = "f".repeat(900_000);
+        let filler = ProducerRecord::new("t").partition(0).key(key).value(value.clone());
+        producer.send(filler).await.unwrap().wait().await.unwrap();
+        last.insert(key.to_owned(), value);
+    }
+    let began = Instant::now();
+    loop {
+        let found = read(&client).await;
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0));
+        let values: BTreeMap<String, String> =
+            found.iter().map(|(_, key, value)| (key.clone(), value.clone())).collect();
+        assert_eq!(values, last, "every last value is there at any time");
+        if found.len() == last.len() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{} records are left", found.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(esker.metric("esker_log_compactions") >= 1.0);
+    assert!(esker.metric("kafka_log_logcleanermanager_uncleanable_partitions_count") < 0.5);
+    assert!(esker.terminate().success());
+}
