@@ -42,7 +42,7 @@ impl OffsetMap {
     /// The key's slot, or the free one where it belongs.
     fn slot(&self, (high, low): (u64, u64)) -> usize {
         let count = self.slots.len();
-        let mut at = (u128::from(high) * count as u128 >> 64) as usize;
+        let mut at = ((u128::from(high) * count as u128) >> 64) as usize;
         // There is always a free slot.
         while let Some([h, l, offset]) = self.slots.get(at) {
             if *offset == 0 || (*h, *l) == (high, low) {

@@ -118,6 +118,7 @@ pub(crate) fn groups(
 }
 
 #[cfg(test)]
+#[allow(clippy::type_complexity, clippy::single_range_in_vec_init)] // tables
 mod tests {
     use super::*;
 

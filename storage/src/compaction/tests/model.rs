@@ -55,7 +55,7 @@ impl Model {
         let base = append(log, builder.build().unwrap(), CLIENT);
         let records = (base..).zip(records);
         match producer {
-            0 => self.good.extend(records.map(|(offset, record)| (offset, record))),
+            0 => self.good.extend(records),
             _ => {
                 let open = self.open.entry(producer).or_default();
                 open.extend(records.map(|(offset, (key, value))| (offset, key, value)));
