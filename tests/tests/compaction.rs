@@ -8,7 +8,14 @@ use esker_client::admin::NewTopic;
 use esker_client::{
     Admin, Client, ClientConfig, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartAt,
 };
-use esker_tests::Esker;
+use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use esker_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
+use esker_protocol::primitives::Str;
+use esker_tests::{Esker, PATIENCE, ask};
 
 const KEYS: usize = 10;
 
@@ -74,4 +81,79 @@ async fn one_record_per_key_is_left() {
     assert!(esker.metric("esker_log_compactions") >= 1.0);
     assert!(esker.metric("kafka_log_logcleanermanager_uncleanable_partitions_count") < 0.5);
     assert!(esker.terminate().success());
+}
+
+/// Waits until the group's coordinator answers.
+fn coordinator(esker: &Esker, group: &Str) -> std::net::TcpStream {
+    let mut stream = esker.connect();
+    let find = FindCoordinatorRequest { key: group.clone(), ..FindCoordinatorRequest::default() };
+    let fetch = OffsetFetchRequest { group_id: group.clone(), topics: Some(Vec::new()), ..Default::default() };
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&mut stream, 3, &find).error_code.is_error() || ask(&mut stream, 7, &fetch).error_code.is_error() {
+        assert!(Instant::now() < deadline, "no coordinator");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stream
+}
+
+#[test]
+fn committed_offsets_survive_the_compaction_of_their_topic() {
+    const GROUPS: i64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        ["--listen", "127.0.0.1:0"],
+        ["--set", "log.cleaner.backoff.ms=50"],
+        ["--set", "log.cleaner.min.cleanable.ratio=0.01"],
+        ["--set", "offsets.topic.num.partitions=1"],
+        ["--set", "offsets.topic.segment.bytes=1048576"],
+        ["--set", "log.durability=page-cache"],
+    ]
+    .concat();
+    let esker = Esker::start_with(dir.path(), &flags);
+    let names: Vec<Str> = (0..GROUPS).map(|group| Str::from(format!("group-{group}"))).collect();
+    let mut stream = coordinator(&esker, &names[0]);
+    let topic = CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
+    let create = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    assert!(!ask(&mut stream, 4, &create).topics[0].error_code.is_error());
+    // Some 7 MB of commits, of which 80 kB count in the end.
+    for round in 0..90 {
+        for (group, name) in names.iter().enumerate() {
+            let partition = OffsetCommitRequestPartition {
+                committed_offset: round * 100 + group as i64,
+                committed_metadata: Some("m".repeat(4000).into()),
+                ..Default::default()
+            };
+            let topic =
+                OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+            let request = OffsetCommitRequest { group_id: name.clone(), topics: vec![topic], ..Default::default() };
+            assert!(!ask(&mut stream, 8, &request).topics[0].partitions[0].error_code.is_error());
+        }
+    }
+    let began = Instant::now();
+    while esker.metric("esker_log_compactions") < 1.0 {
+        assert!(began.elapsed() < PATIENCE, "never compacted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let check = |esker: &Esker| {
+        for (group, name) in names.iter().enumerate() {
+            let mut stream = coordinator(esker, name);
+            let topics = Some(vec![OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0] }]);
+            let request = OffsetFetchRequest { group_id: name.clone(), topics, ..OffsetFetchRequest::default() };
+            let answer = ask(&mut stream, 7, &request);
+            assert_eq!(answer.topics[0].partitions[0].committed_offset, 8900 + group as i64, "{name}");
+        }
+    };
+    check(&esker);
+    esker.kill();
+    let size = |dir: &std::path::Path| -> u64 {
+        let files = std::fs::read_dir(dir.join("__consumer_offsets-0")).unwrap();
+        let logs = files.map(|file| file.unwrap()).filter(|file| file.path().extension().is_some_and(|e| e == "log"));
+        logs.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    assert!(size(dir.path()) < 4_000_000, "{} bytes are left", size(dir.path()));
+    let esker = Esker::start_with(dir.path(), &flags);
+    check(&esker);
+    assert!(esker.terminate().success());
+    let esker = Esker::start_with(dir.path(), &flags);
+    check(&esker);
 }

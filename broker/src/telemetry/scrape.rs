@@ -108,8 +108,6 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         let since = broker.now_ms().saturating_sub(stats.last_look_ms).max(0).cast_unsigned();
         let uncleanable = count(stats.uncleanable_partitions);
         let (clean_time, delay) = (stats.last_seconds.round() as usize, count(stats.max_delay_seconds));
-        // A loop that fails goes on; there is no thread to die.
-        gauges.one("kafka_log_logcleaner_deadthreadcount", "Compaction threads that died", 0)?;
         for (name, help, value) in [
             (
                 "logcleaner_cleaner_recopy_percent",

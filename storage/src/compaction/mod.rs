@@ -17,7 +17,7 @@ mod transactions;
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -83,6 +83,18 @@ pub struct CleanerStats {
     pub uncleanable_partitions: u64,
 }
 
+/// A log that a thread is at; others may take it when this is dropped.
+struct Busy<'a> {
+    cleaner: &'a Cleaner,
+    dir: &'a Path,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.cleaner.busy.lock().remove(self.dir);
+    }
+}
+
 /// See the module. Shared by the threads that run it.
 #[derive(Debug)]
 pub struct Cleaner {
@@ -127,8 +139,10 @@ impl Cleaner {
         let memory = self.config.dedupe_buffer_bytes / self.config.threads.max(1);
         let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop };
         let began = Instant::now();
+        // Even a pass that panics lets go of its log.
+        let busy = Busy { cleaner: self, dir: log.dir() };
         let cleaned = clean::clean(&log, &plan, &run);
-        self.busy.lock().remove(log.dir());
+        drop(busy);
         match cleaned {
             Ok(last) => {
                 let mut stats = self.stats.lock();
