@@ -13,9 +13,9 @@ use esker_tests::Esker;
 
 const PARTITIONS: i32 = 4;
 
-/// Rounds of kill -9; `ESKER_KILL_ROUNDS` for more.
+/// Rounds of kill -9 in each mode; `ESKER_KILL_ROUNDS` for more.
 fn rounds() -> usize {
-    std::env::var("ESKER_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+    std::env::var("ESKER_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
 }
 
 /// Produces until the broker is gone; gives what was acknowledged: partition -> (offset, number).
@@ -75,23 +75,36 @@ async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_records_survive_kill_9() {
+    kill_again_and_again("flush").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_the_page_cache_survives_kill_9_too() {
+    kill_again_and_again("page-cache").await;
+}
+
+async fn kill_again_and_again(durability: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let esker = Esker::start(dir.path());
     let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
-    let configs = vec![("segment.bytes".into(), "1048576".into())];
+    let configs = vec![("segment.bytes".into(), "1048576".into()), ("durability".into(), durability.into())];
     let topic = NewTopic { partitions: PARTITIONS, configs, ..NewTopic::new("t") };
     for created in Admin::new(&client).create_topics(&[topic], false).await.unwrap() {
         created.unwrap();
     }
     let mut esker = Some(esker);
     let mut acknowledged: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
+    let mut count = 0;
     for round in 0..rounds() {
         let running = esker.take().unwrap();
         let codec = [Compression::None, Compression::Lz4, Compression::Zstd][round % 3];
         let loading = tokio::spawn(load(running.kafka.to_string(), (round as u64 + 1) * 10_000_000, codec));
         // Killed once it is under way: at another point each time, by what it has written and not by a clock.
         let enough = 200.0 + 337.0 * round as f64;
-        while running.metric("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}") < enough {
+        let flushes = if durability == "flush" { 2.0 } else { 0.0 };
+        while running.metric("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}") < enough
+            || running.metric("esker_log_flushes_total") < flushes
+        {
             assert!(!loading.is_finished(), "the load ended by itself");
             tokio::task::yield_now().await;
         }
@@ -110,7 +123,7 @@ async fn acknowledged_records_survive_kill_9() {
             assert_eq!(numbers.len(), records.len(), "partition {partition} has a record twice");
             assert!(records.iter().map(|(offset, _)| *offset).eq(0..records.len() as i64), "offsets have gaps");
         }
-        let mut count = 0;
+        count = 0;
         for (partition, records) in &acknowledged {
             let by_offset: BTreeMap<i64, u64> = found[partition].iter().copied().collect();
             for (offset, number) in records {
@@ -118,8 +131,8 @@ async fn acknowledged_records_survive_kill_9() {
                 count += 1;
             }
         }
-        assert!(count > 0);
-        println!("round {round}: {count} acknowledged records are there");
+        println!("{durability}, round {round}: {count} acknowledged records are there");
         esker = Some(restarted);
     }
+    assert!(count > 0, "nothing was ever acknowledged");
 }
