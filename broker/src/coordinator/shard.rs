@@ -17,6 +17,9 @@ use crate::clock::now_ms;
 use crate::error::KafkaError;
 use crate::replica::{CommitGate, Partition};
 
+/// Pause before a failed sync is waited for once more.
+const SYNC_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// What a shard is doing.
 #[derive(Debug)]
 enum Phase {
@@ -151,6 +154,10 @@ impl ShardHandle {
             let gate = CommitGate::new(1);
             self.partition.wait_until(guarantee, end, Arc::clone(&gate));
             gate.wait().await;
+            if !matches!(self.partition.holds(guarantee, end, self.leader_epoch), Ok(true)) {
+                // A sync failed that may go well next time (no file handles left): not again at once.
+                tokio::time::sleep(SYNC_AGAIN_AFTER).await;
+            }
         }
     }
 

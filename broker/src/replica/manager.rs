@@ -300,11 +300,13 @@ impl ReplicaManager {
         let (leads, leader_epoch) = (role.leads, role.assignment.leader_epoch);
         let partition = match held {
             Some(partition) => {
-                let config = &role.settings.log;
-                if *config != *partition.log().config() {
-                    partition.log().update_config(config.clone());
-                }
+                let config = role.settings.log.clone();
+                // The role first: a log that is put in place from here on takes its configuration from it.
                 partition.set_role(role)?;
+                let log = partition.log();
+                if config != *log.config() {
+                    log.update_config(config);
+                }
                 partition
             }
             None => {

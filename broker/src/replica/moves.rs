@@ -132,6 +132,9 @@ impl ReplicaManager {
                 (progress.copied, progress.behind) = (moving.copied_bytes(), moving.bytes_behind());
             }
         }
+        if !self.moves().wanted(key, &to) {
+            return self.logs().abandon_move(moving);
+        }
         match partition.replace_log(|| self.logs().finish_move(&mut moving, now_ms())) {
             Ok(()) => {
                 self.moves().under_way.lock().remove(&key);

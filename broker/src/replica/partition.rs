@@ -181,6 +181,8 @@ impl Partition {
     pub(super) fn replace_log(&self, make: impl FnOnce() -> Result<Arc<Log>, LogError>) -> Result<(), LogError> {
         let role = self.role.write();
         let log = make()?;
+        // The configuration may have changed on the old one meanwhile.
+        log.update_config(role.settings.log.clone());
         let flushed = log.recovery_point();
         self.log.store(log);
         drop(role);

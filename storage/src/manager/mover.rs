@@ -56,6 +56,11 @@ impl Move {
     /// Copies what was appended since the last call, down to the disk. Blocks.
     pub fn copy(&mut self) -> Result<(), LogError> {
         self.to.check()?;
+        if self.bytes_behind() > self.to.room() {
+            // What is kept back for commits and admin requests is not for copies either.
+            let (path, source) = (self.future.clone(), std::io::ErrorKind::StorageFull.into());
+            return Err(FileError { action: "find room in", path, source }.into());
+        }
         let copied = self.copy_segments();
         Ok(self.to.noting(copied)?)
     }
