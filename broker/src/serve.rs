@@ -93,7 +93,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 /// As [`start`], with the logs on another file system (the metadata log stays on the real one).
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
     let logs = open_logs(disk, &config).await?;
-    let listeners = Listeners::bind(&config.listeners).await?;
+    let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
     let (http_listener, http_address) = http::bind(&config.http_listen).await?;
     let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
     let metadata_dir = config.log_dirs.first().ok_or(ServeError::NoDataDir)?.join("__cluster_metadata-0");

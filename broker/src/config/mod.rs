@@ -31,6 +31,7 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     pub recovery_threads: usize,
     pub socket_request_max_bytes: usize,
+    pub socket_buffers: SocketBuffers,
     pub connections_max_idle: Option<Duration>,
     pub max_connections: usize,
     pub max_connections_per_ip: usize,
@@ -58,6 +59,15 @@ pub struct BrokerConfig {
     pub offsets_topic_partitions: i32,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
+}
+
+/// Bytes that the system may hold for a connection; `None` lets it choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketBuffers {
+    /// To be sent (`socket.send.buffer.bytes`).
+    pub send: Option<usize>,
+    /// Not yet read (`socket.receive.buffer.bytes`).
+    pub receive: Option<usize>,
 }
 
 impl BrokerConfig {
@@ -94,6 +104,10 @@ impl BrokerConfig {
             log_dirs,
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
+            socket_buffers: SocketBuffers {
+                send: usize::try_from(long("socket.send.buffer.bytes")).ok(),
+                receive: usize::try_from(long("socket.receive.buffer.bytes")).ok(),
+            },
             connections_max_idle: Some(duration("connections.max.idle.ms"))
                 .filter(|_| long("connections.max.idle.ms") > 0),
             max_connections: size("max.connections"),

@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use super::connection::Connection;
 use super::{CloseReason, ConnectionInfo};
 use crate::broker::Broker;
-use crate::config::Listener;
+use crate::config::{Listener, SocketBuffers};
 
 /// Why a listener could not be opened.
 #[derive(Debug, Error)]
@@ -43,7 +43,7 @@ const BACKLOG: i32 = 1024;
 
 impl Listeners {
     /// Opens all listeners. Needs a runtime.
-    pub async fn bind(listeners: &[Listener]) -> Result<Self, BindError> {
+    pub async fn bind(listeners: &[Listener], buffers: SocketBuffers) -> Result<Self, BindError> {
         let mut bound = Vec::new();
         for listener in listeners {
             let failed = |source| BindError { address: format!("{}:{}", listener.host, listener.port), source };
@@ -51,7 +51,7 @@ impl Listeners {
             let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
             let mut socket = None;
             for address in tokio::net::lookup_host((host, listener.port)).await.map_err(failed)? {
-                match open(address) {
+                match open(address, buffers) {
                     Ok(open) => {
                         socket = Some(open);
                         break;
@@ -84,10 +84,17 @@ impl Listeners {
     }
 }
 
-fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Connections inherit the buffers, and the window that they offer when they are made must know its size by then.
+fn open(address: SocketAddr, buffers: SocketBuffers) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if let Some(bytes) = buffers.send {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = buffers.receive {
+        socket.set_recv_buffer_size(bytes)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

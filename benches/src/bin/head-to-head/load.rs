@@ -261,6 +261,7 @@ fn acknowledged(connection: &mut Connection) -> Result<()> {
 }
 
 /// Reads the partitions from the start, as Java's consumer asks, until `share` bytes are in; returns bytes and records.
+/// A partition that ends is read again.
 fn consume(mut connection: Connection, topic: &Str, partitions: &[i32], share: u64) -> Result<(u64, u64)> {
     let mut offsets: BTreeMap<i32, i64> = partitions.iter().map(|p| (*p, 0)).collect();
     let (mut bytes, mut records) = (0, 0);
@@ -292,7 +293,10 @@ fn consume(mut connection: Connection, topic: &Str, partitions: &[i32], share: u
                     let batch = batch?;
                     bytes += batch.bytes.len() as u64;
                     records += u64::try_from(batch.header.records_count)?;
-                    offsets.insert(partition.partition_index, batch.header.next_offset());
+                    // At the end it begins again.
+                    let next = batch.header.next_offset();
+                    let next = if next < partition.high_watermark { next } else { 0 };
+                    offsets.insert(partition.partition_index, next);
                 }
             }
             Ok(())
