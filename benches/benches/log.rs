@@ -34,6 +34,7 @@ fn open(dir: &TempDir) -> LogManager {
         cluster_id: None,
         load_threads: 1,
         default_config: LogConfig::default(),
+        progress: std::sync::Arc::default(),
     };
     LogManager::open(config, NOW).unwrap()
 }

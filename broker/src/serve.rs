@@ -1,12 +1,13 @@
 //! Starting and stopping a broker.
 //!
-//! Order of the start: configuration, data folder (lock, recovery), listeners (so that a port in use is found before
-//! anything is changed), metadata log, partitions, coordinators, and only then the first connection is accepted.
+//! Order of the start: configuration, HTTP (it tells how far recovery is), data folder (lock, recovery), listeners (so that
+//! a port in use is found before anything is changed), metadata log, partitions, coordinators, and only then the first
+//! connection is accepted.
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use esker_core::controller::{Registration, register_broker};
 use esker_core::fetch_session::FetchSessions;
@@ -14,7 +15,7 @@ use esker_core::group::GroupLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{Cleaner, LogConfig, LogManager, LogManagerConfig, OpenError};
+use esker_storage::{Cleaner, LoadProgress, LogConfig, LogManager, LogManagerConfig, OpenError};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::cleaner;
 use crate::clock::now_ms;
 use crate::config::{BrokerConfig, Listener};
 use crate::coordinator::{self, GroupCoordinator};
-use crate::http::{self, HttpError};
+use crate::http::{self, HttpError, Served};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{Partition, ReplicaManager, StaticConfig};
@@ -79,6 +80,8 @@ pub struct Running {
 
 /// How long connections may take to finish what they are at.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often the log says how far a long start is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// How often recovery points and high watermarks are written down.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// How often at least `flush.ms` is looked at (`log.flush.scheduler.interval.ms` may ask for more often).
@@ -92,9 +95,17 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 
 /// As [`start`], with the logs on another file system (the metadata log stays on the real one).
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
-    let logs = open_logs(disk, &config).await?;
+    let stop = CancellationToken::new();
+    let stop_on_error = stop.clone().drop_guard();
+    let served = Arc::new(Served::default());
+    let bound = http::bind(&config.http_listen).await.map(|(listener, address)| {
+        tokio::spawn(http::serve(listener, Arc::clone(&served), stop.clone()));
+        address
+    });
+    // A data folder that another process holds is the better reason, so it is looked at first.
+    let logs = open_logs(disk, &config, &served.loading).await?;
+    let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
-    let (http_listener, http_address) = http::bind(&config.http_listen).await?;
     let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
     let metadata_dir = config.log_dirs.first().ok_or(ServeError::NoDataDir)?.join("__cluster_metadata-0");
     let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
@@ -130,7 +141,6 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     })
     .await?;
     broker.replicas.resume_moves();
-    let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
     cleaner::start(&broker, &stop);
@@ -138,8 +148,9 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));
     coordinator::start(&broker, changes, &stop);
-    tokio::spawn(http::serve(http_listener, Arc::clone(&broker), stop.clone()));
+    let _ = served.broker.set(Arc::clone(&broker));
     let connections = listeners.serve(&broker, &stop);
+    stop_on_error.disarm();
     Ok(Running { broker, kafka, http: http_address, stop, connections })
 }
 
@@ -158,7 +169,11 @@ impl Running {
     }
 }
 
-async fn open_logs(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Arc<LogManager>, ServeError> {
+async fn open_logs(
+    disk: Arc<dyn Disk>,
+    config: &BrokerConfig,
+    progress: &Arc<LoadProgress>,
+) -> Result<Arc<LogManager>, ServeError> {
     let dirs: Vec<PathBuf> = config.log_dirs.clone();
     if dirs.is_empty() {
         return Err(ServeError::NoDataDir);
@@ -169,8 +184,28 @@ async fn open_logs(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Arc<Log
         cluster_id: None,
         load_threads: config.recovery_threads,
         default_config: LogConfig::default(),
+        progress: Arc::clone(progress),
     };
-    let opened = tokio::task::spawn_blocking(move || LogManager::open_on(disk, open, now_ms())).await??;
+    let began = Instant::now();
+    let mut opening = tokio::task::spawn_blocking(move || LogManager::open_on(disk, open, now_ms()));
+    let opened = loop {
+        match tokio::time::timeout(PROGRESS_EVERY, &mut opening).await {
+            Ok(opened) => break opened??,
+            Err(_) => {
+                let (logs, segments) = (progress.partitions(), progress.segments());
+                info!(
+                    partitions = logs.done,
+                    of = logs.all,
+                    recovered_segments = segments.done,
+                    segments_left = segments.left(),
+                    "opening logs"
+                );
+            }
+        }
+    };
+    let (partitions, segments) = (progress.partitions().done, progress.segments().done);
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    info!(partitions, recovered_segments = segments, ms, clean = opened.was_clean(), "logs are open");
     Ok(Arc::new(opened))
 }
 

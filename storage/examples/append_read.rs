@@ -92,6 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     cluster_id: None,
                     load_threads: 0,
                     default_config: LogConfig::default(),
+                    progress: std::sync::Arc::default(),
                 },
                 NOW,
             )?;

@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             cluster_id: None,
             load_threads: 0,
             default_config: config.clone(),
+            progress: std::sync::Arc::default(),
         },
         NOW,
     )?;

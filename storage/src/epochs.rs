@@ -10,8 +10,10 @@ use crate::{files::checkpoint_lines, types::EpochEndOffset};
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct EpochCache {
     entries: Vec<(i32, i64)>,
-    /// Changed since it was last written.
-    pub(crate) dirty: bool,
+    /// What the checkpoint says, as far as it was read or written.
+    written: Option<Vec<(i32, i64)>>,
+    /// That is on disk for sure.
+    durable: bool,
 }
 
 impl EpochCache {
@@ -28,8 +30,30 @@ impl EpochCache {
                 _ => return Err(format!("line {line:?} is not `epoch offset`")),
             }
         }
-        cache.dirty = false;
+        cache.written = Some(cache.entries.clone());
         Ok(cache)
+    }
+
+    /// Whether the checkpoint must be written; with `sync`, also to bring to disk what was written before.
+    pub(crate) fn to_write(&self, sync: bool) -> bool {
+        self.written.as_ref() != Some(&self.entries) || (sync && !self.durable)
+    }
+
+    /// The checkpoint is about to say what is known now, on disk with `sync`.
+    pub(crate) fn note_written(&mut self, sync: bool) {
+        self.written = Some(self.entries.clone());
+        self.durable = sync;
+    }
+
+    /// Nobody knows what the checkpoint says.
+    pub(crate) fn note_unwritten(&mut self) {
+        self.written = None;
+        self.durable = false;
+    }
+
+    /// What was read is on disk for sure: the last stop was clean.
+    pub(crate) fn note_durable(&mut self) {
+        self.durable = self.written.is_some();
     }
 
     /// The checkpoint's text.
@@ -49,7 +73,6 @@ impl EpochCache {
         }
         self.entries.retain(|(e, s)| *e < epoch && *s < start);
         self.entries.push((epoch, start));
-        self.dirty = true;
         true
     }
 
@@ -83,7 +106,6 @@ impl EpochCache {
     /// Forgets epochs that begin at or above `end` (the log was cut there).
     pub(crate) fn truncate_from_end(&mut self, end: i64) {
         let keep = self.entries.partition_point(|entry| entry.1 < end);
-        self.dirty |= keep < self.entries.len();
         self.entries.truncate(keep);
     }
 
@@ -96,12 +118,10 @@ impl EpochCache {
         {
             entry.1 = start;
             self.entries.drain(..holding);
-            self.dirty = true;
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.dirty |= !self.entries.is_empty();
         self.entries.clear();
     }
 }

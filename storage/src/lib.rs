@@ -31,7 +31,7 @@ pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;
 pub use esker_protocol::records::BatchHeader;
 pub use log::Log;
-pub use manager::{LogDirInfo, LogManager, LogManagerConfig, Move};
+pub use manager::{LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
 pub use mmap::{Map, file_of};
 pub use producers::ProducerError;
 pub use types::{

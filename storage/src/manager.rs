@@ -3,10 +3,12 @@
 mod load;
 mod meta;
 mod mover;
+mod progress;
 #[cfg(test)]
 mod tests;
 
 pub use mover::Move;
+pub use progress::{LoadProgress, Progress};
 
 use std::{
     any::Any,
@@ -41,6 +43,8 @@ pub struct LogManagerConfig {
     pub load_threads: usize,
     /// Configuration of logs found at start, until `update_config`.
     pub default_config: LogConfig,
+    /// Counts along while the dirs are opened.
+    pub progress: Arc<LoadProgress>,
 }
 
 /// Facts of one log dir, as DescribeLogDirs tells them.
@@ -188,11 +192,18 @@ impl LogManager {
                 high_watermark: 0,
                 clean: true,
                 newborn: true,
+                progress: Arc::default(),
                 now_ms,
             }
             .open()
         };
-        let log = create().map_err(|error| match error {
+        let there = log_dir.disk.list(&dir).is_ok();
+        let created = create();
+        if created.is_err() && !there {
+            // On another attempt another log dir may be the emptiest. What cannot be removed is a stray at the next start.
+            let _ = log_dir.disk.remove_dir_all(&dir);
+        }
+        let log = created.map_err(|error| match error {
             OpenError::File(error) => log_dir.failed(error),
             other => FileError {
                 action: "create the log in",

@@ -1,19 +1,23 @@
 //! HTTP: metrics for Prometheus, health for orchestrators, the version.
+//!
+//! It answers before the logs are open, so that whoever waits for a broker after a crash sees how far it is.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use esker_storage::LoadProgress;
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::telemetry;
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -26,6 +30,15 @@ pub struct HttpError {
     pub source: std::io::Error,
 }
 
+/// What HTTP tells of: first a broker that starts, then the broker.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// How far the logs are.
+    pub loading: Arc<LoadProgress>,
+    /// Set once it is about to take connections.
+    pub broker: OnceLock<Arc<Broker>>,
+}
+
 /// Opens the listener.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), HttpError> {
     let failed = |source| HttpError { address: address.to_owned(), source };
@@ -35,20 +48,29 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), HttpError>
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .route("/version", get(version))
-        .with_state(broker);
+        .with_state(served);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP ended");
     }
 }
 
-async fn ready(State(broker): State<Arc<Broker>>) -> Response {
+async fn ready(State(served): State<Arc<Served>>) -> Response {
+    let Some(broker) = served.broker.get().cloned() else {
+        let (logs, segments) = (served.loading.partitions(), served.loading.segments());
+        let (opened, recovered) = (logs.done, segments.done);
+        let reason = format!(
+            "starting: {opened} of {} partitions are open, {recovered} of {} segments recovered",
+            logs.all, segments.all
+        );
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
+    };
     // It asks the file systems for their space.
     let asked = tokio::task::spawn_blocking(move || broker.not_ready()).await;
     match asked {
@@ -58,22 +80,61 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
     }
 }
 
-async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
+async fn metrics(State(served): State<Arc<Served>>) -> Response {
     // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
-    let scraped = tokio::task::spawn_blocking(move || broker.metrics.scrape(&broker)).await;
-    let text = scraped.map_err(|error| error.to_string()).and_then(|text| text.map_err(|error| error.to_string()));
-    match text {
+    let scraped = tokio::task::spawn_blocking(move || match served.broker.get() {
+        Some(broker) => broker.metrics.scrape(broker),
+        None => telemetry::scrape_loading(&served.loading),
+    });
+    let text = scraped.await.map_err(|error| error.to_string());
+    match text.and_then(|text| text.map_err(|error| error.to_string())) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
-async fn version(State(broker): State<Arc<Broker>>) -> Json<serde_json::Value> {
+async fn version(State(served): State<Arc<Served>>) -> Json<serde_json::Value> {
+    let broker = served.broker.get();
     Json(json!({
         "name": "esker",
         "version": env!("CARGO_PKG_VERSION"),
         "kafka": "4.4",
-        "node_id": broker.node_id,
-        "cluster_id": broker.cluster_id.as_str(),
+        "node_id": broker.map(|broker| broker.node_id),
+        "cluster_id": broker.map(|broker| broker.cluster_id.as_str()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get_path(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_tells_of_a_start_that_is_not_over() {
+        let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, Arc::new(Served::default()), stop.clone()));
+        let ready = get_path(address, "/health/ready").await;
+        assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+        assert!(ready.contains("starting: 0 of 0 partitions are open"), "{ready}");
+        assert!(get_path(address, "/health/live").await.starts_with("HTTP/1.1 200"));
+        let metrics = get_path(address, "/metrics").await;
+        for line in ["kafka_server_kafkaserver_brokerstate 2", "kafka_log_logmanager_remaininglogstorecover 0"] {
+            assert!(metrics.contains(line), "{line} is not in {metrics}");
+        }
+        assert!(get_path(address, "/version").await.contains("\"node_id\":null"));
+        stop.cancel();
+        serving.await.unwrap();
+    }
 }

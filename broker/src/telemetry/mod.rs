@@ -16,6 +16,7 @@ pub use flushes::FlushMetrics;
 pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
 pub use requests::RequestMetrics;
+pub use scrape::scrape_loading;
 pub use topics::{TopicMetrics, TopicRates};
 
 use prometheus::Registry;

@@ -1,5 +1,6 @@
 //! What is read off the broker's state when somebody scrapes.
 
+use esker_storage::LoadProgress;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -11,10 +12,37 @@ impl Metrics {
     pub fn scrape(&self, broker: &Broker) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(state(broker)?);
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text)?;
-        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+        encode(&families)
     }
+}
+
+/// Kafka's states of a broker, as far as one that answers HTTP can be in them.
+const RECOVERY: usize = 2;
+const RUNNING: usize = 3;
+const STATE: (&str, &str) = ("kafka_server_kafkaserver_brokerstate", "2: its logs are being opened; 3: running");
+
+/// What there is to tell before the logs are open.
+pub fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
+    let gauges = Gauges(Registry::new());
+    gauges.one(STATE.0, STATE.1, RECOVERY)?;
+    gauges.one(
+        "kafka_log_logmanager_remaininglogstorecover",
+        "Logs that are not open yet",
+        loading.partitions().left(),
+    )?;
+    gauges.one(
+        "kafka_log_logmanager_remainingsegmentstorecover",
+        "Segments to be walked after a crash, of the logs looked at so far",
+        loading.segments().left(),
+    )?;
+    super::process::register(&gauges.0)?;
+    encode(&gauges.0.gather())
+}
+
+fn encode(families: &[MetricFamily]) -> Result<String, prometheus::Error> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(families, &mut text)?;
+    String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
 }
 
 struct Gauges(Registry);
@@ -35,6 +63,7 @@ impl Gauges {
 
 fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let gauges = Gauges(Registry::new());
+    gauges.one(STATE.0, STATE.1, RUNNING)?;
     let partitions = broker.replicas.partitions();
     let leaders = partitions.iter().filter(|p| p.role().leads).count();
     gauges.one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;

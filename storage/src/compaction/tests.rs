@@ -36,6 +36,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> LogManager {
         cluster_id: None,
         load_threads: 1,
         default_config: config(),
+        progress: Arc::default(),
     };
     LogManager::open_on(disk, config, NOW).unwrap()
 }

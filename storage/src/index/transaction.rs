@@ -24,6 +24,9 @@ pub(crate) struct AbortedTxn {
 pub(crate) struct TransactionIndex(RwLock<Vec<AbortedTxn>>);
 
 impl TransactionIndex {
+    /// Bytes of an entry.
+    pub(crate) const ENTRY: usize = ENTRY;
+
     /// Takes the whole entries of a file that lie in `from..up_to`; stops at the first that cannot be.
     pub(crate) fn decode(bytes: &[u8], from: i64, up_to: i64) -> Self {
         let mut entries: Vec<AbortedTxn> = Vec::new();
@@ -64,9 +67,14 @@ impl TransactionIndex {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
+        self.encode_from(0)
+    }
+
+    /// The file's form of the entries from number `from` on.
+    pub(crate) fn encode_from(&self, from: usize) -> Vec<u8> {
         let entries = self.0.read();
-        let mut out = Vec::with_capacity(entries.len() * ENTRY);
-        for entry in entries.iter() {
+        let mut out = Vec::with_capacity(entries.len().saturating_sub(from) * ENTRY);
+        for entry in entries.iter().skip(from) {
             out.extend_from_slice(&0i16.to_be_bytes());
             for field in [entry.producer_id, entry.first_offset, entry.last_offset, entry.last_stable_offset] {
                 out.extend_from_slice(&field.to_be_bytes());

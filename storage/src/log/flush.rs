@@ -1,8 +1,9 @@
 //! Bringing a log to disk.
 //!
 //! `flush` syncs data, the indexes of closed segments, then the names and the epoch checkpoint, and only then moves the
-//! recovery point. Below it indexes are believed after a crash; the active segment's are made anew then. Producer
-//! snapshots are written without a sync and have a checksum.
+//! recovery point. Below it indexes are believed after a crash; the active segment's only up to the newest producer
+//! snapshot below the recovery point, for which `save_indexes` sees. Producer snapshots are written without a sync and have
+//! a checksum.
 
 use std::{
     path::Path,
@@ -13,10 +14,13 @@ use super::{Log, Writer};
 use crate::{
     LogError,
     error::FileError,
-    files::{LOG, PARTITION_METADATA},
+    files::{LOG, PARTITION_METADATA, SNAPSHOT, offset_of},
     io::{Context, Open},
     segment::Segment,
 };
+
+/// The offset index grows by so much at most before it is saved: 8 bytes stand for `index.interval.bytes` of data.
+const INDEX_GROWTH: u64 = 32 << 10;
 
 /// What a flush has to bring to disk besides data.
 struct Due {
@@ -49,7 +53,8 @@ impl Log {
             let mut writer = self.writer.lock();
             let segments = self.segments.load_full();
             let end = if with_active { self.log_end_offset() } else { writer.active.base_offset };
-            if end <= self.recovery_point() && writer.unsynced_indexes == i64::MAX {
+            let names = with_active && (writer.dir_dirty || self.epochs.read().to_write(true));
+            if end <= self.recovery_point() && writer.unsynced_indexes == i64::MAX && !names {
                 return Ok(self.recovery_point());
             }
             if with_active {
@@ -126,22 +131,45 @@ impl Log {
     /// Whether a clean close has anything to bring to disk.
     pub(crate) fn owes_syncs(&self) -> bool {
         let writer = self.writer.lock();
-        self.log_end_offset() > self.recovery_point() || writer.touched || writer.unsynced_indexes != i64::MAX
+        self.log_end_offset() > self.recovery_point()
+            || writer.touched
+            || writer.dir_dirty
+            || writer.unsynced_indexes != i64::MAX
+            || self.epochs.read().to_write(true)
     }
 
-    /// Writes the active segment's indexes if they have grown much since, so that a restart after a crash has little to
-    /// walk.
+    /// Writes the active segment's indexes and the producer state if they have grown much since, so that a restart after a
+    /// crash has little to walk: once a flush that begins later has moved the recovery point past the snapshot, the index
+    /// entries below it are on disk too, and are believed.
     pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
         let mut writer = self.writer.lock();
-        if self.is_offline() {
+        // Where nothing of the segment is flushed (Kafka's way), a crash has it walked from its start anyway.
+        if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
             return Ok(());
         }
         let bytes = writer.active.offsets()?.file_size();
-        if bytes <= writer.indexed_bytes + writer.indexed_bytes / 8 {
+        let grown = bytes.saturating_sub(writer.indexed_bytes);
+        if grown == 0 || grown < (writer.indexed_bytes / 8).min(INDEX_GROWTH) {
             return Ok(());
         }
         writer.indexed_bytes = bytes;
-        Ok(self.log_dir.noting(writer.active.write_indexes())?)
+        Ok(self.log_dir.noting(self.save(&mut writer))?)
+    }
+
+    fn save(&self, writer: &mut Writer) -> Result<(), FileError> {
+        let active = Arc::clone(&writer.active);
+        writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
+        writer.dir_dirty = true;
+        active.write_indexes()?;
+        active.write_transactions()?;
+        self.write_snapshot(writer, self.log_end_offset())?;
+        // One below the recovery point is needed for as long as it is the newest there.
+        let recovery_point = self.recovery_point();
+        let names = self.log_dir.disk.list(&self.dir).context("list", &self.dir)?;
+        let inside = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT));
+        let inside = inside.filter(|offset| (active.base_offset + 1..recovery_point).contains(offset));
+        let newest = inside.max().unwrap_or(recovery_point);
+        self.remove_snapshots(|offset| (active.base_offset + 1..newest).contains(&offset))
     }
 
     /// Writes indexes and the producer state, and closes the log; with `flush` it is on disk then, else the caller syncs the

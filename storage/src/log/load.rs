@@ -1,8 +1,8 @@
 //! Opening a log: what lies in its folder becomes segments, offsets and producer state.
 //!
 //! After a clean stop only the tail behind the last index entry is walked. After a crash everything from the recovery
-//! point on is checked byte by byte; a torn tail is cut, and with it whatever follows in later segments. Nothing is
-//! mapped yet, so files may be cut here.
+//! point on is checked byte by byte, and headers are walked from the last producer snapshot below it on; a torn tail is
+//! cut, and with it whatever follows in later segments. Nothing is mapped yet, so files may be cut here.
 
 use std::{
     path::PathBuf,
@@ -17,13 +17,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Log, NO_TOPIC_ID, STABLE, Writer, append, damage, replay::Replay};
 use crate::{
-    DamagedRange, LogConfig, OpenError, Uuid, compaction,
+    DamagedRange, LoadProgress, LogConfig, OpenError, Uuid, compaction,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
-    files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
+    files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
     index::TransactionIndex,
     io::{Context, Open},
+    producers::Producers,
     segment::{Rebuilt, Segment, SegmentParts},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Load {
     pub clean: bool,
     /// Just created: the folder's own name is not on disk yet.
     pub newborn: bool,
+    pub progress: Arc<LoadProgress>,
     pub now_ms: i64,
 }
 
@@ -60,7 +62,8 @@ impl Load {
         }
         let believed = self.believed(&bases);
         let damaged = damage::read(self.log_dir.disk.as_ref(), &self.dir, &bases)?;
-        let (mut segments, mut active) = self.segments(&bases, believed, &damaged)?;
+        let snapshot = self.snapshot_to_trust(believed)?;
+        let (mut segments, mut active) = self.segments(&bases, believed, snapshot, &damaged)?;
         let mut end = active.1.next_offset;
         let first = segments.first().map_or(active.0.base_offset, |segment| segment.base_offset);
         let mut log_start = self.log_start.max(first);
@@ -82,7 +85,7 @@ impl Load {
         let high_watermark = self.high_watermark.clamp(log_start, end);
 
         let (mut epochs, epochs_known) = self.epochs()?;
-        let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end.min(believed), self.now_ms)?;
+        let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end.min(snapshot), self.now_ms)?;
         if !epochs_known {
             replay.from = 0;
         }
@@ -95,6 +98,9 @@ impl Load {
         }
         epochs.truncate_from_end(end);
         epochs.truncate_from_start(log_start);
+        if self.clean {
+            epochs.note_durable();
+        }
         replay.producers.advance_high_watermark(high_watermark);
 
         let log = Log {
@@ -136,9 +142,9 @@ impl Load {
             config: ArcSwap::from_pointee(self.config),
         };
         log.refresh_unstable(&log.writer.lock().producers);
-        log.write_epochs(false)?;
+        // What changed in the epochs is not written before something else does: ten thousand logs open in a second.
         log.report_damage(&damaged)?;
-        log.remove_snapshots(|offset| offset > end.min(believed))?;
+        log.remove_snapshots(|offset| offset > end.min(snapshot))?;
         Ok(log)
     }
 
@@ -195,14 +201,36 @@ impl Load {
         Ok(bases)
     }
 
-    /// Derived files of segments that begin below are believed, and snapshots up to here. All after a clean stop; else
-    /// only what a flush has brought to disk: anything later may be half written, or of a history that was cut off.
+    /// Derived files of segments that begin below are believed. All after a clean stop; else only what a flush has brought to
+    /// disk: anything later may be half written, or of a history that was cut off.
     fn believed(&self, bases: &[(i64, u64)]) -> i64 {
         if self.clean {
             return i64::MAX;
         }
         let index = bases.partition_point(|(base, _)| *base < self.recovery_point).saturating_sub(1);
         bases.get(index).map_or(0, |(base, _)| *base)
+    }
+
+    /// Snapshots up to here are believed, and index entries below, also those of the segment that holds the recovery point:
+    /// both were written together, and a flush that began later has moved the recovery point past them since. One at the
+    /// recovery point itself is not: the flush may have been there before.
+    fn snapshot_to_trust(&self, believed: i64) -> Result<i64, FileError> {
+        if self.clean {
+            return Ok(i64::MAX);
+        }
+        let disk = self.log_dir.disk.as_ref();
+        let names = disk.list(&self.dir).context("list", &self.dir)?;
+        let offsets = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT));
+        let mut inside: Vec<i64> = offsets.filter(|at| *at > believed && *at < self.recovery_point).collect();
+        inside.sort_unstable_by(|a, b| b.cmp(a));
+        for offset in inside {
+            let path = segment_path(&self.dir, offset, SNAPSHOT);
+            let bytes = disk.read(&path).context("read", &path)?;
+            if Producers::decode(&bytes, self.now_ms, self.config.producer_id_expiration_ms).is_ok() {
+                return Ok(offset);
+            }
+        }
+        Ok(believed)
     }
 
     fn create_segment(&self, base_offset: i64) -> Result<(), FileError> {
@@ -248,12 +276,16 @@ impl Load {
         &self,
         bases: &[(i64, u64)],
         believed: i64,
+        snapshot: i64,
         known: &[DamagedRange],
     ) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
         let recover_from = bases.partition_point(|(base, _)| *base < believed).min(bases.len().saturating_sub(1));
-        // What is walked after a crash is checked to the last byte.
-        let check_from = if self.clean { i64::MAX } else { i64::MIN };
+        // What no flush has seen is checked to the last byte.
+        let check_from = if self.clean { i64::MAX } else { self.recovery_point };
         let sure = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.recovery_point };
+        if !self.clean {
+            self.progress.to_recover(bases.len() - recover_from);
+        }
         let mut closed: Vec<Arc<Segment>> = Vec::new();
         for (index, (base, size)) in bases.iter().enumerate() {
             let next = bases.get(index + 1).map(|(next, _)| *next);
@@ -263,12 +295,20 @@ impl Load {
                 closed.push(Arc::new(segment));
                 continue;
             }
-            // Without a clean stop the index files of these segments may be half of what was written.
-            let (offsets, times) = match self.clean {
-                true => segment.stored_entries(check_from),
-                false => (Vec::new(), Vec::new()),
-            };
+            // Behind the snapshot the index files may be half of what was written.
+            let (mut offsets, mut times) = (Vec::new(), Vec::new());
+            if snapshot > *base {
+                (offsets, times) = segment.stored_entries(snapshot);
+                if !self.clean {
+                    // It does not show when a time index lacks its end: what it does not reach is walked again.
+                    let timed = times.last().map(|entry| entry.relative_offset);
+                    offsets.retain(|entry| timed.is_some_and(|timed| entry.relative_offset <= timed));
+                }
+            }
             let mut rebuilt = segment.rebuild(offsets, times, check_from, sure)?;
+            if !self.clean {
+                self.progress.recovered(1);
+            }
             let lost = lost_end(*base, *size, &mut rebuilt, sure);
             // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
             // cut readers would wait in the hole. Compaction, too, leaves holes, but hardly only at a segment's end.
@@ -281,11 +321,12 @@ impl Load {
                 self.cut_torn(&segment, &rebuilt, *size, bases.get(index + 1..).unwrap_or_default())?;
             }
             if torn || (next.is_none() && lost.is_none()) {
-                let parts = self.walked(*base, rebuilt.end_position, rebuilt.next_offset, true, &rebuilt);
+                let parts = self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt);
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
             let next_offset = next.or(lost).unwrap_or(rebuilt.next_offset);
-            let segment = Segment::active(self.walked(*base, *size, next_offset, false, &rebuilt), &rebuilt);
+            let segment =
+                Segment::active(self.walked(*base, *size, (next_offset, snapshot), false, &rebuilt), &rebuilt);
             segment.write_indexes()?;
             closed.push(Arc::new(segment.close(next_offset)));
             if next.is_none() {
@@ -295,11 +336,19 @@ impl Load {
         Ok((closed, self.fresh(self.log_start)?))
     }
 
-    /// A segment that was walked: without a clean stop its transaction index is made anew.
-    fn walked(&self, base: i64, size: u64, next_offset: i64, active: bool, rebuilt: &Rebuilt) -> SegmentParts {
+    /// A segment that was walked: its transaction index is believed up to the snapshot, and goes on from there.
+    fn walked(
+        &self,
+        base: i64,
+        size: u64,
+        (next_offset, snapshot): (i64, i64),
+        active: bool,
+        rebuilt: &Rebuilt,
+    ) -> SegmentParts {
         let mut parts = self.parts(base, size, next_offset, active, &rebuilt.damaged);
-        if !self.clean {
-            parts.transactions = TransactionIndex::default();
+        if next_offset > snapshot {
+            let transactions = self.log_dir.disk.read(&segment_path(&self.dir, base, TXN_INDEX)).unwrap_or_default();
+            parts.transactions = TransactionIndex::decode(&transactions, base, snapshot);
         }
         parts
     }
@@ -357,6 +406,7 @@ impl Rebuilt {
             offsets: Vec::new(),
             times: Vec::new(),
             max_time: None,
+            kept: (0, 0),
             bytes_since_index: 0,
             first_timestamp: None,
             end_position: 0,

@@ -266,16 +266,16 @@ impl Log {
     fn write_epochs(&self, sync: bool) -> Result<(), FileError> {
         let text = {
             let mut epochs = self.epochs.write();
-            if !epochs.dirty {
+            if !epochs.to_write(sync) {
                 return Ok(());
             }
-            epochs.dirty = !sync;
+            epochs.note_written(sync);
             epochs.encode()
         };
         let path = self.dir.join(LEADER_EPOCHS);
         let written = self.log_dir.disk.replace(&path, text.as_bytes(), sync).context("write", &path);
         if written.is_err() {
-            self.epochs.write().dirty = true;
+            self.epochs.write().note_unwritten();
         }
         self.log_dir.noting(written)
     }

@@ -55,6 +55,7 @@ impl Opening {
             high_watermark: self.high_watermark,
             clean: self.clean,
             newborn: false,
+            progress: Arc::default(),
             now_ms: NOW,
         }
         .open()

@@ -52,13 +52,13 @@ impl Log {
         self.remove_snapshots(|_| true)?;
         self.sync_names()?;
         self.install(writer, Vec::new(), offset, now_ms)?;
-        self.sync_names()?;
         self.start.store(offset, Ordering::Release);
         self.high_watermark.store(offset, Ordering::Release);
         writer.producers.clear();
         writer.snapshot_at = -1;
         self.refresh_unstable(&writer.producers);
         self.epochs.write().clear();
+        self.sync_names()?;
         self.write_epochs(false)
     }
 
@@ -83,7 +83,9 @@ impl Log {
         for segment in segments.iter().skip(keep).rev() {
             segment.remove_files()?;
         }
-        self.remove_snapshots(|snapshot| snapshot > offset)?;
+        // Also those inside the segment that is cut: they vouch for index files that are about to be written anew.
+        let last = keep.checked_sub(1).and_then(|last| segments.get(last)).map_or(offset, |last| last.base_offset);
+        self.remove_snapshots(|snapshot| snapshot > last)?;
         // What is gone must not come back once the cut shows: it would follow on a hole.
         self.sync_names()?;
         let mut kept: Vec<Arc<Segment>> = segments.iter().take(keep).cloned().collect();

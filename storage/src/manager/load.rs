@@ -241,6 +241,7 @@ fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenE
 fn load_all(config: &LogManagerConfig, found: Vec<Found>, now_ms: i64) -> Result<Logs, OpenError> {
     let logs: Mutex<Logs> = Mutex::default();
     let failure: Mutex<Option<OpenError>> = Mutex::new(None);
+    config.progress.found(found.len());
     in_parallel(config.load_threads, &found, |found| {
         if failure.lock().is_some() {
             return;
@@ -271,10 +272,12 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         high_watermark: found.high_watermark,
         clean: found.clean,
         newborn: false,
+        progress: Arc::clone(&config.progress),
         now_ms,
     }
     .open()?;
     log.set_cleaned_offset(found.cleaned);
+    config.progress.opened();
     let mut logs = logs.lock();
     let partitions = logs.entry(Arc::clone(&found.topic)).or_default();
     if let Some(other) = partitions.insert(found.partition, Arc::new(log)) {

@@ -193,6 +193,7 @@ impl LogManager {
             high_watermark: old.high_watermark(),
             clean: true,
             newborn: false,
+            progress: Arc::default(),
             now_ms,
         }
         .open();

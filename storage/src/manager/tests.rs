@@ -15,6 +15,7 @@ fn config(dirs: &[&Path]) -> LogManagerConfig {
         cluster_id: None,
         load_threads: 0,
         default_config: LogConfig::default(),
+        progress: std::sync::Arc::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A segment's offset and time index: loaded at first use, checked against the data, rebuilt from it when in doubt.
 
-use std::io::IoSlice;
+use std::{io::IoSlice, path::Path};
 
 use bytes::Bytes;
 
@@ -20,6 +20,8 @@ pub(crate) struct Rebuilt {
     pub offsets: Vec<OffsetEntry>,
     pub times: Vec<TimeEntry>,
     pub max_time: Option<(i64, i64)>,
+    /// Entries of both that were trusted and come from the files.
+    pub kept: (usize, usize),
     pub bytes_since_index: u64,
     pub first_timestamp: Option<i64>,
     pub end_position: u64,
@@ -66,8 +68,7 @@ impl Segment {
         *self.max_time.lock() = rebuilt.max_time;
         let offsets = OffsetIndex::growing_from(&rebuilt.offsets);
         let times = TimeIndex::growing(rebuilt.times);
-        // Their content at once on disk: flushes are through with a closed segment.
-        if let Err(error) = self.write_index_files(&offsets, &times, true) {
+        if let Err(error) = self.write_synced(&offsets, &times) {
             // A full or failed disk is no reason not to read: they are in memory, and the next start makes them again.
             tracing::warn!(segment = %self.path(LOG).display(), %error, "cannot write the indexes of a segment");
         }
@@ -166,6 +167,7 @@ impl Segment {
         let absolute = |relative: u32| self.base_offset.saturating_add(i64::from(relative));
         let mut out = Rebuilt {
             max_time: times.last().map(|entry| (entry.timestamp, absolute(entry.relative_offset))),
+            kept: (offsets.len(), times.len()),
             offsets,
             times,
             // Makes the entry at `position` come again, if there was one.
@@ -276,7 +278,34 @@ impl Segment {
         if let (OffsetIndex::Growing(_), Some((timestamp, offset))) = (offsets, *self.max_time.lock()) {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
         }
-        self.write_index_files(offsets, times, false)
+        if !matches!((offsets, times), (OffsetIndex::Growing(_), TimeIndex::Growing(_))) {
+            return Ok(());
+        }
+        let mut written = self.written.lock();
+        self.write_index_file(&self.path(TIME_INDEX), &times.encode_from(written.times), written.times * 12)?;
+        self.write_index_file(&self.path(INDEX), &offsets.encode_from(written.offsets), written.offsets * 8)?;
+        (written.offsets, written.times) = (offsets.len(), times.len());
+        Ok(())
+    }
+
+    /// Writes an index file from byte `from` on, which is its new end with `bytes`.
+    pub(super) fn write_index_file(&self, path: &Path, bytes: &[u8], from: usize) -> Result<(), FileError> {
+        if from == 0 {
+            return self.disk.replace(path, bytes, false).context("write", path);
+        }
+        let file = match self.disk.open(path, Open::Existing) {
+            // Somebody removed it: the next start makes it again.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            file => file.context("open", path)?,
+        };
+        if !bytes.is_empty() {
+            file.write_at(&mut [IoSlice::new(bytes)], from as u64).context("write to", path)?;
+        }
+        let end = (from + bytes.len()) as u64;
+        if file.size().context("look at", path)? > end {
+            file.set_len(end).context("cut", path)?;
+        }
+        Ok(())
     }
 
     /// Brings the index files to disk, as far as there are any.
@@ -295,17 +324,11 @@ impl Segment {
         Ok(())
     }
 
-    fn write_index_files(&self, offsets: &OffsetIndex, times: &TimeIndex, sync: bool) -> Result<(), FileError> {
-        if !matches!((offsets, times), (OffsetIndex::Growing(_), TimeIndex::Growing(_))) {
-            return Ok(());
-        }
+    /// Writes both index files anew, their content on disk before they take the names: flushes are through with the segment.
+    fn write_synced(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
         for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {
             let path = self.path(suffix);
-            if !sync {
-                self.disk.replace(&path, &bytes, false).context("write", &path)?;
-                continue;
-            }
-            // The content before the name; if the name does not last, the next start makes the file again.
+            // If the name does not last, the next start makes the file again.
             let temporary = path.with_extension("index.tmp");
             let file = self.disk.open(&temporary, Open::Empty).context("create", &temporary)?;
             file.write_at(&mut [IoSlice::new(&bytes)], 0).context("write to", &temporary)?;

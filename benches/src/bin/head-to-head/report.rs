@@ -101,7 +101,8 @@ impl Report {
     }
 }
 
-fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+/// Of figures in any order.
+pub fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
@@ -114,11 +115,12 @@ fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-fn number(figure: Option<f64>, digits: usize) -> String {
+/// A figure, or a dash.
+pub fn number(figure: Option<f64>, digits: usize) -> String {
     figure.map_or("-".into(), |figure| format!("{figure:.digits$}"))
 }
 
 /// Esker's part of Kafka's figure.
-fn ratio([esker, kafka]: [Option<f64>; 2]) -> String {
+pub fn ratio([esker, kafka]: [Option<f64>; 2]) -> String {
     esker.zip(kafka).map_or("-".into(), |(esker, kafka)| format!("{:.2}", esker / kafka))
 }

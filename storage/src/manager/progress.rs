@@ -1,0 +1,61 @@
+//! How far the opening of the log dirs is, for whoever waits for it. Counters only: nothing depends on them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts up while log dirs are opened; read from anywhere.
+#[derive(Debug, Default)]
+pub struct LoadProgress {
+    partitions: AtomicUsize,
+    opened: AtomicUsize,
+    segments: AtomicUsize,
+    recovered: AtomicUsize,
+}
+
+/// `done` of the `all` known so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Done.
+    pub done: usize,
+    /// Done or to be done, as far as it is known.
+    pub all: usize,
+}
+
+impl Progress {
+    /// Still to be done.
+    pub fn left(self) -> usize {
+        self.all.saturating_sub(self.done)
+    }
+}
+
+impl LoadProgress {
+    /// Partitions whose logs are open.
+    pub fn partitions(&self) -> Progress {
+        Self::read(&self.opened, &self.partitions)
+    }
+
+    /// Segments that were walked, of those of which that is necessary: after a crash what no flush has seen.
+    pub fn segments(&self) -> Progress {
+        Self::read(&self.recovered, &self.segments)
+    }
+
+    fn read(done: &AtomicUsize, all: &AtomicUsize) -> Progress {
+        let done = done.load(Ordering::Relaxed);
+        Progress { done, all: all.load(Ordering::Relaxed).max(done) }
+    }
+
+    pub(crate) fn found(&self, partitions: usize) {
+        self.partitions.store(partitions, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn to_recover(&self, segments: usize) {
+        self.segments.fetch_add(segments, Ordering::Relaxed);
+    }
+
+    pub(crate) fn recovered(&self, segments: usize) {
+        self.recovered.fetch_add(segments, Ordering::Relaxed);
+    }
+}
