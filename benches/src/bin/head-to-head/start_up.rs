@@ -19,14 +19,18 @@ pub fn run(options: &Options, dir: &Path, peers: &mut [Peer]) -> Result<()> {
         for peer in peers.iter() {
             eprintln!("round {}: {}", round + 1, peer.name());
             let folder = dir.join(peer.name());
-            let column = usize::from(peer.name() == "kafka");
-            let result = after_crash(options, peer, &folder).and_then(|took| {
-                crash[column].push(took);
-                clean[column].push(after_stop(options, peer, &folder)?);
-                Ok(())
-            });
+            let took = after_crash(options, peer, &folder)
+                .and_then(|crashed| Ok((crashed, after_stop(options, peer, &folder)?)));
             let _ = std::fs::remove_dir_all(&folder);
-            result.map_err(|error| format!("{}: {error}", peer.name()))?;
+            let (crashed, stopped) = took.map_err(|error| format!("{}: {error}", peer.name()))?;
+            let ([esker_crash, kafka_crash], [esker_clean, kafka_clean]) = (&mut crash, &mut clean);
+            if peer.name() == "kafka" {
+                kafka_crash.push(crashed);
+                kafka_clean.push(stopped);
+            } else {
+                esker_crash.push(crashed);
+                esker_clean.push(stopped);
+            }
         }
         peers.reverse();
     }
