@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker_core::fetch_session::FetchSessions;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
-use esker_storage::Cleaner;
+use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use parking_lot::Mutex;
 
 use crate::config::BrokerConfig;
@@ -36,9 +36,14 @@ pub struct Broker {
     pub fetch_sessions: Mutex<FetchSessions>,
     /// Compaction; `None` with `log.cleaner.enable=false`.
     pub cleaner: Option<Arc<Cleaner>>,
+    /// Checks closed segments for bit rot.
+    pub scrubber: Arc<Scrubber>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
+
+/// Enough to see what is wrong; the metrics have the count.
+const MAX_CONCERNS: usize = 20;
 
 /// Where a client reaches a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +73,25 @@ impl Broker {
         }
         let offline = self.replicas.logs().dirs().into_iter().find(|dir| dir.offline)?;
         Some(format!("log dir {} is offline after a disk error", offline.path.display()))
+    }
+
+    /// What somebody should look at although this broker serves: records that were on disk and cannot be read any more.
+    pub fn concerns(&self) -> Vec<String> {
+        let partitions = self.replicas.partitions();
+        let ranges = partitions.iter().flat_map(|partition| {
+            let log = partition.log();
+            let told = |range: DamagedRange| {
+                let (first, last) = (range.first_offset, range.end_offset.saturating_sub(1));
+                format!(
+                    "{}-{}: offsets {first} to {last} are damaged on disk: {}",
+                    log.topic(),
+                    log.partition(),
+                    range.what
+                )
+            };
+            log.damaged_ranges().into_iter().map(told).collect::<Vec<_>>()
+        });
+        ranges.take(MAX_CONCERNS).collect()
     }
 
     /// Where clients of `listener` reach a broker.

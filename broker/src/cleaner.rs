@@ -11,34 +11,55 @@ use tracing::error;
 
 use crate::broker::Broker;
 use crate::clock::now_ms;
+use crate::config::LiveConfig;
 
 /// However short the backoff is set: looking at all logs must not become all there is.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(10);
 
+/// More would only wait for the disk.
+const MAX_THREADS: usize = 64;
+/// How often `log.cleaner.threads` is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts the loops, if `log.cleaner.enable` says so.
 pub(crate) fn start(broker: &Arc<Broker>, stop: &CancellationToken) {
-    let Some(cleaner) = &broker.cleaner else { return };
-    for _ in 0..broker.config.cleaner.threads.max(1) {
-        tokio::spawn(stop.clone().run_until_cancelled_owned(run(Arc::clone(broker), Arc::clone(cleaner))));
-    }
-    let (cleaner, stop) = (Arc::clone(cleaner), stop.clone());
+    let Some(cleaner) = broker.cleaner.clone() else { return };
+    tokio::spawn(supervise(Arc::clone(broker), Arc::clone(&cleaner), stop.clone()));
+    let stop = stop.clone();
     tokio::spawn(async move {
         stop.cancelled().await;
         cleaner.stop();
     });
 }
 
-async fn run(broker: Arc<Broker>, cleaner: Arc<Cleaner>) {
-    let backoff = broker.config.cleaner_backoff.max(BACKOFF_FLOOR);
-    loop {
-        let (logs, cleaner) = (Arc::clone(broker.replicas.logs()), Arc::clone(&cleaner));
-        match tokio::task::spawn_blocking(move || cleaner.pass(&logs, now_ms())).await {
-            Ok(true) => {}
-            Ok(false) => tokio::time::sleep(backoff).await,
-            Err(error) => {
-                error!(%error, "a compaction failed");
-                tokio::time::sleep(backoff).await;
-            }
+/// As many loops as are asked for now; what else was set is handed on.
+async fn supervise(broker: Arc<Broker>, cleaner: Arc<Cleaner>, stop: CancellationToken) {
+    let mut loops: Vec<CancellationToken> = Vec::new();
+    while !stop.is_cancelled() {
+        let live = LiveConfig::read(&broker.metadata, &broker.config);
+        cleaner.reconfigure(live.cleaner);
+        let wanted = live.cleaner.threads.clamp(1, MAX_THREADS);
+        // One that is at work ends when it is through.
+        loops.drain(wanted.min(loops.len())..).for_each(|surplus| surplus.cancel());
+        while loops.len() < wanted {
+            let own = stop.child_token();
+            tokio::spawn(run(Arc::clone(&broker), Arc::clone(&cleaner), own.clone()));
+            loops.push(own);
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;
+    }
+}
+
+async fn run(broker: Arc<Broker>, cleaner: Arc<Cleaner>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let (logs, at_work) = (Arc::clone(broker.replicas.logs()), Arc::clone(&cleaner));
+        let passed = tokio::task::spawn_blocking(move || at_work.pass(&logs, now_ms())).await;
+        if let Err(error) = &passed {
+            error!(%error, "a compaction failed");
+        }
+        if !matches!(passed, Ok(true)) {
+            let backoff = LiveConfig::read(&broker.metadata, &broker.config).cleaner_backoff.max(BACKOFF_FLOOR);
+            let _ = tokio::time::timeout(backoff, stop.cancelled()).await;
         }
     }
 }

@@ -17,6 +17,7 @@ mod producer_ids;
 pub mod raft;
 pub mod replica;
 mod resident;
+mod scrub;
 pub mod serve;
 pub mod server;
 pub mod telemetry;

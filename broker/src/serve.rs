@@ -15,7 +15,7 @@ use esker_core::group::GroupLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{Cleaner, LoadProgress, LogConfig, LogManager, LogManagerConfig, OpenError};
+use esker_storage::{Cleaner, LoadProgress, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,13 +26,14 @@ use tracing::{error, info};
 use crate::broker::Broker;
 use crate::cleaner;
 use crate::clock::now_ms;
-use crate::config::{BrokerConfig, Listener};
+use crate::config::{BrokerConfig, Listener, LiveConfig};
 use crate::coordinator::{self, GroupCoordinator};
 use crate::http::{self, HttpError, Served};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{Partition, ReplicaManager, StaticConfig};
 use crate::resident::release_mapped_pages;
+use crate::scrub;
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
 
@@ -121,6 +122,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     };
     let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
     let kafka = listeners.addresses().next().map_or(http_address, |(_, address)| address);
+    let live = LiveConfig::read(&metadata, &config);
     let broker = Arc::new(Broker {
         node_id: config.node_id,
         cluster_id: Str::from(logs.cluster_id().to_owned()),
@@ -130,7 +132,8 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
         metadata,
         metrics,
-        cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(config.cleaner))),
+        cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
+        scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
         config,
     });
     let first = broker.metadata.image();
@@ -144,6 +147,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
     cleaner::start(&broker, &stop);
+    scrub::start(&broker, &stop);
     tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
     tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));

@@ -19,7 +19,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation},
+    fs::{Advice, FallocateFlags, FlockOperation},
     io::{Errno, ReadWriteFlags},
 };
 
@@ -54,6 +54,8 @@ pub trait LogFile: Send + Sync + Debug {
     fn map(&self, len: usize) -> io::Result<Map>;
     /// Whether reading there would not wait for the disk.
     fn is_resident(&self, offset: u64, len: u64) -> bool;
+    /// What this handle reads is read once: it need not push anything else out of memory. A hint.
+    fn read_once(&self) {}
 }
 
 /// A file system.
@@ -188,6 +190,10 @@ impl LogFile for OsFile {
             }
             at = at.saturating_add(PROBE_STRIDE).min(end.saturating_sub(1));
         }
+    }
+
+    fn read_once(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::NoReuse);
     }
 }
 

@@ -18,9 +18,11 @@ mod manager;
 mod mmap;
 mod producers;
 mod scan;
+mod scrub;
 mod segment;
 #[cfg(test)]
 mod test_support;
+mod throttle;
 mod types;
 pub mod validate;
 mod walk;
@@ -34,6 +36,7 @@ pub use log::Log;
 pub use manager::{LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
 pub use mmap::{Map, file_of};
 pub use producers::ProducerError;
+pub use scrub::{ScrubStats, Scrubber};
 pub use types::{
     AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Origin, ProducerInfo, ReadInfo,
     RetentionOutcome, TimestampOffset,

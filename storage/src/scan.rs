@@ -22,17 +22,26 @@ pub(crate) struct ScanEnd {
     pub damage: Option<&'static str>,
 }
 
+/// Called with the bytes to be read before each read; an error ends the scan.
+pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> std::io::Result<()>;
+
 /// A window over a file.
 pub(crate) struct Window<'a> {
     file: &'a dyn LogFile,
     path: &'a std::path::Path,
+    pace: Option<Pace<'a>>,
     buffer: Vec<u8>,
     start: u64,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn LogFile, path: &'a std::path::Path) -> Self {
-        Self { file, path, buffer: Vec::new(), start: 0 }
+        Self { file, path, pace: None, buffer: Vec::new(), start: 0 }
+    }
+
+    /// One that reads at somebody's pace.
+    pub(crate) fn paced(file: &'a dyn LogFile, path: &'a std::path::Path, pace: Pace<'a>) -> Self {
+        Self { pace: Some(pace), ..Self::new(file, path) }
     }
 
     /// `len` bytes at `position` (fewer at the end of the file), reading at least `ahead` when it must read.
@@ -43,7 +52,8 @@ impl<'a> Window<'a> {
             Some(skip) => skip,
             None => {
                 self.buffer.resize(len.max(ahead), 0);
-                let read = self.file.read_at(&mut self.buffer, position);
+                let allowed = self.pace.map_or(Ok(()), |pace| pace(self.buffer.len() as u64));
+                let read = allowed.and_then(|()| self.file.read_at(&mut self.buffer, position));
                 let read =
                     read.map_err(|source| FileError { action: "read", path: self.path.to_path_buf(), source })?;
                 self.buffer.truncate(read);

@@ -1,4 +1,6 @@
-//! Batches and logs for tests.
+//! Batches, logs and disks for tests.
+
+pub(crate) mod disk;
 
 use bytes::Bytes;
 use esker_protocol::{

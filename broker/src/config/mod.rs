@@ -4,6 +4,7 @@
 //! the start before any data is touched. Configs of Kafka's that mean nothing here are taken, and one log line says so.
 
 mod listeners;
+mod live;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,9 @@ use std::time::Duration;
 
 use esker_core::config::{Scope, Statics, list_items, lookup};
 use esker_protocol::primitives::Str;
-use esker_storage::CleanerConfig;
 
 pub use listeners::{Listener, ListenerError};
+pub use live::LiveConfig;
 pub use sources::{ConfigError, Origin, Sources};
 
 /// The configuration, typed. Names and units are Kafka's.
@@ -45,8 +46,6 @@ pub struct BrokerConfig {
     pub retention_check_interval: Duration,
     pub flush_scheduler_interval: Duration,
     pub cleaner_enable: bool,
-    pub cleaner: CleanerConfig,
-    pub cleaner_backoff: Duration,
     pub producer_id_expiration_ms: i64,
     pub log_dir_move_threads: Option<usize>,
     pub group_initial_rebalance_delay_ms: i64,
@@ -122,15 +121,6 @@ impl BrokerConfig {
             retention_check_interval: duration("log.retention.check.interval.ms"),
             flush_scheduler_interval: duration("log.flush.scheduler.interval.ms"),
             cleaner_enable: flag("log.cleaner.enable"),
-            cleaner: CleanerConfig {
-                threads: size("log.cleaner.threads"),
-                dedupe_buffer_bytes: size("log.cleaner.dedupe.buffer.size"),
-                io_bytes_per_second: text("log.cleaner.io.max.bytes.per.second")
-                    .and_then(|rate| rate.parse().ok())
-                    .filter(|rate| *rate > 0.0)
-                    .unwrap_or(f64::MAX),
-            },
-            cleaner_backoff: duration("log.cleaner.backoff.ms"),
             log_dir_move_threads: text("num.replica.alter.log.dirs.threads").and_then(|n| n.parse().ok()),
             producer_id_expiration_ms: long("producer.id.expiration.ms"),
             group_initial_rebalance_delay_ms: long("group.initial.rebalance.delay.ms"),

@@ -72,10 +72,13 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     };
     // It asks the file systems for their space.
-    let asked = tokio::task::spawn_blocking(move || broker.not_ready()).await;
+    let asked = tokio::task::spawn_blocking(move || broker.not_ready().ok_or_else(|| broker.concerns())).await;
     match asked {
-        Ok(None) => "ready\n".into_response(),
-        Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+        Ok(Err(concerns)) => {
+            let lines: String = concerns.iter().map(|concern| format!("{concern}\n")).collect();
+            format!("ready\n{lines}").into_response()
+        }
+        Ok(Ok(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -153,6 +153,21 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         }
         gauges.one("esker_log_compactions", "Compactions since the start", count(stats.compactions))?;
     }
+    let scrub = broker.scrubber.stats();
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    for (name, help, value) in [
+        ("bytes", "Bytes of closed segments that the scrub has checked", count(scrub.bytes)),
+        ("segments", "Closed segments that the scrub has checked", count(scrub.segments)),
+        ("findings", "Damaged ranges that the scrub has found: more than 0 calls for somebody", count(scrub.findings)),
+        ("rounds", "Rounds over all closed segments that came to their end", count(scrub.rounds)),
+        (
+            "last_round_ms",
+            "When the last of them ended, ms since 1970",
+            count(scrub.last_round_ms.max(0).cast_unsigned()),
+        ),
+    ] {
+        gauges.one(&format!("esker_scrub_{name}"), help, value)?;
+    }
     super::process::register(&gauges.0)?;
     Ok(gauges.0.gather())
 }

@@ -12,7 +12,6 @@ mod plan;
 mod swap;
 #[cfg(test)]
 mod tests;
-mod throttle;
 mod transactions;
 
 use std::{
@@ -32,9 +31,8 @@ use plan::{Plan, plan};
 pub(crate) use clean::LastOffsets;
 pub(crate) use plan::{LogFacts, SegmentFacts};
 pub(crate) use swap::{recover, swap};
-use throttle::Throttle;
 
-use crate::{Log, LogManager};
+use crate::{Log, LogManager, throttle::Throttle};
 
 /// What all cleaner threads of a broker share.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +96,7 @@ impl Drop for Busy<'_> {
 /// See the module. Shared by the threads that run it.
 #[derive(Debug)]
 pub struct Cleaner {
-    config: CleanerConfig,
+    config: Mutex<CleanerConfig>,
     /// Folders of logs that a thread is at.
     busy: Mutex<HashSet<PathBuf>>,
     uncleanable: Mutex<HashSet<PathBuf>>,
@@ -111,13 +109,19 @@ impl Cleaner {
     /// Cleans nothing until it is asked to.
     pub fn new(config: CleanerConfig) -> Self {
         Self {
-            config,
+            config: Mutex::new(config),
             busy: Mutex::default(),
             uncleanable: Mutex::default(),
             throttle: Throttle::new(config.io_bytes_per_second),
             stop: AtomicBool::new(false),
             stats: Mutex::default(),
         }
+    }
+
+    /// From the next pass on; the limit of bytes at once.
+    pub fn reconfigure(&self, config: CleanerConfig) {
+        self.throttle.set_rate(config.io_bytes_per_second);
+        *self.config.lock() = config;
     }
 
     /// Makes all passes, also those under way, end soon.
@@ -136,7 +140,8 @@ impl Cleaner {
             return false;
         }
         let Some((log, plan)) = self.grab(logs, now_ms) else { return false };
-        let memory = self.config.dedupe_buffer_bytes / self.config.threads.max(1);
+        let config = *self.config.lock();
+        let memory = config.dedupe_buffer_bytes / config.threads.max(1);
         let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop };
         let began = Instant::now();
         // Even a pass that panics lets go of its log.

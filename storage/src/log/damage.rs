@@ -1,10 +1,13 @@
-//! What is damaged in a log: found by recovery, kept in a file of ours, `damaged-ranges`, so that a clean start, which walks
+//! What is damaged in a log: found by recovery and by the scrub, kept in a file of ours, `damaged-ranges`, so that a clean start, which walks
 //! little, knows of it too.
 //!
 //! Data that was brought to disk is never cut off for damage: what is sound around it is served, reads inside of it fail.
 //! The file's rows are hints: each is looked at again before it is believed.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::Log;
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     files::{self, DAMAGED, LOG, segment_path},
     io::{Context, Disk, Open},
     scan::{Window, scan},
+    segment::Segment,
 };
 
 impl Log {
@@ -23,6 +27,31 @@ impl Log {
         let segments = self.segments.load();
         let ranges = segments.iter().flat_map(|segment| segment.damaged.iter());
         ranges.filter(|range| range.end_offset > start && range.first_offset < end).cloned().collect()
+    }
+
+    /// Segments that are not written any more.
+    pub(crate) fn closed_segments(&self) -> Vec<Arc<Segment>> {
+        let segments = self.segments.load();
+        let closed = segments.len().saturating_sub(1);
+        segments.iter().take(closed).cloned().collect()
+    }
+
+    /// Readers of a closed segment learn of damage in it; `damaged` is all that is known of it. False if the segment is not
+    /// in the log any more (retention, compaction, a truncation): nothing is done then.
+    pub(crate) fn mark_damaged(&self, segment: &Arc<Segment>, damaged: Vec<DamagedRange>) -> Result<bool, FileError> {
+        // The folder stays where it is as long as this is held.
+        let _writer = self.writer.lock();
+        if self.closed.load(Ordering::Acquire) || self.is_offline() {
+            return Ok(false);
+        }
+        let known = self.damaged_ranges();
+        let mut segments = Vec::clone(&self.segments.load());
+        let Some((_, closed)) = segments.split_last_mut() else { return Ok(false) };
+        let Some(held) = closed.iter_mut().find(|held| Arc::ptr_eq(held, segment)) else { return Ok(false) };
+        *held = Arc::new(segment.with_damage(damaged));
+        self.segments.store(Arc::new(segments));
+        self.report_damage(&known)?;
+        Ok(true)
     }
 
     /// Tells of the damage, and writes it down if it is not what was known.
@@ -75,8 +104,9 @@ fn is_damaged(disk: &dyn Disk, dir: &Path, range: &DamagedRange) -> Result<bool,
     let file = disk.open(&path, Open::Existing).context("open", &path)?;
     let mut window = Window::new(file.as_ref(), &path);
     let (position, limit) = (range.position, range.end_position);
-    let end = scan(&mut window, position, limit, range.first_offset, i64::MIN, range.end_offset, |_, _, _| {})?;
-    Ok(end.damage.is_some())
+    let end = scan(&mut window, position, limit, range.first_offset, i64::MIN, range.end_offset, |_, _, _| {});
+    // What the disk cannot read is no less damaged.
+    Ok(end.map_or(true, |end| end.damage.is_some()))
 }
 
 fn encode(ranges: &[DamagedRange]) -> String {

@@ -172,6 +172,11 @@ impl Segment {
         closed
     }
 
+    /// The same closed segment, of which something more cannot be read.
+    pub(crate) fn with_damage(&self, damaged: Vec<DamagedRange>) -> Self {
+        Self { damaged, ..self.close(self.next_offset()) }
+    }
+
     pub(crate) fn path(&self, suffix: &str) -> PathBuf {
         files::segment_path(&self.dir, self.base_offset, suffix)
     }

@@ -1,0 +1,49 @@
+//! Broker configs that act at run time, as they hold now: what a client set last, else what the broker was started with.
+//!
+//! Read by background work at each turn; nothing on the way of a request asks here.
+
+use std::time::Duration;
+
+use esker_core::config::{Scope, lookup, resolve_broker};
+use esker_storage::CleanerConfig;
+
+use super::BrokerConfig;
+use crate::raft::Metadata;
+
+/// See the module. Names and units are Kafka's.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveConfig {
+    /// Compaction.
+    pub cleaner: CleanerConfig,
+    /// `log.cleaner.backoff.ms`.
+    pub cleaner_backoff: Duration,
+    /// `log.scrub.max.bytes.per.second`; 0 is off.
+    pub scrub_bytes_per_second: f64,
+    /// `log.scrub.interval.ms`: from the start of one round to that of the next.
+    pub scrub_interval: Duration,
+}
+
+impl LiveConfig {
+    /// What holds now.
+    pub fn read(metadata: &Metadata, config: &BrokerConfig) -> Self {
+        let image = metadata.image();
+        let number = |name: &str| -> f64 {
+            let key = lookup(Scope::Broker, name);
+            let resolved = key.map(|key| resolve_broker(&image, config.node_id, &config.statics, key));
+            let value = resolved.as_ref().and_then(|resolved| resolved.value()).map(str::trim);
+            value.and_then(|value| value.parse().ok()).unwrap_or_default()
+        };
+        let duration = |name: &str| Duration::from_millis(number(name).max(0.0) as u64);
+        let cleaner_rate = number("log.cleaner.io.max.bytes.per.second");
+        Self {
+            cleaner: CleanerConfig {
+                threads: number("log.cleaner.threads") as usize,
+                dedupe_buffer_bytes: number("log.cleaner.dedupe.buffer.size") as usize,
+                io_bytes_per_second: if cleaner_rate > 0.0 { cleaner_rate } else { f64::MAX },
+            },
+            cleaner_backoff: duration("log.cleaner.backoff.ms"),
+            scrub_bytes_per_second: number("log.scrub.max.bytes.per.second").max(0.0),
+            scrub_interval: duration("log.scrub.interval.ms"),
+        }
+    }
+}

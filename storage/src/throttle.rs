@@ -1,0 +1,96 @@
+//! Background work waits so that it leaves the disk to others: compaction (`log.cleaner.io.max.bytes.per.second`) and the scrub.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+/// Longest sleep before a stop is looked for.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Shared by all that count against one limit.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    /// The bits of a float.
+    bytes_per_second: AtomicU64,
+    /// When all that was taken so far is paid for.
+    paid_at: Mutex<Option<Instant>>,
+}
+
+impl Throttle {
+    pub(crate) fn new(bytes_per_second: f64) -> Self {
+        Self { bytes_per_second: AtomicU64::new(bytes_per_second.to_bits()), paid_at: Mutex::new(None) }
+    }
+
+    /// At once, also for those who wait. 0 lets nothing through.
+    pub(crate) fn set_rate(&self, bytes_per_second: f64) {
+        let mut paid_at = self.paid_at.lock();
+        if self.rate() != bytes_per_second {
+            self.bytes_per_second.store(bytes_per_second.to_bits(), Ordering::Relaxed);
+            *paid_at = None;
+        }
+    }
+
+    pub(crate) fn rate(&self) -> f64 {
+        f64::from_bits(self.bytes_per_second.load(Ordering::Relaxed))
+    }
+
+    /// Waits until what was taken before is paid for, then takes `bytes`. Ends early when `stop` is set.
+    pub(crate) fn take(&self, bytes: u64, stop: &AtomicBool) {
+        while self.rate() <= 0.0 && !stop.load(Ordering::Acquire) {
+            thread::sleep(NAP);
+        }
+        let rate = self.rate();
+        let price = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(Duration::MAX);
+        if price < Duration::from_nanos(1) {
+            return;
+        }
+        let until = {
+            let mut paid_at = self.paid_at.lock();
+            let from = paid_at.map_or_else(Instant::now, |at| at.max(Instant::now()));
+            *paid_at = from.checked_add(price);
+            from
+        };
+        while !stop.load(Ordering::Acquire) && self.rate() == rate {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(NAP));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_costs_nothing_and_a_limit_is_kept() {
+        let stop = AtomicBool::new(false);
+        let free = Throttle::new(f64::MAX);
+        free.take(u64::MAX, &stop);
+        assert!(free.paid_at.lock().is_none());
+        let tight = Throttle::new(100_000.0);
+        let began = Instant::now();
+        (0..6).for_each(|_| tight.take(1000, &stop));
+        assert!(began.elapsed() >= Duration::from_millis(50), "five were to be paid for");
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| (0..3).for_each(|_| tight.take(u64::MAX / 2, &stop)));
+            while !waiting.is_finished() {
+                // Whoever waits learns of another rate, and that nothing is let through any more.
+                for rate in [0.0, 1.0, f64::MAX] {
+                    tight.set_rate(rate);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        tight.set_rate(1.0);
+        stop.store(true, Ordering::Release);
+        tight.take(u64::MAX, &stop);
+        tight.take(1, &stop);
+    }
+}
