@@ -1,5 +1,5 @@
-//! What many partitions cost: `cargo run --release -p esker-storage --example many_logs -- DIR COUNT`.
-//! Creates logs with one batch each, then starts over them after a clean stop and after a crash.
+//! What many partitions cost: `cargo run --release -p esker-storage --example many_logs -- DIR COUNT [BATCHES BYTES]`.
+//! Creates logs with one batch each, or as many as are asked for, then starts over them after a crash and after a clean stop.
 
 use std::{error::Error, path::PathBuf, time::Instant};
 
@@ -22,10 +22,19 @@ fn usage() -> (u64, usize, usize) {
     (kib / 1024, files, maps)
 }
 
+/// User and system time of this process, in steps of 10 ms.
+fn cpu_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().ok_or("usage: many_logs DIR COUNT")?);
     let count: i32 = args.next().ok_or("usage: many_logs DIR COUNT")?.parse()?;
+    let batches: usize = args.next().map_or(Ok(1), |text| text.parse())?;
+    let bytes: usize = args.next().map_or(Ok(10), |text| text.parse())?;
     let open = || {
         let config = LogManagerConfig {
             dirs: vec![dir.clone()],
@@ -35,12 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             default_config: LogConfig::default(),
             progress: std::sync::Arc::default(),
         };
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu_ms());
         let manager = LogManager::open(config, NOW)?;
-        let ms = start.elapsed().as_millis();
+        let (ms, cpu) = (start.elapsed().as_millis(), cpu_ms() - before);
         let (resident, files, maps) = usage();
         println!(
-            "opened {} logs in {ms} ms (clean: {}); {resident} MiB resident, {files} files, {maps} maps",
+            "opened {} logs in {ms} ms, {cpu} ms of CPU (clean: {}); {resident} MiB resident, {files} files, {maps} maps",
             manager.logs().len(),
             manager.was_clean()
         );
@@ -48,19 +57,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let manager = open()?;
     let mut builder = BatchBuilder::new(Compression::None);
-    builder.append(0, NOW, None, Some(b"one record"), &[]);
+    builder.append(0, NOW, None, Some(&vec![b'x'; bytes]), &[]);
     let (batch, _) = Batch::parse(builder.build()?)?;
     let start = Instant::now();
     for partition in 0..count {
         let log = manager.create("many", partition, Uuid([1; 16]), LogConfig::default(), NOW)?;
-        let append = AppendBatch { header: &batch.header, bytes: batch.bytes.clone() };
-        log.append(append, Origin::Client { transaction_v2: false }, 0, NOW)?;
+        for _ in 0..batches {
+            let append = AppendBatch { header: &batch.header, bytes: batch.bytes.clone() };
+            log.append(append, Origin::Client { transaction_v2: false }, 0, NOW)?;
+        }
     }
     println!("created in {} ms", start.elapsed().as_millis());
     let start = Instant::now();
     manager.flush_checkpoints()?;
     println!("checkpoints in {} ms", start.elapsed().as_millis());
     drop(manager);
+    // A crash right after the writing: what was flushed is forgotten, so that all is checked.
+    std::fs::remove_file(dir.join("recovery-point-offset-checkpoint"))?;
     let manager = open()?;
     let start = Instant::now();
     manager.shutdown_clean()?;

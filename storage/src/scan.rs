@@ -66,6 +66,33 @@ impl<'a> Window<'a> {
     }
 }
 
+/// The first bytes of a batch, taken out of the window so that looking further does not cost them.
+struct Head {
+    bytes: [u8; STEP_BYTES],
+    len: usize,
+}
+
+impl Head {
+    /// Reads no more than it needs where the last batch was so large that the next header lies outside anyway.
+    fn at(window: &mut Window<'_>, position: u64, ahead: usize) -> Result<Self, FileError> {
+        let mut head = Self { bytes: [0; STEP_BYTES], len: 0 };
+        let view = window.view(position, STEP_BYTES, ahead)?;
+        for (to, from) in head.bytes.iter_mut().zip(view) {
+            *to = *from;
+        }
+        head.len = view.len().min(STEP_BYTES);
+        Ok(head)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn step(&self) -> Result<Step, walk::StepError> {
+        walk::step(self.bytes())
+    }
+}
+
 /// Steps over batches from `position` to `limit`, calling `each` with the position and step of every sound one and its
 /// bytes (whole if checked, else at least the header). Batches that begin at or above `check_from` have their CRC
 /// checked. `expected` is the lowest offset the first batch may have; all lie below `next`, where the next segment begins.
@@ -79,10 +106,14 @@ pub(crate) fn scan(
     mut each: impl FnMut(u64, &Step, &[u8]),
 ) -> Result<ScanEnd, FileError> {
     let stop = |position, what| Ok(ScanEnd { position, damage: Some(what) });
+    let mut ahead = if expected >= check_from { FULL_WINDOW } else { HEADERS_WINDOW };
+    let mut following = None;
     while position < limit {
-        let full = expected >= check_from;
-        let ahead = if full { FULL_WINDOW } else { HEADERS_WINDOW };
-        let step = match walk::step(window.view(position, STEP_BYTES, ahead)?) {
+        let head = match following.take() {
+            Some(head) => head,
+            None => Head::at(window, position, ahead)?,
+        };
+        let step = match head.step() {
             Ok(step) => step,
             Err(error) => return stop(position, error.what()),
         };
@@ -96,28 +127,39 @@ pub(crate) fn scan(
         if step.last_offset >= next {
             return stop(position, "offsets overlap the next segment");
         }
+        let checked = step.base_offset >= check_from;
+        ahead = match checked {
+            true => FULL_WINDOW,
+            false if step.size > HEADERS_WINDOW / 4 => STEP_BYTES,
+            false => HEADERS_WINDOW,
+        };
+        if checked {
+            // The batch and the next header with one read.
+            window.view(position, step.size.saturating_add(STEP_BYTES), ahead)?;
+        }
+        let after = if end < limit { Some(Head::at(window, end, ahead)?) } else { None };
+        let leads_to = after.as_ref().map(Head::step);
         // No CRC covers a batch's base offset. A gap may be, but not if the next batch lies in it.
         let follows = |after: &Step| after.base_offset >= expected && after.base_offset <= step.last_offset;
         if step.base_offset > expected
             && step.magic == 2
-            && end < limit
-            && walk::step(window.view(end, STEP_BYTES, ahead)?).is_ok_and(|after| follows(&after))
+            && leads_to.as_ref().is_some_and(|after| after.as_ref().is_ok_and(follows))
         {
             return stop(position, "a batch has a wrong offset");
         }
         // A header that leads to no other is not believed unseen: its own length may be what is wrong.
-        let leads = |after: Step| after.base_offset > step.last_offset || after.magic < 2;
-        let check = step.base_offset >= check_from
-            || (end < limit && !walk::step(window.view(end, STEP_BYTES, ahead)?).is_ok_and(leads));
-        let len = if check || step.control { step.size } else { STEP_BYTES.min(step.size) };
-        let bytes = window.view(position, len, ahead)?;
-        if bytes.len() < len {
+        let leads = |after: &Step| after.base_offset > step.last_offset || after.magic < 2;
+        let check = checked || leads_to.is_some_and(|after| !after.as_ref().is_ok_and(leads));
+        let whole = check || step.control;
+        let bytes = if whole { window.view(position, step.size, ahead.max(step.size))? } else { head.bytes() };
+        if bytes.len() < if whole { step.size } else { STEP_BYTES.min(step.size) } {
             return stop(position, "the file ends inside a batch");
         }
         if check && !walk::crc_matches(bytes, step.magic) {
             return stop(position, "a batch has a wrong CRC");
         }
         each(position, &step, bytes);
+        following = after;
         position = end;
         expected = step.last_offset.saturating_add(1);
     }
