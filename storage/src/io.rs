@@ -10,7 +10,7 @@ use std::{
     fmt::Debug,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut, Write},
-    os::unix::fs::FileExt,
+    os::{fd::AsRawFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -50,6 +50,9 @@ pub trait LogFile: Send + Sync + Debug {
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// `fdatasync`.
     fn sync_data(&self) -> io::Result<()>;
+    /// Starts to bring the file to disk and does not wait: what a `sync_data` soon after then waits for is under way. A hint; a
+    /// failure shows at that sync.
+    fn start_write_out(&self) {}
     /// A read-only map of the first `len` bytes, which may be more than there are.
     fn map(&self, len: usize) -> io::Result<Map>;
     /// Whether reading there would not wait for the disk.
@@ -168,6 +171,14 @@ impl LogFile for OsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn start_write_out(&self) {
+        // rustix has no such call.
+        let (fd, all) = (self.file.as_raw_fd(), 0);
+        // SAFETY: it takes no pointers, and the descriptor is open for as long as `self.file` is.
+        #[allow(unsafe_code)]
+        let _ = unsafe { libc::sync_file_range(fd, 0, all, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     fn map(&self, len: usize) -> io::Result<Map> {

@@ -1,8 +1,8 @@
 //! Group commit: partitions whose acknowledgements wait for the disk are brought there together.
 //!
 //! A disk's cost is the wait, not the call: while one round of syncs is under way, everything that asks gathers for the next. One task
-//! a log dir takes all that gathered and syncs them side by side on blocking threads, so that a journal commit serves as many as it
-//! can. A partition stands in the queue at most once, however many requests wait on it.
+//! a log dir takes all that gathered, starts the writing of all their data, and syncs them side by side on blocking threads, so that the
+//! disk works on all of it at once and a journal commit serves as many as it can. A partition stands in the queue at most once, however many requests wait on it.
 //!
 //! Must never: run on an async worker, or say "flushed" after a sync that failed (the log dir goes offline then, and the
 //! waiters find that out when they look).
@@ -70,6 +70,13 @@ async fn serve(disk: &Disk, metrics: &FlushMetrics) {
             continue;
         }
         let started = std::time::Instant::now();
+        if round.len() > 1 {
+            let starting = Arc::clone(&round);
+            let started =
+                tokio::task::spawn_blocking(move || starting.iter().for_each(|partition| partition.start_flush()));
+            // A hint: without it the syncs below do all the work.
+            let _ = started.await;
+        }
         let next = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..round.len().min(SIDE_BY_SIDE))
             .map(|_| {

@@ -339,6 +339,11 @@ impl Partition {
         !self.flush_queued.swap(true, Ordering::SeqCst)
     }
 
+    /// Starts what `flush` will wait for.
+    pub(super) fn start_flush(&self) {
+        self.log().start_flush();
+    }
+
     /// Brings the log to disk and releases who waits for that. Blocks.
     pub(super) fn flush(&self) {
         // Before the log looks at its end: who asks from here on is queued again.

@@ -41,6 +41,20 @@ impl Log {
         self.flush_up_to(true)
     }
 
+    /// Starts what a `flush` soon after will wait for. A hint: logs that are flushed together then wait for the disk together.
+    pub fn start_flush(&self) {
+        if self.is_offline() {
+            return;
+        }
+        let segments = self.segments.load();
+        let first = self.segments_from(&segments, self.recovery_point());
+        for segment in segments.iter().skip(first) {
+            if let Ok(file) = segment.file() {
+                file.start_write_out();
+            }
+        }
+    }
+
     /// As `flush`, but only for closed segments: what Kafka does after a roll.
     pub(crate) fn flush_closed(&self) -> Result<i64, LogError> {
         self.flush_up_to(false)

@@ -52,7 +52,6 @@ impl Log {
         self.remove_snapshots(|_| true)?;
         self.sync_names()?;
         self.install(writer, Vec::new(), offset, now_ms)?;
-        self.start.store(offset, Ordering::Release);
         self.high_watermark.store(offset, Ordering::Release);
         writer.producers.clear();
         writer.snapshot_at = -1;
@@ -66,7 +65,6 @@ impl Log {
     fn go_back(&self, offset: i64) -> Result<(), FileError> {
         self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
-        self.start.fetch_min(offset, Ordering::AcqRel);
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.cleaned.fetch_min(offset, Ordering::AcqRel);
         self.log_dir.lower_checkpoints((&self.topic, self.partition), Some(offset))
@@ -136,6 +134,11 @@ impl Log {
         let active = self.new_segment(offset, capacity, now_ms)?;
         let mut segments = kept;
         segments.push(Arc::clone(&active));
+        // Not before nothing can fail any more: on a disk that fails half way, readers keep what they had.
+        match segments.len() {
+            1 => self.start.store(offset, Ordering::Release),
+            _ => drop(self.start.fetch_min(offset, Ordering::AcqRel)),
+        }
         self.start_active(writer, active);
         self.segments.store(Arc::new(segments));
         self.end.store(offset, Ordering::Release);

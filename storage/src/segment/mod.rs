@@ -251,9 +251,11 @@ impl Segment {
         if self.transactions.is_empty() {
             return self.disk.remove_file(&path).context("remove", &path);
         }
-        let entries = self.transactions.entries().len();
-        let known = std::mem::replace(&mut self.written.lock().transactions, entries);
-        self.write_index_file(&path, &self.transactions.encode_from(known), known * TransactionIndex::ENTRY)
+        let mut written = self.written.lock();
+        let (known, entries) = (written.transactions, self.transactions.entries().len());
+        self.write_index_file(&path, &self.transactions.encode_from(known), known * TransactionIndex::ENTRY)?;
+        written.transactions = entries;
+        Ok(())
     }
 
     /// A shorter segment over the same file, for a truncation to `offset` at byte `size`. The file keeps its length

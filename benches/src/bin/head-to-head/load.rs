@@ -200,6 +200,47 @@ pub fn run(options: &Options, broker: &Broker, topic: &str, cell: Cell, bytes: u
     })
 }
 
+/// Many producers with one batch of `batch_bytes` in flight each, on the partitions in turn and with acks=all, for `time`.
+pub fn wait_each(
+    broker: &Broker,
+    topic: &str,
+    (partitions, producers): (i32, i32),
+    batch_bytes: usize,
+    time: Duration,
+) -> Result<Outcome> {
+    let prepare = |producer: i32| {
+        let frames = Frames::of(topic, &[producer % partitions], batch_bytes, batch_bytes, Acks::All)?;
+        Ok((frames, Connection::open(broker.address)?))
+    };
+    let prepared = (0..producers).map(prepare).collect::<Result<Vec<_>>>()?;
+    let cpu = broker.cpu_seconds()?;
+    let start = Instant::now();
+    let totals = std::thread::scope(|scope| {
+        let work = |(frames, mut connection): (Frames, Connection)| -> Result<(u64, u64)> {
+            let (mut bytes, mut records) = (0, 0);
+            while start.elapsed() < time {
+                for frame in &frames.frames {
+                    connection.send(frame)?;
+                    acknowledged(&mut connection)?;
+                }
+                (bytes, records) = (bytes + frames.bytes, records + frames.records);
+            }
+            Ok((bytes, records))
+        };
+        let threads: Vec<_> = prepared.into_iter().map(|one| scope.spawn(move || work(one))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "a load thread panicked")?)
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(Outcome {
+        bytes: totals.iter().map(|(bytes, _)| bytes).sum(),
+        records: totals.iter().map(|(_, records)| records).sum(),
+        elapsed: start.elapsed(),
+        cpu_seconds: broker.cpu_seconds()? - cpu,
+    })
+}
+
 /// Produce requests, encoded once, for one connection's partitions in turn.
 struct Frames {
     frames: Vec<Bytes>,
@@ -210,8 +251,12 @@ struct Frames {
 impl Frames {
     fn new(options: &Options, topic: &str, partitions: &[i32], cell: Cell, acks: Acks) -> Result<Self> {
         let batch_bytes = if cell.partitions == 1 { options.batch } else { options.small_batch };
+        Self::of(topic, partitions, cell.value_bytes, batch_bytes, acks)
+    }
+
+    fn of(topic: &str, partitions: &[i32], value_bytes: usize, batch_bytes: usize, acks: Acks) -> Result<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as i64;
-        let (batch, records) = sample_batch(Compression::None, cell.value_bytes, batch_bytes, now)?;
+        let (batch, records) = sample_batch(Compression::None, value_bytes, batch_bytes, now)?;
         let mut all = Self { frames: Vec::new(), bytes: 0, records: 0 };
         for chunk in partitions.chunks(PARTITIONS_A_REQUEST as usize) {
             let data = chunk.iter().map(|&index| PartitionProduceData { index, records: Some(batch.clone()) });

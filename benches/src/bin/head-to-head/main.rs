@@ -5,6 +5,7 @@
 //! the order changes from round to round; figures are medians over rounds, so that a busy moment of the machine does not decide.
 
 mod client;
+mod durability;
 mod load;
 mod peers;
 mod process;
@@ -61,6 +62,9 @@ struct Options {
     /// Measure starts only: after kill -9 with `--mb` written to 50 partitions, and after a clean stop with many partitions
     #[arg(long)]
     start_up: bool,
+    /// Measure durable acknowledgements only: 64 producers that wait for each batch
+    #[arg(long)]
+    durability: bool,
     /// Partitions of the start after a clean stop; a multiple of 1000
     #[arg(long, default_value_t = 10_000)]
     start_up_partitions: i32,
@@ -129,6 +133,9 @@ fn run(options: &Options) -> Result<()> {
     touch_page_cache(&dir, 4 * options.bytes())?;
     if options.start_up {
         return start_up::run(options, &dir, &mut peers);
+    }
+    if options.durability {
+        return durability::run(options, &dir, peers);
     }
     let mut report = Report::new(options.cells());
     for round in 0..options.rounds() {

@@ -37,6 +37,8 @@ pub enum Peer {
     Kafka {
         /// The folder.
         libs: PathBuf,
+        /// More lines for its `server.properties`.
+        properties: Vec<String>,
     },
     /// Esker.
     Esker {
@@ -66,7 +68,7 @@ pub fn prepare(options: &Options) -> Result<Vec<Peer>> {
             Some(libs) => libs.clone(),
             None => kafka_libs()?,
         };
-        peers.push(Peer::Kafka { libs });
+        peers.push(Peer::Kafka { libs, properties: Vec::new() });
     }
     if wanted("esker") {
         let beside = std::env::current_exe()?.with_file_name("esker");
@@ -122,6 +124,18 @@ impl Peer {
         }
     }
 
+    /// The same with more configs, `name=value` each.
+    pub fn with(&self, configs: &[&str]) -> Self {
+        let mut other = self.clone();
+        match &mut other {
+            Self::Kafka { properties, .. } => properties.extend(configs.iter().map(|config| (*config).to_owned())),
+            Self::Esker { args, .. } => {
+                args.extend(configs.iter().flat_map(|config| ["--set".to_owned(), (*config).to_owned()]));
+            }
+        }
+        other
+    }
+
     /// Starts it on an empty folder and waits for its first answer.
     pub fn start(&self, folder: &Path) -> Result<Broker> {
         if folder.exists() {
@@ -129,8 +143,8 @@ impl Peer {
         }
         fs::create_dir_all(folder)?;
         let port = free_port()?;
-        if let Self::Kafka { libs } = self {
-            kafka_format(libs, folder, port)?;
+        if let Self::Kafka { libs, properties } = self {
+            kafka_format(libs, properties, folder, port)?;
         }
         self.run(folder, port)
     }
@@ -142,7 +156,7 @@ impl Peer {
 
     fn run(&self, folder: &Path, port: u16) -> Result<Broker> {
         let mut command = match self {
-            Self::Kafka { libs } => kafka_command(libs, folder),
+            Self::Kafka { libs, .. } => kafka_command(libs, folder),
             Self::Esker { binary, args } => {
                 let mut command = Command::new(binary);
                 command.args(["serve", "--http", "127.0.0.1:0", "--listen"]).arg(format!("127.0.0.1:{port}"));
@@ -186,7 +200,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// Formats a folder for one node, with the values of Kafka's own server.properties; only ports, paths and replication factors differ.
-fn kafka_format(libs: &Path, folder: &Path, port: u16) -> Result<()> {
+fn kafka_format(libs: &Path, more: &[String], folder: &Path, port: u16) -> Result<()> {
     let controller = free_port()?;
     let (properties, data) = (folder.join("server.properties"), folder.join("data"));
     fs::write(
@@ -202,8 +216,9 @@ fn kafka_format(libs: &Path, folder: &Path, port: u16) -> Result<()> {
              num.recovery.threads.per.data.dir=2\noffsets.topic.replication.factor=1\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-             log.retention.hours=168\nlog.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n{DELETE_DELAY}\n",
-            data.display()
+             log.retention.hours=168\nlog.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n{DELETE_DELAY}\n{}\n",
+            data.display(),
+            more.join("\n")
         ),
     )?;
     fs::write(
