@@ -76,16 +76,37 @@ impl Esker {
     /// Starts one on a file system in memory of so many bytes, mounted over `data` where only it sees it. `None` where mounting
     /// is not allowed.
     pub fn on_small_disk(data: &Path, bytes: u64) -> Option<Self> {
-        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
+        Self::mounted(data, &format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\""), &[data])
+    }
+
+    /// Starts one with two log dirs, of which the second lies on a disk that breaks once so many bytes are written to it: a file system
+    /// on a loop device, whose file has no more room. `None` where mounting is not allowed.
+    pub fn on_breaking_disk(dir: &Path, bytes: u64) -> Option<(Self, [PathBuf; 2])> {
+        let [good, bad] = ["good", "bad"].map(|name| dir.join(name));
+        for folder in [&good, &bad, &dir.join("device")] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        let mount = format!(
+            "mount -t tmpfs -o size={bytes} tmpfs \"$0/device\" && truncate -s 256M \"$0/device/disk\" && \
+             mkfs.ext4 -q -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1 \"$0/device/disk\" && \
+             mount -o loop \"$0/device/disk\" \"$0/bad\""
+        );
+        Some((Self::mounted(dir, &mount, &[&good, &bad])?, [good, bad]))
+    }
+
+    /// Starts one that sees what a shell script mounts, and that nobody else sees; `dir` is the script's `$0`.
+    fn mounted(dir: &Path, mount: &str, log_dirs: &[&Path]) -> Option<Self> {
         let flags = ["-m", "-Urm"].into_iter().find(|flags| {
             let status =
-                Command::new("unshare").arg(flags).args(["sh", "-c", &mount]).arg(data).stderr(Stdio::null()).status();
+                Command::new("unshare").arg(flags).args(["sh", "-c", mount]).arg(dir).stderr(Stdio::null()).status();
             status.is_ok_and(|status| status.success())
         })?;
         let mut command = Command::new("unshare");
         // Each of them becomes the next: the process id stays.
-        command.arg(flags).args(["sh", "-c", &format!("{mount} && exec \"$@\"")]).arg(data).arg(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]).arg(data);
+        command.arg(flags).args(["sh", "-c", &format!("{mount} && exec \"$@\"")]).arg(dir).arg(binary());
+        let log_dirs: Vec<String> = log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.arg("--set").arg(format!("log.dirs={}", log_dirs.join(",")));
         Some(Self::run(command))
     }
 

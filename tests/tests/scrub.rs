@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use esker_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
@@ -79,6 +80,10 @@ fn bit_rot_is_found_told_and_served_around() {
     assert_eq!(fetch(3), ErrorCode::CORRUPT_MESSAGE);
     let ready = esker.http_get("/health/ready");
     assert!(ready.contains("t-0: offsets 3 to 3 are damaged on disk"), "{ready}");
+    let dirs = ask(&mut esker.connect(), 4, &DescribeLogDirsRequest { topics: None });
+    let told = &dirs.results[0].topics.iter().find(|topic| &*topic.name == "t").unwrap().partitions[0].damaged_ranges;
+    assert_eq!((dirs.results[0].error_code, told.len()), (ErrorCode::NONE, 1));
+    assert_eq!((told[0].first_offset, told[0].end_offset), (3, 4));
     let rounds = esker.metric("esker_scrub_rounds");
     wait_for("another round", || esker.metric("esker_scrub_rounds") > rounds);
     assert!((esker.metric("esker_scrub_findings") - 1.0).abs() < 0.1, "what is known is not found again");

@@ -1,5 +1,6 @@
 //! DescribeLogDirs (35, KIP-113): the log dirs, what lies in them and how much room there is. v4 added total and usable
-//! bytes (KIP-827), v5 cordoned dirs (KIP-1066).
+//! bytes (KIP-827), v5 cordoned dirs (KIP-1066). A tagged field that only Esker has
+//! names the damage that was found in a partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -7,13 +8,16 @@ use std::path::PathBuf;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_log_dirs::{
-    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DamagedOffsets, DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::{Handler, RequestContext, Staged};
+
+/// Of one partition; the metrics have the count.
+const MAX_DAMAGED: usize = 100;
 
 /// The DescribeLogDirs API.
 pub struct DescribeLogDirs;
@@ -39,12 +43,18 @@ fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> De
             continue;
         }
         let lag = log.high_watermark().saturating_sub(log.log_end_offset()).max(0);
+        let damaged = log.damaged_ranges().into_iter().take(MAX_DAMAGED).map(|range| DamagedOffsets {
+            first_offset: range.first_offset,
+            end_offset: range.end_offset,
+            what: Str::from(range.what),
+        });
         by_dir.entry(log.log_dir().to_owned()).or_default().entry(log.topic().to_string()).or_default().push(
             DescribeLogDirsPartition {
                 partition_index: log.partition(),
                 partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
                 offset_lag: lag,
                 is_future_key: false,
+                damaged_ranges: damaged.collect(),
             },
         );
     }
@@ -58,6 +68,7 @@ fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> De
                 partition_size: i64::try_from(moving.copied).unwrap_or(i64::MAX),
                 offset_lag: i64::try_from(moving.behind).unwrap_or(i64::MAX),
                 is_future_key: true,
+                damaged_ranges: Vec::new(),
             },
         );
     }

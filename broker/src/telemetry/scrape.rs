@@ -95,7 +95,7 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         "Ranges of a log that were on disk and cannot be read any more; partitions without any have no row",
         &["topic", "partition"],
     )?;
-    let mut all_damaged = 0;
+    let (mut all_damaged, mut offline) = (0, 0);
     for partition in &partitions {
         let (log, index) = (partition.log(), partition.index().to_string());
         let labels = [partition.topic(), &index];
@@ -107,7 +107,19 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
             damaged.with_label_values(&labels).set(i64::try_from(ranges).unwrap_or(i64::MAX));
         }
         all_damaged += ranges;
+        offline += usize::from(log.is_offline());
     }
+    let dirs = broker.replicas.logs().dirs().iter().filter(|dir| dir.offline).count();
+    gauges.one(
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "Log dirs that failed: more than 0 calls for somebody",
+        dirs,
+    )?;
+    gauges.one(
+        "kafka_server_replicamanager_offlinereplicacount",
+        "Replicas here that lie on a failed log dir",
+        offline,
+    )?;
     gauges.one("esker_damaged_ranges", "Damaged ranges of all logs: more than 0 calls for somebody", all_damaged)?;
     let offsets = gauges.many(
         "kafka_consumergroup_current_offset",

@@ -239,8 +239,12 @@ fn versions_expr(range: Versions, root: &TokenStream) -> TokenStream {
     quote!(#root::schema::Versions { first: #first, last: #last })
 }
 
+/// Tags from here on are fields that Kafka does not have: no part of the schema that is held against Kafka's.
+const FIRST_OWN_TAG: u32 = 10_000;
+
 fn schema_const(name: &Ident, fields: &[Field<'_>], attr: &MessageAttr, root: &TokenStream) -> TokenStream {
-    let entries = fields.iter().map(|f| {
+    let tag_of = |f: &Field<'_>| f.attr.tag.as_ref().and_then(|tag| tag.base10_parse::<u32>().ok());
+    let entries = fields.iter().filter(|f| tag_of(f).is_none_or(|tag| tag < FIRST_OWN_TAG)).map(|f| {
         let label = &f.name;
         let ty = f.inner.unwrap_or(f.ty);
         let (versions, nullable, tagged) = (

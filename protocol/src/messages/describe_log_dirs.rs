@@ -60,4 +60,17 @@ pub struct DescribeLogDirsPartition {
     pub partition_size: i64,
     pub offset_lag: i64,
     pub is_future_key: bool,
+    /// Esker's own: offsets that were on disk and cannot be read any more.
+    #[field(versions = "2+", tag = 10000, tagged = "2+", ignorable)]
+    pub damaged_ranges: Vec<DamagedOffsets>,
+}
+
+/// One element of `damaged_ranges` in [`DescribeLogDirsPartition`].
+#[derive(Debug, Clone, PartialEq, Message)]
+pub struct DamagedOffsets {
+    pub first_offset: i64,
+    /// The first one that is sound again.
+    pub end_offset: i64,
+    /// What was found.
+    pub what: Str,
 }
