@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use esker_core::controller::{Registration, register_broker};
+use esker_core::controller::{Adopted, FoundPartition, Registration, register_and_adopt};
 use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{Cleaner, LoadProgress, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
+use esker_storage::{Cleaner, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -111,7 +111,18 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let metadata_dir = config.log_dirs.first().ok_or(ServeError::NoDataDir)?.join("__cluster_metadata-0");
     let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
     let registration = registration(&config, &listeners, &logs);
-    metadata.submit(move |image| register_broker(image, registration)).await?;
+    let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
+    let joined = metadata.submit(move |image| register_and_adopt(image, registration, &found, random_id)).await?;
+    let Adopted { topics, left } = joined.reply;
+    if !topics.is_empty() {
+        info!(
+            ?topics,
+            "a new cluster takes over what lies in its log dirs; these topics keep their records for ever until retention.ms is set"
+        );
+    }
+    for (topic, why) in left {
+        error!(%topic, why, "what lies in the log dirs of this topic is not taken over");
+    }
 
     let metrics = Arc::new(Metrics::new()?);
     let statics = StaticConfig {
@@ -140,7 +151,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let replicas = Arc::clone(&broker.replicas);
     tokio::task::spawn_blocking(move || {
         replicas.apply(&first);
-        replicas.delete_strays();
+        replicas.set_strays_aside();
     })
     .await?;
     broker.replicas.resume_moves();
@@ -213,6 +224,22 @@ async fn open_logs(
     Ok(Arc::new(opened))
 }
 
+/// What lies in the log dirs, for a cluster that knows of nothing yet.
+fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
+    let found = |log: &Arc<Log>| FoundPartition {
+        topic: Str::copy(log.topic()),
+        partition: log.partition(),
+        topic_id: Some(log.topic_id()).filter(|id| !id.is_zero()),
+        leader_epoch: log.latest_epoch().unwrap_or(-1),
+        producer_id: log.producers().iter().map(|producer| producer.producer_id).max().unwrap_or(-1),
+    };
+    logs.logs().iter().map(found).collect()
+}
+
+fn random_id() -> Uuid {
+    Uuid(*uuid::Uuid::new_v4().as_bytes())
+}
+
 fn group_limits(config: &BrokerConfig) -> GroupLimits {
     GroupLimits {
         initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
@@ -241,7 +268,7 @@ fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager)
     };
     Registration {
         node_id: config.node_id,
-        incarnation: Uuid(*uuid::Uuid::new_v4().as_bytes()),
+        incarnation: random_id(),
         listeners: listeners.addresses().map(|(name, address)| advertised(name, address)).collect(),
         rack: config.rack.clone(),
         log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),

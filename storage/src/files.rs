@@ -32,6 +32,8 @@ pub(crate) const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 const METADATA_LOG: &str = "__cluster_metadata-0";
 /// End of the name of a folder that waits for its removal.
 pub(crate) const DELETED: &str = "-delete";
+/// End of the name of a folder that is no topic's, as in Kafka. Nobody looks into it.
+pub(crate) const STRAY: &str = "-stray";
 /// End of the name of a folder that a log is being moved to.
 pub(crate) const FUTURE: &str = "-future";
 /// Stands in a folder whose log has moved to another log dir: of two folders of a partition, this one goes.
@@ -55,7 +57,7 @@ pub(crate) fn partition_dir(topic: &str, partition: i32) -> String {
 
 /// Topic and partition of a folder's name; `None` for folders that are no live partition.
 pub(crate) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
-    if name == METADATA_LOG || name.ends_with(DELETED) || name.ends_with(FUTURE) || name.ends_with("-stray") {
+    if name == METADATA_LOG || name.ends_with(DELETED) || name.ends_with(FUTURE) || name.ends_with(STRAY) {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;
@@ -132,6 +134,10 @@ pub(crate) fn write_offsets(disk: &dyn Disk, path: &Path, offsets: &[(&str, i32,
 
 /// The entry lines of a checkpoint file of version 0, their number checked.
 pub(crate) fn checkpoint_lines(bytes: &[u8]) -> Result<Vec<&str>, String> {
+    if bytes.is_empty() {
+        // Kafka makes the file before it has anything to say.
+        return Ok(Vec::new());
+    }
     let text = std::str::from_utf8(bytes).map_err(|_| "is not text".to_owned())?;
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     match lines.next().map(str::trim) {
@@ -197,6 +203,8 @@ mod tests {
         write_offsets(&OsDisk, &path, &[("a", 0, 5), ("b", 12, 1 << 40)]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n2\na 0 5\nb 12 1099511627776\n");
         assert_eq!(read_offsets(&OsDisk, &path).unwrap(), [("a".to_owned(), 0, 5), ("b".to_owned(), 12, 1 << 40)]);
+        std::fs::write(&path, "").unwrap();
+        assert!(read_offsets(&OsDisk, &path).unwrap().is_empty());
         for bad in ["1\n0\n", "0\n2\na 0 5\n", "0\nx\n", "0\n1\na 0\n", "0\n1\na 0 5 6\n", "\u{0}\u{0}"] {
             std::fs::write(&path, bad).unwrap();
             assert!(read_offsets(&OsDisk, &path).is_err(), "{bad:?}");

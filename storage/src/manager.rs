@@ -14,7 +14,7 @@ use std::{
     any::Any,
     collections::HashMap,
     fmt::Debug,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
 };
@@ -25,7 +25,7 @@ use crate::{
     Log, LogConfig, LogError, OpenError, RetentionOutcome, Uuid,
     dir::LogDir,
     error::FileError,
-    files::{self, CLEAN_SHUTDOWN},
+    files::{self, CLEAN_SHUTDOWN, STRAY},
     io::{Context, Disk, OsDisk},
     log::Load,
 };
@@ -67,6 +67,13 @@ const STOP_THREADS: usize = 16;
 
 /// With more unflushed logs than this at a clean stop, one sync of the whole file system is cheaper than one a file.
 const SYNCED_ONE_BY_ONE: usize = 32;
+
+/// Gives a closed log's folder another name, for good.
+fn rename(log: &Log, to: &Path) -> Result<(), LogError> {
+    let home = log.home();
+    home.noting(home.disk.rename(log.dir(), to).context("rename", log.dir()))?;
+    Ok(home.noting(home.disk.sync_dir(&home.path).context("sync", &home.path))?)
+}
 
 type Logs = HashMap<Arc<str>, HashMap<i32, Arc<Log>>>;
 
@@ -233,25 +240,35 @@ impl LogManager {
     /// shortly.
     pub fn delete(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         let _changing = self.changing.lock();
-        let log = {
-            let mut logs = self.logs.write();
-            let unknown = || LogError::Unknown { topic: topic.to_owned(), partition };
-            let partitions = logs.get_mut(topic).ok_or_else(unknown)?;
-            let log = partitions.remove(&partition).ok_or_else(unknown)?;
-            if partitions.is_empty() {
-                logs.remove(topic);
-            }
-            log
-        };
+        let log = self.take(topic, partition)?;
         log.close();
-        let home = log.home();
-        let renamed = home.path.join(files::deleted_dir(topic, partition));
-        let result = home.disk.rename(log.dir(), &renamed).context("rename", log.dir());
-        home.noting(result)?;
-        let result = home.disk.sync_dir(&home.path).context("sync", &home.path);
-        home.noting(result)?;
-        self.reaper.remove(&home.disk, renamed);
+        let renamed = log.home().path.join(files::deleted_dir(topic, partition));
+        rename(&log, &renamed)?;
+        self.reaper.remove(&log.home().disk, renamed);
         Ok(())
+    }
+
+    /// Lets go of a log that is no topic's: its folder stays under a name that ends with `-stray`, which is returned. It may
+    /// have come from another cluster. Blocks shortly.
+    pub fn set_aside(&self, topic: &str, partition: i32) -> Result<PathBuf, LogError> {
+        let _changing = self.changing.lock();
+        let log = self.take(topic, partition)?;
+        log.close_clean(true)?;
+        let renamed = log.home().path.join(files::unique_dir(topic, partition, STRAY));
+        rename(&log, &renamed)?;
+        Ok(renamed)
+    }
+
+    /// Takes a log out of the list.
+    fn take(&self, topic: &str, partition: i32) -> Result<Arc<Log>, LogError> {
+        let mut logs = self.logs.write();
+        let unknown = || LogError::Unknown { topic: topic.to_owned(), partition };
+        let partitions = logs.get_mut(topic).ok_or_else(unknown)?;
+        let log = partitions.remove(&partition).ok_or_else(unknown)?;
+        if partitions.is_empty() {
+            logs.remove(topic);
+        }
+        Ok(log)
     }
 
     /// Replaces the configuration of all of a topic's logs here.

@@ -75,11 +75,12 @@ start_broker() {
   export BOOTSTRAP
 }
 
-# Resolves the jars of the runner's pom.xml into the cache; sets JARS (a folder).
-jars() {
-  local sum
-  sum=$(cksum <"$HERE/pom.xml" | cut -d' ' -f1)
-  JARS="$ESKER_TEST_CACHE/jars-$(basename "$HERE")-$sum"
-  once "jars-$(basename "$HERE")-$sum" mvn -B -q -f "$HERE/pom.xml" \
+# Resolves the jars of the runner's pom.xml (or of another runner's) into the cache; sets JARS (a folder).
+jars() { # jars [FOLDER]
+  local folder=${1:-$HERE} name sum
+  name=$(basename "$folder")
+  sum=$(cksum <"$folder/pom.xml" | cut -d' ' -f1)
+  JARS="$ESKER_TEST_CACHE/jars-$name-$sum"
+  once "jars-$name-$sum" mvn -B -q -f "$folder/pom.xml" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies "-DoutputDirectory=$JARS"
 }

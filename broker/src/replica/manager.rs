@@ -1,7 +1,8 @@
 //! The partitions of this broker: found by name or id without a lock, kept in step with the metadata image.
 //!
 //! The image is the only source: what it gives to this broker exists here, with the role it says; what it no longer has
-//! is deleted, also when that happened while the broker was down. Applying an image creates folders and files and so
+//! is deleted. Logs that are found at the start and are no topic's are set aside under a name that says so, never deleted:
+//! nobody knows where they came from. Applying an image creates folders and files and so
 //! runs on a blocking thread, one image at a time; whoever created a topic can wait until it is served
 //! ([`ReplicaManager::wait_applied`]).
 
@@ -14,7 +15,7 @@ use esker_storage::{LogError, LogManager};
 use imbl::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info};
+use tracing::{error, warn};
 
 use super::error::{AccessError, LeaderHint};
 use super::flusher::Flusher;
@@ -222,14 +223,13 @@ impl ReplicaManager {
         self.applied.send_replace(image.offset());
     }
 
-    /// At start, once the first image is in force: deletes logs of topics that are no longer in the cluster.
-    pub fn delete_strays(&self) {
+    /// At start, once the first image is in force: sets logs aside that are no topic's, as Kafka does.
+    pub fn set_strays_aside(&self) {
         let topics = self.topics.load();
         for log in self.logs.logs() {
             let known = topics.by_id.get(&log.topic_id()).is_some_and(|t| t.partition(log.partition()).is_ok());
             if !known {
-                info!(topic = %log.topic(), partition = log.partition(), "deleting the log of a topic that is gone");
-                self.delete_log(log.topic(), log.partition());
+                self.set_aside(log.topic(), log.partition());
             }
         }
     }
@@ -252,6 +252,15 @@ impl ReplicaManager {
     fn delete_log(&self, topic: &str, partition: i32) {
         if let Err(error) = self.logs.delete(topic, partition) {
             error!(topic, partition, %error, "cannot delete the log");
+        }
+    }
+
+    fn set_aside(&self, topic: &str, partition: i32) {
+        match self.logs.set_aside(topic, partition) {
+            Ok(folder) => {
+                warn!(topic, partition, folder = %folder.display(), "a log that is no topic's of this cluster is set aside; remove the folder if nothing in it is needed");
+            }
+            Err(error) => error!(topic, partition, %error, "cannot set a log aside that is no topic's"),
         }
     }
 
@@ -313,7 +322,7 @@ impl ReplicaManager {
                 // A log that does not know its topic id is no other topic's: `create` gives it this one.
                 let other = |id: Uuid| id != topic.id && !id.is_zero();
                 if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
-                    self.logs.delete(&topic.name, index)?;
+                    self.set_aside(&topic.name, index);
                 }
                 let config = role.settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, crate::clock::now_ms())?;

@@ -112,6 +112,9 @@ impl Log {
         for path in parked {
             self.log_dir.noting(disk.remove_file(&path).context("remove", &path))?;
         }
+        // As in Kafka: a producer snapshot stands where a segment begins.
+        let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
+        self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
         Ok(true)
     }
 }

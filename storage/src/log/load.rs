@@ -372,7 +372,9 @@ impl Load {
     /// The epoch checkpoint, and whether it could be read.
     fn epochs(&self) -> Result<(EpochCache, bool), OpenError> {
         let path = self.dir.join(LEADER_EPOCHS);
-        match files::read_optional(self.log_dir.disk.as_ref(), &path)?.map(|bytes| EpochCache::decode(&bytes)) {
+        // Kafka makes the file empty; a power cut may have left it so.
+        let bytes = files::read_optional(self.log_dir.disk.as_ref(), &path)?.filter(|bytes| !bytes.is_empty());
+        match bytes.map(|bytes| EpochCache::decode(&bytes)) {
             Some(Ok(cache)) => Ok((cache, true)),
             Some(Err(what)) => {
                 tracing::warn!(path = %path.display(), what, "rebuilding the leader epochs from the log");

@@ -68,6 +68,10 @@ impl Segment {
         *self.max_time.lock() = rebuilt.max_time;
         let offsets = OffsetIndex::growing_from(&rebuilt.offsets);
         let times = TimeIndex::growing(rebuilt.times);
+        if let Some((timestamp, offset)) = rebuilt.max_time {
+            // As at a roll: without its largest timestamp the file would not fit the next time either.
+            times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
+        }
         if let Err(error) = self.write_synced(&offsets, &times) {
             // A full or failed disk is no reason not to read: they are in memory, and the next start makes them again.
             tracing::warn!(segment = %self.path(LOG).display(), %error, "cannot write the indexes of a segment");
@@ -270,6 +274,11 @@ impl Segment {
                 .or(Some((-1, self.base_offset)));
         }
         Ok(max_time.filter(|(timestamp, _)| *timestamp >= 0))
+    }
+
+    /// Whether there is an offset index file.
+    pub(crate) fn has_index_file(&self) -> bool {
+        self.disk.open(&self.path(INDEX), Open::Existing).is_ok()
     }
 
     /// Writes both index files whole, ending the time index with the largest timestamp (as Kafka closes a segment).

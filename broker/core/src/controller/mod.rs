@@ -3,6 +3,7 @@
 //! Nothing here changes state: the records do, once they are committed. Randomness (topic ids, a seed for placement) and
 //! what the broker was started with come in as arguments.
 
+mod adopt;
 mod alter_configs;
 mod checks;
 mod create_partitions;
@@ -17,6 +18,7 @@ mod register;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::{Adopted, FoundPartition, register_and_adopt};
 pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};
 pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
