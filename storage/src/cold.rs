@@ -114,9 +114,8 @@ impl ColdCache {
             missing.first().is_some_and(|first| *first > 0 && line.members.contains(&(id, first - 1)))
         };
         let ahead = next..if follows { next + AHEAD } else { next };
-        let ahead: Vec<u64> = ahead
-            .filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size))
-            .collect();
+        let ahead: Vec<u64> =
+            ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
         // All of it is on its way before the first of it is waited for.
         let wanted: Vec<u64> = missing.iter().chain(&ahead).copied().collect();
         for run in wanted.chunk_by(|a, b| a + 1 == *b) {

@@ -114,8 +114,8 @@ struct OsFile {
 }
 
 /// Distance of residency probes: the kernel takes pages away in about the order in which they came, and this crate brings them
-/// in by chunks of twice this size.
-const PROBE_STRIDE: u64 = 128 << 10;
+/// in by chunks of this size.
+const PROBE_STRIDE: u64 = crate::residency::CHUNK;
 
 impl LogFile for OsFile {
     fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {

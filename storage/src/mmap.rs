@@ -103,7 +103,8 @@ impl Map {
             let found = pages.get_mut(..len.div_ceil(page)).unwrap_or_default();
             // SAFETY: the range begins at a page's start and lies in the map, which lives as long as `self`; the vector has a byte
             // for each of its pages. The call reads and changes none of them.
-            let told = unsafe { libc::mincore(map.as_ptr().wrapping_add(at).cast_mut().cast(), len, found.as_mut_ptr()) };
+            let told =
+                unsafe { libc::mincore(map.as_ptr().wrapping_add(at).cast_mut().cast(), len, found.as_mut_ptr()) };
             if told != 0 {
                 return true;
             }

@@ -69,6 +69,7 @@ impl Growing {
 
 impl OffsetIndex {
     /// An empty one that grows.
+    #[cfg(test)]
     pub(crate) fn growing() -> Self {
         Self::Growing(Box::default())
     }
