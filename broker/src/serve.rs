@@ -32,7 +32,7 @@ use crate::http::{self, HttpError, Served};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{Partition, ReplicaManager, StaticConfig};
-use crate::resident::release_mapped_pages;
+use crate::resident::{self, release_mapped_pages};
 use crate::scrub;
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
@@ -99,12 +99,14 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let stop = CancellationToken::new();
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());
+    let open_files = resident::open_segments(config.open_files_max);
     let bound = http::bind(&config.http_listen).await.map(|(listener, address)| {
         tokio::spawn(http::serve(listener, Arc::clone(&served), stop.clone()));
         address
     });
     // A data folder that another process holds is the better reason, so it is looked at first.
     let logs = open_logs(disk, &config, &served.loading).await?;
+    logs.limit_open_segments(open_files);
     let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
     let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();

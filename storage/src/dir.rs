@@ -13,6 +13,7 @@ use crate::{
     checkpoints::Checkpoints,
     error::{FileError, LogError},
     io::Disk,
+    open_files::OpenFiles,
 };
 
 /// A twentieth of the file system is kept back, and no more than so many bytes.
@@ -25,13 +26,15 @@ pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
     pub(crate) directory_id: Uuid,
     pub(crate) disk: Arc<dyn Disk>,
+    /// What is open of all logs, in this dir and others.
+    pub(crate) files: Arc<OpenFiles>,
     pub(crate) checkpoints: Checkpoints,
     offline: AtomicBool,
 }
 
 impl LogDir {
-    pub(crate) fn new(path: PathBuf, directory_id: Uuid, disk: Arc<dyn Disk>) -> Self {
-        Self { path, directory_id, disk, checkpoints: Checkpoints::default(), offline: AtomicBool::new(false) }
+    pub(crate) fn new(path: PathBuf, directory_id: Uuid, disk: Arc<dyn Disk>, files: Arc<OpenFiles>) -> Self {
+        Self { path, directory_id, disk, files, checkpoints: Checkpoints::default(), offline: AtomicBool::new(false) }
     }
 
     pub(crate) fn is_offline(&self) -> bool {

@@ -10,6 +10,7 @@ use std::{
     fmt::Debug,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut, Write},
+    num::NonZero,
     os::{fd::AsRawFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     sync::{
@@ -59,6 +60,10 @@ pub trait LogFile: Send + Sync + Debug {
     fn is_resident(&self, offset: u64, len: u64) -> bool;
     /// What this handle reads is read once: it need not push anything else out of memory. A hint.
     fn read_once(&self) {}
+    /// Begins to read there; does not wait. A hint.
+    fn read_ahead(&self, _offset: u64, _len: u64) {}
+    /// What was read there need not stay in memory. A hint.
+    fn let_go(&self, _offset: u64, _len: u64) {}
 }
 
 /// A file system.
@@ -111,8 +116,9 @@ struct OsFile {
     no_reserve: AtomicBool,
 }
 
-/// Distance of residency probes: the kernel brings pages in by read-ahead windows of this order.
-const PROBE_STRIDE: u64 = 64 << 10;
+/// Distance of residency probes: the kernel takes pages away in about the order in which they came, and this crate brings them
+/// in by chunks of this size.
+const PROBE_STRIDE: u64 = crate::residency::CHUNK;
 
 impl LogFile for OsFile {
     fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
@@ -205,6 +211,14 @@ impl LogFile for OsFile {
 
     fn read_once(&self) {
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::NoReuse);
+    }
+
+    fn read_ahead(&self, offset: u64, len: u64) {
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZero::new(len), Advice::WillNeed);
+    }
+
+    fn let_go(&self, offset: u64, len: u64) {
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZero::new(len), Advice::DontNeed);
     }
 }
 

@@ -5,6 +5,7 @@
 //! what producers send before it is appended.
 
 mod checkpoints;
+mod cold;
 mod compaction;
 mod config;
 mod dir;
@@ -16,7 +17,9 @@ pub mod io;
 mod log;
 mod manager;
 mod mmap;
+mod open_files;
 mod producers;
+mod residency;
 mod scan;
 mod scrub;
 mod segment;
@@ -27,6 +30,7 @@ mod types;
 pub mod validate;
 mod walk;
 
+pub use cold::ColdReadStats;
 pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats};
 pub use config::LogConfig;
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
@@ -34,8 +38,10 @@ pub use esker_protocol::primitives::Uuid;
 pub use esker_protocol::records::BatchHeader;
 pub use log::Log;
 pub use manager::{LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
-pub use mmap::{Map, file_of};
+pub use mmap::{Map, file_of, open_maps};
+pub use open_files::OpenFileStats;
 pub use producers::ProducerError;
+pub use residency::age_residency;
 pub use scrub::{ScrubStats, Scrubber};
 pub use types::{
     AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Origin, ProducerInfo, ReadInfo,

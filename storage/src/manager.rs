@@ -22,12 +22,13 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Log, LogConfig, LogError, OpenError, RetentionOutcome, Uuid,
+    ColdReadStats, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
     dir::LogDir,
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
     io::{Context, Disk, OsDisk},
     log::Load,
+    open_files::OpenFiles,
 };
 
 /// How to open the log dirs.
@@ -88,6 +89,7 @@ pub struct LogManager {
     /// Held while a folder is made or renamed, so that two calls never meet on one.
     changing: Mutex<()>,
     reaper: Reaper,
+    files: Arc<OpenFiles>,
     unfinished: Mutex<Vec<(Uuid, i32, PathBuf)>>,
     /// Let go of last: another process may open the dirs then.
     _locks: Vec<Box<dyn Debug + Send + Sync>>,
@@ -269,6 +271,27 @@ impl LogManager {
             logs.remove(topic);
         }
         Ok(log)
+    }
+
+    /// Bounds how many segments may have their files open and mapped (up to three maps each); more are let go of now.
+    pub fn limit_open_segments(&self, segments: usize) {
+        self.files.set_limit(segments);
+    }
+
+    /// What is open.
+    pub fn open_files(&self) -> OpenFileStats {
+        self.files.stats()
+    }
+
+    /// What cold reads have done.
+    pub fn cold_reads(&self) -> ColdReadStats {
+        self.files.cold.stats()
+    }
+
+    /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
+    /// next read touches them again. Does not wait for the disk.
+    pub fn release_memory(&self) {
+        self.files.all().iter().for_each(|opened| opened.release());
     }
 
     /// Replaces the configuration of all of a topic's logs here.

@@ -9,10 +9,13 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::RwLock;
 
 /// A read-only map of the first `len` bytes of a file, which may not be there yet.
@@ -30,8 +33,17 @@ impl Map {
         // that), and a file that has a map is never shrunk below it: truncation goes through a new file, and deletion
         // unlinks, which keeps the pages. Other processes are kept out by the lock file of the log dir.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
+        MAPS.fetch_add(1, Ordering::Relaxed);
         Ok(Self(Some(map)))
     }
+}
+
+/// Maps that there are.
+static MAPS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many maps of files this process has made and not dropped yet.
+pub fn open_maps() -> usize {
+    MAPS.load(Ordering::Relaxed)
 }
 
 /// Maps of open files by their first address: so that a slice of one can be sent from its file (`sendfile`) by whoever
@@ -61,15 +73,55 @@ impl Map {
         Ok(map)
     }
 
-    /// Takes the pages of the first `len` bytes out of this process's resident memory. They stay in the page cache: the
-    /// next touch brings them back without the disk, or with it if the kernel has dropped them meanwhile.
-    pub fn release(&self, len: usize) {
+    /// Takes all pages out of this process's resident memory. They stay in the page cache: the next touch brings them back
+    /// without the disk, or with it if the kernel has dropped them meanwhile.
+    pub fn release(&self) {
+        self.release_range(0, u64::MAX);
+    }
+
+    /// As `release`, from `offset` on; both bounds in whole pages.
+    pub(crate) fn release_range(&self, offset: u64, len: u64) {
         let Some(map) = &self.0 else { return };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(map.len() - offset);
         // SAFETY: the map is shared, read-only and of a file, so dropping its pages loses nothing: every later read finds
-        // the same published bytes in the file.
-        let released = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, len.min(map.len())) };
+        // the same published bytes in the file. The range lies in the map.
+        let released = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
         // A hint: without it the kernel takes the pages when it needs them.
         let _ = released;
+    }
+
+    /// Whether a touch of any of its pages would find it in the page cache. For maps that are as long as their files. True
+    /// where the kernel does not tell.
+    pub(crate) fn is_resident(&self) -> bool {
+        let Some(map) = &self.0 else { return true };
+        let page = rustix::param::page_size();
+        let mut pages = [0u8; 512];
+        let mut at = 0;
+        while at < map.len() {
+            let len = (map.len() - at).min(pages.len() * page);
+            let found = pages.get_mut(..len.div_ceil(page)).unwrap_or_default();
+            // SAFETY: the range begins at a page's start and lies in the map, which lives as long as `self`; the vector has a byte
+            // for each of its pages. The call reads and changes none of them.
+            let told =
+                unsafe { libc::mincore(map.as_ptr().wrapping_add(at).cast_mut().cast(), len, found.as_mut_ptr()) };
+            if told != 0 {
+                return true;
+            }
+            if found.iter().any(|page| page & 1 == 0) {
+                return false;
+            }
+            at += len;
+        }
+        true
+    }
+
+    /// Brings all its pages into memory. Blocks for the disk. For maps that are as long as their files.
+    pub(crate) fn populate(&self) {
+        if let Some(map) = &self.0 {
+            // Where the kernel does not know it, or a page cannot be read, the touch will tell.
+            let _ = map.advise(Advice::PopulateRead);
+        }
     }
 }
 
@@ -78,6 +130,7 @@ impl Drop for Map {
         if let Some(map) = &self.0 {
             // Before it is unmapped: the address may be another map's a moment later.
             MAPPED.write().remove(&map.as_ptr().addr());
+            MAPS.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

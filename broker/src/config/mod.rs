@@ -31,6 +31,7 @@ pub struct BrokerConfig {
     pub http_listen: String,
     pub log_dirs: Vec<PathBuf>,
     pub recovery_threads: usize,
+    pub open_files_max: usize,
     pub socket_request_max_bytes: usize,
     pub socket_buffers: SocketBuffers,
     pub connections_max_idle: Option<Duration>,
@@ -102,6 +103,7 @@ impl BrokerConfig {
             http_listen,
             log_dirs,
             recovery_threads: size("num.recovery.threads.per.data.dir"),
+            open_files_max: size("log.open.files.max"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
             socket_buffers: SocketBuffers {
                 send: usize::try_from(long("socket.send.buffer.bytes")).ok(),

@@ -27,7 +27,7 @@ use super::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{
     AccessError, Assignment, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound,
-    TopicRef, Wanted, is_enough, read_once, wait_for_more,
+    TopicRef, Wanted, is_enough, read_cold, read_resident, wait_for_more,
 };
 
 /// The Fetch API.
@@ -46,13 +46,21 @@ impl Handler for Fetch {
         };
         let wanted: Vec<_> =
             fetch.partitions.iter().map(|(target, wish)| want(&ctx, target, wish, replica, bound)).collect();
-        let pass = read_once(&wanted, &limits);
-        if is_enough(&pass, &limits) {
-            return Staged::Ready(answer(&ctx, &fetch, &wanted, pass));
-        }
+        let pass = read_resident(&wanted, &limits);
+        let pass = match pass {
+            Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &fetch, &wanted, pass)),
+            pass => pass,
+        };
         Staged::Later(
             async move {
-                let pass = wait_for_more(&wanted, &limits, pass).await;
+                let gate = ctx.broker.replicas.cold_gate();
+                let mut pass = match pass {
+                    Some(pass) => pass,
+                    None => read_cold(gate, &wanted, &limits).await,
+                };
+                if !is_enough(&pass, &limits) {
+                    pass = wait_for_more(gate, &wanted, &limits, pass).await;
+                }
                 answer(&ctx, &fetch, &wanted, pass)
             }
             .boxed(),

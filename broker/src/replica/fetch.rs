@@ -1,6 +1,7 @@
 //! Reading many partitions for one fetch: the byte budget, when to answer at once, and waiting for more.
 //!
-//! Reads hand out slices of mapped segments; nothing is copied. A fetch that finds too little parks on its partitions
+//! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a blocking thread before
+//! its slices are handed on, so that neither a look at them nor sending them makes an async worker wait for the disk. A fetch that finds too little parks on its partitions
 //! (see `purgatory`) and looks again when enough has come in, when leadership or the topic changed, or when its time is
 //! over. The rules of what answers at once are Kafka's: no time to wait, nothing asked for, an error, a diverging epoch,
 //! or enough bytes.
@@ -8,8 +9,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use esker_storage::ReadError;
+use tokio::sync::Semaphore;
+
 use super::error::{AccessError, FetchError};
-use super::partition::{Partition, PartitionRead, ReadAt, ReadBound};
+use super::partition::{Access, Partition, PartitionRead, ReadAt, ReadBound};
 use super::purgatory::FetchWaiter;
 
 /// One partition of a fetch.
@@ -51,14 +55,60 @@ impl Pass {
     }
 }
 
-/// Reads every partition once, sharing the budget in request order.
-pub fn read_once(wanted: &[Wanted], limits: &FetchLimits) -> Pass {
+/// Reads every partition once, sharing the budget in request order. Never waits for the disk: `None` where it would.
+pub fn read_resident(wanted: &[Wanted], limits: &FetchLimits) -> Option<Pass> {
+    read_once(wanted, limits, Access::Resident)
+}
+
+/// As [`read_resident`]; what is not in memory is brought there on a blocking thread, a few fetches at a time.
+pub async fn read_cold(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits) -> Pass {
+    let Ok(_permit) = gate.0.acquire().await else { return nothing(wanted) };
+    let (owned, limits) = (wanted.to_vec(), *limits);
+    let read = tokio::task::spawn_blocking(move || read_once(&owned, &limits, Access::BringIn)).await;
+    match read {
+        Ok(Some(pass)) => pass,
+        Ok(None) => nothing(wanted),
+        Err(error) => {
+            tracing::error!(%error, "a read of cold data failed");
+            nothing(wanted)
+        }
+    }
+}
+
+/// One pass, wherever the data lies.
+async fn read(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits) -> Pass {
+    match read_resident(wanted, limits) {
+        Some(pass) => pass,
+        None => read_cold(gate, wanted, limits).await,
+    }
+}
+
+/// The answer to a fetch that could not be read: its client asks again.
+fn nothing(wanted: &[Wanted]) -> Pass {
+    let reads = wanted.iter().map(|_| Err(ReadError::Closed.into())).collect();
+    Pass { reads, bytes: 0, answer_now: true }
+}
+
+/// Keeps fetches of cold data from taking all of the disk: those who write and sync share it.
+#[derive(Debug)]
+pub struct ColdGate(Semaphore);
+
+/// Fetches whose data is brought in at once.
+const AT_ONCE: usize = 4;
+
+impl Default for ColdGate {
+    fn default() -> Self {
+        Self(Semaphore::new(AT_ONCE))
+    }
+}
+
+fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<Pass> {
     let mut left = limits.max_bytes;
     let mut pass = Pass { reads: Vec::with_capacity(wanted.len()), bytes: 0, answer_now: wanted.is_empty() };
     let mut first = limits.first_batch_whole;
     for want in wanted {
         let read = match &want.partition {
-            Ok(partition) => partition.read(&want.at, want.max_bytes.min(left), first),
+            Ok(partition) => partition.read(&want.at, want.max_bytes.min(left), first, access).transpose()?,
             Err(error) => Err(error.clone().into()),
         };
         match &read {
@@ -74,7 +124,7 @@ pub fn read_once(wanted: &[Wanted], limits: &FetchLimits) -> Pass {
         }
         pass.reads.push(read);
     }
-    pass
+    Some(pass)
 }
 
 /// What a fetch does with a first pass: answer, or wait for more.
@@ -83,23 +133,23 @@ pub fn is_enough(pass: &Pass, limits: &FetchLimits) -> bool {
 }
 
 /// Waits until there is enough (or time is over) and returns the last pass.
-pub async fn wait_for_more(wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
+pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
     let deadline = Instant::now() + limits.max_wait;
     let waiter = FetchWaiter::new(limits.min_bytes.saturating_sub(first.bytes));
     for partition in wanted.iter().filter_map(|w| w.partition.as_ref().ok()) {
         partition.wait_readable(&waiter);
     }
-    let mut pass = if moved_since(wanted, &first) { read_once(wanted, limits) } else { first };
+    let mut pass = if moved_since(wanted, &first) { read(gate, wanted, limits).await } else { first };
     while !pass.enough(limits) {
         waiter.rearm(limits.min_bytes.saturating_sub(pass.bytes));
         // Between the pass and the rearming something may have come whose credit is lost: look, don't trust the count.
         if moved_since(wanted, &pass) {
-            pass = read_once(wanted, limits);
+            pass = read(gate, wanted, limits).await;
             continue;
         }
         let woken = tokio::time::timeout_at(deadline.into(), waiter.wait()).await.is_ok();
         if woken || moved_since(wanted, &pass) {
-            pass = read_once(wanted, limits);
+            pass = read(gate, wanted, limits).await;
         }
         if !woken {
             break;

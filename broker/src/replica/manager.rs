@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use super::error::{AccessError, LeaderHint};
+use super::fetch::ColdGate;
 use super::flusher::Flusher;
 use super::moves::Moves;
 use super::partition::{Assignment, Partition, Role};
@@ -123,6 +124,7 @@ pub struct ReplicaManager {
     metrics: Arc<Metrics>,
     flusher: Arc<Flusher>,
     moves: Moves,
+    cold: ColdGate,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<u64>,
@@ -148,6 +150,7 @@ impl ReplicaManager {
             metrics,
             flusher: Arc::new(flusher),
             moves,
+            cold: ColdGate::default(),
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(0),
@@ -164,6 +167,11 @@ impl ReplicaManager {
     /// Replicas on their way between log dirs.
     pub fn moves(&self) -> &Moves {
         &self.moves
+    }
+
+    /// Who may bring cold data into memory.
+    pub fn cold_gate(&self) -> &ColdGate {
+        &self.cold
     }
 
     /// Who brings logs to disk.

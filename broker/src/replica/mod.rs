@@ -14,7 +14,7 @@ mod purgatory;
 mod settings;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
-pub use fetch::{FetchLimits, Pass, Wanted, is_enough, read_once, wait_for_more};
+pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_resident, wait_for_more};
 pub use flusher::Flusher;
 pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};

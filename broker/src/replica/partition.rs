@@ -95,6 +95,15 @@ pub struct ReadAt {
     pub bound: ReadBound,
 }
 
+/// What a read does about data that is not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing is read then; for async workers.
+    Resident,
+    /// It is brought in; for blocking threads.
+    BringIn,
+}
+
 /// What must be so before a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guarantee {
@@ -373,44 +382,24 @@ impl Partition {
         self.fetches.register(waiter);
     }
 
-    /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it.
-    pub fn read(&self, at: &ReadAt, max_bytes: usize, at_least_one: bool) -> Result<PartitionRead, FetchError> {
-        self.lead(at.current_leader_epoch)?;
-        match self.read_from(&self.log.load(), at, max_bytes, at_least_one) {
-            // Between the two logs of a move: the next one is in place when the role can be taken.
-            Err(FetchError::Read(ReadError::Closed)) => {
-                drop(self.role.read());
-                self.read_from(&self.log.load(), at, max_bytes, at_least_one)
-            }
-            read => read,
-        }
-    }
-
-    fn read_from(
+    /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it. `None`
+    /// where `access` does not wait for the disk and the data is not in memory.
+    pub fn read(
         &self,
-        log: &Log,
         at: &ReadAt,
         max_bytes: usize,
         at_least_one: bool,
-    ) -> Result<PartitionRead, FetchError> {
-        let high_watermark = log.high_watermark();
-        let last_stable_offset = log.last_stable_offset().min(high_watermark);
-        let up_to = match at.bound {
-            ReadBound::HighWatermark => high_watermark,
-            ReadBound::LastStable => last_stable_offset,
-            ReadBound::LogEnd => log.log_end_offset(),
-        };
-        let mut read = PartitionRead {
-            info: ReadInfo { first_offset: at.offset, next_offset: at.offset, ..ReadInfo::default() },
-            high_watermark,
-            last_stable_offset,
-            log_start_offset: log.log_start_offset(),
-            diverging: divergence(log, at)?,
-        };
-        if read.diverging.is_none() {
-            read.info = log.read(at.offset, max_bytes, up_to, at_least_one)?;
+        access: Access,
+    ) -> Result<Option<PartitionRead>, FetchError> {
+        self.lead(at.current_leader_epoch)?;
+        match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
+            // Between the two logs of a move: the next one is in place when the role can be taken.
+            Err(FetchError::Read(ReadError::Closed)) => {
+                drop(self.role.read());
+                read_from(&self.log.load(), at, max_bytes, at_least_one, access)
+            }
+            read => read,
         }
-        Ok(read)
     }
 
     /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
@@ -430,6 +419,38 @@ impl Partition {
         }
         Ok(log.advance_log_start(target)?)
     }
+}
+
+fn read_from(
+    log: &Log,
+    at: &ReadAt,
+    max_bytes: usize,
+    at_least_one: bool,
+    access: Access,
+) -> Result<Option<PartitionRead>, FetchError> {
+    let high_watermark = log.high_watermark();
+    let last_stable_offset = log.last_stable_offset().min(high_watermark);
+    let up_to = match at.bound {
+        ReadBound::HighWatermark => high_watermark,
+        ReadBound::LastStable => last_stable_offset,
+        ReadBound::LogEnd => log.log_end_offset(),
+    };
+    let mut read = PartitionRead {
+        info: ReadInfo { first_offset: at.offset, next_offset: at.offset, ..ReadInfo::default() },
+        high_watermark,
+        last_stable_offset,
+        log_start_offset: log.log_start_offset(),
+        diverging: divergence(log, at)?,
+    };
+    if read.diverging.is_none() {
+        let info = match access {
+            Access::Resident => log.read_resident(at.offset, max_bytes, up_to, at_least_one)?,
+            Access::BringIn => Some(log.read_cold(at.offset, max_bytes, up_to, at_least_one)?),
+        };
+        let Some(info) = info else { return Ok(None) };
+        read.info = info;
+    }
+    Ok(Some(read))
 }
 
 /// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.

@@ -180,6 +180,31 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     ] {
         gauges.one(&format!("esker_scrub_{name}"), help, value)?;
     }
+    files(broker, &gauges)?;
     super::process::register(&gauges.0)?;
     Ok(gauges.0.gather())
+}
+
+/// Open files, maps, and what was not in memory when it was asked for.
+fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
+    let (open, cold) = (broker.replicas.logs().open_files(), broker.replicas.logs().cold_reads());
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    for (name, help, value) in [
+        ("log_open_files", "Data files of segments that are open", open.files),
+        ("log_open_segments", "Segments whose files and maps are kept open", open.segments),
+        (
+            "log_open_segments_limit",
+            "Segments that may be (log.open.files.max, as far as the system allows)",
+            open.limit,
+        ),
+        ("log_maps", "Maps of files", esker_storage::open_maps()),
+        ("log_segments_opened", "Times that a segment was opened since the start", count(open.opened)),
+        ("log_segments_evicted", "Times that one was let go for another since the start", count(open.evicted)),
+        ("cold_reads", "Reads whose data was not in memory since the start", count(cold.reads)),
+        ("cold_read_bytes", "Bytes brought into memory for them since the start", count(cold.bytes)),
+        ("cold_held_bytes", "Bytes of these that are still held", count(cold.held_bytes)),
+    ] {
+        gauges.one(&format!("esker_{name}"), help, value)?;
+    }
+    Ok(())
 }

@@ -91,7 +91,10 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
     let facts: Vec<SegmentFacts> = sources.iter().map(|segment| log.segment_facts(segment)).collect();
     let index_bytes: Vec<u64> = sources
         .iter()
-        .map(|segment| Ok(segment.offsets()?.file_size().max(segment.times()?.file_size())))
+        .map(|segment| {
+            let view = segment.view()?;
+            Ok(view.offsets()?.file_size().max(view.times()?.file_size()))
+        })
         .collect::<Result<_, FileError>>()?;
     let index_of = |at: usize| index_bytes.get(at).copied().unwrap_or_default();
     let limits = (u64::from(config.segment_bytes), u64::from(config.segment_index_bytes));
@@ -109,9 +112,13 @@ fn batches(
     run: &Run<'_>,
     mut each: impl FnMut(usize, &Step, Option<Batch>) -> Result<ControlFlow<()>, CleanError>,
 ) -> Result<(), CleanError> {
-    let Some((start, _)) = segment.find(from)? else { return Ok(()) };
+    if segment.size() == 0 {
+        return Ok(());
+    }
+    let view = segment.view()?;
+    let Some((start, _)) = view.find(from)? else { return Ok(()) };
     let corrupt = |position: usize, what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
-    for step in segment.steps(start as u64)? {
+    for step in view.steps(start as u64)? {
         let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
         if run.stop.load(Ordering::Acquire) {
             return Err(CleanError::Stopped);
@@ -119,7 +126,7 @@ fn batches(
         run.throttle.take(step.size as u64, run.stop);
         // Messages of the formats before magic 2 stay as they are.
         let batch = match step.magic {
-            2 => Some(Batch::parse(segment.slice(position, step.size)?)),
+            2 => Some(Batch::parse(view.slice(position, step.size)?)),
             _ => None,
         };
         let batch = batch.transpose().map_err(|error| corrupt(position, error.to_string()))?;
@@ -185,6 +192,7 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
     let last = sources.iter().rposition(|segment| segment.size() > 0);
     let mut changed = sources.len() > 1;
     for (at, segment) in sources.iter().enumerate() {
+        let view = segment.view()?;
         batches(segment, segment.base_offset, run, |position, step, batch| {
             let ends = Some(at) == last && (position as u64).saturating_add(step.size as u64) >= segment.size();
             let outcome = match &batch {
@@ -193,7 +201,7 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
             };
             let corrupt = |what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
             let written = match outcome.map_err(|error| corrupt(error.to_string()))? {
-                Outcome::Keep => output.push(step, &segment.slice(position, step.size)?)?,
+                Outcome::Keep => output.push(step, &view.slice(position, step.size)?)?,
                 Outcome::Rewritten(bytes) => {
                     changed = true;
                     let step = walk::step(&bytes).map_err(|error| corrupt(error.what().to_owned()))?;

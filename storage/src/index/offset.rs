@@ -7,10 +7,8 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use bytes::Bytes;
-
 use super::partition;
-use crate::walk::be_i32;
+use crate::{mmap::Map, walk::be_i32};
 
 /// Bytes of an entry in the file.
 const ENTRY: usize = 8;
@@ -31,7 +29,7 @@ pub(crate) enum OffsetIndex {
     /// The active segment's: grows, readers without locks.
     Growing(Box<Growing>),
     /// A closed segment's file, mapped.
-    File(Bytes),
+    File(Map),
 }
 
 /// Append-only list of entries: chunks never move, the length is published with Release.
@@ -71,6 +69,7 @@ impl Growing {
 
 impl OffsetIndex {
     /// An empty one that grows.
+    #[cfg(test)]
     pub(crate) fn growing() -> Self {
         Self::Growing(Box::default())
     }
@@ -85,14 +84,14 @@ impl OffsetIndex {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Growing(growing) => growing.len.load(Ordering::Acquire),
-            Self::File(bytes) => bytes.len() / ENTRY,
+            Self::File(map) => map.as_ref().len() / ENTRY,
         }
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<OffsetEntry> {
         match self {
             Self::Growing(growing) => growing.get(index),
-            Self::File(bytes) => decode(bytes, index),
+            Self::File(map) => decode(map.as_ref(), index),
         }
     }
 
@@ -110,6 +109,21 @@ impl OffsetIndex {
     /// Bytes the index has in its file.
     pub(crate) fn file_size(&self) -> u64 {
         (self.len() * ENTRY) as u64
+    }
+
+    /// Whether looking something up would not wait for the disk.
+    pub(crate) fn is_resident(&self) -> bool {
+        match self {
+            Self::Growing(_) => true,
+            Self::File(map) => map.is_resident(),
+        }
+    }
+
+    /// Makes it resident. Blocks for the disk.
+    pub(crate) fn populate(&self) {
+        if let Self::File(map) = self {
+            map.populate();
+        }
     }
 
     /// Position of the last entry whose offset is at most `relative_offset`; 0 if there is none.
@@ -191,7 +205,9 @@ mod tests {
         for i in 0..1000u32 {
             index.push(OffsetEntry { relative_offset: i * 10 + 9, position: i * 100 });
         }
-        let file = OffsetIndex::File(index.encode_from(0).into());
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &index.encode_from(0)).unwrap();
+        let file = OffsetIndex::File(Map::of(&file, 8000).unwrap());
         assert_eq!(index.file_size(), 8000);
         for index in [&index, &file] {
             assert_eq!(index.len(), 1000);

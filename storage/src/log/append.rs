@@ -14,7 +14,7 @@ use crate::{
     AppendBatch, AppendError, Appended, BatchHeader, LogConfig, LogError, Origin,
     error::FileError,
     files::{LOG, SNAPSHOT, segment_path},
-    index::AbortedTxn,
+    index::{AbortedTxn, OffsetIndex, TimeIndex},
     io::{Context, Open},
     producers::{EndMarker, Producers},
     segment::{Rebuilt, Segment, SegmentParts},
@@ -191,15 +191,18 @@ impl Log {
         let active = &writer.active;
         let used = active.size();
         let full = used + size as u64 > segment_limit(active, config);
-        let index_full = || -> Result<bool, FileError> {
+        let index_full = || {
             let limit = u64::from(config.segment_index_bytes);
-            Ok(active.offsets()?.file_size() + 8 > limit || active.times()?.file_size() + 24 > limit)
+            let full = |(offsets, times): &(OffsetIndex, TimeIndex)| {
+                offsets.file_size() + 8 > limit || times.file_size() + 24 > limit
+            };
+            active.growing().is_some_and(full)
         };
         let due = full && (used > 0 || size as u64 > active.capacity)
             || used > 0
                 && (self.roll_is_due(writer, config, placed.header.max_timestamp, now_ms)
                     || placed.last_offset() - active.base_offset > i64::from(i32::MAX)
-                    || index_full().map_err(|error| self.write_error(error))?)
+                    || index_full())
             || used == 0 && placed.last_offset() - active.base_offset > i64::from(i32::MAX);
         if due {
             let capacity = u64::from(config.segment_bytes).max(size as u64).min(MAX_SEGMENT);
@@ -232,7 +235,8 @@ impl Log {
         let up_to = need.max(used.saturating_add(step).min(writer.active.capacity));
         let from = writer.reserved.max(used);
         let path = || writer.active.path(LOG);
-        let file = writer.active.file().map_err(|error| self.write_error(error))?;
+        let opened = writer.active.opened().map_err(|error| self.write_error(error))?;
+        let file = opened.file();
         let room = if last { u64::MAX } else { self.log_dir.room() };
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
@@ -247,7 +251,9 @@ impl Log {
     /// Writes at the published end of the active segment; nothing is visible yet. Returns the position.
     fn write(&self, writer: &Writer, parts: &mut [IoSlice<'_>]) -> Result<u64, AppendError> {
         let position = writer.active.size();
-        let file = writer.active.file().map_err(|error| self.write_error(error))?;
+        let opened = writer.active.opened().map_err(|error| self.write_error(error))?;
+        let file = opened.file();
+        writer.active.set_unsynced(true);
         file.write_at(parts, position).map_err(|source| {
             // What part of it was written must not be taken for data after a crash. Nobody reads past the end.
             let _ = file.set_len(position);
@@ -328,7 +334,7 @@ impl Log {
             if writer.reserved > old.size() {
                 // Gives back what was reserved past the end; the length stays.
                 let size = old.size();
-                old.file()?.set_len(size).context("cut", &old.path(LOG))?;
+                old.opened()?.file().set_len(size).context("cut", &old.path(LOG))?;
             }
             self.write_snapshot(writer, self.log_end_offset())?;
             segments.push(Arc::new(old.close(base_offset)));
@@ -361,6 +367,7 @@ impl Log {
         disk.open(&path, Open::Empty).context("create", &path)?;
         let parts = SegmentParts {
             disk,
+            files: Arc::clone(&self.log_dir.files),
             dir: self.dir.clone(),
             base_offset,
             capacity: capacity.min(MAX_SEGMENT),

@@ -40,7 +40,7 @@ impl Log {
                 its.newest_ms = segment.max_time()?.map_or(segment.touched_ms, |(newest, _)| newest);
             }
             if config.max_compaction_lag_ms < i64::MAX && segment.size() > 0 {
-                let first = segment.steps(0)?.next().and_then(Result::ok);
+                let first = segment.view()?.steps(0)?.next().and_then(Result::ok);
                 its.first_ms = first.map_or(-1, |(_, step)| step.max_timestamp);
             }
             facts.segments.push(its);
@@ -73,9 +73,7 @@ impl Log {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else { return Ok(false) };
         for source in sources {
             // Whoever still reads there must not open the new files in place of its own.
-            source.file()?;
-            source.offsets()?;
-            source.times()?;
+            source.pin()?;
         }
         let parked = {
             let _flushing = self.flushing.lock();
@@ -91,6 +89,7 @@ impl Log {
             let parked: Vec<PathBuf> = swapped.map_err(|error| self.log_dir.fatal(error))?;
             let parts = SegmentParts {
                 disk: Arc::clone(&self.log_dir.disk),
+                files: Arc::clone(&self.log_dir.files),
                 dir: self.dir.clone(),
                 base_offset: first.base_offset,
                 capacity: size,

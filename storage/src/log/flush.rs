@@ -105,13 +105,15 @@ impl Log {
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
         let first = self.segments_from(segments, self.recovery_point());
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
-            let file = match segment.file() {
+            let file = match segment.file_once() {
                 Ok(file) => file,
                 // Retention has taken it away meanwhile.
                 Err(_) if !self.segments.load().iter().any(|held| held.base_offset == segment.base_offset) => continue,
                 Err(error) => return Err(error),
             };
-            file.sync_data().context("sync", &segment.path(LOG))?;
+            // Before the sync: what is written meanwhile may not be in it.
+            segment.set_unsynced(false);
+            file.sync_data().context("sync", &segment.path(LOG)).inspect_err(|_| segment.set_unsynced(true))?;
         }
         for segment in segments.iter().filter(|segment| segment.base_offset >= due.indexes) {
             segment.sync_indexes()?;
@@ -161,7 +163,7 @@ impl Log {
         if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
             return Ok(());
         }
-        let bytes = writer.active.offsets()?.file_size();
+        let bytes = writer.active.growing().map_or(0, |(offsets, _)| offsets.file_size());
         let grown = bytes.saturating_sub(writer.indexed_bytes);
         if grown == 0 || grown < (writer.indexed_bytes / 8).min(INDEX_GROWTH) {
             return Ok(());
@@ -219,7 +221,7 @@ impl Log {
             active.write_transactions()?;
         }
         if writer.reserved > active.size() {
-            active.file()?.set_len(active.size()).context("cut", &active.path(LOG))?;
+            active.opened()?.file().set_len(active.size()).context("cut", &active.path(LOG))?;
             writer.reserved = 0;
         }
         self.write_snapshot(writer, self.log_end_offset())

@@ -80,7 +80,7 @@ impl Load {
         log_start = log_start.min(end);
         let (active, rebuilt) = active;
         let active = Arc::new(active);
-        let indexed_bytes = active.offsets()?.file_size();
+        let indexed_bytes = active.growing().map_or(0, |(offsets, _)| offsets.file_size());
         segments.push(Arc::clone(&active));
         let high_watermark = self.high_watermark.clamp(log_start, end);
 
@@ -258,6 +258,7 @@ impl Load {
         let capacity = if active { u64::from(self.config.segment_bytes).min(i32::MAX as u64) } else { size };
         SegmentParts {
             disk: Arc::clone(&self.log_dir.disk),
+            files: Arc::clone(&self.log_dir.files),
             dir: self.dir.clone(),
             base_offset,
             capacity,
@@ -365,7 +366,7 @@ impl Load {
         for (base, _) in later.iter().rev() {
             Segment::closed(self.parts(*base, 0, *base, false, &[])).remove_files()?;
         }
-        segment.file()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
+        segment.file_once()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
         Ok(())
     }
 

@@ -292,7 +292,8 @@ impl Log {
 
     /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
     /// next read touches them again. Cheap; does not block.
-    pub fn release_memory(&self) {
+    #[cfg(test)]
+    pub(crate) fn release_memory(&self) {
         self.segments.load().iter().for_each(|segment| segment.release());
     }
 

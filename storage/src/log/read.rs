@@ -1,9 +1,22 @@
 //! Reads: record slices by offset, offsets by time, aborted transactions.
 
+use std::sync::Arc;
+
 use esker_protocol::records::Batch;
 
 use super::Log;
 use crate::{AbortedTransaction, ReadError, ReadInfo, TimestampOffset, segment::Segment};
+
+/// What a read does about data that is not in memory.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// Nothing: whoever touches it waits.
+    AsItIs,
+    /// Does without.
+    Resident,
+    /// Brings it there.
+    BringIn,
+}
 
 /// Bound on what one compressed batch may unpack to while a timestamp is looked for in it.
 const MAX_DECOMPRESSED: usize = 1 << 30;
@@ -12,38 +25,99 @@ impl Log {
     /// Whole batches from the one that holds `from` on, all of them ending below `up_to`, at most `max_bytes` together
     /// (the first one may be larger if `at_least_one`). From one segment: ask again at `next_offset` for more.
     ///
-    /// Makes no copy. Blocks on the disk only where [`Self::is_resident`] says no.
+    /// Makes no copy. May wait for the disk: here, and when its slice is touched or sent.
     pub fn read(&self, from: i64, max_bytes: usize, up_to: i64, at_least_one: bool) -> Result<ReadInfo, ReadError> {
-        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(ReadError::Closed);
+        // It is read as it is, so it is never cold.
+        Ok(self.read_as(How::AsItIs, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
+    }
+
+    /// As [`Self::read`], but never waits for the disk: `None` where it would, or where the slice would make who sends it wait.
+    /// Near the end of the log it knows that without a system call.
+    pub fn read_resident(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        up_to: i64,
+        at_least_one: bool,
+    ) -> Result<Option<ReadInfo>, ReadError> {
+        self.read_as(How::Resident, (from, up_to), max_bytes, at_least_one)
+    }
+
+    /// As [`Self::read`], and brings all of the slice into memory, so that whoever sends it does not wait for the disk. For a
+    /// reader that goes on where it ended, what comes next is begun. Blocks for the disk.
+    pub fn read_cold(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        up_to: i64,
+        at_least_one: bool,
+    ) -> Result<ReadInfo, ReadError> {
+        Ok(self.read_as(How::BringIn, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
+    }
+
+    fn read_as(
+        &self,
+        how: How,
+        (from, up_to): (i64, i64),
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<ReadInfo>, ReadError> {
+        loop {
+            if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+                return Err(ReadError::Closed);
+            }
+            // The end before the segments: they then hold at least everything below it.
+            let log_end_offset = self.log_end_offset();
+            let segments = self.segments.load_full();
+            let log_start_offset = self.log_start_offset();
+            if from < log_start_offset || from > log_end_offset {
+                return Err(ReadError::OffsetOutOfRange { offset: from, log_start_offset, log_end_offset });
+            }
+            let range = (from, up_to.min(log_end_offset));
+            match self.read_in(&segments, how, range, max_bytes, at_least_one) {
+                // Its file was not open and has gone: the segment, or the whole folder, was taken away meanwhile.
+                Err(ReadError::File(error)) if error.source.kind() == std::io::ErrorKind::NotFound => {
+                    if matches!(how, How::Resident) {
+                        return Ok(None);
+                    }
+                    // A truncation removes files before it publishes what is left.
+                    drop(self.writer.lock());
+                    let closed = self.closed.load(std::sync::atomic::Ordering::Acquire);
+                    if !closed && Arc::ptr_eq(&segments, &self.segments.load()) {
+                        return Err(error.into());
+                    }
+                }
+                read => return read,
+            }
         }
-        // The end before the segments: they then hold at least everything below it.
-        let log_end_offset = self.log_end_offset();
-        let segments = self.segments.load();
-        let log_start_offset = self.log_start_offset();
-        if from < log_start_offset || from > log_end_offset {
-            return Err(ReadError::OffsetOutOfRange { offset: from, log_start_offset, log_end_offset });
-        }
-        let up_to = up_to.min(log_end_offset);
-        let first = self.segments_from(&segments, from);
-        for segment in segments.iter().skip(first) {
+    }
+
+    fn read_in(
+        &self,
+        segments: &[Arc<Segment>],
+        how: How,
+        (from, up_to): (i64, i64),
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<ReadInfo>, ReadError> {
+        for segment in segments.iter().skip(self.segments_from(segments, from)) {
             if from >= up_to || segment.base_offset >= up_to {
                 break;
             }
-            if let Some(info) = segment.read(from, max_bytes, up_to, at_least_one)? {
-                return Ok(info);
+            match how {
+                How::Resident if !segment.is_resident(from, max_bytes as u64) => return Ok(None),
+                How::BringIn => segment.bring_in(from, max_bytes as u64)?,
+                How::AsItIs | How::Resident => {}
             }
+            let Some(info) = segment.read(from, max_bytes, up_to, at_least_one)? else { continue };
+            match how {
+                How::Resident if !segment.has_rest(&info, max_bytes) => return Ok(None),
+                How::BringIn => segment.bring_rest(&info, max_bytes)?,
+                How::AsItIs | How::Resident => {}
+            }
+            return Ok(Some(info));
         }
-        Ok(ReadInfo { first_offset: from, next_offset: from, ..ReadInfo::default() })
-    }
-
-    /// Whether a read there would find its pages in memory; if not, read on a blocking thread. Near the end of the log
-    /// it knows without a system call.
-    pub fn is_resident(&self, from: i64, max_bytes: usize) -> bool {
-        let segments = self.segments.load();
-        let index = self.segments_from(&segments, from);
-        let active = index + 1 == segments.len();
-        segments.get(index).is_none_or(|segment| segment.is_resident(from, max_bytes as u64, active))
+        Ok(Some(ReadInfo { first_offset: from, next_offset: from, ..ReadInfo::default() }))
     }
 
     /// First record with a timestamp >= `timestamp` ms (ListOffsets); `None` if there is none. Times need not grow with
@@ -54,7 +128,7 @@ impl Log {
             if segment.next_offset() <= start || segment.max_time()?.is_none_or(|(max, _)| max < timestamp) {
                 continue;
             }
-            let from = segment.time_from(timestamp)?.max(start);
+            let from = segment.view()?.time_from(timestamp)?.max(start);
             if let Some(found) = self.first_record(segment, from, start, |time| time >= timestamp)? {
                 return Ok(Some(found));
             }
@@ -76,7 +150,7 @@ impl Log {
             }
         }
         let Some((max, segment)) = best else { return Ok(None) };
-        let from = segment.time_from(max)?.max(start);
+        let from = segment.view()?.time_from(max)?.max(start);
         match self.first_record(segment, from, start, |time| time == max)? {
             Some(found) => Ok(Some(found)),
             // A header promised a time that no record has (Kafka trusts some), or the record is below the log start.
@@ -107,13 +181,17 @@ impl Log {
         wanted: impl Fn(i64) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let end = self.log_end_offset();
-        let start = match segment.find(from) {
+        if segment.size() == 0 {
+            return Ok(None);
+        }
+        let view = segment.view()?;
+        let start = match view.find(from) {
             Ok(Some((start, _))) => start,
             Ok(None) => return Ok(None),
             // The time index leads into damage: from its end on, or from what comes before it.
             Err(ReadError::Damaged { .. } | ReadError::Corrupt { .. }) => {
                 let range = segment.damaged.iter().find(|range| range.holds(from));
-                range.map_or_else(|| Ok(segment.walk_from(from)?.0), |range| Ok::<_, ReadError>(range.end_position))?
+                range.map_or_else(|| Ok(view.walk_from(from)?.0), |range| Ok::<_, ReadError>(range.end_position))?
                     as usize
             }
             Err(error) => return Err(error),
@@ -124,7 +202,7 @@ impl Log {
             what,
         };
         // Damage is stepped over: what is sound is found.
-        for (position, step) in segment.steps(start as u64)?.filter_map(Result::ok) {
+        for (position, step) in view.steps(start as u64)?.filter_map(Result::ok) {
             if step.base_offset >= end {
                 break;
             }
@@ -139,7 +217,7 @@ impl Log {
             if !wanted(step.max_timestamp) {
                 continue;
             }
-            let bytes = segment.slice(position, step.size)?;
+            let bytes = view.slice(position, step.size)?;
             let (batch, _) = Batch::parse(bytes).map_err(|error| corrupt(position, error.to_string()))?;
             if batch.verify_crc().is_err() {
                 continue;

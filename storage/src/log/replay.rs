@@ -68,7 +68,7 @@ impl Replay {
             if segment.base_offset >= end {
                 break;
             }
-            let position = segment.offsets()?.floor(segment.relative(self.from));
+            let position = segment.view()?.offsets()?.floor(segment.relative(self.from));
             let path = segment.path(LOG);
             let file = segment.file_once()?;
             let mut window = Window::new(file.as_ref(), &path);

@@ -3,6 +3,7 @@ mod crash;
 mod faults;
 mod idempotence;
 mod model;
+mod open_files;
 mod reads;
 
 use std::{path::Path, sync::Arc};
@@ -14,6 +15,7 @@ use super::*;
 use crate::{
     AppendBatch, AppendError, Appended, Origin, ReadInfo,
     io::{Disk, OsDisk},
+    open_files::OpenFiles,
     test_support::*,
 };
 
@@ -28,11 +30,12 @@ struct Opening {
     log_start: i64,
     high_watermark: i64,
     clean: bool,
+    files: Arc<OpenFiles>,
 }
 
 impl Opening {
     fn new(config: LogConfig) -> Self {
-        Self { config, recovery_point: 0, log_start: 0, high_watermark: 0, clean: false }
+        Self { config, recovery_point: 0, log_start: 0, high_watermark: 0, clean: false, files: Arc::default() }
     }
 
     fn open(&self, dir: &Path) -> Log {
@@ -40,7 +43,7 @@ impl Opening {
     }
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
-        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk));
+        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::clone(&self.files)));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();
         Load {

@@ -25,6 +25,7 @@ use crate::{
     },
     io::{Context, Disk},
     log::Load,
+    open_files::OpenFiles,
 };
 
 /// Runs `work` over `items` on several threads (0 = one a core), and waits.
@@ -69,9 +70,10 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
     }
     let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
     let reaper = Reaper::start();
+    let files = Arc::<OpenFiles>::default();
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
-        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk)));
+        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk), Arc::clone(&files)));
         was_clean &= look(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
     }
@@ -89,6 +91,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         logs: RwLock::new(logs),
         changing: Mutex::new(()),
         reaper,
+        files,
         unfinished: Mutex::new(unfinished),
         _locks: locks,
     })

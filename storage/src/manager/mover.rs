@@ -88,7 +88,7 @@ impl Move {
             let path = segment_path(&self.future, segment.base_offset, LOG);
             let how = if from == 0 { Open::Empty } else { Open::Existing };
             let target = self.to.disk.open(&path, how).context("open", &path)?;
-            let source = segment.file()?;
+            let source = segment.file_once()?;
             let mut at = from;
             while at < end {
                 let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);

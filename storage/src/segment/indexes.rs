@@ -11,6 +11,8 @@ use crate::{
     files::{INDEX, LOG, TIME_INDEX, TXN_INDEX},
     index::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, sound_entries, sound_times},
     io::{Context, Open},
+    mmap::Map,
+    open_files::Opened,
     scan::{Damage, Window, scan, scan_through},
     walk::{self, STEP_BYTES},
 };
@@ -35,29 +37,32 @@ pub(crate) struct Rebuilt {
 }
 
 impl Segment {
-    /// The offset index; loaded, or rebuilt if it is missing or wrong, at the first call for a closed segment.
-    pub(crate) fn offsets(&self) -> Result<&OffsetIndex, FileError> {
-        if self.offsets.get().is_none() {
-            self.load_indexes()?;
+    /// Both indexes: the growing ones, or those of a closed segment, which are loaded, or rebuilt if they are missing or wrong, at
+    /// the first call.
+    pub(crate) fn indexes<'a>(&'a self, opened: &'a Opened) -> Result<&'a (OffsetIndex, TimeIndex), FileError> {
+        if let Some(indexes) = self.growing.get().or_else(|| opened.indexes.get()) {
+            return Ok(indexes);
         }
-        Ok(self.offsets.get_or_init(OffsetIndex::growing))
+        let loaded = self.load_indexes()?;
+        Ok(opened.indexes.get_or_init(|| loaded))
     }
 
-    /// The time index; as [`Self::offsets`].
-    pub(crate) fn times(&self) -> Result<&TimeIndex, FileError> {
-        if self.times.get().is_none() {
-            self.load_indexes()?;
-        }
-        Ok(self.times.get_or_init(|| TimeIndex::growing(Vec::new())))
+    /// The indexes of the active segment, which are in memory.
+    pub(crate) fn growing(&self) -> Option<&(OffsetIndex, TimeIndex)> {
+        self.growing.get()
     }
 
-    fn load_indexes(&self) -> Result<(), FileError> {
+    fn load_indexes(&self) -> Result<(OffsetIndex, TimeIndex), FileError> {
         if let (Some(offsets), Some(times)) = (self.mapped_index(INDEX, 8), self.mapped_index(TIME_INDEX, 12)) {
-            let (offsets, times) = (OffsetIndex::File(offsets), TimeIndex::File(times));
+            let sizes = (offsets.as_ref().len() as u64, times.as_ref().len() as u64);
+            let (offsets, times) = (OffsetIndex::File(offsets), TimeIndex::File(Bytes::from_owner(times)));
+            // They were looked at before, and let go of since.
+            if self.checked.get() == Some(&sizes) {
+                return Ok((offsets, times));
+            }
             if self.fits(&offsets, &times)? {
-                let _ = self.offsets.set(offsets);
-                let _ = self.times.set(times);
-                return Ok(());
+                let _ = self.checked.set(sizes);
+                return Ok((offsets, times));
             }
         }
         tracing::info!(segment = %self.path(LOG).display(), "rebuilding the indexes of a segment");
@@ -76,16 +81,13 @@ impl Segment {
             // A full or failed disk is no reason not to read: they are in memory, and the next start makes them again.
             tracing::warn!(segment = %self.path(LOG).display(), %error, "cannot write the indexes of a segment");
         }
-        let _ = self.offsets.set(offsets);
-        let _ = self.times.set(times);
-        Ok(())
+        Ok((offsets, times))
     }
 
-    fn mapped_index(&self, suffix: &str, entry: u64) -> Option<Bytes> {
+    fn mapped_index(&self, suffix: &str, entry: u64) -> Option<Map> {
         let file = self.disk.open(&self.path(suffix), Open::Existing).ok()?;
         let len = file.size().ok().filter(|len| len % entry == 0)?;
-        let map = file.map(usize::try_from(len).ok()?).ok()?;
-        Some(Bytes::from_owner(map))
+        file.map(usize::try_from(len).ok()?).ok()
     }
 
     /// Whether the last entries of index files match the data.
@@ -250,7 +252,7 @@ impl Segment {
         if max_time.is_none_or(|(max, _)| max_timestamp > max) {
             *max_time = Some((max_timestamp, last_offset));
         }
-        if with_entry && let (Some(offsets), Some(times)) = (self.offsets.get(), self.times.get()) {
+        if with_entry && let Some((offsets, times)) = self.growing.get() {
             offsets.push(OffsetEntry { relative_offset: self.relative(last_offset), position: position as u32 });
             if let Some((timestamp, offset)) = *max_time {
                 times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
@@ -266,7 +268,14 @@ impl Segment {
         if let Some(known) = *self.max_time.lock() {
             return Ok(Some(known).filter(|(timestamp, _)| *timestamp >= 0));
         }
-        let last = self.times()?.last();
+        let last = match self.growing.get() {
+            Some((_, times)) => times.last(),
+            // Retention asks this of all segments: that must not push what is read out of the open files.
+            None => match self.handle.get() {
+                Some(opened) => self.indexes(&opened)?.1.last(),
+                None => self.load_indexes()?.1.last(),
+            },
+        };
         let mut max_time = self.max_time.lock();
         if max_time.is_none() {
             *max_time = last
@@ -283,12 +292,9 @@ impl Segment {
 
     /// Writes both index files whole, ending the time index with the largest timestamp (as Kafka closes a segment).
     pub(crate) fn write_indexes(&self) -> Result<(), FileError> {
-        let (Some(offsets), Some(times)) = (self.offsets.get(), self.times.get()) else { return Ok(()) };
-        if let (OffsetIndex::Growing(_), Some((timestamp, offset))) = (offsets, *self.max_time.lock()) {
+        let Some((offsets, times)) = self.growing.get() else { return Ok(()) };
+        if let Some((timestamp, offset)) = *self.max_time.lock() {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
-        }
-        if !matches!((offsets, times), (OffsetIndex::Growing(_), TimeIndex::Growing(_))) {
-            return Ok(());
         }
         let mut written = self.written.lock();
         self.write_index_file(&self.path(TIME_INDEX), &times.encode_from(written.times), written.times * 12)?;

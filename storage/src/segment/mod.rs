@@ -6,6 +6,7 @@
 
 mod indexes;
 mod read;
+mod resident;
 
 use std::{
     path::PathBuf,
@@ -15,7 +16,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 pub(crate) use indexes::Rebuilt;
 use parking_lot::Mutex;
 
@@ -25,44 +25,11 @@ use crate::{
     files::{self, INDEX, LOG, SEALED, TIME_INDEX, TXN_INDEX},
     index::{OffsetIndex, TimeIndex, TransactionIndex},
     io::{Context, Disk, LogFile, Open},
-    mmap::Map,
+    open_files::{Handle, OpenFiles, Opened},
 };
 
-/// Bytes at the end of the active segment that were written too recently to be anywhere but in memory.
-const HOT_TAIL: u64 = 32 << 20;
-/// No cut is due.
-const KEEP: u64 = u64::MAX;
-
-/// The open data file. Cut when nobody can read past its sealed size any more.
-#[derive(Debug)]
-struct DataFile {
-    file: Arc<dyn LogFile>,
-    cut_to: AtomicU64,
-    /// The file of the segment that this one was sealed into: its own cut, a shorter one, must wait for ours.
-    next: OnceLock<Arc<DataFile>>,
-}
-
-impl Drop for DataFile {
-    fn drop(&mut self) {
-        let cut_to = *self.cut_to.get_mut();
-        // The marker stays until the next start, which makes the cut if this fails: it can sync, and here is no place for that.
-        if cut_to != KEEP && self.file.size().is_ok_and(|len| len > cut_to) {
-            let _ = self.file.set_len(cut_to);
-        }
-    }
-}
-
-/// What the slices of a map keep alive. The map goes before the file is cut: fields drop in order.
-struct MapOwner {
-    map: Arc<Map>,
-    _file: Arc<DataFile>,
-}
-
-impl AsRef<[u8]> for MapOwner {
-    fn as_ref(&self) -> &[u8] {
-        Map::as_ref(&self.map)
-    }
-}
+/// A mark that is never fresh: nothing lies at so large a position.
+const NEVER: u64 = u64::MAX;
 
 /// See the module.
 #[derive(Debug)]
@@ -75,10 +42,15 @@ pub(crate) struct Segment {
     size: AtomicU64,
     next_offset: AtomicI64,
     index_interval: u32,
-    data: OnceLock<Arc<DataFile>>,
-    map: OnceLock<(Bytes, Arc<Map>)>,
-    offsets: OnceLock<OffsetIndex>,
-    times: OnceLock<TimeIndex>,
+    /// Its open file and maps, as long as the bound on open files leaves it any.
+    handle: Arc<Handle>,
+    /// The indexes of an active segment, or of one that they were just rebuilt for. Else they are files.
+    growing: OnceLock<(OffsetIndex, TimeIndex)>,
+    /// Sizes of the index files that were found to match the data.
+    checked: OnceLock<(u64, u64)>,
+    /// Two marks in what was appended of late, the older first: the clock of [`residency`] in the upper half, the position in the
+    /// lower. From a fresh mark on everything is in memory.
+    recent: [AtomicU64; 2],
     /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments not yet asked.
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
@@ -100,6 +72,7 @@ struct Written {
 /// What a segment is made of at its birth or when it is loaded.
 pub(crate) struct SegmentParts {
     pub disk: Arc<dyn Disk>,
+    pub files: Arc<OpenFiles>,
     pub dir: PathBuf,
     pub base_offset: i64,
     pub capacity: u64,
@@ -114,7 +87,7 @@ pub(crate) struct SegmentParts {
 impl Segment {
     /// A closed segment: its indexes and map come when they are asked for.
     pub(crate) fn closed(parts: SegmentParts) -> Self {
-        let SegmentParts { disk, dir, base_offset, capacity, size, next_offset, index_interval, .. } = parts;
+        let SegmentParts { disk, files, dir, base_offset, capacity, size, next_offset, index_interval, .. } = parts;
         Self {
             disk,
             dir,
@@ -123,10 +96,10 @@ impl Segment {
             size: AtomicU64::new(size),
             next_offset: AtomicI64::new(next_offset),
             index_interval,
-            data: OnceLock::new(),
-            map: OnceLock::new(),
-            offsets: OnceLock::new(),
-            times: OnceLock::new(),
+            handle: Handle::new(files),
+            growing: OnceLock::new(),
+            checked: OnceLock::new(),
+            recent: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
             max_time: Mutex::new(None),
             written: Mutex::new(Written { transactions: parts.transactions.entries().len(), ..Written::default() }),
             transactions: parts.transactions,
@@ -138,8 +111,8 @@ impl Segment {
     /// A segment whose indexes are in memory: the active one.
     pub(crate) fn active(parts: SegmentParts, rebuilt: &Rebuilt) -> Self {
         let segment = Self::closed(parts);
-        let _ = segment.offsets.set(OffsetIndex::growing_from(&rebuilt.offsets));
-        let _ = segment.times.set(TimeIndex::growing(rebuilt.times.clone()));
+        let times = TimeIndex::growing(rebuilt.times.clone());
+        let _ = segment.growing.set((OffsetIndex::growing_from(&rebuilt.offsets), times));
         *segment.max_time.lock() = rebuilt.max_time;
         (segment.written.lock().offsets, segment.written.lock().times) = rebuilt.kept;
         segment
@@ -147,8 +120,9 @@ impl Segment {
 
     /// The same segment, closed: shares file and map; its indexes are those on disk, which must have been written.
     pub(crate) fn close(&self, next_offset: i64) -> Self {
-        let closed = Self::closed(SegmentParts {
+        let mut closed = Self::closed(SegmentParts {
             disk: Arc::clone(&self.disk),
+            files: Arc::clone(self.handle.files()),
             dir: self.dir.clone(),
             base_offset: self.base_offset,
             capacity: self.capacity,
@@ -162,11 +136,9 @@ impl Segment {
         for entry in self.transactions.entries() {
             closed.transactions.push(entry);
         }
-        if let Some(data) = self.data.get() {
-            let _ = closed.data.set(Arc::clone(data));
-        }
-        if let Some(map) = self.map.get() {
-            let _ = closed.map.set(map.clone());
+        closed.handle = Arc::clone(&self.handle);
+        for (new, old) in closed.recent.iter().zip(&self.recent) {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         *closed.max_time.lock() = *self.max_time.lock();
         closed
@@ -193,50 +165,51 @@ impl Segment {
 
     /// Publishes what was written. Only the log's writer may call this.
     pub(crate) fn publish(&self, size: u64, next_offset: i64) {
+        self.note_appended(size);
         // Whoever sees the size sees the offset.
         self.next_offset.store(next_offset, Ordering::Release);
         self.size.store(size, Ordering::Release);
     }
 
-    fn data(&self) -> Result<&Arc<DataFile>, FileError> {
-        if let Some(data) = self.data.get() {
-            return Ok(data);
-        }
-        let path = self.path(LOG);
-        let file = self.disk.open(&path, Open::Existing).context("open", &path)?;
-        let data = DataFile { file, cut_to: AtomicU64::new(KEEP), next: OnceLock::new() };
-        Ok(self.data.get_or_init(|| Arc::new(data)))
+    /// Which file it is, among all that were ever opened here.
+    pub(crate) fn id(&self) -> u64 {
+        self.handle.id
     }
 
-    /// The open data file.
-    pub(crate) fn file(&self) -> Result<&Arc<dyn LogFile>, FileError> {
-        Ok(&self.data()?.file)
-    }
-
-    /// The data file for one pass over it: not kept open if it was not.
-    pub(crate) fn file_once(&self) -> Result<Arc<dyn LogFile>, FileError> {
-        if let Some(data) = self.data.get() {
-            return Ok(Arc::clone(&data.file));
-        }
+    fn open_file(&self) -> Result<Arc<dyn LogFile>, FileError> {
         let path = self.path(LOG);
         self.disk.open(&path, Open::Existing).context("open", &path)
     }
 
-    fn map(&self) -> Result<&Bytes, FileError> {
-        if let Some((bytes, _)) = self.map.get() {
-            return Ok(bytes);
+    /// Its open data file and all that comes with it; opened if it is not.
+    pub(crate) fn opened(&self) -> Result<Arc<Opened>, FileError> {
+        self.handle.get_or_open(|| self.open_file())
+    }
+
+    /// The data file for one pass over it: not kept open if it was not.
+    pub(crate) fn file_once(&self) -> Result<Arc<dyn LogFile>, FileError> {
+        match self.handle.get() {
+            Some(opened) => Ok(Arc::clone(&opened.data.file)),
+            None => self.open_file(),
         }
-        let data = self.data()?;
-        let len = usize::try_from(self.capacity).unwrap_or(usize::MAX);
-        let map = Arc::new(data.file.map(len).context("map", &self.path(LOG))?);
-        let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(data) };
-        Ok(&self.map.get_or_init(|| (Bytes::from_owner(owner), map)).0)
+    }
+
+    /// Opens everything for good: whoever still reads here must not open what is about to take the files' names.
+    pub(crate) fn pin(&self) -> Result<(), FileError> {
+        let opened = self.handle.pin(|| self.open_file())?;
+        self.indexes(&opened)?;
+        Ok(())
+    }
+
+    /// Tells that the file was written to (or is all on disk).
+    pub(crate) fn set_unsynced(&self, unsynced: bool) {
+        self.handle.set_unsynced(unsynced);
     }
 
     /// Takes the map's pages out of this process's resident memory; they stay in the page cache, and slices stay good.
     pub(crate) fn release(&self) {
-        if let Some((_, map)) = self.map.get() {
-            map.release(usize::try_from(self.size()).unwrap_or(usize::MAX));
+        if let Some(opened) = self.handle.get() {
+            opened.release();
         }
     }
 
@@ -271,6 +244,7 @@ impl Segment {
         }
         let parts = SegmentParts {
             disk: Arc::clone(&self.disk),
+            files: Arc::clone(self.handle.files()),
             dir: self.dir.clone(),
             base_offset: self.base_offset,
             capacity: size,
@@ -282,20 +256,22 @@ impl Segment {
             touched_ms: self.touched_ms,
         };
         let sealed = Self::closed(parts);
-        let (offsets, limit) = (self.offsets()?, self.relative(offset));
+        // From here on the path may name a shorter file than this segment's.
+        let opened = self.handle.pin(|| self.open_file())?;
+        let ((offsets, times), limit) = (self.indexes(&opened)?, self.relative(offset));
         let offsets: Vec<_> =
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();
         let last = offsets.last().map_or(0, |entry| entry.relative_offset);
-        let times = self.times()?.entries().into_iter().take_while(|entry| entry.relative_offset <= last).collect();
+        let times = times.entries().into_iter().take_while(|entry| entry.relative_offset <= last).collect();
         let rebuilt = sealed.rebuild(offsets, times, i64::MAX, i64::MAX)?;
-        let _ = sealed.offsets.set(OffsetIndex::growing_from(&rebuilt.offsets));
-        let _ = sealed.times.set(TimeIndex::growing(rebuilt.times));
+        let times = TimeIndex::growing(rebuilt.times);
+        let _ = sealed.growing.set((OffsetIndex::growing_from(&rebuilt.offsets), times));
         *sealed.max_time.lock() = rebuilt.max_time;
         sealed.write_indexes()?;
         sealed.write_transactions()?;
-        let data = self.data()?;
-        let _ = data.next.set(Arc::clone(sealed.data()?));
-        data.cut_to.store(size, Ordering::Release);
+        sealed.handle.comes_after(&opened.data);
+        let after = sealed.opened()?;
+        opened.data.seal(size, Arc::clone(&after.data));
         Ok(sealed)
     }
 

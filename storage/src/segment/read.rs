@@ -1,29 +1,100 @@
 //! Reading a segment through its map. No copies, no locks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{HOT_TAIL, Segment};
+use super::Segment;
 use crate::{
     DamagedRange,
     error::{FileError, ReadError},
-    index::{OffsetEntry, OffsetIndex},
+    files::LOG,
+    index::{OffsetEntry, OffsetIndex, TimeIndex},
+    io::Context,
+    open_files::Opened,
     types::ReadInfo,
     walk::{self, Step},
 };
 
+/// A segment with its file, map and indexes at hand: what reads go through.
+pub(crate) struct View<'a> {
+    segment: &'a Segment,
+    opened: Arc<Opened>,
+}
+
 impl Segment {
+    /// Opens what is needed to read it.
+    pub(crate) fn view(&self) -> Result<View<'_>, FileError> {
+        let opened = self.opened()?;
+        opened.map(self.capacity).context("map", &self.path(LOG))?;
+        self.indexes(&opened)?;
+        Ok(View { segment: self, opened })
+    }
+
+    /// Position and step of the first batch that ends at or above `offset`; `None` if all end below.
+    pub(crate) fn find(&self, offset: i64) -> Result<Option<(usize, Step)>, ReadError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        // Before anything of it is read.
+        self.refuse_damaged(offset)?;
+        self.view()?.find(offset)
+    }
+
+    fn refuse_damaged(&self, offset: i64) -> Result<(), ReadError> {
+        let Some(range) = self.damaged.iter().find(|range| range.holds(offset)) else { return Ok(()) };
+        let DamagedRange { first_offset, end_offset, what, .. } = range.clone();
+        Err(ReadError::Damaged { first_offset, last_offset: end_offset.saturating_sub(1), what })
+    }
+
+    /// See [`crate::Log::read`]; `None` if the segment has nothing at or above `from`.
+    pub(crate) fn read(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        up_to: i64,
+        at_least_one: bool,
+    ) -> Result<Option<ReadInfo>, ReadError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        self.refuse_damaged(from)?;
+        self.view()?.read(from, max_bytes, up_to, at_least_one)
+    }
+
+    fn corrupt(&self, position: usize, what: &'static str) -> ReadError {
+        ReadError::Corrupt { segment: self.base_offset, position: position as u64, what: what.to_owned() }
+    }
+}
+
+impl View<'_> {
+    fn map(&self) -> Result<&Bytes, FileError> {
+        self.opened.map(self.segment.capacity).context("map", &self.segment.path(LOG))
+    }
+
+    /// The offset index.
+    pub(crate) fn offsets(&self) -> Result<&OffsetIndex, FileError> {
+        Ok(&self.segment.indexes(&self.opened)?.0)
+    }
+
+    /// The time index.
+    pub(crate) fn times(&self) -> Result<&TimeIndex, FileError> {
+        Ok(&self.segment.indexes(&self.opened)?.1)
+    }
+
     /// Walks headers in the map from `position` to the published end.
     pub(crate) fn steps(&self, position: u64) -> Result<Steps<'_>, FileError> {
-        let limit = usize::try_from(self.size()).unwrap_or(usize::MAX);
+        let segment = self.segment;
+        let limit = usize::try_from(segment.size()).unwrap_or(usize::MAX);
         let data = self.map()?.get(..limit).unwrap_or_default();
         let position = usize::try_from(position).unwrap_or(usize::MAX);
         // After the size: what is published by then lies below.
-        let range = self.base_offset..self.next_offset();
+        let range = segment.base_offset..segment.next_offset();
         Ok(Steps {
             data,
             position,
             range,
-            damaged: &self.damaged,
+            damaged: &segment.damaged,
             offsets: self.offsets()?,
             next_entry: 0,
             check: false,
@@ -37,25 +108,18 @@ impl Segment {
         Ok(map.slice(position.min(end)..end))
     }
 
-    fn corrupt(&self, position: usize, what: &'static str) -> ReadError {
-        ReadError::Corrupt { segment: self.base_offset, position: position as u64, what: what.to_owned() }
-    }
-
     /// Position and step of the first batch that ends at or above `offset`; `None` if all end below.
     pub(crate) fn find(&self, offset: i64) -> Result<Option<(usize, Step)>, ReadError> {
-        if self.size() == 0 {
+        if self.segment.size() == 0 {
             return Ok(None);
         }
-        if let Some(range) = self.damaged.iter().find(|range| range.holds(offset)) {
-            let DamagedRange { first_offset, end_offset, what, .. } = range.clone();
-            return Err(ReadError::Damaged { first_offset, last_offset: end_offset.saturating_sub(1), what });
-        }
+        self.segment.refuse_damaged(offset)?;
         let mut damage = None;
         let (position, rot) = self.walk_from(offset)?;
         for step in (Steps { check: rot, ..self.steps(position)? }) {
             match step {
                 // It may be behind the offset: what follows tells.
-                Err((position, error)) => damage = Some(self.corrupt(position, error.what())),
+                Err((position, error)) => damage = Some(self.segment.corrupt(position, error.what())),
                 Ok((position, step)) if step.last_offset >= offset => {
                     return damage.filter(|_| step.base_offset > offset).map_or(Ok(Some((position, step))), Err);
                 }
@@ -70,7 +134,7 @@ impl Segment {
     /// file.)
     pub(crate) fn walk_from(&self, offset: i64) -> Result<(u64, bool), FileError> {
         let offsets = self.offsets()?;
-        let mut entry = offsets.floor_entry(self.relative(offset));
+        let mut entry = offsets.floor_entry(self.segment.relative(offset));
         let mut rot = false;
         while let Some(found) = entry {
             if self.is_true(found)? {
@@ -83,7 +147,7 @@ impl Segment {
     }
 
     fn is_true(&self, entry: OffsetEntry) -> Result<bool, FileError> {
-        let last_offset = self.base_offset.saturating_add(i64::from(entry.relative_offset));
+        let last_offset = self.segment.base_offset.saturating_add(i64::from(entry.relative_offset));
         let step = self.steps(u64::from(entry.position))?.next();
         Ok(
             matches!(step, Some(Ok((position, step))) if position == entry.position as usize && step.last_offset == last_offset),
@@ -93,12 +157,12 @@ impl Segment {
     /// Where to walk from to find the first record with `timestamp` or a later one: an entry of the time index, if it says
     /// what lies there; else the start.
     pub(crate) fn time_from(&self, timestamp: i64) -> Result<i64, ReadError> {
-        let Some(entry) = self.times()?.floor(timestamp) else { return Ok(self.base_offset) };
-        let offset = self.base_offset.saturating_add(i64::from(entry.relative_offset));
+        let Some(entry) = self.times()?.floor(timestamp) else { return Ok(self.segment.base_offset) };
+        let offset = self.segment.base_offset.saturating_add(i64::from(entry.relative_offset));
         match self.find(offset) {
             Ok(Some((_, step))) if step.last_offset == offset && step.max_timestamp == entry.timestamp => Ok(offset),
             Err(ReadError::File(error)) => Err(error.into()),
-            _ => Ok(self.base_offset),
+            _ => Ok(self.segment.base_offset),
         }
     }
 
@@ -122,12 +186,12 @@ impl Segment {
         let mut end = start.saturating_add(first.size);
         let mut next_offset = first.last_offset.saturating_add(1);
         // Up to where it is sound.
-        let damaged = self.damaged.iter().map(|range| range.position).find(|position| *position > start as u64);
-        let sound = usize::try_from(damaged.unwrap_or(self.size())).unwrap_or(usize::MAX);
+        let damaged = self.segment.damaged.iter().map(|range| range.position).find(|position| *position > start as u64);
+        let sound = usize::try_from(damaged.unwrap_or(self.segment.size())).unwrap_or(usize::MAX);
         let limit = start.saturating_add(max_bytes).min(sound);
         if limit > end {
             // Most of the way goes by the index: only the headers after its last fitting entry are walked.
-            let near = self.offsets()?.floor_below(limit.min(u32::MAX as usize) as u32, self.relative(up_to));
+            let near = self.offsets()?.floor_below(limit.min(u32::MAX as usize) as u32, self.segment.relative(up_to));
             let near = near.filter(|entry| entry.position as usize > end && self.is_true(*entry).unwrap_or_default());
             let position = near.map_or(end, |entry| entry.position as usize);
             // What is damaged is for the next read, which begins there.
@@ -149,17 +213,6 @@ impl Segment {
         info.records = self.slice(start, end.saturating_sub(start))?;
         (info.first_offset, info.next_offset) = (first.base_offset, next_offset);
         Ok(Some(info))
-    }
-
-    /// Whether reading `max_bytes` from `offset` on would find its pages in memory.
-    pub(crate) fn is_resident(&self, offset: i64, max_bytes: u64, active: bool) -> bool {
-        if active && self.size() <= HOT_TAIL {
-            return true;
-        }
-        let (Some(offsets), Some(data)) = (self.offsets.get(), self.data.get()) else { return false };
-        let position = u64::from(offsets.floor(self.relative(offset)));
-        let left = self.size().saturating_sub(position);
-        (active && left <= HOT_TAIL) || data.file.is_resident(position, left.min(max_bytes).max(1))
     }
 }
 

@@ -6,13 +6,33 @@ use std::{
 use super::*;
 use crate::ReadError;
 
+/// As a fetch does it.
+fn read(log: &Log, from: i64, max_bytes: usize) -> Result<ReadInfo, ReadError> {
+    match log.read_resident(from, max_bytes, i64::MAX, true)? {
+        Some(info) => Ok(info),
+        None => log.read_cold(from, max_bytes, i64::MAX, true),
+    }
+}
+
 /// Readers run against a writer that appends, rolls, truncates and retains. What they get is always whole sound batches,
 /// in order, from the offset asked for; what they hold never changes.
 #[test]
 fn readers_never_see_anything_torn() {
+    run(usize::MAX);
+}
+
+/// The same, while files and maps are let go of and opened again all the time.
+#[test]
+fn nor_with_hardly_a_file_open() {
+    run(2);
+}
+
+fn run(limit: usize) {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 500, ..LogConfig::default() };
-    let log = Opening::new(config).open(dir.path());
+    let opening = Opening::new(config);
+    opening.files.set_limit(limit);
+    let log = opening.open(dir.path());
     let (done, reads) = (AtomicBool::new(false), AtomicI64::new(0));
     thread::scope(|scope| {
         for reader in 0..3i64 {
@@ -20,7 +40,7 @@ fn readers_never_see_anything_torn() {
             scope.spawn(move || {
                 let (mut from, mut held) = (0, Vec::new());
                 while !done.load(Ordering::Acquire) || from < log.log_end_offset() {
-                    let info = match log.read(from, 700 + reader as usize * 3000, i64::MAX, true) {
+                    let info = match read(log, from, 700 + reader as usize * 3000) {
                         Ok(info) => info,
                         Err(ReadError::OffsetOutOfRange { .. }) => {
                             from = from.clamp(log.log_start_offset(), log.log_end_offset());

@@ -49,10 +49,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn behaves_as_a_list(ops in proptest::collection::vec(op(), 1..60), big in any::<bool>()) {
+    fn behaves_as_a_list(ops in proptest::collection::vec(op(), 1..60), big in any::<bool>(), limit in 1usize..4) {
         let config = if big { LogConfig { index_interval_bytes: 300, ..LogConfig::default() } } else { small() };
         let mut dir = tempfile::tempdir().unwrap();
-        let mut log = Opening::new(config.clone()).open(dir.path());
+        // With hardly a file open, slices must still keep what they are of.
+        let opening = |config: &LogConfig| {
+            let opening = Opening::new(config.clone());
+            opening.files.set_limit(limit);
+            opening
+        };
+        let mut log = opening(&config).open(dir.path());
         let mut model = Model::default();
         let mut slices: Vec<(Bytes, Vec<u8>)> = Vec::new();
         for (step, op) in ops.into_iter().enumerate() {
@@ -105,7 +111,7 @@ proptest! {
                         log_start: model.start,
                         high_watermark: log.high_watermark(),
                         clean,
-                        config: config.clone(),
+                        ..opening(&config)
                     };
                     drop(log);
                     log = opening.open(dir.path());
@@ -117,13 +123,21 @@ proptest! {
                     let image = tempfile::tempdir().unwrap();
                     copy(dir.path(), image.path());
                     let recovery_point = log.recovery_point();
-                    let opening = Opening { recovery_point, log_start: model.start, ..Opening::new(config.clone()) };
+                    let opening = Opening { recovery_point, log_start: model.start, ..opening(&config) };
                     log = opening.open(image.path());
                     dir = image;
                 }
                 Op::Read(from, max) => {
                     let from = model.start + i64::from(from) % (model.end - model.start + 1);
-                    let info = log.read(from, usize::from(max), i64::MAX, true).unwrap();
+                    let info = match max % 3 {
+                        0 => log.read(from, usize::from(max), i64::MAX, true).unwrap(),
+                        1 => log.read_cold(from, usize::from(max), i64::MAX, true).unwrap(),
+                        // What is not open is as cold as what is not in memory.
+                        _ => match log.read_resident(from, usize::from(max), i64::MAX, true).unwrap() {
+                            Some(info) => info,
+                            None => log.read_cold(from, usize::from(max), i64::MAX, true).unwrap(),
+                        },
+                    };
                     let got: Vec<_> = records(&info.records).into_iter().filter(|(offset, _)| *offset >= from).collect();
                     let all = model.records();
                     let skip = all.iter().position(|(offset, _)| *offset >= from).unwrap_or(all.len());

@@ -99,7 +99,7 @@ fn an_empty_log_has_no_times() {
     assert_eq!(log.offset_for_timestamp(0).unwrap(), None);
     assert_eq!(log.max_timestamp_offset().unwrap(), None);
     assert!(log.read(0, 100, i64::MAX, true).unwrap().records.is_empty());
-    assert!(log.is_resident(0, 100));
+    assert!(log.read_resident(0, 100, i64::MAX, true).unwrap().is_some());
 }
 
 #[test]

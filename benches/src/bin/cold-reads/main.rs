@@ -1,0 +1,220 @@
+//! What a consumer of cold data does to everybody else: latency of paced producers and of tail consumers, without and with a
+//! consumer that reads a large topic which is not in memory.
+//!
+//! One folder is filled once and served by each binary in turn. Phases without and with the cold consumer alternate; before each
+//! cold one the topic's pages are taken out of the page cache. Figures are medians over rounds.
+
+#[path = "../head-to-head/client.rs"]
+mod client;
+mod load;
+#[path = "../head-to-head/process.rs"]
+mod process;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use load::Latencies;
+
+/// Any failure here ends the program with a message.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures what a consumer of cold data does to producers and tail consumers.
+#[derive(Parser, Debug, Clone)]
+struct Options {
+    /// An esker binary; several are measured in turn.
+    #[arg(long, required = true)]
+    esker: Vec<PathBuf>,
+    /// GB of cold data (10^9 bytes).
+    #[arg(long, default_value_t = 10.0)]
+    gb: f64,
+    /// Times that each binary is measured.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// Seconds of a phase without the cold consumer.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Producers, each with a partition of its own.
+    #[arg(long, default_value_t = 4)]
+    producers: usize,
+    /// Milliseconds between two batches of a producer.
+    #[arg(long, default_value_t = 5)]
+    pace: u64,
+    /// Bytes of a batch.
+    #[arg(long, default_value_t = 16 * 1024)]
+    batch: usize,
+    /// Folder for the data, on the disk to measure; a new folder in it is used, and removed at the end.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+const MODES: [&str; 2] = ["flush", "page-cache"];
+
+/// What came out of one phase.
+struct Row {
+    binary: usize,
+    mode: &'static str,
+    cold: bool,
+    produce: Latencies,
+    tail: Latencies,
+    cold_mb_per_second: f64,
+    cpu_seconds: f64,
+}
+
+fn main() -> std::process::ExitCode {
+    let options = Options::parse();
+    let dir = options.dir.join(format!("esker-cold-reads-{}", std::process::id()));
+    let result = run(&options, &dir);
+    let _ = std::fs::remove_dir_all(&dir);
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cold-reads: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let first = options.esker.first().ok_or("no binary")?;
+    {
+        let broker = Broker::start(first, dir)?;
+        load::create_topic(broker.address, "cold", 1, "page-cache")?;
+        for mode in MODES {
+            load::create_topic(broker.address, mode, options.producers as i32, mode)?;
+        }
+        eprintln!("writing {} GB", options.gb);
+        load::fill(broker.address, "cold", (options.gb * 1e9) as u64)?;
+    }
+    let mut rows = Vec::new();
+    for round in 0..options.rounds {
+        for mode in MODES {
+            // Who comes first changes.
+            let count = options.esker.len();
+            for binary in (0..count).map(|i| (i + round) % count) {
+                let Some(path) = options.esker.get(binary) else { continue };
+                let broker = Broker::start(path, dir)?;
+                for cold in [false, true, false, true] {
+                    rows.push(phase(options, &broker, dir, binary, mode, cold)?);
+                    if let Some(row) = rows.last() {
+                        print(options, row);
+                    }
+                }
+            }
+        }
+    }
+    println!("\nmedians:");
+    for binary in 0..options.esker.len() {
+        for mode in MODES {
+            for cold in [false, true] {
+                let of: Vec<&Row> =
+                    rows.iter().filter(|r| r.binary == binary && r.mode == mode && r.cold == cold).collect();
+                let median = |value: &dyn Fn(&Row) -> f64| load::median(of.iter().map(|row| value(row)).collect());
+                print(
+                    options,
+                    &Row {
+                        binary,
+                        mode,
+                        cold,
+                        produce: Latencies::median(of.iter().map(|row| &row.produce)),
+                        tail: Latencies::median(of.iter().map(|row| &row.tail)),
+                        cold_mb_per_second: median(&|row| row.cold_mb_per_second),
+                        cpu_seconds: median(&|row| row.cpu_seconds),
+                    },
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print(options: &Options, row: &Row) {
+    let name = options.esker.get(row.binary).and_then(|path| path.file_name()).unwrap_or_default();
+    println!(
+        "{:<12} {:<10} {:<8} produce ms p50 {:>6.2} p99 {:>7.2} max {:>7.1}   tail ms p50 {:>6.2} p99 {:>7.2}   cold MB/s {:>6.0}   cpu s {:>5.2}",
+        name.to_string_lossy(),
+        row.mode,
+        if row.cold { "cold" } else { "without" },
+        row.produce.p50,
+        row.produce.p99,
+        row.produce.max,
+        row.tail.p50,
+        row.tail.p99,
+        row.cold_mb_per_second,
+        row.cpu_seconds,
+    );
+}
+
+fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'static str, cold: bool) -> Result<Row> {
+    if cold {
+        drop_pages(dir)?;
+    }
+    let cpu = process::cpu_seconds(broker.child.id())?;
+    let least = Duration::from_secs(options.seconds);
+    let outcome = load::run(options, broker.address, mode, cold, least)?;
+    Ok(Row {
+        binary,
+        mode,
+        cold,
+        produce: outcome.produce,
+        tail: outcome.tail,
+        cold_mb_per_second: outcome.cold_bytes as f64 / 1e6 / outcome.cold_seconds.max(1e-9),
+        cpu_seconds: process::cpu_seconds(broker.child.id())? - cpu,
+    })
+}
+
+/// Takes the cold topic's data and indexes out of the page cache.
+fn drop_pages(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir.join("cold-0"))? {
+        let file = std::fs::File::open(entry?.path())?;
+        file.sync_all()?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
+/// A broker that runs; it is stopped when dropped.
+struct Broker {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Broker {
+    fn start(binary: &Path, dir: &Path) -> Result<Self> {
+        let mut child = Command::new(binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(dir)
+            .env("ESKER_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        let address = line.split_whitespace().find_map(|word| word.strip_prefix("kafka=")?.parse().ok());
+        match address {
+            Some(address) => Ok(Self { address, child }),
+            None => {
+                let _ = child.kill();
+                Err(format!("{} did not start", binary.display()).into())
+            }
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

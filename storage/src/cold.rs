@@ -1,0 +1,180 @@
+//! Bringing cold data into memory, and letting it go again: a consumer that is a day behind must neither stall the others nor
+//! push what they read out of the page cache.
+//!
+//! Chunks that are not in memory are read on the caller's (blocking) thread; for a reader that goes on from where the last one
+//! ended, the next ones are begun. All chunks brought in this way wait in one line; past a bound the oldest are handed back to the kernel.
+//! So readers that follow each other closely share them, and all cold readers together take no more than the bound. What was in memory
+//! before is never handed back.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    error::FileError,
+    files::LOG,
+    io::Context,
+    open_files::{DataFile, Opened},
+    residency::{self, CHUNK},
+    segment::Segment,
+};
+
+/// Chunks that are begun for a reader before it asks.
+const AHEAD: u64 = 16;
+/// Bytes read at once.
+const STEP: usize = 64 << 10;
+/// All chunks that were brought in take at most this part of memory, within these bounds.
+const PART_OF_MEMORY: u64 = 16;
+const LEAST: u64 = 64 << 20;
+const MOST: u64 = 1 << 30;
+
+/// What cold reads have done since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ColdReadStats {
+    /// Reads that had to wait for the disk.
+    pub reads: u64,
+    /// Bytes brought into memory for them.
+    pub bytes: u64,
+    /// Bytes of these that are held now.
+    pub held_bytes: u64,
+}
+
+/// A chunk that was brought in.
+#[derive(Debug)]
+struct Chunk {
+    segment: u64,
+    number: u64,
+    data: Weak<DataFile>,
+    opened: Weak<Opened>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    chunks: VecDeque<Chunk>,
+    members: HashSet<(u64, u64)>,
+}
+
+/// See the module. One for all logs of a broker.
+#[derive(Debug)]
+pub(crate) struct ColdCache {
+    line: Mutex<Line>,
+    most: AtomicU64,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Default for ColdCache {
+    fn default() -> Self {
+        let memory = rustix::system::sysinfo();
+        let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
+        let most = (memory / PART_OF_MEMORY).clamp(LEAST, MOST) / CHUNK;
+        Self { line: Mutex::default(), most: AtomicU64::new(most), reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+}
+
+impl ColdCache {
+    pub(crate) fn stats(&self) -> ColdReadStats {
+        ColdReadStats {
+            reads: self.reads.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            held_bytes: self.line.lock().chunks.len() as u64 * CHUNK,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_most(&self, chunks: u64) {
+        self.most.store(chunks, Ordering::Relaxed);
+    }
+
+    /// Brings `len` bytes from `from` on into memory. Blocks for the disk.
+    pub(crate) fn bring_in(
+        &self,
+        segment: &Segment,
+        opened: &Arc<Opened>,
+        from: u64,
+        len: u64,
+    ) -> Result<(), FileError> {
+        let (size, id) = (segment.size(), segment.id());
+        let end = from.saturating_add(len).min(size);
+        if from >= end {
+            return Ok(());
+        }
+        let (first, last) = (from / CHUNK, (end - 1) / CHUNK);
+        let missing: Vec<u64> = (first..=last).filter(|chunk| !segment.has_chunk(opened, *chunk, size)).collect();
+        let Some(next) = missing.last().map(|last| last + 1) else { return Ok(()) };
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let follows = {
+            let line = self.line.lock();
+            missing.first().is_some_and(|first| *first > 0 && line.members.contains(&(id, first - 1)))
+        };
+        let ahead = next..if follows { next + AHEAD } else { next };
+        let ahead: Vec<u64> =
+            ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
+        // All of it is on its way before the first of it is waited for.
+        let wanted: Vec<u64> = missing.iter().chain(&ahead).copied().collect();
+        for run in wanted.chunk_by(|a, b| a + 1 == *b) {
+            if let Some(first) = run.first() {
+                opened.file().read_ahead(first * CHUNK, run.len() as u64 * CHUNK);
+            }
+        }
+        let mut buffer = vec![0; STEP];
+        for chunk in &missing {
+            let end = ((chunk + 1) * CHUNK).min(size);
+            let mut at = chunk * CHUNK;
+            while at < end {
+                let part = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
+                let part = buffer.get_mut(..part).unwrap_or_default();
+                let read = opened.file().read_at(part, at).context("read", &segment.path(LOG))?;
+                if read == 0 {
+                    break;
+                }
+                at += read as u64;
+            }
+            residency::note(id, *chunk);
+        }
+        let bytes = wanted.len() as u64 * CHUNK;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        residency::spend(bytes);
+        self.keep(id, opened, &wanted);
+        Ok(())
+    }
+
+    /// Puts chunks at the end of the line, and hands those at its front back.
+    fn keep(&self, segment: u64, opened: &Arc<Opened>, chunks: &[u64]) {
+        let most = usize::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let mut over = Vec::new();
+        let mut line = self.line.lock();
+        for number in chunks.iter().copied().filter(|number| *number != residency::INDEX_CHUNK) {
+            if line.members.insert((segment, number)) {
+                let (data, opened) = (Arc::downgrade(&opened.data), Arc::downgrade(opened));
+                line.chunks.push_back(Chunk { segment, number, data, opened });
+            }
+        }
+        while line.chunks.len() > most {
+            let Some(chunk) = line.chunks.pop_front() else { break };
+            line.members.remove(&(chunk.segment, chunk.number));
+            over.push(chunk);
+        }
+        drop(line);
+        for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
+            let Some(first) = run.first() else { continue };
+            run.iter().for_each(|chunk| residency::forget(chunk.segment, chunk.number));
+            // What was closed meanwhile is the kernel's to keep or drop.
+            let Some(data) = first.data.upgrade() else { continue };
+            let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);
+            if let Some(opened) = first.opened.upgrade()
+                && let Some(map) = opened.mapped()
+            {
+                // Pages that are mapped stay.
+                map.release_range(at, len);
+            }
+            data.file.let_go(at, len);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Bounds how many segments have their files open and mapped.
+//!
+//! A segment's file and maps are opened at the first use and stay open, so that the hot path makes no system call for them. With
+//! tens of thousands of partitions that would be more descriptors than a process may have, and more maps than the kernel gives
+//! one (`vm.max_map_count`): past the limit those that were not used for longest are let go (a clock with a second chance),
+//! and opened again when they are asked for. Slices that readers hold keep their map and file whatever happens here.
+//!
+//! Must never let go of a segment whose path no longer names its file: such segments are pinned (see [`Handle::pin`]).
+//! What was written and not synced is let go last. It loses nothing: the kernel keeps an error of writing back with the inode, as
+//! long as that has pages, and tells it to the next who syncs through a new descriptor.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{
+    cold::ColdCache,
+    error::FileError,
+    index::{OffsetIndex, TimeIndex},
+    io::LogFile,
+    mmap::Map,
+};
+
+/// Segments open at once, until somebody sets it.
+const DEFAULT_LIMIT: usize = 4096;
+/// No cut is due.
+const KEEP: u64 = u64::MAX;
+
+/// What the limit of open segments is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenFileStats {
+    /// Data files that are open now, by segments or by slices of them.
+    pub files: usize,
+    /// Segments that are open now.
+    pub segments: usize,
+    /// Segments that may be.
+    pub limit: usize,
+    /// Times that a segment was opened.
+    pub opened: u64,
+    /// Times that one was let go for another.
+    pub evicted: u64,
+}
+
+/// See the module. One for all logs of a broker.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    limit: AtomicUsize,
+    /// Handles in the order in which they were opened or given another chance; each open one once.
+    ring: Mutex<VecDeque<Weak<Handle>>>,
+    /// Data files that are open.
+    files: AtomicUsize,
+    /// Handles that hold one.
+    segments: AtomicUsize,
+    opened: AtomicU64,
+    evicted: AtomicU64,
+    pub(crate) cold: ColdCache,
+}
+
+impl Default for OpenFiles {
+    fn default() -> Self {
+        Self {
+            limit: AtomicUsize::new(DEFAULT_LIMIT),
+            ring: Mutex::default(),
+            files: AtomicUsize::new(0),
+            segments: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            cold: ColdCache::default(),
+        }
+    }
+}
+
+impl OpenFiles {
+    pub(crate) fn set_limit(&self, segments: usize) {
+        self.limit.store(segments.max(1), Ordering::Relaxed);
+        self.shrink(self.limit());
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stats(&self) -> OpenFileStats {
+        OpenFileStats {
+            files: self.files.load(Ordering::Relaxed),
+            segments: self.segments.load(Ordering::Relaxed),
+            limit: self.limit(),
+            opened: self.opened.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Everything that is open now.
+    pub(crate) fn all(&self) -> Vec<Arc<Opened>> {
+        let ring = self.ring.lock();
+        ring.iter().filter_map(|handle| handle.upgrade()?.slot.load_full()).collect()
+    }
+
+    fn added(&self, handle: &Arc<Handle>) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let mut ring = self.ring.lock();
+        // Segments that were closed and dropped leave nothing but their place.
+        if ring.len() > 64 && ring.len() / 2 > self.segments.load(Ordering::Relaxed) {
+            ring.retain(|handle| handle.strong_count() > 0);
+        }
+        ring.push_back(Arc::downgrade(handle));
+        drop(ring);
+        let limit = self.limit();
+        if self.segments.load(Ordering::Relaxed) > limit {
+            // Some more than one at a time: looking for those that may go is the costly part.
+            self.shrink(limit - limit / 16);
+        }
+    }
+
+    /// Lets go until `limit` segments are open, or none is left that may go.
+    fn shrink(&self, limit: usize) {
+        // Closing files and maps takes its time: not under the lock.
+        let mut gone = Vec::new();
+        let mut ring = self.ring.lock();
+        // At first those that were not used since the last time; then any; then also what has unsynced data.
+        let mut chances = 3 * ring.len();
+        let all = ring.len();
+        while chances > 0 && self.segments.load(Ordering::Relaxed).saturating_sub(gone.len()) > limit {
+            let Some(handle) = ring.pop_front() else { break };
+            let round = 3 - chances.div_ceil(all.max(1));
+            chances -= 1;
+            let Some(open) = handle.upgrade() else { continue };
+            let stays = open.used.swap(false, Ordering::Relaxed) && round < 1
+                || open.unsynced.load(Ordering::Relaxed) && round < 2;
+            match stays {
+                true => ring.push_back(handle),
+                false => match open.let_go() {
+                    Some(opened) => gone.push(opened),
+                    None if open.slot.load().is_some() => ring.push_back(handle),
+                    None => {}
+                },
+            }
+        }
+        drop(ring);
+        self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// The open data file. Cut when nobody can read past its sealed size any more.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(crate) file: Arc<dyn LogFile>,
+    cut_to: AtomicU64,
+    /// The file of the segment that this one was sealed into: its own cut, a shorter one, must wait for ours.
+    next: OnceLock<Arc<DataFile>>,
+    files: Arc<OpenFiles>,
+}
+
+impl DataFile {
+    fn new(file: Arc<dyn LogFile>, files: Arc<OpenFiles>) -> Self {
+        files.files.fetch_add(1, Ordering::Relaxed);
+        Self { file, cut_to: AtomicU64::new(KEEP), next: OnceLock::new(), files }
+    }
+
+    /// The file is cut to `size` when nobody holds it any more, and before `next` is.
+    pub(crate) fn seal(&self, size: u64, next: Arc<DataFile>) {
+        let _ = self.next.set(next);
+        self.cut_to.store(size, Ordering::Release);
+    }
+}
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        let cut_to = *self.cut_to.get_mut();
+        // The marker stays until the next start, which makes the cut if this fails: it can sync, and here is no place for that.
+        if cut_to != KEEP && self.file.size().is_ok_and(|len| len > cut_to) {
+            let _ = self.file.set_len(cut_to);
+        }
+        self.files.files.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the slices of a map keep alive. The map goes before the file is cut: fields drop in order.
+struct MapOwner {
+    map: Arc<Map>,
+    _file: Arc<DataFile>,
+}
+
+impl AsRef<[u8]> for MapOwner {
+    fn as_ref(&self) -> &[u8] {
+        Map::as_ref(&self.map)
+    }
+}
+
+/// What is open of a segment.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    map: OnceLock<(Bytes, Arc<Map>)>,
+    pub(crate) data: Arc<DataFile>,
+    /// Of a closed segment.
+    pub(crate) indexes: OnceLock<(OffsetIndex, TimeIndex)>,
+    files: Arc<OpenFiles>,
+}
+
+impl Opened {
+    /// The data file.
+    pub(crate) fn file(&self) -> &dyn LogFile {
+        self.data.file.as_ref()
+    }
+
+    /// The map of the data file, as far as it may grow.
+    pub(crate) fn map(&self, capacity: u64) -> std::io::Result<&Bytes> {
+        if let Some((bytes, _)) = self.map.get() {
+            return Ok(bytes);
+        }
+        let map = Arc::new(self.data.file.map(usize::try_from(capacity).unwrap_or(usize::MAX))?);
+        let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(&self.data) };
+        Ok(&self.map.get_or_init(|| (Bytes::from_owner(owner), map)).0)
+    }
+
+    /// The map, if there is one.
+    pub(crate) fn mapped(&self) -> Option<&Arc<Map>> {
+        self.map.get().map(|(_, map)| map)
+    }
+
+    /// Takes the map's pages out of this process's resident memory; they stay in the page cache, and slices stay good.
+    pub(crate) fn release(&self) {
+        if let Some(map) = self.mapped() {
+            map.release();
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.files.segments.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A segment's place for what is open of it. Segments over the same file share one: the active one, and the closed one that
+/// it becomes.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// No other file ever has it.
+    pub(crate) id: u64,
+    files: Arc<OpenFiles>,
+    slot: ArcSwapOption<Opened>,
+    used: AtomicBool,
+    /// Written to since the last sync.
+    unsynced: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pinned: bool,
+    /// Slices may still hold what was let go: the same file is used then, so that a cut waits for all of them.
+    last: Weak<DataFile>,
+    /// The file of the segment that this one was sealed from. While it lives, its cut is to come, and ours must wait for it.
+    before: Weak<DataFile>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Handle {
+    pub(crate) fn new(files: Arc<OpenFiles>) -> Arc<Self> {
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            files,
+            slot: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn files(&self) -> &Arc<OpenFiles> {
+        &self.files
+    }
+
+    /// What is open, without opening anything.
+    pub(crate) fn get(&self) -> Option<Arc<Opened>> {
+        let opened = self.slot.load_full()?;
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        Some(opened)
+    }
+
+    /// What is open; opens it if need be.
+    pub(crate) fn get_or_open(
+        self: &Arc<Self>,
+        open: impl Fn() -> Result<Arc<dyn LogFile>, FileError>,
+    ) -> Result<Arc<Opened>, FileError> {
+        match self.get() {
+            Some(opened) => Ok(opened),
+            None => self.open(open, false),
+        }
+    }
+
+    /// What is open stays so: the path is about to name another file, or a shorter one.
+    pub(crate) fn pin(
+        self: &Arc<Self>,
+        open: impl Fn() -> Result<Arc<dyn LogFile>, FileError>,
+    ) -> Result<Arc<Opened>, FileError> {
+        self.open(open, true)
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        open: impl Fn() -> Result<Arc<dyn LogFile>, FileError>,
+        pin: bool,
+    ) -> Result<Arc<Opened>, FileError> {
+        let mut state = self.state.lock();
+        if let Some(opened) = self.get() {
+            state.pinned |= pin;
+            return Ok(opened);
+        }
+        let data = match state.last.upgrade() {
+            Some(data) => data,
+            None => {
+                let file = open().or_else(|error| match error.is_exhausted() {
+                    // Others than this crate open files, too.
+                    true => {
+                        self.files.shrink(self.files.segments.load(Ordering::Relaxed) / 2);
+                        open()
+                    }
+                    false => Err(error),
+                })?;
+                Arc::new(DataFile::new(file, Arc::clone(&self.files)))
+            }
+        };
+        state.pinned |= pin;
+        state.last = Arc::downgrade(&data);
+        self.files.segments.fetch_add(1, Ordering::Relaxed);
+        let files = Arc::clone(&self.files);
+        let opened = Arc::new(Opened { map: OnceLock::new(), data, indexes: OnceLock::new(), files });
+        self.used.store(true, Ordering::Relaxed);
+        self.slot.store(Some(Arc::clone(&opened)));
+        drop(state);
+        self.files.added(self);
+        Ok(opened)
+    }
+
+    /// It was sealed from the segment of that file: stays open for as long as that does.
+    pub(crate) fn comes_after(&self, before: &Arc<DataFile>) {
+        self.state.lock().before = Arc::downgrade(before);
+    }
+
+    /// Tells that the file was written to, or synced.
+    pub(crate) fn set_unsynced(&self, unsynced: bool) {
+        if self.unsynced.load(Ordering::Relaxed) != unsynced {
+            self.unsynced.store(unsynced, Ordering::Relaxed);
+        }
+    }
+
+    fn let_go(&self) -> Option<Arc<Opened>> {
+        // Whoever opens or pins it right now uses it.
+        let state = self.state.try_lock()?;
+        let stays = state.pinned || state.before.strong_count() > 0;
+        if stays { None } else { self.slot.swap(None) }
+    }
+}

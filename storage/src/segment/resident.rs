@@ -1,0 +1,129 @@
+//! Whether a read would find its bytes in memory, told without waiting for the disk; and bringing them there.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Segment;
+use crate::{
+    error::{FileError, ReadError},
+    index::OffsetIndex,
+    open_files::Opened,
+    residency::{self, CHUNK, INDEX_CHUNK},
+    types::ReadInfo,
+};
+
+/// Clock and position in one word; positions in a segment have 31 bits.
+fn mark(clock: u32, position: u64) -> u64 {
+    u64::from(clock) << 32 | position.min(u64::from(u32::MAX))
+}
+
+impl Segment {
+    /// What is about to be published up to `size` was just written. Only the log's writer may call this.
+    pub(super) fn note_appended(&self, size: u64) {
+        let [older, newer] = &self.recent;
+        let (from, now) = (self.size.load(Ordering::Relaxed), residency::now());
+        residency::spend(size.saturating_sub(from));
+        let last = newer.load(Ordering::Relaxed);
+        if last == super::NEVER || residency::is_aging((last >> 32) as u32) {
+            older.store(last, Ordering::Relaxed);
+            newer.store(mark(now, from), Ordering::Relaxed);
+        }
+    }
+
+    /// Everything from there on was written so short a time ago that it is in memory.
+    fn is_recent(&self, position: u64) -> bool {
+        self.recent.iter().any(|mark| {
+            let mark = mark.load(Ordering::Relaxed);
+            position >= mark & u64::from(u32::MAX) && residency::is_fresh((mark >> 32) as u32)
+        })
+    }
+
+    /// Whether a chunk of the data file, which has `size` bytes, is in memory.
+    pub(crate) fn has_chunk(&self, opened: &Opened, chunk: u64, size: u64) -> bool {
+        let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
+        if residency::is_known(self.handle.id, chunk) || self.is_recent(from) {
+            return true;
+        }
+        let there = opened.file().is_resident(from, end.saturating_sub(from));
+        if there && end == (chunk + 1) * CHUNK {
+            residency::note(self.handle.id, chunk);
+        }
+        there
+    }
+
+    /// Whether reading `max_bytes` from `offset` on would find its pages in memory, and open what it needs without a look at
+    /// index files.
+    pub(crate) fn is_resident(&self, offset: i64, max_bytes: u64) -> bool {
+        let size = self.size();
+        if size == 0 {
+            return true;
+        }
+        let relative = self.relative(offset);
+        if let Some((offsets, _)) = self.growing.get() {
+            let position = u64::from(offsets.floor(relative));
+            if self.is_recent(position) {
+                return true;
+            }
+            let Some(opened) = self.handle.get() else { return false };
+            return self.has_chunks(&opened, position, max_bytes, size);
+        }
+        let Some(opened) = self.handle.get() else { return false };
+        let Some((offsets, _)) = opened.indexes.get() else { return false };
+        if !self.has_index(offsets) {
+            return false;
+        }
+        let position = u64::from(offsets.floor(relative));
+        self.is_recent(position) || self.has_chunks(&opened, position, max_bytes, size)
+    }
+
+    fn has_index(&self, offsets: &OffsetIndex) -> bool {
+        if residency::is_known(self.handle.id, INDEX_CHUNK) {
+            return true;
+        }
+        let there = offsets.is_resident();
+        if there {
+            residency::note(self.handle.id, INDEX_CHUNK);
+        }
+        there
+    }
+
+    fn has_chunks(&self, opened: &Opened, from: u64, len: u64, size: u64) -> bool {
+        let end = from.saturating_add(len.max(1)).min(size);
+        from >= end || (from / CHUNK..=(end - 1) / CHUNK).all(|chunk| self.has_chunk(opened, chunk, size))
+    }
+
+    /// Whether the part of a read that went beyond its `max_bytes` (a batch is returned whole) is in memory.
+    pub(crate) fn has_rest(&self, info: &ReadInfo, max_bytes: usize) -> bool {
+        let Some((from, len, opened)) = self.rest(info, max_bytes) else { return true };
+        self.has_chunks(&opened, from, len, self.size())
+    }
+
+    fn rest(&self, info: &ReadInfo, max_bytes: usize) -> Option<(u64, u64, Arc<Opened>)> {
+        let len = info.records.len().checked_sub(max_bytes).filter(|len| *len > 0)?;
+        let opened = self.handle.get()?;
+        let map = opened.map(self.capacity).ok()?;
+        let end = (info.records.as_ptr().addr()).checked_sub(map.as_ptr().addr())?.checked_add(info.records.len())?;
+        // Another map of the same file: opened anew meanwhile.
+        (end <= map.len()).then(|| ((end - len) as u64, len as u64, Arc::clone(&opened)))
+    }
+
+    /// Brings what [`Self::is_resident`] asks for into memory. Blocks for the disk.
+    pub(crate) fn bring_in(&self, offset: i64, max_bytes: u64) -> Result<(), ReadError> {
+        if self.size() == 0 || self.damaged.iter().any(|range| range.holds(offset)) {
+            return Ok(());
+        }
+        let opened = self.opened()?;
+        let (offsets, _) = self.indexes(&opened)?;
+        if self.growing.get().is_none() && !self.has_index(offsets) {
+            offsets.populate();
+            residency::note(self.handle.id, INDEX_CHUNK);
+        }
+        let position = u64::from(offsets.floor(self.relative(offset)));
+        Ok(self.handle.files().cold.bring_in(self, &opened, position, max_bytes.max(1))?)
+    }
+
+    /// As `bring_in`, for what [`Self::has_rest`] asks for.
+    pub(crate) fn bring_rest(&self, info: &ReadInfo, max_bytes: usize) -> Result<(), FileError> {
+        let Some((from, len, opened)) = self.rest(info, max_bytes) else { return Ok(()) };
+        self.handle.files().cold.bring_in(self, &opened, from, len)
+    }
+}
