@@ -49,7 +49,7 @@ impl Log {
         let segments = self.segments.load();
         let first = self.segments_from(&segments, self.recovery_point());
         for segment in segments.iter().skip(first) {
-            if let Ok(file) = segment.file() {
+            if let Ok(file) = segment.file_once() {
                 file.start_write_out();
             }
         }
