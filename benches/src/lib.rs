@@ -1,8 +1,14 @@
-//! What the benchmarks share: batches to write and to send.
+//! What the benchmarks share: batches to write and to send, and what the kernel says about a broker's process.
+
+pub mod client;
+pub mod process;
 
 use bytes::Bytes;
 use esker_protocol::compression::Compression;
 use esker_protocol::records::{BatchBuilder, BatchError};
+
+/// Any failure ends a benchmark with a message.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// One batch of about `batch_bytes` whose records have values of `value_bytes`; the values are text-like, so that codecs have
 /// something to do. Returns it with the count of its records.
@@ -14,7 +20,7 @@ pub fn sample_batch(
     value_bytes: usize,
     batch_bytes: usize,
     timestamp: i64,
-) -> Result<(Bytes, usize), BatchError> {
+) -> std::result::Result<(Bytes, usize), BatchError> {
     let mut builder = BatchBuilder::new(codec);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut value = vec![0; value_bytes];

@@ -4,11 +4,7 @@
 //! One folder is filled once and served by each binary in turn. Phases without and with the cold consumer alternate; before each
 //! cold one the topic's pages are taken out of the page cache. Figures are medians over rounds.
 
-#[path = "../head-to-head/client.rs"]
-mod client;
 mod load;
-#[path = "../head-to-head/process.rs"]
-mod process;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -17,11 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use esker_benches::{Result, process};
 
 use load::Latencies;
-
-/// Any failure here ends the program with a message.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Measures what a consumer of cold data does to producers and tail consumers.
 #[derive(Parser, Debug, Clone)]

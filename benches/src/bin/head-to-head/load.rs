@@ -17,9 +17,9 @@ use esker_protocol::primitives::Str;
 use esker_protocol::records::Batches;
 use esker_protocol::{decode_response, encode_request};
 
-use crate::client::Connection;
 use crate::peers::Broker;
 use crate::{Options, Result};
+use esker_benches::client::Connection;
 
 /// Partitions that one produce request carries, at most.
 const PARTITIONS_A_REQUEST: i32 = 10;

@@ -4,11 +4,9 @@
 //! of the broker is what the kernel says about its process. Each round starts fresh brokers on empty folders, one after the other, and
 //! the order changes from round to round; figures are medians over rounds, so that a busy moment of the machine does not decide.
 
-mod client;
 mod durability;
 mod load;
 mod peers;
-mod process;
 mod report;
 mod start_up;
 
@@ -17,13 +15,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use esker_benches::Result;
 
 use load::{Acks, Cell, Direction};
 use peers::Peer;
 use report::Report;
-
-/// Any failure here ends the program with a message.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Measures Apache Kafka and Esker side by side.
 #[derive(Parser, Debug, Clone)]

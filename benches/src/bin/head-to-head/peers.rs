@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use esker_protocol::messages::api_versions::ApiVersionsRequest;
 
-use crate::client::Connection;
-use crate::process::{self, Memory};
 use crate::{Options, Result};
+use esker_benches::client::Connection;
+use esker_benches::process::{self, Memory};
 
 /// Kafka's release that is measured; the pom resolves the same.
 const KAFKA: &str = "4.4.0";

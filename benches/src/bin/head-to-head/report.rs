@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Options;
 use crate::load::{Cell, Outcome};
-use crate::process::Memory;
+use esker_benches::process::Memory;
 
 /// All that was measured.
 pub struct Report {

@@ -14,6 +14,9 @@ pub struct Memory {
 }
 
 /// CPU seconds that process `pid` has used, in user and kernel mode, all threads.
+///
+/// # Errors
+/// There is no such process.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything; the fields after it are numbers. utime and stime are the 14th and 15th of all.
@@ -25,6 +28,9 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 }
 
 /// Resident memory of process `pid`.
+///
+/// # Errors
+/// There is no such process.
 pub fn memory(pid: u32) -> Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
