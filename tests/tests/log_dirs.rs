@@ -42,7 +42,9 @@ fn count(stream: &mut TcpStream, partition: i32) -> Result<i64, ErrorCode> {
         if data.error_code.is_error() {
             return Err(data.error_code);
         }
-        offset += Batches::new(data.records.clone().unwrap_or_default()).map(|batch| batch.unwrap()).count() as i64;
+        for batch in Batches::new(data.records.clone().unwrap_or_default()) {
+            offset = batch.unwrap().header.next_offset();
+        }
         if offset >= data.high_watermark {
             return Ok(offset);
         }
