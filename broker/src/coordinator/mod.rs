@@ -5,6 +5,7 @@
 //! await. Answers that depend on records wait for the high watermark outside of the lock. One task lets time pass.
 
 mod calls;
+mod replay;
 mod shard;
 mod tasks;
 

@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use esker_core::group::{Effects, GroupShard};
-use esker_protocol::records::Batches;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::replay::Replay;
 use super::shard::ShardHandle;
 use super::{GroupCoordinator, OFFSETS_TOPIC};
 use crate::broker::Broker;
 use crate::clock::now_ms;
-use crate::replica::{LeadershipChange, Partition};
+use crate::replica::LeadershipChange;
 
 /// Starts the coordinator's tasks.
 pub fn start(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
@@ -53,16 +52,13 @@ async fn follow(broker: Arc<Broker>, mut changes: mpsc::UnboundedReceiver<Leader
 
 /// Bytes read at once while loading.
 const LOAD_BYTES: usize = 4 << 20;
-/// What one batch of the topic may unpack to.
-const MAX_BATCH: usize = 64 << 20;
 
 /// Replays a partition. Blocks on the disk.
 fn load(groups: &GroupCoordinator, handle: &Arc<ShardHandle>) {
-    let mut shard = GroupShard::new(groups.limits.clone());
+    let mut replay = Replay::new(GroupShard::new(groups.limits.clone()), handle.index(), now_ms());
     let log = handle.partition().log();
     let end = log.log_end_offset();
     let mut at = log.log_start_offset();
-    let mut records = 0usize;
     while at < end {
         let read = match log.read(at, LOAD_BYTES, end, true) {
             Ok(read) if read.next_offset > at => read,
@@ -72,35 +68,15 @@ fn load(groups: &GroupCoordinator, handle: &Arc<ShardHandle>) {
                 return;
             }
         };
-        records += replay(&mut shard, handle.partition(), read.records);
+        replay.take(read.records);
         at = read.next_offset;
     }
+    let (mut shard, records) = replay.finish();
     shard.loaded(now_ms());
     handle.activate(shard);
     if records > 0 {
         tracing::info!(partition = handle.index(), records, "groups loaded");
     }
-}
-
-fn replay(shard: &mut GroupShard, partition: &Partition, records: Bytes) -> usize {
-    let mut count = 0;
-    for batch in Batches::new(records).flatten() {
-        if batch.header.attributes.is_control() {
-            continue;
-        }
-        let Ok(records) = batch.records(MAX_BATCH) else {
-            tracing::error!(partition = partition.index(), "a batch of {OFFSETS_TOPIC} is damaged and left out");
-            continue;
-        };
-        for record in records.flatten() {
-            let Some(key) = record.key else { continue };
-            if let Err(error) = shard.replay(key, record.value, now_ms()) {
-                tracing::error!(%error, offset = record.offset, "a record of {OFFSETS_TOPIC} cannot be read");
-            }
-            count += 1;
-        }
-    }
-    count
 }
 
 /// The longest that the timer sleeps.

@@ -2,6 +2,7 @@ mod concurrent;
 mod crash;
 mod faults;
 mod idempotence;
+mod indexes;
 mod model;
 mod open_files;
 mod reads;

@@ -270,3 +270,35 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
     let (a, b) = folders();
     assert_eq!((a.len() + b.len(), a.iter().chain(&b).next().map(String::as_str)), (1, Some("t-0")));
 }
+
+#[test]
+fn a_log_that_is_no_topics_is_set_aside_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = create(&manager, "t", 0);
+    append(&log, b"from elsewhere").unwrap();
+    let folder = manager.set_aside("t", 0).unwrap();
+    assert!(folder.to_str().unwrap().ends_with("-stray"));
+    assert!(fs::metadata(folder.join("00000000000000000000.log")).unwrap().len() > 0);
+    assert!(manager.get("t", 0).is_none() && append(&log, b"x").is_err());
+    assert_eq!(append(&create(&manager, "t", 0), b"new").unwrap(), 0);
+    manager.shutdown_clean().unwrap();
+    drop((manager, log));
+    // Nobody looks into it at the next start, and putting its name right brings it back.
+    assert_eq!(open(&[dir.path()]).logs().len(), 1);
+    fs::rename(&folder, dir.path().join("t-1")).unwrap();
+    let manager = open(&[dir.path()]);
+    assert!(!read(&manager.get("t", 1).unwrap()).is_empty());
+}
+
+#[test]
+fn an_empty_log_has_index_files_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    create(&manager, "t", 0);
+    manager.shutdown_clean().unwrap();
+    for suffix in ["index", "timeindex"] {
+        let path = dir.path().join(format!("t-0/00000000000000000000.{suffix}"));
+        assert_eq!(fs::metadata(path).unwrap().len(), 0, "Kafka takes the log for damaged without them");
+    }
+}

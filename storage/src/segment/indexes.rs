@@ -108,8 +108,11 @@ impl Segment {
         }
         match offsets.last() {
             Some(last) => self.entry_matches(last),
-            // Too few bytes for an entry, as far as that can be told without a walk.
-            None => Ok(size <= u64::from(self.index_interval).saturating_mul(64)),
+            // Too few bytes for an entry; the last batch itself may be large.
+            None => {
+                let far = u64::from(self.index_interval).saturating_mul(64);
+                Ok(size <= far || self.last_position()? <= far)
+            }
         }
     }
 
@@ -132,6 +135,16 @@ impl Segment {
             later |= step.max_timestamp > last.timestamp;
         })?;
         Ok(there && !later)
+    }
+
+    /// Where the last batch begins. Walks the segment.
+    fn last_position(&self) -> Result<u64, FileError> {
+        let path = self.path(LOG);
+        let file = self.file_once()?;
+        let mut window = Window::new(file.as_ref(), &path);
+        let mut last = 0;
+        scan(&mut window, 0, self.size(), self.base_offset, i64::MAX, i64::MAX, |position, _, _| last = position)?;
+        Ok(last)
     }
 
     /// Whether a batch lies where an entry says, ending with the entry's offset.
