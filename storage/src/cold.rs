@@ -4,7 +4,7 @@
 //! Chunks that are not in memory are read on the caller's (blocking) thread; for a reader that goes on from where the last one
 //! ended, the next ones are begun. All chunks brought in this way wait in one line; past a bound the oldest are handed back to the kernel.
 //! So readers that follow each other closely share them, and all cold readers together take no more than the bound. What was in memory
-//! before is never handed back.
+//! before is never handed back. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`turns`).
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -23,10 +23,13 @@ use crate::{
     open_files::{DataFile, Opened},
     residency::{self, CHUNK},
     segment::Segment,
+    turns,
 };
 
 /// Chunks that are begun for a reader before it asks.
-const AHEAD: u64 = 16;
+const AHEAD: u64 = 4;
+/// Chunks between two turns of those who sync.
+const PIECE: usize = 2;
 /// Bytes read at once.
 const STEP: usize = 64 << 10;
 /// All chunks that were brought in take at most this part of memory, within these bounds.
@@ -113,31 +116,20 @@ impl ColdCache {
             let line = self.line.lock();
             missing.first().is_some_and(|first| *first > 0 && line.members.contains(&(id, first - 1)))
         };
-        let ahead = next..if follows { next + AHEAD } else { next };
+        let mut buffer = vec![0; STEP];
+        for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(PIECE)) {
+            turns::wait();
+            begin(opened, piece);
+            for chunk in piece {
+                read(segment, opened, *chunk, size, &mut buffer)?;
+            }
+        }
+        // What comes next is on its way while this is sent; but not before what others wait for.
+        let ahead = next..if follows && turns::is_quiet() { next + AHEAD } else { next };
         let ahead: Vec<u64> =
             ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
-        // All of it is on its way before the first of it is waited for.
-        let wanted: Vec<u64> = missing.iter().chain(&ahead).copied().collect();
-        for run in wanted.chunk_by(|a, b| a + 1 == *b) {
-            if let Some(first) = run.first() {
-                opened.file().read_ahead(first * CHUNK, run.len() as u64 * CHUNK);
-            }
-        }
-        let mut buffer = vec![0; STEP];
-        for chunk in &missing {
-            let end = ((chunk + 1) * CHUNK).min(size);
-            let mut at = chunk * CHUNK;
-            while at < end {
-                let part = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
-                let part = buffer.get_mut(..part).unwrap_or_default();
-                let read = opened.file().read_at(part, at).context("read", &segment.path(LOG))?;
-                if read == 0 {
-                    break;
-                }
-                at += read as u64;
-            }
-            residency::note(id, *chunk);
-        }
+        ahead.chunk_by(|a, b| a + 1 == *b).for_each(|run| begin(opened, run));
+        let wanted: Vec<u64> = missing.into_iter().chain(ahead).collect();
         let bytes = wanted.len() as u64 * CHUNK;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         residency::spend(bytes);
@@ -177,4 +169,26 @@ impl ColdCache {
             data.file.let_go(at, len);
         }
     }
+}
+
+/// Has neighbouring chunks on their way before the first of them is waited for.
+fn begin(opened: &Opened, run: &[u64]) {
+    if let Some(first) = run.first() {
+        opened.file().read_ahead(first * CHUNK, run.len() as u64 * CHUNK);
+    }
+}
+
+fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut [u8]) -> Result<(), FileError> {
+    let (mut at, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
+    while at < end {
+        let part = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
+        let part = buffer.get_mut(..part).unwrap_or_default();
+        let read = opened.file().read_at(part, at).context("read", &segment.path(LOG))?;
+        if read == 0 {
+            break;
+        }
+        at += read as u64;
+    }
+    residency::note(segment.id(), chunk);
+    Ok(())
 }

@@ -60,6 +60,8 @@ pub trait LogFile: Send + Sync + Debug {
     fn is_resident(&self, offset: u64, len: u64) -> bool;
     /// What this handle reads is read once: it need not push anything else out of memory. A hint.
     fn read_once(&self) {}
+    /// Whoever reads says what is read ahead; the system need not guess. A hint.
+    fn read_as_told(&self) {}
     /// Begins to read there; does not wait. A hint.
     fn read_ahead(&self, _offset: u64, _len: u64) {}
     /// What was read there need not stay in memory. A hint.
@@ -211,6 +213,10 @@ impl LogFile for OsFile {
 
     fn read_once(&self) {
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::NoReuse);
+    }
+
+    fn read_as_told(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
     }
 
     fn read_ahead(&self, offset: u64, len: u64) {

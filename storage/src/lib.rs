@@ -26,6 +26,7 @@ mod segment;
 #[cfg(test)]
 mod test_support;
 mod throttle;
+mod turns;
 mod types;
 pub mod validate;
 mod walk;

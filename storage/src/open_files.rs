@@ -128,7 +128,7 @@ impl OpenFiles {
         // At first those that were not used since the last time; then any; then also what has unsynced data.
         let mut chances = 3 * ring.len();
         let all = ring.len();
-        while chances > 0 && self.segments.load(Ordering::Relaxed).saturating_sub(gone.len()) > limit {
+        while chances > 0 && self.segments.load(Ordering::Relaxed) > limit {
             let Some(handle) = ring.pop_front() else { break };
             let round = 3 - chances.div_ceil(all.max(1));
             chances -= 1;
@@ -202,7 +202,6 @@ pub(crate) struct Opened {
     pub(crate) data: Arc<DataFile>,
     /// Of a closed segment.
     pub(crate) indexes: OnceLock<(OffsetIndex, TimeIndex)>,
-    files: Arc<OpenFiles>,
 }
 
 impl Opened {
@@ -231,12 +230,6 @@ impl Opened {
         if let Some(map) = self.mapped() {
             map.release();
         }
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.files.segments.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -330,14 +323,14 @@ impl Handle {
                     }
                     false => Err(error),
                 })?;
+                file.read_as_told();
                 Arc::new(DataFile::new(file, Arc::clone(&self.files)))
             }
         };
         state.pinned |= pin;
         state.last = Arc::downgrade(&data);
         self.files.segments.fetch_add(1, Ordering::Relaxed);
-        let files = Arc::clone(&self.files);
-        let opened = Arc::new(Opened { map: OnceLock::new(), data, indexes: OnceLock::new(), files });
+        let opened = Arc::new(Opened { map: OnceLock::new(), data, indexes: OnceLock::new() });
         self.used.store(true, Ordering::Relaxed);
         self.slot.store(Some(Arc::clone(&opened)));
         drop(state);
@@ -360,7 +353,19 @@ impl Handle {
     fn let_go(&self) -> Option<Arc<Opened>> {
         // Whoever opens or pins it right now uses it.
         let state = self.state.try_lock()?;
-        let stays = state.pinned || state.before.strong_count() > 0;
-        if stays { None } else { self.slot.swap(None) }
+        if state.pinned || state.before.strong_count() > 0 {
+            return None;
+        }
+        let opened = self.slot.swap(None)?;
+        self.files.segments.fetch_sub(1, Ordering::Relaxed);
+        Some(opened)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.slot.load().is_some() {
+            self.files.segments.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

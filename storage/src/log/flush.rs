@@ -17,6 +17,7 @@ use crate::{
     files::{LOG, PARTITION_METADATA, SNAPSHOT, offset_of},
     io::{Context, Open},
     segment::Segment,
+    turns,
 };
 
 /// The offset index grows by so much at most before it is saved: 8 bytes stand for `index.interval.bytes` of data.
@@ -103,6 +104,7 @@ impl Log {
     }
 
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
+        let _turn = turns::Sync::begin();
         let first = self.segments_from(segments, self.recovery_point());
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
             let file = match segment.file_once() {

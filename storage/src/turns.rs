@@ -1,0 +1,51 @@
+//! Reads of cold data and syncs take turns on the disk: somebody waits for a sync to be acknowledged, while a consumer that is a day
+//! behind has time. A cold read that finds a sync under way begins its next piece when that has ended, or after a while: neither
+//! can starve the other.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// A read waits for so long at most before each piece.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Syncs {
+    under_way: usize,
+    ended: u64,
+}
+
+static SYNCS: Mutex<Syncs> = Mutex::new(Syncs { under_way: 0, ended: 0 });
+static ENDED: Condvar = Condvar::new();
+
+/// A sync under way.
+pub(crate) struct Sync(());
+
+impl Sync {
+    pub(crate) fn begin() -> Self {
+        SYNCS.lock().under_way += 1;
+        Self(())
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        let mut syncs = SYNCS.lock();
+        syncs.under_way -= 1;
+        syncs.ended = syncs.ended.wrapping_add(1);
+        drop(syncs);
+        ENDED.notify_all();
+    }
+}
+
+/// Whether nobody waits for a sync right now.
+pub(crate) fn is_quiet() -> bool {
+    SYNCS.lock().under_way == 0
+}
+
+/// Waits for the sync that is under way, if any.
+pub(crate) fn wait() {
+    let mut syncs = SYNCS.lock();
+    let ended = syncs.ended;
+    let _ = ENDED.wait_while_for(&mut syncs, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
+}
