@@ -171,10 +171,12 @@ fn measure(options: &Options, peer: &Peer, folder: &Path, report: &mut Report) -
     let settle = Duration::from_secs(if options.quick { 1 } else { 3 });
     std::thread::sleep(settle);
     report.idle(name, broker.memory()?);
+    // No connection without a partition: it would have nothing to read.
+    let partitions = i32::try_from(options.connections)?.max(10);
     for (index, value_bytes) in [100, 1024].into_iter().enumerate() {
         let topic = format!("warm-up-{index}");
-        load::create_topic(broker.address, &topic, 10)?;
-        let warm = Cell { partitions: 10, value_bytes, direction: Direction::Produce(Acks::All) };
+        load::create_topic(broker.address, &topic, partitions)?;
+        let warm = Cell { partitions, value_bytes, direction: Direction::Produce(Acks::All) };
         load::run(options, &broker, &topic, warm, options.warmup() / 2)?;
         load::run(options, &broker, &topic, Cell { direction: Direction::Consume, ..warm }, options.warmup() / 2)?;
         load::delete_topic(broker.address, &topic)?;
