@@ -31,11 +31,7 @@ fn bit_rot_is_found_told_and_served_around() {
         ["--listen", "127.0.0.1:0", "--set", "log.scrub.interval.ms=100", "--set", "log.scrub.max.bytes.per.second=0"];
     let esker = Esker::start_with(dir.path(), &flags);
     let mut stream = esker.connect();
-    let configs = vec![CreatableTopicConfig {
-        name: "segment.bytes".into(),
-        value: Some("1048576".into()),
-        ..Default::default()
-    }];
+    let configs = vec![CreatableTopicConfig { name: "segment.bytes".into(), value: Some("1048576".into()) }];
     let topic =
         CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, configs, ..Default::default() };
     let create = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
@@ -44,8 +40,7 @@ fn bit_rot_is_found_told_and_served_around() {
     for _ in 0..40 {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.append(0, 1_700_000_000_000, None, Some(&[b'x'; 100_000]), &[]);
-        let data =
-            PartitionProduceData { index: 0, records: Some(builder.build().unwrap().into()), ..Default::default() };
+        let data = PartitionProduceData { index: 0, records: Some(builder.build().unwrap()) };
         let topic = TopicProduceData { name: "t".into(), partition_data: vec![data], ..Default::default() };
         let produce = ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data: vec![topic], ..Default::default() };
         assert!(!ask(&mut stream, 9, &produce).responses[0].partition_responses[0].error_code.is_error());
@@ -70,8 +65,7 @@ fn bit_rot_is_found_told_and_served_around() {
         value: Some("100000000".into()),
         ..Default::default()
     };
-    let resource =
-        AlterConfigsResource { resource_type: 4, resource_name: "".into(), configs: vec![rate], ..Default::default() };
+    let resource = AlterConfigsResource { resource_type: 4, resource_name: "".into(), configs: vec![rate] };
     let alter = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
     assert!(!ask(&mut esker.connect(), 1, &alter).responses[0].error_code.is_error());
     wait_for("the scrub finds it", || esker.metric("esker_scrub_findings") > 0.5);
