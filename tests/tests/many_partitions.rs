@@ -36,8 +36,7 @@ fn portions(count: i32) -> impl Iterator<Item = (String, std::ops::Range<i32>)> 
 
 fn write(stream: &mut TcpStream, count: i32) {
     for (topic, partitions) in portions(count) {
-        let data =
-            partitions.map(|index| PartitionProduceData { index, records: Some(batch(index)), ..Default::default() });
+        let data = partitions.map(|index| PartitionProduceData { index, records: Some(batch(index)) });
         let topic = TopicProduceData { name: topic.into(), partition_data: data.collect(), ..Default::default() };
         let produce = ProduceRequest { acks: 1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
         for answer in &ask(stream, 9, &produce).responses[0].partition_responses {

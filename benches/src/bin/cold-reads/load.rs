@@ -76,11 +76,7 @@ pub struct Outcome {
 
 /// Makes a topic.
 pub fn create_topic(address: SocketAddr, name: &str, partitions: i32, durability: &str) -> Result<()> {
-    let configs = vec![CreatableTopicConfig {
-        name: Str::copy("durability"),
-        value: Some(Str::copy(durability)),
-        ..CreatableTopicConfig::default()
-    }];
+    let configs = vec![CreatableTopicConfig { name: Str::copy("durability"), value: Some(Str::copy(durability)) }];
     let topic = CreatableTopic {
         name: Str::copy(name),
         num_partitions: partitions,
@@ -101,7 +97,7 @@ fn produce_frame(topic: &str, partition: i32, acks: i16, batch_bytes: usize) -> 
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as i64;
     let (batch, _) = sample_batch(Compression::None, 1024, batch_bytes, now)?;
     let size = batch.len() as u64;
-    let data = PartitionProduceData { index: partition, records: Some(batch), ..PartitionProduceData::default() };
+    let data = PartitionProduceData { index: partition, records: Some(batch) };
     let topic = TopicProduceData { name: Str::copy(topic), partition_data: vec![data], ..TopicProduceData::default() };
     let request = ProduceRequest { acks, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
     Ok((encode_request(PRODUCE_VERSION, 0, Some("cold-reads".into()), &request)?.into_bytes(), size))

@@ -8,6 +8,7 @@
 mod client;
 mod load;
 #[path = "../head-to-head/process.rs"]
+#[allow(dead_code)] // memory is no matter here
 mod process;
 
 use std::io::{BufRead, BufReader};
