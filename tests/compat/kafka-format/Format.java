@@ -9,6 +9,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Future;
@@ -17,6 +18,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -151,9 +153,9 @@ public class Format {
             admin.deleteRecords(Map.of(new TopicPartition("truncated", 0), RecordsToDelete.beforeOffset(1777))).all().get();
         }
         commit();
-        // Compaction leaves one record of each key.
+        // Compaction leaves one record of each key and the two fillers; nothing of it changes later.
         long deadline = System.nanoTime() + 60_000_000_000L;
-        while (read("compact", 0, "read_uncommitted", record -> { }) > 25) {
+        while (read("compact", 0, "read_uncommitted", record -> { }) != 22) {
             if (System.nanoTime() > deadline) {
                 throw new IllegalStateException("the compacted topic was not compacted");
             }
@@ -203,6 +205,13 @@ public class Format {
             }
         }
         producers.forEach(KafkaProducer::close);
+        // The last markers are written after the producers were answered.
+        var done = Set.of(TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT, TransactionState.EMPTY);
+        try (Admin admin = Admin.create(config())) {
+            while (!admin.listTransactions().all().get().stream().allMatch(listing -> done.contains(listing.state()))) {
+                Thread.sleep(20);
+            }
+        }
     }
 
     interface Sink {
