@@ -17,6 +17,7 @@ mod log;
 mod manager;
 mod mmap;
 mod producers;
+mod reaper;
 mod scan;
 mod scrub;
 mod segment;

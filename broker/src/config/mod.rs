@@ -30,6 +30,7 @@ pub struct BrokerConfig {
     pub advertised: Vec<Listener>,
     pub http_listen: String,
     pub log_dirs: Vec<PathBuf>,
+    pub metadata_log_dir: Option<PathBuf>,
     pub recovery_threads: usize,
     pub socket_request_max_bytes: usize,
     pub socket_buffers: SocketBuffers,
@@ -101,6 +102,7 @@ impl BrokerConfig {
             advertised: listeners.advertised,
             http_listen,
             log_dirs,
+            metadata_log_dir: text("metadata.log.dir").filter(|dir| !dir.is_empty()).map(PathBuf::from),
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
             socket_buffers: SocketBuffers {

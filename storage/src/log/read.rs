@@ -30,8 +30,15 @@ impl Log {
             if from >= up_to || segment.base_offset >= up_to {
                 break;
             }
-            if let Some(info) = segment.read(from, max_bytes, up_to, at_least_one)? {
-                return Ok(info);
+            match segment.read(from, max_bytes, up_to, at_least_one) {
+                Ok(Some(info)) => return Ok(info),
+                Ok(None) => {}
+                // Retention took its file away before anybody had opened it: the log start has moved.
+                Err(ReadError::File(_)) if self.lost(std::slice::from_ref(segment)) => {
+                    return self.read(from, max_bytes, up_to, at_least_one);
+                }
+                Err(ReadError::File(_)) if self.is_closed() => return Err(ReadError::Closed),
+                Err(error) => return Err(error),
             }
         }
         Ok(ReadInfo { first_offset: from, next_offset: from, ..ReadInfo::default() })
@@ -49,6 +56,21 @@ impl Log {
     /// First record with a timestamp >= `timestamp` ms (ListOffsets); `None` if there is none. Times need not grow with
     /// offsets. Reads from disk and unpacks at most a few batches: call it where blocking is allowed.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        self.while_it_holds(|| self.find_timestamp(timestamp))
+    }
+
+    /// Tries again what met a file that retention took away.
+    fn while_it_holds<T>(&self, look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        loop {
+            let segments = self.segments();
+            match look() {
+                Err(ReadError::File(_)) if self.lost(&segments) => {}
+                found => return found,
+            }
+        }
+    }
+
+    fn find_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset();
         for segment in self.segments.load().iter() {
             if segment.next_offset() <= start || segment.max_time()?.is_none_or(|(max, _)| max < timestamp) {
@@ -65,6 +87,10 @@ impl Log {
     /// First record with the largest timestamp (ListOffsets -3); `None` for an empty log or one without times.
     /// Blocks as [`Self::offset_for_timestamp`].
     pub fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
+        self.while_it_holds(|| self.find_max_timestamp())
+    }
+
+    fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset();
         let segments = self.segments.load();
         let mut best: Option<(i64, &Segment)> = None;

@@ -40,7 +40,8 @@ impl Opening {
     }
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
-        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk));
+        let log_dir =
+            Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::new(crate::reaper::Reaper::start())));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();
         Load {

@@ -7,14 +7,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{LogManager, LogManagerConfig, Logs, Reaper, STOP_THREADS, meta::Meta};
+use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta};
 use crate::{
     OpenError, Uuid,
     dir::LogDir,
@@ -25,6 +25,8 @@ use crate::{
     },
     io::{Context, Disk},
     log::Load,
+    reaper::Reaper,
+    throttle::Throttle,
 };
 
 /// Runs `work` over `items` on several threads (0 = one a core), and waits.
@@ -68,10 +70,10 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         locks.push(lock.ok_or_else(|| OpenError::Locked { dir: dir.clone() })?);
     }
     let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
-    let reaper = Reaper::start();
+    let reaper = Arc::new(Reaper::start());
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
-        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk)));
+        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk), Arc::clone(&reaper)));
         was_clean &= look(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
     }
@@ -89,6 +91,8 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         logs: RwLock::new(logs),
         changing: Mutex::new(()),
         reaper,
+        cordoned: RwLock::default(),
+        moves: Arc::new((Throttle::new(f64::MAX), AtomicBool::new(false))),
         unfinished: Mutex::new(unfinished),
         _locks: locks,
     })
@@ -169,7 +173,7 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
         }
         let dir = path.join(&name);
         if name.ends_with(DELETED) {
-            reaper.remove(disk, dir);
+            reaper.remove_folder(disk, dir, 0);
         } else if let Some((topic, partition)) = parse_partition_dir(&name) {
             let key = (topic.to_owned(), partition);
             let at = |offsets: &HashMap<(String, i32), i64>| offsets.get(&key).copied().unwrap_or_default();
@@ -212,7 +216,7 @@ fn drop_futures(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32
         {
             moves.push((id, partition, path.clone()));
         }
-        reaper.remove(disk, dir);
+        reaper.remove_folder(disk, dir, 0);
     }
     Ok(moves)
 }
@@ -230,7 +234,7 @@ fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenE
         if twice && files::read_optional(one.log_dir.disk.as_ref(), &marker)?.is_some() {
             let doomed = one.log_dir.path.join(files::deleted_dir(&one.topic, one.partition));
             one.log_dir.disk.rename(&one.dir, &doomed).context("rename", &one.dir)?;
-            reaper.remove(&one.log_dir.disk, doomed);
+            reaper.remove_folder(&one.log_dir.disk, doomed, 0);
         } else {
             kept.push(one);
         }

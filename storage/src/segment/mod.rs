@@ -227,6 +227,12 @@ impl Segment {
             return Ok(bytes);
         }
         let data = self.data()?;
+        // A log that was deleted and made again has files of the same names: behind their end nothing may be touched.
+        let published = self.size();
+        if data.file.size().context("look at", &self.path(LOG))? < published {
+            let source = std::io::ErrorKind::UnexpectedEof.into();
+            return Err(FileError { action: "map all of", path: self.path(LOG), source });
+        }
         let len = usize::try_from(self.capacity).unwrap_or(usize::MAX);
         let map = Arc::new(data.file.map(len).context("map", &self.path(LOG))?);
         let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(data) };
