@@ -60,8 +60,25 @@ pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::{BrokerRecord, MetadataRecord};
     use proptest::prelude::*;
+
+    use crate::metadata::{BrokerRecord, ConfigRecord, MetadataRecord};
+
+    #[test]
+    fn a_broker_whose_dirs_are_all_cordoned_gets_nothing_new() {
+        for (cordoned, takes) in [("", true), ("/a", true), ("/a,/b", false), ("*", false)] {
+            let mut image = MetadataImage::default();
+            let log_dirs = vec![Default::default(); 2];
+            image.apply(&MetadataRecord::Broker(BrokerRecord { node_id: 1, log_dirs, ..BrokerRecord::default() }));
+            image.apply(&MetadataRecord::Config(ConfigRecord {
+                resource_type: ConfigResource::broker(1).kind.id(),
+                resource_name: "1".into(),
+                name: "cordoned.log.dirs".into(),
+                value: Some(cordoned.into()),
+            }));
+            assert_eq!(place(&image, 1, 1, 0).is_some(), takes, "{cordoned:?}");
+        }
+    }
 
     fn cluster(racks: &[Option<&'static str>]) -> MetadataImage {
         let mut image = MetadataImage::default();

@@ -194,7 +194,7 @@ fn race(seed: u64) -> u64 {
     let logs = LogManager::open(open, NOW).unwrap();
     let log = Mutex::new(logs.create("t", 0, Uuid([0; 16]), config.clone(), NOW).unwrap());
     let world = World { logs, dirs, log, stop: AtomicBool::new(false), now_ms: AtomicI64::new(NOW) };
-    let memory = if seed % 2 == 0 { 1 << 20 } else { 20 * offset_map::SLOT_BYTES };
+    let memory = if seed.is_multiple_of(2) { 1 << 20 } else { 20 * offset_map::SLOT_BYTES };
     let cleaner =
         Cleaner::new(CleanerConfig { threads: 2, dedupe_buffer_bytes: memory, io_bytes_per_second: f64::MAX });
     let mut story = Story {
