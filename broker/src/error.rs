@@ -109,6 +109,7 @@ impl KafkaError for MoveError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownDir(_) => ErrorCode::LOG_DIR_NOT_FOUND,
+            Self::Cordoned(_) => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
             Self::Access(error) => error.code(),
             Self::Log(error) => error.code(),
         }

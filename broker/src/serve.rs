@@ -85,6 +85,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// How often recovery points and high watermarks are written down.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// However short `log.retention.check.interval.ms` is.
+const RETENTION_FLOOR: Duration = Duration::from_millis(50);
 /// How often at least `flush.ms` is looked at (`log.flush.scheduler.interval.ms` may ask for more often).
 const FLUSH_LOOK_EVERY: Duration = Duration::from_secs(1);
 const FLUSH_LOOK_FLOOR: Duration = Duration::from_millis(10);
@@ -110,7 +112,8 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
     let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
-    let metadata_dir = config.log_dirs.first().ok_or(ServeError::NoDataDir)?.join("__cluster_metadata-0");
+    let metadata_dir = config.metadata_log_dir.as_ref().or(config.log_dirs.first()).ok_or(ServeError::NoDataDir)?;
+    let metadata_dir = metadata_dir.join("__cluster_metadata-0");
     let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
     let registration = registration(&config, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
@@ -328,8 +331,9 @@ async fn flush_by_age(broker: Arc<Broker>) {
 /// Checkpoints every few seconds, retention as often as configured.
 async fn housekeeping(broker: Arc<Broker>) {
     let mut retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
+    let turn = CHECKPOINT_EVERY.min(broker.config.retention_check_interval.max(RETENTION_FLOOR));
     loop {
-        tokio::time::sleep(CHECKPOINT_EVERY).await;
+        tokio::time::sleep(turn).await;
         let retain = tokio::time::Instant::now() >= retention_due;
         if retain {
             retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;

@@ -31,6 +31,10 @@ pub struct LogConfig {
     pub max_compaction_lag_ms: i64,
     /// `delete.retention.ms`: how long tombstones and transaction markers stay after their first compaction.
     pub delete_retention_ms: i64,
+    /// `file.delete.delay.ms`: how long what was deleted stays on the disk; 0 removes it at once.
+    pub file_delete_delay_ms: i64,
+    /// `preallocate`: a segment's disk space is reserved when it is first written to, not in steps.
+    pub preallocate: bool,
     /// `flush.messages`: records after which the log asks to be flushed ([`crate::Appended::flush_due`]).
     pub flush_messages: i64,
     /// `flush.ms`: age of the oldest unflushed append at which [`crate::Log::flush_due`] says yes.
@@ -55,6 +59,8 @@ impl Default for LogConfig {
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
             delete_retention_ms: 24 * 3_600_000,
+            file_delete_delay_ms: 60_000,
+            preallocate: false,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             producer_id_expiration_ms: 24 * 3_600_000,

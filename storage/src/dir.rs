@@ -14,11 +14,22 @@ use crate::{
     error::{FileError, LogError},
     io::Disk,
     open_files::OpenFiles,
+    reaper::Reaper,
 };
 
 /// A twentieth of the file system is kept back, and no more than so many bytes.
 const RESERVE_PART: u64 = 20;
 const MAX_RESERVE: u64 = 64 << 20;
+
+/// Whether the file system that `path` lies on is near the point where producers are refused.
+pub(crate) fn is_short(disk: &dyn Disk, path: &Path) -> bool {
+    disk.space(path).is_ok_and(|(total, usable)| usable < reserve(total).saturating_mul(2))
+}
+
+/// What is kept back of a file system of `total` bytes.
+fn reserve(total: u64) -> u64 {
+    (total / RESERVE_PART).min(MAX_RESERVE)
+}
 
 /// See the module. Shared by all logs of the dir.
 #[derive(Debug)]
@@ -29,12 +40,20 @@ pub(crate) struct LogDir {
     /// What is open of all logs, in this dir and others.
     pub(crate) files: Arc<OpenFiles>,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) reaper: Arc<Reaper>,
     offline: AtomicBool,
 }
 
 impl LogDir {
-    pub(crate) fn new(path: PathBuf, directory_id: Uuid, disk: Arc<dyn Disk>, files: Arc<OpenFiles>) -> Self {
-        Self { path, directory_id, disk, files, checkpoints: Checkpoints::default(), offline: AtomicBool::new(false) }
+    pub(crate) fn new(
+        path: PathBuf,
+        directory_id: Uuid,
+        disk: Arc<dyn Disk>,
+        files: Arc<OpenFiles>,
+        reaper: Arc<Reaper>,
+    ) -> Self {
+        let (checkpoints, offline) = (Checkpoints::default(), AtomicBool::new(false));
+        Self { path, directory_id, disk, files, checkpoints, reaper, offline }
     }
 
     pub(crate) fn is_offline(&self) -> bool {
@@ -61,7 +80,7 @@ impl LogDir {
     /// deleted and the metadata log written on a full disk. Asks the file system.
     pub(crate) fn room(&self) -> u64 {
         let Ok((total, usable)) = self.disk.space(&self.path) else { return u64::MAX };
-        usable.saturating_sub((total / RESERVE_PART).min(MAX_RESERVE))
+        usable.saturating_sub(reserve(total))
     }
 
     pub(crate) fn check(&self) -> Result<(), LogError> {

@@ -284,7 +284,12 @@ impl Disk for OsDisk {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let kind = entry.metadata()?;
+            let kind = match entry.metadata() {
+                Ok(kind) => kind,
+                // Somebody removed or renamed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             found.push((name, (!kind.is_dir()).then_some(kind.len())));
         }
         Ok(found)

@@ -19,6 +19,7 @@ mod manager;
 mod mmap;
 mod open_files;
 mod producers;
+mod reaper;
 mod residency;
 mod scan;
 mod scrub;

@@ -11,12 +11,13 @@ pub use mover::Move;
 pub use progress::{LoadProgress, Progress};
 
 use std::{
-    any::Any,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Debug,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +30,8 @@ use crate::{
     io::{Context, Disk, OsDisk},
     log::Load,
     open_files::OpenFiles,
+    reaper::Reaper,
+    throttle::Throttle,
 };
 
 /// How to open the log dirs.
@@ -57,6 +60,8 @@ pub struct LogDirInfo {
     pub directory_id: Uuid,
     /// After a disk error nothing is written to it any more.
     pub offline: bool,
+    /// No new replicas are placed in it.
+    pub cordoned: bool,
     /// Size of its file system in bytes, -1 if unknown.
     pub total_bytes: i64,
     /// What is free of that, -1 if unknown.
@@ -88,54 +93,14 @@ pub struct LogManager {
     logs: RwLock<Logs>,
     /// Held while a folder is made or renamed, so that two calls never meet on one.
     changing: Mutex<()>,
-    reaper: Reaper,
+    reaper: Arc<Reaper>,
     files: Arc<OpenFiles>,
+    cordoned: RwLock<HashSet<PathBuf>>,
+    /// Limit of what moves copy, and whether they are to end.
+    moves: Arc<(Throttle, AtomicBool)>,
     unfinished: Mutex<Vec<(Uuid, i32, PathBuf)>>,
     /// Let go of last: another process may open the dirs then.
     _locks: Vec<Box<dyn Debug + Send + Sync>>,
-}
-
-/// A folder that is to go, and the file system it is on.
-type Doomed = (Arc<dyn Disk>, PathBuf);
-
-/// Removes folders in the background.
-#[derive(Debug)]
-struct Reaper {
-    sender: Mutex<Option<mpsc::Sender<Doomed>>>,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
-}
-
-impl Reaper {
-    fn start() -> Self {
-        let (sender, receiver) = mpsc::channel::<Doomed>();
-        let work = move || {
-            for (disk, path) in receiver {
-                if let Err(error) = disk.remove_dir_all(&path) {
-                    tracing::warn!(path = %path.display(), %error, "cannot remove the folder of a deleted partition; it is tried again at the next start");
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("esker-log-reaper".to_owned()).spawn(work);
-        Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(thread.ok()) }
-    }
-
-    fn remove(&self, disk: &Arc<dyn Disk>, path: PathBuf) {
-        if let Some(sender) = self.sender.lock().as_ref() {
-            // Without the thread the folder stays until the next start.
-            let _ = sender.send((Arc::clone(disk), path));
-        }
-    }
-
-    /// Waits until all is removed.
-    fn finish(&self) {
-        self.sender.lock().take();
-        if let Some(thread) = self.thread.lock().take() {
-            let outcome: Result<(), Box<dyn Any + Send>> = thread.join();
-            if outcome.is_err() {
-                tracing::warn!("the thread that removes deleted partitions has failed");
-            }
-        }
-    }
 }
 
 impl LogManager {
@@ -225,8 +190,19 @@ impl LogManager {
         Ok(log)
     }
 
+    /// `cordoned.log.dirs`: no new replicas are placed in these from now on.
+    pub fn cordon(&self, dirs: HashSet<PathBuf>) {
+        *self.cordoned.write() = dirs;
+    }
+
+    /// `replica.alter.log.dirs.io.max.bytes.per.second`: all moves together; at once, also for those under way.
+    pub fn limit_moves(&self, bytes_per_second: f64) {
+        self.moves.0.set_rate(bytes_per_second);
+    }
+
     fn emptiest(&self) -> Result<Arc<LogDir>, LogError> {
-        let online = || self.dirs.iter().filter(|dir| !dir.is_offline());
+        let cordoned = self.cordoned.read();
+        let online = || self.dirs.iter().filter(|dir| !dir.is_offline() && !cordoned.contains(&dir.path));
         let mut counts: HashMap<*const LogDir, usize> = HashMap::new();
         if online().nth(1).is_some() {
             for log in self.logs() {
@@ -238,7 +214,7 @@ impl LogManager {
         emptiest.cloned().ok_or_else(|| LogError::Offline { dir: any() })
     }
 
-    /// Renames the log's folder for deletion; its files go in the background. Readers that hold slices keep them. Blocks
+    /// Renames the log's folder for deletion; its files go in the background after `file.delete.delay.ms`. Readers that hold slices keep them. Blocks
     /// shortly.
     pub fn delete(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         let _changing = self.changing.lock();
@@ -246,7 +222,7 @@ impl LogManager {
         log.close();
         let renamed = log.home().path.join(files::deleted_dir(topic, partition));
         rename(&log, &renamed)?;
-        self.reaper.remove(&log.home().disk, renamed);
+        self.reaper.remove_folder(&log.home().disk, renamed, log.config().file_delete_delay_ms);
         Ok(())
     }
 
@@ -318,6 +294,7 @@ impl LogManager {
                 path: dir.path.clone(),
                 directory_id: dir.directory_id,
                 offline: dir.is_offline(),
+                cordoned: self.cordoned.read().contains(&dir.path),
                 total_bytes: bytes(space.map(|(total, _)| total)),
                 usable_bytes: bytes(space.map(|(_, usable)| usable)),
             }
@@ -371,6 +348,7 @@ impl LogManager {
     /// Flushes all, writes checkpoints and clean-shutdown markers, closes the logs. Blocks. A dir where something
     /// failed gets no marker, so that its logs are checked at the next start.
     pub fn shutdown_clean(&self) -> Result<(), LogError> {
+        self.moves.1.store(true, Ordering::Release);
         let logs = self.logs();
         let failures = Mutex::new(Vec::new());
         let unflushed = logs.iter().filter(|log| log.owes_syncs()).count();

@@ -83,7 +83,7 @@ fn answer(ctx: &RequestContext, wanted: Option<&[DescribableLogDirTopic]>) -> De
                 .collect(),
             total_bytes: dir.total_bytes,
             usable_bytes: dir.usable_bytes,
-            is_cordoned: false,
+            is_cordoned: dir.cordoned,
         }
     });
     DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() }

@@ -6,9 +6,11 @@
 //! runs on a blocking thread, one image at a time; whoever created a topic can wait until it is served
 //! ([`ReplicaManager::wait_applied`]).
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use esker_core::config::{Scope, list_items, lookup, resolve_broker};
 use esker_core::metadata::{MetadataImage, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::{LogError, LogManager};
@@ -20,7 +22,7 @@ use tracing::{error, warn};
 use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
 use super::flusher::Flusher;
-use super::moves::Moves;
+use super::moves::{Moves, same_path};
 use super::partition::{Assignment, Partition, Role};
 use super::settings::{StaticConfig, TopicSettings};
 use crate::telemetry::Metrics;
@@ -219,6 +221,7 @@ impl ReplicaManager {
     pub fn apply(&self, image: &Arc<MetadataImage>) {
         let mut before = self.applying.lock();
         let mut topics = Topics::clone(&self.topics.load());
+        self.follow_own_configs(image);
         let delta = image.changes_since(&before);
         for (name, id) in &delta.deleted_topics {
             self.remove(&mut topics, name, *id);
@@ -229,6 +232,20 @@ impl ReplicaManager {
         self.topics.store(Arc::new(topics));
         *before = Arc::clone(image);
         self.applied.send_replace(image.offset());
+    }
+
+    /// `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`, as this broker is told them now.
+    fn follow_own_configs(&self, image: &MetadataImage) {
+        let text = |name: &str| {
+            let key = lookup(Scope::Broker, name)?;
+            resolve_broker(image, self.node_id, &self.statics.statics, key).value().map(str::to_owned)
+        };
+        let cordoned = text("cordoned.log.dirs").unwrap_or_default();
+        let is_cordoned =
+            |dir: &PathBuf| list_items(&cordoned).any(|name| name == "*" || same_path(dir, Path::new(name)));
+        self.logs.cordon(self.logs.dirs().into_iter().map(|dir| dir.path).filter(is_cordoned).collect());
+        let rate = text("replica.alter.log.dirs.io.max.bytes.per.second").and_then(|rate| rate.parse::<i64>().ok());
+        self.logs.limit_moves(rate.filter(|rate| *rate < i64::MAX).map_or(f64::MAX, |rate| rate.max(0) as f64));
     }
 
     /// At start, once the first image is in force: sets logs aside that are no topic's, as Kafka does.

@@ -25,6 +25,9 @@ pub enum MoveError {
     /// The broker has no such log dir.
     #[error("{} is none of this broker's log dirs", .0.display())]
     UnknownDir(PathBuf),
+    /// `cordoned.log.dirs` names it.
+    #[error("log directory {} is cordoned", .0.display())]
+    Cordoned(PathBuf),
     /// The replica is not here.
     #[error(transparent)]
     Access(#[from] super::AccessError),
@@ -77,7 +80,11 @@ impl ReplicaManager {
     pub fn move_replica(self: &Arc<Self>, topic: &TopicRef, partition: i32, to: &Path) -> Result<(), MoveError> {
         let dirs = self.logs().dirs();
         let found = dirs.iter().find(|dir| same_path(&dir.path, to));
-        let to = found.ok_or_else(|| MoveError::UnknownDir(to.to_owned()))?.path.clone();
+        let found = found.ok_or_else(|| MoveError::UnknownDir(to.to_owned()))?;
+        if found.cordoned {
+            return Err(MoveError::Cordoned(to.to_owned()));
+        }
+        let to = found.path.clone();
         let partition = self.partition(topic, partition)?;
         let key = (partition.topic_id(), partition.index());
         if self.moves().wanted(key, &to) {
@@ -151,7 +158,7 @@ impl ReplicaManager {
     }
 }
 
-fn same_path(dir: &Path, asked: &Path) -> bool {
+pub(super) fn same_path(dir: &Path, asked: &Path) -> bool {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute(dir) == absolute(asked)
 }

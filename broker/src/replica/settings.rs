@@ -55,6 +55,8 @@ impl TopicSettings {
                 min_compaction_lag_ms: c.min_compaction_lag_ms,
                 max_compaction_lag_ms: c.max_compaction_lag_ms,
                 delete_retention_ms: c.delete_retention_ms,
+                file_delete_delay_ms: c.file_delete_delay_ms,
+                preallocate: c.preallocate,
                 flush_messages: c.flush_messages,
                 flush_ms: c.flush_ms,
                 producer_id_expiration_ms: config.producer_id_expiration_ms,

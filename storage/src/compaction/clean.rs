@@ -63,6 +63,7 @@ pub(super) struct Run<'a> {
 /// Cleans `log` as far as memory reaches; moves its checkpoint.
 pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
     // Only what is on disk is replaced: the new files are then never less durable than the old.
+    let truncations = log.truncations();
     log.flush_closed()?;
     let segments = log.segments();
     let closed = segments.get(..segments.len().saturating_sub(1)).unwrap_or_default();
@@ -75,7 +76,7 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
     };
     let dirty = plan.first_uncleanable.saturating_sub(plan.first_dirty);
     let mut map = OffsetMap::new(run.memory, usize::try_from(dirty).unwrap_or_default());
-    let end = fill(&mut map, closed, plan, aborted_from(plan.first_dirty), run)?;
+    let end = fill(&mut map, closed, plan, aborted_from(plan.first_dirty), run).map_err(|e| blame(log, closed, e))?;
     let producers = log.last_data_offsets();
     let config = log.config();
     let sources: Vec<Arc<Segment>> = closed.iter().filter(|segment| segment.base_offset < end).cloned().collect();
@@ -95,14 +96,21 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
             let view = segment.view()?;
             Ok(view.offsets()?.file_size().max(view.times()?.file_size()))
         })
-        .collect::<Result<_, FileError>>()?;
+        .collect::<Result<_, FileError>>()
+        .map_err(|error| blame(log, &sources, error.into()))?;
     let index_of = |at: usize| index_bytes.get(at).copied().unwrap_or_default();
     let limits = (u64::from(config.segment_bytes), u64::from(config.segment_index_bytes));
     for group in groups(&facts, index_of, limits.0, limits.1) {
-        clean_group(log, sources.get(group).unwrap_or_default(), &mut filter, run)?;
+        let group = sources.get(group).unwrap_or_default();
+        clean_group(log, group, &mut filter, run).map_err(|error| blame(log, group, error))?;
     }
-    log.set_cleaned_offset(end);
+    log.advance_cleaned_offset(truncations, end);
     Ok(filter.stats)
+}
+
+/// What fails on segments that retention or a truncation has taken away meanwhile says nothing about the log.
+fn blame(log: &Log, segments: &[Arc<Segment>], error: CleanError) -> CleanError {
+    if log.lost(segments) { CleanError::Changed } else { error }
 }
 
 /// Calls `each` for every batch of a segment from `from` on.
@@ -222,12 +230,15 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
     aborted.extend(entries.filter(|txn| txn.last_offset >= filter.end));
     filter.stats.bytes_written += output.size();
     if !changed {
-        return Ok(output.discard()?);
+        return Ok(());
     }
-    let (size, transactions) = output.finish(aborted)?;
-    let swapped = log.replace_segments(sources, size, transactions)?;
+    let transactions = output.finish(aborted)?;
+    if !log.replace_segments(sources, output.size(), transactions)? {
+        return Err(CleanError::Changed);
+    }
+    output.installed();
     sources.iter().for_each(|segment| segment.release());
-    if swapped { Ok(()) } else { Err(CleanError::Changed) }
+    Ok(())
 }
 
 /// By producer: offset of the last record of its last data batch, `None` if none is known, and its epoch.

@@ -15,10 +15,10 @@ mod tests;
 mod transactions;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -99,7 +99,8 @@ pub struct Cleaner {
     config: Mutex<CleanerConfig>,
     /// Folders of logs that a thread is at.
     busy: Mutex<HashSet<PathBuf>>,
-    uncleanable: Mutex<HashSet<PathBuf>>,
+    /// By folder; a log that comes to lie there later is another one.
+    uncleanable: Mutex<HashMap<PathBuf, Weak<Log>>>,
     throttle: Throttle,
     stop: AtomicBool,
     stats: Mutex<CleanerStats>,
@@ -169,30 +170,40 @@ impl Cleaner {
             }
             Err(error) => {
                 tracing::error!(topic = %log.topic(), partition = log.partition(), %error, "a log cannot be compacted; it is left alone until the next start");
-                let mut uncleanable = self.uncleanable.lock();
-                uncleanable.insert(log.dir().to_path_buf());
-                self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+                self.leave_alone(&log);
                 true
             }
         }
     }
 
+    fn leave_alone(&self, log: &Arc<Log>) {
+        let mut uncleanable = self.uncleanable.lock();
+        uncleanable.insert(log.dir().to_path_buf(), Arc::downgrade(log));
+        self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+    }
+
+    /// Forgets what was deleted or moved.
+    fn look_after_uncleanable(&self) {
+        let mut uncleanable = self.uncleanable.lock();
+        uncleanable.retain(|_, log| log.upgrade().is_some_and(|log| !log.is_closed()));
+        self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+    }
+
     /// Takes the dirtiest log that is due and that no other thread is at.
     fn grab(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan)> {
+        self.look_after_uncleanable();
         let mut busy = self.busy.lock();
         let (mut dirtiest, mut overdue) = (0, 0);
         let mut best: Option<(Arc<Log>, Plan)> = None;
         for log in logs.logs() {
             let config = log.config();
             let dir = log.dir();
-            if !config.compact || log.is_offline() || busy.contains(dir) || self.uncleanable.lock().contains(dir) {
+            if !config.compact || log.is_offline() || busy.contains(dir) || self.uncleanable.lock().contains_key(dir) {
                 continue;
             }
             if !log.damaged_ranges().is_empty() {
                 // What is damaged must stay where it is, for whoever can mend it.
-                let mut uncleanable = self.uncleanable.lock();
-                uncleanable.insert(dir.to_path_buf());
-                self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
+                self.leave_alone(&log);
                 continue;
             }
             let facts = match log.compaction_facts() {

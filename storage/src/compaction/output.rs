@@ -28,6 +28,17 @@ pub(super) struct Output {
     offsets: Vec<OffsetEntry>,
     times: TimeIndex,
     newest: Option<(i64, u32)>,
+    installed: bool,
+}
+
+impl Drop for Output {
+    /// What was not put in place goes. (What stays of it all the same goes at the next start.)
+    fn drop(&mut self) {
+        let written = [LOG, INDEX, TIME_INDEX, TXN_INDEX].iter().filter(|_| !self.installed);
+        for suffix in written {
+            let _ = self.disk.remove_file(&with_suffix(&segment_path(&self.dir, self.base_offset, suffix), CLEANED));
+        }
+    }
 }
 
 impl Output {
@@ -53,6 +64,7 @@ impl Output {
             offsets: Vec::new(),
             times: TimeIndex::growing(Vec::new()),
             newest: None,
+            installed: false,
         })
     }
 
@@ -91,8 +103,8 @@ impl Output {
         Ok(bytes)
     }
 
-    /// Brings it to disk with its indexes, all under names that a start removes. Returns its size and transaction index.
-    pub(super) fn finish(mut self, aborted: Vec<AbortedTxn>) -> Result<(u64, TransactionIndex), FileError> {
+    /// Brings it to disk with its indexes, all under names that a start removes. Returns its transaction index.
+    pub(super) fn finish(&mut self, aborted: Vec<AbortedTxn>) -> Result<TransactionIndex, FileError> {
         self.spill()?;
         self.file.sync_data().context("sync", &self.path)?;
         self.note_newest();
@@ -106,11 +118,11 @@ impl Output {
             file.write_at(&mut [IoSlice::new(&content)], 0).context("write to", &path)?;
             file.sync_data().context("sync", &path)?;
         }
-        Ok((self.written, transactions))
+        Ok(transactions)
     }
 
-    /// Removes what was written.
-    pub(super) fn discard(self) -> Result<(), FileError> {
-        self.disk.remove_file(&self.path).context("remove", &self.path)
+    /// Its files have the names of the log's now.
+    pub(super) fn installed(&mut self) {
+        self.installed = true;
     }
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod race;
 
 use std::{path::Path, sync::Arc};
 
@@ -25,6 +26,7 @@ fn config() -> LogConfig {
         delete: false,
         min_cleanable_dirty_ppm: 0,
         delete_retention_ms: RETENTION,
+        file_delete_delay_ms: 0,
         ..LogConfig::default()
     }
 }

@@ -232,7 +232,8 @@ impl Log {
             return Ok(());
         }
         let step = used.clamp(MIN_RESERVE, MAX_RESERVE);
-        let up_to = need.max(used.saturating_add(step).min(writer.active.capacity));
+        let wanted = if self.config.load().preallocate { u64::MAX } else { used.saturating_add(step) };
+        let up_to = need.max(wanted.min(writer.active.capacity));
         let from = writer.reserved.max(used);
         let path = || writer.active.path(LOG);
         let opened = writer.active.opened().map_err(|error| self.write_error(error))?;

@@ -18,6 +18,19 @@ impl Log {
         self.cleaned.load(Ordering::Acquire)
     }
 
+    /// To tell whether the log was truncated meanwhile.
+    pub(crate) fn truncations(&self) -> u64 {
+        self.truncations.load(Ordering::Acquire)
+    }
+
+    /// Ends a compaction that began after so many truncations: one since then has the last word.
+    pub(crate) fn advance_cleaned_offset(&self, truncations: u64, offset: i64) {
+        let _writer = self.writer.lock();
+        if self.truncations() == truncations {
+            self.set_cleaned_offset(offset);
+        }
+    }
+
     pub(crate) fn set_cleaned_offset(&self, offset: i64) {
         self.cleaned.store(offset, Ordering::Release);
     }
@@ -107,9 +120,9 @@ impl Log {
             parked
         };
         let disk = &self.log_dir.disk;
-        self.log_dir.noting(disk.sync_dir(&self.dir).context("sync", &self.dir))?;
+        self.noting(disk.sync_dir(&self.dir).context("sync", &self.dir))?;
         for path in parked {
-            self.log_dir.noting(disk.remove_file(&path).context("remove", &path))?;
+            self.remove_parked(path)?;
         }
         // As in Kafka: a producer snapshot stands where a segment begins.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();

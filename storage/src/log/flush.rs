@@ -93,9 +93,7 @@ impl Log {
             writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
             self.dirty_since_ms.fetch_min(self.clock_ms.load(Ordering::Relaxed), Ordering::AcqRel);
         }
-        // A folder that was just renamed for deletion is no broken disk.
-        let deleted = self.closed.load(Ordering::Acquire);
-        flushed.map_err(|error| if deleted { error } else { self.log_dir.failed(error) })?;
+        self.noting(flushed)?;
         let _writer = self.writer.lock();
         if self.truncations.load(Ordering::Acquire) == truncations {
             self.recovery_point.fetch_max(due.end, Ordering::AcqRel);

@@ -139,6 +139,7 @@ impl Load {
                 unsynced_indexes: believed,
             }),
             flushing: Mutex::new(()),
+            epochs_file: Mutex::new(()),
             config: ArcSwap::from_pointee(self.config),
         };
         log.refresh_unstable(&log.writer.lock().producers);

@@ -2,7 +2,7 @@
 //!
 //! One writer at a time, behind a lock that is held across the positioned write and nothing slower on the append path;
 //! readers take no lock: they see what the writer published (segment size, then log end, both with Release).
-//! Lock order: `flushing`, then `writer`, then `epochs`.
+//! Lock order: `flushing`, then `writer`, then `epochs_file`, then `epochs`.
 
 mod append;
 mod compact;
@@ -77,6 +77,8 @@ pub struct Log {
     epochs: RwLock<EpochCache>,
     writer: Mutex<Writer>,
     flushing: Mutex<()>,
+    /// Held while the epoch checkpoint is written: flushes do so without the writer's lock.
+    epochs_file: Mutex<()>,
 }
 
 /// What only the writer needs.
@@ -264,6 +266,7 @@ impl Log {
     /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was
     /// only written before).
     fn write_epochs(&self, sync: bool) -> Result<(), FileError> {
+        let _file = self.epochs_file.lock();
         let text = {
             let mut epochs = self.epochs.write();
             if !epochs.to_write(sync) {
@@ -277,7 +280,12 @@ impl Log {
         if written.is_err() {
             self.epochs.write().note_unwritten();
         }
-        self.log_dir.noting(written)
+        self.noting(written)
+    }
+
+    /// As the log dir's, but for what a folder that was renamed for deletion, or after a move, fails on: that is no broken disk.
+    fn noting<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
+        result.map_err(|error| if self.is_closed() { error } else { self.log_dir.failed(error) })
     }
 
     /// Producers with state, by id (DescribeProducers, KIP-664).
@@ -306,6 +314,24 @@ impl Log {
     /// All segments, the active one last.
     pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         self.segments.load_full()
+    }
+
+    /// Whether some of these, on which something failed, are no longer the log's. Waits for whoever changes it, since files
+    /// change before the list does.
+    pub(crate) fn lost(&self, segments: &[Arc<Segment>]) -> bool {
+        drop(self.writer.lock());
+        !self.holds(segments)
+    }
+
+    /// Whether all of these are the log's now.
+    pub(crate) fn holds(&self, segments: &[Arc<Segment>]) -> bool {
+        let held = self.segments.load();
+        segments.iter().all(|segment| held.iter().any(|held| Arc::ptr_eq(held, segment)))
+    }
+
+    /// Moved away or deleted: another log may have its name.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     fn segments_from(&self, segments: &[Arc<Segment>], offset: i64) -> usize {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker_protocol::records::Batch;
 
 use super::Log;
-use crate::{AbortedTransaction, ReadError, ReadInfo, TimestampOffset, segment::Segment};
+use crate::{AbortedTransaction, ReadError, ReadInfo, TimestampOffset, error::FileError, segment::Segment};
 
 /// What a read does about data that is not in memory.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,12 @@ enum How {
     Resident,
     /// Brings it there.
     BringIn,
+}
+
+/// The file was taken away, or another one has its name.
+fn is_another_file(error: &FileError) -> bool {
+    use std::io::ErrorKind::{NotFound, UnexpectedEof};
+    matches!(error.source.kind(), NotFound | UnexpectedEof)
 }
 
 /// Bound on what one compressed batch may unpack to while a timestamp is looked for in it.
@@ -76,7 +82,7 @@ impl Log {
             let range = (from, up_to.min(log_end_offset));
             match self.read_in(&segments, how, range, max_bytes, at_least_one) {
                 // Its file was not open and has gone: the segment, or the whole folder, was taken away meanwhile.
-                Err(ReadError::File(error)) if error.source.kind() == std::io::ErrorKind::NotFound => {
+                Err(ReadError::File(error)) if is_another_file(&error) => {
                     if matches!(how, How::Resident) {
                         return Ok(None);
                     }
@@ -123,6 +129,21 @@ impl Log {
     /// First record with a timestamp >= `timestamp` ms (ListOffsets); `None` if there is none. Times need not grow with
     /// offsets. Reads from disk and unpacks at most a few batches: call it where blocking is allowed.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        self.while_it_holds(|| self.find_timestamp(timestamp))
+    }
+
+    /// Tries again what met a file that retention took away.
+    fn while_it_holds<T>(&self, look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        loop {
+            let segments = self.segments();
+            match look() {
+                Err(ReadError::File(_)) if self.lost(&segments) => {}
+                found => return found,
+            }
+        }
+    }
+
+    fn find_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset();
         for segment in self.segments.load().iter() {
             if segment.next_offset() <= start || segment.max_time()?.is_none_or(|(max, _)| max < timestamp) {
@@ -139,6 +160,10 @@ impl Log {
     /// First record with the largest timestamp (ListOffsets -3); `None` for an empty log or one without times.
     /// Blocks as [`Self::offset_for_timestamp`].
     pub fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
+        self.while_it_holds(|| self.find_max_timestamp())
+    }
+
+    fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset();
         let segments = self.segments.load();
         let mut best: Option<(i64, &Segment)> = None;

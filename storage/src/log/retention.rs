@@ -3,7 +3,10 @@
 //! Whole segments go, oldest first, and only below the high watermark. A log whose `cleanup.policy` lacks `delete` keeps
 //! everything that DeleteRecords has not freed. (Compaction has its place beside this.)
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{Log, Writer};
 use crate::{LogError, RetentionOutcome, error::FileError, files::LOG, io::Context, segment::Segment};
@@ -49,16 +52,21 @@ impl Log {
         let mut outcome = RetentionOutcome::default();
         for (segment, parked) in removed {
             // The one slow step, outside of the lock.
-            let path = parked;
-            self.log_dir
-                .disk
-                .remove_file(&path)
-                .context("remove", &path)
-                .map_err(|error| self.log_dir.failed(error))?;
+            self.remove_parked(parked)?;
             outcome.segments += 1;
             outcome.bytes += segment.size();
         }
         Ok(outcome)
+    }
+
+    /// Removes a data file that was renamed for it: now, or once `file.delete.delay.ms` has passed.
+    pub(super) fn remove_parked(&self, path: PathBuf) -> Result<(), FileError> {
+        let (disk, delay_ms) = (&self.log_dir.disk, self.config.load().file_delete_delay_ms);
+        if delay_ms > 0 {
+            self.log_dir.reaper.remove_file(disk, path, delay_ms);
+            return Ok(());
+        }
+        self.noting(disk.remove_file(&path).context("remove", &path))
     }
 
     /// How many segments at the start are due; may include the active one.
@@ -97,7 +105,7 @@ impl Log {
         writer: &mut Writer,
         count: usize,
         now_ms: i64,
-    ) -> Result<Vec<(Arc<Segment>, std::path::PathBuf)>, FileError> {
+    ) -> Result<Vec<(Arc<Segment>, PathBuf)>, FileError> {
         if count == 0 {
             return Ok(Vec::new());
         }
@@ -119,7 +127,7 @@ impl Log {
             let from = segment.path(LOG);
             let mut to = from.clone().into_os_string();
             to.push(".deleted");
-            let to = std::path::PathBuf::from(to);
+            let to = PathBuf::from(to);
             // From the front: after a crash in between the log has lost only what was due.
             self.log_dir.disk.rename(&from, &to).context("rename", &from)?;
             segment.remove_files()?;

@@ -44,7 +44,8 @@ impl Opening {
     }
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
-        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::clone(&self.files)));
+        let reaper = Arc::new(crate::reaper::Reaper::start());
+        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::clone(&self.files), reaper));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();
         Load {

@@ -7,14 +7,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{LogManager, LogManagerConfig, Logs, Reaper, STOP_THREADS, meta::Meta};
+use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta};
 use crate::{
     OpenError, Uuid,
     dir::LogDir,
@@ -26,6 +26,8 @@ use crate::{
     io::{Context, Disk},
     log::Load,
     open_files::OpenFiles,
+    reaper::Reaper,
+    throttle::Throttle,
 };
 
 /// Runs `work` over `items` on several threads (0 = one a core), and waits.
@@ -69,11 +71,12 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         locks.push(lock.ok_or_else(|| OpenError::Locked { dir: dir.clone() })?);
     }
     let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
-    let reaper = Reaper::start();
+    let reaper = Arc::new(Reaper::start());
     let files = Arc::<OpenFiles>::default();
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
-        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, Arc::clone(disk), Arc::clone(&files)));
+        let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
+        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it));
         was_clean &= look(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
     }
@@ -92,6 +95,8 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
         changing: Mutex::new(()),
         reaper,
         files,
+        cordoned: RwLock::default(),
+        moves: Arc::new((Throttle::new(f64::MAX), AtomicBool::new(false))),
         unfinished: Mutex::new(unfinished),
         _locks: locks,
     })
@@ -172,7 +177,7 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
         }
         let dir = path.join(&name);
         if name.ends_with(DELETED) {
-            reaper.remove(disk, dir);
+            reaper.remove_folder(disk, dir, 0);
         } else if let Some((topic, partition)) = parse_partition_dir(&name) {
             let key = (topic.to_owned(), partition);
             let at = |offsets: &HashMap<(String, i32), i64>| offsets.get(&key).copied().unwrap_or_default();
@@ -215,7 +220,7 @@ fn drop_futures(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32
         {
             moves.push((id, partition, path.clone()));
         }
-        reaper.remove(disk, dir);
+        reaper.remove_folder(disk, dir, 0);
     }
     Ok(moves)
 }
@@ -233,7 +238,7 @@ fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenE
         if twice && files::read_optional(one.log_dir.disk.as_ref(), &marker)?.is_some() {
             let doomed = one.log_dir.path.join(files::deleted_dir(&one.topic, one.partition));
             one.log_dir.disk.rename(&one.dir, &doomed).context("rename", &one.dir)?;
-            reaper.remove(&one.log_dir.disk, doomed);
+            reaper.remove_folder(&one.log_dir.disk, doomed, 0);
         } else {
             kept.push(one);
         }

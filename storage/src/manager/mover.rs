@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     io::IoSlice,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use super::LogManager;
@@ -22,6 +22,7 @@ use crate::{
     io::{Context, Open},
     log::Load,
     segment::Segment,
+    throttle::Throttle,
 };
 
 /// Bytes read and written at once.
@@ -33,6 +34,7 @@ pub struct Move {
     log: Arc<Log>,
     to: Arc<LogDir>,
     future: PathBuf,
+    limit: Arc<(Throttle, AtomicBool)>,
     /// By base offset: which segment it was, and how much of it is there.
     copied: HashMap<i64, (Arc<Segment>, u64)>,
 }
@@ -53,19 +55,30 @@ impl Move {
         self.log.size_bytes().saturating_sub(self.copied_bytes())
     }
 
-    /// Copies what was appended since the last call, down to the disk. Blocks.
+    /// Copies what was appended since the last call, down to the disk, no faster than moves may. Blocks.
     pub fn copy(&mut self) -> Result<(), LogError> {
+        let limit = Arc::clone(&self.limit);
+        self.copy_at(Some(&limit))
+    }
+
+    fn copy_at(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), LogError> {
         self.to.check()?;
         if self.bytes_behind() > self.to.room() {
             // What is kept back for commits and admin requests is not for copies either.
             let (path, source) = (self.future.clone(), std::io::ErrorKind::StorageFull.into());
             return Err(FileError { action: "find room in", path, source }.into());
         }
-        let copied = self.copy_segments();
-        Ok(self.to.noting(copied)?)
+        let copied = self.copy_segments(limit);
+        // A disk is at fault for its own files only.
+        let at_fault = |error: FileError| match error.path.starts_with(self.log.dir()) {
+            true => self.log.home().failed(error),
+            false => self.to.failed(error),
+        };
+        copied.map_err(at_fault)?;
+        Ok(())
     }
 
-    fn copy_segments(&mut self) -> Result<(), FileError> {
+    fn copy_segments(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), FileError> {
         let segments = self.log.segments();
         let gone = |base: &i64| !segments.iter().any(|segment| segment.base_offset == *base);
         for base in self.copied.keys().copied().filter(gone).collect::<Vec<_>>() {
@@ -85,10 +98,15 @@ impl Move {
             if known && from == end {
                 continue;
             }
+            let source = match segment.file_once() {
+                Ok(source) => source,
+                // Retention was faster. The next round sees it.
+                Err(_) if !self.log.holds(std::slice::from_ref(segment)) => continue,
+                Err(error) => return Err(error),
+            };
             let path = segment_path(&self.future, segment.base_offset, LOG);
             let how = if from == 0 { Open::Empty } else { Open::Existing };
             let target = self.to.disk.open(&path, how).context("open", &path)?;
-            let source = segment.file_once()?;
             let mut at = from;
             while at < end {
                 let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
@@ -101,6 +119,9 @@ impl Move {
                 let part = part.get(..read).unwrap_or_default();
                 target.write_at(&mut [IoSlice::new(part)], at).context("write to", &path)?;
                 at += read as u64;
+                if let Some((throttle, stop)) = limit {
+                    throttle.take(read as u64, stop);
+                }
             }
             target.sync_data().context("sync", &path)?;
             self.copied.insert(segment.base_offset, (Arc::clone(segment), at));
@@ -143,7 +164,7 @@ impl LogManager {
         to.noting(made)?;
         let written = files::write_partition_metadata(to.disk.as_ref(), &future, log.topic_id());
         to.noting(written)?;
-        Ok(Some(Move { log, to: Arc::clone(to), future, copied: HashMap::new() }))
+        Ok(Some(Move { log, to: Arc::clone(to), future, limit: Arc::clone(&self.moves), copied: HashMap::new() }))
     }
 
     /// Ends a move: copies the rest and puts the new log in the old one's place. The caller holds appends and truncations off until
@@ -163,14 +184,15 @@ impl LogManager {
         let (home, doomed) = (old.home(), old.home().path.join(files::deleted_dir(old.topic(), old.partition())));
         let renamed = home.disk.rename(old.dir(), &doomed).context("rename", old.dir());
         match renamed.and_then(|()| home.disk.sync_dir(&home.path).context("sync", &home.path)) {
-            Ok(()) => self.reaper.remove(&home.disk, doomed),
+            Ok(()) => self.reaper.remove_folder(&home.disk, doomed, old.config().file_delete_delay_ms),
             Err(error) => tracing::warn!(%error, "the old copy of a moved log stays until the next start"),
         }
         Ok(new)
     }
 
     fn put_in_place(&self, moving: &mut Move, now_ms: i64) -> Result<Log, LogError> {
-        moving.copy()?;
+        // Appends wait: nothing else does.
+        moving.copy_at(None)?;
         let (old, to) = (&moving.log, &moving.to);
         to.noting(moving.copy_rest())?;
         let marker = old.dir().join(MOVED);
@@ -204,7 +226,7 @@ impl LogManager {
             // The old one keeps the name: the copy must not be found beside it.
             let doomed = to.path.join(files::deleted_dir(old.topic(), old.partition()));
             if to.disk.rename(&dir, &doomed).is_ok() {
-                self.reaper.remove(&to.disk, doomed);
+                self.reaper.remove_folder(&to.disk, doomed, 0);
             }
             let source = match error {
                 OpenError::File(error) => return error.into(),
@@ -216,7 +238,7 @@ impl LogManager {
 
     /// Gives a move up: its folder goes.
     pub fn abandon_move(&self, moving: Move) {
-        self.reaper.remove(&moving.to.disk, moving.future);
+        self.reaper.remove_folder(&moving.to.disk, moving.future, 0);
     }
 
     /// Moves that the last stop cut short: topic id, partition, and the log dir they were to go to. They begin anew.

@@ -107,7 +107,8 @@ fn metadata_of_a_kafka_is_read() {
 fn deleted_logs_go_and_may_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
-    let log = create(&manager, "t", 0);
+    let at_once = LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() };
+    let log = manager.create("t", 0, random_uuid(), at_once, NOW).unwrap();
     append(&log, b"old").unwrap();
     let slice = read(&log);
     assert!(matches!(
@@ -136,6 +137,90 @@ fn deleted_logs_go_and_may_come_again() {
     assert_eq!(manager.logs().len(), 1);
     manager.reaper.finish();
     assert_eq!(fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 1);
+}
+
+/// Names in a folder that end so.
+fn names(dir: &Path, end: &str) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(end)).collect()
+}
+
+#[test]
+fn what_is_deleted_lies_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let config = |file_delete_delay_ms| LogConfig {
+        segment_bytes: 2000,
+        retention_bytes: 1,
+        file_delete_delay_ms,
+        ..LogConfig::default()
+    };
+    let log = manager.create("t", 0, random_uuid(), config(60_000_000), NOW).unwrap();
+    let fill = || {
+        (0..40).for_each(|_| assert!(append(&log, &[1; 200]).is_ok()));
+        log.advance_high_watermark(i64::MAX);
+        manager.retention_pass(NOW).segments
+    };
+    let first = fill();
+    assert!(first > 2);
+    assert_eq!(names(log.dir(), ".log.deleted").len(), first, "segments wait under another name");
+    // From now on it is another delay; what waits already keeps its own.
+    manager.update_config("t", config(1));
+    fill();
+    let began = std::time::Instant::now();
+    while names(log.dir(), ".log.deleted").len() > first {
+        assert!(began.elapsed().as_secs() < 60, "{:?}", names(log.dir(), ".log.deleted"));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert_eq!(names(log.dir(), ".log.deleted").len(), first);
+    manager.update_config("t", config(60_000_000));
+    manager.delete("t", 0).unwrap();
+    assert_eq!(names(dir.path(), "-delete").len(), 1);
+    let again = create(&manager, "t", 0);
+    append(&again, b"new").unwrap();
+    manager.shutdown_clean().unwrap();
+    assert_eq!(names(dir.path(), "-delete").len(), 1, "a stop does not wait for a delay");
+    drop((manager, log, again));
+    let manager = open(&[dir.path()]);
+    manager.reaper.finish();
+    assert_eq!(names(dir.path(), "-delete").len(), 0, "nor does a start");
+    assert_eq!(manager.get("t", 0).unwrap().log_end_offset(), 1);
+}
+
+#[test]
+fn no_new_replicas_in_a_cordoned_dir() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let manager = open(&[a.path(), b.path()]);
+    let cordon = |dirs: &[&Path]| manager.cordon(dirs.iter().map(|dir| dir.to_path_buf()).collect());
+    cordon(&[a.path()]);
+    for partition in 0..4 {
+        assert_eq!(create(&manager, "t", partition).log_dir(), b.path());
+    }
+    assert_eq!(manager.dirs().iter().map(|dir| dir.cordoned).collect::<Vec<_>>(), [true, false]);
+    cordon(&[a.path(), b.path()]);
+    let refused = manager.create("t", 4, random_uuid(), LogConfig::default(), NOW);
+    assert!(matches!(refused, Err(LogError::Offline { .. })));
+    cordon(&[]);
+    assert_eq!(create(&manager, "t", 4).log_dir(), a.path());
+}
+
+#[test]
+fn a_preallocated_segment_takes_its_room_at_once() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let taken = |partition, preallocate| {
+        let config = LogConfig { segment_bytes: 4 << 20, preallocate, ..LogConfig::default() };
+        let log = manager.create("t", partition, random_uuid(), config, NOW).unwrap();
+        append(&log, b"x").unwrap();
+        let data = fs::metadata(log.dir().join("00000000000000000000.log")).unwrap();
+        assert!(data.len() < 1000, "the length of the file stays the end of the data");
+        data.blocks() * 512
+    };
+    let (as_needed, at_once) = (taken(0, false), taken(1, true));
+    // A file system that cannot reserve shows neither.
+    assert!(at_once >= 4 << 20 || as_needed < 64 << 10, "{as_needed}, {at_once}");
+    assert!(as_needed < 1 << 20);
 }
 
 #[test]

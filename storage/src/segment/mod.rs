@@ -181,9 +181,20 @@ impl Segment {
         self.disk.open(&path, Open::Existing).context("open", &path)
     }
 
+    fn open_whole(&self) -> Result<Arc<dyn LogFile>, FileError> {
+        let file = self.open_file()?;
+        // A log that was deleted and made again has files of the same names: behind their end nothing may be touched. A segment
+        // that is known to be damaged may have lost its end; what is left of it can be read.
+        if self.damaged.is_empty() && file.size().context("look at", &self.path(LOG))? < self.size() {
+            let source = std::io::ErrorKind::UnexpectedEof.into();
+            return Err(FileError { action: "map all of", path: self.path(LOG), source });
+        }
+        Ok(file)
+    }
+
     /// Its open data file and all that comes with it; opened if it is not.
     pub(crate) fn opened(&self) -> Result<Arc<Opened>, FileError> {
-        self.handle.get_or_open(|| self.open_file())
+        self.handle.get_or_open(|| self.open_whole())
     }
 
     /// The data file for one pass over it: not kept open if it was not.

@@ -85,6 +85,7 @@ pub fn config(rng: &mut Rng) -> LogConfig {
         index_interval_bytes,
         producer_id_expiration_ms: i64::MAX,
         retention_ms: -1,
+        file_delete_delay_ms: 0,
         retention_bytes: [-1, 6000][rng.below(2)],
         ..LogConfig::default()
     }

@@ -147,6 +147,7 @@ impl World {
             index_interval_bytes: 0,
             producer_id_expiration_ms: i64::MAX,
             retention_ms: -1,
+            file_delete_delay_ms: 0,
             ..LogConfig::default()
         };
         let live = folder();

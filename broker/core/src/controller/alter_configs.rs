@@ -12,8 +12,8 @@ use esker_protocol::primitives::Str;
 use super::Refusal;
 use super::checks::{check_client_metrics, check_group, check_topic};
 use crate::config::{
-    ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_resource, resolve_topic,
-    validate,
+    ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_broker, resolve_resource,
+    resolve_topic, validate,
 };
 use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
 
@@ -127,6 +127,9 @@ fn alter(
             resolve_topic(image, node_id, statics, topic, key).value().map(str::to_owned)
         })?;
     }
+    if let Some(Some(cordoned)) = after.get("cordoned.log.dirs").filter(|_| kind == ResourceKind::Broker) {
+        check_cordoned(node_id, statics, &resource, cordoned)?;
+    }
     let differs = |name: &Str, value: &Option<Str>| image.config(&resource, name) != value.as_ref();
     Ok(after
         .into_iter()
@@ -140,6 +143,24 @@ fn alter(
             })
         })
         .collect())
+}
+
+/// `*` alone, or log dirs that the broker has, each once. Another broker's dirs are known to that broker only.
+fn check_cordoned(node_id: i32, statics: &Statics, resource: &ConfigResource, cordoned: &str) -> Result<(), Refusal> {
+    if resource.name.parse() != Ok(node_id) {
+        return Ok(());
+    }
+    let key = lookup(Scope::Broker, "log.dirs");
+    let dirs = key.map(|key| resolve_broker(&MetadataImage::default(), node_id, statics, key));
+    let dirs = dirs.as_ref().and_then(|dirs| dirs.value()).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    let known = |name: &str| list_items(dirs).any(|dir| dir.trim_end_matches('/') == name.trim_end_matches('/'));
+    let sound = list_items(cordoned).all(|name| known(name) && seen.insert(name));
+    if sound || cordoned.trim() == "*" {
+        return Ok(());
+    }
+    let message = "All entries in cordoned.log.dirs must be present in log.dirs or log.dir, or it must be '*'.";
+    Err(Refusal::new(ErrorCode::INVALID_REQUEST, message))
 }
 
 fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<(), Refusal> {

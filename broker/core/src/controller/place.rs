@@ -1,6 +1,7 @@
 //! Where replicas go: round robin over the live brokers, over racks first when all brokers tell theirs.
 
-use crate::metadata::MetadataImage;
+use crate::config::list_items;
+use crate::metadata::{BrokerImage, ConfigResource, MetadataImage};
 
 /// Replica lists for `partitions` partitions with `factor` replicas each. `seed` picks where the round begins, so that
 /// topics do not all begin on the same broker. `None` when fewer than `factor` brokers live.
@@ -34,7 +35,7 @@ fn replicas(order: &[(i32, &str)], at: usize, shift: usize, factor: usize) -> Ve
 /// Brokers, neighbours in different racks as far as that goes.
 fn broker_order(image: &MetadataImage) -> Vec<(i32, &str)> {
     let mut racks: Vec<(&str, Vec<i32>)> = Vec::new();
-    for broker in image.live_brokers() {
+    for broker in image.live_brokers().filter(|broker| takes_replicas(image, broker)) {
         let rack = broker.rack.as_deref().unwrap_or_default();
         match racks.iter_mut().find(|(name, _)| *name == rack) {
             Some((_, ids)) => ids.push(broker.node_id),
@@ -46,11 +47,38 @@ fn broker_order(image: &MetadataImage) -> Vec<(i32, &str)> {
     (0..longest).flat_map(at).collect()
 }
 
+/// Whether `cordoned.log.dirs` leaves a log dir of the broker to place new replicas in.
+pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
+    let cordoned = image.config(&ConfigResource::broker(broker.node_id), "cordoned.log.dirs");
+    let mut cordoned = cordoned.iter().flat_map(|dirs| list_items(dirs));
+    let all = |name: &str| name == "*";
+    // Each name stands for one dir: the broker was held to that when they were set.
+    let named = cordoned.try_fold(0, |count, name| if all(name) { None } else { Some(count + 1) });
+    named.is_some_and(|named| named == 0 || named < broker.log_dirs.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::{BrokerRecord, MetadataRecord};
     use proptest::prelude::*;
+
+    use crate::metadata::{BrokerRecord, ConfigRecord, MetadataRecord};
+
+    #[test]
+    fn a_broker_whose_dirs_are_all_cordoned_gets_nothing_new() {
+        for (cordoned, takes) in [("", true), ("/a", true), ("/a,/b", false), ("*", false)] {
+            let mut image = MetadataImage::default();
+            let log_dirs = vec![Default::default(); 2];
+            image.apply(&MetadataRecord::Broker(BrokerRecord { node_id: 1, log_dirs, ..BrokerRecord::default() }));
+            image.apply(&MetadataRecord::Config(ConfigRecord {
+                resource_type: ConfigResource::broker(1).kind.id(),
+                resource_name: "1".into(),
+                name: "cordoned.log.dirs".into(),
+                value: Some(cordoned.into()),
+            }));
+            assert_eq!(place(&image, 1, 1, 0).is_some(), takes, "{cordoned:?}");
+        }
+    }
 
     fn cluster(racks: &[Option<&'static str>]) -> MetadataImage {
         let mut image = MetadataImage::default();
