@@ -12,6 +12,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -119,10 +120,12 @@ impl ColdCache {
         let mut buffer = vec![0; STEP];
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(PIECE)) {
             turns::wait();
+            let began = Instant::now();
             begin(opened, piece);
             for chunk in piece {
                 read(segment, opened, *chunk, size, &mut buffer)?;
             }
+            turns::rest(began.elapsed());
         }
         // What comes next is on its way while this is sent; but not before what others wait for.
         let ahead = next..if follows && turns::is_quiet() { next + AHEAD } else { next };

@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
@@ -28,8 +29,16 @@ struct Doomed {
 }
 
 impl Doomed {
-    fn is_due(&self) -> bool {
-        self.due <= Instant::now() || self.path.parent().is_some_and(|dir| dir::is_short(self.disk.as_ref(), dir))
+    /// `roomy`: dirs that were seen to have room.
+    fn is_due(&self, roomy: &mut HashSet<PathBuf>) -> bool {
+        let Some(dir) = self.path.parent().filter(|dir| !roomy.contains(*dir)) else {
+            return self.due <= Instant::now();
+        };
+        let short = dir::is_short(self.disk.as_ref(), dir);
+        if !short {
+            roomy.insert(dir.to_path_buf());
+        }
+        short || self.due <= Instant::now()
     }
 
     fn remove(&self) {
@@ -100,10 +109,11 @@ fn run(receiver: &mpsc::Receiver<Doomed>) {
         };
         let ends = matches!(received, Err(mpsc::RecvTimeoutError::Disconnected));
         waiting.extend(received);
-        // Whatever else has come: the disk is asked once for all of it.
         waiting.extend(receiver.try_iter());
+        // A disk with room is asked once a turn; one that is short after each removal, until it has room again.
+        let mut roomy = HashSet::new();
         waiting.retain(|doomed| {
-            let due = doomed.is_due();
+            let due = doomed.is_due(&mut roomy);
             if due {
                 doomed.remove();
             }
