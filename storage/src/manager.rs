@@ -166,6 +166,7 @@ impl LogManager {
                 high_watermark: 0,
                 clean: true,
                 newborn: true,
+                cleaned: -1,
                 progress: Arc::default(),
                 now_ms,
             }

@@ -48,6 +48,8 @@ pub(crate) struct Load {
     pub clean: bool,
     /// Just created: the folder's own name is not on disk yet.
     pub newborn: bool,
+    /// Up to where a compaction has come, as a checkpoint says; -1 if there never was one.
+    pub cleaned: i64,
     pub progress: Arc<LoadProgress>,
     pub now_ms: i64,
 }
@@ -116,7 +118,7 @@ impl Load {
             first_unstable: AtomicI64::new(STABLE),
             awaits_high_watermark: AtomicBool::new(false),
             recovery_point: AtomicI64::new(if self.clean { end } else { self.recovery_point.min(end) }),
-            cleaned: AtomicI64::new(-1),
+            cleaned: AtomicI64::new(self.cleaned),
             dirty_since_ms: AtomicI64::new(i64::MAX),
             clock_ms: AtomicI64::new(self.now_ms),
             truncations: AtomicU64::new(0),
@@ -313,9 +315,10 @@ impl Load {
             }
             let lost = lost_end(*base, *size, &mut rebuilt, sure);
             // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
-            // cut readers would wait in the hole. Compaction, too, leaves holes, but hardly only at a segment's end.
+            // cut readers would wait in the hole. Compaction, too, leaves holes, also whole segments of Kafka's without a record; the
+            // topic's own config is not known yet.
             let hole = |next: i64| {
-                let compacted = rebuilt.gaps || self.config.compact;
+                let compacted = rebuilt.gaps || self.cleaned >= 0 || self.config.compact;
                 rebuilt.next_offset < next && next > self.recovery_point && !self.clean && !compacted
             };
             let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));

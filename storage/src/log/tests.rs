@@ -60,6 +60,7 @@ impl Opening {
             high_watermark: self.high_watermark,
             clean: self.clean,
             newborn: false,
+            cleaned: -1,
             progress: Arc::default(),
             now_ms: NOW,
         }

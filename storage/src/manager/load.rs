@@ -280,11 +280,11 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         high_watermark: found.high_watermark,
         clean: found.clean,
         newborn: false,
+        cleaned: found.cleaned,
         progress: Arc::clone(&config.progress),
         now_ms,
     }
     .open()?;
-    log.set_cleaned_offset(found.cleaned);
     config.progress.opened();
     let mut logs = logs.lock();
     let partitions = logs.entry(Arc::clone(&found.topic)).or_default();

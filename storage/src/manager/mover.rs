@@ -215,6 +215,7 @@ impl LogManager {
             high_watermark: old.high_watermark(),
             clean: true,
             newborn: false,
+            cleaned: old.cleaned_offset(),
             progress: Arc::default(),
             now_ms,
         }
