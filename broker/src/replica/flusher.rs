@@ -2,7 +2,8 @@
 //!
 //! A disk's cost is the wait, not the call: while one round of syncs is under way, everything that asks gathers for the next. One task
 //! a log dir takes all that gathered, starts the writing of all their data, and syncs them side by side on blocking threads, so that the
-//! disk works on all of it at once and a journal commit serves as many as it can. A partition stands in the queue at most once, however many requests wait on it.
+//! disk works on all of it at once and a journal commit serves as many as it can. A partition stands in the queue at most once,
+//! however many requests wait on it.
 //!
 //! Must never: run on an async worker, or say "flushed" after a sync that failed (the log dir goes offline then, and the
 //! waiters find that out when they look).
