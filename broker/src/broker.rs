@@ -8,8 +8,9 @@ use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use parking_lot::Mutex;
 
+use crate::cleaner::CleanerThreads;
 use crate::config::BrokerConfig;
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{Metadata, SubmitError};
 use crate::replica::ReplicaManager;
@@ -30,12 +31,16 @@ pub struct Broker {
     pub replicas: Arc<ReplicaManager>,
     /// Consumer groups.
     pub groups: GroupCoordinator,
+    /// Transactions.
+    pub transactions: TransactionCoordinator,
     /// Producer ids to hand out.
     pub producer_ids: ProducerIds,
     /// Fetch sessions (KIP-227).
     pub fetch_sessions: Mutex<FetchSessions>,
     /// Compaction; `None` with `log.cleaner.enable=false`.
     pub cleaner: Option<Arc<Cleaner>>,
+    /// The loops that run it.
+    pub cleaner_threads: CleanerThreads,
     /// Checks closed segments for bit rot.
     pub scrubber: Arc<Scrubber>,
     /// Counters.

@@ -31,7 +31,7 @@ impl KafkaError for ProduceError {
             Self::Access(error) => error.code(),
             Self::InternalTopic(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
             Self::InvalidAcks(_) => ErrorCode::INVALID_REQUIRED_ACKS,
-            Self::Transactional => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            Self::NotInTransaction { code, .. } => *code,
             Self::NotEnoughReplicas { .. } => ErrorCode::NOT_ENOUGH_REPLICAS,
             Self::Rejected(rejected) => match rejected.reason {
                 RejectReason::InvalidRecord(_) => ErrorCode::INVALID_RECORD,
@@ -65,7 +65,7 @@ impl KafkaError for ProducerError {
         match self {
             Self::InvalidEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
             Self::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-            Self::InvalidTxnState { .. } => ErrorCode::INVALID_TXN_STATE,
+            Self::InvalidTxnState { .. } | Self::NotVerified { .. } => ErrorCode::INVALID_TXN_STATE,
             Self::CoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
         }
     }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use esker_core::controller::{Adopted, FoundPartition, Registration, register_and_adopt};
 use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
+use esker_core::group::consumer::ConsumerLimits;
 use esker_core::metadata::ListenerRecord;
+use esker_core::transaction;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::{Disk, OsDisk};
 use esker_storage::{Cleaner, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
@@ -24,10 +26,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::broker::Broker;
-use crate::cleaner;
+use crate::cleaner::{self, CleanerThreads};
 use crate::clock::now_ms;
 use crate::config::{BrokerConfig, Listener, LiveConfig};
-use crate::coordinator::{self, GroupCoordinator};
+use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::http::{self, HttpError, Served};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
@@ -83,8 +85,8 @@ pub struct Running {
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the log says how far a long start is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-/// How often recovery points and high watermarks are written down.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// However short `replica.high.watermark.checkpoint.interval.ms` is.
+const CHECKPOINT_FLOOR: Duration = Duration::from_millis(50);
 /// However short `log.retention.check.interval.ms` is.
 const RETENTION_FLOOR: Duration = Duration::from_millis(50);
 /// How often at least `flush.ms` is looked at (`log.flush.scheduler.interval.ms` may ask for more often).
@@ -133,7 +135,6 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let statics = StaticConfig {
         node_id: config.node_id,
         statics: config.statics.clone(),
-        producer_id_expiration_ms: config.producer_id_expiration_ms,
         log_dir_move_threads: config.log_dir_move_threads,
     };
     let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
@@ -143,12 +144,24 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         node_id: config.node_id,
         cluster_id: Str::from(logs.cluster_id().to_owned()),
         replicas: Arc::new(replicas),
-        groups: GroupCoordinator::new(group_limits(&config)),
+        groups: GroupCoordinator::new(
+            GroupConfig {
+                node_id: config.node_id,
+                statics: config.statics.clone(),
+                limits: group_limits(&config),
+                consumer_groups: ConsumerLimits::read(&metadata.image(), config.node_id, &config.statics).enabled,
+                rebalance_history: config.group_rebalance_history_size,
+            },
+            metadata.subscribe(),
+            metrics.groups.clone(),
+        ),
+        transactions: TransactionCoordinator::new(transaction_limits(&config)),
         producer_ids: ProducerIds::new(config.node_id),
         fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
         metadata,
         metrics,
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
+        cleaner_threads: CleanerThreads::default(),
         scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
         config,
     });
@@ -203,7 +216,8 @@ async fn open_logs(
         node_id: config.node_id,
         cluster_id: None,
         load_threads: config.recovery_threads,
-        default_config: LogConfig::default(),
+        // What topics are configured to is not known yet: nothing may be forgotten until it is.
+        default_config: LogConfig { delete: false, producer_id_expiration_ms: i64::MAX, ..LogConfig::default() },
         progress: Arc::clone(progress),
     };
     let began = Instant::now();
@@ -253,6 +267,15 @@ fn group_limits(config: &BrokerConfig) -> GroupLimits {
         max_size: config.group_max_size,
         offset_metadata_max_bytes: config.offset_metadata_max_bytes,
         offsets_retention_ms: config.offsets_retention_ms,
+    }
+}
+
+fn transaction_limits(config: &BrokerConfig) -> transaction::Limits {
+    transaction::Limits {
+        max_timeout_ms: config.transaction_max_timeout_ms,
+        id_expiration_ms: config.transactional_id_expiration_ms,
+        abort_interval_ms: config.transaction_abort_interval_ms,
+        expiry_interval_ms: config.transaction_expiry_interval_ms,
     }
 }
 
@@ -328,10 +351,11 @@ async fn flush_by_age(broker: Arc<Broker>) {
     }
 }
 
-/// Checkpoints every few seconds, retention as often as configured.
+/// Checkpoints (recovery points, log starts, high watermarks) and retention, each as often as configured.
 async fn housekeeping(broker: Arc<Broker>) {
     let mut retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
-    let turn = CHECKPOINT_EVERY.min(broker.config.retention_check_interval.max(RETENTION_FLOOR));
+    let checkpoints = broker.config.checkpoint_interval.max(CHECKPOINT_FLOOR);
+    let turn = checkpoints.min(broker.config.retention_check_interval.max(RETENTION_FLOOR));
     loop {
         tokio::time::sleep(turn).await;
         let retain = tokio::time::Instant::now() >= retention_due;

@@ -1,5 +1,6 @@
 //! For tests: a whole broker in a folder of its own, and a client that speaks to it over a real socket.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,13 +24,18 @@ pub(crate) async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {
 /// The same, on another disk.
 pub(crate) async fn broker_on(disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> (Running, TempDir) {
     let dir = tempfile::tempdir().unwrap();
+    (broker_in(dir.path(), disk, settings).await, dir)
+}
+
+/// The same, in a folder that may have been another's before.
+pub(crate) async fn broker_in(dir: &Path, disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> Running {
     let mut sources = Sources::default();
-    sources.set(Origin::Flag("--set"), "log.dirs", dir.path().to_str().unwrap());
+    sources.set(Origin::Flag("--set"), "log.dirs", dir.to_str().unwrap());
     sources.set(Origin::Flag("--set"), "listeners", "PLAINTEXT://127.0.0.1:0");
     sources.set(Origin::Flag("--set"), "http.listen", "127.0.0.1:0");
     settings.iter().for_each(|(name, value)| sources.set(Origin::Flag("--set"), name, value));
     let config = BrokerConfig::resolve(&sources).unwrap();
-    (serve::start_on(disk, config).await.unwrap(), dir)
+    serve::start_on(disk, config).await.unwrap()
 }
 
 /// A client that speaks one request at a time, or several.

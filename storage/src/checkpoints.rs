@@ -4,7 +4,7 @@
 //! back (a truncation, a partition that is created again) a row that is too high would make the next start believe in
 //! data that was never brought to disk, or throw away what was. Such a row is lowered on disk first.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -15,28 +15,59 @@ use crate::{
     io::Disk,
 };
 
-type Rows = HashMap<(String, i32), i64>;
+type Key = (String, i32);
+type Rows = HashMap<Key, i64>;
 
 const NAMES: [&str; 4] = [RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANER_OFFSETS];
+const OFFSETS: [fn(&Log) -> i64; 4] =
+    [Log::recovery_point, Log::log_start_offset, Log::high_watermark, Log::cleaned_offset];
+/// Place of the log starts in both.
+const STARTS: usize = 1;
 
-/// What the files say. The lock is held while they are written, so that the last writer has the newest offsets.
+/// The lock is held while the files are written, so that the last writer has the newest offsets. For the same reason the logs are
+/// asked for under it: who was found before may be deleted, made again or moved by now.
 #[derive(Debug, Default)]
-pub(crate) struct Checkpoints(Mutex<[Rows; 4]>);
+pub(crate) struct Checkpoints(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the files say.
+    rows: [Rows; 4],
+    /// Logs that are about to be the dir's and are not yet found among its own: their rows stay.
+    arriving: HashMap<Key, [i64; 4]>,
+}
+
+fn key(log: &Log) -> Key {
+    (log.topic().to_string(), log.partition())
+}
+
+impl State {
+    /// The rows of one file, from the logs of the dir and those that arrive.
+    fn gather(&self, at: usize, logs: &[Arc<Log>]) -> Rows {
+        let Some(offset) = OFFSETS.get(at) else { return Rows::new() };
+        let arriving = self.arriving.iter().filter_map(|(key, offsets)| Some((key.clone(), *offsets.get(at)?)));
+        logs.iter().map(|log| (key(log), offset(log))).chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
+    }
+}
 
 impl Checkpoints {
     /// Takes note of what was found at the start.
     pub(crate) fn read(&self, rows: &[Rows; 4]) {
-        self.0.lock().clone_from(rows);
+        self.0.lock().rows.clone_from(rows);
     }
 
     /// Writes all for the logs of the dir. Blocks for the disk.
-    pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path, logs: &[&Log]) -> Result<(), FileError> {
-        let mut rows = self.0.lock();
-        let offsets: [fn(&Log) -> i64; 4] =
-            [Log::recovery_point, Log::log_start_offset, Log::high_watermark, Log::cleaned_offset];
-        for ((rows, offset), name) in rows.iter_mut().zip(offsets).zip(NAMES) {
-            let row = |log: &&Log| ((log.topic().to_string(), log.partition()), offset(log));
-            let new: Rows = logs.iter().map(row).filter(|(_, offset)| *offset >= 0).collect();
+    pub(crate) fn write(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        logs: impl FnOnce() -> Vec<Arc<Log>>,
+    ) -> Result<(), FileError> {
+        let mut state = self.0.lock();
+        let logs = logs();
+        for (at, name) in NAMES.into_iter().enumerate() {
+            let new = state.gather(at, &logs);
+            let Some(rows) = state.rows.get_mut(at) else { continue };
             if name == CLEANER_OFFSETS && *rows == new {
                 continue;
             }
@@ -44,6 +75,49 @@ impl Checkpoints {
             write(disk, dir, name, rows)?;
         }
         Ok(())
+    }
+
+    /// Writes where logs start unless the file says so of all of `moved` (somebody who waited at the same time wrote it for them).
+    /// Blocks for the disk.
+    pub(crate) fn write_starts(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        moved: &[&Log],
+        logs: impl FnOnce() -> Vec<Arc<Log>>,
+    ) -> Result<(), FileError> {
+        let mut state = self.0.lock();
+        let said = |log: &&Log| {
+            let row = state.rows.get(STARTS).and_then(|rows| rows.get(&key(log)));
+            row.is_some_and(|row| *row >= log.log_start_offset())
+        };
+        if moved.iter().all(said) {
+            return Ok(());
+        }
+        let new = state.gather(STARTS, &logs());
+        let Some(rows) = state.rows.get_mut(STARTS) else { return Ok(()) };
+        *rows = new;
+        write(disk, dir, LOG_STARTS, rows)
+    }
+
+    /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `arrived`. Blocks for the disk.
+    pub(crate) fn arrive(&self, disk: &dyn Disk, dir: &Path, log: &Log) -> Result<(), FileError> {
+        let mut state = self.0.lock();
+        let offsets = OFFSETS.map(|offset| offset(log));
+        state.arriving.insert(key(log), offsets);
+        for ((rows, offset), name) in state.rows.iter_mut().zip(offsets).zip(NAMES) {
+            match offset {
+                0.. => drop(rows.insert(key(log), offset)),
+                _ => drop(rows.remove(&key(log))),
+            }
+            write(disk, dir, name, rows)?;
+        }
+        Ok(())
+    }
+
+    /// From here on it is found among the dir's logs, or does not come.
+    pub(crate) fn arrived(&self, log: &Log) {
+        self.0.lock().arriving.remove(&key(log));
     }
 
     /// Before a log's offsets go back to `offset`: no row on disk says more. `None` for a log that begins. Blocks for
@@ -55,9 +129,9 @@ impl Checkpoints {
         partition: (&str, i32),
         offset: Option<i64>,
     ) -> Result<(), FileError> {
-        let mut rows = self.0.lock();
+        let mut state = self.0.lock();
         let key = (partition.0.to_owned(), partition.1);
-        for (rows, name) in rows.iter_mut().zip(NAMES) {
+        for (rows, name) in state.rows.iter_mut().zip(NAMES) {
             let Some(row) = rows.get_mut(&key).filter(|row| offset.is_none_or(|offset| **row > offset)) else {
                 continue;
             };

@@ -12,7 +12,6 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -29,8 +28,8 @@ use crate::{
 
 /// Chunks that are begun for a reader before it asks.
 const AHEAD: u64 = 4;
-/// Chunks between two turns of those who sync.
-const PIECE: usize = 2;
+/// Chunks read at once where nobody syncs; else it is one, for a sync waits for it.
+const AT_ONCE: usize = 4;
 /// Bytes read at once.
 const STEP: usize = 64 << 10;
 /// All chunks that were brought in take at most this part of memory, within these bounds.
@@ -118,14 +117,13 @@ impl ColdCache {
             missing.first().is_some_and(|first| *first > 0 && line.members.contains(&(id, first - 1)))
         };
         let mut buffer = vec![0; STEP];
-        for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(PIECE)) {
-            turns::wait();
-            let began = Instant::now();
+        let at_once = if turns::is_quiet() { AT_ONCE } else { 1 };
+        for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
+            turns::wait(piece.len() as u64 * CHUNK);
             begin(opened, piece);
             for chunk in piece {
                 read(segment, opened, *chunk, size, &mut buffer)?;
             }
-            turns::rest(began.elapsed());
         }
         // What comes next is on its way while this is sent; but not before what others wait for.
         let ahead = next..if follows && turns::is_quiet() { next + AHEAD } else { next };

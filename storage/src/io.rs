@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -45,7 +46,11 @@ pub trait LogFile: Send + Sync + Debug {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Current length.
     fn size(&self) -> io::Result<u64>;
-    /// Cuts or extends the file; gives reserved space past `len` back. Never below what a map has published.
+    /// When it was last written to, wall clock ms.
+    fn modified_ms(&self) -> io::Result<i64>;
+    /// Makes it as old as what it was made from. A hint.
+    fn set_modified_ms(&self, _ms: i64) {}
+    /// Cuts or extends the file; gives reserved space past `len` back (which does not count as writing to it). Never below what a map has published.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves disk space without changing the length, so that a full disk shows here. Does nothing where unsupported.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
@@ -56,8 +61,10 @@ pub trait LogFile: Send + Sync + Debug {
     fn start_write_out(&self) {}
     /// A read-only map of the first `len` bytes, which may be more than there are.
     fn map(&self, len: usize) -> io::Result<Map>;
-    /// Whether reading there would not wait for the disk.
-    fn is_resident(&self, offset: u64, len: u64) -> bool;
+    /// Whether a page that the page cache has was also read: it may be on its way. (Where there is none, asking may have it read.)
+    fn is_read(&self, _offset: u64) -> bool {
+        true
+    }
     /// What this handle reads is read once: it need not push anything else out of memory. A hint.
     fn read_once(&self) {}
     /// Whoever reads says what is read ahead; the system need not guess. A hint.
@@ -118,10 +125,6 @@ struct OsFile {
     no_reserve: AtomicBool,
 }
 
-/// Distance of residency probes: the kernel takes pages away in about the order in which they came, and this crate brings them
-/// in by chunks of this size.
-const PROBE_STRIDE: u64 = crate::residency::CHUNK;
-
 impl LogFile for OsFile {
     fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
@@ -156,8 +159,26 @@ impl LogFile for OsFile {
         Ok(self.file.metadata()?.len())
     }
 
+    fn modified_ms(&self) -> io::Result<i64> {
+        let since = self.file.metadata()?.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+        Ok(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    fn set_modified_ms(&self, ms: i64) {
+        let since = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+        // Its age is that of now then.
+        let _ = self.file.set_modified(SystemTime::UNIX_EPOCH + since);
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        let before = self.file.metadata()?;
+        self.file.set_len(len)?;
+        if before.len() == len
+            && let Ok(modified) = before.modified()
+        {
+            let _ = self.file.set_modified(modified);
+        }
+        Ok(())
     }
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -193,22 +214,11 @@ impl LogFile for OsFile {
         Map::of_open(&self.file, len)
     }
 
-    fn is_resident(&self, offset: u64, len: u64) -> bool {
-        let end = offset.saturating_add(len);
-        let mut at = offset;
-        loop {
-            let mut byte = [0u8; 1];
-            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
-                Err(Errno::AGAIN) => return false,
-                // Not supported here, or nothing to read: there is nothing to wait for that could be known.
-                Err(_) => return true,
-                Ok(_) => {}
-            }
-            if at.saturating_add(1) >= end {
-                return true;
-            }
-            at = at.saturating_add(PROBE_STRIDE).min(end.saturating_sub(1));
-        }
+    fn is_read(&self, offset: u64) -> bool {
+        let mut byte = [0u8; 1];
+        let read = rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+        // Another error: not supported here, so there is nothing that could be known.
+        read != Err(Errno::AGAIN)
     }
 
     fn read_once(&self) {

@@ -12,6 +12,8 @@ mod dir;
 mod epochs;
 mod error;
 mod files;
+#[doc(hidden)]
+pub mod hooked;
 mod index;
 pub mod io;
 mod log;
@@ -33,7 +35,7 @@ pub mod validate;
 mod walk;
 
 pub use cold::ColdReadStats;
-pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats};
+pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats, RunningPasses};
 pub use config::LogConfig;
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;
@@ -46,6 +48,6 @@ pub use producers::ProducerError;
 pub use residency::age_residency;
 pub use scrub::{ScrubStats, Scrubber};
 pub use types::{
-    AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Origin, ProducerInfo, ReadInfo,
-    RetentionOutcome, TimestampOffset,
+    AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Guard, OpenTransaction, Origin,
+    ProducerInfo, ReadInfo, RetentionOutcome, TimestampOffset,
 };

@@ -233,6 +233,7 @@ impl LogManager {
         let _changing = self.changing.lock();
         let log = self.take(topic, partition)?;
         log.close_clean(true)?;
+        log.close();
         let renamed = log.home().path.join(files::unique_dir(topic, partition, STRAY));
         rename(&log, &renamed)?;
         Ok(renamed)
@@ -315,18 +316,38 @@ impl LogManager {
                 result = Err(error);
             }
         }
-        self.write_checkpoints(&logs).and(result)
+        self.write_checkpoints().and(result)
     }
 
-    fn write_checkpoints(&self, logs: &[Arc<Log>]) -> Result<(), LogError> {
+    fn write_checkpoints(&self) -> Result<(), LogError> {
         let mut result = Ok(());
         for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let here: Vec<&Log> = logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
-            if let Err(error) = dir.noting(dir.checkpoints.write(dir.disk.as_ref(), &dir.path, &here)) {
+            let written = dir.checkpoints.write(dir.disk.as_ref(), &dir.path, || self.logs_of(dir));
+            if let Err(error) = dir.noting(written) {
                 result = Err(error.into());
             }
         }
         result
+    }
+
+    fn logs_of(&self, dir: &Arc<LogDir>) -> Vec<Arc<Log>> {
+        let mut logs = self.logs();
+        logs.retain(|log| Arc::ptr_eq(log.home(), dir));
+        logs
+    }
+
+    /// Brings to disk where these logs start, so that what DeleteRecords took stays gone after a crash. (Kafka leaves that to the next
+    /// checkpoint.) One write serves all of a dir, also for others who ask at the same time. Blocks.
+    pub fn keep_log_starts(&self, moved: &[Arc<Log>]) -> Result<(), LogError> {
+        for dir in &self.dirs {
+            let of_it: Vec<&Log> = moved.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
+            if !of_it.is_empty() {
+                dir.check()?;
+                let written = dir.checkpoints.write_starts(dir.disk.as_ref(), &dir.path, &of_it, || self.logs_of(dir));
+                dir.noting(written)?;
+            }
+        }
+        Ok(())
     }
 
     /// One retention pass over all logs. Blocks. What fails is logged.
@@ -366,7 +387,7 @@ impl LogManager {
                 logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).for_each(|log| log.mark_flushed());
             }
         }
-        let mut result = self.write_checkpoints(&logs);
+        let mut result = self.write_checkpoints();
         for dir in &self.dirs {
             if dir.is_offline() || failures.iter().any(|(failed, _)| Arc::ptr_eq(failed, dir)) || result.is_err() {
                 continue;

@@ -94,12 +94,19 @@ impl Map {
     /// Whether a touch of any of its pages would find it in the page cache. For maps that are as long as their files. True
     /// where the kernel does not tell.
     pub(crate) fn is_resident(&self) -> bool {
+        self.holds(0, u64::MAX)
+    }
+
+    /// As `is_resident`, for `len` bytes from `offset` on, which are published. Asking changes nothing: a read that must not wait
+    /// (`RWF_NOWAIT`) would begin to read the page that it does not find, and the next who asks at the same place would find it.
+    pub(crate) fn holds(&self, offset: u64, len: u64) -> bool {
         let Some(map) = &self.0 else { return true };
         let page = rustix::param::page_size();
         let mut pages = [0u8; 512];
-        let mut at = 0;
-        while at < map.len() {
-            let len = (map.len() - at).min(pages.len() * page);
+        let mut at = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len()) / page * page;
+        let end = usize::try_from(offset.saturating_add(len)).unwrap_or(usize::MAX).min(map.len());
+        while at < end {
+            let len = (end - at).min(pages.len() * page);
             let found = pages.get_mut(..len.div_ceil(page)).unwrap_or_default();
             // SAFETY: the range begins at a page's start and lies in the map, which lives as long as `self`; the vector has a byte
             // for each of its pages. The call reads and changes none of them.
@@ -114,6 +121,14 @@ impl Map {
             at += len;
         }
         true
+    }
+
+    /// A touch of a page that is not in memory reads that page and no more: whoever touches it has brought what follows in already. Else
+    /// the kernel would read as much as its read-ahead allows (8 MiB on some disks) around each.
+    pub(crate) fn read_as_told(&self) {
+        if let Some(map) = &self.0 {
+            let _ = map.advise(Advice::Random);
+        }
     }
 
     /// Brings all its pages into memory. Blocks for the disk. For maps that are as long as their files.

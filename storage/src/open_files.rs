@@ -216,6 +216,7 @@ impl Opened {
             return Ok(bytes);
         }
         let map = Arc::new(self.data.file.map(usize::try_from(capacity).unwrap_or(usize::MAX))?);
+        map.read_as_told();
         let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(&self.data) };
         Ok(&self.map.get_or_init(|| (Bytes::from_owner(owner), map)).0)
     }

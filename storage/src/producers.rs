@@ -7,6 +7,7 @@
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -14,8 +15,9 @@ use thiserror::Error;
 
 use crate::{
     BatchHeader,
-    types::{Origin, ProducerInfo},
+    types::{Guard, OpenTransaction, Origin, ProducerInfo},
 };
+use verification::Verifications;
 
 /// Batches remembered for each producer.
 const REMEMBERED: usize = 5;
@@ -54,6 +56,13 @@ pub enum ProducerError {
         producer_id: i64,
         /// First offset of the open transaction.
         first_offset: i64,
+    },
+    /// A batch that would begin a transaction of which the coordinator does not know, or that has ended since it was asked
+    /// (Kafka: INVALID_TXN_STATE).
+    #[error("producer {producer_id} sent a batch that is not part of an ongoing transaction")]
+    NotVerified {
+        /// Producer id.
+        producer_id: i64,
     },
     /// A marker of an older coordinator (Kafka: TRANSACTION_COORDINATOR_FENCED).
     #[error("marker for producer {producer_id} has coordinator epoch {epoch}, {current} was seen already")]
@@ -150,6 +159,7 @@ pub(crate) struct Producers {
     ongoing: BTreeMap<i64, i64>,
     /// First offset -> marker offset of transactions whose marker the high watermark has not passed.
     unreplicated: BTreeMap<i64, i64>,
+    verifications: Verifications,
 }
 
 impl Producers {
@@ -167,8 +177,15 @@ impl Producers {
         if let Some(marker) = marker {
             return entry.map_or(Ok(()), |entry| check_marker(entry, header, marker, origin)).map(|()| None);
         }
-        let Origin::Client { transaction_v2 } = origin else {
-            return entry.map_or(Ok(()), |entry| check_epoch(entry, header)).map(|()| None);
+        let transaction_v2 = match origin {
+            Origin::Client { transaction_v2 } | Origin::Transaction { transaction_v2, .. } => transaction_v2,
+            Origin::TransactionalOffsets { guard } => {
+                entry.map_or(Ok(()), |entry| check_epoch(entry, header))?;
+                return self.check_guard(entry, header, guard).map(|()| None);
+            }
+            Origin::Coordinator { .. } => {
+                return entry.map_or(Ok(()), |entry| check_epoch(entry, header)).map(|()| None);
+            }
         };
         let first_sequence = header.base_sequence;
         let out_of_order = |last_sequence| ProducerError::OutOfOrderSequence {
@@ -177,20 +194,28 @@ impl Producers {
             first_sequence,
             last_sequence,
         };
-        let Some(entry) = entry else {
-            // What is not known may have expired, or gone with deleted records; only such a transaction can be held to its start.
-            return match transaction_v2 && header.attributes.is_transactional() && first_sequence != 0 {
-                true => Err(out_of_order(-1)),
-                false => Ok(None),
-            };
-        };
-        if header.producer_epoch == entry.epoch {
+        if let Some(entry) = entry
+            && header.producer_epoch == entry.epoch
+        {
             let last = sequence_plus(first_sequence, header.last_offset_delta);
             let same = |b: &&BatchMetadata| b.first_sequence() == first_sequence && b.last_sequence == last;
             if let Some(batch) = entry.batches.iter().find(same) {
                 return Ok(Some(*batch));
             }
         }
+        if let Origin::Transaction { guard, .. } = origin {
+            self.check_guard(entry, header, guard)?;
+        }
+        let Some(entry) = entry else {
+            if self.verifications.waits_for_earlier(header.producer_id, header.producer_epoch, first_sequence) {
+                return Err(out_of_order(-1));
+            }
+            // What is not known may have expired, or gone with deleted records; only such a transaction can be held to its start.
+            return match transaction_v2 && header.attributes.is_transactional() && first_sequence != 0 {
+                true => Err(out_of_order(-1)),
+                false => Ok(None),
+            };
+        };
         check_epoch(entry, header)?;
         let expected = match entry.batches.back() {
             Some(batch) if header.producer_epoch == entry.epoch => sequence_plus(batch.last_sequence, 1),
@@ -207,6 +232,32 @@ impl Producers {
         Ok(None)
     }
 
+    fn check_guard(
+        &self,
+        entry: Option<&ProducerEntry>,
+        header: &BatchHeader,
+        guard: Guard,
+    ) -> Result<(), ProducerError> {
+        let goes_on = entry.is_some_and(|e| e.epoch == header.producer_epoch && e.txn_first_offset.is_some());
+        if goes_on || !header.attributes.is_transactional() || self.verifications.holds(header.producer_id, guard) {
+            return Ok(());
+        }
+        Err(ProducerError::NotVerified { producer_id: header.producer_id })
+    }
+
+    /// A batch is about to come that may begin its producer's transaction here: the guard that it needs, `None` if the
+    /// transaction is open already.
+    pub(crate) fn begin_verification(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<Guard> {
+        let entry = self.entries.get(&producer_id);
+        let goes_on = entry.is_some_and(|e| e.epoch == epoch && e.txn_first_offset.is_some());
+        (!goes_on).then(|| self.verifications.begin(producer_id, epoch, first_sequence))
+    }
+
+    /// The coordinator knows nothing of the transaction that a guard was given for.
+    pub(crate) fn verification_refused(&mut self, producer_id: i64, guard: Guard) {
+        self.verifications.refused(producer_id, guard);
+    }
+
     /// Notes a batch that is in the log from `base_offset` on (also one that another leader checked).
     pub(crate) fn apply(
         &mut self,
@@ -221,6 +272,9 @@ impl Producers {
         let entry = self.entries.entry(header.producer_id).or_insert_with(|| ProducerEntry::new(header.producer_epoch));
         entry.enter_epoch(header.producer_epoch);
         entry.last_timestamp = header.max_timestamp;
+        if marker.is_some() || header.attributes.is_transactional() {
+            self.verifications.done(header.producer_id);
+        }
         if let Some(marker) = marker {
             entry.coordinator_epoch = marker.coordinator_epoch;
             let first_offset = entry.txn_first_offset.take()?;
@@ -260,6 +314,13 @@ impl Producers {
     pub(crate) fn first_unstable_offset(&self) -> Option<i64> {
         let (open, finished) = (self.ongoing.keys().next(), self.unreplicated.keys().next());
         open.into_iter().chain(finished).min().copied()
+    }
+
+    /// The open transaction that began first.
+    pub(crate) fn oldest_open(&self) -> Option<OpenTransaction> {
+        let (first_offset, producer_id) = self.ongoing.first_key_value()?;
+        let last_timestamp = self.entries.get(producer_id).map_or(-1, |entry| entry.last_timestamp);
+        Some(OpenTransaction { producer_id: *producer_id, first_offset: *first_offset, last_timestamp })
     }
 
     /// True while moving the high watermark can change the first unstable offset.

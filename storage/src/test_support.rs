@@ -1,6 +1,7 @@
 //! Batches, logs and disks for tests.
 
 pub(crate) mod disk;
+pub(crate) mod gate;
 
 use bytes::Bytes;
 use esker_protocol::{

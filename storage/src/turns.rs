@@ -1,7 +1,9 @@
-//! Reads of cold data and syncs take turns on the disk: somebody waits for a sync to be acknowledged, while a consumer that is a day
-//! behind has time. A cold read that finds a sync under way begins its next piece when that has ended, or after a while; and as long as
-//! somebody syncs now and then, it rests after each piece for as long as that took, so that the disk's own queue is not full of
-//! reads when the next sync comes. Neither can starve the other.
+//! Reads of cold data beside syncs: somebody waits for a sync to be acknowledged, while a consumer that is a day behind has time.
+//!
+//! As long as somebody syncs now and then, cold reads go piece by piece. A piece begins when the sync under way has ended (or after a
+//! while: neither starves the other), and all pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is
+//! found out by looking: in each cycle there is a short time without cold reads, and the syncs of that time are the measure for the
+//! others. The rate falls while those are slower, and grows while they are not. Where nobody syncs there is no rate.
 
 use std::{
     thread,
@@ -10,64 +12,264 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-/// A read waits for so long at most before each piece.
-const PATIENCE: Duration = Duration::from_millis(20);
-
+/// A read waits for so long at most for the sync under way.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// Somebody who synced so recently will sync again.
-const RECENTLY: Duration = Duration::from_millis(100);
+const RECENTLY: Duration = Duration::from_millis(200);
+/// One round of looking; it begins with the time without reads.
+const CYCLE: Duration = Duration::from_millis(400);
+const WITHOUT: Duration = Duration::from_millis(60);
+/// What was read before may still be on its way.
+const SETTLING: Duration = Duration::from_millis(5);
+/// Syncs that are remembered of each kind, and how many there must be before they say something.
+const REMEMBERED: usize = 128;
+const ENOUGH: usize = 24;
+/// Bytes a second.
+const FIRST_RATE: f64 = 64e6;
+const LEAST_RATE: f64 = 16e6;
+const MOST_RATE: f64 = 8e9;
+/// Syncs beside reads may be so much slower, and so much in any case.
+const SLOWER: f64 = 1.25;
+const SLACK: Duration = Duration::from_micros(200);
 
+/// The last durations of one kind.
 #[derive(Debug)]
-struct Syncs {
-    under_way: usize,
-    ended: u64,
-    last: Option<Instant>,
+struct Durations {
+    last: Vec<Duration>,
+    next: usize,
 }
 
-impl Syncs {
-    fn are_quiet(&self) -> bool {
-        self.under_way == 0 && self.last.is_none_or(|last| last.elapsed() > RECENTLY)
+impl Durations {
+    const fn new() -> Self {
+        Self { last: Vec::new(), next: 0 }
+    }
+
+    fn add(&mut self, took: Duration) {
+        match self.last.get_mut(self.next) {
+            Some(oldest) => *oldest = took,
+            None => self.last.push(took),
+        }
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// The duration that one in ten exceeds, if there are enough of them.
+    fn high(&self) -> Option<Duration> {
+        if self.last.len() < ENOUGH {
+            return None;
+        }
+        let mut sorted = self.last.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() * 9 / 10).copied()
+    }
+
+    fn clear(&mut self) {
+        self.last.clear();
+        self.next = 0;
     }
 }
 
-static SYNCS: Mutex<Syncs> = Mutex::new(Syncs { under_way: 0, ended: 0, last: None });
+/// The rules, without a clock: times are since some moment before the first.
+#[derive(Debug)]
+struct Pace {
+    rate: f64,
+    /// When the next piece may begin.
+    next: Duration,
+    last_sync: Option<Duration>,
+    cycle: Duration,
+    alone: Durations,
+    beside: Durations,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self {
+            rate: FIRST_RATE,
+            next: Duration::ZERO,
+            last_sync: None,
+            cycle: Duration::ZERO,
+            alone: Durations::new(),
+            beside: Durations::new(),
+        }
+    }
+
+    fn is_quiet(&self, now: Duration) -> bool {
+        self.last_sync.is_none_or(|last| now.saturating_sub(last) > RECENTLY)
+    }
+
+    fn sync_ended(&mut self, began: Duration, now: Duration) {
+        self.last_sync = Some(now);
+        let of_cycle = |at: Duration| at.checked_sub(self.cycle);
+        match (of_cycle(began), of_cycle(now)) {
+            (Some(began), Some(ended)) if began >= SETTLING && ended < WITHOUT => self.alone.add(ended - began),
+            (Some(began), Some(ended)) if (WITHOUT..CYCLE).contains(&began) => self.beside.add(ended - began),
+            // Nobody reads, or it began in one time and ended in another.
+            _ => {}
+        }
+    }
+
+    /// How long a piece of so many bytes has to wait; zero: it begins now.
+    fn wait(&mut self, bytes: u64, now: Duration) -> Duration {
+        if self.is_quiet(now) {
+            self.next = now;
+            return Duration::ZERO;
+        }
+        let in_cycle = now.saturating_sub(self.cycle);
+        if in_cycle >= CYCLE {
+            self.judge();
+            // Reads may have been away for long: what was measured then belongs to no time.
+            self.cycle = now;
+            return WITHOUT;
+        }
+        if in_cycle < WITHOUT {
+            return WITHOUT - in_cycle;
+        }
+        if now < self.next {
+            return self.next - now;
+        }
+        // A piece late is not caught up with: that would be a burst.
+        self.next = now + Duration::from_secs_f64(bytes as f64 / self.rate);
+        Duration::ZERO
+    }
+
+    fn judge(&mut self) {
+        let (Some(alone), Some(beside)) = (self.alone.high(), self.beside.high()) else { return };
+        if beside > alone.mul_f64(SLOWER) + SLACK {
+            self.rate = (self.rate * 0.75).max(LEAST_RATE);
+            // What comes is measured at the new rate.
+            self.beside.clear();
+        } else {
+            self.rate = (self.rate * 1.1).min(MOST_RATE);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Turns {
+    began: Option<Instant>,
+    pace: Pace,
+    under_way: usize,
+    ended: u64,
+}
+
+impl Turns {
+    fn since_start(&mut self, at: Instant) -> Duration {
+        at.saturating_duration_since(*self.began.get_or_insert(at))
+    }
+}
+
+static TURNS: Mutex<Turns> = Mutex::new(Turns { began: None, pace: Pace::new(), under_way: 0, ended: 0 });
 static ENDED: Condvar = Condvar::new();
 
 /// A sync under way.
-pub(crate) struct Sync(());
+pub(crate) struct Sync(Duration);
 
 impl Sync {
     pub(crate) fn begin() -> Self {
-        SYNCS.lock().under_way += 1;
-        Self(())
+        let mut turns = TURNS.lock();
+        turns.under_way += 1;
+        Self(turns.since_start(Instant::now()))
     }
 }
 
 impl Drop for Sync {
     fn drop(&mut self) {
-        let mut syncs = SYNCS.lock();
-        syncs.under_way -= 1;
-        syncs.ended = syncs.ended.wrapping_add(1);
-        syncs.last = Some(Instant::now());
-        drop(syncs);
+        let mut turns = TURNS.lock();
+        turns.under_way -= 1;
+        turns.ended = turns.ended.wrapping_add(1);
+        let now = turns.since_start(Instant::now());
+        turns.pace.sync_ended(self.0, now);
+        drop(turns);
         ENDED.notify_all();
     }
 }
 
 /// Whether nobody waits for a sync, or has just waited for one.
 pub(crate) fn is_quiet() -> bool {
-    SYNCS.lock().are_quiet()
+    let mut turns = TURNS.lock();
+    let now = turns.since_start(Instant::now());
+    turns.under_way == 0 && turns.pace.is_quiet(now)
 }
 
-/// After a piece that took so long.
-pub(crate) fn rest(took: Duration) {
-    if !is_quiet() {
-        thread::sleep(took.min(PATIENCE));
+/// Waits until a piece of so many bytes may be read.
+pub(crate) fn wait(bytes: u64) {
+    loop {
+        let mut turns = TURNS.lock();
+        let now = turns.since_start(Instant::now());
+        let wait = turns.pace.wait(bytes, now);
+        if wait.is_zero() {
+            let ended = turns.ended;
+            let _ = ENDED.wait_while_for(&mut turns, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
+            return;
+        }
+        drop(turns);
+        thread::sleep(wait);
     }
 }
 
-/// Waits for the sync that is under way, if any.
-pub(crate) fn wait() {
-    let mut syncs = SYNCS.lock();
-    let ended = syncs.ended;
-    let _ = ENDED.wait_while_for(&mut syncs, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: u64 = 256 << 10;
+
+    /// Ten seconds of one reader, and of somebody who syncs all the time, on a disk whose syncs take `millis(rate)`.
+    fn run(pace: &mut Pace, from: Duration, millis: impl Fn(f64) -> f64) -> (Duration, f64) {
+        let (mut now, mut sync, mut read) = (from, from, 0.0);
+        while now < from + Duration::from_secs(10) {
+            while sync <= now {
+                let reads = now.saturating_sub(pace.cycle) >= WITHOUT;
+                let took = Duration::from_secs_f64(millis(if reads { pace.rate } else { 0.0 }) / 1e3);
+                pace.sync_ended(sync, sync + took);
+                sync += took;
+            }
+            match pace.wait(PIECE, now) {
+                Duration::ZERO => read += PIECE as f64,
+                wait => now += wait.min(Duration::from_millis(1)),
+            }
+        }
+        (now, read / 10.0)
+    }
+
+    #[test]
+    fn without_syncs_there_is_no_rate() {
+        let mut pace = Pace::new();
+        let now = Duration::from_secs(5);
+        assert!((0..1000).all(|_| pace.wait(PIECE, now).is_zero()));
+        pace.sync_ended(now, now + Duration::from_millis(1));
+        let soon = now + Duration::from_millis(2);
+        assert!((0..1000).any(|_| !pace.wait(PIECE, soon).is_zero()));
+        assert!(pace.wait(PIECE, now + Duration::from_secs(1)).is_zero(), "the last sync is long ago");
+    }
+
+    #[test]
+    fn the_rate_is_what_the_disk_bears() {
+        let mut pace = Pace::new();
+        // Syncs become slower beyond 200 MB/s.
+        let slows = |rate: f64| if rate > 200e6 { 4.0 } else { 1.0 };
+        let (now, _) = run(&mut pace, Duration::from_secs(1), slows);
+        let (now, read) = run(&mut pace, now, slows);
+        assert!((100e6..220e6).contains(&read), "{read}");
+        // A disk that bears no reads at all: some go on.
+        let (now, _) = run(&mut pace, now, |rate| if rate > 0.0 { 4.0 } else { 1.0 });
+        assert_eq!(pace.rate, LEAST_RATE);
+        let (now, read) = run(&mut pace, now, |rate| if rate > 0.0 { 4.0 } else { 1.0 });
+        assert!(read > LEAST_RATE / 2.0, "{read}");
+        // One that bears everything.
+        let (now, _) = run(&mut pace, now, |_| 1.0);
+        let (_, _) = run(&mut pace, now, |_| 1.0);
+        assert!(pace.rate > 1e8, "{}", pace.rate);
+    }
+
+    #[test]
+    fn a_sync_between_two_times_says_nothing() {
+        let mut pace = Pace::new();
+        pace.cycle = Duration::from_secs(1);
+        for (began, ended) in [(900, 1010), (1002, 1010), (1050, 1070)] {
+            pace.sync_ended(Duration::from_millis(began), Duration::from_millis(ended));
+        }
+        assert!(pace.alone.last.is_empty() && pace.beside.last.is_empty());
+        pace.sync_ended(Duration::from_millis(1010), Duration::from_millis(1012));
+        pace.sync_ended(Duration::from_millis(1100), Duration::from_millis(1500));
+        assert_eq!((pace.alone.last.len(), pace.beside.last.len()), (1, 1));
+    }
 }

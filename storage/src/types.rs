@@ -12,6 +12,11 @@ pub struct AppendBatch<'a> {
     pub bytes: Bytes,
 }
 
+/// Holds from the question whether a producer's transaction writes to a log until a marker ends the transaction there: what comes
+/// after the marker must not begin it anew, or nobody would ever end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard(pub(crate) u64);
+
 /// Who appends; decides which producer rules hold (record-batch rules of KIP-98 and KIP-890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -19,6 +24,19 @@ pub enum Origin {
     Client {
         /// Produce v12+ in a transaction (transaction version 2): an unknown producer must start at sequence 0.
         transaction_v2: bool,
+    },
+    /// A producer in a transaction of which the coordinator was asked whether it writes here (KIP-890): as a client, and a batch that
+    /// begins the transaction in this log needs that `guard` still holds.
+    Transaction {
+        /// As for a client.
+        transaction_v2: bool,
+        /// What [`crate::Log::begin_verification`] gave before the coordinator was asked.
+        guard: Guard,
+    },
+    /// The group coordinator with offsets of such a transaction: only epochs and the guard are checked.
+    TransactionalOffsets {
+        /// As above.
+        guard: Guard,
     },
     /// A coordinator of this broker (group offsets, transaction markers): only epochs are checked.
     Coordinator {
@@ -109,6 +127,17 @@ pub struct AbortedTransaction {
     pub producer_id: i64,
     /// Its first offset in this log.
     pub first_offset: i64,
+}
+
+/// A transaction that is open in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// Whose transaction.
+    pub producer_id: i64,
+    /// Its first offset in this log.
+    pub first_offset: i64,
+    /// Time of the producer's last batch in ms, -1 if none.
+    pub last_timestamp: i64,
 }
 
 /// An active producer, as DescribeProducers (KIP-664) shows it.

@@ -36,8 +36,15 @@ once() {
   shift
   [[ -f $stamp ]] && return 0
   mkdir -p "$(dirname "$stamp")"
-  retry "$@"
-  touch "$stamp"
+  # Sections run beside each other, and some share what they install.
+  local lock
+  exec {lock}>"$ESKER_TEST_CACHE/stamps/lock"
+  ! command -v flock >/dev/null || flock "$lock"
+  if [[ ! -f $stamp ]]; then
+    retry "$@"
+    touch "$stamp"
+  fi
+  exec {lock}>&-
 }
 
 # Makes a venv in the cache with pinned packages: venv NAME PACKAGE...; sets PYTHON.
@@ -48,7 +55,7 @@ venv() {
   local folder="$ESKER_TEST_CACHE/venv-$name-$sum"
   PYTHON="$folder/bin/python"
   python3 -m venv --help >/dev/null 2>&1 || { echo "LEFT OUT: python3 has no venv module"; exit 77; }
-  [[ -x $PYTHON ]] || python3 -m venv "$folder"
+  once "venv-$name-$sum-folder" python3 -m venv "$folder"
   once "venv-$name-$sum" "$PYTHON" -m pip install -q --disable-pip-version-check "$@"
 }
 

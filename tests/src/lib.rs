@@ -3,6 +3,8 @@
 //! Nothing here waits for a time: it waits for a line, an answer or an end, with a deadline that only a failure reaches.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+pub mod history;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

@@ -79,7 +79,31 @@ async fn one_record_per_key_is_left() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(esker.metric("esker_log_compactions") >= 1.0);
-    assert!(esker.metric("kafka_log_logcleanermanager_uncleanable_partitions_count") < 0.5);
+    let text = esker.http_get("/metrics");
+    for (name, zero) in [
+        ("kafka_log_log_numlogsegments{partition=\"0\",topic=\"t\"}", false),
+        ("kafka_log_log_size{partition=\"0\",topic=\"t\"}", false),
+        ("kafka_log_logmanager_offlinelogdirectorycount", true),
+        ("kafka_log_logflushstats_logflushrateandtimems{quantile=\"0.95\"}", false),
+        ("kafka_log_logcleaner_deadthreadcount", true),
+        ("kafka_log_logcleaner_max_clean_time_secs", false),
+        ("kafka_log_logcleaner_max_compaction_delay_secs", true),
+        ("kafka_log_logcleaner_max_buffer_utilization_percent", true),
+        ("kafka_log_logcleaner_cleaner_recopy_percent", false),
+        ("kafka_log_logcleanermanager_uncleanable_partitions_count", true),
+        ("kafka_log_logcleanermanager_uncleanable_bytes", true),
+        ("kafka_log_logcleanermanager_max_dirty_percent", false),
+        ("kafka_log_logcleanermanager_time_since_last_run_ms", false),
+        ("esker_log_compactions", false),
+        ("esker_log_compactions_running", true),
+        ("esker_log_compactions_running_bytes", true),
+        ("esker_log_compactions_running_bytes_in_all", true),
+        ("esker_log_compactions_running_records", true),
+    ] {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value: f64 = line.unwrap_or_else(|| panic!("{name} is not there")).parse().unwrap();
+        assert!(!zero || value == 0.0, "{name} is {value}");
+    }
     assert!(esker.terminate().success());
 }
 

@@ -9,7 +9,9 @@ use esker_client::{
     Admin, Client, ClientConfig, Consumer, ConsumerConfig, Delivery, Producer, ProducerConfig, ProducerRecord, StartAt,
 };
 use esker_protocol::compression::Compression;
-use esker_tests::Esker;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use esker_tests::{Esker, ask};
 
 const PARTITIONS: i32 = 4;
 
@@ -81,6 +83,33 @@ async fn acknowledged_records_survive_kill_9() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_the_page_cache_survives_kill_9_too() {
     kill_again_and_again("page-cache").await;
+}
+
+/// What DeleteRecords was told to take stays gone: its answer waits for the disk as an acknowledged record does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_records_stay_deleted_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut esker = Esker::start(dir.path());
+    let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+    let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::new("t") };
+    Admin::new(&client).create_topics(&[topic], false).await.unwrap().remove(0).unwrap();
+    let producer = Producer::new(&client, ProducerConfig::default());
+    for number in 0..100 {
+        let sent = producer.send(ProducerRecord::new("t").partition(0).value(format!("{number}"))).await.unwrap();
+        sent.wait().await.unwrap();
+    }
+    for offset in [10, 20, 99] {
+        let wanted = DeleteRecordsPartition { partition_index: 0, offset };
+        let topics = vec![DeleteRecordsTopic { name: "t".into(), partitions: vec![wanted] }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: 10_000 };
+        let answer = ask(&mut esker.connect(), 2, &request).topics[0].partitions[0].clone();
+        assert_eq!((answer.error_code, answer.low_watermark), (ErrorCode::NONE, offset));
+        esker.kill();
+        esker = Esker::start(dir.path());
+        let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+        let left: Vec<i64> = all_records(client).await[&0].iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(left, (offset..100).collect::<Vec<_>>());
+    }
 }
 
 async fn kill_again_and_again(durability: &'static str) {

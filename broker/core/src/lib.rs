@@ -6,7 +6,9 @@
 
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod fetch_session;
 pub mod group;
 pub mod metadata;
 pub mod replication;
+pub mod transaction;

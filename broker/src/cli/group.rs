@@ -68,9 +68,11 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
             .collect();
         return Ok(say(&serde_json::to_string_pretty(&rows)?)?);
     }
-    let rows: Vec<_> =
-        groups.iter().map(|g| vec![g.id.to_string(), g.state.to_string(), g.protocol_type.to_string()]).collect();
-    Ok(table(&["GROUP", "STATE", "PROTOCOL"], &rows)?)
+    let rows: Vec<_> = groups
+        .iter()
+        .map(|g| vec![g.id.to_string(), g.state.to_string(), g.kind.to_string(), g.protocol_type.to_string()])
+        .collect();
+    Ok(table(&["GROUP", "STATE", "TYPE", "PROTOCOL"], &rows)?)
 }
 
 async fn describe(args: NameArgs) -> Result<(), CliError> {

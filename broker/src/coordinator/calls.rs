@@ -1,18 +1,21 @@
 //! What handlers ask of the coordinator. Every call finds the group's shard, or says with Kafka's code why it cannot.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use esker_core::controller::Refusal;
+use esker_core::coordinator::Writer;
+use esker_core::group::consumer::{ConsumerDescription, HeartbeatReply, HeartbeatRequest};
 use esker_core::group::{
-    Effects, GroupDescription, GroupSummary, Identity, JoinReply, JoinRequest, LeaveReply, OffsetCommitRequest,
-    OffsetWish, Reply, SyncReply, SyncRequest, partition_for,
+    Effects, GroupDescription, GroupShard, GroupSummary, Identity, JoinReply, JoinRequest, LeaveReply, Leaving,
+    OffsetCommitRequest, OffsetWish, Rebalance, Reply, SyncReply, SyncRequest,
 };
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
+use esker_protocol::records::NO_SEQUENCE;
+use esker_storage::{Guard, Origin};
 
-use super::shard::ShardHandle;
-use super::{GroupCoordinator, OFFSETS_TOPIC};
+use super::GroupCoordinator;
 use crate::clock::now_ms;
 use crate::replica::{ReplicaManager, TopicRef};
 
@@ -38,24 +41,15 @@ pub struct GroupLag {
 }
 
 impl GroupCoordinator {
-    /// The partition of `__consumer_offsets` that a group belongs to, once the topic exists.
-    pub fn partition_of(image: &MetadataImage, group: &str) -> Option<i32> {
-        let topic = image.topic(OFFSETS_TOPIC)?;
-        Some(partition_for(group, i32::try_from(topic.partitions.len()).ok()?))
-    }
-
-    fn shard(&self, image: &MetadataImage, group: &str) -> Result<Arc<ShardHandle>, CoordinatorError> {
-        let partition = Self::partition_of(image, group).ok_or(ErrorCode::NOT_COORDINATOR)?;
-        self.shards.load().get(&partition).cloned().ok_or(ErrorCode::NOT_COORDINATOR)
-    }
-
     /// JoinGroup.
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         let member_id = request.member_id.clone();
-        let asked = self.shard(image, &request.group).and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
+        let asked = self
+            .shard(image, &request.group)
+            .and_then(|s| s.ask(|s, token| self.shown(image, s).join(request, token, now_ms())));
         match asked {
             Err(error) => JoinReply::failed(error, &member_id),
-            Ok(answer) => match answer.await {
+            Ok(asked) => match asked.answer().await {
                 Ok(Reply::Join(reply)) => reply,
                 _ => JoinReply::failed(ErrorCode::NOT_COORDINATOR, &member_id),
             },
@@ -64,10 +58,12 @@ impl GroupCoordinator {
 
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
-        let asked = self.shard(image, &request.group).and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
+        let asked = self
+            .shard(image, &request.group)
+            .and_then(|s| s.ask(|s, token| self.shown(image, s).sync(request, token, now_ms())));
         match asked {
             Err(error) => SyncReply::failed(error),
-            Ok(answer) => match answer.await {
+            Ok(asked) => match asked.answer().await {
                 Ok(Reply::Sync(reply)) => reply,
                 _ => SyncReply::failed(ErrorCode::NOT_COORDINATOR),
             },
@@ -76,7 +72,7 @@ impl GroupCoordinator {
 
     /// Heartbeat. While groups load a member is told that all is well.
     pub fn heartbeat(&self, image: &MetadataImage, group: &str, who: &Identity) -> ErrorCode {
-        match self.shard(image, group).and_then(|s| s.read(|s| s.heartbeat(group, who, now_ms()))) {
+        match self.shard(image, group).and_then(|s| s.read(|s| self.shown(image, s).heartbeat(group, who, now_ms()))) {
             Ok(code) => code,
             Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => ErrorCode::NONE,
             Err(code) => code,
@@ -88,11 +84,11 @@ impl GroupCoordinator {
         &self,
         image: &MetadataImage,
         group: &Str,
-        members: &[(Str, Option<Str>)],
+        members: &[Leaving],
     ) -> Result<Vec<LeaveReply>, CoordinatorError> {
         let shard = self.shard(image, group)?;
         let (replies, position) = shard.write(|s| {
-            let (replies, effects) = s.leave(group, members, now_ms());
+            let (replies, effects) = self.shown(image, s).leave_saying(group, members, now_ms());
             Ok((effects, replies))
         })?;
         shard.committed(position).await?;
@@ -114,9 +110,103 @@ impl GroupCoordinator {
         Ok(codes)
     }
 
-    /// OffsetFetch.
-    pub fn fetch(&self, image: &MetadataImage, group: &str, wish: &OffsetWish) -> Result<Fetched, CoordinatorError> {
-        self.shard(image, group)?.read(|s| s.fetch(group, wish))
+    /// TxnOffsetCommit is about to come: the guard that it needs, `None` where its transaction wrote offsets already.
+    pub fn begin_verification(
+        &self,
+        image: &MetadataImage,
+        group: &str,
+        writer: Writer,
+    ) -> Result<Option<Guard>, CoordinatorError> {
+        let log = self.shard(image, group)?.partition().log();
+        Ok(log.begin_verification(writer.producer_id, writer.producer_epoch, NO_SEQUENCE))
+    }
+
+    /// TxnOffsetCommit: a code for each offset of the request.
+    pub async fn commit_in_transaction(
+        &self,
+        image: &MetadataImage,
+        request: OffsetCommitRequest,
+        writer: Writer,
+        guard: Option<Guard>,
+    ) -> Result<Vec<ErrorCode>, CoordinatorError> {
+        let shard = self.shard(image, &request.group)?;
+        let origin = match guard {
+            Some(guard) => Origin::TransactionalOffsets { guard },
+            None => Origin::Coordinator { transaction_v2: false },
+        };
+        let (codes, position) = shard.write_as(origin, |s| s.commit_in_transaction(&request, writer, now_ms()))?;
+        shard.committed(position).await?;
+        Ok(codes)
+    }
+
+    /// OffsetFetch that requires stable offsets: beside them, the partitions that open transactions may still change.
+    pub fn fetch_stable(
+        &self,
+        image: &MetadataImage,
+        group: &Str,
+        member: (Option<&str>, i32),
+        wish: &OffsetWish,
+    ) -> Result<(Fetched, Vec<(Str, i32)>), CoordinatorError> {
+        // Both at one moment: a marker in between would make an old offset look stable.
+        self.shard(image, group)?.read(|s| {
+            s.check_fetch(group, member.0, member.1)?;
+            let topics = s.fetch(group, wish);
+            let all = topics.iter().flat_map(|(topic, list)| list.iter().map(move |(p, _)| (topic, *p)));
+            let open = all.filter(|(topic, partition)| s.is_unstable(group, topic, *partition));
+            let open = open.map(|(topic, partition)| (topic.clone(), partition)).collect();
+            Ok((topics, open))
+        })?
+    }
+
+    /// ConsumerGroupHeartbeat.
+    pub async fn consumer_heartbeat(
+        &self,
+        image: &MetadataImage,
+        request: &HeartbeatRequest,
+    ) -> Result<HeartbeatReply, Refusal> {
+        let refused = |code| Refusal { code, message: Str::default() };
+        let shard = self.shard(image, &request.group).map_err(refused)?;
+        let decide = |s: &mut GroupShard| match self.shown(image, s).consumer_heartbeat(request, now_ms()) {
+            Ok((effects, reply)) => Ok((effects, Ok(reply))),
+            Err(refusal) => Ok((Effects::default(), Err(refusal))),
+        };
+        let (reply, position) = shard.write(decide).map_err(refused)?;
+        let reply = reply?;
+        shard.committed(position).await.map_err(refused)?;
+        Ok(reply)
+    }
+
+    /// ConsumerGroupDescribe, for one group: `None` if there is no such group, or it is of another kind.
+    pub fn describe_consumer(
+        &self,
+        image: &MetadataImage,
+        group: &str,
+    ) -> Result<Option<ConsumerDescription>, CoordinatorError> {
+        self.shard(image, group)?.read(|s| self.shown(image, s).describe_consumer(group))
+    }
+
+    /// Whether `group.coordinator.rebalance.protocols` has consumer groups.
+    pub fn serves_consumer_groups(&self) -> bool {
+        self.config.consumer_groups
+    }
+
+    pub(super) fn shown<'a>(&self, image: &MetadataImage, shard: &'a mut GroupShard) -> &'a mut GroupShard {
+        self.config.show(shard, image);
+        shard
+    }
+
+    /// OffsetFetch, by a member if `member` names it and its epoch.
+    pub fn fetch(
+        &self,
+        image: &MetadataImage,
+        group: &str,
+        member: (Option<&str>, i32),
+        wish: &OffsetWish,
+    ) -> Result<Fetched, CoordinatorError> {
+        self.shard(image, group)?.read(|s| {
+            s.check_fetch(group, member.0, member.1)?;
+            Ok(s.fetch(group, wish))
+        })?
     }
 
     /// OffsetDelete: a code for each partition of the request.
@@ -150,6 +240,11 @@ impl GroupCoordinator {
     /// DescribeGroups, for one group: `None` if it is not there.
     pub fn describe(&self, image: &MetadataImage, group: &str) -> Result<Option<GroupDescription>, CoordinatorError> {
         self.shard(image, group)?.read(|s| s.describe(group))
+    }
+
+    /// Why a group rebalanced lately, oldest first; `None` if there is no such group.
+    pub fn rebalances(&self, image: &MetadataImage, group: &str) -> Result<Option<Vec<Rebalance>>, CoordinatorError> {
+        self.shard(image, group)?.read(|s| s.rebalances(group))
     }
 
     /// ListGroups: the groups here, and whether some are still loading.

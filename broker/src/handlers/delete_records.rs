@@ -1,17 +1,19 @@
 //! DeleteRecords (21, KIP-107): moves a partition's log start offset up; what lies below is gone for readers at once and
-//! from the disk when its segment goes. Offset -1 means the high watermark.
+//! from the disk when its segment goes. Offset -1 means the high watermark. The new start is on disk before the answer goes out.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_records::{
-    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteRecordsTopicResult,
 };
 use futures_util::FutureExt;
 
 use super::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
-use crate::replica::{DeleteRecordsError, TopicRef};
+use crate::replica::{DeleteRecordsError, Partition, TopicRef};
 
 /// The DeleteRecords API.
 pub struct DeleteRecords;
@@ -28,25 +30,55 @@ impl Handler for DeleteRecords {
 }
 
 fn answer(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
-    let topics = request.topics.into_iter().map(|topic| {
-        let target = TopicRef::by_name(&topic.name);
-        let partitions = topic.partitions.iter().map(|wanted| {
-            let (low_watermark, error_code) = match delete(ctx, &target, wanted.partition_index, wanted.offset) {
-                Ok(low_watermark) => (low_watermark, ErrorCode::NONE),
+    let mut deleted: Vec<_> = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let target = TopicRef::by_name(&topic.name);
+            let partitions = topic.partitions.iter().map(|p| (p.partition_index, delete(ctx, &target, p)));
+            (topic.name, partitions.collect::<Vec<_>>())
+        })
+        .collect();
+    // Of all partitions at once: a stream application purges hundreds in a request.
+    let all = deleted.iter_mut().flat_map(|(_, partitions)| partitions).map(|(_, result)| result);
+    keep(ctx, all.collect());
+    let topics = deleted.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(partition_index, result)| {
+            let (low_watermark, error_code) = match result {
+                Ok((_, low_watermark)) => (low_watermark, ErrorCode::NONE),
                 Err(error) => (-1, error.code()),
             };
-            DeleteRecordsPartitionResult { partition_index: wanted.partition_index, low_watermark, error_code }
+            DeleteRecordsPartitionResult { partition_index, low_watermark, error_code }
         });
-        DeleteRecordsTopicResult { partitions: partitions.collect(), name: topic.name }
+        DeleteRecordsTopicResult { name, partitions: partitions.collect() }
     });
     DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
 }
 
-fn delete(ctx: &RequestContext, target: &TopicRef, index: i32, offset: i64) -> Result<i64, DeleteRecordsError> {
+/// The partition and its new log start offset.
+type Deleted = Result<(Arc<Partition>, i64), DeleteRecordsError>;
+
+fn delete(ctx: &RequestContext, target: &TopicRef, wanted: &DeleteRecordsPartition) -> Deleted {
     let replicas = &ctx.broker.replicas;
-    let partition = replicas.partition(target, index)?;
+    let partition = replicas.partition(target, wanted.partition_index)?;
     if replicas.is_internal(partition.topic()) {
         return Err(DeleteRecordsError::InternalTopic);
     }
-    partition.delete_records(offset)
+    let low_watermark = partition.delete_records(wanted.offset)?;
+    Ok((partition, low_watermark))
+}
+
+/// Brings the log starts to disk before they are answered.
+fn keep(ctx: &RequestContext, mut deleted: Vec<&mut Deleted>) {
+    let log = |deleted: &&mut Deleted| deleted.as_ref().ok().map(|(partition, _)| partition.log());
+    let logs: Vec<_> = deleted.iter().filter_map(log).collect();
+    if ctx.broker.replicas.logs().keep_log_starts(&logs).is_ok() {
+        return;
+    }
+    // Not all: each for itself.
+    for (deleted, log) in deleted.iter_mut().filter(|deleted| deleted.is_ok()).zip(logs) {
+        if let Err(error) = ctx.broker.replicas.logs().keep_log_starts(&[log]) {
+            **deleted = Err(error.into());
+        }
+    }
 }

@@ -165,8 +165,8 @@ fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: P
     let mut told = Vec::with_capacity(pass.reads.len());
     for ((want, read), (target, _)) in wanted.iter().zip(pass.reads).zip(&fetch.partitions) {
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
-        told.push(match read {
-            Ok(read) => partition_data(target.partition, want, read),
+        told.push(match read.and_then(|read| partition_data(target.partition, want, read)) {
+            Ok(data) => data,
             Err(error) => failed(target.partition, &error, &mut hints),
         });
     }
@@ -212,18 +212,15 @@ fn news_of(data: &PartitionData) -> PartitionNews {
     }
 }
 
-fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> PartitionData {
+fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> Result<PartitionData, FetchError> {
     let aborted = match (&want.partition, want.at.bound) {
         (Ok(partition), ReadBound::LastStable) => {
-            let found = partition.log().aborted_transactions(want.at.offset, read.info.next_offset);
-            Some(found.unwrap_or_else(|error| {
-                tracing::error!(%error, topic = partition.topic(), "the transaction index cannot be read");
-                Vec::new()
-            }))
+            // Without the list a consumer would take aborted records for committed ones.
+            Some(partition.log().aborted_transactions(want.at.offset, read.info.next_offset)?)
         }
         _ => None,
     };
-    PartitionData {
+    Ok(PartitionData {
         partition_index,
         error_code: ErrorCode::NONE,
         high_watermark: read.high_watermark,
@@ -242,7 +239,7 @@ fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> P
         }),
         records: Some(read.info.records),
         ..PartitionData::default()
-    }
+    })
 }
 
 fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, LeaderHint>) -> PartitionData {

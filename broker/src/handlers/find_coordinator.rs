@@ -1,6 +1,6 @@
 //! FindCoordinator (10): which broker coordinates a group. v1 brought kinds of keys (KIP-98), v4 several keys at once (KIP-699),
-//! v6 share groups (KIP-932). `__consumer_offsets` is made when it is first asked for; until it is there the answer is "not
-//! available", and clients ask again. Transactions and share groups are not served yet and answered so.
+//! v6 share groups (KIP-932). The internal topic is made when it is first asked for; until it is there the answer is "not
+//! available", and clients ask again. Share groups are not served yet and answered so.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use esker_protocol::primitives::Str;
 
 use super::{Handler, RequestContext, Staged, create_topics};
 use crate::broker::{Broker, Endpoint};
-use crate::coordinator::{GroupCoordinator, OFFSETS_TOPIC};
+use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 
 /// The FindCoordinator API.
 pub struct FindCoordinator;
@@ -53,21 +53,19 @@ fn find(ctx: &RequestContext, image: &MetadataImage, kind: i8, key: Str) -> Coor
         error_code,
         error_message: Some(message.into()),
     };
-    match kind {
-        GROUP => {}
-        TRANSACTION => {
-            let message = "Transactions are not served by this version of Esker: unset transactional.id.";
-            return failed(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
-        }
+    let broker = &ctx.broker;
+    let (topic, partition) = match kind {
+        GROUP => (OFFSETS_TOPIC, broker.groups.partition_for(image, &key)),
+        TRANSACTION => (TRANSACTION_TOPIC, broker.transactions.partition_for(image, &key)),
         SHARE => return failed(ErrorCode::INVALID_REQUEST, "Share groups are not served by this version of Esker."),
         _ => return failed(ErrorCode::INVALID_REQUEST, "Unknown kind of coordinator."),
-    }
-    let Some(topic) = image.topic(OFFSETS_TOPIC) else {
-        create_offsets_topic(&ctx.broker, image);
+    };
+    let Some(found) = image.topic(topic) else {
+        create_internal_topic(broker, image, topic);
         return failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.");
     };
-    let partition = GroupCoordinator::partition_of(image, &key).and_then(|p| usize::try_from(p).ok());
-    let leader = partition.and_then(|p| topic.partitions.get(p)).map_or(-1, |p| p.leader);
+    let partition = partition.and_then(|p| usize::try_from(p).ok());
+    let leader = partition.and_then(|p| found.partitions.get(p)).map_or(-1, |p| p.leader);
     match ctx.endpoint_of(leader) {
         Some(Endpoint { node_id, host, port, .. }) => {
             Coordinator { key, node_id, host, port, error_code: ErrorCode::NONE, error_message: None }
@@ -76,27 +74,42 @@ fn find(ctx: &RequestContext, image: &MetadataImage, kind: i8, key: Str) -> Coor
     }
 }
 
-/// Makes `__consumer_offsets` in the background, with as many replicas as there are brokers, up to what is configured.
-fn create_offsets_topic(broker: &Arc<Broker>, image: &MetadataImage) {
+/// Makes the topic of a coordinator in the background, with as many replicas as there are brokers, up to what is configured.
+pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage, topic: &'static str) {
     let config = &broker.config;
     let live = i16::try_from(image.live_brokers().count()).unwrap_or(i16::MAX);
     let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
-    let topic = CreatableTopic {
-        name: OFFSETS_TOPIC.into(),
-        num_partitions: config.offsets_topic_partitions,
-        replication_factor: config.offsets_topic_replication_factor.min(live).max(1),
-        configs: vec![
-            set("cleanup.policy", "compact".to_owned()),
-            set("compression.type", "producer".to_owned()),
-            set("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
-        ],
-        ..CreatableTopic::default()
+    let creatable = if topic == TRANSACTION_TOPIC {
+        CreatableTopic {
+            num_partitions: config.transaction_topic_partitions,
+            replication_factor: config.transaction_topic_replication_factor.min(live).max(1),
+            configs: vec![
+                set("cleanup.policy", "compact".to_owned()),
+                set("compression.type", "uncompressed".to_owned()),
+                set("min.insync.replicas", config.transaction_topic_min_isr.to_string()),
+                set("segment.bytes", config.transaction_topic_segment_bytes.to_string()),
+                set("unclean.leader.election.enable", "false".to_owned()),
+            ],
+            ..CreatableTopic::default()
+        }
+    } else {
+        CreatableTopic {
+            num_partitions: config.offsets_topic_partitions,
+            replication_factor: config.offsets_topic_replication_factor.min(live).max(1),
+            configs: vec![
+                set("cleanup.policy", "compact".to_owned()),
+                set("compression.type", "producer".to_owned()),
+                set("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+            ],
+            ..CreatableTopic::default()
+        }
     };
-    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    let creatable = CreatableTopic { name: topic.into(), ..creatable };
+    let request = CreateTopicsRequest { topics: vec![creatable], ..CreateTopicsRequest::default() };
     let broker = Arc::clone(broker);
     tokio::spawn(async move {
         if let Err(error) = create_topics::create(&broker, request).await {
-            tracing::warn!(%error, "{OFFSETS_TOPIC} could not be created");
+            tracing::warn!(%error, "{topic} could not be created");
         }
     });
 }

@@ -46,7 +46,10 @@ fn describe(ctx: &RequestContext, group_id: Str) -> DescribedGroup {
         Err(error_code) => DescribedGroup { error_code, ..group },
         Ok(None) if ctx.api_version >= 6 => DescribedGroup {
             error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-            error_message: Some(Str::from(format!("Group {} not found.", group.group_id))),
+            error_message: Some(Str::from(match ctx.broker.groups.describe_consumer(&image, &group.group_id) {
+                Ok(Some(_)) => format!("Group {} is not a classic group.", group.group_id),
+                _ => format!("Group {} not found.", group.group_id),
+            })),
             group_state: "Dead".into(),
             ..group
         },
@@ -72,9 +75,6 @@ fn describe(ctx: &RequestContext, group_id: Str) -> DescribedGroup {
     }
 }
 
-/// The type of every group that is served today.
-const CLASSIC: &str = "classic";
-
 impl Handler for ListGroups {
     type Request = ListGroupsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=5;
@@ -86,7 +86,7 @@ impl Handler for ListGroups {
         let (groups, loading) = ctx.broker.groups.list();
         let shown = groups
             .into_iter()
-            .filter(|g| passes(&request.states_filter, g.state) && passes(&request.types_filter, CLASSIC));
+            .filter(|g| passes(&request.states_filter, g.state) && passes(&request.types_filter, g.kind));
         Staged::Ready(ListGroupsResponse {
             error_code: if loading { ErrorCode::COORDINATOR_LOAD_IN_PROGRESS } else { ErrorCode::NONE },
             groups: shown
@@ -94,7 +94,7 @@ impl Handler for ListGroups {
                     group_id: g.group,
                     protocol_type: g.protocol_type,
                     group_state: g.state.into(),
-                    group_type: CLASSIC.into(),
+                    group_type: g.kind.into(),
                 })
                 .collect(),
             ..ListGroupsResponse::default()

@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use esker_core::group::Leaving;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
+use esker_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
 use super::{Handler, RequestContext, Staged};
 
@@ -17,9 +18,14 @@ impl Handler for LeaveGroup {
     fn handle(ctx: RequestContext, request: LeaveGroupRequest) -> Staged<LeaveGroupResponse> {
         let many = ctx.api_version >= 3;
         let members: Vec<_> = if many {
-            request.members.into_iter().map(|m| (m.member_id, m.group_instance_id)).collect()
+            let leaving = |m: MemberIdentity| Leaving {
+                member_id: m.member_id,
+                instance_id: m.group_instance_id,
+                said: m.reason,
+            };
+            request.members.into_iter().map(leaving).collect()
         } else {
-            vec![(request.member_id, None)]
+            vec![Leaving { member_id: request.member_id, ..Leaving::default() }]
         };
         Staged::start(async move {
             let image = ctx.broker.metadata.image();

@@ -3,9 +3,13 @@
 //! A handler names its request type and the versions that it serves. One list of handlers ([`ROUTES`]) gives dispatch
 //! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 pub(crate) mod create_topics;
 mod delete_records;
@@ -17,6 +21,7 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod groups;
@@ -35,7 +40,10 @@ mod operations;
 mod produce;
 mod reassignments;
 mod sync_group;
+mod transactions;
+mod txn_offset_commit;
 mod update_features;
+mod write_txn_markers;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -82,6 +90,8 @@ pub enum Staged<R> {
     Ready(R),
     /// The answer will come; meanwhile later requests of the connection begin.
     Later(BoxFuture<'static, R>),
+    /// Stage one goes on after a wait: until it is over no later request of the connection begins.
+    Held(BoxFuture<'static, Staged<R>>),
     /// The client expects no answer.
     NoReply,
     /// The connection ends.
@@ -116,6 +126,8 @@ pub enum Outcome {
     Ready(Reply),
     /// The answer will come.
     Later(BoxFuture<'static, Reply>),
+    /// What comes of it is seen later, and no other request begins before.
+    Held(BoxFuture<'static, Outcome>),
     /// The request is none that can be answered.
     Refused(CloseReason),
 }
@@ -163,6 +175,11 @@ routes! {
     delete_records::DeleteRecords,
     init_producer_id::InitProducerId,
     offset_for_leader_epoch::OffsetForLeaderEpoch,
+    add_partitions_to_txn::AddPartitionsToTxn,
+    add_offsets_to_txn::AddOffsetsToTxn,
+    end_txn::EndTxn,
+    write_txn_markers::WriteTxnMarkers,
+    txn_offset_commit::TxnOffsetCommit,
     describe_configs::DescribeConfigs,
     alter_configs::AlterConfigs,
     alter_replica_log_dirs::AlterReplicaLogDirs,
@@ -178,6 +195,10 @@ routes! {
     update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
+    consumer_group_heartbeat::ConsumerGroupHeartbeat,
+    consumer_group_describe::ConsumerGroupDescribe,
+    transactions::DescribeTransactions,
+    transactions::ListTransactions,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
 }
@@ -209,11 +230,28 @@ where
     let encode = move |metrics: &Metrics, response: &<H::Request as Request>::Response| {
         reply(metrics, key, version, correlation_id, received, response)
     };
-    match H::handle(ctx, request) {
+    outcome::<H>(H::handle(ctx, request), metrics, version, received, encode)
+}
+
+fn outcome<H: Handler>(
+    staged: Staged<<H::Request as Request>::Response>,
+    metrics: Arc<Metrics>,
+    version: i16,
+    received: Instant,
+    encode: impl Fn(&Metrics, &<H::Request as Request>::Response) -> Reply + Send + Sync + 'static,
+) -> Outcome
+where
+    <H::Request as Request>::Response: Send,
+{
+    match staged {
         Staged::Ready(response) => Outcome::Ready(encode(&metrics, &response)),
         Staged::Later(response) => Outcome::Later(async move { encode(&metrics, &response.await) }.boxed()),
+        Staged::Held(rest) => {
+            let rest = async move { outcome::<H>(rest.await, metrics, version, received, encode) };
+            Outcome::Held(rest.boxed())
+        }
         Staged::NoReply => {
-            metrics.requests.answered(key, version, received.elapsed(), &[]);
+            metrics.requests.answered(<H::Request as Request>::KEY, version, received.elapsed(), &[]);
             Outcome::Ready(Reply::Nothing)
         }
         Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),

@@ -1,5 +1,5 @@
 //! OffsetCommit (8): stores how far a group has come. v1 carried a timestamp, v2-4 a retention time, v6 leader epochs (KIP-320),
-//! v7 static members (KIP-345), v10 topic ids. An offset may be negative and its metadata null, as with Kafka.
+//! v7 static members (KIP-345), v9 members of consumer groups (KIP-848), v10 topic ids. An offset may be negative and its metadata null, as with Kafka.
 
 use std::ops::RangeInclusive;
 
@@ -82,7 +82,7 @@ async fn commit(ctx: RequestContext, request: OffsetCommitRequest) -> OffsetComm
 }
 
 /// A topic's name, id and partition count.
-fn resolve(image: &MetadataImage, by_id: bool, name: &Str, id: Uuid) -> Result<(Str, Uuid, i32), ErrorCode> {
+pub(super) fn resolve(image: &MetadataImage, by_id: bool, name: &Str, id: Uuid) -> Result<(Str, Uuid, i32), ErrorCode> {
     let topic = if by_id {
         image.topic_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
     } else {

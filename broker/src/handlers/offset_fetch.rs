@@ -1,5 +1,7 @@
-//! OffsetFetch (9): how far groups have come. v2 asks for all offsets with no topics, v8 for several groups (KIP-709), v10 names
-//! topics by id. No offset is offset -1 and no error, but for v0, which says that the partition is unknown.
+//! OffsetFetch (9): how far groups have come. v2 asks for all offsets with no topics, v7 may require stable offsets: what an open
+//! transaction may still change is an error then (KIP-447). v8 asks for several groups (KIP-709), v9 names the member that asks
+//! and its epoch (KIP-848), v10 names topics by id. No offset is offset -1 and no error, but for v0, which says that the
+//! partition is unknown.
 
 use std::ops::RangeInclusive;
 
@@ -13,6 +15,7 @@ use esker_protocol::messages::offset_fetch::{
 use esker_protocol::primitives::Str;
 
 use super::{Handler, RequestContext, Staged};
+use crate::coordinator::Fetched;
 
 /// The OffsetFetch API.
 pub struct OffsetFetch;
@@ -24,10 +27,26 @@ impl Handler for OffsetFetch {
     fn handle(ctx: RequestContext, request: OffsetFetchRequest) -> Staged<OffsetFetchResponse> {
         let image = ctx.broker.metadata.image();
         if ctx.api_version >= 8 {
-            let groups = request.groups.iter().map(|group| of_group(&ctx, &image, group));
+            let stable = request.require_stable;
+            let groups = request.groups.iter().map(|group| of_group(&ctx, &image, group, stable));
             return Staged::Ready(OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() });
         }
         Staged::Ready(single(&ctx, &image, request))
+    }
+}
+
+/// Offsets, and which of them open transactions may still change where stable ones are required.
+fn fetch(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    group: &Str,
+    member: (Option<&str>, i32),
+    wish: &OffsetWish,
+    stable: bool,
+) -> Result<(Fetched, Vec<(Str, i32)>), ErrorCode> {
+    match stable {
+        true => ctx.broker.groups.fetch_stable(image, group, member, wish),
+        false => Ok((ctx.broker.groups.fetch(image, group, member, wish)?, Vec::new())),
     }
 }
 
@@ -43,10 +62,14 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
         Some(topics) => OffsetWish::Of(named(topics)),
         None => OffsetWish::All,
     };
-    let fetched = ctx.broker.groups.fetch(image, &request.group_id, &wish);
+    let fetched = fetch(ctx, image, &request.group_id, (None, -1), &wish, request.require_stable);
     let mut response = OffsetFetchResponse::default();
+    let mut unstable = Vec::new();
     let (topics, error_code) = match fetched {
-        Ok(topics) => (topics, ErrorCode::NONE),
+        Ok((topics, open)) => {
+            unstable = open;
+            (topics, ErrorCode::NONE)
+        }
         Err(error) => {
             response.error_code = error;
             let OffsetWish::Of(topics) = wish else { return response };
@@ -55,7 +78,7 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
             (topics.into_iter().map(none).collect(), error)
         }
     };
-    let partition = |(partition_index, committed): (i32, Option<Committed>)| {
+    let partition = |topic: &Str, (partition_index, committed): (i32, Option<Committed>)| {
         let none = if version == 0 { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::NONE };
         let row = |c: Option<Committed>, error_code| OffsetFetchResponsePartition {
             partition_index,
@@ -65,6 +88,9 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
             error_code,
         };
         match committed {
+            _ if unstable.iter().any(|(t, p)| t == topic && *p == partition_index) => {
+                row(None, ErrorCode::UNSTABLE_OFFSET_COMMIT)
+            }
             Some(c) => row(Some(c), ErrorCode::NONE),
             None if error_code.is_error() => row(None, error_code),
             None => row(None, none),
@@ -72,12 +98,20 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
     };
     response.topics = topics
         .into_iter()
-        .map(|(name, list)| OffsetFetchResponseTopic { name, partitions: list.into_iter().map(partition).collect() })
+        .map(|(name, list)| OffsetFetchResponseTopic {
+            partitions: list.into_iter().map(|found| partition(&name, found)).collect(),
+            name,
+        })
         .collect();
     response
 }
 
-fn of_group(ctx: &RequestContext, image: &MetadataImage, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn of_group(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    group: &OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     let by_id = ctx.api_version >= 10;
     let mut unknown = Vec::new();
     let wish = match &group.topics {
@@ -107,15 +141,23 @@ fn of_group(ctx: &RequestContext, image: &MetadataImage, group: &OffsetFetchRequ
         ),
     };
     let mut response = OffsetFetchResponseGroup { group_id: group.group_id.clone(), ..Default::default() };
-    match ctx.broker.groups.fetch(image, &group.group_id, &wish) {
+    let member = (group.member_id.as_deref(), group.member_epoch);
+    match fetch(ctx, image, &group.group_id, member, &wish, stable) {
         Err(error) => response.error_code = error,
-        Ok(topics) => {
+        Ok((topics, unstable)) => {
+            let told = |topic: &Str, (partition, committed): (i32, Option<Committed>)| match unstable
+                .iter()
+                .any(|(t, p)| t == topic && *p == partition)
+            {
+                true => failed(partition, ErrorCode::UNSTABLE_OFFSET_COMMIT),
+                false => row(partition, committed),
+            };
             // By id, offsets of topics that are gone have no name to be told under.
             let known = topics.into_iter().filter(|(name, _)| !by_id || image.topic(name).is_some());
             response.topics = known
                 .map(|(name, list)| OffsetFetchResponseTopics {
                     topic_id: image.topic(&name).map(|t| t.id).filter(|_| by_id).unwrap_or_default(),
-                    partitions: list.into_iter().map(|(p, c)| row(p, c)).collect(),
+                    partitions: list.into_iter().map(|found| told(&name, found)).collect(),
                     name,
                 })
                 .collect();

@@ -2,10 +2,12 @@
 //!
 //! v0-2 carry message formats 0 and 1, which are converted (a slow path of its own); v3 brought record batches (KIP-98),
 //! v7 zstd (KIP-110), v8 the records that failed (KIP-467), v9 flexible fields, v10 the new leader on a wrong broker
-//! (KIP-951), v12 implicit registration in transactions (KIP-890), v13 topic ids (KIP-516).
+//! (KIP-951), v11 TRANSACTION_ABORTABLE, v12 implicit registration in transactions (KIP-890), v13 topic ids (KIP-516).
 //!
 //! Stage one, in request order: check, append. Stage two, where the answer promises more than that: wait for the high watermark,
 //! and for the disk. One partition's error never touches another's. The payload stays the slice of the frame that it came in.
+
+mod verify;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -19,12 +21,13 @@ use esker_protocol::messages::produce::{
 };
 use esker_protocol::primitives::Str;
 use esker_storage::validate::{RejectReason, ValidateRules, validate};
-use esker_storage::{AppendError, Origin};
+use esker_storage::{AppendError, Origin, ProducerError};
 use futures_util::FutureExt;
 
 use super::{CloseReason, Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef};
+use verify::Verdicts;
 
 /// The Produce API.
 pub struct Produce;
@@ -34,22 +37,63 @@ impl Handler for Produce {
     const VERSIONS: RangeInclusive<i16> = 0..=13;
 
     fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
-        let version = ctx.api_version;
-        let (acks, timeout_ms) = (request.acks, request.timeout_ms);
-        let mut answers = Answers::default();
-        for topic in request.topic_data {
-            append_topic(&ctx, &mut answers, topic, acks);
+        let mut records = request.topic_data.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_ref());
+        if !records.any(|records| verify::is_transactional(records)) {
+            return append(ctx, request, &Verdicts::default());
         }
-        match acks {
-            0 => match answers.first_error {
-                // The client does not listen: a closed connection is the only way to tell it.
-                Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
-                None => Staged::NoReply,
-            },
-            _ if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
-            _ => Staged::Ready(answers.finish(&ctx, version)),
+        match verify::questions(&ctx, &request) {
+            Err(code) => refuse(&request, code),
+            Ok(None) => append(ctx, request, &Verdicts::default()),
+            // Batches that come behind must not be appended before these.
+            Ok(Some(questions)) => Staged::Held(
+                async move {
+                    let verdicts = verify::ask(&ctx, questions).await;
+                    append(ctx, request, &verdicts)
+                }
+                .boxed(),
+            ),
         }
     }
+}
+
+fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> Staged<ProduceResponse> {
+    let version = ctx.api_version;
+    let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+    let mut answers = Answers::default();
+    for topic in request.topic_data {
+        append_topic(&ctx, &mut answers, topic, acks, verdicts);
+    }
+    match acks {
+        0 => match answers.first_error {
+            // The client does not listen: a closed connection is the only way to tell it.
+            Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
+            None => Staged::NoReply,
+        },
+        _ if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
+        _ => Staged::Ready(answers.finish(&ctx, version)),
+    }
+}
+
+/// One code for every partition of a request.
+fn refuse(request: &ProduceRequest, error_code: ErrorCode) -> Staged<ProduceResponse> {
+    if request.acks == 0 {
+        return Staged::Close(CloseReason::ProduceWithoutAcks(error_code));
+    }
+    let responses = request.topic_data.iter().map(|topic| TopicProduceResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partition_responses: topic
+            .partition_data
+            .iter()
+            .map(|data| PartitionProduceResponse {
+                index: data.index,
+                error_code,
+                base_offset: -1,
+                ..PartitionProduceResponse::default()
+            })
+            .collect(),
+    });
+    Staged::Ready(ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() })
 }
 
 /// A partition whose batch is written, and what must be so before that is acknowledged.
@@ -110,12 +154,12 @@ impl Answers {
     }
 }
 
-fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduceData, acks: i16) {
+fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduceData, acks: i16, verdicts: &Verdicts) {
     let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
     let mut responses = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = data.index;
-        let answer = match append_partition(ctx, &target, data, acks) {
+        let answer = match append_partition(ctx, &target, data, acks, verdicts) {
             Ok((answer, waiting)) => {
                 if let Some((needs, partition, end, leader_epoch)) = waiting {
                     let (topic, slot) = (answers.topics.len(), responses.len());
@@ -154,7 +198,8 @@ fn refused(partition: &Partition, error: impl Into<ProduceError>) -> Refused {
         ProduceError::Rejected(rejected) => {
             matches!(rejected.reason, RejectReason::Corrupt(_) | RejectReason::TooLarge { .. })
         }
-        ProduceError::Append(error) => !matches!(error, AppendError::Producer(_)),
+        ProduceError::Append(AppendError::Producer(error)) => matches!(error, ProducerError::NotVerified { .. }),
+        ProduceError::Append(_) => true,
         ProduceError::NotEnoughReplicas { .. } => false,
         _ => true,
     };
@@ -168,6 +213,7 @@ fn append_partition(
     target: &TopicRef,
     data: PartitionProduceData,
     acks: i16,
+    verdicts: &Verdicts,
 ) -> Result<Written, Refused> {
     let replicas = &ctx.broker.replicas;
     let partition = replicas.partition(target, data.index)?;
@@ -181,10 +227,10 @@ fn append_partition(
     let rules = ValidateRules { produce_version: ctx.api_version, ..role.settings.rules };
     let now_ms = ctx.broker.now_ms();
     let batch = validate(data.records, &rules, now_ms).map_err(|error| refused(&partition, error))?;
-    if batch.header.attributes.is_transactional() {
-        return Err(ProduceError::Transactional.into());
-    }
-    let origin = Origin::Client { transaction_v2: ctx.api_version >= 12 };
+    let origin = match batch.header.attributes.is_transactional() {
+        true => verdicts.origin(&partition, ctx.api_version).map_err(|error| refused(&partition, error))?,
+        false => Origin::Client { transaction_v2: ctx.api_version >= 12 },
+    };
     let size = batch.bytes.len();
     let records = batch.header.records_count;
     let appended = partition

@@ -1,6 +1,9 @@
 //! Every API in every version that it is served in: an answer that cannot be written in an old version would close the
 //! connection, and some client in the wild speaks just that version.
 
+mod back_to_back;
+mod transactions;
+
 use esker_protocol::Request;
 use esker_protocol::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResource};
 use esker_protocol::messages::alter_partition_reassignments::{
@@ -10,6 +13,8 @@ use esker_protocol::messages::alter_replica_log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
 };
 use esker_protocol::messages::api_versions::ApiVersionsRequest;
+use esker_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use esker_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use esker_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::delete_groups::DeleteGroupsRequest;
@@ -87,8 +92,12 @@ fn batch() -> bytes::Bytes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_of_every_api_has_an_answer() {
-    let (running, _dir) =
-        broker(&[("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "1")]).await;
+    let (running, _dir) = broker(&[
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("offsets.topic.num.partitions", "1"),
+        ("transaction.state.log.num.partitions", "1"),
+    ])
+    .await;
     let mut client = Client::to(&running).await;
     create_topic(&mut client).await;
     let id = running.broker.metadata.image().topic("t").unwrap().id;
@@ -168,6 +177,7 @@ async fn every_version_of_every_api_has_an_answer() {
     a.ask(|_| ListConfigResourcesRequest::default()).await;
     a.ask(|_| UpdateFeaturesRequest::default()).await;
     groups(&mut a, id).await;
+    transactions::ask_all(&mut a, id).await;
 
     a.ask(|v| CreateTopicsRequest {
         topics: vec![
@@ -292,6 +302,20 @@ async fn groups(a: &mut Asker, id: Uuid) {
     a.ask(|_| DescribeGroupsRequest {
         groups: vec!["g".into(), "joined-2".into(), "none".into()],
         ..DescribeGroupsRequest::default()
+    })
+    .await;
+    a.ask(|v| ConsumerGroupHeartbeatRequest {
+        group_id: format!("consumer-{v}").into(),
+        member_id: "member".into(),
+        rebalance_timeout_ms: 10_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    })
+    .await;
+    a.ask(|_| ConsumerGroupDescribeRequest {
+        group_ids: vec!["consumer-0".into(), "none".into()],
+        ..ConsumerGroupDescribeRequest::default()
     })
     .await;
     a.ask(|_| ListGroupsRequest::default()).await;

@@ -1,6 +1,8 @@
-//! HTTP: metrics for Prometheus, health for orchestrators, the version.
+//! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced.
 //!
 //! It answers before the logs are open, so that whoever waits for a broker after a crash sees how far it is.
+
+mod groups;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -54,6 +56,7 @@ pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: Cancellatio
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .route("/version", get(version))
+        .route("/v1/groups/{group}/rebalances", get(groups::rebalances))
         .with_state(served);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {

@@ -1,5 +1,6 @@
 //! What a partition refuses, with the facts an answer needs. Kafka's numbers are given in `crate::error`.
 
+use esker_protocol::error::ErrorCode;
 use esker_storage::validate::Rejected;
 use esker_storage::{AppendError, LogError, ReadError};
 use thiserror::Error;
@@ -58,9 +59,14 @@ pub enum ProduceError {
     /// `acks` is none of -1, 0, 1.
     #[error("acks must be -1, 0 or 1, not {0}")]
     InvalidAcks(i16),
-    /// Transactions are not served by this version.
-    #[error("transactions are not served by this version of Esker: unset transactional.id")]
-    Transactional,
+    /// The transaction's coordinator does not let the batch in.
+    #[error("the partition is not in the transaction, says its coordinator: {underlying}")]
+    NotInTransaction {
+        /// What the producer is told.
+        code: ErrorCode,
+        /// What the coordinator said.
+        underlying: ErrorCode,
+    },
     /// Fewer in-sync replicas than `min.insync.replicas`: nothing was written.
     #[error("{in_sync} replicas are in sync, min.insync.replicas is {required}")]
     NotEnoughReplicas {

@@ -334,13 +334,7 @@ impl ReplicaManager {
         let (leads, leader_epoch) = (role.leads, role.assignment.leader_epoch);
         let partition = match held {
             Some(partition) => {
-                let config = role.settings.log.clone();
-                // The role first: a log that is put in place from here on takes its configuration from it.
                 partition.set_role(role)?;
-                let log = partition.log();
-                if config != *log.config() {
-                    log.update_config(config);
-                }
                 partition
             }
             None => {
@@ -355,6 +349,12 @@ impl ReplicaManager {
                 Arc::new(Partition::new(topic.id, log, rates, Arc::clone(&self.flusher), role)?)
             }
         };
+        // The role first: a log that is put in place from here on takes its configuration from it. One that was found at the start
+        // has the defaults until now: with them it would lose what its topic keeps for longer.
+        let (role, log) = (partition.role(), partition.log());
+        if role.settings.log != *log.config() {
+            log.update_config(role.settings.log.clone());
+        }
         let (led, epoch) = before.map_or((false, -1), |r| (r.leads, r.assignment.leader_epoch));
         if leads && (!led || epoch != leader_epoch) {
             let gained = LeadershipChange::Gained { partition: Arc::clone(&partition), leader_epoch };

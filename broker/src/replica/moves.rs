@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use esker_protocol::primitives::Uuid;
 use esker_storage::{LogError, Move};
@@ -52,25 +53,69 @@ pub struct MoveProgress {
 }
 
 /// All moves of this broker.
+///
+/// A move that is taken back or sent elsewhere goes on until it looks, so each has a ticket: what an earlier one does at its end must
+/// not end the one that took its place.
 #[derive(Debug)]
 pub struct Moves {
-    under_way: Mutex<HashMap<(Uuid, i32), MoveProgress>>,
+    under_way: Mutex<HashMap<(Uuid, i32), (Ticket, MoveProgress)>>,
+    tickets: AtomicU64,
+    /// Held while it is decided where a replica goes, and while one is put in place: whoever was told that a move is taken back must
+    /// not see it end all the same.
+    turn: Mutex<()>,
     threads: Arc<Semaphore>,
 }
+
+/// Which of the moves of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ticket(u64);
 
 impl Moves {
     /// Room for `threads` moves side by side.
     pub fn new(threads: usize) -> Self {
-        Self { under_way: Mutex::default(), threads: Arc::new(Semaphore::new(threads.max(1))) }
+        Self {
+            under_way: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            turn: Mutex::default(),
+            threads: Arc::new(Semaphore::new(threads.max(1))),
+        }
     }
 
     /// All that are under way.
     pub fn progress(&self) -> Vec<MoveProgress> {
-        self.under_way.lock().values().cloned().collect()
+        self.under_way.lock().values().map(|(_, progress)| progress.clone()).collect()
     }
 
-    fn wanted(&self, key: (Uuid, i32), to: &Path) -> bool {
-        self.under_way.lock().get(&key).is_some_and(|progress| progress.to == to)
+    fn goes_to(&self, key: (Uuid, i32), to: &Path) -> bool {
+        self.under_way.lock().get(&key).is_some_and(|(_, progress)| progress.to == to)
+    }
+
+    /// In the place of whatever was under way for this replica.
+    fn begin(&self, key: (Uuid, i32), progress: MoveProgress) -> Ticket {
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        self.under_way.lock().insert(key, (ticket, progress));
+        ticket
+    }
+
+    fn take_back(&self, key: (Uuid, i32)) {
+        self.under_way.lock().remove(&key);
+    }
+
+    fn wanted(&self, key: (Uuid, i32), ticket: Ticket) -> bool {
+        self.under_way.lock().get(&key).is_some_and(|(current, _)| *current == ticket)
+    }
+
+    fn note(&self, key: (Uuid, i32), ticket: Ticket, moving: &Move) {
+        if let Some((_, progress)) = self.under_way.lock().get_mut(&key).filter(|(current, _)| *current == ticket) {
+            (progress.copied, progress.behind) = (moving.copied_bytes(), moving.bytes_behind());
+        }
+    }
+
+    fn end(&self, key: (Uuid, i32), ticket: Ticket) {
+        let mut under_way = self.under_way.lock();
+        if under_way.get(&key).is_some_and(|(current, _)| *current == ticket) {
+            under_way.remove(&key);
+        }
     }
 }
 
@@ -87,11 +132,12 @@ impl ReplicaManager {
         let to = found.path.clone();
         let partition = self.partition(topic, partition)?;
         let key = (partition.topic_id(), partition.index());
-        if self.moves().wanted(key, &to) {
+        let _turn = self.moves().turn.lock();
+        if self.moves().goes_to(key, &to) {
             return Ok(());
         }
         // Whatever was under way for it sees that it is no longer wanted.
-        self.moves().under_way.lock().remove(&key);
+        self.moves().take_back(key);
         let Some(moving) = self.logs().begin_move(partition.topic(), partition.index(), &to)? else { return Ok(()) };
         let log = partition.log();
         let progress = MoveProgress {
@@ -101,11 +147,11 @@ impl ReplicaManager {
             copied: 0,
             behind: log.size_bytes(),
         };
-        self.moves().under_way.lock().insert(key, progress);
+        let ticket = self.moves().begin(key, progress);
         let (manager, threads) = (Arc::clone(self), Arc::clone(&self.moves().threads));
         tokio::spawn(async move {
             let Ok(_permit) = threads.acquire_owned().await else { return };
-            let moved = tokio::task::spawn_blocking(move || manager.carry(&partition, moving)).await;
+            let moved = tokio::task::spawn_blocking(move || manager.carry(&partition, ticket, moving)).await;
             if let Err(error) = moved {
                 tracing::error!(%error, "a move between log dirs was cut short");
             }
@@ -122,37 +168,37 @@ impl ReplicaManager {
         }
     }
 
-    fn carry(&self, partition: &Partition, mut moving: Move) {
-        let key = (partition.topic_id(), partition.index());
-        let to = moving.destination().to_owned();
+    fn carry(&self, partition: &Partition, ticket: Ticket, mut moving: Move) {
+        let (moves, key) = (self.moves(), (partition.topic_id(), partition.index()));
         for round in 0..MOST_ROUNDS {
-            if !self.moves().wanted(key, &to) || partition.log().is_offline() {
+            if !moves.wanted(key, ticket) || partition.log().is_offline() {
+                moves.end(key, ticket);
                 return self.logs().abandon_move(moving);
             }
             if round > 0 && moving.bytes_behind() <= CLOSE_ENOUGH {
                 break;
             }
             if let Err(error) = moving.copy() {
-                return self.failed(key, moving, &error);
+                return self.failed(key, ticket, moving, &error);
             }
-            if let Some(progress) = self.moves().under_way.lock().get_mut(&key) {
-                (progress.copied, progress.behind) = (moving.copied_bytes(), moving.bytes_behind());
-            }
+            moves.note(key, ticket, &moving);
         }
-        if !self.moves().wanted(key, &to) {
+        let _turn = moves.turn.lock();
+        if !moves.wanted(key, ticket) {
             return self.logs().abandon_move(moving);
         }
         match partition.replace_log(|| self.logs().finish_move(&mut moving, now_ms())) {
             Ok(()) => {
-                self.moves().under_way.lock().remove(&key);
-                tracing::info!(topic = partition.topic(), partition = partition.index(), to = %to.display(), "replica moved to another log dir");
+                moves.end(key, ticket);
+                let to = moving.destination().display();
+                tracing::info!(topic = partition.topic(), partition = partition.index(), %to, "replica moved to another log dir");
             }
-            Err(error) => self.failed(key, moving, &error),
+            Err(error) => self.failed(key, ticket, moving, &error),
         }
     }
 
-    fn failed(&self, key: (Uuid, i32), moving: Move, error: &LogError) {
-        self.moves().under_way.lock().remove(&key);
+    fn failed(&self, key: (Uuid, i32), ticket: Ticket, moving: Move, error: &LogError) {
+        self.moves().end(key, ticket);
         tracing::error!(to = %moving.destination().display(), %error, "a replica stays where it is: it could not be moved");
         self.logs().abandon_move(moving);
     }

@@ -273,7 +273,10 @@ impl Partition {
         if moved {
             self.commits.reached(log.high_watermark());
         }
-        if !appended.duplicate {
+        if header.attributes.is_control() {
+            // The end of a transaction may make much more readable than its marker.
+            self.fetches.wake_all();
+        } else if !appended.duplicate {
             self.fetches.progressed(i64::try_from(size).unwrap_or(i64::MAX));
         }
         Ok(appended)
@@ -358,11 +361,12 @@ impl Partition {
         // Before the log looks at its end: who asks from here on is queued again.
         self.flush_queued.store(false, Ordering::SeqCst);
         let log = self.log();
-        let flushed = match log.flush() {
-            // It has just moved to another log dir.
-            Err(_) if !Arc::ptr_eq(&log, &self.log.load()) => self.log.load().flush(),
-            flushed => flushed,
-        };
+        let flushed = log.flush().or_else(|error| {
+            // It may be about to move to another log dir: until it has, the role is held.
+            drop(self.role());
+            let now = self.log();
+            if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
+        });
         match flushed {
             Ok(point) => self.flushes.reached(point),
             Err(error) => {

@@ -1,12 +1,15 @@
 //! A topic's configuration in the shape that the replica manager acts on, worked out once when the image changes.
 
-use esker_core::config::{CompressionChoice, Statics, TopicConfig};
+use esker_core::config::{CompressionChoice, Scope, Statics, TopicConfig, lookup, resolve_broker};
 use esker_core::metadata::MetadataImage;
 use esker_protocol::compression::Compression;
 use esker_storage::LogConfig;
 use esker_storage::validate::{CompressionTarget, TimestampType, ValidateRules};
 
 use super::manager::INTERNAL_TOPICS;
+
+#[cfg(test)]
+mod tests;
 
 /// What the broker itself was started with, as far as topics inherit from it.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +18,6 @@ pub struct StaticConfig {
     pub node_id: i32,
     /// File, environment and flags.
     pub statics: Statics,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
     /// `num.replica.alter.log.dirs.threads`; one a log dir if it is not set.
     pub log_dir_move_threads: Option<usize>,
 }
@@ -40,6 +41,10 @@ impl TopicSettings {
         let c = TopicConfig::resolve(image, config.node_id, &config.statics, topic);
         let size = |value: i32| usize::try_from(value).unwrap_or_default();
         let internal = INTERNAL_TOPICS.contains(&topic);
+        let broker_value = |name: &str| -> Option<i64> {
+            let resolved = resolve_broker(image, config.node_id, &config.statics, lookup(Scope::Broker, name)?);
+            resolved.value()?.trim().parse().ok()
+        };
         Self {
             log: LogConfig {
                 segment_bytes: u32::try_from(c.segment_bytes).unwrap_or(1 << 30),
@@ -59,7 +64,7 @@ impl TopicSettings {
                 preallocate: c.preallocate,
                 flush_messages: c.flush_messages,
                 flush_ms: c.flush_ms,
-                producer_id_expiration_ms: config.producer_id_expiration_ms,
+                producer_id_expiration_ms: broker_value("producer.id.expiration.ms").unwrap_or(24 * 3_600_000),
             },
             rules: ValidateRules {
                 max_message_bytes: size(c.max_message_bytes),

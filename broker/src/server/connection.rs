@@ -1,7 +1,7 @@
 //! One connection: one task that reads frames, dispatches them in order and sends the answers in the same order.
 //!
 //! Several requests may be worked on at once. The order of effects is fixed when a request is dispatched; an answer that
-//! comes later keeps its place. A connection whose peer does not read its answers, or asks for too much at once, is not
+//! comes later keeps its place. A request that must ask somebody before its order can be fixed holds back those behind it. A connection whose peer does not read its answers, or asks for too much at once, is not
 //! read from any more: the peer slows down, memory does not grow.
 
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use esker_protocol::RequestHeader;
 use esker_protocol::primitives::Reader;
+use futures_util::future::BoxFuture;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -37,6 +38,8 @@ pub(super) struct Connection<T> {
     info: Arc<ConnectionInfo>,
     frames: Frames,
     answers: Answers,
+    /// A request whose order is not fixed yet, and its size: none begins before.
+    held: Option<(usize, BoxFuture<'static, Outcome>)>,
     max_idle: Duration,
     /// When a byte last moved in either direction.
     moved: Instant,
@@ -57,6 +60,7 @@ impl<T: Transport> Connection<T> {
             info,
             frames: Frames::new(limit),
             answers: Answers::default(),
+            held: None,
             max_idle,
             moved: Instant::now(),
             timer: Box::pin(tokio::time::sleep(REST_AFTER.min(max_idle))),
@@ -77,7 +81,7 @@ impl<T: Transport> Connection<T> {
             self.timer.as_mut().reset(tokio::time::Instant::now() + DRAIN);
         }
         loop {
-            let dispatched = self.dispatch_all();
+            let dispatched = self.dispatch_all(cx);
             let collected = self.answers.poll_collect(cx);
             if let Err(error) = self.send(cx) {
                 return Poll::Ready(CloseReason::Io(error.kind()));
@@ -87,10 +91,10 @@ impl<T: Transport> Connection<T> {
                 return Poll::Ready(reason);
             }
             if self.stopping {
-                let over = self.answers.is_idle() || self.timer.as_mut().poll(cx).is_ready();
+                let over = self.is_idle() || self.timer.as_mut().poll(cx).is_ready();
                 return if over { Poll::Ready(CloseReason::Stopping) } else { Poll::Pending };
             }
-            if !self.answers.has_room() {
+            if self.held.is_some() || !self.answers.has_room() {
                 // Read on when there is room again: the client's reading, or an answer, wakes this task.
                 break;
             }
@@ -126,15 +130,36 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Dispatches what is there, as far as there is room.
-    fn dispatch_all(&mut self) -> Result<(), CloseReason> {
-        if self.stopping {
-            return Ok(());
-        }
-        while self.answers.has_room() {
-            let Some(frame) = self.frames.next()? else { break };
+    fn dispatch_all(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            if let Some((size, held)) = &mut self.held {
+                let size = *size;
+                let Poll::Ready(outcome) = held.as_mut().poll(cx) else { return Ok(()) };
+                self.held = None;
+                self.take(size, outcome)?;
+                continue;
+            }
+            if self.stopping || !self.answers.has_room() {
+                return Ok(());
+            }
+            let Some(frame) = self.frames.next()? else { return Ok(()) };
             self.dispatch(frame)?;
         }
+    }
+
+    fn take(&mut self, size: usize, outcome: Outcome) -> Result<(), CloseReason> {
+        match outcome {
+            Outcome::Ready(reply) => self.answers.ready(reply),
+            Outcome::Later(reply) => self.answers.later(size, reply),
+            Outcome::Held(rest) => self.held = Some((size, rest)),
+            Outcome::Refused(reason) => return Err(reason),
+        }
         Ok(())
+    }
+
+    /// Whether nothing is worked on and nothing left to be sent.
+    fn is_idle(&self) -> bool {
+        self.held.is_none() && self.answers.is_idle()
     }
 
     fn dispatch(&mut self, frame: Bytes) -> Result<(), CloseReason> {
@@ -149,12 +174,8 @@ impl<T: Transport> Connection<T> {
             api_version: header.api_version,
             received,
         };
-        match handlers::dispatch(ctx, &header, &mut reader) {
-            Outcome::Ready(reply) => self.answers.ready(reply),
-            Outcome::Later(reply) => self.answers.later(size, reply),
-            Outcome::Refused(reason) => return Err(reason),
-        }
-        Ok(())
+        let outcome = handlers::dispatch(ctx, &header, &mut reader);
+        self.take(size, outcome)
     }
 
     /// Closes what is idle. Requests that are still worked on keep a connection open; a peer that does not take its
@@ -162,7 +183,7 @@ impl<T: Transport> Connection<T> {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let quiet = self.moved.elapsed();
-            let waits_for_us = !self.answers.is_idle() && !self.answers.is_sending();
+            let waits_for_us = !self.is_idle() && !self.answers.is_sending();
             if quiet >= self.max_idle && !waits_for_us {
                 return Poll::Ready(CloseReason::Idle);
             }

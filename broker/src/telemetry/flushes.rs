@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use prometheus::core::Metric;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGaugeVec, Registry};
 
 /// Counters of group commit.
 #[derive(Debug, Clone)]
@@ -30,5 +31,20 @@ impl FlushMetrics {
     pub fn round(&self, took: Duration, logs: usize) {
         self.rounds.observe(took.as_secs_f64());
         self.logs.inc_by(logs as u64);
+    }
+
+    /// How long most rounds took at most, in ms (at least 1), as Kafka's dashboards ask for it; as fine as the buckets are.
+    pub(super) fn quantiles(&self, gauges: &IntGaugeVec) {
+        let metric = self.rounds.metric();
+        let histogram = metric.get_histogram();
+        for (label, share) in
+            [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.98", 0.98), ("0.99", 0.99), ("0.999", 0.999)]
+        {
+            let enough = (histogram.get_sample_count() as f64 * share).ceil() as u64;
+            let buckets = histogram.get_bucket();
+            let bucket = buckets.iter().find(|bucket| bucket.cumulative_count() >= enough).or(buckets.last());
+            let ms = bucket.filter(|_| enough > 0).map_or(0.0, |bucket| (bucket.upper_bound() * 1000.0).ceil());
+            gauges.with_label_values(&[label]).set(ms as i64);
+        }
     }
 }

@@ -4,15 +4,20 @@
 //! the JMX exporter, with `esker_` for what Kafka does not have. Gauges that can be read off the broker's state are read
 //! when somebody scrapes (see [`Metrics::scrape`]) and cost nothing otherwise.
 
+mod ages;
 mod flushes;
+mod groups;
 mod logging;
 mod network;
 mod process;
 mod requests;
 mod scrape;
 mod topics;
+mod transactions;
 
+pub use ages::Ages;
 pub use flushes::FlushMetrics;
+pub use groups::GroupMetrics;
 pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
 pub use requests::RequestMetrics;
@@ -29,6 +34,10 @@ pub struct Metrics {
     pub network: NetworkMetrics,
     /// Syncs.
     pub flushes: FlushMetrics,
+    /// How far groups are behind in time.
+    pub ages: Ages,
+    /// Rebalances.
+    pub groups: GroupMetrics,
     /// Requests by API.
     pub requests: RequestMetrics,
     /// Bytes and records by topic.
@@ -42,6 +51,8 @@ impl Metrics {
         Ok(Self {
             network: NetworkMetrics::new(&registry)?,
             flushes: FlushMetrics::new(&registry)?,
+            ages: Ages::default(),
+            groups: GroupMetrics::new(&registry)?,
             requests: RequestMetrics::new(&registry)?,
             topics: TopicMetrics::new(&registry)?,
             registry,

@@ -2,7 +2,7 @@
 
 use esker_storage::LoadProgress;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::Metrics;
 use crate::broker::Broker;
@@ -45,16 +45,22 @@ fn encode(families: &[MetricFamily]) -> Result<String, prometheus::Error> {
     String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
 }
 
-struct Gauges(Registry);
+pub(super) struct Gauges(Registry);
 
 impl Gauges {
-    fn one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
+    pub(super) fn one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         self.0.register(Box::new(gauge))
     }
 
-    fn many(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    fn fine(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+
+    pub(super) fn many(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(gauges.clone()))?;
         Ok(gauges)
@@ -90,6 +96,7 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let size = gauges.many("kafka_log_log_size", "Bytes of a partition's log", &["topic", "partition"])?;
     let start = gauges.many("kafka_log_log_logstartoffset", "First offset of a log", &["topic", "partition"])?;
     let end = gauges.many("kafka_log_log_logendoffset", "Next offset of a log", &["topic", "partition"])?;
+    let segments = gauges.many("kafka_log_log_numlogsegments", "Segments of a log", &["topic", "partition"])?;
     let damaged = gauges.many(
         "esker_log_damaged_ranges",
         "Ranges of a log that were on disk and cannot be read any more; partitions without any have no row",
@@ -102,6 +109,7 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         size.with_label_values(&labels).set(i64::try_from(log.size_bytes()).unwrap_or(i64::MAX));
         start.with_label_values(&labels).set(log.log_start_offset());
         end.with_label_values(&labels).set(log.log_end_offset());
+        segments.with_label_values(&labels).set(i64::try_from(log.segment_count()).unwrap_or(i64::MAX));
         let ranges = log.damaged_ranges().len();
         if ranges > 0 {
             damaged.with_label_values(&labels).set(i64::try_from(ranges).unwrap_or(i64::MAX));
@@ -109,7 +117,12 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         all_damaged += ranges;
         offline += usize::from(log.is_offline());
     }
-    let dirs = broker.replicas.logs().dirs().iter().filter(|dir| dir.offline).count();
+    let offline_dir = gauges.many("kafka_log_logmanager_logdirectoryoffline", "1 if it failed", &["logDirectory"])?;
+    let dirs = broker.replicas.logs().dirs();
+    for dir in &dirs {
+        offline_dir.with_label_values(&[&dir.path.to_string_lossy()]).set(i64::from(dir.offline));
+    }
+    let dirs = dirs.iter().filter(|dir| dir.offline).count();
     gauges.one(
         "kafka_log_logmanager_offlinelogdirectorycount",
         "Log dirs that failed: more than 0 calls for somebody",
@@ -131,40 +144,33 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         "Records between a group's committed offset and the high watermark",
         &["consumergroup", "topic", "partition"],
     )?;
-    for row in broker.groups.lags(&broker.replicas) {
+    let seconds = gauges.fine(
+        "kafka_consumergroup_lag_seconds",
+        "How old the first record is that a group has not consumed; 0 if there is none",
+        &["consumergroup", "topic", "partition"],
+    )?;
+    let rows = broker.groups.lags(&broker.replicas);
+    let ages = broker.metrics.ages.of(&rows, &broker.replicas, broker.now_ms());
+    for (row, age) in rows.iter().zip(ages) {
         let labels = [row.group.as_str(), row.topic.as_str(), &row.partition.to_string()];
         offsets.with_label_values(&labels).set(row.committed);
         if let Some(behind) = row.lag {
             lag.with_label_values(&labels).set(behind);
+        }
+        if let Some(ms) = age {
+            seconds.with_label_values(&labels).set(ms as f64 / 1000.0);
         }
     }
     let groups = gauges.many("esker_groups", "Groups by state", &["state"])?;
     for (state, count) in broker.groups.count_by_state() {
         groups.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    if let Some(cleaner) = &broker.cleaner {
-        let stats = cleaner.stats();
-        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let recopied = stats.last.bytes_written.saturating_mul(100).checked_div(stats.last.bytes_read);
-        let since = broker.now_ms().saturating_sub(stats.last_look_ms).max(0).cast_unsigned();
-        let uncleanable = count(stats.uncleanable_partitions);
-        let (clean_time, delay) = (stats.last_seconds.round() as usize, count(stats.max_delay_seconds));
-        for (name, help, value) in [
-            (
-                "logcleaner_cleaner_recopy_percent",
-                "Part of what was read that stayed",
-                count(recopied.unwrap_or_default()),
-            ),
-            ("logcleaner_max_clean_time_secs", "Seconds that the last compaction took", clean_time),
-            ("logcleaner_max_compaction_delay_secs", "Seconds past max.compaction.lag.ms", delay),
-            ("logcleanermanager_uncleanable_partitions_count", "Logs that cannot be compacted", uncleanable),
-            ("logcleanermanager_max_dirty_percent", "Dirty part of the dirtiest log", count(stats.max_dirty_percent)),
-            ("logcleanermanager_time_since_last_run_ms", "Since compaction last looked", count(since)),
-        ] {
-            gauges.one(&format!("kafka_log_{name}"), help, value)?;
-        }
-        gauges.one("esker_log_compactions", "Compactions since the start", count(stats.compactions))?;
-    }
+    compaction(broker, &gauges)?;
+    broker.metrics.flushes.quantiles(&gauges.many(
+        "kafka_log_logflushstats_logflushrateandtimems",
+        "Rounds of syncs that acknowledgements waited for, in ms, since the start; from the buckets of the histogram",
+        &["quantile"],
+    )?);
     let scrub = broker.scrubber.stats();
     let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     for (name, help, value) in [
@@ -180,9 +186,65 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     ] {
         gauges.one(&format!("esker_scrub_{name}"), help, value)?;
     }
+    super::transactions::register(broker, &gauges)?;
     files(broker, &gauges)?;
     super::process::register(&gauges.0)?;
     Ok(gauges.0.gather())
+}
+
+/// Compaction: what the last pass did, and how far those are that run.
+fn compaction(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
+    let Some(cleaner) = &broker.cleaner else { return Ok(()) };
+    let stats = cleaner.stats();
+    let recopied = stats.last.bytes_written.saturating_mul(100).checked_div(stats.last.bytes_read);
+    let since = broker.now_ms().saturating_sub(stats.last_look_ms).max(0).cast_unsigned();
+    for (name, help, value) in [
+        (
+            "kafka_log_logcleaner_cleaner_recopy_percent",
+            "Part of what was read that stayed",
+            recopied.unwrap_or_default(),
+        ),
+        (
+            "kafka_log_logcleaner_max_clean_time_secs",
+            "Seconds that the last compaction took",
+            stats.last_seconds.round() as u64,
+        ),
+        (
+            "kafka_log_logcleaner_max_compaction_delay_secs",
+            "Seconds past max.compaction.lag.ms",
+            stats.max_delay_seconds,
+        ),
+        (
+            "kafka_log_logcleaner_max_buffer_utilization_percent",
+            "How full the last compaction's share of log.cleaner.dedupe.buffer.size was",
+            stats.last.map_percent,
+        ),
+        (
+            "kafka_log_logcleaner_deadthreadcount",
+            "Threads of compaction that have ended: more than 0 calls for somebody",
+            broker.cleaner_threads.dead() as u64,
+        ),
+        (
+            "kafka_log_logcleanermanager_uncleanable_partitions_count",
+            "Logs that cannot be compacted",
+            stats.uncleanable_partitions,
+        ),
+        ("kafka_log_logcleanermanager_uncleanable_bytes", "Bytes of these", stats.uncleanable_bytes),
+        ("kafka_log_logcleanermanager_max_dirty_percent", "Dirty part of the dirtiest log", stats.max_dirty_percent),
+        ("kafka_log_logcleanermanager_time_since_last_run_ms", "Since compaction last looked", since),
+        ("esker_log_compactions", "Compactions since the start", stats.compactions),
+        ("esker_log_compactions_running", "Compactions under way", stats.running.passes),
+        ("esker_log_compactions_running_bytes", "Bytes that these have read", stats.running.bytes),
+        (
+            "esker_log_compactions_running_bytes_in_all",
+            "Bytes that they will have read, as far as that is known: what is dirty twice",
+            stats.running.bytes_in_all,
+        ),
+        ("esker_log_compactions_running_records", "Records in what they have read", stats.running.records),
+    ] {
+        gauges.one(name, help, usize::try_from(value).unwrap_or(usize::MAX))?;
+    }
+    Ok(())
 }
 
 /// Open files, maps, and what was not in memory when it was asked for.

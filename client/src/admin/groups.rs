@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::consumer_group_describe::{ConsumerGroupDescribeRequest, TopicPartitions};
 use esker_protocol::messages::delete_groups::DeleteGroupsRequest;
 use esker_protocol::messages::describe_groups::DescribeGroupsRequest;
 use esker_protocol::messages::list_groups::ListGroupsRequest;
@@ -42,7 +43,7 @@ pub struct GroupListing {
 pub struct GroupDescription {
     /// Name.
     pub id: Str,
-    /// State: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead.
+    /// State: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead; of the new protocol Empty, Assigning, Reconciling, Stable.
     pub state: Str,
     /// "consumer" for consumer groups.
     pub protocol_type: Str,
@@ -114,7 +115,50 @@ impl Admin {
     /// # Errors
     /// There is no such group.
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, Error> {
-        let group = Str::copy(group);
+        match self.describe_classic_group(Str::copy(group)).await {
+            // It may be one of the new protocol; if not, or if the broker knows none, the first answer stands.
+            Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {
+                self.describe_consumer_group(Str::copy(group)).await.map_err(|_| error)
+            }
+            described => described,
+        }
+    }
+
+    async fn describe_consumer_group(&self, group: Str) -> Result<GroupDescription, Error> {
+        let attempt = || async {
+            let request = ConsumerGroupDescribeRequest { group_ids: vec![group.clone()], ..Default::default() };
+            let answer = self.client.request(Target::Coordinator(group.clone()), request).await?;
+            let missing = || Error::refused(format!("group '{group}'"), ErrorCode::GROUP_ID_NOT_FOUND, None);
+            let found = answer.groups.into_iter().next().ok_or_else(missing)?;
+            each(|| format!("group '{group}'"), found.error_code, found.error_message.as_ref())?;
+            Ok(found)
+        };
+        let found = self.coordinated(&group, attempt).await?;
+        let assignment = |topics: Vec<TopicPartitions>| {
+            let of_topic = |topic: TopicPartitions| {
+                let name = topic.topic_name;
+                topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+            };
+            topics.into_iter().flat_map(of_topic).collect()
+        };
+        let members = found.members.into_iter().map(|member| GroupMember {
+            id: member.member_id,
+            instance_id: member.instance_id,
+            client_id: member.client_id,
+            host: member.client_host,
+            assignment: assignment(member.assignment.topic_partitions),
+        });
+        Ok(GroupDescription {
+            id: found.group_id,
+            state: found.group_state,
+            protocol_type: "consumer".into(),
+            protocol: found.assignor_name,
+            coordinator: self.client.coordinator(&group).await?,
+            members: members.collect(),
+        })
+    }
+
+    async fn describe_classic_group(&self, group: Str) -> Result<GroupDescription, Error> {
         let attempt = || async {
             let request = DescribeGroupsRequest { groups: vec![group.clone()], ..Default::default() };
             let answer = self.client.request(Target::Coordinator(group.clone()), request).await?;

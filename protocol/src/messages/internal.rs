@@ -3,6 +3,8 @@
 //! A key begins with its type as an `i16` (0 and 1 both mean an offset), a value with its version; a null value is a
 //! tombstone.
 
+pub mod consumer_groups;
+
 use bytes::Bytes;
 use esker_protocol_derive::Message;
 
@@ -165,7 +167,7 @@ impl GroupMetadataValue {
     }
 }
 
-fn prefixed<M: crate::Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {
+pub(super) fn prefixed<M: crate::Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {
     let mut w = Writer::new();
     w.put_i16(version);
     message.encode(&mut w, version)?;

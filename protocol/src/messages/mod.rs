@@ -88,6 +88,7 @@ pub mod streams_group_describe;
 pub mod streams_group_heartbeat;
 pub mod streams_group_topology_description_update;
 pub mod sync_group;
+pub mod transaction_log;
 pub mod txn_offset_commit;
 pub mod unregister_broker;
 pub mod unregister_controller;

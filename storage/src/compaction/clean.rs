@@ -21,6 +21,7 @@ use super::{
     offset_map::OffsetMap,
     output::Output,
     plan::{Plan, SegmentFacts, groups},
+    progress::Progress,
     transactions::Transactions,
 };
 use crate::{
@@ -58,6 +59,7 @@ pub(super) struct Run<'a> {
     pub memory: usize,
     pub throttle: &'a Throttle,
     pub stop: &'a AtomicBool,
+    pub progress: &'a Progress,
 }
 
 /// Cleans `log` as far as memory reaches; moves its checkpoint.
@@ -76,10 +78,12 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
     };
     let dirty = plan.first_uncleanable.saturating_sub(plan.first_dirty);
     let mut map = OffsetMap::new(run.memory, usize::try_from(dirty).unwrap_or_default());
+    run.progress.expect(plan.dirty_bytes);
     let end = fill(&mut map, closed, plan, aborted_from(plan.first_dirty), run).map_err(|e| blame(log, closed, e))?;
     let producers = log.last_data_offsets();
     let config = log.config();
     let sources: Vec<Arc<Segment>> = closed.iter().filter(|segment| segment.base_offset < end).cloned().collect();
+    run.progress.expect(sources.iter().map(|segment| segment.size()).sum());
     let mut filter = Filter {
         map: &map,
         end,
@@ -87,7 +91,11 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
         delete_retention_ms: config.delete_retention_ms,
         producers: &producers,
         transactions: aborted_from(first),
-        stats: CleanStats { map_entries: map.len() as u64, ..CleanStats::default() },
+        stats: CleanStats {
+            map_entries: map.len() as u64,
+            map_percent: map.percent_of(run.memory),
+            ..CleanStats::default()
+        },
     };
     let facts: Vec<SegmentFacts> = sources.iter().map(|segment| log.segment_facts(segment)).collect();
     let index_bytes: Vec<u64> = sources
@@ -138,6 +146,8 @@ fn batches(
             _ => None,
         };
         let batch = batch.transpose().map_err(|error| corrupt(position, error.to_string()))?;
+        let records = batch.as_ref().map_or(1, |(batch, _)| batch.header.records_count.max(0).cast_unsigned());
+        run.progress.read(step.size as u64, u64::from(records));
         if each(position, &step, batch.map(|(batch, _)| batch))?.is_break() {
             break;
         }
@@ -232,7 +242,8 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
     if !changed {
         return Ok(());
     }
-    let transactions = output.finish(aborted)?;
+    let modified_ms = sources.last().and_then(|last| last.file_once().ok()?.modified_ms().ok());
+    let transactions = output.finish(aborted, modified_ms)?;
     if !log.replace_segments(sources, output.size(), transactions)? {
         return Err(CleanError::Changed);
     }

@@ -9,14 +9,15 @@ mod filter;
 mod offset_map;
 mod output;
 mod plan;
+mod progress;
 mod swap;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
 use std::{
-    collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +28,10 @@ use std::{
 use clean::{CleanError, Run};
 use parking_lot::Mutex;
 use plan::{Plan, plan};
+
+use progress::Progress;
+
+pub use progress::RunningPasses;
 
 pub(crate) use clean::LastOffsets;
 pub(crate) use plan::{LogFacts, SegmentFacts};
@@ -50,6 +55,8 @@ pub struct CleanerConfig {
 pub struct CleanStats {
     /// Keys in the offset map.
     pub map_entries: u64,
+    /// How full the offset map's memory was, in percent: full at 100, and then it takes another pass.
+    pub map_percent: u64,
     /// Bytes of the segments read.
     pub bytes_read: u64,
     /// Bytes of the segments made of them.
@@ -79,17 +86,25 @@ pub struct CleanerStats {
     pub last_look_ms: i64,
     /// Logs that are left alone because something in them cannot be understood.
     pub uncleanable_partitions: u64,
+    /// Bytes of these.
+    pub uncleanable_bytes: u64,
+    /// What is under way.
+    pub running: RunningPasses,
 }
 
 /// A log that a thread is at; others may take it when this is dropped.
 struct Busy<'a> {
     cleaner: &'a Cleaner,
-    dir: &'a Path,
+    log: &'a Arc<Log>,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.cleaner.busy.lock().remove(self.dir);
+        if std::thread::panicking() {
+            // The next pass would do the same, and no other log would ever have its turn.
+            self.cleaner.leave_alone(self.log);
+        }
+        self.cleaner.busy.lock().remove(self.log.dir());
     }
 }
 
@@ -98,7 +113,7 @@ impl Drop for Busy<'_> {
 pub struct Cleaner {
     config: Mutex<CleanerConfig>,
     /// Folders of logs that a thread is at.
-    busy: Mutex<HashSet<PathBuf>>,
+    busy: Mutex<HashMap<PathBuf, Arc<Progress>>>,
     /// By folder; a log that comes to lie there later is another one.
     uncleanable: Mutex<HashMap<PathBuf, Weak<Log>>>,
     throttle: Throttle,
@@ -132,7 +147,12 @@ impl Cleaner {
 
     /// What was done so far.
     pub fn stats(&self) -> CleanerStats {
-        *self.stats.lock()
+        let (mut stats, mut bytes) = (*self.stats.lock(), 0);
+        self.busy.lock().values().for_each(|progress| progress.add_to(&mut stats.running));
+        for log in self.uncleanable.lock().values().filter_map(Weak::upgrade).filter(|log| !log.is_closed()) {
+            bytes += log.size_bytes();
+        }
+        CleanerStats { uncleanable_bytes: bytes, ..stats }
     }
 
     /// Compacts the dirtiest of the logs that are due. False if none was. What fails is logged. Blocks for long.
@@ -140,13 +160,13 @@ impl Cleaner {
         if self.stop.load(Ordering::Acquire) {
             return false;
         }
-        let Some((log, plan)) = self.grab(logs, now_ms) else { return false };
+        let Some((log, plan, progress)) = self.grab(logs, now_ms) else { return false };
+        // Even a pass that panics lets go of its log.
+        let busy = Busy { cleaner: self, log: &log };
         let config = *self.config.lock();
         let memory = config.dedupe_buffer_bytes / config.threads.max(1);
-        let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop };
+        let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop, progress: &progress };
         let began = Instant::now();
-        // Even a pass that panics lets go of its log.
-        let busy = Busy { cleaner: self, dir: log.dir() };
         let cleaned = clean::clean(&log, &plan, &run);
         drop(busy);
         match cleaned {
@@ -190,7 +210,7 @@ impl Cleaner {
     }
 
     /// Takes the dirtiest log that is due and that no other thread is at.
-    fn grab(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan)> {
+    fn grab(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan, Arc<Progress>)> {
         self.look_after_uncleanable();
         let mut busy = self.busy.lock();
         let (mut dirtiest, mut overdue) = (0, 0);
@@ -198,7 +218,11 @@ impl Cleaner {
         for log in logs.logs() {
             let config = log.config();
             let dir = log.dir();
-            if !config.compact || log.is_offline() || busy.contains(dir) || self.uncleanable.lock().contains_key(dir) {
+            if !config.compact
+                || log.is_offline()
+                || busy.contains_key(dir)
+                || self.uncleanable.lock().contains_key(dir)
+            {
                 continue;
             }
             if !log.damaged_ranges().is_empty() {
@@ -225,9 +249,9 @@ impl Cleaner {
         stats.max_dirty_percent = u64::from(dirtiest / 10_000);
         stats.max_delay_seconds = u64::try_from(overdue / 1000).unwrap_or_default();
         stats.last_look_ms = now_ms;
-        if let Some((log, _)) = &best {
-            busy.insert(log.dir().to_path_buf());
-        }
-        best
+        let (log, plan) = best?;
+        let progress = Arc::new(Progress::default());
+        busy.insert(log.dir().to_path_buf(), Arc::clone(&progress));
+        Some((log, plan, progress))
     }
 }

@@ -24,15 +24,25 @@ pub(crate) struct OffsetMap {
 impl OffsetMap {
     /// For `keys` keys, in at most `memory` bytes (but room for one key).
     pub(crate) fn new(memory: usize, keys: usize) -> Self {
-        // Nine tenths full at most, as Kafka's io.buffer.load.factor has it: probes stay short.
         let wanted = keys.saturating_add(keys / 9).saturating_add(2);
         let slots = (memory / SLOT_BYTES).min(wanted).max(2);
-        let limit = (slots - slots.div_ceil(10)).max(1);
+        let limit = Self::limit(slots);
         Self { slots: vec![[0; 3]; slots], len: 0, limit, hashers: (RandomState::new(), RandomState::new()) }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How full so much memory is with its keys.
+    pub(crate) fn percent_of(&self, memory: usize) -> u64 {
+        let limit = Self::limit((memory / SLOT_BYTES).max(2));
+        (self.len as u64).saturating_mul(100).checked_div(limit as u64).unwrap_or_default().min(100)
+    }
+
+    /// Nine tenths full at most, as Kafka's io.buffer.load.factor has it: probes stay short.
+    fn limit(slots: usize) -> usize {
+        slots.saturating_sub(slots.div_ceil(10)).max(1)
     }
 
     fn hash(&self, key: &[u8]) -> (u64, u64) {

@@ -103,9 +103,17 @@ impl Output {
         Ok(bytes)
     }
 
-    /// Brings it to disk with its indexes, all under names that a start removes. Returns its transaction index.
-    pub(super) fn finish(&mut self, aborted: Vec<AbortedTxn>) -> Result<TransactionIndex, FileError> {
+    /// Brings it to disk with its indexes, all under names that a start removes; it is as old then as what it was made from. Returns its
+    /// transaction index.
+    pub(super) fn finish(
+        &mut self,
+        aborted: Vec<AbortedTxn>,
+        modified_ms: Option<i64>,
+    ) -> Result<TransactionIndex, FileError> {
         self.spill()?;
+        if let Some(modified_ms) = modified_ms {
+            self.file.set_modified_ms(modified_ms);
+        }
         self.file.sync_data().context("sync", &self.path)?;
         self.note_newest();
         let transactions = TransactionIndex::default();

@@ -2,6 +2,8 @@
 
 mod crash;
 mod model;
+mod order;
+mod progress;
 mod race;
 
 use std::{path::Path, sync::Arc};
@@ -139,4 +141,24 @@ fn seen(log: &Log, committed: bool) -> Vec<Seen> {
 fn marker(log: &Log, producer: i64, committed: bool) {
     let batch = end_txn_batch(producer, 0, EndTxnMarker { committed, coordinator_epoch: 0 }, NOW).unwrap();
     append(log, batch, Origin::Coordinator { transaction_v2: false });
+}
+
+#[test]
+fn a_compacted_segment_is_as_old_as_what_it_was_made_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = open(dir.path());
+    let log = create(&logs);
+    for i in 0..60 {
+        put(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
+    }
+    let old = 1_600_000_000_000;
+    let files = || std::fs::read_dir(log.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let data = || files().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let open = |path: &Path| OsDisk.open(path, crate::io::Open::Existing).unwrap();
+    data().for_each(|path| open(&path).set_modified_ms(old));
+    assert!(cleaner(1 << 20).pass(&logs, NOW));
+    let closed =
+        data().filter(|path| !path.ends_with(format!("{:020}.log", log.segments().last().unwrap().base_offset)));
+    let times: Vec<_> = closed.map(|path| open(&path).modified_ms().unwrap()).collect();
+    assert!(!times.is_empty() && times.iter().all(|time| *time == old), "{times:?}");
 }

@@ -85,8 +85,11 @@ impl TransactionIndex {
 
     /// Adds what overlaps `from..up_to` to `found`; true when later entries cannot overlap any more.
     pub(crate) fn collect(&self, from: i64, up_to: i64, found: &mut Vec<AbortedTxn>) -> bool {
-        for entry in self.0.read().iter() {
-            if entry.last_offset >= from && entry.first_offset < up_to {
+        let entries = self.0.read();
+        // By marker: those that ended before are stepped over at once.
+        let first = entries.partition_point(|entry| entry.last_offset < from);
+        for entry in entries.iter().skip(first) {
+            if entry.first_offset < up_to {
                 found.push(*entry);
             }
             if entry.last_stable_offset >= up_to {

@@ -79,7 +79,7 @@ impl Log {
         }
         let base_offset = self.log_end_offset();
         let placed = Placed { header, base_offset, leader_epoch, size: bytes.len(), marker };
-        let last = matches!(origin, Origin::Coordinator { .. });
+        let last = matches!(origin, Origin::Coordinator { .. } | Origin::TransactionalOffsets { .. });
         self.make_room(&mut writer, &config, bytes.len(), &placed, last, now_ms)?;
         let head = walk::stamp(header, base_offset, leader_epoch);
         let rest = bytes.get(head.len()..).unwrap_or_default();

@@ -49,8 +49,8 @@ impl Log {
         };
         for segment in self.segments.load().iter() {
             let mut its = self.segment_facts(segment);
-            if config.min_compaction_lag_ms > 0 {
-                its.newest_ms = segment.max_time()?.map_or(segment.touched_ms, |(newest, _)| newest);
+            if config.min_compaction_lag_ms > 0 && segment.size() > 0 {
+                its.newest_ms = segment.newest_ms()?;
             }
             if config.max_compaction_lag_ms < i64::MAX && segment.size() > 0 {
                 let first = segment.view()?.steps(0)?.next().and_then(Result::ok);
@@ -126,7 +126,11 @@ impl Log {
         }
         // As in Kafka: a producer snapshot stands where a segment begins.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
-        self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
+        // The folder stays where it is as long as this is held; after that another log may have its name.
+        let _writer = self.writer.lock();
+        if !self.is_closed() {
+            self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
+        }
         Ok(true)
     }
 }

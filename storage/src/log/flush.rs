@@ -235,7 +235,7 @@ impl Log {
         self.log_dir.noting(self.write_derived(&mut writer))?;
         self.write_epochs(false)?;
         let taken = take()?;
-        self.closed.store(true, Ordering::Release);
+        self.leave_folder();
         Ok(taken)
     }
 

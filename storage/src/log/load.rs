@@ -141,7 +141,7 @@ impl Load {
                 unsynced_indexes: believed,
             }),
             flushing: Mutex::new(()),
-            epochs_file: Mutex::new(()),
+            epochs_file: Mutex::default(),
             config: ArcSwap::from_pointee(self.config),
         };
         log.refresh_unstable(&log.writer.lock().producers);

@@ -30,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 pub(crate) use load::Load;
 
 use crate::{
-    EpochEndOffset, LogConfig, LogError, ProducerInfo, Uuid,
+    EpochEndOffset, Guard, LogConfig, LogError, OpenTransaction, ProducerInfo, Uuid,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -77,8 +77,9 @@ pub struct Log {
     epochs: RwLock<EpochCache>,
     writer: Mutex<Writer>,
     flushing: Mutex<()>,
-    /// Held while the epoch checkpoint is written: flushes do so without the writer's lock.
-    epochs_file: Mutex<()>,
+    /// Held while the epoch checkpoint is written: flushes do so without the writer's lock. True once another log may have the
+    /// folder's name: nothing is written then.
+    epochs_file: Mutex<bool>,
 }
 
 /// What only the writer needs.
@@ -266,7 +267,10 @@ impl Log {
     /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was
     /// only written before).
     fn write_epochs(&self, sync: bool) -> Result<(), FileError> {
-        let _file = self.epochs_file.lock();
+        let gone = self.epochs_file.lock();
+        if *gone {
+            return Ok(());
+        }
         let text = {
             let mut epochs = self.epochs.write();
             if !epochs.to_write(sync) {
@@ -293,6 +297,25 @@ impl Log {
         self.writer.lock().producers.describe()
     }
 
+    /// The open transaction that began first: what holds the last stable offset back.
+    pub fn oldest_open_transaction(&self) -> Option<OpenTransaction> {
+        if self.first_unstable.load(Ordering::Acquire) == STABLE {
+            return None;
+        }
+        self.writer.lock().producers.oldest_open()
+    }
+
+    /// A producer's batch is about to come that may begin its transaction in this log: the guard that its append needs, `None`
+    /// if the transaction is open here already. The coordinator is to be asked in between.
+    pub fn begin_verification(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<Guard> {
+        self.writer.lock().producers.begin_verification(producer_id, epoch, first_sequence)
+    }
+
+    /// The coordinator knows nothing of the transaction that a guard was given for: it is forgotten.
+    pub fn verification_refused(&self, producer_id: i64, guard: Guard) {
+        self.writer.lock().producers.verification_refused(producer_id, guard);
+    }
+
     /// Number of producers with state.
     pub fn producer_count(&self) -> usize {
         self.writer.lock().producers.len()
@@ -305,10 +328,15 @@ impl Log {
         self.segments.load().iter().for_each(|segment| segment.release());
     }
 
-    /// Takes no more writes and reads.
+    /// Takes no more writes and reads; its folder may be renamed.
     pub(crate) fn close(&self) {
         let _writer = self.writer.lock();
+        self.leave_folder();
+    }
+
+    fn leave_folder(&self) {
         self.closed.store(true, Ordering::Release);
+        *self.epochs_file.lock() = true;
     }
 
     /// All segments, the active one last.

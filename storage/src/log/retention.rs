@@ -87,8 +87,7 @@ impl Log {
                 if !config.delete || config.retention_ms < 0 {
                     return Ok(false);
                 }
-                let newest = segment.max_time()?.map_or(segment.touched_ms, |(timestamp, _)| timestamp);
-                Ok(now_ms.saturating_sub(newest) > config.retention_ms)
+                Ok(now_ms.saturating_sub(segment.newest_ms()?) > config.retention_ms)
             };
             if !(below_start || by_bytes || by_time()?) {
                 break;

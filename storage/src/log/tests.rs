@@ -6,6 +6,7 @@ mod indexes;
 mod model;
 mod open_files;
 mod reads;
+mod timeless;
 
 use std::{path::Path, sync::Arc};
 

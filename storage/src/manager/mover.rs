@@ -176,10 +176,13 @@ impl LogManager {
         if !here.is_some_and(|log| Arc::ptr_eq(&log, &old)) || old.is_offline() {
             return Err(LogError::Unknown { topic: old.topic().to_string(), partition: old.partition() });
         }
-        let new = Arc::new(old.hand_over(|| self.put_in_place(moving, now_ms))?);
-        let mut logs = self.logs.write();
-        logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(&new));
-        drop(logs);
+        let placed = old.hand_over(|| self.put_in_place(moving, now_ms)).map(Arc::new);
+        if let Ok(new) = &placed {
+            let mut logs = self.logs.write();
+            logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(new));
+        }
+        moving.to.checkpoints.arrived(&old);
+        let new = placed?;
         // From here on nothing can go back: the new folder has the name.
         let (home, doomed) = (old.home(), old.home().path.join(files::deleted_dir(old.topic(), old.partition())));
         let renamed = home.disk.rename(old.dir(), &doomed).context("rename", old.dir());
@@ -195,6 +198,8 @@ impl LogManager {
         moving.copy_at(None)?;
         let (old, to) = (&moving.log, &moving.to);
         to.noting(moving.copy_rest())?;
+        // Before the new folder counts: after a crash nothing else says where the log starts.
+        to.noting(to.checkpoints.arrive(to.disk.as_ref(), &to.path, old))?;
         let marker = old.dir().join(MOVED);
         let marked = old.home().disk.replace(&marker, b"", true).context("write", &marker);
         old.home().noting(marked)?;

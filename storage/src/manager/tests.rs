@@ -4,7 +4,11 @@ use bytes::Bytes;
 use esker_protocol::{compression::Compression, records::Batch};
 
 use super::*;
+use crate::checkpoints::Checkpoints;
 use crate::{AppendBatch, AppendError, Origin, ReadError, files::random_uuid, test_support::batch};
+
+mod log_starts;
+mod recreated;
 
 const NOW: i64 = 1_700_000_000_000;
 

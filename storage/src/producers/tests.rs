@@ -182,3 +182,55 @@ fn snapshots() {
         assert!(Producers::decode(&bad, 0, 1000).is_err(), "{flip}");
     }
 }
+
+#[test]
+fn a_transaction_begins_only_if_the_coordinator_was_asked() {
+    let begins = |guard| Origin::Transaction { transaction_v2: false, guard };
+    let (other, batch_0) = (crate::Guard(99), batch(0, 0, 1, true));
+    let mut producers = Producers::default();
+    let guard = producers.begin_verification(7, 0, 0).unwrap();
+    let not_verified = Err(ProducerError::NotVerified { producer_id: 7 });
+    assert_eq!(producers.check(&batch_0, None, begins(other)), not_verified);
+    assert_eq!(producers.check(&batch_0, None, begins(guard)), Ok(None));
+    assert_eq!(producers.begin_verification(7, 0, 0), Some(guard), "asked twice at once");
+    producers.apply(&batch_0, 0, None);
+    assert_eq!(producers.begin_verification(7, 0, 1), None, "it is open");
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), Ok(None));
+    assert_eq!(producers.check(&batch_0, None, begins(other)).unwrap().unwrap().first_offset(), 0, "a retry");
+    producers.apply(&batch(0, -1, 1, true), 1, marker(true, 0));
+    // A batch that was under way while the transaction ended.
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+    let offsets = Origin::TransactionalOffsets { guard };
+    assert_eq!(producers.check(&batch(0, -1, 1, true), None, offsets), not_verified);
+    // So is one that was asked about before the marker, and not written.
+    let guard = producers.begin_verification(7, 0, 1).unwrap();
+    producers.apply(&batch(0, -1, 1, true), 2, marker(false, 0));
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+    let guard = producers.begin_verification(7, 0, 1).unwrap();
+    producers.verification_refused(7, guard);
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+}
+
+#[test]
+fn the_first_batch_of_a_transaction_comes_first() {
+    let mut producers = Producers::default();
+    let guard = producers.begin_verification(7, 0, 0).unwrap();
+    // The first batch was not let in yet; the second must not take its place.
+    assert_eq!(producers.begin_verification(7, 0, 5), Some(guard));
+    let begins = Origin::Transaction { transaction_v2: false, guard };
+    assert!(matches!(
+        producers.check(&batch(0, 5, 1, true), None, begins),
+        Err(ProducerError::OutOfOrderSequence { .. })
+    ));
+    assert_eq!(producers.check(&batch(0, 0, 5, true), None, begins), Ok(None));
+}
+
+#[test]
+fn open_questions_have_a_bound() {
+    let mut producers = Producers::default();
+    let first = producers.begin_verification(0, 0, 0).unwrap();
+    for id in 1..20_000 {
+        assert!(producers.begin_verification(id, 0, 0).is_some());
+    }
+    assert_ne!(producers.begin_verification(0, 0, 0), Some(first), "the oldest is forgotten");
+}

@@ -12,7 +12,7 @@ use crate::{
     io::{Disk, OsDisk},
     test_support::{
         batch,
-        disk::{Faults, FaultyDisk},
+        disk::{Faults, faulty},
     },
 };
 
@@ -131,7 +131,7 @@ fn a_sector_that_cannot_be_read_is_damage_and_no_broken_dir() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
     faults.left.store(i64::MAX, Ordering::Relaxed);
-    let (manager, log) = open_on(Arc::new(FaultyDisk(Arc::clone(&faults))), dir.path());
+    let (manager, log) = open_on(faulty(&faults), dir.path());
     append(&log, 40);
     manager.flush_checkpoints().unwrap();
     let next = log.closed_segments()[0].next_offset();

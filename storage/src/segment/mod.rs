@@ -57,7 +57,7 @@ pub(crate) struct Segment {
     written: Mutex<Written>,
     /// What cannot be read of it, in order.
     pub(crate) damaged: Vec<DamagedRange>,
-    /// Wall clock ms: when it was created, or last written as the file system knows.
+    /// Wall clock ms: when it was created or opened. A segment of records without a time is rolled by it.
     pub(crate) touched_ms: i64,
 }
 
@@ -284,6 +284,15 @@ impl Segment {
         let after = sealed.opened()?;
         opened.data.seal(size, Arc::clone(&after.data));
         Ok(sealed)
+    }
+
+    /// How old its newest record is, as retention and compaction count: by its largest timestamp, or, of records without one, by when
+    /// the file was last written to (as in Kafka).
+    pub(crate) fn newest_ms(&self) -> Result<i64, FileError> {
+        match self.max_time()? {
+            Some((timestamp, _)) => Ok(timestamp),
+            None => self.file_once()?.modified_ms().context("look at", &self.path(LOG)),
+        }
     }
 
     /// Removes its files. Maps stay readable.

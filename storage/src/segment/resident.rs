@@ -11,6 +11,9 @@ use crate::{
     types::ReadInfo,
 };
 
+/// A read looks at the header of the batch behind its bytes.
+const LOOKED_AT_BEHIND: u64 = crate::walk::STEP_BYTES as u64;
+
 /// Clock and position in one word; positions in a segment have 31 bits.
 fn mark(clock: u32, position: u64) -> u64 {
     u64::from(clock) << 32 | position.min(u64::from(u32::MAX))
@@ -43,7 +46,14 @@ impl Segment {
         if residency::is_known(self.handle.id, chunk) || self.is_recent(from) {
             return true;
         }
-        let there = opened.file().is_resident(from, end.saturating_sub(from));
+        let there = match (opened.map(self.capacity), opened.mapped()) {
+            (Ok(_), Some(map)) => {
+                let ends = [from, end.saturating_sub(1)];
+                map.holds(from, end.saturating_sub(from)) && ends.into_iter().all(|at| opened.file().is_read(at))
+            }
+            // The read tells why it cannot be mapped.
+            _ => true,
+        };
         if there && end == (chunk + 1) * CHUNK {
             residency::note(self.handle.id, chunk);
         }
@@ -72,7 +82,7 @@ impl Segment {
             return false;
         }
         let position = u64::from(offsets.floor(relative));
-        self.is_recent(position) || self.has_chunks(&opened, position, max_bytes, size)
+        self.is_recent(position) || self.has_chunks(&opened, position, max_bytes.saturating_add(LOOKED_AT_BEHIND), size)
     }
 
     fn has_index(&self, offsets: &OffsetIndex) -> bool {
@@ -118,7 +128,7 @@ impl Segment {
             residency::note(self.handle.id, INDEX_CHUNK);
         }
         let position = u64::from(offsets.floor(self.relative(offset)));
-        Ok(self.handle.files().cold.bring_in(self, &opened, position, max_bytes.max(1))?)
+        Ok(self.handle.files().cold.bring_in(self, &opened, position, max_bytes.saturating_add(LOOKED_AT_BEHIND))?)
     }
 
     /// As `bring_in`, for what [`Self::has_rest`] asks for.

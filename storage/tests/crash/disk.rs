@@ -180,6 +180,10 @@ impl LogFile for SimFile {
         self.file.size()
     }
 
+    fn modified_ms(&self) -> io::Result<i64> {
+        self.file.modified_ms()
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut recorder = self.disk.go("set the length of", &self.path)?;
         self.file.set_len(len)?;
@@ -208,10 +212,6 @@ impl LogFile for SimFile {
 
     fn map(&self, len: usize) -> io::Result<Map> {
         self.file.map(len)
-    }
-
-    fn is_resident(&self, _: u64, _: u64) -> bool {
-        true
     }
 }
 

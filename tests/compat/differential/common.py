@@ -42,7 +42,7 @@ def prepare(d, topics, forever=False, **configs):
 def prepare_groups(d):
     """Waits until every partition of `__consumer_offsets` has its coordinator; so many names reach all of them."""
     for peer in d.peers:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         for number in range(40):
             group = f"reach-{number}"
             while time.monotonic() < deadline:

@@ -41,6 +41,9 @@ struct Options {
     /// Bytes of a batch.
     #[arg(long, default_value_t = 16 * 1024)]
     batch: usize,
+    /// Only this durability (`flush` or `page-cache`).
+    #[arg(long)]
+    only: Option<String>,
     /// Folder for the data, on the disk to measure; a new folder in it is used, and removed at the end.
     #[arg(long)]
     dir: PathBuf,
@@ -87,7 +90,7 @@ fn run(options: &Options, dir: &Path) -> Result<()> {
     }
     let mut rows = Vec::new();
     for round in 0..options.rounds {
-        for mode in MODES {
+        for mode in MODES.into_iter().filter(|mode| options.only.as_ref().is_none_or(|only| only == mode)) {
             // Who comes first changes.
             let count = options.esker.len();
             for binary in (0..count).map(|i| (i + round) % count) {

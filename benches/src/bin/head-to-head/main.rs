@@ -4,6 +4,7 @@
 //! of the broker is what the kernel says about its process. Each round starts fresh brokers on empty folders, one after the other, and
 //! the order changes from round to round; figures are medians over rounds, so that a busy moment of the machine does not decide.
 
+mod coordinators;
 mod durability;
 mod load;
 mod peers;
@@ -61,6 +62,15 @@ struct Options {
     /// Measure durable acknowledgements only: 64 producers that wait for each batch
     #[arg(long)]
     durability: bool,
+    /// Measure coordinators only: one large group, many small groups, transactions
+    #[arg(long)]
+    coordinators: bool,
+    /// Groups of two members that coordinators are measured with
+    #[arg(long, default_value_t = 5000)]
+    groups: usize,
+    /// Members of the large group
+    #[arg(long, default_value_t = 1000)]
+    group_members: usize,
     /// Partitions of the start after a clean stop; a multiple of 1000
     #[arg(long, default_value_t = 10_000)]
     start_up_partitions: i32,
@@ -129,6 +139,9 @@ fn run(options: &Options) -> Result<()> {
     touch_page_cache(&dir, 4 * options.bytes())?;
     if options.start_up {
         return start_up::run(options, &dir, &mut peers);
+    }
+    if options.coordinators {
+        return coordinators::run(options, &dir, &mut peers);
     }
     if options.durability {
         return durability::run(options, &dir, peers);

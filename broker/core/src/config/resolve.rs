@@ -149,6 +149,11 @@ fn broker_levels(
         }
     }
     let own = levels.iter().position(|level| level.name == key.name).unwrap_or(levels.len());
+    // Kafka follows this one too, and does not tell it among the levels.
+    if key.name == "log.flush.interval.ms" && holds.is_none() {
+        let given = statics.0.get("log.flush.scheduler.interval.ms");
+        holds = given.map(|value| (Cow::Owned(value.clone()), ConfigSource::StaticBroker));
+    }
     (holds, levels.split_off(own))
 }
 

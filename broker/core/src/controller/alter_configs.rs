@@ -10,7 +10,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::Refusal;
-use super::checks::{check_client_metrics, check_group, check_topic};
+use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
 use crate::config::{
     ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_broker, resolve_resource,
     resolve_topic, validate,
@@ -125,6 +125,19 @@ fn alter(
                 None => &*resource.name,
             };
             resolve_topic(image, node_id, statics, topic, key).value().map(str::to_owned)
+        })?;
+    }
+    if kind == ResourceKind::Group {
+        // A group that goes without its own value has that of no group at all.
+        let nobody = ConfigResource { kind, name: Str::default() };
+        let changed = |name: &str| after.contains_key(name);
+        check_sessions(changed, |name| match after.get(name) {
+            Some(Some(value)) => Some(value.to_string()),
+            gone => {
+                let resource = if gone.is_some() { &nobody } else { &resource };
+                let key = lookup(Scope::Group, name)?;
+                resolve_resource(image, node_id, statics, resource, key).value().map(str::to_owned)
+            }
         })?;
     }
     if let Some(Some(cordoned)) = after.get("cordoned.log.dirs").filter(|_| kind == ResourceKind::Broker) {

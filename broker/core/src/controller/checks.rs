@@ -54,6 +54,25 @@ pub(super) fn check_group(
     }
 }
 
+/// A group's session must outlive a heartbeat, where one of them is `changed`. `value` tells what a config would be.
+pub(super) fn check_sessions(
+    changed: impl Fn(&str) -> bool,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<(), Refusal> {
+    let number = |name: &str| value(name).and_then(|v| v.parse::<i64>().ok());
+    for kind in ["consumer", "share", "streams"] {
+        let (session, heartbeat) = (format!("{kind}.session.timeout.ms"), format!("{kind}.heartbeat.interval.ms"));
+        if (changed(&session) || changed(&heartbeat))
+            && let (Some(s), Some(h)) = (number(&session), number(&heartbeat))
+            && s <= h
+        {
+            let message = format!("{session} ({s}) must be greater than {heartbeat} ({h}).");
+            return Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
+        }
+    }
+    Ok(())
+}
+
 /// What a client-metrics subscription may match clients by (KIP-714).
 const MATCHES: [&str; 6] = [
     "client_id",
@@ -100,6 +119,21 @@ mod tests {
         assert_eq!(check(&[("min.compaction.lag.ms", "5"), ("max.compaction.lag.ms", "5")]), Ok(()));
         let apart = [("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")];
         assert_eq!(check(&apart), Err(ErrorCode::INVALID_CONFIG));
+    }
+
+    #[test]
+    fn sessions_outlive_heartbeats() {
+        let check = |session: &str, heartbeat: &str| {
+            let (session, heartbeat) = (session.to_owned(), heartbeat.to_owned());
+            let changed = |name: &str| name == "consumer.session.timeout.ms";
+            check_sessions(changed, |name| match name {
+                "consumer.session.timeout.ms" => Some(session.clone()),
+                "consumer.heartbeat.interval.ms" => Some(heartbeat.clone()),
+                _ => None,
+            })
+        };
+        assert_eq!(check("6", "5"), Ok(()));
+        assert!(check("5", "5").is_err());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Offsets and groups lapse: `offsets.retention.minutes` after a group became empty, or after the last commit of a group
-//! that never had members; in a live consumer group, for topics that nobody subscribes to any more.
+//! that never had members; in a live consumer group, for topics that nobody subscribes to any more. What an open transaction is
+//! about to commit to stays.
+
+use std::collections::HashSet;
 
 use esker_protocol::messages::internal::OffsetCommitKey;
 use esker_protocol::primitives::Str;
@@ -10,11 +13,12 @@ use super::shard::{Effects, GroupRecord, GroupShard};
 
 impl GroupShard {
     /// What has lapsed by `now`: offsets, and groups of which nothing is left. The records' offsets are taken out by
-    /// [`GroupShard::apply_offsets`]; groups go at once.
+    /// `apply`; groups go at once.
     pub fn expire(&mut self, now: i64) -> Effects {
         let mut effects = Effects::default();
         let mut gone = Vec::new();
-        for (id, group) in &self.groups {
+        let in_transaction: HashSet<Str> = self.pending.groups().cloned().collect();
+        for (id, group) in self.groups.iter().filter(|(id, _)| !in_transaction.contains(*id)) {
             let offsets = self.offsets.get(id);
             let subscribed = group.subscribed();
             let keep = self.limits.offsets_retention_ms;
@@ -38,6 +42,7 @@ impl GroupShard {
             }
         }
         gone.iter().for_each(|id| self.remove_group(id, &mut effects));
+        self.expire_consumers(now, &mut effects);
         effects
     }
 }

@@ -5,9 +5,13 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, State};
+use super::consumer::subscribed_topics;
+use super::history::{Cause, Reason};
 use super::member::{Member, Protocol};
-use super::shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply, Token};
+use super::offsets::CONSUMER;
+use super::shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply};
 use super::sync::SyncReply;
+use crate::coordinator::Token;
 
 /// A join.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +86,17 @@ impl GroupShard {
     /// A member joins. The answer comes in this or a later call's effects, under `token`.
     pub fn join(&mut self, request: JoinRequest, token: Token, now: i64) -> Effects {
         let mut effects = Effects::default();
+        if let Some(group) = self.consumers.group(&request.group) {
+            if group.members().next().is_some() {
+                return self.classic_joins_consumer(&request, token, now).unwrap_or_else(|refusal| {
+                    let reply = JoinReply::failed(refusal.code, &request.member_id);
+                    Effects { replies: vec![(token, Reply::Join(reply))], ..Effects::default() }
+                });
+            }
+            // An empty consumer group makes room for a classic one.
+            effects.records.extend(group.tombstones().into_iter().map(GroupRecord::Consumer));
+            self.consumers.groups.remove(&request.group);
+        }
         if let Err(error) = self.try_join(&request, token, now, &mut effects) {
             effects.replies.push((token, Reply::Join(JoinReply::failed(error, &request.member_id))));
         }
@@ -124,6 +139,22 @@ impl GroupShard {
         } else {
             group.rejoin(request, token, now, limits, effects)
         }
+    }
+}
+
+/// Why a member that joins again makes the group rebalance. One that says the same can only do so as the leader.
+fn rejoin_reason(protocol_type: &str, before: &[Protocol], after: &[Protocol]) -> Reason {
+    if before == after {
+        return Reason::LeaderRejoined;
+    }
+    let names = |protocols: &[Protocol]| protocols.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+    if names(before) != names(after) {
+        return Reason::AssignorChanged;
+    }
+    let topics = |protocols: &[Protocol]| protocols.first().and_then(|p| subscribed_topics(p.metadata.clone()));
+    match (protocol_type == CONSUMER).then(|| (topics(before), topics(after))) {
+        Some((Some(before), Some(after))) if before == after => Reason::MetadataChanged,
+        _ => Reason::SubscriptionChanged,
     }
 }
 
@@ -179,9 +210,10 @@ impl ClassicGroup {
             sync: None,
         };
         self.pending.remove(&id);
+        let joined = Cause::by(Reason::MemberJoined, &member);
         self.add(member, &request.protocol_type);
         self.newcomer();
-        self.rebalance("a member joined", now, limits, effects);
+        self.rebalance([joined], now, limits, effects);
     }
 
     /// A static member came back with an empty id: it takes the place of its former self (KIP-345).
@@ -209,6 +241,7 @@ impl ClassicGroup {
         member.session_timeout_ms = request.session_timeout_ms;
         member.protocols.clone_from(&request.protocols);
         member.refresh(now);
+        let replaced = Cause::by(Reason::StaticMemberReplaced, &member);
         self.add(member, &request.protocol_type);
         if led {
             self.leader = Some(id.clone());
@@ -228,7 +261,7 @@ impl ClassicGroup {
         if let Some(member) = self.members.get_mut(&id) {
             member.join = Some(token);
         }
-        self.rebalance("a static member came back, and the protocol changes", now, limits, effects);
+        self.rebalance([replaced], now, limits, effects);
         Ok(())
     }
 
@@ -264,17 +297,20 @@ impl ClassicGroup {
             effects.replies.push((token, Reply::Join(reply)));
             return Ok(());
         }
+        let reason = rejoin_reason(&request.protocol_type, &member.protocols, &request.protocols);
         member.protocols.clone_from(&request.protocols);
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.session_timeout_ms = request.session_timeout_ms;
         member.refresh(now);
+        let cause = Cause::by(reason, &*member);
         // A client that asks again has given up on its earlier question.
         if let Some(earlier) = member.join.replace(token) {
             let given_up = JoinReply::failed(ErrorCode::REBALANCE_IN_PROGRESS, id);
             effects.replies.push((earlier, Reply::Join(given_up)));
         }
-        let why = if is_leader { "the leader asked for it" } else { "a member's metadata changed" };
-        self.rebalance(why, now, limits, effects);
+        // Whoever joins again because all are called to is no cause.
+        let cause = (self.state != State::PreparingRebalance).then_some(cause);
+        self.rebalance(cause, now, limits, effects);
         Ok(())
     }
 

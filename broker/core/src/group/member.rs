@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use esker_protocol::primitives::Str;
 
-use super::shard::Token;
+use crate::coordinator::Token;
 
 /// One protocol (assignor) that a member offers, with its metadata for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

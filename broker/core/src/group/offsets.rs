@@ -9,6 +9,7 @@ use esker_protocol::messages::internal::{OffsetCommitKey, OffsetCommitValue};
 use esker_protocol::primitives::{Reader, Str, Uuid};
 
 use super::classic::{ClassicGroup, State};
+use super::consumer::CommitCheck;
 use super::shard::{GroupRecord, GroupShard};
 use super::sync::Identity;
 
@@ -81,7 +82,7 @@ pub struct OffsetCommitRequest {
     pub who: Identity,
     /// v2-4: how long the offsets are kept.
     pub retention_ms: Option<i64>,
-    /// v9+: a group that is not there is answered with its own code.
+    /// v9+: a group that is not there is answered with its own code, and members of consumer groups may commit.
     pub not_found_code: bool,
     /// The offsets.
     pub offsets: Vec<OffsetCommit>,
@@ -101,13 +102,23 @@ pub enum OffsetWish {
 
 impl GroupShard {
     /// Decides a commit: an error for all, or records and a code for each offset. The shard learns the offsets by
-    /// [`GroupShard::apply_offsets`], once their records are written.
+    /// `apply`, once their records are written.
     pub fn commit(
         &mut self,
         request: &OffsetCommitRequest,
         now: i64,
     ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
-        self.check_commit(request, now)?;
+        let check = self.check_commit(request, now)?;
+        self.offset_records(request, &check, now)
+    }
+
+    /// What a commit that is allowed writes, and a code for each of its offsets.
+    pub(super) fn offset_records(
+        &self,
+        request: &OffsetCommitRequest,
+        check: &CommitCheck,
+        now: i64,
+    ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
         let expires_at = request.retention_ms.map(|keep| now.saturating_add(keep));
         let (mut records, mut codes) = (Vec::new(), Vec::new());
         for commit in &request.offsets {
@@ -117,6 +128,8 @@ impl GroupShard {
                 codes.push(ErrorCode::OFFSET_METADATA_TOO_LARGE);
                 continue;
             }
+            // As in Kafka one partition that is not the member's spoils the commit.
+            check.allows(commit)?;
             let committed = Committed {
                 offset: commit.offset,
                 leader_epoch: commit.leader_epoch,
@@ -136,7 +149,14 @@ impl GroupShard {
         Ok((records, codes))
     }
 
-    fn check_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
+    fn check_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<CommitCheck, ErrorCode> {
+        if let Some(check) = self.check_consumer_commit(request, false) {
+            return check;
+        }
+        self.check_classic_commit(request, now).map(|()| CommitCheck::All)
+    }
+
+    fn check_classic_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
         let who = &request.who;
         let Some(group) = self.groups.get_mut(&request.group) else {
             if who.generation >= 0 {
@@ -174,18 +194,13 @@ impl GroupShard {
         }
     }
 
-    /// Records of [`GroupShard::commit`], [`GroupShard::delete_offsets`] or [`GroupShard::expire`] are written.
-    pub fn apply_offsets(&mut self, records: &[GroupRecord]) {
-        for record in records {
-            match record {
-                GroupRecord::Offset(key, Some(value)) => self.put_offset(key, Committed::from_record(value.clone())),
-                GroupRecord::Offset(key, None) => self.remove_offset(&key.group, &key.topic, key.partition),
-                GroupRecord::Group(..) => {}
-            }
-        }
+    /// A committed offset, which whatever open transactions said before it can no longer replace.
+    pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
+        self.pending.forget(key);
+        self.place_offset(key, committed);
     }
 
-    pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
+    pub(super) fn place_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
         let of_group = match self.offsets.get_mut(&key.group) {
             Some(of_group) => of_group,
             None => self.offsets.entry(key.group.detached()).or_default(),
@@ -193,7 +208,8 @@ impl GroupShard {
         of_group.insert((key.topic.detached(), key.partition), committed);
     }
 
-    pub(super) fn remove_offset(&mut self, group: &str, topic: &Str, partition: i32) {
+    pub(super) fn remove_offset(&mut self, group: &Str, topic: &Str, partition: i32) {
+        self.pending.forget(&OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition });
         if let Some(of_group) = self.offsets.get_mut(group) {
             of_group.remove(&(topic.clone(), partition));
             if of_group.is_empty() {
@@ -229,11 +245,14 @@ impl GroupShard {
         group_id: &Str,
         wanted: &[(Str, i32)],
     ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
-        let group = self.groups.get(group_id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-        if group.state != State::Empty && group.protocol_type.as_deref() != Some(CONSUMER) {
-            return Err(ErrorCode::NON_EMPTY_GROUP);
-        }
-        let subscribed = group.subscribed();
+        let subscribed = match (self.consumers.group(group_id), self.groups.get(group_id)) {
+            (Some(group), _) => group.subscribed_names(),
+            (None, None) => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            (None, Some(group)) if group.state != State::Empty && group.protocol_type.as_deref() != Some(CONSUMER) => {
+                return Err(ErrorCode::NON_EMPTY_GROUP);
+            }
+            (None, Some(group)) => group.subscribed(),
+        };
         let (mut records, mut codes) = (Vec::new(), Vec::new());
         for (topic, partition) in wanted {
             if subscribed.contains(topic) {
@@ -262,7 +281,8 @@ impl GroupShard {
                 })
                 .collect::<Vec<_>>()
         };
-        self.offsets.iter().flat_map(of_group).collect()
+        let pending = self.pending.keys().filter(|key| *key.topic == *topic).map(|key| GroupRecord::Offset(key, None));
+        self.offsets.iter().flat_map(of_group).chain(pending).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, JoinPhase, State};
+use super::history::{Cause, GroupEvent, Kind, Reason, Who};
 use super::join::JoinReply;
 use super::shard::{Effects, GroupLimits, Reply};
 use super::sync::SyncReply;
@@ -16,12 +17,31 @@ impl ClassicGroup {
         }
     }
 
+    fn next_generation(&self) -> i32 {
+        self.generation.checked_add(1).unwrap_or(1)
+    }
+
+    /// Something leads to the next generation.
+    pub(super) fn tell(&self, cause: Cause, begins: bool, now: i64, effects: &mut Effects) {
+        let (group, kind, from, to) = (self.id.clone(), Kind::Classic, self.generation, self.next_generation());
+        effects.events.push(GroupEvent { group, kind, from, to, at: now, begins, cause });
+    }
+
     /// Begins a join phase, or goes on with the one that is.
-    pub(super) fn rebalance(&mut self, why: &'static str, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+    pub(super) fn rebalance(
+        &mut self,
+        causes: impl IntoIterator<Item = Cause>,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) {
+        let mut begins = self.state != State::PreparingRebalance;
+        for cause in causes {
+            self.tell(cause, std::mem::take(&mut begins), now, effects);
+        }
         if self.state == State::PreparingRebalance {
             return self.try_complete_join(now, effects);
         }
-        effects.rebalances.push((self.id.clone(), why));
         if self.state == State::CompletingRebalance {
             self.fail_syncs(ErrorCode::REBALANCE_IN_PROGRESS, effects);
         }
@@ -66,16 +86,18 @@ impl ClassicGroup {
             .filter(|m| m.join.is_none() && m.instance_id.is_none())
             .map(|m| m.id.clone())
             .collect();
-        absent.iter().for_each(|id| {
-            self.remove(id);
-        });
+        for id in &absent {
+            if let Some(member) = self.remove(id) {
+                self.tell(Cause::by(Reason::RebalanceTimeout, &member), false, now, effects);
+            }
+        }
         if !self.elect_present_leader() && !self.members.is_empty() {
             // Only static members are left and none is here: wait for them until their sessions end.
             self.phase = Some(JoinPhase::Until(now.saturating_add(self.longest_rebalance_ms())));
             return;
         }
         self.phase = None;
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.generation = self.next_generation();
         if self.members.is_empty() {
             self.protocol = None;
             self.leader = None;
@@ -115,14 +137,16 @@ impl ClassicGroup {
     }
 
     /// A member is gone, for whatever reason.
-    pub(super) fn lose(&mut self, id: &Str, why: &'static str, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+    pub(super) fn lose(&mut self, id: &Str, why: Cause, now: i64, limits: &GroupLimits, effects: &mut Effects) {
         let Some(mut member) = self.remove(id) else { return };
+        let why = Cause { who: Some(Who::from(&member)), ..why };
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
         effects.replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(unknown, id)))));
         effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
         match self.state {
-            State::Stable | State::CompletingRebalance => self.rebalance(why, now, limits, effects),
-            State::PreparingRebalance => self.try_complete_join(now, effects),
+            State::Stable | State::CompletingRebalance | State::PreparingRebalance => {
+                self.rebalance([why], now, limits, effects);
+            }
             State::Empty => {}
         }
     }
@@ -147,17 +171,15 @@ impl ClassicGroup {
         let silent: Vec<Str> =
             self.members.values().filter(|m| m.expires() && m.session_deadline <= now).map(|m| m.id.clone()).collect();
         for id in &silent {
-            self.lose(id, "a member's session timed out", now, limits, effects);
+            self.lose(id, Cause::new(Reason::SessionTimeout), now, limits, effects);
         }
         if self.sync_deadline.is_some_and(|deadline| deadline <= now) {
             self.sync_deadline = None;
             if self.state == State::CompletingRebalance {
                 let late: Vec<Str> = std::mem::take(&mut self.awaiting_sync).into_iter().collect();
-                for id in &late {
-                    self.remove_silently(id, effects);
-                }
+                let late: Vec<Cause> = late.iter().filter_map(|id| self.remove_silently(id, effects)).collect();
                 if !late.is_empty() {
-                    self.rebalance("members did not sync in time", now, limits, effects);
+                    self.rebalance(late, now, limits, effects);
                 }
             }
         }
@@ -177,11 +199,11 @@ impl ClassicGroup {
         }
     }
 
-    fn remove_silently(&mut self, id: &Str, effects: &mut Effects) {
-        if let Some(mut member) = self.remove(id) {
-            let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
-            effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
-        }
+    fn remove_silently(&mut self, id: &Str, effects: &mut Effects) -> Option<Cause> {
+        let mut member = self.remove(id)?;
+        let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
+        effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
+        Some(Cause::by(Reason::SyncTimeout, &member))
     }
 }
 

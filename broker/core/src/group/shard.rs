@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::internal::consumer_groups::ConsumerGroupRecord;
 use esker_protocol::messages::internal::{
     GroupKey, GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
 };
 use esker_protocol::primitives::{DecodeError, EncodeError, Str};
 
 use super::classic::{ClassicGroup, State};
+use super::consumer::{Consumers, Out, RegexJob};
+use super::history::{DEFAULT_HISTORY, GroupEvent, History};
 use super::join::JoinReply;
 use super::offsets::Committed;
+use super::pending::PendingOffsets;
 use super::sync::SyncReply;
-
-/// Names a request that is parked; chosen by the shell.
-pub type Token = u64;
+use crate::coordinator::{self, StateMachine, Token, Writer};
 
 /// The rules that the broker's config sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum GroupRecord {
     Offset(OffsetCommitKey, Option<OffsetCommitValue>),
     /// A group, or its removal.
     Group(GroupMetadataKey, Option<GroupMetadataValue>),
+    /// Part of a consumer group, or its removal.
+    Consumer(ConsumerGroupRecord),
 }
 
 impl GroupRecord {
@@ -49,6 +53,7 @@ impl GroupRecord {
         match self {
             Self::Offset(key, value) => Ok((key.to_bytes()?, value.as_ref().map(|v| v.to_bytes()).transpose()?)),
             Self::Group(key, value) => Ok((key.to_bytes()?, value.as_ref().map(|v| v.to_bytes()).transpose()?)),
+            Self::Consumer(record) => record.to_bytes(),
         }
     }
 }
@@ -62,7 +67,7 @@ pub enum Reply {
     Sync(SyncReply),
 }
 
-/// What must be told to [`GroupShard::committed`] when the records that came with it are committed (or are not).
+/// What must be told to [`StateMachine::committed`] when the records that came with it are committed (or are not).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The group.
@@ -73,17 +78,7 @@ pub struct Stored {
 }
 
 /// What a request leads to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Effects {
-    /// To be appended, in order.
-    pub records: Vec<GroupRecord>,
-    /// To be given at once.
-    pub replies: Vec<(Token, Reply)>,
-    /// To be told once the records are committed.
-    pub stored: Option<Stored>,
-    /// Why groups were called to rebalance, for logs and metrics.
-    pub rebalances: Vec<(Str, &'static str)>,
-}
+pub type Effects = coordinator::Effects<GroupRecord, Reply, Stored, RegexJob, GroupEvent>;
 
 /// See the module.
 #[derive(Debug)]
@@ -91,6 +86,12 @@ pub struct GroupShard {
     pub(super) limits: GroupLimits,
     pub(super) groups: HashMap<Str, ClassicGroup>,
     pub(super) offsets: HashMap<Str, BTreeMap<(Str, i32), Committed>>,
+    /// Offsets of open transactions.
+    pub(super) pending: PendingOffsets,
+    pub(super) consumers: Consumers,
+    /// The last rebalances of each group, and how many are kept.
+    pub(super) histories: HashMap<Str, History>,
+    pub(super) history_size: usize,
     deadlines: BTreeSet<(i64, Str)>,
     registered: HashMap<Str, i64>,
 }
@@ -102,51 +103,20 @@ impl GroupShard {
             limits,
             groups: HashMap::new(),
             offsets: HashMap::new(),
+            pending: PendingOffsets::default(),
+            consumers: Consumers::default(),
+            histories: HashMap::new(),
+            history_size: DEFAULT_HISTORY,
             deadlines: BTreeSet::new(),
             registered: HashMap::new(),
         }
     }
 
-    /// Applies one record of the log while loading. `now` is when loading happens: sessions begin anew.
-    pub fn replay(&mut self, key: Bytes, value: Option<Bytes>, now: i64) -> Result<(), DecodeError> {
-        match (GroupKey::decode(key)?, value) {
-            (GroupKey::Offset(key), None) => {
-                self.remove_offset(&key.group, &key.topic, key.partition);
-            }
-            (GroupKey::Offset(key), Some(value)) => {
-                let value = OffsetCommitValue::from_bytes(value)?;
-                self.put_offset(&key, Committed::from_record(value));
-            }
-            (GroupKey::Group(key), None) => {
-                self.groups.remove(&key.group);
-            }
-            (GroupKey::Group(key), Some(value)) => {
-                let value = GroupMetadataValue::from_bytes(value)?;
-                let id = key.group.detached();
-                self.groups.insert(id.clone(), ClassicGroup::from_record(id, value, now));
-            }
-            (GroupKey::Unknown(_), _) => {}
-        }
-        Ok(())
-    }
-
-    /// Loading is over: groups that have offsets alone come into being, timers start.
-    pub fn loaded(&mut self, now: i64) {
-        for group in self.offsets.keys() {
-            self.groups.entry(group.clone()).or_insert_with(|| ClassicGroup::new(group.clone(), now));
-        }
-        let ids: Vec<Str> = self.groups.keys().cloned().collect();
-        ids.iter().for_each(|id| self.schedule(id));
-    }
-
-    /// When [`GroupShard::tick`] must be called next.
-    pub fn next_deadline(&self) -> Option<i64> {
-        self.deadlines.first().map(|(at, _)| *at)
-    }
-
     /// A group's timers may have changed. A deadline that only moved back is found out when it comes.
     pub(super) fn schedule(&mut self, id: &Str) {
-        let next = self.groups.get(id).and_then(ClassicGroup::next_deadline);
+        let classic = self.groups.get(id).and_then(ClassicGroup::next_deadline);
+        let consumer = self.consumers.groups.get(id).and_then(|live| live.timers.next());
+        let next = classic.into_iter().chain(consumer).min();
         let known = self.registered.get(id).copied();
         match (next, known) {
             (Some(next), Some(known)) if known <= next => {}
@@ -165,50 +135,12 @@ impl GroupShard {
         }
     }
 
-    /// Time has passed: sessions end, rebalances end.
-    pub fn tick(&mut self, now: i64) -> Effects {
-        let mut effects = Effects::default();
-        while let Some((at, id)) = self.deadlines.first().cloned() {
-            if at > now {
-                break;
-            }
-            self.deadlines.remove(&(at, id.clone()));
-            self.registered.remove(&id);
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.tick(now, &self.limits, &mut effects);
-            }
-            self.schedule(&id);
-        }
-        effects
-    }
-
-    /// The records that came with `stored` are committed, or (`Err`) were not.
-    pub fn committed(&mut self, stored: Stored, outcome: Result<(), ErrorCode>, now: i64) -> Effects {
-        let mut effects = Effects::default();
-        if let Some(group) = self.groups.get_mut(&stored.group) {
-            group.stored(&stored, outcome, now, &mut effects);
-        }
-        self.schedule(&stored.group);
-        effects
-    }
-
-    /// Takes back every parked request, e.g. because leadership is gone.
-    pub fn abandon(&mut self, error: ErrorCode) -> Vec<(Token, Reply)> {
-        let mut replies = Vec::new();
-        for group in self.groups.values_mut() {
-            for member in group.members.values_mut() {
-                replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(error, &member.id)))));
-                replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(error)))));
-            }
-        }
-        replies
-    }
-
     /// Deletes groups: what to write, and what to answer once that is committed.
     pub fn delete_groups(&mut self, ids: &[Str], effects: &mut Effects) -> Vec<(Str, ErrorCode)> {
         let mut answers = Vec::new();
         for id in ids {
             let code = match self.groups.get(id) {
+                None if self.is_consumer_group(id) => self.delete_consumer_group(id, effects),
                 None => ErrorCode::GROUP_ID_NOT_FOUND,
                 Some(group) if group.state != State::Empty || !group.pending.is_empty() => ErrorCode::NON_EMPTY_GROUP,
                 Some(_) => {
@@ -222,12 +154,159 @@ impl GroupShard {
     }
 
     pub(super) fn remove_group(&mut self, id: &Str, effects: &mut Effects) {
+        self.remove_offsets(id, effects);
+        self.groups.remove(id);
+        self.histories.remove(id);
+        effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
+        self.schedule(id);
+    }
+
+    pub(super) fn remove_offsets(&mut self, id: &Str, effects: &mut Effects) {
         for (topic, partition) in self.offsets.remove(id).unwrap_or_default().into_keys() {
             let key = OffsetCommitKey { group: id.clone(), topic, partition };
             effects.records.push(GroupRecord::Offset(key, None));
         }
-        self.groups.remove(id);
-        effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
-        self.schedule(id);
+        let pending: Vec<_> = self.pending.keys().filter(|key| key.group == *id).collect();
+        for key in pending {
+            self.pending.forget(&key);
+            effects.records.push(GroupRecord::Offset(key, None));
+        }
+    }
+}
+
+impl StateMachine for GroupShard {
+    type Record = GroupRecord;
+    type Reply = Reply;
+    type Stored = Stored;
+    type Action = RegexJob;
+    type Event = GroupEvent;
+
+    fn encode(record: &GroupRecord) -> Result<(Bytes, Option<Bytes>), EncodeError> {
+        record.to_bytes()
+    }
+
+    /// Sessions begin anew at `now`.
+    fn replay(&mut self, key: Bytes, value: Option<Bytes>, writer: Option<i64>, now: i64) -> Result<(), DecodeError> {
+        match (GroupKey::decode(key.clone())?, value) {
+            (GroupKey::Offset(key), None) => self.remove_offset(&key.group, &key.topic, key.partition),
+            (GroupKey::Offset(key), Some(value)) => {
+                let committed = Committed::from_record(OffsetCommitValue::from_bytes(value)?);
+                match writer {
+                    Some(producer_id) => self.pending.put(producer_id, &key, committed),
+                    None => self.put_offset(&key, committed),
+                }
+            }
+            (GroupKey::Group(key), None) => {
+                self.groups.remove(&key.group);
+            }
+            (GroupKey::Group(key), Some(value)) => {
+                let value = GroupMetadataValue::from_bytes(value)?;
+                let id = key.group.detached();
+                self.groups.insert(id.clone(), ClassicGroup::from_record(id, value, now));
+            }
+            (GroupKey::Unknown(_), value) => {
+                if let Some(record) = ConsumerGroupRecord::decode(key, value)? {
+                    self.apply_consumer(&record);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn transaction_ended(&mut self, producer_id: i64, committed: bool, now: i64) {
+        for (key, offset) in self.pending.end(producer_id, committed) {
+            self.place_offset(&key, offset);
+            if !self.is_consumer_group(&key.group) {
+                self.groups.entry(key.group.detached()).or_insert_with_key(|id| ClassicGroup::new(id.clone(), now));
+            }
+        }
+    }
+
+    /// Groups that have offsets alone come into being, timers start.
+    fn loaded(&mut self, now: i64) -> Effects {
+        let with_offsets = self.offsets.keys().cloned().chain(self.pending.groups().cloned());
+        for group in with_offsets.filter(|id| !self.consumers.groups.contains_key(id)) {
+            self.groups.entry(group.clone()).or_insert_with(|| ClassicGroup::new(group, now));
+        }
+        let ids: Vec<Str> = self.groups.keys().cloned().collect();
+        ids.iter().for_each(|id| self.schedule(id));
+        self.consumers_loaded(now);
+        Effects::default()
+    }
+
+    /// Offsets and consumer groups are learned here; classic groups change when they decide.
+    fn apply(&mut self, records: &[GroupRecord], writer: Option<Writer>) {
+        for record in records {
+            match (record, writer) {
+                (GroupRecord::Offset(key, Some(value)), None) => {
+                    self.put_offset(key, Committed::from_record(value.clone()));
+                }
+                (GroupRecord::Offset(key, Some(value)), Some(writer)) => {
+                    self.pending.put(writer.producer_id, key, Committed::from_record(value.clone()));
+                }
+                (GroupRecord::Offset(key, None), _) => self.remove_offset(&key.group, &key.topic, key.partition),
+                // One that became a consumer group is gone.
+                (GroupRecord::Group(key, None), _) => {
+                    self.groups.remove(&key.group);
+                }
+                (GroupRecord::Group(_, Some(_)), _) => {}
+                (GroupRecord::Consumer(record), _) => self.apply_consumer(record),
+            }
+        }
+        self.follow();
+    }
+
+    fn told(&mut self, event: &GroupEvent) {
+        self.remember(event);
+    }
+
+    fn not_written(&mut self) {
+        self.consumers.after = Out::default();
+    }
+
+    fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Sessions end, rebalances end.
+    fn tick(&mut self, now: i64) -> Effects {
+        let (mut effects, mut out) = (Effects::default(), Out::default());
+        let mut seen = Vec::new();
+        while let Some((at, id)) = self.deadlines.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.deadlines.remove(&(at, id.clone()));
+            self.registered.remove(&id);
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.tick(now, &self.limits, &mut effects);
+            }
+            self.tick_consumers(&id, now, &mut out);
+            seen.push(id);
+        }
+        // Behind the loop: a group may have more to do than is done at once.
+        seen.iter().for_each(|id| self.schedule(id));
+        self.conclude(out, &mut effects);
+        effects
+    }
+
+    fn committed(&mut self, stored: Stored, outcome: Result<(), ErrorCode>, now: i64) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(group) = self.groups.get_mut(&stored.group) {
+            group.stored(&stored, outcome, now, &mut effects);
+        }
+        self.schedule(&stored.group);
+        effects
+    }
+
+    fn abandon(&mut self, error: ErrorCode) -> Vec<(Token, Reply)> {
+        let mut replies = Vec::new();
+        for group in self.groups.values_mut() {
+            for member in group.members.values_mut() {
+                replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(error, &member.id)))));
+                replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(error)))));
+            }
+        }
+        replies
     }
 }

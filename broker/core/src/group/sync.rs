@@ -7,7 +7,9 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, State};
-use super::shard::{Effects, GroupShard, Reply, Stored, Token};
+use super::history::{Cause, Leaving};
+use super::shard::{Effects, GroupShard, Reply, Stored};
+use crate::coordinator::Token;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,12 @@ impl GroupShard {
     /// A member wants its assignment, or brings everybody's.
     pub fn sync(&mut self, request: SyncRequest, token: Token, now: i64) -> Effects {
         let mut effects = Effects::default();
+        if self.is_consumer_group(&request.group) {
+            return self.classic_syncs_with_consumer(&request, token, now).unwrap_or_else(|error| {
+                let replies = vec![(token, Reply::Sync(SyncReply::failed(error)))];
+                Effects { replies, ..Effects::default() }
+            });
+        }
         let outcome = match self.groups.get_mut(&request.group) {
             _ if request.group.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
             None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
@@ -86,6 +94,9 @@ impl GroupShard {
     pub fn heartbeat(&mut self, group: &str, who: &Identity, now: i64) -> ErrorCode {
         if group.is_empty() {
             return ErrorCode::INVALID_GROUP_ID;
+        }
+        if self.is_consumer_group(group) {
+            return self.classic_heartbeat_to_consumer(group, who, now);
         }
         let Some(group) = self.groups.get_mut(group) else { return ErrorCode::UNKNOWN_MEMBER_ID };
         let checked = group.check_member(&who.member_id, who.instance_id.as_ref());
@@ -107,20 +118,41 @@ impl GroupShard {
         }
     }
 
-    /// Members leave, or are made to.
-    pub fn leave(
+    /// As [`GroupShard::leave_saying`], without words.
+    #[cfg(test)]
+    pub(crate) fn leave(
         &mut self,
         group_id: &Str,
         members: &[(Str, Option<Str>)],
+        now: i64,
+    ) -> (Result<Vec<LeaveReply>, ErrorCode>, Effects) {
+        let silent = |(id, instance): &(Str, Option<Str>)| Leaving {
+            member_id: id.clone(),
+            instance_id: instance.clone(),
+            said: None,
+        };
+        self.leave_saying(group_id, &members.iter().map(silent).collect::<Vec<_>>(), now)
+    }
+
+    /// Members leave, or are made to.
+    pub fn leave_saying(
+        &mut self,
+        group_id: &Str,
+        members: &[Leaving],
         now: i64,
     ) -> (Result<Vec<LeaveReply>, ErrorCode>, Effects) {
         let mut effects = Effects::default();
         if group_id.is_empty() {
             return (Err(ErrorCode::INVALID_GROUP_ID), effects);
         }
+        if self.is_consumer_group(group_id) {
+            let replies = self.classic_leaves_consumer(group_id, members, now, &mut effects);
+            return (Ok(replies), effects);
+        }
         let limits = &self.limits;
         let mut replies = Vec::new();
-        for (member_id, instance_id) in members {
+        for leaving in members {
+            let Leaving { member_id, instance_id, said } = leaving;
             let error = match self.groups.get_mut(group_id) {
                 None => ErrorCode::UNKNOWN_MEMBER_ID,
                 Some(group) => match group.leaver(member_id, instance_id.as_ref()) {
@@ -130,7 +162,8 @@ impl GroupShard {
                         ErrorCode::NONE
                     }
                     Ok(Leaver::Member(id)) => {
-                        group.lose(&id, "a member left", now, limits, &mut effects);
+                        let why = Cause::new(leaving.reason()).saying(said.as_ref());
+                        group.lose(&id, why, now, limits, &mut effects);
                         ErrorCode::NONE
                     }
                     Err(error) => error,

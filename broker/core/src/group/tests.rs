@@ -1,11 +1,14 @@
 //! Scripts of what members do and what they are told.
 
+mod history;
+
 use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use proptest::prelude::*;
 
 use super::*;
+use crate::coordinator::StateMachine as _;
 
 const SESSION: i32 = 10_000;
 const REBALANCE: i32 = 60_000;
@@ -38,6 +41,7 @@ impl Script {
     fn take(&mut self, effects: Effects) {
         self.log.extend(effects.records);
         self.answers.extend(effects.replies);
+        effects.events.iter().for_each(|event| self.shard.told(event));
         if let Some(stored) = effects.stored {
             let more = self.shard.committed(stored, Ok(()), self.now);
             self.take(more);
@@ -149,7 +153,7 @@ impl Script {
         };
         match self.shard.commit(&request, self.now) {
             Ok((records, codes)) => {
-                self.shard.apply_offsets(&records);
+                self.shard.apply(&records, None);
                 self.log.extend(records);
                 codes[0]
             }
@@ -166,7 +170,7 @@ impl Script {
         let mut shard = GroupShard::new(limits());
         for record in &self.log {
             let (key, value) = record.to_bytes().unwrap();
-            shard.replay(key, value, self.now).unwrap();
+            shard.replay(key, value, None, self.now).unwrap();
         }
         shard.loaded(self.now);
         shard
@@ -360,7 +364,7 @@ fn offsets_lapse_after_the_group_is_empty() {
     s.now = 1_000_000;
     let effects = s.shard.expire(s.now);
     assert_eq!(effects.records.len(), 2, "the offset and its group");
-    s.shard.apply_offsets(&effects.records);
+    s.shard.apply(&effects.records, None);
     assert_eq!((s.committed(), s.state()), (None, "Dead"));
     let (mut s, a, _) = Script::stable_pair();
     s.commit(&a, 1, 7);

@@ -14,6 +14,8 @@ pub struct GroupSummary {
     pub protocol_type: Str,
     /// Its state.
     pub state: &'static str,
+    /// Its type: `classic` or `consumer`.
+    pub kind: &'static str,
 }
 
 /// One group of DescribeGroups.
@@ -53,8 +55,16 @@ impl GroupShard {
             group: group.id.clone(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             state: group.state.name(),
+            kind: "classic",
         };
-        self.groups.values().map(row).collect()
+        let consumer = |group: &super::consumer::ConsumerGroup| GroupSummary {
+            group: group.id.clone(),
+            protocol_type: "consumer".into(),
+            state: group.state().name(),
+            kind: "consumer",
+        };
+        let consumers = self.consumers.groups.values().map(|live| consumer(&live.group));
+        self.groups.values().map(row).chain(consumers).collect()
     }
 
     /// One group.

@@ -34,5 +34,14 @@ pub struct SupportedFeature {
 
 /// Features that this version of Esker knows. `metadata.version` is there because tools expect it: Esker's metadata log is
 /// its own, and every level means the same.
-pub const SUPPORTED_FEATURES: &[SupportedFeature] =
-    &[SupportedFeature { name: "metadata.version", min_level: 7, max_level: 33, default_level: 33 }];
+pub const SUPPORTED_FEATURES: &[SupportedFeature] = &[
+    SupportedFeature { name: "metadata.version", min_level: 7, max_level: 33, default_level: 33 },
+    SupportedFeature { name: GROUP_VERSION, min_level: 0, max_level: 1, default_level: 1 },
+    SupportedFeature { name: TRANSACTION_VERSION, min_level: 0, max_level: 2, default_level: 2 },
+];
+
+/// At level 1 there are consumer groups (KIP-848).
+pub const GROUP_VERSION: &str = "group.version";
+/// The feature that says how producers, brokers and coordinators deal with transactions (KIP-890): 1 writes records that say more,
+/// 2 bumps the epoch with each transaction and adds partitions as they are written to.
+pub const TRANSACTION_VERSION: &str = "transaction.version";

@@ -1,20 +1,20 @@
 //! A disk whose syncs wait until they are let through: what is acknowledged before, and what is not.
 
-use std::fmt::Debug;
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::BatchBuilder;
-use esker_storage::Map;
-use esker_storage::io::{Disk, LogFile, Open, OsDisk};
+use esker_storage::hooked::{Doing, HookedDisk, Hooks};
+use esker_storage::io::{Disk, OsDisk};
 use futures_util::FutureExt;
 use parking_lot::{Condvar, Mutex};
 
 use crate::test_support::{Client, broker_on, create_topic_with};
+
+mod coordinators;
 
 #[derive(Debug, Default)]
 struct State {
@@ -55,79 +55,18 @@ impl Gate {
     }
 }
 
-#[derive(Debug)]
-struct GatedFile(Arc<dyn LogFile>, Arc<Gate>);
-
-impl LogFile for GatedFile {
-    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.0.write_at(parts, offset)
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.0.size()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.reserve(offset, len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.1.pass()?;
-        self.0.sync_data()
-    }
-    fn map(&self, len: usize) -> io::Result<Map> {
-        self.0.map(len)
-    }
-    fn is_resident(&self, offset: u64, len: u64) -> bool {
-        self.0.is_resident(offset, len)
+impl Hooks for Gate {
+    fn before(&self, doing: Doing<'_>) -> io::Result<()> {
+        match doing {
+            Doing::SyncData(path) if path.extension().is_some_and(|extension| extension == "log") => self.pass(),
+            _ => Ok(()),
+        }
     }
 }
 
-#[derive(Debug)]
-struct GatedDisk(Arc<Gate>);
-
-impl Disk for GatedDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>> {
-        let file = OsDisk.open(path, how)?;
-        let gated = path.extension().is_some_and(|extension| extension == "log");
-        Ok(if gated { Arc::new(GatedFile(file, Arc::clone(&self.0))) } else { file })
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        OsDisk.read(path)
-    }
-    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-        OsDisk.replace(path, content, sync)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
-        OsDisk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-    fn sync_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_all(path)
-    }
-    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
-        OsDisk.space(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
-        OsDisk.lock(path)
-    }
+fn gated(gate: &Arc<Gate>) -> Arc<dyn Disk> {
+    let hooks: Arc<dyn Hooks> = Arc::<Gate>::clone(gate);
+    Arc::new(HookedDisk(hooks))
 }
 
 fn produce(topic: &'static str, acks: i16) -> ProduceRequest {
@@ -152,7 +91,7 @@ async fn code(client: &mut Client) -> ErrorCode {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledged_batch_is_on_disk_and_one_round_of_syncs_serves_many() {
     let gate = Arc::new(Gate::default());
-    let (running, _dir) = broker_on(Arc::new(GatedDisk(Arc::clone(&gate))), &[]).await;
+    let (running, _dir) = broker_on(gated(&gate), &[]).await;
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;
     create_topic_with(&mut client, "cached", &[("durability", "page-cache")]).await;
@@ -196,7 +135,7 @@ async fn an_acknowledged_batch_is_on_disk_and_one_round_of_syncs_serves_many() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_acknowledges_nothing_and_takes_the_dir_offline_for_good() {
     let gate = Arc::new(Gate::default());
-    let (running, _dir) = broker_on(Arc::new(GatedDisk(Arc::clone(&gate))), &[]).await;
+    let (running, _dir) = broker_on(gated(&gate), &[]).await;
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;
     client.send(V, 1, &produce("t", -1)).await;

@@ -1,9 +1,7 @@
 //! The power goes at each change of a name, one after the other.
 
 use std::{
-    fmt::Debug,
     io,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -11,7 +9,10 @@ use std::{
 };
 
 use super::*;
-use crate::io::{LogFile, Open};
+use crate::{
+    hooked::{Doing, HookedDisk, Hooks},
+    io::Open,
+};
 
 /// The real file system, until the power goes.
 #[derive(Debug)]
@@ -26,49 +27,12 @@ impl Failing {
     }
 }
 
-impl Disk for Failing {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>> {
-        if how != Open::Existing {
-            self.change()?;
+impl Hooks for Failing {
+    fn before(&self, doing: Doing<'_>) -> io::Result<()> {
+        match doing {
+            Doing::Open(_, Open::Existing) | Doing::Read { .. } | Doing::Reserve { .. } | Doing::SyncData(_) => Ok(()),
+            _ => self.change(),
         }
-        OsDisk.open(path, how)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        OsDisk.read(path)
-    }
-    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-        self.change()?;
-        OsDisk.replace(path, content, sync)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change()?;
-        OsDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
-        OsDisk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
-        OsDisk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
-        OsDisk.sync_dir(path)
-    }
-    fn sync_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_all(path)
-    }
-    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
-        OsDisk.space(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
-        OsDisk.lock(path)
     }
 }
 
@@ -84,7 +48,7 @@ fn old_or_new_but_never_neither() {
         assert!(left < 500);
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(Failing { left: AtomicI64::new(i64::MAX) });
-        let logs = open_on(disk.clone(), dir.path());
+        let logs = open_on(Arc::new(HookedDisk(disk.clone())), dir.path());
         let log = create(&logs);
         // Two groups, aborted transactions in both.
         for i in 0..60 {

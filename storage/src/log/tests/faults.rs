@@ -1,5 +1,5 @@
 use super::*;
-use crate::test_support::disk::{Faults, FaultyDisk};
+use crate::test_support::disk::{Faults, faulty};
 
 fn try_append(log: &Log, value: &[u8]) -> Result<Appended, AppendError> {
     append_bytes(log, batch(esker_protocol::compression::Compression::None, &[(NOW, value)]), CLIENT, 0)
@@ -12,7 +12,7 @@ fn a_full_disk_refuses_and_recovers() {
         faults.left.store(3000, Ordering::Relaxed);
         faults.reserves.store(reserves, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
-        let log = Opening::new(small()).open_on(Arc::new(FaultyDisk(Arc::clone(&faults))), dir.path());
+        let log = Opening::new(small()).open_on(faulty(&faults), dir.path());
         let mut written = 0i64;
         for round in 0..5 {
             let mut refused = 0;
@@ -26,6 +26,7 @@ fn a_full_disk_refuses_and_recovers() {
                     Err(other) => panic!("{other}"),
                 }
                 assert_eq!(log.log_end_offset(), written);
+                assert!(written < 1000, "a full disk takes all of it");
             }
             assert_eq!(read_all(&log, 0, 500).len() as i64, written);
             assert!(!log.is_offline());
@@ -45,7 +46,7 @@ fn a_broken_disk_takes_the_dir_offline() {
         let faults = Arc::new(Faults::default());
         faults.left.store(i64::MAX, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
-        let log = Opening::new(small()).open_on(Arc::new(FaultyDisk(Arc::clone(&faults))), dir.path());
+        let log = Opening::new(small()).open_on(faulty(&faults), dir.path());
         try_append(&log, b"one").unwrap();
         log.flush().unwrap();
         try_append(&log, b"two").unwrap();

@@ -50,7 +50,7 @@ def run(d):
     create(d, "coll1", 7, topic("co.ll", 1, 1))
     create(d, "coll2", 7, topic("co_ll", 1, 1))
     create(d, "coll both", 7, topic("cb.x", 1, 1), topic("cb_x", 1, 1))
-    create(d, "internal", 7, topic("__transaction_state", 1, 1))
+    create(d, "internal", 7, topic("__transaction_state", 5, 1))
     create(d, "cluster meta", 7, topic("__cluster_metadata", 1, 1))
     create(d, "validate", 7, topic("vo", 3, 1), validate_only=True)
     create(d, "validate exists", 7, topic("cd", 3, 1), validate_only=True)

@@ -1,0 +1,123 @@
+//! What every coordinator is: a state machine over one partition of an internal topic.
+//!
+//! A request goes in with `now`, and out come [`Effects`]: records to append, and answers. The shell appends the records, applies
+//! them, and gives the answers that depend on them once they are committed; the state is whatever replay of the partition would
+//! give, plus what is only in memory (sessions, parked requests). One runtime in the broker drives all of them; see there for
+//! its locks.
+//!
+//! Must never: do I/O, read a clock, or keep something in memory that a new leader would need and no record holds.
+
+use bytes::Bytes;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::{DecodeError, EncodeError, Str};
+
+/// Names a request that is parked; chosen by the shell.
+pub type Token = u64;
+
+/// The producer in whose transaction records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Writer {
+    /// Producer id.
+    pub producer_id: i64,
+    /// Producer epoch.
+    pub producer_epoch: i16,
+}
+
+/// The plainest event: who had something happen to it, and why.
+pub type Told = (Str, &'static str);
+
+/// What a request (or time) leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effects<Record, Reply, Stored, Action, Event = Told> {
+    /// To be appended as one batch, in order, and applied.
+    pub records: Vec<Record>,
+    /// The transaction that the records belong to, if any: they count when it is committed.
+    pub writer: Option<Writer>,
+    /// Answers to be given at once.
+    pub replies: Vec<(Token, Reply)>,
+    /// Answers to be given when everything that is written so far, `records` among it, is committed. Whoever waits for one
+    /// is told of a failure in its place.
+    pub on_commit: Vec<(Token, Reply)>,
+    /// To be told to [`StateMachine::committed`] when the records are committed, or are not.
+    pub stored: Option<Stored>,
+    /// For the shell to carry out once the records are committed; dropped if they are not.
+    pub actions: Vec<Action>,
+    /// What came to pass, for logs and metrics; void if the records could not be written.
+    pub events: Vec<Event>,
+}
+
+impl<Record, Reply, Stored, Action, Event> Default for Effects<Record, Reply, Stored, Action, Event> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            writer: None,
+            replies: Vec::new(),
+            on_commit: Vec::new(),
+            stored: None,
+            actions: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+}
+
+/// The effects of a state machine.
+pub type EffectsOf<M> = Effects<
+    <M as StateMachine>::Record,
+    <M as StateMachine>::Reply,
+    <M as StateMachine>::Stored,
+    <M as StateMachine>::Action,
+    <M as StateMachine>::Event,
+>;
+
+/// One partition's coordinator. Requests are methods of the machine itself; this is what the runtime needs beside them.
+pub trait StateMachine: Sized + Send + 'static {
+    /// What is written.
+    type Record: Send;
+    /// An answer to a parked request.
+    type Reply: Send;
+    /// What is told to [`StateMachine::committed`].
+    type Stored: Send;
+    /// What the shell does for it.
+    type Action: Send;
+
+    /// What comes to pass, for logs and metrics.
+    type Event: Send;
+
+    /// Key and value as they are written.
+    fn encode(record: &Self::Record) -> Result<(Bytes, Option<Bytes>), EncodeError>;
+
+    /// Takes one record of the log while loading, in the order of the log. With a `writer` it counts from that producer's
+    /// commit marker on.
+    fn replay(&mut self, key: Bytes, value: Option<Bytes>, writer: Option<i64>, now: i64) -> Result<(), DecodeError>;
+
+    /// A producer's transaction ended in this partition: found while loading, or just written.
+    fn transaction_ended(&mut self, _producer_id: i64, _committed: bool, _now: i64) {}
+
+    /// Loading is over.
+    fn loaded(&mut self, now: i64) -> EffectsOf<Self>;
+
+    /// Records of one of its own [`Effects`] are written.
+    fn apply(&mut self, records: &[Self::Record], writer: Option<Writer>);
+
+    /// An event of one of its own [`Effects`] came to pass.
+    fn told(&mut self, _event: &Self::Event) {}
+
+    /// What it decided last could not be written: whatever it keeps until [`StateMachine::apply`] is void.
+    fn not_written(&mut self) {}
+
+    /// When [`StateMachine::tick`] must be called next.
+    fn next_deadline(&self) -> Option<i64>;
+
+    /// Time has passed.
+    fn tick(&mut self, now: i64) -> EffectsOf<Self>;
+
+    /// The records that came with `stored` are committed, or (`Err`) were not.
+    fn committed(&mut self, _stored: Self::Stored, _outcome: Result<(), ErrorCode>, _now: i64) -> EffectsOf<Self> {
+        Effects::default()
+    }
+
+    /// Leadership is gone: answers for whoever is still parked. Those that it does not name are told the error itself.
+    fn abandon(&mut self, _error: ErrorCode) -> Vec<(Token, Self::Reply)> {
+        Vec::new()
+    }
+}

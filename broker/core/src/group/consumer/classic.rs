@@ -1,0 +1,306 @@
+//! Members that speak the classic protocol inside a consumer group: JoinGroup, SyncGroup, Heartbeat and LeaveGroup mean what
+//! a heartbeat of the new protocol means. The member's epoch is its generation; "rebalance in progress" tells it to join
+//! again, and its assignment comes with the sync.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::internal::consumer_groups::ClassicMemberMetadata;
+use esker_protocol::primitives::Str;
+
+use super::group::ConsumerGroup;
+use super::heartbeat::{Change, Draft, unknown_member};
+use super::leave::static_member;
+use super::limits::MigrationPolicy;
+use super::member::{ConsumerMember, MemberState, Partitions, plain};
+use super::migrate::{assignment_bytes, classic_protocol, read_subscription};
+use super::shard::{Consequence, Out};
+use super::timers::Clock;
+use crate::controller::Refusal;
+use crate::coordinator::Token;
+use crate::group::history::{Cause, Leaving, Reason};
+use crate::group::join::{JoinReply, JoinRequest};
+use crate::group::offsets::CONSUMER;
+use crate::group::shard::{Effects, GroupShard, Reply};
+use crate::group::sync::{Identity, LeaveReply, SyncReply, SyncRequest};
+
+impl GroupShard {
+    /// Whether requests of the classic protocol to this group are for here.
+    pub(in crate::group) fn is_consumer_group(&self, id: &str) -> bool {
+        self.consumers.groups.contains_key(id)
+    }
+
+    /// JoinGroup.
+    pub(in crate::group) fn classic_joins_consumer(
+        &mut self,
+        request: &JoinRequest,
+        token: Token,
+        now: i64,
+    ) -> Result<Effects, Refusal> {
+        let (mut out, mut effects) = (Out::default(), Effects::default());
+        self.take_in(request, token, now, &mut out)?;
+        self.conclude(out, &mut effects);
+        Ok(effects)
+    }
+
+    fn take_in(&mut self, request: &JoinRequest, token: Token, now: i64, out: &mut Out) -> Result<(), Refusal> {
+        let Some(group) = self.consumers.group(&request.group).cloned() else {
+            return Err(Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, "The group is gone."));
+        };
+        let inconsistent = |message: String| Refusal::new(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, message);
+        if self.consumers.limits.migration == MigrationPolicy::Disabled {
+            return Err(inconsistent(format!(
+                "Cannot join the consumer group {} with the classic protocol because the group migration is disabled.",
+                group.id
+            )));
+        }
+        let newcomer = request.member_id.is_empty();
+        let member_id = if newcomer { &request.fresh } else { &request.member_id };
+        self.check_room(&group, member_id, request.instance_id.as_ref())?;
+        if !supports(&group, request) {
+            return Err(inconsistent(format!("Member {member_id}'s protocols are not supported.")));
+        }
+        if newcomer && request.instance_id.is_none() && request.require_known_member_id {
+            let reply = JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, member_id);
+            out.replies.push((token, Reply::Join(reply)));
+            return Ok(());
+        }
+        let metadata = request.protocols.first().map(|p| p.metadata.clone()).unwrap_or_default();
+        let subscription = read_subscription(metadata).map_err(|_| {
+            inconsistent("Malformed embedded consumer protocol in subscription deserialization.".to_owned())
+        })?;
+        let holder = request.instance_id.as_ref().and_then(|instance| group.static_member(instance)).cloned();
+        let mut draft = Draft::new(group);
+        let before = match (&request.instance_id, &holder) {
+            (None, _) | (Some(_), None) if newcomer || request.instance_id.is_none() => {
+                draft.group.member(member_id).cloned().unwrap_or_else(|| ConsumerMember::new(member_id.clone()))
+            }
+            (Some(_), Some(holder)) if newcomer => draft.take_over(holder, member_id),
+            (Some(instance), _) => static_member(&draft.group, instance, member_id)?.clone(),
+            (None, _) => return Err(unknown_member(&draft.group, member_id)),
+        };
+        // The member that it replaces may have been the last of the new protocol.
+        let downgrades = holder.as_ref().is_some_and(|holder| self.only_left(&request.group, holder));
+        let mut after = before.clone();
+        if request.instance_id.is_some() {
+            after.instance_id.clone_from(&request.instance_id);
+        }
+        if let Some(rack) = subscription.rack_id.filter(|rack| !rack.is_empty()) {
+            after.rack_id = Some(rack.detached());
+        }
+        after.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        after.topics = subscription.topics.iter().map(Str::detached).collect();
+        after.regex = Str::default();
+        after.client_id = request.client_id.clone();
+        after.client_host = request.client_host.clone();
+        after.classic = Some(ClassicMemberMetadata {
+            session_timeout_ms: request.session_timeout_ms,
+            supported_protocols: request.protocols.iter().map(classic_protocol).collect(),
+        });
+        let new = draft.group.member(&after.id).is_none();
+        if after != before {
+            draft.emit(after.metadata_record(&draft.group.id));
+        }
+        let regex = self.update_regexes(&mut draft, &before, &after, now, out)?;
+        let bump = after.topics != before.topics || regex.changed;
+        let reason = if new { Reason::MemberJoined } else { Reason::SubscriptionChanged };
+        let cause = bump.then(|| Cause::by(reason, &after));
+        let change = Change { before, after, subscription: bump };
+        self.refresh(&mut draft, cause, now, out);
+        let owned = self.named(&subscription.owned_partitions);
+        let member;
+        if downgrades {
+            let stale = draft.group.assignment_epoch < draft.group.epoch;
+            member = if stale { change.after } else { self.step(&mut draft, &change, Some(&owned), now, out)? };
+            // The log has the old group: what the draft adds to it is told by the classic group alone.
+            let (Some(old), Some(holder)) = (self.consumers.group(&request.group).cloned(), holder) else {
+                return Err(unknown_member(&draft.group, member_id));
+            };
+            out.consequences.clear();
+            out.events.clear();
+            let why = stale.then(|| Cause::by(Reason::Downgraded, &member));
+            self.downgrade(&old, &[], Some((&member, &holder.id)), why, now, out);
+        } else {
+            self.retarget(&mut draft, now);
+            member = self.step(&mut draft, &change, Some(&owned), now, out)?;
+            out.records.append(&mut draft.records);
+            let session = now.saturating_add(i64::from(request.session_timeout_ms));
+            let sync = now.saturating_add(i64::from(request.rebalance_timeout_ms));
+            for (clock, at) in [(Clock::Join, None), (Clock::Session, Some(session)), (Clock::Sync, Some(sync))] {
+                let (group, id) = (draft.group.id.clone(), member.id.clone());
+                out.consequences.push(Consequence::Clock(group, id, clock, at));
+            }
+        }
+        let reply = JoinReply {
+            error: ErrorCode::NONE,
+            generation: member.epoch,
+            protocol_type: Some(CONSUMER.into()),
+            protocol: request.protocols.first().map(|p| p.name.clone()),
+            leader: Str::default(),
+            skip_assignment: false,
+            member_id: member.id.clone(),
+            members: Vec::new(),
+        };
+        out.on_commit.push((token, Reply::Join(reply)));
+        Ok(())
+    }
+
+    /// Whether all others speak the classic protocol, and the group may become a classic one with this one replaced.
+    fn only_left(&self, id: &str, holder: &ConsumerMember) -> bool {
+        self.consumers.group(id).is_some_and(|group| {
+            !holder.is_classic()
+                && group.classic_members() + 1 == group.members.len()
+                && self.consumers.limits.migration.downgrades()
+                && group.members.len() <= self.limits.max_size
+        })
+    }
+
+    fn named(&self, owned: &[esker_protocol::messages::consumer_protocol::OwnedPartitions]) -> Partitions {
+        let topic = |o: &esker_protocol::messages::consumer_protocol::OwnedPartitions| {
+            self.consumers.image.topic(&o.topic).map(|topic| (topic.id, o.partitions.clone()))
+        };
+        owned.iter().filter_map(topic).collect()
+    }
+
+    /// SyncGroup: the assignment, once all that it follows from is committed.
+    pub(in crate::group) fn classic_syncs_with_consumer(
+        &mut self,
+        request: &SyncRequest,
+        token: Token,
+        now: i64,
+    ) -> Result<Effects, ErrorCode> {
+        let (mut out, mut effects) = (Out::default(), Effects::default());
+        self.tell_assignment(request, token, now, &mut out)?;
+        self.conclude(out, &mut effects);
+        Ok(effects)
+    }
+
+    fn tell_assignment(&self, request: &SyncRequest, token: Token, now: i64, out: &mut Out) -> Result<(), ErrorCode> {
+        let group = self.consumers.group(&request.group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        let (member, said) = check(group, &request.who)?;
+        let protocol = said.supported_protocols.first();
+        let other = |asked: &Option<Str>, is: &str| asked.as_ref().is_some_and(|asked| *asked != *is);
+        if other(&request.protocol_type, CONSUMER) || other(&request.protocol, protocol.map_or("", |p| p.name.as_str()))
+        {
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        let clock = |clock, at| Consequence::Clock(group.id.clone(), member.id.clone(), clock, at);
+        if group.assignment_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
+            out.consequences.extend(self.must_join(group, member, now));
+            let reply = SyncReply::failed(ErrorCode::REBALANCE_IN_PROGRESS);
+            out.replies.push((token, Reply::Sync(reply)));
+            return Ok(());
+        }
+        let session = now.saturating_add(i64::from(said.session_timeout_ms));
+        out.consequences.extend([clock(Clock::Sync, None), clock(Clock::Session, Some(session))]);
+        let metadata = protocol.map(|p| p.metadata.clone()).unwrap_or_default();
+        let reply = SyncReply {
+            error: ErrorCode::NONE,
+            protocol_type: request.protocol_type.clone(),
+            protocol: request.protocol.clone(),
+            assignment: assignment_bytes(&plain(&member.assigned), &metadata, &self.consumers.image),
+        };
+        out.on_commit.push((token, Reply::Sync(reply)));
+        Ok(())
+    }
+
+    /// The clock that begins when a member is told to join again, unless it runs already.
+    fn must_join(&self, group: &ConsumerGroup, member: &ConsumerMember, now: i64) -> Option<Consequence> {
+        let runs = self.consumers.groups.get(&group.id)?.timers.of(&member.id, Clock::Join).is_some();
+        let at = now.saturating_add(i64::from(member.rebalance_timeout_ms));
+        (!runs).then(|| Consequence::Clock(group.id.clone(), member.id.clone(), Clock::Join, Some(at)))
+    }
+
+    /// Heartbeat.
+    pub(in crate::group) fn classic_heartbeat_to_consumer(&mut self, id: &str, who: &Identity, now: i64) -> ErrorCode {
+        let Some(group) = self.consumers.group(id) else { return ErrorCode::UNKNOWN_MEMBER_ID };
+        let (member, said) = match check(group, who) {
+            Ok(found) => found,
+            Err(code) => return code,
+        };
+        let session = now.saturating_add(i64::from(said.session_timeout_ms));
+        let clock = Consequence::Clock(group.id.clone(), member.id.clone(), Clock::Session, Some(session));
+        let rebalances = member.epoch < group.assignment_epoch
+            || member.state == MemberState::UnrevokedPartitions
+            || member.state == MemberState::UnreleasedPartitions && !waits_for_others(group, member);
+        let join = if rebalances { self.must_join(group, member, now) } else { None };
+        let consequences = std::iter::once(clock).chain(join).collect();
+        self.conclude(Out { consequences, ..Out::default() }, &mut Effects::default());
+        if rebalances { ErrorCode::REBALANCE_IN_PROGRESS } else { ErrorCode::NONE }
+    }
+
+    /// LeaveGroup. Members of either protocol may be made to leave.
+    pub(in crate::group) fn classic_leaves_consumer(
+        &mut self,
+        id: &Str,
+        members: &[Leaving],
+        now: i64,
+        effects: &mut Effects,
+    ) -> Vec<LeaveReply> {
+        let mut out = Out::default();
+        let Some(group) = self.consumers.group(id) else { return Vec::new() };
+        let mut leaving: Vec<(Str, Cause)> = Vec::new();
+        let mut replies = Vec::new();
+        for request in members {
+            let Leaving { member_id, instance_id, said } = request;
+            let found = match instance_id {
+                None => group.member(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID),
+                Some(instance) => match group.static_member(instance) {
+                    None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+                    Some(holder) if !member_id.is_empty() && holder.id != *member_id => {
+                        Err(ErrorCode::FENCED_INSTANCE_ID)
+                    }
+                    Some(holder) => Ok(holder),
+                },
+            };
+            let error = match found {
+                Ok(member) => {
+                    if !leaving.iter().any(|(id, _)| *id == member.id) {
+                        leaving.push((member.id.clone(), Cause::new(request.reason()).saying(said.as_ref())));
+                    }
+                    ErrorCode::NONE
+                }
+                Err(error) => error,
+            };
+            replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
+        }
+        let id = group.id.clone();
+        self.fence(&id, &leaving, now, &mut out);
+        self.conclude(out, effects);
+        replies
+    }
+}
+
+/// Whether a protocol of the request is one that all classic members have.
+fn supports(group: &ConsumerGroup, request: &JoinRequest) -> bool {
+    let common = |name: &Str| {
+        let has = |m: &ConsumerMember| {
+            m.classic.as_ref().is_none_or(|said| said.supported_protocols.iter().any(|p| p.name == *name))
+        };
+        group.members().all(has)
+    };
+    request.protocol_type == CONSUMER && request.protocols.iter().any(|p| common(&p.name))
+}
+
+/// The member that asks, and what it said of itself in the classic protocol.
+fn check<'a>(
+    group: &'a ConsumerGroup,
+    who: &Identity,
+) -> Result<(&'a ConsumerMember, &'a ClassicMemberMetadata), ErrorCode> {
+    let member = match &who.instance_id {
+        None => group.member(&who.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?,
+        Some(instance) => static_member(group, instance, &who.member_id).map_err(|refusal| refusal.code)?,
+    };
+    let said = member.classic.as_ref().ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    if member.epoch != who.generation {
+        return Err(ErrorCode::ILLEGAL_GENERATION);
+    }
+    Ok((member, said))
+}
+
+/// Whether something that the member is to have is still with somebody else.
+fn waits_for_others(group: &ConsumerGroup, member: &ConsumerMember) -> bool {
+    let target = group.target_of(&member.id);
+    target.into_iter().flat_map(|target| target.iter()).any(|(topic, partitions)| {
+        let has = member.assigned.get(topic);
+        partitions.iter().any(|p| has.is_none_or(|has| !has.contains_key(p)) && group.owner(*topic, *p).is_some())
+    })
+}

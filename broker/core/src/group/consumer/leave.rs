@@ -1,0 +1,104 @@
+//! Members leave, for good or for a while, or are put out.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::group::ConsumerGroup;
+use super::heartbeat::{Draft, unknown_member};
+use super::member::{LEFT_FOR_A_WHILE, Owned};
+use super::request::{HeartbeatReply, HeartbeatRequest};
+use super::shard::Out;
+use crate::controller::Refusal;
+use crate::group::history::{Cause, Kind, Reason, Who};
+use crate::group::shard::{GroupRecord, GroupShard};
+
+impl GroupShard {
+    pub(super) fn consumer_leave(
+        &mut self,
+        request: &HeartbeatRequest,
+        now: i64,
+        out: &mut Out,
+    ) -> Result<HeartbeatReply, Refusal> {
+        let group = self.consumers.group(&request.group).ok_or_else(|| {
+            let why = if self.groups.contains_key(&request.group) { "is not a consumer group." } else { "not found." };
+            Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {} {why}", request.group))
+        })?;
+        let member = match &request.instance_id {
+            None => group.member(&request.member_id).ok_or_else(|| unknown_member(group, &request.member_id))?,
+            Some(instance) => static_member(group, instance, &request.member_id)?,
+        };
+        let reply = HeartbeatReply {
+            member_id: request.member_id.clone(),
+            epoch: request.epoch,
+            heartbeat_interval_ms: 0,
+            assignment: None,
+        };
+        if request.epoch == LEFT_FOR_A_WHILE && request.instance_id.is_some() {
+            // It keeps what it has until its session ends; whoever comes with its instance id takes it over.
+            let mut away = member.clone();
+            away.epoch = LEFT_FOR_A_WHILE;
+            away.revoking = Owned::new();
+            away.assigned.values_mut().flat_map(|partitions| partitions.values_mut()).for_each(|epoch| *epoch = 0);
+            out.records.push(GroupRecord::Consumer(away.current_record(&group.id)));
+        } else {
+            let (group, member) = (group.id.clone(), member.id.clone());
+            self.fence(&group, &[(member, Cause::new(Reason::MemberLeft))], now, out);
+        }
+        Ok(reply)
+    }
+
+    /// Members are out: what they had is free, and the group's epoch rises. If only members of the classic protocol are
+    /// left, the group becomes a classic one.
+    pub(in crate::group) fn fence(&mut self, id: &Str, members: &[(Str, Cause)], now: i64, out: &mut Out) {
+        let Some(group) = self.consumers.group(id) else { return };
+        if members.is_empty() {
+            return;
+        }
+        let who = |(id, cause): &(Str, Cause)| Cause { who: group.member(id).map(Who::from), ..cause.clone() };
+        let causes: Vec<Cause> = members.iter().map(who).collect();
+        let (from, to) = (group.epoch, group.epoch.saturating_add(1));
+        let members: Vec<Str> = members.iter().map(|(id, _)| id.clone()).collect();
+        if self.may_downgrade(group, &members) {
+            let group = group.clone();
+            self.downgrade(&group, &members, None, Some(Cause::new(Reason::Downgraded)), now, out);
+            causes.into_iter().for_each(|cause| out.tell(id, (Kind::Classic, from, to), cause, now));
+            return;
+        }
+        let mut draft = Draft::new(group.clone());
+        causes.into_iter().for_each(|cause| out.tell(id, (Kind::Consumer, from, to), cause, now));
+        for member in &members {
+            draft.remove(member);
+        }
+        let unused: Vec<Str> =
+            draft.group.resolved.keys().filter(|regex| !draft.group.regexes.contains_key(*regex)).cloned().collect();
+        for regex in &unused {
+            draft.emit(draft.group.regex_tombstone(regex));
+        }
+        let consumers = &mut self.consumers;
+        let hash = consumers.hashes.of_group(&consumers.image, &draft.group);
+        let epoch = draft.group.epoch.saturating_add(1);
+        draft.emit(draft.group.epoch_record(epoch, hash));
+        if draft.group.members.is_empty() {
+            draft.emit(draft.group.assignment_record(epoch, 0));
+        }
+        out.records.extend(draft.records);
+    }
+}
+
+/// The holder of an instance id, if it is who asks.
+pub(super) fn static_member<'a>(
+    group: &'a ConsumerGroup,
+    instance: &Str,
+    member_id: &Str,
+) -> Result<&'a super::member::ConsumerMember, Refusal> {
+    let holder = group
+        .static_member(instance)
+        .ok_or_else(|| Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, format!("Instance id {instance} is unknown.")))?;
+    if holder.id != *member_id {
+        return Err(Refusal::new(
+            ErrorCode::FENCED_INSTANCE_ID,
+            format!("Static member {member_id} with instance id {instance} was fenced by member {}.", holder.id),
+        ));
+    }
+    Ok(holder)
+}

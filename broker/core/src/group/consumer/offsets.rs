@@ -1,0 +1,151 @@
+//! Offsets of consumer groups: who may commit and fetch, what lapses, and how a group is deleted.
+
+use std::collections::BTreeMap;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::internal::OffsetCommitKey;
+use esker_protocol::primitives::{Str, Uuid};
+
+use super::group::ConsumerGroup;
+use super::member::ConsumerMember;
+use crate::group::offsets::{OffsetCommit, OffsetCommitRequest};
+use crate::group::shard::{Effects, GroupRecord, GroupShard};
+
+/// Which offsets a commit may hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::group) enum CommitCheck {
+    /// All.
+    All,
+    /// The member is in an older epoch: of partitions that it had then already (KIP-1251), and has not given back.
+    Since {
+        /// The epoch that it believes in.
+        epoch: i32,
+        /// The epoch at which it got what it has, or is to give back.
+        epochs: BTreeMap<(Uuid, i32), i32>,
+        /// What it is told otherwise.
+        refused: ErrorCode,
+    },
+}
+
+impl CommitCheck {
+    /// Whether an offset is taken.
+    pub fn allows(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        match self {
+            Self::All => Ok(()),
+            Self::Since { epoch, epochs, refused } => {
+                let since = epochs.get(&(commit.topic_id, commit.partition));
+                if since.is_some_and(|since| epoch >= since) { Ok(()) } else { Err(*refused) }
+            }
+        }
+    }
+}
+
+/// What a member is told whose epoch is not the one that it is in: members of the classic protocol know generations.
+fn wrong_epoch(member: &ConsumerMember) -> ErrorCode {
+    if member.is_classic() { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH }
+}
+
+impl ConsumerGroup {
+    /// Topics that somebody subscribes to.
+    pub(in crate::group) fn subscribed_names(&self) -> Vec<Str> {
+        self.topics.keys().cloned().collect()
+    }
+}
+
+impl GroupShard {
+    /// `None` if the group is no consumer group.
+    pub(in crate::group) fn check_consumer_commit(
+        &self,
+        request: &OffsetCommitRequest,
+        transactional: bool,
+    ) -> Option<Result<CommitCheck, ErrorCode>> {
+        self.consumers.group(&request.group).map(|group| check_commit(group, request, transactional))
+    }
+
+    /// Whether a member may fetch offsets; one that gives neither an id nor an epoch may.
+    pub fn check_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        let Some(group) = self.consumers.group(group) else { return Ok(()) };
+        if member_id.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        let member = member_id.and_then(|id| group.member(id)).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if member.epoch == epoch { Ok(()) } else { Err(wrong_epoch(member)) }
+    }
+
+    pub(in crate::group) fn delete_consumer_group(&mut self, id: &Str, effects: &mut Effects) -> ErrorCode {
+        match self.consumers.group(id) {
+            None => ErrorCode::GROUP_ID_NOT_FOUND,
+            Some(group) if group.members().next().is_some() => ErrorCode::NON_EMPTY_GROUP,
+            Some(group) => {
+                let tombstones = group.tombstones();
+                self.histories.remove(id);
+                self.remove_offsets(id, effects);
+                effects.records.extend(tombstones.into_iter().map(GroupRecord::Consumer));
+                ErrorCode::NONE
+            }
+        }
+    }
+
+    /// What has lapsed: offsets of topics that nobody subscribes to, and empty groups of which nothing is left.
+    pub(in crate::group) fn expire_consumers(&mut self, now: i64, effects: &mut Effects) {
+        let keep = self.limits.offsets_retention_ms;
+        let mut gone = Vec::new();
+        for (id, live) in &self.consumers.groups {
+            let offsets = self.offsets.get(id);
+            let lapsed = |committed: &crate::group::Committed| match committed.expires_at {
+                Some(at) => now >= at,
+                None => now.saturating_sub(committed.committed_at) >= keep,
+            };
+            let out: Vec<_> = offsets
+                .into_iter()
+                .flatten()
+                .filter(|((topic, _), committed)| !live.group.is_subscribed(topic) && lapsed(committed))
+                .map(|((topic, partition), _)| (topic.clone(), *partition))
+                .collect();
+            let empty = live.group.members().next().is_none();
+            let pending = self.pending.groups().any(|group| group == id);
+            if empty && !pending && out.len() == offsets.map_or(0, BTreeMap::len) {
+                gone.push(id.clone());
+                continue;
+            }
+            effects.records.extend(out.into_iter().map(|(topic, partition)| {
+                GroupRecord::Offset(OffsetCommitKey { group: id.clone(), topic, partition }, None)
+            }));
+        }
+        for id in &gone {
+            self.delete_consumer_group(id, effects);
+        }
+    }
+}
+
+fn check_commit(
+    group: &ConsumerGroup,
+    request: &OffsetCommitRequest,
+    transactional: bool,
+) -> Result<CommitCheck, ErrorCode> {
+    let who = &request.who;
+    if who.generation < 0 && group.members().next().is_none() {
+        return Ok(CommitCheck::All);
+    }
+    // Producers of old know nothing of groups.
+    if transactional && who.generation == -1 && who.member_id.is_empty() && who.instance_id.is_none() {
+        return Ok(CommitCheck::All);
+    }
+    let member = group.member(&who.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    if !transactional && !member.is_classic() && !request.not_found_code {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    // Older versions of TxnOffsetCommit know no stale epochs.
+    let refused = if request.not_found_code { wrong_epoch(member) } else { ErrorCode::ILLEGAL_GENERATION };
+    if who.generation == member.epoch {
+        return Ok(CommitCheck::All);
+    }
+    if who.generation > member.epoch {
+        return Err(refused);
+    }
+    let mut epochs = BTreeMap::new();
+    for (topic, partitions) in member.revoking.iter().chain(&member.assigned) {
+        epochs.extend(partitions.iter().map(|(partition, since)| ((*topic, *partition), *since)));
+    }
+    Ok(CommitCheck::Since { epoch: who.generation, epochs, refused })
+}

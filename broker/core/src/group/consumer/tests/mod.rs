@@ -1,0 +1,6 @@
+//! Consumer groups: scripts that anybody can read (`scripts/*.txt`), and properties that hold whatever members do.
+
+mod properties;
+mod scripts;
+mod speed;
+mod world;

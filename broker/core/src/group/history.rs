@@ -1,0 +1,278 @@
+//! Why groups rebalance: who did what, from which generation (or epoch) to which, when. The last few of each group are kept.
+//!
+//! A rebalance begins with one cause, and others come to it while members still join: they lead to the same generation, so they
+//! are kept with it. Kept in memory alone: what happened under an earlier leader of the partition is in that one's log.
+//!
+//! Must never: keep more than its bounds, or a slice of a request's frame.
+
+use std::collections::VecDeque;
+
+use esker_protocol::primitives::Str;
+
+use super::consumer::ConsumerMember;
+use super::member::Member;
+use super::shard::GroupShard;
+
+/// How many rebalances of a group are kept if nothing else is said (`group.rebalance.history.size`).
+pub const DEFAULT_HISTORY: usize = 32;
+/// Causes that are kept of one rebalance; of further ones only how many.
+const MOST_CAUSES: usize = 16;
+/// Bytes that are kept of a text that a client chose.
+const MOST_TEXT: usize = 256;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
+        /// Why a group rebalances.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
+
+            /// Its name in logs, metrics and answers.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A member is new.
+    MemberJoined = "member-joined",
+    /// A member said that it leaves.
+    MemberLeft = "member-left",
+    /// Somebody else took a member out.
+    AdminRemoved = "admin-removed",
+    /// A member's heartbeats did not come.
+    SessionTimeout = "session-timeout",
+    /// A member did not join again, or did not give partitions back, in its rebalance time-out.
+    RebalanceTimeout = "rebalance-timeout",
+    /// A member joined and did not sync in time.
+    SyncTimeout = "sync-timeout",
+    /// A member subscribes to other topics.
+    SubscriptionChanged = "subscription-changed",
+    /// A member of a classic group says something else of itself: with a cooperative assignor, that it gave partitions back.
+    MetadataChanged = "metadata-changed",
+    /// A regular expression that a member subscribes with matches other topics.
+    RegexChanged = "regex-changed",
+    /// The group's choice of an assignor is another, or (classic) a member offers others.
+    AssignorChanged = "assignor-changed",
+    /// The leader of a classic group joined again: its client saw topics change, or asked for it.
+    LeaderRejoined = "leader-rejoined",
+    /// A static member came back, and its place is not the same.
+    StaticMemberReplaced = "static-member-replaced",
+    /// A topic that the group subscribes to came.
+    TopicCreated = "topic-created",
+    /// One went.
+    TopicDeleted = "topic-deleted",
+    /// One has more partitions.
+    PartitionsAdded = "partitions-added",
+    /// Topics are not what they were when the group last looked, before this broker coordinated it.
+    TopicsChanged = "topics-changed",
+    /// A classic group became a consumer group.
+    Upgraded = "upgraded",
+    /// A consumer group became a classic group.
+    Downgraded = "downgraded",
+}
+
+/// A member, as far as somebody who looks for it needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// Member id.
+    pub member_id: Str,
+    /// `group.instance.id`.
+    pub instance_id: Option<Str>,
+    /// The client's name for itself.
+    pub client_id: Str,
+    /// Where it connects from.
+    pub client_host: Str,
+}
+
+impl From<&Member> for Who {
+    fn from(member: &Member) -> Self {
+        Self {
+            member_id: short(&member.id),
+            instance_id: member.instance_id.as_ref().map(short),
+            client_id: short(&member.client_id),
+            client_host: short(&member.client_host),
+        }
+    }
+}
+
+impl From<&ConsumerMember> for Who {
+    fn from(member: &ConsumerMember) -> Self {
+        Self {
+            member_id: short(&member.id),
+            instance_id: member.instance_id.as_ref().map(short),
+            client_id: short(&member.client_id),
+            client_host: short(&member.client_host),
+        }
+    }
+}
+
+/// A copy of the first of a text.
+fn short(text: &Str) -> Str {
+    let mut end = text.len().min(MOST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Str::copy(text.get(..end).unwrap_or_default())
+}
+
+/// One cause of a rebalance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Why.
+    pub reason: Reason,
+    /// By whom, if it was a member.
+    pub who: Option<Who>,
+    /// By which topic, if it was one.
+    pub topic: Option<Str>,
+    /// The reason in the client's own words, if it gave one.
+    pub said: Option<Str>,
+}
+
+impl Cause {
+    /// A cause that no member is to blame for.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, who: None, topic: None, said: None }
+    }
+
+    /// A member's.
+    pub fn by(reason: Reason, who: impl Into<Who>) -> Self {
+        Self { who: Some(who.into()), ..Self::new(reason) }
+    }
+
+    /// A topic's.
+    pub fn of_topic(reason: Reason, topic: &Str) -> Self {
+        Self { topic: Some(short(topic)), ..Self::new(reason) }
+    }
+
+    /// With the client's own words.
+    pub fn saying(self, said: Option<&Str>) -> Self {
+        Self { said: said.filter(|said| !said.is_empty()).map(short), ..self }
+    }
+}
+
+/// How members leave: why, and the reason that the request gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// Member id; an administrator may name a static member by its instance id alone.
+    pub member_id: Str,
+    /// `group.instance.id`.
+    pub instance_id: Option<Str>,
+    /// v5+: why, in the client's own words.
+    pub said: Option<Str>,
+}
+
+/// What Kafka's admin client says when it takes members out.
+const SAID_BY_ADMIN: &str = "member was removed by an admin";
+
+impl Leaving {
+    /// Whether it is not the member itself that asks. Members know their ids.
+    pub(super) fn reason(&self) -> Reason {
+        let admin = self.member_id.is_empty() || self.said.as_ref().is_some_and(|said| said.starts_with(SAID_BY_ADMIN));
+        if admin { Reason::AdminRemoved } else { Reason::MemberLeft }
+    }
+}
+
+/// Which protocol a group rebalances by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The classic one: generations.
+    Classic,
+    /// The one of KIP-848: epochs.
+    Consumer,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// Something makes a group rebalance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEvent {
+    /// The group.
+    pub group: Str,
+    /// By which protocol.
+    pub kind: Kind,
+    /// The generation or epoch that the group leaves.
+    pub from: i32,
+    /// The one that it goes to.
+    pub to: i32,
+    /// When.
+    pub at: i64,
+    /// Whether the rebalance begins with it; else it comes to one that is under way.
+    pub begins: bool,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// A rebalance with all that led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebalance {
+    /// By which protocol.
+    pub kind: Kind,
+    /// The generation or epoch that the group left.
+    pub from: i32,
+    /// The one that it goes to.
+    pub to: i32,
+    /// What led to it, and when, in order.
+    pub causes: Vec<(i64, Cause)>,
+    /// Causes that there was no room for.
+    pub more: u32,
+}
+
+/// The last rebalances of a group, oldest first.
+pub(super) type History = VecDeque<Rebalance>;
+
+impl GroupShard {
+    /// Keeps so many rebalances of each group.
+    #[must_use]
+    pub fn with_history(mut self, size: usize) -> Self {
+        self.history_size = size;
+        self
+    }
+
+    /// The last rebalances of a group, oldest first; `None` if there is no such group.
+    pub fn rebalances(&self, group: &str) -> Option<Vec<Rebalance>> {
+        let known = self.groups.contains_key(group) || self.is_consumer_group(group);
+        let kept = self.histories.get(group).map(|history| history.iter().cloned().collect());
+        kept.or_else(|| known.then(Vec::new))
+    }
+
+    /// An event came to pass.
+    pub(super) fn remember(&mut self, event: &GroupEvent) {
+        if self.history_size == 0 {
+            return;
+        }
+        if !self.histories.contains_key(&event.group) {
+            self.histories.insert(event.group.detached(), History::new());
+        }
+        let Some(history) = self.histories.get_mut(&event.group) else { return };
+        let cause = (event.at, event.cause.clone());
+        match history.back_mut().filter(|last| !event.begins && last.to == event.to) {
+            Some(last) if last.causes.len() < MOST_CAUSES => last.causes.push(cause),
+            Some(last) => last.more = last.more.saturating_add(1),
+            None => {
+                if history.len() >= self.history_size {
+                    history.pop_front();
+                }
+                let GroupEvent { kind, from, to, .. } = *event;
+                history.push_back(Rebalance { kind, from, to, causes: vec![cause], more: 0 });
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Offsets that are committed within a transaction (TxnOffsetCommit, KIP-98, KIP-447): pending until its marker comes.
+//!
+//! Who commits need not be a member: producers of old know nothing of groups. One that says who it is is held to it.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::classic::{ClassicGroup, State};
+use super::consumer::CommitCheck;
+use super::offsets::OffsetCommitRequest;
+use super::shard::{Effects, GroupShard};
+use crate::coordinator::Writer;
+
+impl GroupShard {
+    /// Decides a commit in a transaction: an error for all, or records and a code for each offset.
+    pub fn commit_in_transaction(
+        &mut self,
+        request: &OffsetCommitRequest,
+        writer: Writer,
+        now: i64,
+    ) -> Result<(Effects, Vec<ErrorCode>), ErrorCode> {
+        let check = match self.check_consumer_commit(request, true) {
+            Some(check) => check?,
+            None => self.check_transactional_commit(request, now).map(|()| CommitCheck::All)?,
+        };
+        let (records, codes) = self.offset_records(request, &check, now)?;
+        Ok((Effects { records, writer: Some(writer), ..Effects::default() }, codes))
+    }
+
+    fn check_transactional_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
+        let who = &request.who;
+        let Some(group) = self.groups.get_mut(&request.group) else {
+            if who.generation >= 0 {
+                return Err(if request.not_found_code {
+                    ErrorCode::GROUP_ID_NOT_FOUND
+                } else {
+                    ErrorCode::ILLEGAL_GENERATION
+                });
+            }
+            let id = request.group.detached();
+            self.groups.insert(id.clone(), ClassicGroup::new(id, now));
+            return Ok(());
+        };
+        if who.generation < 0 && group.state == State::Empty {
+            return Ok(());
+        }
+        if who.generation >= 0 || !who.member_id.is_empty() || who.instance_id.is_some() {
+            group.check_member(&who.member_id, who.instance_id.as_ref())?;
+            if who.generation != group.generation {
+                return Err(ErrorCode::ILLEGAL_GENERATION);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction that is open may still change an offset.
+    pub fn is_unstable(&self, group: &Str, topic: &Str, partition: i32) -> bool {
+        self.pending.holds(group, topic, partition)
+    }
+}

@@ -1,0 +1,157 @@
+//! EndTxn: commit or abort, once and for all; and what the coordinator ends by itself.
+//!
+//! Up to transaction version 1 the producer keeps its epoch from one transaction to the next, so "the same outcome again" is a
+//! retry. Version 2 (KIP-890) bumps the epoch with each transaction: a retry is known by the epoch before it, and
+//! whatever an old transaction still has on the way is fenced by its epoch.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+
+use super::init::Producer;
+use super::shard::{Effects, Reply, TransactionShard};
+use super::state::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, State, Transaction};
+use crate::coordinator::Token;
+
+/// EndTxn of a producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndRequest {
+    /// The transactional id.
+    pub id: Str,
+    /// Who asks.
+    pub producer: Producer,
+    /// Commit or abort.
+    pub commit: bool,
+    /// The transaction version that the request speaks: 2 from EndTxn v5 on.
+    pub client_version: i16,
+}
+
+/// What a good EndTxn finds.
+enum Found {
+    /// There is a transaction to end, or (version 2) an empty one to abort.
+    ToEnd,
+    /// It was ended this way before.
+    Done,
+}
+
+impl TransactionShard {
+    /// Ends the producer's transaction. `fresh` as in [`TransactionShard::init`].
+    pub fn end(&mut self, request: &EndRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
+        let answer = |reply| Effects { on_commit: vec![(token, Reply::Producer(reply))], ..Effects::default() };
+        if request.id.is_empty() {
+            return answer(Err(ErrorCode::INVALID_REQUEST));
+        }
+        let Some(known) = self.transactions.get(&request.id) else {
+            return answer(Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
+        };
+        let bumps = request.client_version >= 2;
+        let found = if bumps { end_version_2(known, request) } else { end_version_1(known, request) };
+        match found {
+            Err(error) => return answer(Err(error)),
+            Ok(Found::Done) => return answer(Ok(Producer { id: known.producer_id, epoch: known.epoch })),
+            Ok(Found::ToEnd) => {}
+        }
+        let exhausted = bumps && known.is_exhausted();
+        if exhausted && fresh.is_none() {
+            return Effects { replies: vec![(token, Reply::NeedsProducerId)], ..Effects::default() };
+        }
+        let next_producer_id = fresh.filter(|_| exhausted).unwrap_or(NO_PRODUCER_ID);
+        let next = Transaction {
+            state: if request.commit { State::PrepareCommit } else { State::PrepareAbort },
+            started_ms: if known.state == State::Ongoing { known.started_ms } else { now },
+            updated_ms: now,
+            next_producer_id,
+            epoch: if bumps { known.epoch.saturating_add(1) } else { known.epoch },
+            last_epoch: if bumps { known.epoch } else { known.last_epoch },
+            client_version: request.client_version,
+            ..known.clone()
+        };
+        let goes_on = completed(&next, now);
+        let reply = Reply::Producer(Ok(Producer { id: goes_on.producer_id, epoch: goes_on.epoch }));
+        self.change(&request.id, next, Some((token, reply)))
+    }
+
+    /// All markers of a transaction are written: it is complete.
+    pub fn markers_written(&mut self, id: &Str, producer: Producer, now: i64) -> Effects {
+        match self.transactions.get(id) {
+            Some(known)
+                if known.state.is_prepared() && known.producer_id == producer.id && known.epoch == producer.epoch =>
+            {
+                self.change(id, completed(known, now), None)
+            }
+            _ => Effects::default(),
+        }
+    }
+
+    /// The end of an ongoing transaction that its producer did not ask for: the epoch goes up, so that it is out.
+    pub(super) fn fenced(&self, known: &Transaction, now: i64) -> Transaction {
+        let bumps = self.version >= 2;
+        Transaction {
+            state: State::PrepareAbort,
+            updated_ms: now,
+            next_producer_id: NO_PRODUCER_ID,
+            epoch: known.epoch.saturating_add(1),
+            last_epoch: if bumps { known.epoch } else { NO_EPOCH },
+            client_version: self.version,
+            ..known.clone()
+        }
+    }
+}
+
+/// What a transaction becomes when its markers are written.
+fn completed(known: &Transaction, now: i64) -> Transaction {
+    let rotates = known.bumps_epoch() && known.next_producer_id != NO_PRODUCER_ID;
+    Transaction {
+        state: if known.state == State::PrepareCommit { State::CompleteCommit } else { State::CompleteAbort },
+        producer_id: if rotates { known.next_producer_id } else { known.producer_id },
+        previous_producer_id: known.producer_id,
+        next_producer_id: NO_PRODUCER_ID,
+        epoch: if rotates { 0 } else { known.epoch },
+        partitions: Default::default(),
+        updated_ms: now,
+        ..known.clone()
+    }
+}
+
+fn end_version_1(known: &Transaction, request: &EndRequest) -> Result<Found, ErrorCode> {
+    if known.producer_id != request.producer.id {
+        return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+    }
+    if known.epoch != request.producer.epoch {
+        return Err(ErrorCode::PRODUCER_FENCED);
+    }
+    match (known.state, request.commit) {
+        (State::Ongoing, _) => Ok(Found::ToEnd),
+        (State::CompleteCommit, true) | (State::CompleteAbort, false) => Ok(Found::Done),
+        (State::PrepareCommit | State::PrepareAbort, _) => Err(ErrorCode::CONCURRENT_TRANSACTIONS),
+        _ => Err(ErrorCode::INVALID_TXN_STATE),
+    }
+}
+
+fn end_version_2(known: &Transaction, request: &EndRequest) -> Result<Found, ErrorCode> {
+    // EndTxn is answered before the markers are written, so the next one may come meanwhile, with the new epoch: as in Kafka,
+    // whoever it is asks again.
+    if known.state.is_prepared() {
+        return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
+    }
+    let Producer { id, epoch } = request.producer;
+    let rotated = known.producer_id != id && known.previous_producer_id == id;
+    let before_rotation = rotated && epoch == LAST_EPOCH && known.epoch == 0;
+    let retries = known.epoch == epoch.wrapping_add(1) || before_rotation;
+    if known.producer_id != id && !before_rotation {
+        return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+    }
+    let valid = match known.state {
+        State::CompleteCommit | State::CompleteAbort => retries || epoch == known.epoch,
+        _ => epoch == known.epoch,
+    };
+    if !valid {
+        return Err(ErrorCode::PRODUCER_FENCED);
+    }
+    match (known.state, request.commit) {
+        (State::Ongoing, _) | (State::Empty, false) => Ok(Found::ToEnd),
+        (State::CompleteCommit, true) | (State::CompleteAbort, false) if retries => Ok(Found::Done),
+        // A transaction that wrote nothing.
+        (State::CompleteCommit | State::CompleteAbort, false) if !retries => Ok(Found::ToEnd),
+        _ => Err(ErrorCode::INVALID_TXN_STATE),
+    }
+}

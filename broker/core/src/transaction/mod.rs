@@ -1,0 +1,28 @@
+//! Transactions, pure: what a transaction coordinator decides for one partition of `__transaction_state` (KIP-98, KIP-360, KIP-890).
+//!
+//! A [`TransactionShard`] holds the transactional ids of one partition: who may write under each (producer id and epoch), and how far
+//! its transaction is. Every change is one record with the whole state of its id, so that replay needs the last one alone.
+//! The way of a transaction: partitions are added (`Ongoing`), its end is decided and recorded (`PrepareCommit`,
+//! `PrepareAbort`; from then on nothing can undo it), the shell writes a marker into each partition
+//! ([`Action::WriteMarkers`]), and that this is done is recorded (`CompleteCommit`, `CompleteAbort`).
+//!
+//! Kafka keeps what is being written apart (a pending state) and refuses with CONCURRENT_TRANSACTIONS what comes meanwhile. Here
+//! records are applied when they are appended, and answers wait until all that they rest on is committed: what comes
+//! meanwhile is decided on the newer state.
+
+mod add;
+mod end;
+mod expiry;
+mod init;
+mod shard;
+mod state;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use add::{AddRequest, Verdicts};
+pub use end::EndRequest;
+pub use init::{InitRequest, Producer};
+pub use shard::{Action, Effects, Limits, Markers, Reply, TransactionRecord, TransactionShard};
+pub use state::{State, Transaction, TransactionPartition};
+pub use view::{ListFilter, TransactionDescription, TransactionSummary};

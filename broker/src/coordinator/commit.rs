@@ -1,0 +1,30 @@
+//! Waiting for what a coordinator wrote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_protocol::error::ErrorCode;
+
+use crate::replica::{CommitGate, Partition};
+
+/// Pause before a failed sync is waited for once more.
+const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Waits until all below `end` is committed as `acks=all` promises it, in the leader epoch that it was written in.
+pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch: i32) -> Result<(), ErrorCode> {
+    let guarantee = partition.full_guarantee();
+    loop {
+        match partition.holds(guarantee, end, leader_epoch) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(_) => return Err(ErrorCode::NOT_COORDINATOR),
+        }
+        let gate = CommitGate::new(1);
+        partition.wait_until(guarantee, end, Arc::clone(&gate));
+        gate.wait().await;
+        if !matches!(partition.holds(guarantee, end, leader_epoch), Ok(true)) {
+            // A sync failed that may go well next time (no file handles left): not again at once.
+            tokio::time::sleep(SYNC_AGAIN_AFTER).await;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The shards of one coordinator: found by partition without a lock, loaded when leadership comes, dropped when it goes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use esker_core::coordinator::StateMachine;
+use esker_core::metadata::MetadataImage;
+use esker_protocol::error::ErrorCode;
+use tokio::sync::{Notify, mpsc};
+
+use super::replay::Replay;
+use super::shard::ShardHandle;
+use crate::clock::now_ms;
+use crate::replica::Partition;
+
+/// Bytes read at once while loading.
+const LOAD_BYTES: usize = 4 << 20;
+/// The longest that the timer sleeps.
+const LONGEST_SLEEP_MS: i64 = 60_000;
+
+/// What a state machine wants done, and the shard that it came from.
+pub type Act<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
+
+/// Tells the world of what came to pass.
+pub type Tell<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
+
+/// One coordinator.
+pub struct Runtime<M: StateMachine> {
+    topic: &'static str,
+    make: Box<dyn Fn(i32) -> M + Send + Sync>,
+    tell: Tell<M>,
+    shards: ArcSwap<HashMap<i32, Arc<ShardHandle<M>>>>,
+    /// A shard's next deadline came nearer.
+    sooner: Arc<Notify>,
+    actions: mpsc::UnboundedSender<Act<M>>,
+    to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Act<M>>>>,
+}
+
+impl<M: StateMachine> fmt::Debug for Runtime<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("topic", &self.topic).field("shards", &self.shards.load().len()).finish()
+    }
+}
+
+impl<M: StateMachine> Runtime<M> {
+    /// A coordinator without shards over `topic`; `make` gives the empty machine of a partition, `tell` logs and counts events.
+    pub fn new(
+        topic: &'static str,
+        make: impl Fn(i32) -> M + Send + Sync + 'static,
+        tell: impl Fn(&M::Event) + Send + Sync + 'static,
+    ) -> Self {
+        // As many actions wait as there are state machines that want something done; each has one at a time.
+        let (actions, to_act) = mpsc::unbounded_channel();
+        Self {
+            topic,
+            make: Box::new(make),
+            tell: Arc::new(tell),
+            shards: ArcSwap::default(),
+            sooner: Arc::default(),
+            actions,
+            to_act: parking_lot::Mutex::new(Some(to_act)),
+        }
+    }
+
+    /// The internal topic.
+    pub fn topic(&self) -> &'static str {
+        self.topic
+    }
+
+    /// What machines want done comes through this; given once.
+    pub fn take_actions(&self) -> Option<mpsc::UnboundedReceiver<Act<M>>> {
+        self.to_act.lock().take()
+    }
+
+    /// The shard of a partition, if this broker leads it.
+    pub fn shard_of(&self, partition: i32) -> Result<Arc<ShardHandle<M>>, ErrorCode> {
+        self.shards.load().get(&partition).cloned().ok_or(ErrorCode::NOT_COORDINATOR)
+    }
+
+    /// The shard of a key (a group's id, a transactional id), if this broker leads its partition.
+    pub fn shard(&self, image: &MetadataImage, key: &str) -> Result<Arc<ShardHandle<M>>, ErrorCode> {
+        self.shard_of(self.partition_for(image, key).ok_or(ErrorCode::NOT_COORDINATOR)?)
+    }
+
+    /// The partition of the internal topic that a key belongs to, once the topic exists.
+    pub fn partition_for(&self, image: &MetadataImage, key: &str) -> Option<i32> {
+        let topic = image.topic(self.topic)?;
+        Some(esker_core::group::partition_for(key, i32::try_from(topic.partitions.len()).ok()?))
+    }
+
+    /// All shards.
+    pub fn shards(&self) -> Vec<Arc<ShardHandle<M>>> {
+        self.shards.load().values().cloned().collect()
+    }
+
+    /// Leadership of a partition began: its shard loads on a blocking thread.
+    pub(super) fn gained(&self, partition: Arc<Partition>, leader_epoch: i32) {
+        let (sooner, tell) = (Arc::clone(&self.sooner), Arc::clone(&self.tell));
+        let handle = ShardHandle::new(partition, leader_epoch, sooner, self.actions.clone(), tell);
+        let handle = Arc::new(handle);
+        let mut shards = HashMap::clone(&self.shards.load());
+        if let Some(old) = shards.insert(handle.index(), Arc::clone(&handle)) {
+            old.unload();
+        }
+        self.shards.store(Arc::new(shards));
+        let machine = (self.make)(handle.index());
+        tokio::task::spawn_blocking(move || load(machine, &handle));
+    }
+
+    /// Leadership of a partition is gone.
+    pub(super) fn lost(&self, partition: i32) {
+        let mut shards = HashMap::clone(&self.shards.load());
+        if let Some(old) = shards.remove(&partition) {
+            old.unload();
+        }
+        self.shards.store(Arc::new(shards));
+    }
+
+    /// Lets time pass in every shard, for ever.
+    pub(super) async fn keep_time(&self) {
+        loop {
+            let now = now_ms();
+            let mut next = now + LONGEST_SLEEP_MS;
+            for shard in self.shards() {
+                if shard.deadline() <= now {
+                    shard.tick();
+                }
+                next = next.min(shard.deadline());
+            }
+            let wait = Duration::from_millis(u64::try_from(next - now_ms()).unwrap_or_default());
+            // A deadline that came nearer wakes us; one that did not is found in time.
+            let _ = tokio::time::timeout(wait, self.sooner.notified()).await;
+        }
+    }
+}
+
+/// Replays a partition. Blocks on the disk.
+fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>) {
+    let (topic, partition) = (handle.partition().topic(), handle.index());
+    let mut replay = Replay::new(machine, handle.partition(), now_ms());
+    let log = handle.partition().log();
+    let end = log.log_end_offset();
+    let mut at = log.log_start_offset();
+    while at < end {
+        let read = match log.read(at, LOAD_BYTES, end, true) {
+            Ok(read) if read.next_offset > at => read,
+            Ok(_) => break,
+            Err(error) => {
+                tracing::error!(%error, topic, partition, "cannot load the coordinator's state; it stays unavailable");
+                return;
+            }
+        };
+        replay.take(read.records);
+        at = read.next_offset;
+    }
+    let (machine, records) = replay.finish();
+    handle.activate(machine);
+    if records > 0 {
+        tracing::info!(topic, partition, records, "coordinator loaded");
+    }
+}

@@ -1,0 +1,111 @@
+//! What handlers ask of the transaction coordinator.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use esker_core::metadata::{MetadataImage, TRANSACTION_VERSION};
+use esker_core::transaction::{
+    AddRequest, EndRequest, InitRequest, ListFilter, Producer, Reply, TransactionDescription, TransactionSummary,
+    Verdicts,
+};
+use esker_protocol::error::ErrorCode;
+
+use super::TransactionCoordinator;
+use crate::broker::Broker;
+use crate::clock::now_ms;
+
+/// How often a request comes back for a producer id: once, unless others are faster.
+const MAX_TURNS: usize = 10;
+
+impl TransactionCoordinator {
+    /// InitProducerId with a transactional id.
+    pub async fn init(&self, broker: &Broker, request: InitRequest) -> Result<Producer, ErrorCode> {
+        let shard = self.shard(&broker.metadata.image(), &request.id)?;
+        let mut fresh = None;
+        for _ in 0..MAX_TURNS {
+            let asked = shard.ask(|s, token| s.init(&request, fresh, token, now_ms()))?;
+            match asked.answer().await? {
+                Reply::Producer(outcome) => return outcome,
+                Reply::NeedsProducerId => fresh = Some(broker.producer_ids.next(&broker.metadata).await?),
+                Reply::Added(_) | Reply::Verified(_) => break,
+            }
+        }
+        Err(ErrorCode::UNKNOWN_SERVER_ERROR)
+    }
+
+    /// EndTxn: what the producer goes on with.
+    pub async fn end(&self, broker: &Broker, request: EndRequest) -> Result<Producer, ErrorCode> {
+        let shard = self.shard(&broker.metadata.image(), &request.id)?;
+        let mut fresh = None;
+        for _ in 0..MAX_TURNS {
+            let asked = shard.ask(|s, token| s.end(&request, fresh, token, now_ms()))?;
+            match asked.answer().await? {
+                Reply::Producer(outcome) => return outcome,
+                Reply::NeedsProducerId => fresh = Some(broker.producer_ids.next(&broker.metadata).await?),
+                Reply::Added(_) | Reply::Verified(_) => break,
+            }
+        }
+        Err(ErrorCode::UNKNOWN_SERVER_ERROR)
+    }
+
+    /// AddPartitionsToTxn and AddOffsetsToTxn, for one transaction: one code for all partitions.
+    pub async fn add(&self, image: &MetadataImage, request: AddRequest) -> ErrorCode {
+        let added = async {
+            match self.shard(image, &request.id)?.ask(|s, token| s.add(&request, token, now_ms()))?.answer().await? {
+                Reply::Added(ErrorCode::NONE) => Ok(()),
+                Reply::Added(code) => Err(code),
+                _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+            }
+        };
+        added.await.err().unwrap_or(ErrorCode::NONE)
+    }
+
+    /// Whether partitions are in a transaction: a code for each.
+    pub async fn verify(&self, image: &MetadataImage, request: &AddRequest) -> Verdicts {
+        match self.shard(image, &request.id)?.ask(|s, token| s.verify(request, token))?.answer().await? {
+            Reply::Verified(verdicts) => verdicts,
+            _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        }
+    }
+
+    /// DescribeTransactions, for one id: `None` if it is not there.
+    pub fn describe(&self, image: &MetadataImage, id: &str) -> Result<Option<TransactionDescription>, ErrorCode> {
+        self.shard(image, id)?.read(|s| s.describe(id))
+    }
+
+    /// ListTransactions: the rows here, and whether some are still loading.
+    pub fn list(&self, filter: &ListFilter, passes: impl Fn(&str) -> bool) -> (Vec<TransactionSummary>, bool) {
+        let (mut rows, mut loading) = (Vec::new(), false);
+        for shard in self.shards() {
+            match shard.read(|s| s.list(filter, &passes, now_ms())) {
+                Ok(list) => rows.extend(list),
+                Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => loading = true,
+                Err(_) => {}
+            }
+        }
+        (rows, loading)
+    }
+
+    /// Transactional ids by state, for metrics.
+    pub fn count_by_state(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for shard in self.shards() {
+            // A shard that is loading has nothing to tell yet.
+            for (state, count) in shard.read(|s| s.count_by_state()).unwrap_or_default() {
+                *counts.entry(state).or_default() += count;
+            }
+        }
+        counts
+    }
+
+    /// Follows the cluster's `transaction.version`.
+    pub(super) fn follow(&self, image: &MetadataImage) {
+        let level = image.feature(TRANSACTION_VERSION);
+        if self.version.swap(level, Ordering::AcqRel) != level {
+            for shard in self.shards() {
+                // One that is loading was told when it was made, or is told by the next change.
+                let _ = shard.read(|s| s.set_version(level));
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Before a batch begins a transaction in a partition, the transaction's coordinator is asked (KIP-890), so that no partition holds a
+//! transaction that nobody will end.
+//!
+//! Up to Produce v11 the producer has added the partition itself, and the coordinator only says whether that is so. From v12 on
+//! (transaction version 2) the coordinator adds it. Whoever is not in a transaction, or goes on with one, pays nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::config::{Scope, lookup, resolve_broker};
+use esker_core::transaction::{AddRequest, Producer};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::produce::ProduceRequest;
+use esker_protocol::primitives::Str;
+use esker_protocol::records::{Attributes, BatchHeader};
+use esker_storage::{Guard, Origin};
+
+use crate::handlers::RequestContext;
+use crate::replica::{Partition, ProduceError, TopicRef};
+
+/// From here on partitions are added to the transaction by themselves.
+const ADDS_ITSELF: i16 = 12;
+/// From here on clients know TRANSACTION_ABORTABLE.
+const KNOWS_ABORTABLE: i16 = 11;
+/// How long a batch waits for the end of the transaction before its own (`add.partitions.to.txn.retry.backoff.max.ms`).
+const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// Where the attributes of a batch lie.
+const ATTRIBUTES_AT: usize = 21;
+
+/// Whether a record set is a batch of a transaction. Looks at two bytes.
+pub(super) fn is_transactional(records: &[u8]) -> bool {
+    let bits = records.get(ATTRIBUTES_AT..ATTRIBUTES_AT + 2).and_then(|bits| <[u8; 2]>::try_from(bits).ok());
+    bits.is_some_and(|bits| Attributes(i16::from_be_bytes(bits)).is_transactional())
+}
+
+/// What the coordinator said of the partitions of a request that it was asked about.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(HashMap<(Str, i32), Result<Guard, Refusal>>);
+
+/// Why a batch may not begin a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub code: ErrorCode,
+    /// What the coordinator said.
+    pub underlying: ErrorCode,
+}
+
+impl Verdicts {
+    /// As whom a transactional batch is appended.
+    pub(super) fn origin(&self, partition: &Partition, version: i16) -> Result<Origin, ProduceError> {
+        let transaction_v2 = version >= ADDS_ITSELF;
+        if self.0.is_empty() {
+            return Ok(Origin::Client { transaction_v2 });
+        }
+        match self.0.get(&(Str::copy(partition.topic()), partition.index())) {
+            None => Ok(Origin::Client { transaction_v2 }),
+            Some(Ok(guard)) => Ok(Origin::Transaction { transaction_v2, guard: *guard }),
+            Some(Err(Refusal { code, underlying })) => {
+                Err(ProduceError::NotInTransaction { code: *code, underlying: *underlying })
+            }
+        }
+    }
+}
+
+/// A partition of which the coordinator must be asked.
+pub(super) struct Question {
+    partition: Arc<Partition>,
+    first_sequence: i32,
+    /// `None` once the transaction is open there.
+    guard: Option<Guard>,
+}
+
+/// The questions that a request raises, and who asks them.
+pub(super) struct Questions {
+    id: Str,
+    producer: Producer,
+    asked: Vec<Question>,
+}
+
+/// What a request must ask before its batches are appended: `None` for nothing, an error for all of its partitions.
+pub(super) fn questions(ctx: &RequestContext, request: &ProduceRequest) -> Result<Option<Questions>, ErrorCode> {
+    let Some(id) = request.transactional_id.clone().filter(|id| !id.is_empty()) else {
+        return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    };
+    let verifies = is_enabled(ctx);
+    let mut found: Option<Questions> = None;
+    let mut producer: Option<Producer> = None;
+    for topic in &request.topic_data {
+        let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
+        for data in &topic.partition_data {
+            let Some(records) = data.records.as_ref().filter(|records| is_transactional(records)) else { continue };
+            // What is malformed is refused where batches are looked at.
+            let Ok(header) = BatchHeader::parse(records) else { continue };
+            let of_batch = Producer { id: header.producer_id, epoch: header.producer_epoch };
+            if *producer.get_or_insert(of_batch) != of_batch {
+                return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+            }
+            let Ok(partition) = ctx.broker.replicas.partition(&target, data.index) else { continue };
+            if partition.lead(-1).is_err() || !verifies && ctx.api_version < ADDS_ITSELF {
+                continue;
+            }
+            let log = partition.log();
+            let Some(guard) = log.begin_verification(of_batch.id, of_batch.epoch, header.base_sequence) else {
+                continue;
+            };
+            let questions =
+                found.get_or_insert_with(|| Questions { id: id.clone(), producer: of_batch, asked: Vec::new() });
+            questions.asked.push(Question { partition, first_sequence: header.base_sequence, guard: Some(guard) });
+        }
+    }
+    Ok(found)
+}
+
+/// `transaction.partition.verification.enable`, as it holds now.
+fn is_enabled(ctx: &RequestContext) -> bool {
+    let Some(key) = lookup(Scope::Broker, "transaction.partition.verification.enable") else { return true };
+    let (image, broker) = (ctx.broker.metadata.image(), &ctx.broker);
+    resolve_broker(&image, broker.node_id, &broker.config.statics, key).value() != Some("false")
+}
+
+/// Asks the coordinator.
+pub(super) async fn ask(ctx: &RequestContext, mut questions: Questions) -> Verdicts {
+    let version = ctx.api_version;
+    let request = AddRequest {
+        id: questions.id.clone(),
+        producer: questions.producer,
+        partitions: questions.asked.iter().map(|q| (Str::copy(q.partition.topic()), q.partition.index())).collect(),
+        client_version: if version >= ADDS_ITSELF { 2 } else { 0 },
+    };
+    let codes = if version >= ADDS_ITSELF {
+        let code = add(ctx, &request, &mut questions).await;
+        vec![code; questions.asked.len()]
+    } else {
+        let verdicts = ctx.broker.transactions.verify(&ctx.broker.metadata.image(), &request).await;
+        verdicts.unwrap_or_else(|code| vec![code; questions.asked.len()])
+    };
+    let mut verdicts = HashMap::with_capacity(codes.len());
+    for ((name, question), underlying) in request.partitions.into_iter().zip(questions.asked).zip(codes) {
+        let verdict = match told(underlying, version) {
+            ErrorCode::NONE => match question.guard {
+                Some(guard) => Ok(guard),
+                None => continue,
+            },
+            code => {
+                let for_good = code != ErrorCode::NOT_ENOUGH_REPLICAS && code != ErrorCode::CONCURRENT_TRANSACTIONS;
+                if let Some(guard) = question.guard.filter(|_| for_good) {
+                    question.partition.log().verification_refused(questions.producer.id, guard);
+                }
+                Err(Refusal { code, underlying })
+            }
+        };
+        verdicts.insert(name, verdict);
+    }
+    Verdicts(verdicts)
+}
+
+/// Adds partitions; while the transaction before is still being ended, waits for that for a moment. Its markers take the guards
+/// with them, also between the guards and a coordinator that says yes: each turn needs its own, from before the coordinator is asked.
+async fn add(ctx: &RequestContext, request: &AddRequest, questions: &mut Questions) -> ErrorCode {
+    let deadline = tokio::time::Instant::now() + WAIT_FOR_MARKERS;
+    loop {
+        let code = ctx.broker.transactions.add(&ctx.broker.metadata.image(), request.clone()).await;
+        let being_ended = code == ErrorCode::CONCURRENT_TRANSACTIONS;
+        if !being_ended && code != ErrorCode::NONE || tokio::time::Instant::now() >= deadline {
+            return code;
+        }
+        if being_ended {
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+        let Producer { id, epoch } = questions.producer;
+        let mut overtaken = false;
+        for question in &mut questions.asked {
+            let guard = question.partition.log().begin_verification(id, epoch, question.first_sequence);
+            overtaken |= guard.is_some() && guard != question.guard;
+            question.guard = guard;
+        }
+        if !being_ended && !overtaken {
+            return code;
+        }
+    }
+}
+
+/// The coordinator's code as a producer is told it: what passes by itself is one that any client tries again.
+fn told(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::CONCURRENT_TRANSACTIONS if version < ADDS_ITSELF => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_COORDINATOR
+        | ErrorCode::NETWORK_EXCEPTION => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::TRANSACTION_ABORTABLE if version < KNOWS_ABORTABLE => ErrorCode::INVALID_TXN_STATE,
+        code => code,
+    }
+}
+
+#[cfg(test)]
+mod tests;

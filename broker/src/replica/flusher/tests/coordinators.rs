@@ -1,0 +1,112 @@
+//! What coordinators answer is on disk too: an offset that was committed, a transaction that was decided.
+
+use esker_protocol::messages::end_txn::EndTxnRequest;
+use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
+use esker_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+
+use super::*;
+
+const SETTINGS: &[(&str, &str)] =
+    &[("offsets.topic.num.partitions", "1"), ("transaction.state.log.num.partitions", "1")];
+
+async fn find(client: &mut Client, key: &'static str, key_type: i8) {
+    let find = FindCoordinatorRequest { key: key.into(), key_type, ..FindCoordinatorRequest::default() };
+    while client.ask(1, &find).await.error_code.is_error() {}
+}
+
+fn commit(offset: i64) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+    let topic = OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    }
+}
+
+/// Its answer comes when the gate is opened and not before.
+async fn waits_for_the_gate<R: esker_protocol::Request>(
+    gate: &Arc<Gate>,
+    [client, other]: [&mut Client; 2],
+    v: i16,
+    request: &R,
+) {
+    gate.set(|state| state.closed = true);
+    client.send(v, 1, request).await;
+    let early = tokio::select! {
+        _ = client.frame() => true,
+        () = gate.somebody_waits() => false,
+    };
+    if early {
+        // Or neither the broker nor whoever looks at the gate could end.
+        gate.set(|state| (state.closed, state.waiting) = (false, 1));
+        panic!("answered, and not on disk");
+    }
+    // An answer that comes too early has come by then.
+    for _ in 0..20 {
+        find(other, "g", 0).await;
+    }
+    assert!(client.frame().now_or_never().is_none(), "answered, and not on disk");
+    gate.set(|state| state.closed = false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_committed_offset_is_on_disk() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(gated(&gate), SETTINGS).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    find(&mut client, "g", 0).await;
+    let code = |answer: &esker_protocol::messages::offset_commit::OffsetCommitResponse| {
+        answer.topics[0].partitions[0].error_code
+    };
+    while code(&client.ask(8, &commit(1)).await) != ErrorCode::NONE {}
+    let mut late = Client::to(&running).await;
+    waits_for_the_gate(&gate, [&mut client, &mut late], 8, &commit(2)).await;
+    let (_, answer) = client.answer::<OffsetCommitRequest>(8).await;
+    assert_eq!(code(&answer), ErrorCode::NONE);
+    // On disk that breaks, nothing is acknowledged.
+    gate.set(|state| state.broken = true);
+    assert_ne!(code(&late.ask(8, &commit(3)).await), ErrorCode::NONE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decided_transaction_is_on_disk() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(gated(&gate), SETTINGS).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    find(&mut client, "tx", 1).await;
+    let mut late = Client::to(&running).await;
+    find(&mut late, "g", 0).await;
+    let init = InitProducerIdRequest {
+        transactional_id: Some("tx".into()),
+        transaction_timeout_ms: 60_000,
+        ..InitProducerIdRequest::default()
+    };
+    let mut producer = client.ask(5, &init).await;
+    while producer.error_code.is_error() {
+        producer = client.ask(5, &init).await;
+    }
+    let mut builder = BatchBuilder::new(Compression::None)
+        .producer(producer.producer_id, producer.producer_epoch, 0)
+        .transactional(true);
+    builder.append(0, crate::clock::now_ms(), Some(b"k"), Some(b"v"), &[]);
+    let mut request = produce("t", -1);
+    request.transactional_id = Some("tx".into());
+    request.topic_data[0].partition_data[0].records = Some(builder.build().unwrap());
+    let answer = client.ask(12, &request).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+    let end = EndTxnRequest {
+        transactional_id: "tx".into(),
+        producer_id: producer.producer_id,
+        producer_epoch: producer.producer_epoch,
+        committed: true,
+    };
+    waits_for_the_gate(&gate, [&mut client, &mut late], 5, &end).await;
+    assert_eq!(client.answer::<EndTxnRequest>(5).await.1.error_code, ErrorCode::NONE);
+}

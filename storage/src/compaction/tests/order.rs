@@ -1,0 +1,72 @@
+//! The order of syncs: what a swap and a roll must have on the disk, and when. (That a power cut then finds it is for the crash tests.)
+
+use std::{io, path::PathBuf};
+
+use super::*;
+use crate::hooked::{Doing, HookedDisk, Hooks};
+
+#[derive(Debug, PartialEq, Eq)]
+enum Did {
+    Renamed(PathBuf, PathBuf),
+    Removed(PathBuf),
+    SyncedDir(PathBuf),
+    Synced(PathBuf),
+}
+
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<Did>>);
+
+impl Hooks for Recorder {
+    fn before(&self, doing: Doing<'_>) -> io::Result<()> {
+        self.0.lock().push(match doing {
+            Doing::Rename { from, to } => Did::Renamed(from.into(), to.into()),
+            Doing::RemoveFile(path) => Did::Removed(path.into()),
+            Doing::SyncDir(path) => Did::SyncedDir(path.into()),
+            Doing::SyncData(path) => Did::Synced(path.into()),
+            _ => return Ok(()),
+        });
+        Ok(())
+    }
+}
+
+fn ends(path: &Path, end: &str) -> bool {
+    path.to_string_lossy().ends_with(end)
+}
+
+#[test]
+fn a_swap_and_a_roll_sync_what_they_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let logs = open_on(Arc::new(HookedDisk(recorder.clone())), dir.path());
+    let log = create(&logs);
+    put(&log, Compression::None, &[("k", Some("v"))]);
+    log.flush().unwrap();
+    for i in 0..60 {
+        put(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
+    }
+    recorder.0.lock().clear();
+    // New segments: their names are on disk before the recovery point passes what is in them.
+    log.flush().unwrap();
+    let folder = Did::SyncedDir(log.dir().to_path_buf());
+    assert!(log.segment_count() > 2 && recorder.0.lock().contains(&folder), "a roll");
+    recorder.0.lock().clear();
+    assert!(cleaner(1 << 20).pass(&logs, NOW));
+    let did = recorder.0.lock();
+    let mut swaps = 0;
+    for (at, one) in did.iter().enumerate() {
+        match one {
+            // The new data is on disk before it gets a name that a start believes.
+            Did::Renamed(from, to) if ends(to, ".swap") => {
+                assert!(did[..at].contains(&Did::Synced(from.clone())), "{}", from.display());
+                swaps += 1;
+            }
+            // The new name is on disk before the old file goes.
+            Did::Removed(path) if ends(path, ".log.deleted") => {
+                let swapped = did[..at].iter().rposition(|d| matches!(d, Did::Renamed(_, to) if ends(to, ".log")));
+                assert!(did[swapped.unwrap()..at].contains(&folder), "{}", path.display());
+            }
+            _ => {}
+        }
+    }
+    assert!(swaps >= 4, "{swaps}");
+}

@@ -1,0 +1,76 @@
+//! Where a log starts is on disk before anybody is told, also while the log moves to another dir.
+
+use super::*;
+
+fn starts(dir: &Path) -> String {
+    fs::read_to_string(dir.join("log-start-offset-checkpoint")).unwrap_or_default()
+}
+
+fn with_records(manager: &LogManager, topic: &str, count: u8) -> Arc<Log> {
+    let log = create(manager, topic, 0);
+    for value in 0..count {
+        append(&log, &[value; 100]).unwrap();
+    }
+    log.advance_high_watermark(i64::from(count));
+    log
+}
+
+#[test]
+fn a_log_start_that_was_told_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let logs = [with_records(&manager, "a", 10), with_records(&manager, "b", 10)];
+    manager.keep_log_starts(&logs).unwrap();
+    assert_eq!(starts(dir.path()), "0\n2\na 0 0\nb 0 0\n");
+    for log in &logs {
+        log.advance_log_start(7).unwrap();
+    }
+    // The first of those who ask at the same time writes for all: nothing is left for the second.
+    manager.keep_log_starts(&logs[..1]).unwrap();
+    assert_eq!(starts(dir.path()), "0\n2\na 0 7\nb 0 7\n");
+    fs::remove_file(dir.path().join("log-start-offset-checkpoint")).unwrap();
+    manager.keep_log_starts(&logs[1..]).unwrap();
+    assert_eq!(starts(dir.path()), "", "not written again");
+    logs[1].advance_log_start(8).unwrap();
+    manager.keep_log_starts(&logs[1..]).unwrap();
+    // No clean stop.
+    drop((manager, logs));
+    let manager = open(&[dir.path()]);
+    let start = |topic: &str| manager.get(topic, 0).unwrap().log_start_offset();
+    assert_eq!((start("a"), start("b")), (7, 8));
+}
+
+#[test]
+fn a_moved_log_starts_where_it_did_after_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    let manager = open(&[&one, &two]);
+    let log = with_records(&manager, "t", 10);
+    log.advance_log_start(7).unwrap();
+    let to = if log.log_dir() == one { &two } else { &one };
+    let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
+    moving.copy().unwrap();
+    manager.finish_move(&mut moving, NOW).unwrap();
+    // No checkpoint since, and no clean stop.
+    drop((manager, log, moving));
+    let log = open(&[&one, &two]).get("t", 0).unwrap();
+    assert_eq!((log.log_dir(), log.log_start_offset(), log.log_end_offset()), (to.as_path(), 7, 10));
+}
+
+#[test]
+fn a_checkpoint_beside_a_move_keeps_the_row_of_the_log_that_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = with_records(&manager, "t", 10);
+    log.advance_log_start(7).unwrap();
+    let (disk, checkpoints) = (&log.home().disk, Checkpoints::default());
+    checkpoints.arrive(disk.as_ref(), dir.path(), &log).unwrap();
+    assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
+    // The log is not among those of the dir yet.
+    checkpoints.write(disk.as_ref(), dir.path(), Vec::new).unwrap();
+    checkpoints.write_starts(disk.as_ref(), dir.path(), &[&create(&manager, "u", 0)], Vec::new).unwrap();
+    assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
+    checkpoints.arrived(&log);
+    checkpoints.write(disk.as_ref(), dir.path(), Vec::new).unwrap();
+    assert_eq!(starts(dir.path()), "0\n0\n", "it went elsewhere");
+}

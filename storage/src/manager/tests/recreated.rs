@@ -1,0 +1,88 @@
+//! What is under way on a log while it is deleted, and another gets its folder's name: nothing of the one is found in the other.
+
+use std::thread;
+
+use super::*;
+use crate::{
+    Cleaner, CleanerConfig,
+    files::LEADER_EPOCHS,
+    hooked::Doing,
+    test_support::gate::{Gate, is_log},
+};
+
+fn config_of(dir: &Path) -> LogManagerConfig {
+    LogManagerConfig { load_threads: 1, ..config(&[dir]) }
+}
+
+#[test]
+fn a_flush_does_not_write_epochs_into_the_folder_of_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::new(|doing| matches!(doing, Doing::SyncData(path) if is_log(path)));
+    let manager = LogManager::open_on(gate.disk(), config_of(dir.path()), NOW).unwrap();
+    let old = create(&manager, "t", 0);
+    old.assign_epoch(7).unwrap();
+    append(&old, b"old").unwrap();
+    gate.close();
+    let flush = thread::spawn({
+        let old = Arc::clone(&old);
+        move || old.flush()
+    });
+    gate.somebody_waits();
+    manager.delete("t", 0).unwrap();
+    let new = create(&manager, "t", 0);
+    new.assign_epoch(2).unwrap();
+    let written = fs::read(new.dir().join(LEADER_EPOCHS)).unwrap();
+    gate.open();
+    // That it is not done may be told or not: nobody waits for it any more.
+    let _ = flush.join().unwrap();
+    assert_eq!(fs::read(new.dir().join(LEADER_EPOCHS)).unwrap(), written);
+    assert!(!manager.dirs()[0].offline);
+}
+
+#[test]
+fn a_compaction_ends_where_its_log_was_deleted() {
+    let compacted = LogConfig {
+        segment_bytes: 1000,
+        compact: true,
+        min_cleanable_dirty_ppm: 0,
+        file_delete_delay_ms: 0,
+        ..LogConfig::default()
+    };
+    for recreated in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        // The old data files of a swap are removed when the names are on disk.
+        let parked = |doing: Doing<'_>| matches!(doing, Doing::RemoveFile(path) if path.extension().is_some_and(|e| e == "deleted"));
+        let gate = Gate::new(parked);
+        let manager = LogManager::open_on(gate.disk(), config_of(dir.path()), NOW).unwrap();
+        let old = manager.create("t", 0, random_uuid(), compacted.clone(), NOW).unwrap();
+        for _ in 0..40 {
+            append(&old, &[b'x'; 100]).unwrap();
+        }
+        old.advance_high_watermark(i64::MAX);
+        gate.close();
+        let cleaner =
+            Cleaner::new(CleanerConfig { threads: 1, dedupe_buffer_bytes: 1 << 20, io_bytes_per_second: f64::MAX });
+        thread::scope(|scope| {
+            let pass = scope.spawn(|| cleaner.pass(&manager, NOW));
+            gate.somebody_waits();
+            manager.delete("t", 0).unwrap();
+            let before = recreated.then(|| {
+                let new = manager.create("t", 0, random_uuid(), compacted.clone(), NOW).unwrap();
+                for _ in 0..40 {
+                    append(&new, &[b'y'; 100]).unwrap();
+                }
+                new.advance_high_watermark(i64::MAX);
+                names(new.dir(), "")
+            });
+            gate.open();
+            pass.join().unwrap();
+            assert!(!manager.dirs()[0].offline, "a log that is gone is no broken disk");
+            assert_eq!(cleaner.stats().uncleanable_partitions, 0);
+            if let Some(before) = before {
+                let new = manager.get("t", 0).unwrap();
+                assert_eq!(names(new.dir(), ""), before, "another log's files");
+                assert!(cleaner.pass(&manager, NOW), "the new one is compacted in its turn");
+            }
+        });
+    }
+}

@@ -1,0 +1,73 @@
+//! Which producers' transactions were asked about and have not begun in this log yet (KIP-890).
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::types::Guard;
+
+/// Questions that may be open in one log; past it the oldest is forgotten, and its batch refused.
+const MAX_OPEN: usize = 10_000;
+
+/// One producer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verification {
+    guard: u64,
+    epoch: i16,
+    /// The lowest first sequence that was seen: a later batch must not be the first one to be written.
+    lowest_sequence: i32,
+}
+
+/// See the module.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Verifications {
+    open: HashMap<i64, Verification>,
+    /// Guard -> producer: the oldest first.
+    by_age: BTreeMap<u64, i64>,
+    given: u64,
+}
+
+impl Verifications {
+    /// A producer's batch is to begin its transaction here: the guard that it needs.
+    pub(super) fn begin(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> Guard {
+        if let Some(known) = self.open.get_mut(&producer_id)
+            && known.epoch == epoch
+        {
+            known.lowest_sequence = known.lowest_sequence.min(first_sequence);
+            return Guard(known.guard);
+        }
+        self.done(producer_id);
+        if self.open.len() >= MAX_OPEN
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.open.remove(&oldest);
+        }
+        self.given += 1;
+        self.by_age.insert(self.given, producer_id);
+        self.open.insert(producer_id, Verification { guard: self.given, epoch, lowest_sequence: first_sequence });
+        Guard(self.given)
+    }
+
+    pub(super) fn holds(&self, producer_id: i64, guard: Guard) -> bool {
+        self.open.get(&producer_id).is_some_and(|open| open.guard == guard.0)
+    }
+
+    /// Whether a batch before this one was seen, and is still to be written.
+    pub(super) fn waits_for_earlier(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> bool {
+        self.open.get(&producer_id).is_some_and(|open| open.epoch == epoch && open.lowest_sequence < first_sequence)
+    }
+
+    /// The transaction has begun, or ended.
+    pub(super) fn done(&mut self, producer_id: i64) {
+        if !self.open.is_empty()
+            && let Some(open) = self.open.remove(&producer_id)
+        {
+            self.by_age.remove(&open.guard);
+        }
+    }
+
+    /// The coordinator knows nothing of it.
+    pub(super) fn refused(&mut self, producer_id: i64, guard: Guard) {
+        if self.holds(producer_id, guard) {
+            self.done(producer_id);
+        }
+    }
+}
