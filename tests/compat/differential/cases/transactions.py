@@ -3,7 +3,7 @@
 import time
 
 from batches import batch
-from common import prepare, prepare_groups
+from common import next_millisecond, prepare, prepare_groups
 
 ABORTED, COMMITTED = False, True
 TRANSACTIONAL, CONTROL = 16, 32
@@ -83,6 +83,7 @@ class Producer:
 
         self.d.each(f"{label} EndTxn v{version}", ask)
         self.settle(label)
+        next_millisecond()
 
     def settle(self, label):
         """Waits until no markers are left to be written."""
@@ -452,6 +453,7 @@ def markers(d, views):
             return dict(Markers=[dict(marker, Topics=topics)])
 
         d.both(label, "WriteTxnMarkers", version, body)
+        next_millisecond()
 
     mark("unknown topic", topic="nope")
     mark("unknown partition", partition=99)
