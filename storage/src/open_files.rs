@@ -246,6 +246,8 @@ pub(crate) struct Handle {
     /// Written to since the last sync.
     unsynced: AtomicBool,
     state: Mutex<State>,
+    /// The files' names are still this segment's; held by whoever replaces a file by name behind the log's back.
+    pub(crate) has_names: Mutex<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -268,6 +270,7 @@ impl Handle {
             used: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
             state: Mutex::default(),
+            has_names: Mutex::new(true),
         })
     }
 

@@ -96,6 +96,7 @@ impl Log {
             let held = at.and_then(|at| segments.get(at..at + sources.len()));
             let same = held.is_some_and(|held| held.iter().zip(sources).all(|(a, b)| Arc::ptr_eq(a, b)));
             let (Some(at), true, false) = (at, same, self.is_offline()) else { return Ok(false) };
+            sources.iter().for_each(|source| source.leave_names());
             let bases: Vec<i64> = sources.iter().map(|source| source.base_offset).collect();
             let swapped = swap(self.log_dir.disk.as_ref(), &self.dir, &bases);
             // Half of it done, nobody could say what lies in the folder: the next start can.

@@ -337,6 +337,7 @@ impl Log {
     fn leave_folder(&self) {
         self.closed.store(true, Ordering::Release);
         *self.epochs_file.lock() = true;
+        self.segments.load().iter().for_each(|segment| segment.leave_names());
     }
 
     /// All segments, the active one last.

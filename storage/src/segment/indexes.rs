@@ -352,8 +352,13 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes both index files anew, their content on disk before they take the names: flushes are through with the segment.
+    /// Writes both index files anew, their content on disk before they take the names: flushes are through with the segment. Nothing is
+    /// written for a segment that retention, compaction or a new log in its folder has taken the names from.
     fn write_synced(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
+        let has_names = self.handle.has_names.lock();
+        if !*has_names {
+            return Ok(());
+        }
         for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {
             let path = self.path(suffix);
             // If the name does not last, the next start makes the file again.

@@ -212,6 +212,12 @@ impl Segment {
         Ok(())
     }
 
+    /// Its files' names are somebody else's from now on, or nobody's. Readers may go on here, and what they make anew of its indexes
+    /// stays in memory.
+    pub(crate) fn leave_names(&self) {
+        *self.handle.has_names.lock() = false;
+    }
+
     /// Tells that the file was written to (or is all on disk).
     pub(crate) fn set_unsynced(&self, unsynced: bool) {
         self.handle.set_unsynced(unsynced);
@@ -270,6 +276,7 @@ impl Segment {
         // From here on the path may name a shorter file than this segment's.
         let opened = self.handle.pin(|| self.open_file())?;
         let ((offsets, times), limit) = (self.indexes(&opened)?, self.relative(offset));
+        self.leave_names();
         let offsets: Vec<_> =
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();
         let last = offsets.last().map_or(0, |entry| entry.relative_offset);
@@ -297,6 +304,7 @@ impl Segment {
 
     /// Removes its files. Maps stay readable.
     pub(crate) fn remove_files(&self) -> Result<(), FileError> {
+        self.leave_names();
         // The data file goes first: without it the others mean nothing.
         for suffix in [LOG, SEALED, INDEX, TIME_INDEX, TXN_INDEX] {
             let path = self.path(suffix);

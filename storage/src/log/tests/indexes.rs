@@ -37,3 +37,31 @@ fn a_rebuilt_time_index_ends_with_the_largest_timestamp_and_is_believed() {
     assert_eq!((last(0), last(3)), (entry(9, 1), entry(1, 0)));
     assert_eq!(std::fs::metadata(index(3)).unwrap().modified().unwrap(), stamp, "not made again");
 }
+
+/// A reader that comes late to a segment whose index files are missing makes them; but not under names that are another's by then.
+#[test]
+fn what_is_made_anew_of_a_segment_that_lost_its_names_stays_in_memory() {
+    type Lose = fn(&Log);
+    let cases: [(&str, bool, Lose); 3] = [
+        ("nothing happened", true, |_| {}),
+        ("retention", false, |log| {
+            log.advance_high_watermark(1);
+            log.advance_log_start(1).unwrap();
+            assert_eq!(log.retention_pass(NOW).unwrap().segments, 1);
+        }),
+        ("another log may have the folder", false, |log| log.close()),
+    ];
+    for (name, written, lose) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Opening::new(LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() }).open(dir.path());
+        append_bytes(&log, batch(Compression::None, &[(NOW, &[1; 50])]), CLIENT, 0).unwrap();
+        log.roll(NOW).unwrap();
+        let segment = log.closed_segments().remove(0);
+        let opened = segment.opened().unwrap();
+        let index = dir.path().join("t-0/00000000000000000000.timeindex");
+        std::fs::remove_file(&index).unwrap();
+        lose(&log);
+        assert_eq!(segment.indexes(&opened).unwrap().1.len(), 1, "{name}");
+        assert_eq!(index.exists(), written, "{name}");
+    }
+}
