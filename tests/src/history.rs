@@ -3,7 +3,7 @@
 //!
 //! Pure: it knows nothing of brokers, so that histories that must be found guilty can be written down. Every value is sent once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What became of a send, or of a transaction, as its client knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Poll {
     pub partition: i32,
     /// Offsets and values.
     pub records: Vec<(i64, u64)>,
+    /// In the course of which transaction, if in one: what it sends then may rest on what it read.
+    pub transaction: Option<u64>,
 }
 
 /// All that was seen.
@@ -80,6 +82,8 @@ pub enum Guilt {
     NonMonotonicSend(u64),
     /// Part of a transaction is there, and part is not.
     TornTransaction(u64),
+    /// A transaction read what rests on its own writes: of two, each would have ended before the other (G1c).
+    CircularFlow(u64),
 }
 
 impl History {
@@ -90,6 +94,7 @@ impl History {
         self.sends_in_order(&mut guilt);
         self.transactions_are_whole(&mut guilt);
         self.polls_in_order(&mut guilt);
+        self.flows_one_way(&mut guilt);
         guilt.into_iter().collect()
     }
 
@@ -109,7 +114,9 @@ impl History {
         let polled =
             self.polls.iter().flat_map(|p| p.records.iter().map(move |(offset, value)| (p.partition, *offset, *value)));
         let last = self.last.iter().flat_map(|(p, list)| list.iter().map(move |(offset, value)| (*p, *offset, *value)));
-        for (partition, offset, value) in polled.chain(last) {
+        let mut seen = HashSet::new();
+        // Most is read many times over.
+        for (partition, offset, value) in polled.chain(last).filter(|place| seen.insert(*place)) {
             places.entry(value).or_default().insert((partition, offset));
             if *held.entry((partition, offset)).or_insert(value) != value {
                 guilt.insert(Guilt::TwoValues(partition, offset));
@@ -168,23 +175,67 @@ impl History {
         guilt.extend(parts.into_iter().filter(|(_, seen)| seen.len() > 1).map(|(id, _)| Guilt::TornTransaction(id)));
     }
 
+    /// Only reads of writes count: writes of two transactions may stand in any order, in Kafka as here.
+    fn flows_one_way(&self, guilt: &mut BTreeSet<Guilt>) {
+        let writer: BTreeMap<u64, u64> =
+            self.sends.iter().filter_map(|send| Some((send.value, send.transaction?))).collect();
+        let mut flows: BTreeSet<(u64, u64)> = BTreeSet::new();
+        for poll in &self.polls {
+            let Some(reader) = poll.transaction else { continue };
+            let writers = poll.records.iter().filter_map(|(_, value)| writer.get(value));
+            flows.extend(writers.map(|writer| (*writer, reader)));
+        }
+        // What nothing flows into, or out of, is in no circle; what is left when all of these are gone is.
+        let turned = |flows: BTreeSet<(u64, u64)>| flows.into_iter().map(|(a, b)| (b, a)).collect();
+        let flows = without_sources(turned(without_sources(flows)));
+        guilt.extend(flows.into_iter().map(|(reader, _)| Guilt::CircularFlow(reader)));
+    }
+
     fn polls_in_order(&self, guilt: &mut BTreeSet<Guilt>) {
-        let mut position: BTreeMap<((u32, u32), i32), i64> = BTreeMap::new();
+        let mut positions: BTreeMap<((u32, u32), i32), i64> = BTreeMap::new();
         let nothing = Vec::new();
         for poll in &self.polls {
             let last = self.last.get(&poll.partition).unwrap_or(&nothing);
+            let behind = |offset: i64| last.partition_point(|(at, _)| *at <= offset);
+            let key = (poll.consumer, poll.partition);
+            let mut position = positions.get(&key).copied();
+            let mut next = position.map_or(0, behind);
             for (offset, value) in &poll.records {
-                let Some(before) = position.insert((poll.consumer, poll.partition), *offset) else { continue };
-                if *offset <= before {
-                    guilt.insert(Guilt::NonMonotonicPoll(*value));
-                    continue;
+                match position.replace(*offset) {
+                    Some(before) if *offset <= before => _ = guilt.insert(Guilt::NonMonotonicPoll(*value)),
+                    Some(_) => {
+                        let skipped = last.iter().skip(next).take_while(|(at, _)| at < offset);
+                        guilt.extend(skipped.map(|(_, value)| Guilt::PollSkip(*value)));
+                    }
+                    None => {}
                 }
-                let from = last.partition_point(|(at, _)| *at <= before);
-                let skipped = last.iter().skip(from).take_while(|(at, _)| at < offset);
-                guilt.extend(skipped.map(|(_, value)| Guilt::PollSkip(*value)));
+                next = if last.get(next).is_some_and(|(at, _)| at == offset) { next + 1 } else { behind(*offset) };
+            }
+            positions.extend(position.map(|position| (key, position)));
+        }
+    }
+}
+
+/// The edges that are left when nodes without an incoming one are taken away until there are none.
+fn without_sources(mut edges: BTreeSet<(u64, u64)>) -> BTreeSet<(u64, u64)> {
+    let mut incoming: BTreeMap<u64, usize> = BTreeMap::new();
+    for (from, to) in &edges {
+        incoming.entry(*from).or_default();
+        *incoming.entry(*to).or_default() += 1;
+    }
+    let mut sources: Vec<u64> = incoming.iter().filter(|(_, count)| **count == 0).map(|(node, _)| *node).collect();
+    while let Some(source) = sources.pop() {
+        let out: Vec<(u64, u64)> = edges.range((source, 0)..=(source, u64::MAX)).copied().collect();
+        for edge in out {
+            edges.remove(&edge);
+            let count = incoming.entry(edge.1).or_default();
+            *count -= 1;
+            if *count == 0 {
+                sources.push(edge.1);
             }
         }
     }
+    edges
 }
 
 #[cfg(test)]
@@ -196,7 +247,7 @@ mod tests {
     }
 
     fn poll(consumer: (u32, u32), records: &[(i64, u64)]) -> Poll {
-        Poll { consumer, partition: 0, records: records.to_vec() }
+        Poll { consumer, partition: 0, records: records.to_vec(), transaction: None }
     }
 
     /// Two plain records, a transaction of two that committed, one that did not, and one that nobody knows of.
@@ -217,6 +268,8 @@ mod tests {
                 poll((1, 0), &[(2, 20), (3, 21)]),
                 poll((1, 1), &[(0, 10)]),
                 poll((2, 0), &[(3, 21)]),
+                // The third transaction read the first one.
+                Poll { transaction: Some(3), ..poll((4, 0), &[(2, 20)]) },
             ],
             last: [(0, vec![(0, 10), (1, 11), (2, 20), (3, 21), (7, 23), (8, 24)])].into(),
         }
@@ -237,7 +290,7 @@ mod tests {
     #[test]
     fn each_crime_is_found() {
         type Crime = fn(&mut History);
-        let cases: [(&str, Crime, &[Guilt]); 12] = [
+        let cases: [(&str, Crime, &[Guilt]); 14] = [
             (
                 "an acknowledged write is lost",
                 |h| {
@@ -271,6 +324,16 @@ mod tests {
             ("a poll skips within", |h| h.polls.push(poll((3, 0), &[(1, 11), (3, 21)])), &[Guilt::PollSkip(20)]),
             ("a consumer goes back", |h| h.polls.push(poll((1, 0), &[(2, 20)])), &[Guilt::NonMonotonicPoll(20)]),
             ("a producer's order is turned", |h| h.sends.swap(0, 1), &[Guilt::NonMonotonicSend(10)]),
+            (
+                "two transactions read each other",
+                |h| h.polls.push(Poll { transaction: Some(1), ..poll((5, 0), &[(7, 23)]) }),
+                &[Guilt::CircularFlow(1), Guilt::CircularFlow(3)],
+            ),
+            (
+                "a transaction reads itself",
+                |h| h.polls.push(Poll { transaction: Some(1), ..poll((5, 0), &[(3, 21)]) }),
+                &[Guilt::CircularFlow(1)],
+            ),
             ("half of a transaction is there", |h| _ = h.last.get_mut(&0).unwrap().pop(), &[Guilt::TornTransaction(3)]),
         ];
         for (what, crime, guilt) in cases {

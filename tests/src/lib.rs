@@ -5,7 +5,8 @@
 
 pub mod history;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,6 +45,8 @@ pub fn binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Esker {
     child: Child,
+    /// What it logs, told if the test fails.
+    log: File,
     /// Where Kafka clients connect.
     pub kafka: SocketAddr,
     /// Where HTTP listens.
@@ -118,18 +121,23 @@ impl Esker {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
             command.env_remove(name);
         }
+        let mut log = tempfile::tempfile().expect("a file for its log");
+        let stderr = log.try_clone().expect("a second handle of it");
         let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("esker starts");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("esker starts");
         let mut ready = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut ready).expect("a ready line");
+        if ready.is_empty() {
+            tell(&mut log);
+        }
         let took = from.elapsed();
         let field = |name: &str| {
             let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             value.unwrap_or_else(|| panic!("no {name} in the ready line {ready:?}"))
         };
         let (kafka, http) = (field("kafka").parse().expect("an address"), field("http").parse().expect("an address"));
-        Self { child, kafka, http, ready: ready.trim_end().to_owned(), took }
+        Self { child, log, kafka, http, ready: ready.trim_end().to_owned(), took }
     }
 
     /// Its process id.
@@ -195,5 +203,17 @@ impl Drop for Esker {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            tell(&mut self.log);
+        }
     }
+}
+
+/// The last lines of a broker's log.
+fn tell(log: &mut File) {
+    let mut bytes = Vec::new();
+    let _ = log.rewind().and_then(|()| log.read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    eprintln!("--- the broker's log\n{}\n---", lines[lines.len().saturating_sub(60)..].join("\n"));
 }

@@ -37,6 +37,8 @@ struct World {
     address: Mutex<Option<SocketAddr>>,
     stop: AtomicBool,
     next: AtomicU64,
+    /// Ends of transactions that came again, and were refused.
+    late: AtomicU64,
     history: Mutex<History>,
 }
 
@@ -199,17 +201,24 @@ fn plain(world: &Arc<World>, me: u32) {
 /// A transactional producer: some transactions it aborts, in some it dies, and comes back as itself.
 fn transactional(world: &Arc<World>, me: u32) {
     let id = format!("tx-{me}");
-    let mut round = 0;
+    let (mut round, mut at) = (0, [0; PARTITIONS as usize]);
     'lives: while !world.is_over() {
-        let mut link = Link::new(world);
+        let (mut link, mut other) = (Link::new(world), Link::new(world));
         let mut who = link.producer(Some(&id));
+        let mut before: Option<EndTxnRequest> = None;
         while !world.is_over() {
             round += 1;
             let transaction = u64::from(me) << 32 | round;
             let note = |fate: Fate| _ = world.history.lock().unwrap().transactions.insert(transaction, fate);
             // Until its commit is asked for, it must not be seen whatever happens.
             note(Fate::Failed);
-            for step in 0..PARTITIONS {
+            for (step, at) in (0..).zip(&mut at) {
+                // What it reads counts with the transaction.
+                if let Ok((records, next, _)) = fetch(&mut link, step, *at, 0) {
+                    *at = next;
+                    let poll = Poll { consumer: (me, 0), partition: step, records, transaction: Some(transaction) };
+                    world.history.lock().unwrap().polls.push(poll);
+                }
                 let values = [world.value(), world.value()];
                 let request = who.produce(step, &values, Some(&id));
                 // The end of the transaction before may still be written down.
@@ -230,6 +239,13 @@ fn transactional(world: &Arc<World>, me: u32) {
                     continue 'lives;
                 }
                 who.advance(step, values.len());
+                // The end of the transaction before comes again, late: it must not end this one.
+                if let Some(late) = before.take_if(|_| step == 1)
+                    && let Ok(answer) = other.ask(5, &late)
+                {
+                    assert!(answer.error_code.is_error(), "a late end is taken in the middle of {transaction}");
+                    world.late.fetch_add(1, Ordering::Relaxed);
+                }
             }
             let committed = round % 4 != 0;
             if committed {
@@ -246,6 +262,7 @@ fn transactional(world: &Arc<World>, me: u32) {
                     if committed {
                         note(Fate::Done);
                     }
+                    before = (round % 3 == 0).then_some(end);
                     if answer.producer_id >= 0 {
                         // A new epoch begins its sequences anew.
                         who = Identity { id: answer.producer_id, epoch: answer.producer_epoch, sequences: [0; 3] };
@@ -334,7 +351,7 @@ fn consumer(world: &Arc<World>, me: u32) {
                 let Ok((records, next, _)) = fetch(&mut link, partition, *at, 20) else { continue };
                 *at = next;
                 if !records.is_empty() {
-                    let poll = Poll { consumer: (me, life), partition, records };
+                    let poll = Poll { consumer: (me, life), partition, records, transaction: None };
                     world.history.lock().unwrap().polls.push(poll);
                 }
             }
@@ -421,15 +438,17 @@ fn what_clients_see_while_all_die_is_what_a_log_promises() {
     let mut history = std::mem::take(&mut *world.history.lock().unwrap());
     history.last = last;
     let count = |fate| history.transactions.values().filter(|is| **is == fate).count();
+    let late = world.late.load(Ordering::Relaxed);
     let read: usize = history.last.values().map(Vec::len).sum();
     println!(
-        "{kills} kills, {} sends, transactions: {} committed, {} not, {} unknown; {} polls, {read} records at last",
+        "{kills} kills, {} sends, transactions: {} committed, {} not, {} unknown, {late} ended late; {} polls, {read} records at last",
         history.sends.len(),
         count(Fate::Done),
         count(Fate::Failed),
         count(Fate::Unknown),
         history.polls.len()
     );
+    assert!(late > 0);
     assert!(kills >= 1 && count(Fate::Done) > 0 && count(Fate::Failed) > 0 && !history.polls.is_empty());
     let guilt = history.guilt();
     assert!(guilt.is_empty(), "{} crimes, the first: {:?}", guilt.len(), &guilt[..guilt.len().min(20)]);
