@@ -97,8 +97,10 @@ def fill(w):
     for name in ("age", "age-all", "size", "deleted", "deleted-all", "inside", "both", "packed"):
         w.produce(name, w.one(HOUR // 4), w.one(HOUR // 8))
     w.configure("inside", cleanup_policy="compact")
+    w.until_deletable("inside", 44)
     w.delete("inside", 10)
     w.configure("inside", cleanup_policy="delete")
+    w.until_deletable("inside", 0)
     w.pass_over()
     w.compare("and on", TOPICS)
 

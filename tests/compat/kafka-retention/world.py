@@ -119,6 +119,13 @@ class World:
         kafka, esker = self.both("DeleteRecords", 2, dict(Topics=wanted, TimeoutMs=10000))
         self.same(f"DeleteRecords {topic} up to {offset}", kafka, esker)
 
+    def until_deletable(self, topic, code):
+        """Waits until both answer `code` to a deletion of nothing: brokers tell of a new config before they go by it."""
+        wanted = [dict(Name=topic, Partitions=[dict(PartitionIndex=0, Offset=0)])]
+        for name, peer in self.peers.items():
+            ask = lambda: peer.call("DeleteRecords", 2, dict(Topics=wanted, TimeoutMs=10000))
+            self.until(f"{name} does not go by a new policy", lambda: ask()["Topics"][0]["Partitions"][0]["ErrorCode"] == code)
+
     def named(self, peer):
         return next(name for name, one in self.peers.items() if one is peer)
 

@@ -218,7 +218,11 @@ impl GroupShard {
         };
         let session = now.saturating_add(i64::from(said.session_timeout_ms));
         let clock = Consequence::Clock(group.id.clone(), member.id.clone(), Clock::Session, Some(session));
+        // With members of the new protocol in the group one of their heartbeats makes the target. Where there is none, Kafka 4.4 leaves
+        // what others gave up unread until somebody joins; here a member is told to, and makes it.
+        let nobody_else = group.classic_members() == group.members.len();
         let rebalances = member.epoch < group.assignment_epoch
+            || nobody_else && self.is_target_due(group, now)
             || member.state == MemberState::UnrevokedPartitions
             || member.state == MemberState::UnreleasedPartitions && !waits_for_others(group, member);
         let join = if rebalances { self.must_join(group, member, now) } else { None };

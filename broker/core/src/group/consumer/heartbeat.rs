@@ -196,12 +196,17 @@ impl GroupShard {
         }
     }
 
-    /// Makes a new target assignment, if one is due and the last is not too fresh.
-    pub(super) fn retarget(&self, draft: &mut Draft, now: i64) {
-        let group = &draft.group;
+    /// Whether the target assignment is behind the group, and the last one is not too fresh.
+    pub(super) fn is_target_due(&self, group: &ConsumerGroup, now: i64) -> bool {
         let interval = self.consumers.assignment_interval_ms(&group.id);
         let too_soon = group.assigned_at != 0 && now < group.assigned_at.saturating_add(interval);
-        if group.assignment_epoch >= group.epoch || (interval > 0 && too_soon) {
+        group.assignment_epoch < group.epoch && !(interval > 0 && too_soon)
+    }
+
+    /// Makes a new target assignment, if one is due.
+    pub(super) fn retarget(&self, draft: &mut Draft, now: i64) {
+        let group = &draft.group;
+        if !self.is_target_due(group, now) {
             return;
         }
         let records = new_target(group, &self.consumers.image, self.consumers.assignor_of(group), now);

@@ -1,5 +1,6 @@
 //! Consumer groups: scripts that anybody can read (`scripts/*.txt`), and properties that hold whatever members do.
 
+mod classic;
 mod properties;
 mod scripts;
 mod speed;

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use proptest::prelude::*;
 
+use super::classic;
 use super::world::{World, beat};
-use crate::group::consumer::{ConsumerState, Partitions};
+use crate::group::consumer::{ConsumerState, MigrationPolicy, Partitions};
+use crate::group::{Identity, JoinRequest, Leaving};
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 
@@ -22,6 +25,8 @@ struct Client {
     instance: Option<Str>,
     /// An answer did not come: the next request says everything again, so that it is told everything again.
     missed: bool,
+    /// It speaks the classic protocol: it joins again when it is told to, or has given something back.
+    classic: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +37,12 @@ enum Act {
         regex: Option<&'static str>,
         instance: bool,
         range: bool,
+    },
+    /// A member of the classic protocol comes, if there is a consumer group to come to.
+    JoinClassic {
+        who: usize,
+        topics: Vec<&'static str>,
+        instance: bool,
     },
     /// A heartbeat; `done` says that it owns what it was told to; `lost` is an answer that never came.
     Beat {
@@ -65,6 +76,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => (who.clone(), topics(), proptest::option::of(Just("[ab]")), any::<bool>(), any::<bool>())
             .prop_map(|(who, topics, regex, instance, range)| Act::Join { who, topics, regex, instance, range }),
+        2 => (who.clone(), topics(), any::<bool>())
+            .prop_map(|(who, topics, instance)| Act::JoinClassic { who, topics, instance }),
         12 => (who.clone(), any::<bool>(), proptest::bool::weighted(0.1))
             .prop_map(|(who, done, lost)| Act::Beat { who, done, lost }),
         2 => (who.clone(), topics()).prop_map(|(who, topics)| Act::Subscribe { who, topics }),
@@ -91,12 +104,15 @@ impl Play {
         let mut world = World::new();
         world.topic("a", 3);
         world.topic("b", 2);
+        // Else the group is no longer one of ours when the last member of the new protocol leaves.
+        world.set_limits(|limits| limits.migration = MigrationPolicy::Upgrade);
         Self { world, clients: BTreeMap::new(), joined: 0, ids: BTreeMap::new() }
     }
 
     fn act(&mut self, act: Act) {
         match act {
             Act::Join { who, topics, regex, instance, range } => self.join(who, topics, regex, instance, range),
+            Act::JoinClassic { who, topics, instance } => self.join_classic(who, topics, instance),
             Act::Beat { who, done, lost } => self.beat(who, done, lost, None),
             Act::Subscribe { who, topics } => self.beat(who, false, false, Some(topics)),
             Act::Leave { who } => self.leave(who, -1),
@@ -132,8 +148,7 @@ impl Play {
         if let Ok(reply) = self.world.heartbeat(&request) {
             let told = reply.assignment.unwrap();
             let instance = request.instance_id;
-            let client =
-                Client { epoch: reply.epoch, told, owns: Partitions::new(), topics, regex, instance, missed: false };
+            let client = Client { epoch: reply.epoch, told, topics, regex, instance, ..Client::default() };
             self.clients.insert(who, client);
             self.ids.insert(who, id);
         }
@@ -143,6 +158,9 @@ impl Play {
         let (Some(mut client), Some(id)) = (self.clients.get(&who).cloned(), self.ids.get(&who).cloned()) else {
             return;
         };
+        if client.classic {
+            return self.beat_classic(who, &id, client, done, lost, topics);
+        }
         if done {
             client.owns = client.told.clone();
         }
@@ -176,8 +194,103 @@ impl Play {
         }
     }
 
+    fn join_classic(&mut self, who: usize, topics: Vec<&'static str>, instance: bool) {
+        // To no group, or an empty one, it would come as the first member of a classic one.
+        if self.world.group("g").is_none_or(|group| group.members().next().is_none()) {
+            return;
+        }
+        self.joined += 1;
+        let id = format!("c{}", self.joined);
+        let request = classic::join(&self.world, "g", &topics, &Partitions::new());
+        let request = match instance {
+            true => JoinRequest { instance_id: Some(Str::from(format!("i{who}"))), fresh: Str::copy(&id), ..request },
+            false => JoinRequest { member_id: Str::copy(&id), ..request },
+        };
+        let client =
+            Client { topics, instance: request.instance_id.clone(), classic: true, missed: true, ..Client::default() };
+        self.joined_classic(who, &id, client, request);
+    }
+
+    fn joined_classic(&mut self, who: usize, id: &str, mut client: Client, request: JoinRequest) {
+        let reply = self.world.classic_join(request).unwrap();
+        if reply.error.is_error() {
+            self.clients.remove(&who);
+            self.ids.remove(&who);
+            return;
+        }
+        client.epoch = reply.generation;
+        self.clients.insert(who, client);
+        self.ids.insert(who, id.to_owned());
+    }
+
+    /// A heartbeat; then, if it is told to join again or has just given something back, a join and a sync. With `done` it gives back
+    /// first what is no longer meant for it; a `lost` answer is that to the join.
+    fn beat_classic(
+        &mut self,
+        who: usize,
+        id: &str,
+        mut client: Client,
+        done: bool,
+        lost: bool,
+        topics: Option<Vec<&'static str>>,
+    ) {
+        let identity = |client: &Client| Identity {
+            member_id: Str::copy(id),
+            instance_id: client.instance.clone(),
+            generation: client.epoch,
+        };
+        if done && client.owns != client.told {
+            client.owns = client.told.clone();
+            client.missed = true;
+        }
+        if let Some(topics) = topics {
+            (client.topics, client.missed) = (topics, true);
+        }
+        let code = self.world.shard.heartbeat("g", &identity(&client), self.world.now);
+        if code.is_error() && code != ErrorCode::REBALANCE_IN_PROGRESS {
+            self.clients.remove(&who);
+            self.ids.remove(&who);
+            return;
+        }
+        if !code.is_error() && !std::mem::take(&mut client.missed) {
+            self.clients.insert(who, client);
+            return;
+        }
+        let request = JoinRequest {
+            member_id: Str::copy(id),
+            instance_id: client.instance.clone(),
+            ..classic::join(&self.world, "g", &client.topics, &client.owns)
+        };
+        client.missed = lost;
+        self.joined_classic(who, id, client, request);
+        let Some(client) = self.clients.get(&who).filter(|_| !lost).cloned() else { return };
+        let reply = self.world.classic_sync("g", identity(&client)).unwrap();
+        let told = self.world.classic_assignment(reply.assignment);
+        let client = match reply.error {
+            ErrorCode::NONE => {
+                // New partitions are read at once, others are given back when it comes to it.
+                let mut owns = client.owns.clone();
+                for (topic, partitions) in &told {
+                    let mine = owns.entry(*topic).or_default();
+                    mine.extend(
+                        partitions.iter().filter(|p| !client.owns.get(topic).is_some_and(|own| own.contains(p))),
+                    );
+                    mine.sort_unstable();
+                }
+                Client { owns, told, ..client }
+            }
+            _ => Client { missed: true, ..client },
+        };
+        self.clients.insert(who, client);
+    }
+
     fn leave(&mut self, who: usize, epoch: i32) {
         let (Some(client), Some(id)) = (self.clients.remove(&who), self.ids.remove(&who)) else { return };
+        if client.classic {
+            let leaving = [Leaving { member_id: Str::copy(&id), instance_id: client.instance, said: None }];
+            let (_, effects) = self.world.shard.leave_saying(&"g".into(), &leaving, self.world.now);
+            return self.world.take(effects);
+        }
         let mut request = beat("g", &id, if client.instance.is_some() { epoch } else { -1 });
         request.instance_id = client.instance;
         let _ = self.world.heartbeat(&request);

@@ -16,15 +16,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use esker_protocol::Message as _;
-use esker_protocol::messages::consumer_protocol::{
-    ConsumerProtocolAssignment, ConsumerProtocolSubscription, OwnedPartitions,
-};
-use esker_protocol::primitives::{Reader, Str, Writer};
+use esker_protocol::primitives::Str;
 
+use super::classic;
 use super::world::{World, beat, name};
 use crate::group::consumer::{HeartbeatReply, MemberState, MigrationPolicy, Partitions};
-use crate::group::{Identity, JoinRequest, OffsetCommit, OffsetCommitRequest, Protocol, Reply, SyncRequest};
+use crate::group::{Identity, JoinRequest, OffsetCommit, OffsetCommitRequest};
 use crate::group::{Leaving, Rebalance};
 
 const GROUP: &str = "g";
@@ -40,7 +37,6 @@ struct Told {
 struct Script {
     world: World,
     told: BTreeMap<String, Told>,
-    tokens: u64,
 }
 
 impl Script {
@@ -150,23 +146,9 @@ impl Script {
 
     fn classic_join(&mut self, member: &str, topics: &[&str], options: &BTreeMap<&str, &str>) -> String {
         let owned = options.get("owns").map(|text| self.world.partitions(text)).unwrap_or_default();
-        let topic_name = |id| self.world.image.topic_by_id(id).unwrap().name.clone();
-        let subscription = ConsumerProtocolSubscription {
-            topics: topics.iter().map(|topic| Str::copy(topic)).collect(),
-            owned_partitions: owned
-                .into_iter()
-                .map(|(id, partitions)| OwnedPartitions { topic: topic_name(id), partitions })
-                .collect(),
-            ..ConsumerProtocolSubscription::default()
-        };
-        let mut w = Writer::new();
-        w.put_i16(2);
-        subscription.encode(&mut w, 2).unwrap();
         let known = self.told.contains_key(member);
         let instance = options.get("instance").map(|text| Str::copy(text));
-        self.tokens += 1;
         let request = JoinRequest {
-            group: GROUP.into(),
             // The shard makes ids of dynamic members; a script's are known before, as if given out already.
             member_id: if known || instance.is_none() && self.world.group(GROUP).is_some() {
                 Str::copy(member)
@@ -175,21 +157,13 @@ impl Script {
             },
             instance_id: instance.clone(),
             client_id: Str::copy(member.split('-').next().unwrap()),
-            client_host: "/host".into(),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 60_000,
-            protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "range".into(), metadata: w.finish().into_bytes() }],
-            require_known_member_id: false,
-            can_skip_assignment: false,
             fresh: Str::copy(member.split_once('-').map_or(member, |(_, fresh)| fresh)),
+            ..classic::join(&self.world, GROUP, topics, &owned)
         };
-        let effects = self.world.shard.join(request, self.tokens, self.world.now);
-        self.world.take(effects);
-        match self.world.answers.get(&self.tokens) {
+        match self.world.classic_join(request) {
             None => "waits".to_owned(),
-            Some(Reply::Join(reply)) if reply.error.is_error() => name(reply.error),
-            Some(Reply::Join(reply)) => {
+            Some(reply) if reply.error.is_error() => name(reply.error),
+            Some(reply) => {
                 let told = self.told.entry(reply.member_id.to_string()).or_default();
                 (told.epoch, told.instance) = (reply.generation, instance);
                 format!(
@@ -199,26 +173,14 @@ impl Script {
                     reply.protocol.clone().unwrap_or_default()
                 )
             }
-            other => panic!("{other:?}"),
         }
     }
 
     fn classic_sync(&mut self, member: &str) -> String {
-        self.tokens += 1;
-        let request = SyncRequest {
-            group: GROUP.into(),
-            who: self.identity(member),
-            protocol_type: Some("consumer".into()),
-            protocol: Some("range".into()),
-            assignments: Vec::new(),
-        };
-        let effects = self.world.shard.sync(request, self.tokens, self.world.now);
-        self.world.take(effects);
-        match self.world.answers.get(&self.tokens) {
+        match self.world.classic_sync(GROUP, self.identity(member)) {
             None => "waits".to_owned(),
-            Some(Reply::Sync(reply)) if reply.error.is_error() => name(reply.error),
-            Some(Reply::Sync(reply)) => self.assignment(reply.assignment.clone()),
-            other => panic!("{other:?}"),
+            Some(reply) if reply.error.is_error() => name(reply.error),
+            Some(reply) => self.assignment(reply.assignment),
         }
     }
 
@@ -226,12 +188,7 @@ impl Script {
         if bytes.is_empty() {
             return "nothing".to_owned();
         }
-        let mut r = Reader::new(bytes);
-        let version = r.i16().unwrap();
-        let assignment = ConsumerProtocolAssignment::decode(&mut r, version).unwrap();
-        let topic = |name: &str| self.world.image.topic(name).unwrap().id;
-        let partitions = assignment.assigned_partitions.iter().map(|a| (topic(&a.topic), a.partitions.clone()));
-        self.world.text(&partitions.collect())
+        self.world.text(&self.world.classic_assignment(bytes))
     }
 
     fn commit(&mut self, member: &str, partition: &str, options: &BTreeMap<&str, &str>) -> String {
@@ -348,7 +305,7 @@ fn scripts() {
     let mut wrong = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        let mut script = Script { world: World::new(), told: BTreeMap::new(), tokens: 0 };
+        let mut script = Script { world: World::new(), told: BTreeMap::new() };
         let mut out = String::new();
         for block in text.split("\n\n") {
             let lines = block.lines().take_while(|line| *line != "----");

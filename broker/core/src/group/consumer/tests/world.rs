@@ -33,6 +33,7 @@ pub(super) struct World {
     pub limits: ConsumerLimits,
     log: Vec<(Bytes, Option<Bytes>)>,
     next_topic: u8,
+    pub tokens: Token,
     pub answers: BTreeMap<Token, Reply>,
     /// Lookups of regular expressions that wait.
     pub jobs: Vec<RegexJob>,
@@ -49,6 +50,7 @@ impl World {
             limits: ConsumerLimits::default(),
             log: Vec::new(),
             next_topic: 1,
+            tokens: 0,
             answers: BTreeMap::new(),
             jobs: Vec::new(),
             epochs: BTreeMap::new(),
