@@ -29,7 +29,7 @@ const FIRST_RATE: f64 = 64e6;
 const LEAST_RATE: f64 = 16e6;
 const MOST_RATE: f64 = 8e9;
 /// Syncs beside reads may be so much slower, and so much in any case.
-const SLOWER: f64 = 1.25;
+const SLOWER: f64 = 1.15;
 const SLACK: Duration = Duration::from_micros(200);
 
 /// The last durations of one kind.

@@ -1,6 +1,6 @@
 //! Reading many partitions for one fetch: the byte budget, when to answer at once, and waiting for more.
 //!
-//! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a blocking thread before
+//! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a thread of its own (see `cold_threads`) before
 //! its slices are handed on, so that neither a look at them nor sending them makes an async worker wait for the disk. A fetch that finds too little parks on its partitions
 //! (see `purgatory`) and looks again when enough has come in, when leadership or the topic changed, or when its time is
 //! over. The rules of what answers at once are Kafka's: no time to wait, nothing asked for, an error, a diverging epoch,
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use esker_storage::ReadError;
 use tokio::sync::Semaphore;
 
+use super::cold_threads::ColdThreads;
 use super::error::{AccessError, FetchError};
 use super::partition::{Access, Partition, PartitionRead, ReadAt, ReadBound};
 use super::purgatory::FetchWaiter;
@@ -60,16 +61,16 @@ pub fn read_resident(wanted: &[Wanted], limits: &FetchLimits) -> Option<Pass> {
     read_once(wanted, limits, Access::Resident)
 }
 
-/// As [`read_resident`]; what is not in memory is brought there on a blocking thread, a few fetches at a time.
+/// As [`read_resident`]; what is not in memory is brought there on another thread, a few fetches at a time.
 pub async fn read_cold(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits) -> Pass {
-    let Ok(_permit) = gate.0.acquire().await else { return nothing(wanted) };
+    let Ok(_permit) = gate.turns.acquire().await else { return nothing(wanted) };
     let (owned, limits) = (wanted.to_vec(), *limits);
-    let read = tokio::task::spawn_blocking(move || read_once(&owned, &limits, Access::BringIn)).await;
+    let read = gate.threads.run(move || read_once(&owned, &limits, Access::BringIn)).await;
     match read {
-        Ok(Some(pass)) => pass,
-        Ok(None) => nothing(wanted),
-        Err(error) => {
-            tracing::error!(%error, "a read of cold data failed");
+        Some(Some(pass)) => pass,
+        Some(None) => nothing(wanted),
+        None => {
+            tracing::error!("a read of cold data failed");
             nothing(wanted)
         }
     }
@@ -91,14 +92,17 @@ fn nothing(wanted: &[Wanted]) -> Pass {
 
 /// Keeps fetches of cold data from taking all of the disk: those who write and sync share it.
 #[derive(Debug)]
-pub struct ColdGate(Semaphore);
+pub struct ColdGate {
+    turns: Semaphore,
+    threads: ColdThreads,
+}
 
 /// Fetches whose data is brought in at once.
 const AT_ONCE: usize = 4;
 
 impl Default for ColdGate {
     fn default() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self { turns: Semaphore::new(AT_ONCE), threads: ColdThreads::new(AT_ONCE) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! request, `purgatory` holds who waits. What decides (when a record counts as committed, who is in sync) is in
 //! `esker_core::replication`; this module carries it out.
 
+mod cold_threads;
 mod error;
 mod fetch;
 mod flusher;

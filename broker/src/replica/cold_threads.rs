@@ -1,0 +1,97 @@
+//! The threads that bring cold data into memory.
+//!
+//! Threads of their own, not the runtime's blocking ones, since they give way: bringing in a gigabyte costs a good part of a core in the
+//! kernel, and on a busy machine whoever produces or reads the tail must not wait behind it for the processor. A thread that has
+//! made itself less urgent cannot take that back. Must never do anything that others wait for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// How many steps these threads stand back (nice): beside one that is runnable all the time a thirtieth of the processor is theirs,
+/// which still brings in some hundred MB a second.
+const STEPS_BACK: i32 = 15;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// See the module. The threads begin at the first job and end with this.
+#[derive(Debug)]
+pub(super) struct ColdThreads {
+    count: usize,
+    jobs: OnceLock<Sender<Job>>,
+}
+
+impl ColdThreads {
+    pub(super) fn new(count: usize) -> Self {
+        Self { count, jobs: OnceLock::new() }
+    }
+
+    /// What `job` returns; `None` if it panicked, or no thread could be had.
+    pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // Whoever asked may have gone.
+            let _ = answer.send(job());
+        });
+        self.jobs.get_or_init(|| start(self.count)).send(job).ok()?;
+        answered.await.ok()
+    }
+}
+
+fn start(count: usize) -> Sender<Job> {
+    let (sender, receiver) = channel();
+    let jobs = Arc::new(Mutex::new(receiver));
+    for number in 0..count {
+        let jobs = Arc::clone(&jobs);
+        let thread = std::thread::Builder::new().name(format!("cold-read-{number}")).spawn(move || serve(&jobs));
+        if let Err(error) = thread {
+            tracing::warn!(%error, "fewer threads than meant bring in cold data");
+        }
+    }
+    sender
+}
+
+fn serve(jobs: &Mutex<Receiver<Job>>) {
+    // On Linux that is this thread's alone. Where it is refused, it works all the same.
+    let _ = rustix::process::nice(STEPS_BACK);
+    loop {
+        let job = jobs.lock().recv();
+        let Ok(job) = job else { return };
+        // A thread less would be missed for as long as the broker runs.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn jobs_are_done_by_threads_that_stand_back() {
+        let threads = ColdThreads::new(2);
+        let stands_back = || rustix::process::getpriority_process(None).unwrap();
+        let own = stands_back();
+        for _ in 0..5 {
+            let (name, nice) =
+                threads.run(move || (std::thread::current().name().map(str::to_owned), stands_back())).await.unwrap();
+            assert!(name.unwrap().starts_with("cold-read-"));
+            assert_eq!(nice, (own + STEPS_BACK).min(19));
+        }
+        assert_eq!(stands_back(), own);
+        for _ in 0..4 {
+            assert_eq!(
+                threads
+                    .run(|| if true {
+                        panic!("meant")
+                    })
+                    .await,
+                None,
+                "a panic is told"
+            );
+        }
+        assert_eq!(threads.run(|| 7).await, Some(7), "and no thread is lost");
+    }
+}
