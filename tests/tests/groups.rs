@@ -136,6 +136,39 @@ fn why_groups_rebalance_is_told_over_http() {
         let metric = format!("esker_group_rebalances_total{{reason=\"{reason}\"}}");
         assert!((esker.metric(&metric) - count).abs() < 0.5, "{metric}");
     }
+    counts(&esker, &mut stream);
+}
+
+/// What dashboards show of the groups above, under Kafka's names.
+fn counts(esker: &Esker, stream: &mut TcpStream) {
+    coordinated(stream, "simple");
+    commit(stream, "simple", "t", 1);
+    let shard = "kafka_server_group_coordinator_metrics";
+    let until = Instant::now() + PATIENCE;
+    while esker.metric(&format!("{shard}_num_partitions{{state=\"active\"}}")) < 49.5 {
+        assert!(Instant::now() < until, "not all partitions of the coordinator load");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let manager = "kafka_coordinator_group_groupmetadatamanager";
+    let states = ["empty", "assigning", "reconciling", "stable", "dead"];
+    let by_state = states.map(|state| esker.metric(&format!("{shard}_consumer_group_count{{state=\"{state}\"}}")));
+    let rows = [
+        (format!("{shard}_num_partitions{{state=\"loading\"}}"), 0.0),
+        (format!("{shard}_num_partitions{{state=\"failed\"}}"), 0.0),
+        (format!("{shard}_group_count{{protocol=\"classic\"}}"), 2.0),
+        (format!("{shard}_group_count{{protocol=\"consumer\"}}"), by_state.iter().sum()),
+        (format!("{shard}_group_count{{protocol=\"consumer\"}}"), 1.0),
+        (format!("{manager}_numgroups"), 2.0),
+        (format!("{manager}_numgroupsempty"), 2.0),
+        (format!("{manager}_numgroupsstable"), 0.0),
+        (format!("{manager}_numoffsets"), 1.0),
+        (format!("{shard}_offset_commit_count"), 1.0),
+        (format!("{shard}_offset_expiration_count"), 0.0),
+        (format!("{shard}_consumer_group_rebalance_count"), 2.0),
+    ];
+    for (name, value) in rows {
+        assert!((esker.metric(&name) - value).abs() < 0.5, "{name} is {} and not {value}", esker.metric(&name));
+    }
 }
 
 fn create(esker: &Esker, topic: &str, configs: &[(&str, &str)]) {

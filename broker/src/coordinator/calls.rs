@@ -107,6 +107,7 @@ impl GroupCoordinator {
             Ok((Effects { records, ..Effects::default() }, codes))
         })?;
         shard.committed(position).await?;
+        self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
     }
 

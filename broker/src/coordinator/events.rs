@@ -9,7 +9,7 @@ use crate::telemetry::GroupMetrics;
 pub(super) fn rebalance(event: &GroupEvent, metrics: &GroupMetrics) {
     let GroupEvent { group, kind, from, to, begins, cause, .. } = event;
     if *begins {
-        metrics.rebalance(cause.reason);
+        metrics.rebalance(*kind, cause.reason);
     }
     let who = cause.who.as_ref();
     let message = if *begins { "group rebalances" } else { "group rebalances also for this" };

@@ -48,6 +48,7 @@ pub const TRANSACTION_TOPIC: &str = "__transaction_state";
 pub struct GroupCoordinator {
     runtime: Runtime<GroupShard>,
     config: Arc<GroupConfig>,
+    metrics: GroupMetrics,
 }
 
 /// What group configs are resolved with.
@@ -82,7 +83,9 @@ impl GroupCoordinator {
             making.show(&mut shard, &images.borrow());
             shard
         };
-        Self { runtime: Runtime::new(OFFSETS_TOPIC, make, move |event| events::rebalance(event, &metrics)), config }
+        let counts = metrics.clone();
+        let runtime = Runtime::new(OFFSETS_TOPIC, make, move |event| events::rebalance(event, &counts));
+        Self { runtime, config, metrics }
     }
 }
 

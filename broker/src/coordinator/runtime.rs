@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use esker_core::coordinator::StateMachine;
@@ -37,6 +38,8 @@ pub struct Runtime<M: StateMachine> {
     sooner: Arc<Notify>,
     actions: mpsc::UnboundedSender<Act<M>>,
     to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Act<M>>>>,
+    /// Milliseconds that the slowest load took.
+    longest_load: Arc<AtomicU64>,
 }
 
 impl<M: StateMachine> fmt::Debug for Runtime<M> {
@@ -62,6 +65,7 @@ impl<M: StateMachine> Runtime<M> {
             sooner: Arc::default(),
             actions,
             to_act: parking_lot::Mutex::new(Some(to_act)),
+            longest_load: Arc::default(),
         }
     }
 
@@ -107,7 +111,17 @@ impl<M: StateMachine> Runtime<M> {
         }
         self.shards.store(Arc::new(shards));
         let machine = (self.make)(handle.index());
-        tokio::task::spawn_blocking(move || load(machine, &handle));
+        let longest = Arc::clone(&self.longest_load);
+        tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            load(machine, &handle);
+            longest.fetch_max(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        });
+    }
+
+    /// Milliseconds that the slowest load of a partition took since the start.
+    pub fn longest_load_ms(&self) -> u64 {
+        self.longest_load.load(Ordering::Relaxed)
     }
 
     /// Leadership of a partition is gone.
@@ -150,6 +164,7 @@ fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>) {
             Ok(_) => break,
             Err(error) => {
                 tracing::error!(%error, topic, partition, "cannot load the coordinator's state; it stays unavailable");
+                handle.fail();
                 return;
             }
         };

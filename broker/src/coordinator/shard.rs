@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use esker_core::coordinator::{EffectsOf, StateMachine, Token, Writer};
@@ -48,6 +48,8 @@ pub struct ShardHandle<M: StateMachine> {
     leader_epoch: i32,
     inner: Mutex<Inner<M>>,
     deadline: AtomicI64,
+    /// Its log could not be read: it stays as good as loading.
+    failed: AtomicBool,
     /// Told when the deadline comes nearer.
     sooner: Arc<Notify>,
     actions: mpsc::UnboundedSender<Act<M>>,
@@ -92,7 +94,8 @@ impl<M: StateMachine> ShardHandle<M> {
     ) -> Self {
         let inner = Inner { phase: Phase::Loading, parked: HashMap::new(), next_token: 0, written: None };
         let deadline = AtomicI64::new(i64::MAX);
-        Self { partition, leader_epoch, inner: Mutex::new(inner), deadline, sooner, actions, tell }
+        let failed = AtomicBool::new(false);
+        Self { partition, leader_epoch, inner: Mutex::new(inner), deadline, failed, sooner, actions, tell }
     }
 
     /// The partition's number.
@@ -135,6 +138,21 @@ impl<M: StateMachine> ShardHandle<M> {
         }
         inner.parked.clear();
         self.deadline.store(i64::MAX, Ordering::Release);
+    }
+
+    /// Loading is over, and came to nothing.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Kafka's name for what it is doing; `None` if leadership went.
+    pub fn state(&self) -> Option<&'static str> {
+        match self.inner.lock().phase {
+            Phase::Loading if self.failed.load(Ordering::Relaxed) => Some("failed"),
+            Phase::Loading => Some("loading"),
+            Phase::Active(_) => Some("active"),
+            Phase::Gone => None,
+        }
     }
 
     /// Whether leadership went.

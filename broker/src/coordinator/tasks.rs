@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::group::Effects;
+use esker_core::group::{Effects, GroupRecord};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -80,9 +80,15 @@ async fn expire(broker: Arc<Broker>) {
     loop {
         tokio::time::sleep(every).await;
         for shard in broker.groups.shards() {
-            let expired = shard.write(|s| Ok((s.expire(now_ms()), ())));
-            if let Err(error) = expired {
-                tracing::debug!(%error, "offsets were not expired");
+            let expired = shard.write(|s| {
+                let effects = s.expire(now_ms());
+                let offsets = effects.records.iter().filter(|record| matches!(record, GroupRecord::Offset(_, None)));
+                let count = offsets.count();
+                Ok((effects, count))
+            });
+            match expired {
+                Ok((count, _)) => broker.metrics.groups.expired(count),
+                Err(error) => tracing::debug!(%error, "offsets were not expired"),
             }
         }
     }

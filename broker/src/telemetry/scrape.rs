@@ -186,6 +186,7 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     ] {
         gauges.one(&format!("esker_scrub_{name}"), help, value)?;
     }
+    super::groups::register(broker, &gauges)?;
     super::transactions::register(broker, &gauges)?;
     files(broker, &gauges)?;
     super::process::register(&gauges.0)?;

@@ -67,6 +67,17 @@ impl GroupShard {
         self.groups.values().map(row).chain(consumers).collect()
     }
 
+    /// The kind and the state of every group, as in [`GroupSummary`].
+    pub fn kinds_and_states(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let classic = self.groups.values().map(|group| ("classic", group.state.name()));
+        classic.chain(self.consumers.groups.values().map(|live| ("consumer", live.group.state().name())))
+    }
+
+    /// How many offsets are committed.
+    pub fn offset_count(&self) -> usize {
+        self.offsets.values().map(|offsets| offsets.len()).sum()
+    }
+
     /// One group.
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
         let group = self.groups.get(group)?;
