@@ -137,6 +137,7 @@ impl GroupCoordinator {
         };
         let (codes, position) = shard.write_as(origin, |s| s.commit_in_transaction(&request, writer, now_ms()))?;
         shard.committed(position).await?;
+        self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
     }
 

@@ -12,6 +12,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -27,7 +28,12 @@ pub struct StateMachine {
     membership: StoredMembership,
     current: Arc<ArcSwap<MetadataImage>>,
     published: watch::Sender<Arc<MetadataImage>>,
+    ended: Ended,
 }
+
+/// Held while a snapshot is written, which goes on beside openraft's own end; true once none may be written any more. Whoever has the
+/// folder next would find a newer snapshot there than the one that it began with.
+pub(super) type Ended = Arc<Mutex<bool>>;
 
 /// Where the image is read: at once, or as it changes.
 #[derive(Debug, Clone)]
@@ -36,13 +42,15 @@ pub struct Published {
     pub current: Arc<ArcSwap<MetadataImage>>,
     /// Tells of every new one.
     pub changes: watch::Receiver<Arc<MetadataImage>>,
+    /// See [`Ended`].
+    pub(super) ended: Ended,
 }
 
 impl StateMachine {
     /// Starts from the snapshot in `dir`, or from nothing.
     pub fn open(dir: &Path) -> io::Result<(Self, Published)> {
         let (published, changes) = watch::channel(Arc::default());
-        let current: Arc<ArcSwap<MetadataImage>> = Arc::default();
+        let (current, ended): (Arc<ArcSwap<MetadataImage>>, Ended) = Default::default();
         let mut machine = Self {
             dir: dir.to_owned(),
             image: MetadataImage::default(),
@@ -50,11 +58,12 @@ impl StateMachine {
             membership: StoredMembership::default(),
             current: Arc::clone(&current),
             published,
+            ended: Arc::clone(&ended),
         };
         if let Some((meta, records)) = read_snapshot(dir)? {
             machine.restore(&meta, records)?;
         }
-        Ok((machine, Published { current, changes }))
+        Ok((machine, Published { current, changes, ended }))
     }
 
     fn restore(&mut self, meta: &SnapshotMeta, records: Bytes) -> io::Result<()> {
@@ -116,6 +125,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Builder {
             dir: self.dir.clone(),
             image: self.image.clone(),
+            ended: Arc::clone(&self.ended),
             meta: SnapshotMeta { last_log_id: self.applied.clone(), last_membership: self.membership.clone() },
         }
     }
@@ -136,6 +146,7 @@ pub struct Builder {
     dir: PathBuf,
     image: MetadataImage,
     meta: SnapshotMeta,
+    ended: Ended,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -143,8 +154,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (dir, meta, image) = (self.dir.clone(), self.meta.clone(), self.image.clone());
+        let ended = Arc::clone(&self.ended);
         let written = tokio::task::spawn_blocking(move || {
             let records = MetadataRecord::encode_all(&snapshot_records(&image)).map_err(io::Error::other)?;
+            let ended = ended.lock();
+            if *ended {
+                return Err(io::Error::other("the broker has stopped"));
+            }
             write_snapshot(&dir, &meta, &records)?;
             Ok(Snapshot { meta, snapshot: records })
         });
