@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -156,9 +157,17 @@ type member struct {
 	mine map[int32]bool
 }
 
-func join(group string, balancer kgo.GroupBalancer) *member {
+// The protocol of KIP-848 has to be asked for in this way: a plain string is the key.
+const next848 = "opt_in_kafka_next_gen_balancer_beta"
+
+func join(group string, balancer kgo.GroupBalancer, next bool) *member {
 	m := &member{mine: map[int32]bool{}}
+	var how context.Context = ctx
+	if next {
+		how = context.WithValue(ctx, next848, true)
+	}
 	m.cl = client(
+		kgo.WithContext(how),
 		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.SessionTimeout(10*time.Second), kgo.BlockRebalanceOnPoll(),
@@ -226,13 +235,23 @@ func main() {
 	late.Close()
 	verify(seen, goal, total)
 
-	for _, balancer := range []kgo.GroupBalancer{kgo.RangeBalancer(), kgo.CooperativeStickyBalancer()} {
-		step("group with two members, %s", balancer.ProtocolName())
+	for _, kind := range []struct {
+		balancer kgo.GroupBalancer
+		next     bool
+	}{
+		{kgo.RangeBalancer(), false}, {kgo.CooperativeStickyBalancer(), false},
+		{kgo.RangeBalancer(), true}, {kgo.CooperativeStickyBalancer(), true},
+	} {
+		balancer := kind.balancer
 		group := topic + "-" + balancer.ProtocolName()
+		if kind.next {
+			group += "-848"
+		}
+		step("group with two members, %s", group)
 		seen = nil
-		one := join(group, balancer)
+		one := join(group, balancer, kind.next)
 		wait("one member has all", func() bool { return len(one.take(&seen)) == parts })
-		two := join(group, balancer)
+		two := join(group, balancer, kind.next)
 		wait("two members share", func() bool {
 			a, b := one.take(&seen), two.take(&seen)
 			union := map[int32]bool{}
@@ -262,9 +281,20 @@ func main() {
 			}
 			return true
 		})
-		state, err := admin.DescribeGroups(ctx, group)
-		must(err)
-		check(len(state[group].Members) == 2, "%d members", len(state[group].Members))
+		if kind.next {
+			ask := kmsg.NewPtrConsumerGroupDescribeRequest()
+			ask.Groups = []string{group}
+			told, err := ask.RequestWith(ctx, one.cl)
+			must(err)
+			is := told.Groups[0]
+			check(is.ErrorCode == 0 && len(is.Members) == 2 && is.State == "Stable", "%+v", is)
+			assignor := map[string]string{"range": "range", "cooperative-sticky": "uniform"}[balancer.ProtocolName()]
+			check(is.AssignorName == assignor, "the assignor is %s", is.AssignorName)
+		} else {
+			state, err := admin.DescribeGroups(ctx, group)
+			must(err)
+			check(len(state[group].Members) == 2, "%d members", len(state[group].Members))
+		}
 		one.cl.CloseAllowingRebalance()
 		two.cl.CloseAllowingRebalance()
 	}
@@ -276,7 +306,7 @@ func main() {
 		control.Stderr = os.Stderr
 		must(control.Run())
 		produce(next, next+perCodec, kgo.ZstdCompression(), true)
-		one := join(topic+"-range", kgo.RangeBalancer())
+		one := join(topic+"-range", kgo.RangeBalancer(), false)
 		seen = nil
 		wait("records after the restart", func() bool { one.take(&seen); return len(seen) >= perCodec })
 		verify(seen, next, next+perCodec)
