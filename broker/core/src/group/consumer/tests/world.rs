@@ -32,7 +32,7 @@ pub(super) struct World {
     pub image: MetadataImage,
     pub limits: ConsumerLimits,
     log: Vec<(Bytes, Option<Bytes>)>,
-    next_topic: u8,
+    next_topic: u128,
     pub tokens: Token,
     pub answers: BTreeMap<Token, Reply>,
     /// Lookups of regular expressions that wait.
@@ -70,7 +70,8 @@ impl World {
         let id = match self.image.topic(name) {
             Some(topic) => topic.id,
             None => {
-                let id = Uuid([self.next_topic; 16]);
+                // Each byte counts up, as far as bytes go.
+                let id = u8::try_from(self.next_topic).map_or(Uuid(self.next_topic.to_be_bytes()), |n| Uuid([n; 16]));
                 self.next_topic += 1;
                 self.image.apply(&MetadataRecord::Topic(TopicRecord { name: Str::copy(name), id }));
                 id
@@ -192,6 +193,12 @@ impl World {
         assert_eq!(reloaded.consumers.groups.len(), self.shard.consumers.groups.len(), "replay gives other groups");
         let epochs = &self.shard.consumers.groups;
         self.epochs.retain(|id, _| epochs.contains_key(id.as_str()));
+    }
+
+    /// Bytes of the largest record that was written.
+    pub fn largest_record(&self) -> usize {
+        let bytes = |(key, value): &(Bytes, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.log.iter().map(bytes).max().unwrap_or_default()
     }
 
     /// `a:0-2,5 b:1`; `-` for none.
