@@ -11,8 +11,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// How many steps these threads stand back (nice): beside one that is runnable all the time a thirtieth of the processor is theirs,
-/// which still brings in some hundred MB a second.
+/// How many steps these threads stand back (nice): beside one that is runnable all the time about a thirtieth of the processor is theirs.
 const STEPS_BACK: i32 = 15;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -33,8 +32,10 @@ impl ColdThreads {
     pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // Whoever asked may have gone.
-            let _ = answer.send(job());
+            // Whoever asked may have gone: clients that come and go must not leave work behind for those who wait.
+            if !answer.is_closed() {
+                let _ = answer.send(job());
+            }
         });
         self.jobs.get_or_init(|| start(self.count)).send(job).ok()?;
         answered.await.ok()
@@ -93,5 +94,21 @@ mod tests {
             );
         }
         assert_eq!(threads.run(|| 7).await, Some(7), "and no thread is lost");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_done() {
+        let threads = ColdThreads::new(1);
+        let (go, wait) = channel::<()>();
+        let (done, told) = channel();
+        let mut first = Box::pin(threads.run(move || wait.recv().is_ok()));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut second = Box::pin(threads.run(move || done.send(())));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(second);
+        go.send(()).unwrap();
+        assert_eq!(first.await, Some(true));
+        assert_eq!(threads.run(|| 7).await, Some(7));
+        assert!(told.recv().is_err(), "its asker had gone");
     }
 }
