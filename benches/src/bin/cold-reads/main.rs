@@ -44,6 +44,9 @@ struct Options {
     /// Only this durability (`flush` or `page-cache`).
     #[arg(long)]
     only: Option<String>,
+    /// Leave the topic's pages where they are: what the same reads do where nothing is cold.
+    #[arg(long)]
+    warm: bool,
     /// Folder for the data, on the disk to measure; a new folder in it is used, and removed at the end.
     #[arg(long)]
     dir: PathBuf,
@@ -148,7 +151,7 @@ fn print(options: &Options, row: &Row) {
 }
 
 fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'static str, cold: bool) -> Result<Row> {
-    if cold {
+    if cold && !options.warm {
         drop_pages(dir)?;
     }
     let cpu = process::cpu_seconds(broker.child.id())?;
