@@ -3,7 +3,8 @@
 //! As long as somebody syncs now and then, cold reads go piece by piece. A piece begins when the sync under way has ended (or after a
 //! while: neither starves the other), and all pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is
 //! found out by looking: in each cycle there is a short time without cold reads, and the syncs of that time are the measure for the
-//! others. The rate falls while those are slower, and grows while they are not. Where nobody syncs there is no rate.
+//! others. The rate falls while those are slower, and grows while they are not. A sync that takes far longer than is usual says that
+//! the disk has something else to do: then reads stand back for a moment. Where nobody syncs there is no rate.
 
 use std::{
     thread,
@@ -21,8 +22,12 @@ const CYCLE: Duration = Duration::from_millis(400);
 const WITHOUT: Duration = Duration::from_millis(60);
 /// What was read before may still be on its way.
 const SETTLING: Duration = Duration::from_millis(5);
+/// A sync that takes so many times what is usual has reads stand back for so long, and in a cycle at most so long together.
+const FAR_SLOWER: u32 = 4;
+const STANDING_BACK: Duration = Duration::from_millis(10);
+const STANDING_BACK_MOST: Duration = Duration::from_millis(200);
 /// Syncs that are remembered of each kind, and how many there must be before they say something.
-const REMEMBERED: usize = 128;
+const REMEMBERED: usize = 1024;
 const ENOUGH: usize = 24;
 /// Bytes a second.
 const FIRST_RATE: f64 = 64e6;
@@ -52,14 +57,23 @@ impl Durations {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// The duration that one in ten exceeds, if there are enough of them.
+    /// The duration that one in 32 exceeds (of a few, the fourth): a disk that is asked for too much shows it there first.
     fn high(&self) -> Option<Duration> {
-        if self.last.len() < ENOUGH {
+        self.nth_longest(|count| (count / 32).max(3))
+    }
+
+    fn middle(&self) -> Option<Duration> {
+        self.nth_longest(|count| count / 2)
+    }
+
+    fn nth_longest(&self, longer: impl Fn(usize) -> usize) -> Option<Duration> {
+        let count = self.last.len();
+        if count < ENOUGH {
             return None;
         }
         let mut sorted = self.last.clone();
         sorted.sort_unstable();
-        sorted.get(sorted.len() * 9 / 10).copied()
+        sorted.get(count.checked_sub(1 + longer(count))?).copied()
     }
 
     fn clear(&mut self) {
@@ -78,6 +92,11 @@ struct Pace {
     cycle: Duration,
     alone: Durations,
     beside: Durations,
+    /// How long a sync takes without reads.
+    usual: Option<Duration>,
+    /// Reads stand back until then, and have stood back for so long in this cycle.
+    held: Duration,
+    held_in_cycle: Duration,
 }
 
 impl Pace {
@@ -89,6 +108,9 @@ impl Pace {
             cycle: Duration::ZERO,
             alone: Durations::new(),
             beside: Durations::new(),
+            usual: None,
+            held: Duration::ZERO,
+            held_in_cycle: Duration::ZERO,
         }
     }
 
@@ -98,6 +120,12 @@ impl Pace {
 
     fn sync_ended(&mut self, began: Duration, now: Duration) {
         self.last_sync = Some(now);
+        let far_slower = self.usual.is_some_and(|usual| now.saturating_sub(began) > usual * FAR_SLOWER + SLACK);
+        if far_slower && self.held_in_cycle < STANDING_BACK_MOST {
+            let until = now + STANDING_BACK;
+            self.held_in_cycle += until - self.held.max(now).min(until);
+            self.held = until;
+        }
         let of_cycle = |at: Duration| at.checked_sub(self.cycle);
         match (of_cycle(began), of_cycle(now)) {
             (Some(began), Some(ended)) if began >= SETTLING && ended < WITHOUT => self.alone.add(ended - began),
@@ -118,10 +146,14 @@ impl Pace {
             self.judge();
             // Reads may have been away for long: what was measured then belongs to no time.
             self.cycle = now;
+            self.held_in_cycle = Duration::ZERO;
             return WITHOUT;
         }
         if in_cycle < WITHOUT {
             return WITHOUT - in_cycle;
+        }
+        if now < self.held {
+            return self.held - now;
         }
         if now < self.next {
             return self.next - now;
@@ -132,6 +164,7 @@ impl Pace {
     }
 
     fn judge(&mut self) {
+        self.usual = self.alone.middle();
         let (Some(alone), Some(beside)) = (self.alone.high(), self.beside.high()) else { return };
         if beside > alone.mul_f64(SLOWER) + SLACK {
             self.rate = (self.rate * 0.75).max(LEAST_RATE);
@@ -199,6 +232,11 @@ pub(crate) fn wait(bytes: u64) {
         if wait.is_zero() {
             let ended = turns.ended;
             let _ = ENDED.wait_while_for(&mut turns, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
+            let now = turns.since_start(Instant::now());
+            let held = turns.pace.held.saturating_sub(now);
+            drop(turns);
+            // The sync that was waited for may have been the slow one.
+            thread::sleep(held);
             return;
         }
         drop(turns);
@@ -271,5 +309,34 @@ mod tests {
         pace.sync_ended(Duration::from_millis(1010), Duration::from_millis(1012));
         pace.sync_ended(Duration::from_millis(1100), Duration::from_millis(1500));
         assert_eq!((pace.alone.last.len(), pace.beside.last.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_sync_far_slower_than_usual_has_reads_stand_back_but_not_for_good() {
+        let ms = Duration::from_millis;
+        let mut pace = Pace::new();
+        let (now, _) = run(&mut pace, ms(1_000), |_| 1.0);
+        assert_eq!(pace.usual, Some(ms(1)));
+        // A new cycle, past the time without reads.
+        let mut now = now + CYCLE;
+        pace.sync_ended(now - ms(1), now);
+        assert_eq!(pace.wait(PIECE, now), WITHOUT);
+        now += WITHOUT;
+        pace.sync_ended(now - ms(2), now);
+        assert!(pace.wait(PIECE, now).is_zero(), "a little slower is nothing");
+        now += ms(20);
+        pace.sync_ended(now - ms(6), now);
+        assert_eq!(pace.wait(PIECE, now), STANDING_BACK);
+        pace.sync_ended(now - ms(6), now + ms(4));
+        assert_eq!(pace.wait(PIECE, now + ms(4)), STANDING_BACK, "counted from the last one");
+        assert_eq!(pace.held_in_cycle, STANDING_BACK + ms(4), "time counts once");
+        assert!(pace.wait(PIECE, now + ms(14)).is_zero());
+        // All are slow from here on: reads go on within the cycle.
+        let began = now;
+        while pace.wait(PIECE, now) > ms(1) {
+            now += ms(1);
+            pace.sync_ended(now - ms(6), now);
+        }
+        assert!(now - began <= STANDING_BACK_MOST + STANDING_BACK, "{:?}", now - began);
     }
 }
