@@ -203,10 +203,9 @@ proptest! {
     }
 }
 
-/// Run it with `--release --ignored --nocapture` for figures.
+/// Tells the times, too (`--nocapture`).
 #[test]
-#[ignore = "measures"]
-fn how_long_it_takes() {
+fn a_thousand_members_get_all_of_ten_thousand_partitions() {
     let names: Vec<Str> = (0..1000).map(|n| Str::from(format!("member-{n:04}"))).collect();
     let topics: Vec<Topic> = (0..100).map(|t| Topic { id: Uuid([t + 1; 16]), partitions: 100 }).collect();
     let half: Vec<Vec<usize>> = (0..1000).map(|m| (0..100).filter(|t| (t + m) % 2 == 0).collect()).collect();
@@ -228,6 +227,22 @@ fn how_long_it_takes() {
             let began = std::time::Instant::now();
             let assignment = assign(assignor, &spec);
             println!("{what}, {round}: 1,000 members, 10,000 partitions: {:?}", began.elapsed());
+            let mut all: Vec<_> = assignment
+                .iter()
+                .flatten()
+                .flat_map(|(topic, parts)| parts.iter().map(move |part| (*topic, *part)))
+                .collect();
+            all.sort_unstable();
+            let wanted = topics.iter().flat_map(|topic| (0..100).map(move |part| (topic.id, part)));
+            assert!(all.into_iter().eq(wanted), "{what}, {round}: each partition is one member's");
+            if let (Assignor::Uniform, Subscriptions::Same) = (assignor, &spec.subscriptions) {
+                let size = |of: &Partitions| of.values().map(Vec::len).sum::<usize>();
+                assert!(assignment.iter().all(|of| (10..=11).contains(&size(of))), "{what}, {round}");
+                for (had, has) in current.iter().zip(&assignment) {
+                    let keeps = had.iter().all(|(topic, parts)| parts.iter().all(|part| has[topic].contains(part)));
+                    assert!(keeps, "{what}, {round}: nobody who stays gives anything up");
+                }
+            }
             current = assignment;
         }
     }

@@ -1,5 +1,7 @@
-//! Figures: run with `--ignored --nocapture`.
+//! A thousand members and ten thousand partitions: the group becomes stable, and everything is somebody's. Tells the time each
+//! step takes (`--nocapture`).
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use esker_protocol::primitives::Str;
@@ -10,8 +12,7 @@ use crate::group::GroupShard;
 use crate::group::consumer::ConsumerLimits;
 
 #[test]
-#[ignore = "measures"]
-fn how_long_it_takes() {
+fn a_thousand_members_become_stable_with_everything_shared_out() {
     let mut world = World::new();
     world.topic("t", 10_000);
     let image = world.image;
@@ -27,28 +28,37 @@ fn how_long_it_takes() {
         reply
     };
     let began = Instant::now();
-    let mut epochs = Vec::new();
+    let (mut epochs, mut given) = (Vec::new(), Vec::new());
     for member in &members {
         let mut request = beat("g", member, 0);
         request.topics = Some(vec![Str::from("t")]);
-        epochs.push(send(&mut shard, &request, now).epoch);
+        let reply = send(&mut shard, &request, now);
+        epochs.push(reply.epoch);
+        given.push(reply.assignment.unwrap_or_default());
     }
     println!("1,000 joins within one assignment interval: {:?}", began.elapsed());
     now += 2000;
     let began = Instant::now();
-    epochs[0] = send(&mut shard, &beat("g", &members[0], epochs[0]), now).epoch;
+    let reply = send(&mut shard, &beat("g", &members[0], epochs[0]), now);
+    epochs[0] = reply.epoch;
+    given[0] = reply.assignment.unwrap_or_else(|| given[0].clone());
     println!("the heartbeat that makes the target for 1,000 members and 10,000 partitions: {:?}", began.elapsed());
     for round in 0..4 {
         let began = Instant::now();
-        for (member, epoch) in members.iter().zip(&mut epochs) {
+        for ((member, epoch), given) in members.iter().zip(&mut epochs).zip(&mut given) {
             let mut request = beat("g", member, *epoch);
-            request.owned = Some(Default::default());
-            if let Ok((effects, reply)) = shard.consumer_heartbeat(&request, now) {
-                shard.apply(&effects.records, None);
-                *epoch = reply.epoch;
+            request.owned = Some(BTreeMap::clone(given));
+            let reply = send(&mut shard, &request, now);
+            *epoch = reply.epoch;
+            if let Some(assignment) = reply.assignment {
+                *given = assignment;
             }
         }
         println!("round {round} of 1,000 heartbeats: {:?}", began.elapsed());
     }
-    println!("{}", shard.describe_consumer("g").unwrap().state);
+    assert_eq!(shard.describe_consumer("g").unwrap().state.to_string(), "Stable");
+    let mut all: Vec<i32> = given.iter().flat_map(BTreeMap::values).flatten().copied().collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..10_000), "each partition is one member's");
+    assert!(given.iter().all(|given| given.values().map(Vec::len).sum::<usize>() == 10), "and all have as many");
 }
