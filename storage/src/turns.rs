@@ -29,6 +29,8 @@ const STANDING_BACK_MOST: Duration = Duration::from_millis(200);
 /// Syncs that are remembered of each kind, and how many there must be before they say something.
 const REMEMBERED: usize = 1024;
 const ENOUGH: usize = 24;
+/// So many of them are what is compared: the duration that this part exceeds.
+const LONGEST: f64 = 1.0 / 32.0;
 /// Bytes a second.
 const FIRST_RATE: f64 = 64e6;
 const LEAST_RATE: f64 = 16e6;
@@ -57,23 +59,15 @@ impl Durations {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// The duration that one in 32 exceeds (of a few, the fourth): a disk that is asked for too much shows it there first.
-    fn high(&self) -> Option<Duration> {
-        self.nth_longest(|count| (count / 32).max(3))
-    }
-
-    fn middle(&self) -> Option<Duration> {
-        self.nth_longest(|count| count / 2)
-    }
-
-    fn nth_longest(&self, longer: impl Fn(usize) -> usize) -> Option<Duration> {
+    /// The duration that so large a part of them exceeds, if there are enough of them.
+    fn exceeded_by(&self, part: f64) -> Option<Duration> {
         let count = self.last.len();
         if count < ENOUGH {
             return None;
         }
         let mut sorted = self.last.clone();
         sorted.sort_unstable();
-        sorted.get(count.checked_sub(1 + longer(count))?).copied()
+        sorted.get((count - 1).checked_sub((count as f64 * part) as usize)?).copied()
     }
 
     fn clear(&mut self) {
@@ -164,8 +158,14 @@ impl Pace {
     }
 
     fn judge(&mut self) {
-        self.usual = self.alone.middle();
-        let (Some(alone), Some(beside)) = (self.alone.high(), self.beside.high()) else { return };
+        self.usual = self.alone.exceeded_by(0.5);
+        // The longest show first that a disk is asked for too much, but a few say little. The same part of both, or one looks longer.
+        let fewest = self.alone.last.len().min(self.beside.last.len());
+        if fewest < ENOUGH {
+            return;
+        }
+        let part = (3.0 / fewest as f64).max(LONGEST);
+        let (Some(alone), Some(beside)) = (self.alone.exceeded_by(part), self.beside.exceeded_by(part)) else { return };
         if beside > alone.mul_f64(SLOWER) + SLACK {
             self.rate = (self.rate * 0.75).max(LEAST_RATE);
             // What comes is measured at the new rate.
@@ -309,6 +309,27 @@ mod tests {
         pace.sync_ended(Duration::from_millis(1010), Duration::from_millis(1012));
         pace.sync_ended(Duration::from_millis(1100), Duration::from_millis(1500));
         assert_eq!((pace.alone.last.len(), pace.beside.last.len()), (1, 1));
+    }
+
+    #[test]
+    fn few_syncs_judge_nothing() {
+        let mut pace = Pace::new();
+        pace.judge();
+        (0..REMEMBERED).for_each(|_| pace.alone.add(Duration::from_millis(1)));
+        pace.judge();
+        (1..ENOUGH).for_each(|_| pace.beside.add(Duration::from_millis(9)));
+        pace.judge();
+        assert_eq!(pace.rate, FIRST_RATE);
+        pace.beside.add(Duration::from_millis(9));
+        pace.judge();
+        assert!(pace.rate < FIRST_RATE);
+        // The same spread in few as in many: neither looks slower.
+        let spread = |at: usize| Duration::from_millis(if at.is_multiple_of(6) { 9 } else { 1 });
+        (0..REMEMBERED).for_each(|at| pace.alone.add(spread(at)));
+        (0..ENOUGH).for_each(|at| pace.beside.add(spread(at)));
+        let before = pace.rate;
+        pace.judge();
+        assert!(pace.rate > before);
     }
 
     #[test]
