@@ -68,9 +68,9 @@ fn append(log: &Log, bytes: &Bytes, count: usize, checked: bool) -> Result<(), B
     for _ in 0..count {
         if checked {
             let valid = validate(Some(bytes.clone()), &ValidateRules::default(), NOW)?;
-            log.append(AppendBatch { header: &valid.header, bytes: valid.bytes }, CLIENT, 0, NOW)?;
+            log.append(AppendBatch { header: &valid.header, bytes: &valid.bytes }, CLIENT, 0, NOW)?;
         } else {
-            log.append(AppendBatch { header: &known.header, bytes: bytes.clone() }, CLIENT, 0, NOW)?;
+            log.append(AppendBatch { header: &known.header, bytes }, CLIENT, 0, NOW)?;
         }
     }
     Ok(())

@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for partition in 0..count {
         let log = manager.create("many", partition, Uuid([1; 16]), LogConfig::default(), NOW)?;
         for _ in 0..batches {
-            let append = AppendBatch { header: &batch.header, bytes: batch.bytes.clone() };
+            let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
             log.append(append, Origin::Client { transaction_v2: false }, 0, NOW)?;
         }
     }

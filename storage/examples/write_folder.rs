@@ -14,7 +14,7 @@ const NOW: i64 = 1_700_000_000_000;
 
 fn append(log: &Log, bytes: bytes::Bytes, origin: Origin, epoch: i32) -> Result<i64, Box<dyn Error>> {
     let (batch, _) = Batch::parse(bytes)?;
-    Ok(log.append(AppendBatch { header: &batch.header, bytes: batch.bytes }, origin, epoch, NOW)?.base_offset)
+    Ok(log.append(AppendBatch { header: &batch.header, bytes: &batch.bytes }, origin, epoch, NOW)?.base_offset)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

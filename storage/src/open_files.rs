@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
@@ -280,11 +280,16 @@ impl Handle {
 
     /// What is open, without opening anything.
     pub(crate) fn get(&self) -> Option<Arc<Opened>> {
-        let opened = self.slot.load_full()?;
-        if !self.used.load(Ordering::Relaxed) {
+        Guard::into_inner(self.peek())
+    }
+
+    /// As `get`, for a moment: no other thread sees that it is held.
+    pub(crate) fn peek(&self) -> Guard<Option<Arc<Opened>>> {
+        let opened = self.slot.load();
+        if opened.is_some() && !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
-        Some(opened)
+        opened
     }
 
     /// What is open; opens it if need be.

@@ -9,7 +9,7 @@ pub struct AppendBatch<'a> {
     /// The parsed header of `bytes`; `base_offset` and `partition_leader_epoch` in it are replaced.
     pub header: &'a BatchHeader,
     /// The batch from its base offset to its last byte, exactly.
-    pub bytes: Bytes,
+    pub bytes: &'a Bytes,
 }
 
 /// Holds from the question whether a producer's transaction writes to a log until a marker ends the transaction there: what comes

@@ -64,13 +64,13 @@ impl Bare {
 }
 
 fn append(log: &Log, batch: &Batch) {
-    let batch = AppendBatch { header: &batch.header, bytes: batch.bytes.clone() };
+    let batch = AppendBatch { header: &batch.header, bytes: &batch.bytes };
     black_box(log.append(batch, CLIENT, 0, NOW).unwrap());
 }
 
 fn validate_and_append(log: &Log, batch: &Batch, rules: &ValidateRules) {
     let sound = validate(Some(batch.bytes.clone()), rules, NOW).unwrap();
-    let batch = AppendBatch { header: &sound.header, bytes: sound.bytes };
+    let batch = AppendBatch { header: &sound.header, bytes: &sound.bytes };
     black_box(log.append(batch, CLIENT, 0, NOW).unwrap());
 }
 

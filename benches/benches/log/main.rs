@@ -46,7 +46,7 @@ fn read(c: &mut Criterion) {
     let log = manager.create("read", 0, Uuid::ZERO, LogConfig::default(), NOW).unwrap();
     let batch = batch(16 << 10);
     while log.size_bytes() < 256 << 20 {
-        let batch = AppendBatch { header: &batch.header, bytes: batch.bytes.clone() };
+        let batch = AppendBatch { header: &batch.header, bytes: &batch.bytes };
         log.append(batch, CLIENT, 0, NOW).unwrap();
     }
     let mut group = c.benchmark_group("read");

@@ -52,7 +52,7 @@ impl Marker {
         let batch = end_txn_batch(self.producer_id, self.producer_epoch, marker, now).map_err(unencodable)?;
         let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
         let origin = Origin::Coordinator { transaction_v2: self.version >= 2 };
-        let appended = partition.append(&header, batch, origin, true, now).map_err(|error| error.code())?;
+        let appended = partition.append(&header, &batch, origin, true, now).map_err(|error| error.code())?;
         Ok(appended.last_offset.saturating_add(1))
     }
 }

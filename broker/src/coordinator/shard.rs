@@ -339,7 +339,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     fn append_batch(&self, batch: Bytes, origin: Origin, now: i64) -> Result<Position, ErrorCode> {
         let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let appended = self.partition.append(&header, batch, origin, true, now).map_err(|error| {
+        let appended = self.partition.append(&header, &batch, origin, true, now).map_err(|error| {
             tracing::warn!(%error, partition = self.index(), "cannot append to {}", self.partition.topic());
             match error.code() {
                 ErrorCode::NOT_LEADER_OR_FOLLOWER => ErrorCode::NOT_COORDINATOR,

@@ -164,7 +164,7 @@ fn decide(running: &Running, id: &'static str, producer: &InitProducerIdResponse
     let bytes = batch.build().unwrap();
     let header = esker_protocol::records::BatchHeader::parse(&bytes).unwrap();
     let log = running.broker.replicas.partition(&TopicRef::by_name(&"__transaction_state".into()), 0).unwrap();
-    log.append(&header, bytes, Origin::Coordinator { transaction_v2: false }, true, 1).unwrap();
+    log.append(&header, &bytes, Origin::Coordinator { transaction_v2: false }, true, 1).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -234,7 +234,7 @@ fn append_partition(
     let size = batch.bytes.len();
     let records = batch.header.records_count;
     let appended = partition
-        .append(&batch.header, batch.bytes, origin, acks == -1, now_ms)
+        .append(&batch.header, &batch.bytes, origin, acks == -1, now_ms)
         .map_err(|error| refused(&partition, error))?;
     if !appended.duplicate {
         partition.rates().produced(size, records);

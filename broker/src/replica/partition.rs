@@ -249,7 +249,7 @@ impl Partition {
     pub fn append(
         &self,
         header: &BatchHeader,
-        bytes: Bytes,
+        bytes: &Bytes,
         origin: Origin,
         all_in_sync: bool,
         now_ms: i64,

@@ -59,7 +59,7 @@ fn cleaner(memory: usize) -> Cleaner {
 
 fn append(log: &Log, bytes: Bytes, origin: Origin) -> i64 {
     let (batch, _) = Batch::parse(bytes).unwrap();
-    let append = AppendBatch { header: &batch.header, bytes: batch.bytes };
+    let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
     let base = log.append(append, origin, 0, NOW).unwrap().base_offset;
     log.advance_high_watermark(i64::MAX);
     base

@@ -16,6 +16,7 @@ use crate::{
     files::{LOG, SNAPSHOT, segment_path},
     index::{AbortedTxn, OffsetIndex, TimeIndex},
     io::{Context, Open},
+    open_files::Opened,
     producers::{EndMarker, Producers},
     segment::{Rebuilt, Segment, SegmentParts},
     walk,
@@ -64,7 +65,7 @@ impl Log {
                 segment_bytes: config.segment_bytes.min(i32::MAX as u32),
             });
         }
-        let marker = end_marker(header, &bytes);
+        let marker = end_marker(header, bytes);
         let mut writer = self.writer.lock();
         self.check_writable()?;
         if let Some(earlier) = writer.producers.check(header, marker, origin)? {
@@ -196,7 +197,7 @@ impl Log {
             let full = |(offsets, times): &(OffsetIndex, TimeIndex)| {
                 offsets.file_size() + 8 > limit || times.file_size() + 24 > limit
             };
-            active.growing().is_some_and(full)
+            entry_is_due(writer, config) && active.growing().is_some_and(full)
         };
         let due = full && (used > 0 || size as u64 > active.capacity)
             || used > 0
@@ -252,14 +253,16 @@ impl Log {
     /// Writes at the published end of the active segment; nothing is visible yet. Returns the position.
     fn write(&self, writer: &Writer, parts: &mut [IoSlice<'_>]) -> Result<u64, AppendError> {
         let position = writer.active.size();
-        let opened = writer.active.opened().map_err(|error| self.write_error(error))?;
-        let file = opened.file();
-        writer.active.set_unsynced(true);
-        file.write_at(parts, position).map_err(|source| {
-            // What part of it was written must not be taken for data after a crash. Nobody reads past the end.
-            let _ = file.set_len(position);
-            self.write_error(FileError { action: "write to", path: writer.active.path(LOG), source })
-        })?;
+        let write = |opened: &Opened| {
+            let file = opened.file();
+            writer.active.set_unsynced(true);
+            file.write_at(parts, position).map_err(|source| {
+                // What part of it was written must not be taken for data after a crash. Nobody reads past the end.
+                let _ = file.set_len(position);
+                self.write_error(FileError { action: "write to", path: writer.active.path(LOG), source })
+            })
+        };
+        writer.active.with_opened(write).map_err(|error| self.write_error(error))??;
         Ok(position)
     }
 
@@ -273,7 +276,7 @@ impl Log {
     ) -> Result<(), AppendError> {
         let header = placed.header;
         self.unless_full(self.assign_epoch_at(placed.leader_epoch, placed.base_offset))?;
-        let with_entry = writer.bytes_since_index > u64::from(config.index_interval_bytes);
+        let with_entry = entry_is_due(writer, config);
         writer.active.note(position, placed.last_offset(), header.max_timestamp, with_entry);
         if with_entry {
             writer.bytes_since_index = 0;
@@ -302,7 +305,10 @@ impl Log {
         writer.active.publish(size, end);
         writer.touched = true;
         self.end.store(end, Ordering::Release);
-        self.dirty_since_ms.fetch_min(now_ms, Ordering::AcqRel);
+        // Changed under the writer's lock only.
+        if self.dirty_since_ms.load(Ordering::Relaxed) > now_ms {
+            self.dirty_since_ms.store(now_ms, Ordering::Release);
+        }
         self.clock_ms.store(now_ms, Ordering::Relaxed);
     }
 
@@ -396,6 +402,11 @@ impl Log {
         let path = segment_path(&self.dir, offset, SNAPSHOT);
         self.log_dir.disk.replace(&path, &producers.encode(), false).context("write", &path)
     }
+}
+
+/// The next batch gets an entry in the indexes.
+fn entry_is_due(writer: &Writer, config: &LogConfig) -> bool {
+    writer.bytes_since_index > u64::from(config.index_interval_bytes)
 }
 
 fn segment_limit(active: &Segment, config: &LogConfig) -> u64 {

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU64},
+        atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64},
     },
 };
 
@@ -123,6 +123,7 @@ impl Load {
             clock_ms: AtomicI64::new(self.now_ms),
             truncations: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            latest_epoch: AtomicI32::new(epochs.latest().unwrap_or(-1)),
             epochs: RwLock::new(epochs),
             writer: Mutex::new(Writer {
                 active,

@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -75,6 +75,8 @@ pub struct Log {
     truncations: AtomicU64,
     closed: AtomicBool,
     epochs: RwLock<EpochCache>,
+    /// The latest of `epochs`, -1 for none: appends ask for it. Changed under the writer's lock.
+    latest_epoch: AtomicI32,
     writer: Mutex<Writer>,
     flushing: Mutex<()>,
     /// Held while the epoch checkpoint is written: flushes do so without the writer's lock. True once another log may have the
@@ -257,11 +259,20 @@ impl Log {
 
     /// Notes an epoch's start if it is new, and writes the checkpoint; the caller holds the writer lock.
     fn assign_epoch_at(&self, leader_epoch: i32, offset: i64) -> Result<(), FileError> {
-        if leader_epoch < 0 || self.epochs.read().latest().is_some_and(|latest| latest >= leader_epoch) {
+        if leader_epoch <= self.latest_epoch.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.epochs.write().assign(leader_epoch, offset);
+        self.change_epochs(|epochs| {
+            epochs.assign(leader_epoch, offset);
+        });
         self.write_epochs(false)
+    }
+
+    /// Changes the known epochs in memory; the caller holds the writer lock.
+    fn change_epochs(&self, change: impl FnOnce(&mut EpochCache)) {
+        let mut epochs = self.epochs.write();
+        change(&mut epochs);
+        self.latest_epoch.store(epochs.latest().unwrap_or(-1), Ordering::Relaxed);
     }
 
     /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was

@@ -29,7 +29,7 @@ impl Log {
 
     fn move_start(&self, writer: &mut Writer, offset: i64) -> Result<(), FileError> {
         self.start.store(offset, Ordering::Release);
-        self.epochs.write().truncate_from_start(offset);
+        self.change_epochs(|epochs| epochs.truncate_from_start(offset));
         writer.producers.forget_finished_below(offset);
         self.refresh_unstable(&writer.producers);
         self.write_epochs(false)

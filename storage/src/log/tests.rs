@@ -77,7 +77,7 @@ fn small() -> LogConfig {
 
 fn append_bytes(log: &Log, bytes: Bytes, origin: Origin, epoch: i32) -> Result<Appended, AppendError> {
     let (batch, _) = Batch::parse(bytes).unwrap();
-    log.append(AppendBatch { header: &batch.header, bytes: batch.bytes }, origin, epoch, NOW)
+    log.append(AppendBatch { header: &batch.header, bytes: &batch.bytes }, origin, epoch, NOW)
 }
 
 fn append(log: &Log, values: &[&[u8]]) -> Appended {

@@ -8,6 +8,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{Log, Writer, replay};
 use crate::{
     LogError,
+    epochs::EpochCache,
     error::FileError,
     files::{SNAPSHOT, offset_of},
     io::Context,
@@ -56,7 +57,7 @@ impl Log {
         writer.producers.clear();
         writer.snapshot_at = -1;
         self.refresh_unstable(&writer.producers);
-        self.epochs.write().clear();
+        self.change_epochs(EpochCache::clear);
         self.sync_names()?;
         self.write_epochs(false)
     }
@@ -92,7 +93,7 @@ impl Log {
             kept.push(Arc::new(self.cut_segment(&last, offset)?));
         }
         self.install(writer, kept, offset, now_ms)?;
-        self.epochs.write().truncate_from_end(offset);
+        self.change_epochs(|epochs| epochs.truncate_from_end(offset));
         self.write_epochs(false)?;
         let segments = self.segments.load();
         let mut replay = replay::Replay::load(&self.log_dir, &self.dir, &self.config.load(), offset, now_ms)?;

@@ -43,7 +43,7 @@ fn open(dir: &Path) -> (LogManager, Arc<Log>) {
 fn append(log: &Log, count: usize) {
     for _ in 0..count {
         let (batch, _) = Batch::parse(batch(Compression::None, &[(NOW, &[7; 50])])).unwrap();
-        let append = AppendBatch { header: &batch.header, bytes: batch.bytes };
+        let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
         log.append(append, Origin::Client { transaction_v2: false }, 0, NOW).unwrap();
     }
     log.advance_high_watermark(log.log_end_offset());

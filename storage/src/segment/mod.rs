@@ -197,6 +197,14 @@ impl Segment {
         self.handle.get_or_open(|| self.open_whole())
     }
 
+    /// As `opened`, for what ends soon: costs nothing that other threads see.
+    pub(crate) fn with_opened<R>(&self, work: impl FnOnce(&Opened) -> R) -> Result<R, FileError> {
+        match self.handle.peek().as_ref() {
+            Some(opened) => Ok(work(opened)),
+            None => Ok(work(self.opened()?.as_ref())),
+        }
+    }
+
     /// The data file for one pass over it: not kept open if it was not.
     pub(crate) fn file_once(&self) -> Result<Arc<dyn LogFile>, FileError> {
         match self.handle.get() {

@@ -14,6 +14,9 @@ use crate::{
 /// A read looks at the header of the batch behind its bytes.
 const LOOKED_AT_BEHIND: u64 = crate::walk::STEP_BYTES as u64;
 
+/// Appends move the clock of [`residency`] by multiples of so many bytes.
+const CLOCK_STEP: u64 = 64 << 10;
+
 /// Clock and position in one word; positions in a segment have 31 bits.
 fn mark(clock: u32, position: u64) -> u64 {
     u64::from(clock) << 32 | position.min(u64::from(u32::MAX))
@@ -24,7 +27,11 @@ impl Segment {
     pub(super) fn note_appended(&self, size: u64) {
         let [older, newer] = &self.recent;
         let (from, now) = (self.size.load(Ordering::Relaxed), residency::now());
-        residency::spend(size.saturating_sub(from));
+        // The clock is everybody's: a write of few bytes leaves it to the one that fills up a step of it.
+        let steps = (size / CLOCK_STEP).saturating_sub(from / CLOCK_STEP);
+        if steps > 0 {
+            residency::spend(steps * CLOCK_STEP);
+        }
         let last = newer.load(Ordering::Relaxed);
         if last == super::NEVER || residency::is_aging((last >> 32) as u32) {
             older.store(last, Ordering::Relaxed);

@@ -35,8 +35,8 @@ pub fn validate(records: Option<Bytes>, rules: &ValidateRules, now_ms: i64) -> R
     check_header(&batch, rules)?;
     let header = without_client_bits(&batch.header);
     let opened = open(&batch, &header, codec, rules, now_ms)?;
-    if let Some((summary, plain)) = &opened {
-        check_records(&header, summary, plain, rules, now_ms)?;
+    if let Some((summary, unpacked)) = &opened {
+        check_records(&batch, &header, summary, unpacked.as_ref(), rules, now_ms)?;
         if codec != Compression::None && summary.largest_record > rules.max_decompressed_bytes {
             let (size, max) = (summary.largest_record, rules.max_decompressed_bytes);
             return Err(invalid(format!("a record of {size} bytes, max.decompressed.message.bytes is {max}")));
@@ -153,25 +153,29 @@ fn without_client_bits(header: &BatchHeader) -> BatchHeader {
     BatchHeader { attributes, ..*header }
 }
 
-/// Walks the records where they are in the clear or the rules depend on them.
+/// Walks the records where they are in the clear or the rules depend on them. With them if they had to be unpacked.
 fn open(
     batch: &Batch,
     header: &BatchHeader,
     codec: Compression,
     rules: &ValidateRules,
     now_ms: i64,
-) -> Result<Option<(FrameSummary, Bytes)>, Rejected> {
+) -> Result<Option<(FrameSummary, Option<Bytes>)>, Rejected> {
     let limits_need_all = rules.timestamp_type == TimestampType::Create
         && (rules.timestamp_before_max_ms != i64::MAX || !fits_limits(header.max_timestamp, rules, now_ms));
     let bits_changed = header.attributes != batch.header.attributes;
     let other_codec = target(rules, codec).is_some();
     let needed = rules.compacted || rules.full || limits_need_all || bits_changed || other_codec;
-    if codec != Compression::None && !needed {
+    if codec == Compression::None {
+        let summary = check_frames(header, batch.payload()).map_err(malformed)?;
+        return Ok(Some((summary, None)));
+    }
+    if !needed {
         return Ok(None);
     }
     let plain = batch.plain_records(MAX_UNPACKED).map_err(malformed)?;
     let summary = check_frames(header, &plain).map_err(malformed)?;
-    Ok(Some((summary, plain)))
+    Ok(Some((summary, Some(plain))))
 }
 
 fn fits_limits(timestamp: i64, rules: &ValidateRules, now_ms: i64) -> bool {
@@ -182,9 +186,10 @@ fn fits_limits(timestamp: i64, rules: &ValidateRules, now_ms: i64) -> bool {
 
 /// Keys of compacted topics, and timestamps within the topic's limits. Every record that fails is named.
 fn check_records(
+    batch: &Batch,
     header: &BatchHeader,
     summary: &FrameSummary,
-    plain: &Bytes,
+    unpacked: Option<&Bytes>,
     rules: &ValidateRules,
     now_ms: i64,
 ) -> Result<(), Rejected> {
@@ -195,8 +200,9 @@ fn check_records(
     if !keys_missing && !out_of_limits {
         return Ok(());
     }
+    let plain = unpacked.cloned().map_or_else(|| batch.plain_records(MAX_UNPACKED), Ok).map_err(malformed)?;
     let (mut errors, mut bad_time) = (Vec::new(), false);
-    for (batch_index, record) in (0..).zip(Records::new(header, plain.clone())) {
+    for (batch_index, record) in (0..).zip(Records::new(header, plain)) {
         let record = record.map_err(malformed)?;
         let message = if rules.compacted && record.key.is_none() {
             "a record of a compacted topic needs a key".to_owned()

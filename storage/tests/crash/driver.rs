@@ -307,11 +307,11 @@ impl Driver {
         let log = self.get(key)?;
         let (parsed, _) = Parsed::parse(batch.bytes.clone()).unwrap();
         let appended =
-            log.append(AppendBatch { header: &parsed.header, bytes: parsed.bytes.clone() }, origin, part.epoch, NOW);
+            log.append(AppendBatch { header: &parsed.header, bytes: &parsed.bytes }, origin, part.epoch, NOW);
         let outcome = self.appended(&log, key, vec![batch], appended.map(|done| (done.base_offset, done.duplicate)))?;
         if outcome == Outcome::Done && parsed.header.base_sequence >= 0 && self.rng.chance(10) {
             // Sent again: answered, not written.
-            let again = AppendBatch { header: &parsed.header, bytes: parsed.bytes };
+            let again = AppendBatch { header: &parsed.header, bytes: &parsed.bytes };
             match log.append(again, origin, part.epoch, NOW) {
                 Ok(done) if done.duplicate && done.base_offset == part.end => {}
                 other => return Err(format!("{key:?}: a duplicate is answered with {other:?}")),

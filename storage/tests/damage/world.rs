@@ -103,7 +103,7 @@ pub fn scan(log: &Log) -> Result<Vec<Bytes>, String> {
 
 fn append_bytes(log: &Log, bytes: Bytes, origin: Origin, epoch: i32) -> Result<i64, String> {
     let (batch, _) = Parsed::parse(bytes).unwrap();
-    let done = log.append(AppendBatch { header: &batch.header, bytes: batch.bytes }, origin, epoch, NOW);
+    let done = log.append(AppendBatch { header: &batch.header, bytes: &batch.bytes }, origin, epoch, NOW);
     done.map(|done| done.base_offset).map_err(|error| error.to_string())
 }
 

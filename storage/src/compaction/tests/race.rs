@@ -55,7 +55,7 @@ impl Story<'_> {
             builder.append(delta as i32, NOW, Some(key.as_bytes()), value.as_deref().map(str::as_bytes), &[]);
         }
         let (batch, _) = Batch::parse(builder.build().unwrap()).unwrap();
-        let batch = AppendBatch { header: &batch.header, bytes: batch.bytes };
+        let batch = AppendBatch { header: &batch.header, bytes: &batch.bytes };
         let base = log.append(batch, CLIENT, 0, NOW).unwrap().base_offset;
         self.bases.insert(base);
         self.written.extend((base..).zip(records));

@@ -65,3 +65,46 @@ fn what_is_made_anew_of_a_segment_that_lost_its_names_stays_in_memory() {
         assert_eq!(index.exists(), written, "{name}");
     }
 }
+
+/// `segment.index.bytes`: a segment gives way before an index file would outgrow it.
+#[test]
+fn a_full_index_rolls_the_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { index_interval_bytes: 0, segment_index_bytes: 240, ..LogConfig::default() };
+    let log = Opening::new(config).open(dir.path());
+    // Every batch but a segment's first has an entry in both indexes; the time index keeps room for the one at the roll.
+    for time in 0..100 {
+        append_bytes(&log, batch(Compression::None, &[(NOW + time, &[1; 50])]), CLIENT, 0).unwrap();
+    }
+    log.roll(NOW).unwrap();
+    let sizes = |ending: &str| -> Vec<u64> {
+        let names = std::fs::read_dir(dir.path().join("t-0")).unwrap().map(|entry| entry.unwrap());
+        let mut named: Vec<_> = names.filter(|entry| entry.path().extension().is_some_and(|e| e == ending)).collect();
+        named.sort_by_key(|entry| entry.path());
+        named.iter().map(|entry| entry.metadata().unwrap().len()).collect()
+    };
+    let (offsets, times) = (sizes("index"), sizes("timeindex"));
+    assert_eq!(times, [228; 5], "19 entries of 12 bytes, and room for one more");
+    assert_eq!(offsets, [152; 5]);
+    assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
+}
+
+/// An epoch that a truncation took away begins anew.
+#[test]
+fn an_epoch_that_was_cut_off_is_noted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Opening::new(small()).open(dir.path());
+    let one = || batch(Compression::None, &[(NOW, &[1; 50])]);
+    for epoch in [1, 1, 2] {
+        append_bytes(&log, one(), CLIENT, epoch).unwrap();
+    }
+    assert_eq!((log.latest_epoch(), log.epoch_at(2)), (Some(2), Some(2)));
+    log.truncate_to(1).unwrap();
+    assert_eq!(log.latest_epoch(), Some(1));
+    append_bytes(&log, one(), CLIENT, 2).unwrap();
+    assert_eq!((log.latest_epoch(), log.epoch_at(0), log.epoch_at(1)), (Some(2), Some(1), Some(2)));
+    log.truncate_fully_and_start_at(7).unwrap();
+    assert_eq!(log.latest_epoch(), None);
+    append_bytes(&log, one(), CLIENT, 1).unwrap();
+    assert_eq!(log.epoch_at(7), Some(1));
+}
