@@ -119,7 +119,7 @@ impl ColdCache {
         let mut buffer = vec![0; STEP];
         let at_once = if turns::is_quiet() { AT_ONCE } else { 1 };
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
-            turns::wait(piece.len() as u64 * CHUNK);
+            let _turn = turns::wait(piece.len() as u64 * CHUNK);
             begin(opened, piece);
             for chunk in piece {
                 read(segment, opened, *chunk, size, &mut buffer)?;

@@ -1,7 +1,8 @@
 //! Reads of cold data beside syncs: somebody waits for a sync to be acknowledged, while a consumer that is a day behind has time.
 //!
-//! As long as somebody syncs now and then, cold reads go piece by piece. A piece begins when the sync under way has ended (or after a
-//! while: neither starves the other), and all pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is
+//! As long as somebody syncs now and then, cold reads go piece by piece, one at a time: a disk that is asked for four has whoever syncs
+//! wait for four. A piece begins when the sync under way has ended (or after a while: neither starves the other), and all pieces together
+//! keep to a rate. Which rate the disk bears without syncs becoming slower is
 //! found out by looking: in each cycle there is a short time without cold reads, and the syncs of that time are the measure for the
 //! others. The rate falls while those are slower, and grows while they are not. A sync that takes far longer than is usual says that
 //! the disk has something else to do: then reads stand back for a moment. Where nobody syncs there is no rate.
@@ -15,6 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 /// A read waits for so long at most for the sync under way.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// And for so long at most for the piece before it: that may be read from another disk, one that hangs.
+const PATIENCE_WITH_READS: Duration = Duration::from_millis(50);
 /// Somebody who synced so recently will sync again.
 const RECENTLY: Duration = Duration::from_millis(200);
 /// One round of looking; it begins with the time without reads.
@@ -182,6 +185,8 @@ struct Turns {
     pace: Pace,
     under_way: usize,
     ended: u64,
+    /// Pieces that are read now.
+    reads: usize,
 }
 
 impl Turns {
@@ -190,8 +195,9 @@ impl Turns {
     }
 }
 
-static TURNS: Mutex<Turns> = Mutex::new(Turns { began: None, pace: Pace::new(), under_way: 0, ended: 0 });
+static TURNS: Mutex<Turns> = Mutex::new(Turns { began: None, pace: Pace::new(), under_way: 0, ended: 0, reads: 0 });
 static ENDED: Condvar = Condvar::new();
+static READ_ENDED: Condvar = Condvar::new();
 
 /// A sync under way.
 pub(crate) struct Sync(Duration);
@@ -223,13 +229,34 @@ pub(crate) fn is_quiet() -> bool {
     turns.under_way == 0 && turns.pace.is_quiet(now)
 }
 
-/// Waits until a piece of so many bytes may be read.
-pub(crate) fn wait(bytes: u64) {
+/// A piece that is read now.
+pub(crate) struct Piece(());
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut turns = TURNS.lock();
+        turns.reads -= 1;
+        drop(turns);
+        READ_ENDED.notify_one();
+    }
+}
+
+/// Waits until a piece of so many bytes may be read; it is over when the result is dropped.
+pub(crate) fn wait(bytes: u64) -> Piece {
+    let mut patience = PATIENCE_WITH_READS;
     loop {
         let mut turns = TURNS.lock();
         let now = turns.since_start(Instant::now());
+        if turns.reads > 0 && !patience.is_zero() && !turns.pace.is_quiet(now) {
+            let _ = READ_ENDED.wait_for(&mut turns, patience);
+            let after = turns.since_start(Instant::now());
+            patience = patience.saturating_sub(after.saturating_sub(now));
+            continue;
+        }
         let wait = turns.pace.wait(bytes, now);
         if wait.is_zero() {
+            turns.reads += 1;
+            let piece = Piece(());
             let ended = turns.ended;
             let _ = ENDED.wait_while_for(&mut turns, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
             let now = turns.since_start(Instant::now());
@@ -237,7 +264,7 @@ pub(crate) fn wait(bytes: u64) {
             drop(turns);
             // The sync that was waited for may have been the slow one.
             thread::sleep(held);
-            return;
+            return piece;
         }
         drop(turns);
         thread::sleep(wait);
@@ -246,6 +273,8 @@ pub(crate) fn wait(bytes: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const PIECE: u64 = 256 << 10;
@@ -359,5 +388,35 @@ mod tests {
             pace.sync_ended(now - ms(6), now);
         }
         assert!(now - began <= STANDING_BACK_MOST + STANDING_BACK, "{:?}", now - began);
+    }
+
+    /// Beside syncs one piece is read at a time; the next waits for it, though not for ever.
+    #[test]
+    fn beside_syncs_pieces_are_read_one_at_a_time() {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let syncs = scope.spawn(|| {
+                let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+                while !done.load(Ordering::Relaxed) {
+                    drop(Sync::begin());
+                    thread::sleep(Duration::from_millis(1));
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+                longest
+            });
+            while is_quiet() {
+                thread::yield_now();
+            }
+            let first = wait(PIECE);
+            let asked = Instant::now();
+            let second = wait(PIECE);
+            let waited = asked.elapsed();
+            drop((first, second));
+            done.store(true, Ordering::Relaxed);
+            // Unless the machine kept that thread from syncing: then nobody has to wait.
+            let paused = syncs.join().unwrap() >= RECENTLY / 2;
+            assert!(waited >= PATIENCE_WITH_READS || paused, "the first was still under way after {waited:?}");
+        });
     }
 }

@@ -22,6 +22,14 @@ fn mark(clock: u32, position: u64) -> u64 {
     u64::from(clock) << 32 | position.min(u64::from(u32::MAX))
 }
 
+/// Position and length of what a read of `max_bytes` looks at and returns. It walks from an index entry to its offset, and the batch
+/// that it finds, where the bytes are counted from, may begin as far away as the next entry: with large batches that is one whole.
+fn looked_at(offsets: &OffsetIndex, relative: u32, max_bytes: u64) -> (u64, u64) {
+    let entry = offsets.floor(relative);
+    let walked = offsets.after(entry).map_or(0, |next| u64::from(next - entry));
+    (u64::from(entry), walked.saturating_add(max_bytes).saturating_add(LOOKED_AT_BEHIND))
+}
+
 impl Segment {
     /// What is about to be published up to `size` was just written. Only the log's writer may call this.
     pub(super) fn note_appended(&self, size: u64) {
@@ -76,20 +84,20 @@ impl Segment {
         }
         let relative = self.relative(offset);
         if let Some((offsets, _)) = self.growing.get() {
-            let position = u64::from(offsets.floor(relative));
-            if self.is_recent(position) {
+            if self.is_recent(u64::from(offsets.floor(relative))) {
                 return true;
             }
             let Some(opened) = self.handle.get() else { return false };
-            return self.has_chunks(&opened, position, max_bytes, size);
+            let (position, len) = looked_at(offsets, relative, max_bytes);
+            return self.has_chunks(&opened, position, len, size);
         }
         let Some(opened) = self.handle.get() else { return false };
         let Some((offsets, _)) = opened.indexes.get() else { return false };
         if !self.has_index(offsets) {
             return false;
         }
-        let position = u64::from(offsets.floor(relative));
-        self.is_recent(position) || self.has_chunks(&opened, position, max_bytes.saturating_add(LOOKED_AT_BEHIND), size)
+        let (position, len) = looked_at(offsets, relative, max_bytes);
+        self.is_recent(position) || self.has_chunks(&opened, position, len, size)
     }
 
     fn has_index(&self, offsets: &OffsetIndex) -> bool {
@@ -134,8 +142,8 @@ impl Segment {
             offsets.populate();
             residency::note(self.handle.id, INDEX_CHUNK);
         }
-        let position = u64::from(offsets.floor(self.relative(offset)));
-        Ok(self.handle.files().cold.bring_in(self, &opened, position, max_bytes.saturating_add(LOOKED_AT_BEHIND))?)
+        let (position, len) = looked_at(offsets, self.relative(offset), max_bytes);
+        Ok(self.handle.files().cold.bring_in(self, &opened, position, len)?)
     }
 
     /// As `bring_in`, for what [`Self::has_rest`] asks for.

@@ -167,3 +167,36 @@ fn what_the_kernel_dropped_is_cold() {
         }
     }
 }
+
+/// Batches larger than what lies between two index entries: what a read returns begins a batch behind the entry that it was found by.
+#[test]
+fn whoever_sends_what_a_read_returned_never_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let opening = Opening::new(LogConfig::default());
+    let log = opening.open(dir.path());
+    for i in 0..20u8 {
+        append(&log, &[&vec![i; 125_000], &vec![i; 125_000]]);
+    }
+    log.close_clean(true).unwrap();
+    drop(log);
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    for (from, max_bytes) in (0..40).flat_map(|from| [(from, 760_000), (from, 100_000)]) {
+        let file = std::fs::File::open(&path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let log = Opening { clean: true, ..opening.clone() }.open(dir.path());
+        let segment = log.segments().last().unwrap().clone();
+        let opened = segment.opened().unwrap();
+        let start = opened.map(segment.capacity).unwrap().as_ptr().addr();
+        // A part is there already.
+        log.read_cold(from, 1, i64::MAX, true).unwrap();
+        if let Some(info) = log.read_resident(from, max_bytes, i64::MAX, true).unwrap() {
+            assert!(is_there(&opened, start, &info), "resident, from {from}");
+        }
+        let info = log.read_cold(from, max_bytes, i64::MAX, true).unwrap();
+        assert!(is_there(&opened, start, &info), "brought in, from {from}");
+    }
+}
+
+fn is_there(opened: &crate::open_files::Opened, start: usize, info: &ReadInfo) -> bool {
+    opened.mapped().unwrap().holds((info.records.as_ptr().addr() - start) as u64, info.records.len() as u64)
+}
