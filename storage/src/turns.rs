@@ -1,8 +1,9 @@
 //! Reads of cold data beside syncs: somebody waits for a sync to be acknowledged, while a consumer that is a day behind has time.
 //!
 //! As long as somebody syncs now and then, cold reads go piece by piece, one at a time: a disk that is asked for four has whoever syncs
-//! wait for four. A piece begins when the sync under way has ended (or after a while: neither starves the other), and all pieces together
-//! keep to a rate. Which rate the disk bears without syncs becoming slower is
+//! wait for four. A piece begins when the sync under way has ended (or after a while: neither starves the other). After it the disk has
+//! some rest, in proportion to what the piece took: a disk that is given more than it bears for long (one with credit for bursts, say)
+//! chokes for hundreds of milliseconds, and then reads are the first to hold off. All pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is
 //! found out by looking: in each cycle there is a short time without cold reads, and the syncs of that time are the measure for the
 //! others. The rate falls while those are slower, and grows while they are not. A sync that takes far longer than is usual says that
 //! the disk has something else to do: then reads stand back for a moment. Where nobody syncs there is no rate.
@@ -29,6 +30,9 @@ const SETTLING: Duration = Duration::from_millis(5);
 const FAR_SLOWER: u32 = 4;
 const STANDING_BACK: Duration = Duration::from_millis(10);
 const STANDING_BACK_MOST: Duration = Duration::from_millis(200);
+/// A disk rests after a piece for so many times what that took, but not longer than this.
+const REST: f64 = 1.5;
+const REST_MOST: Duration = Duration::from_millis(100);
 /// Syncs that are remembered of each kind, and how many there must be before they say something.
 const REMEMBERED: usize = 1024;
 const ENOUGH: usize = 24;
@@ -160,6 +164,11 @@ impl Pace {
         Duration::ZERO
     }
 
+    fn piece_ended(&mut self, began: Duration, now: Duration) {
+        let rest = now.saturating_sub(began).mul_f64(REST).min(REST_MOST);
+        self.next = self.next.max(now + rest);
+    }
+
     fn judge(&mut self) {
         self.usual = self.alone.exceeded_by(0.5);
         // The longest show first that a disk is asked for too much, but a few say little. The same part of both, or one looks longer.
@@ -230,12 +239,14 @@ pub(crate) fn is_quiet() -> bool {
 }
 
 /// A piece that is read now.
-pub(crate) struct Piece(());
+pub(crate) struct Piece(Instant);
 
 impl Drop for Piece {
     fn drop(&mut self) {
         let mut turns = TURNS.lock();
         turns.reads -= 1;
+        let (began, now) = (turns.since_start(self.0), turns.since_start(Instant::now()));
+        turns.pace.piece_ended(began, now);
         drop(turns);
         READ_ENDED.notify_one();
     }
@@ -256,7 +267,6 @@ pub(crate) fn wait(bytes: u64) -> Piece {
         let wait = turns.pace.wait(bytes, now);
         if wait.is_zero() {
             turns.reads += 1;
-            let piece = Piece(());
             let ended = turns.ended;
             let _ = ENDED.wait_while_for(&mut turns, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
             let now = turns.since_start(Instant::now());
@@ -264,7 +274,7 @@ pub(crate) fn wait(bytes: u64) -> Piece {
             drop(turns);
             // The sync that was waited for may have been the slow one.
             thread::sleep(held);
-            return piece;
+            return Piece(Instant::now());
         }
         drop(turns);
         thread::sleep(wait);
@@ -295,6 +305,24 @@ mod tests {
             }
         }
         (now, read / 10.0)
+    }
+
+    #[test]
+    fn the_disk_rests_after_a_piece_as_that_took() {
+        let mut pace = Pace::new();
+        let millis = Duration::from_millis;
+        pace.rate = MOST_RATE;
+        pace.sync_ended(millis(999), millis(1000));
+        pace.cycle = millis(900);
+        for (took, rest) in [(2, 3), (30, 45), (90, 100)] {
+            let began = pace.next.max(millis(1000));
+            pace.last_sync = Some(began);
+            assert_eq!(pace.wait(PIECE, began), Duration::ZERO, "{took}");
+            pace.piece_ended(began, began + millis(took));
+            assert_eq!(pace.wait(PIECE, began + millis(took)), millis(rest), "{took}");
+        }
+        // A rest is nothing to wait for where nobody syncs any more.
+        assert_eq!(pace.wait(PIECE, pace.next + RECENTLY + millis(1)), Duration::ZERO);
     }
 
     #[test]
