@@ -3,10 +3,12 @@
 //! As long as somebody syncs now and then, cold reads go piece by piece, one at a time: a disk that is asked for four has whoever syncs
 //! wait for four. A piece begins when the sync under way has ended (or after a while: neither starves the other). After it the disk has
 //! some rest, in proportion to what the piece took: a disk that is given more than it bears for long (one with credit for bursts, say)
-//! chokes for hundreds of milliseconds, and then reads are the first to hold off. All pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is
-//! found out by looking: in each cycle there is a short time without cold reads, and the syncs of that time are the measure for the
-//! others. The rate falls while those are slower, and grows while they are not. A sync that takes far longer than is usual says that
-//! the disk has something else to do: then reads stand back for a moment. Where nobody syncs there is no rate.
+//! chokes for hundreds of milliseconds, and then reads are the first to hold off.
+//!
+//! All pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is found out by looking: in each cycle
+//! there is a short time without cold reads, and the syncs of that time are the measure for the others. The rate falls while those are
+//! slower, and grows while they are not. A sync that takes far longer than is usual says that the disk has something else to do: then
+//! reads stand back for a moment. Where nobody syncs there is no rate.
 
 use std::{
     thread,

@@ -22,15 +22,16 @@ fn mark(clock: u32, position: u64) -> u64 {
     u64::from(clock) << 32 | position.min(u64::from(u32::MAX))
 }
 
-/// Position and length of what a read of `max_bytes` looks at and returns. It walks from an index entry to its offset, and the batch
-/// that it finds, where the bytes are counted from, may begin as far away as the next entry: with large batches that is one whole.
-fn looked_at(offsets: &OffsetIndex, relative: u32, max_bytes: u64) -> (u64, u64) {
-    let entry = offsets.floor(relative);
-    let walked = offsets.after(entry).map_or(0, |next| u64::from(next - entry));
-    (u64::from(entry), walked.saturating_add(max_bytes).saturating_add(LOOKED_AT_BEHIND))
-}
-
 impl Segment {
+    /// Position and length of what a read of `max_bytes` looks at and returns. It walks from an index entry to its offset, and the batch
+    /// that it finds, where the bytes are counted from, may begin as far away as the next entry: with large batches that is one whole.
+    /// Behind the last entry a batch without one begins within the interval.
+    fn looked_at(&self, offsets: &OffsetIndex, relative: u32, max_bytes: u64) -> (u64, u64) {
+        let entry = offsets.floor(relative);
+        let walked = offsets.after(entry).map_or(self.index_interval, |next| next.saturating_sub(entry));
+        (u64::from(entry), u64::from(walked).saturating_add(max_bytes).saturating_add(LOOKED_AT_BEHIND))
+    }
+
     /// What is about to be published up to `size` was just written. Only the log's writer may call this.
     pub(super) fn note_appended(&self, size: u64) {
         let [older, newer] = &self.recent;
@@ -88,7 +89,7 @@ impl Segment {
                 return true;
             }
             let Some(opened) = self.handle.get() else { return false };
-            let (position, len) = looked_at(offsets, relative, max_bytes);
+            let (position, len) = self.looked_at(offsets, relative, max_bytes);
             return self.has_chunks(&opened, position, len, size);
         }
         let Some(opened) = self.handle.get() else { return false };
@@ -96,7 +97,7 @@ impl Segment {
         if !self.has_index(offsets) {
             return false;
         }
-        let (position, len) = looked_at(offsets, relative, max_bytes);
+        let (position, len) = self.looked_at(offsets, relative, max_bytes);
         self.is_recent(position) || self.has_chunks(&opened, position, len, size)
     }
 
@@ -142,7 +143,7 @@ impl Segment {
             offsets.populate();
             residency::note(self.handle.id, INDEX_CHUNK);
         }
-        let (position, len) = looked_at(offsets, self.relative(offset), max_bytes);
+        let (position, len) = self.looked_at(offsets, self.relative(offset), max_bytes);
         Ok(self.handle.files().cold.bring_in(self, &opened, position, len)?)
     }
 
