@@ -95,6 +95,19 @@ impl LogFile for HookedFile {
     fn is_read(&self, offset: u64) -> bool {
         self.file.is_read(offset)
     }
+    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.hooks.before(Doing::Read { path: &self.path, offset, len: buf.len() as u64 })?;
+        self.file.read_in_memory(buf, offset)
+    }
+    fn read_as_told(&self) {
+        self.file.read_as_told();
+    }
+    fn read_ahead(&self, offset: u64, len: u64) {
+        self.file.read_ahead(offset, len);
+    }
+    fn let_go(&self, offset: u64, len: u64) {
+        self.file.let_go(offset, len);
+    }
 }
 
 impl Disk for HookedDisk {

@@ -65,9 +65,13 @@ pub trait LogFile: Send + Sync + Debug {
     fn is_read(&self, _offset: u64) -> bool {
         true
     }
-    /// What this handle reads is read once: it need not push anything else out of memory. A hint.
-    fn read_once(&self) {}
-    /// Whoever reads says what is read ahead; the system need not guess. A hint.
+    /// As `read_at`, but ends where it would have to wait for the disk. (What it did not find it may have begun to read.)
+    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buf, offset)
+    }
+    /// Whoever reads says what is read ahead; the system need not guess. Every handle that reads data files must say so: where the system
+    /// reads ahead it leaves marks, and a reader that comes upon one, though it said it by its own handle, has the system read ahead of it from
+    /// there to the end of the file, as fast as the disk can.
     fn read_as_told(&self) {}
     /// Begins to read there; does not wait. A hint.
     fn read_ahead(&self, _offset: u64, _len: u64) {}
@@ -221,8 +225,20 @@ impl LogFile for OsFile {
         read != Err(Errno::AGAIN)
     }
 
-    fn read_once(&self) {
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::NoReuse);
+    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(done as u64);
+            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                // It cannot be told: what is read then is what was asked for, only later.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(done)
     }
 
     fn read_as_told(&self) {

@@ -22,26 +22,32 @@ pub(crate) struct ScanEnd {
     pub damage: Option<&'static str>,
 }
 
-/// Called with the bytes to be read before each read; an error ends the scan.
-pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> std::io::Result<()>;
+/// Reads at a position as much as the file has; an error ends the scan.
+pub(crate) type Read<'a> = &'a dyn Fn(&mut [u8], u64) -> std::io::Result<usize>;
 
-/// A window over a file.
+/// A walk from batch to batch has so much of the file on its way before it comes there.
+const AHEAD: u64 = 2 << 20;
+
+/// A window over a file. It reads ahead of itself, for its handle must not have the system do so.
 pub(crate) struct Window<'a> {
     file: &'a dyn LogFile,
     path: &'a std::path::Path,
-    pace: Option<Pace<'a>>,
+    read: Option<Read<'a>>,
     buffer: Vec<u8>,
     start: u64,
+    /// Up to there the file was begun to be read.
+    begun: u64,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn LogFile, path: &'a std::path::Path) -> Self {
-        Self { file, path, pace: None, buffer: Vec::new(), start: 0 }
+        file.read_as_told();
+        Self { file, path, read: None, buffer: Vec::new(), start: 0, begun: 0 }
     }
 
-    /// One that reads at somebody's pace.
-    pub(crate) fn paced(file: &'a dyn LogFile, path: &'a std::path::Path, pace: Pace<'a>) -> Self {
-        Self { pace: Some(pace), ..Self::new(file, path) }
+    /// One that reads as somebody does.
+    pub(crate) fn read_by(file: &'a dyn LogFile, path: &'a std::path::Path, read: Read<'a>) -> Self {
+        Self { read: Some(read), ..Self::new(file, path) }
     }
 
     /// `len` bytes at `position` (fewer at the end of the file), reading at least `ahead` when it must read.
@@ -51,9 +57,17 @@ impl<'a> Window<'a> {
         let skip = match held {
             Some(skip) => skip,
             None => {
+                let follows = inside.is_some_and(|skip| skip <= self.buffer.len());
                 self.buffer.resize(len.max(ahead), 0);
-                let allowed = self.pace.map_or(Ok(()), |pace| pace(self.buffer.len() as u64));
-                let read = allowed.and_then(|()| self.file.read_at(&mut self.buffer, position));
+                let read = match self.read {
+                    Some(read) => read(&mut self.buffer, position),
+                    None => {
+                        if follows {
+                            self.read_ahead(position.saturating_add(self.buffer.len() as u64));
+                        }
+                        self.file.read_at(&mut self.buffer, position)
+                    }
+                };
                 let read =
                     read.map_err(|source| FileError { action: "read", path: self.path.to_path_buf(), source })?;
                 self.buffer.truncate(read);
@@ -63,6 +77,14 @@ impl<'a> Window<'a> {
         };
         let end = skip.saturating_add(len).min(self.buffer.len());
         Ok(self.buffer.get(skip..end).unwrap_or_default())
+    }
+
+    fn read_ahead(&mut self, from: u64) {
+        if self.begun < from.saturating_add(AHEAD / 2) {
+            let (begun, until) = (self.begun.max(from), from.saturating_add(AHEAD));
+            self.file.read_ahead(begun, until - begun);
+            self.begun = until;
+        }
     }
 }
 
@@ -243,4 +265,49 @@ fn next_sound(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{
+        io::{Disk, Open, OsDisk},
+        mmap::Map,
+    };
+
+    const MIB: u64 = 1 << 20;
+
+    /// Where the system reads ahead it marks a page, and the next who reads that page has it read ahead of him, up to the end of the file
+    /// and whatever his own handle says.
+    #[test]
+    fn a_walk_leaves_no_marks_that_have_the_system_read_ahead_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let mut file = std::fs::File::create_new(&path).unwrap();
+        (0..24).for_each(|_| file.write_all(&vec![7; MIB as usize]).unwrap());
+        file.sync_all().unwrap();
+        let map = Map::of(&std::fs::File::open(&path).unwrap(), 24 << 20).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        if map.holds(20 * MIB, 1) {
+            // A file system without a page cache to drop from.
+            return;
+        }
+        let opened = OsDisk.open(&path, Open::Existing).unwrap();
+        let mut window = Window::new(opened.as_ref(), &path);
+        for at in 0..5 {
+            assert_eq!(window.view(at * MIB, 100, FULL_WINDOW).unwrap().len(), 100);
+        }
+        // What comes next is on its way.
+        while !map.holds(5 * MIB, AHEAD / 2) {
+            std::thread::yield_now();
+        }
+        let (reader, mut buffer) = (OsDisk.open(&path, Open::Existing).unwrap(), vec![0; 64 << 10]);
+        reader.read_as_told();
+        for at in (0..8 * MIB).step_by(buffer.len()) {
+            reader.read_at(&mut buffer, at).unwrap();
+            assert!(!map.holds((at + buffer.len() as u64).max(5 * MIB + AHEAD) + MIB / 8, 1), "read ahead at {at}");
+        }
+    }
 }

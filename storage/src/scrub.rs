@@ -21,10 +21,12 @@ use crate::{
     DamagedRange, Log, LogManager,
     error::FileError,
     files::LOG,
-    io::{Context, Open},
+    io::{Context, LogFile, Open},
+    residency::CHUNK,
     scan::{Damage, Window, scan_through},
     segment::Segment,
     throttle::Throttle,
+    turns,
 };
 
 /// What a scrub has done since the start.
@@ -143,15 +145,40 @@ impl Scrubber {
         Ok(())
     }
 
+    /// Piece by piece, and as reads of cold data do: one that syncs goes first, and what was not in memory does not stay there, where
+    /// it would take the place of what somebody needs.
+    fn read(&self, file: &dyn LogFile, mut buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while !buffer.is_empty() {
+            let at = position.saturating_add(done as u64);
+            let whole = usize::try_from(CHUNK - at % CHUNK).unwrap_or(usize::MAX).min(buffer.len());
+            let (piece, rest) = buffer.split_at_mut(whole);
+            self.throttle.take(piece.len() as u64, &self.stop);
+            if self.stopped() {
+                return Err(io::Error::other("the broker stops"));
+            }
+            let turn = turns::wait(piece.len() as u64);
+            let mut read = file.read_in_memory(piece, at)?;
+            if read < piece.len() {
+                read = file.read_at(piece, at)?;
+                let page_start = at - at % rustix::param::page_size() as u64;
+                file.let_go(page_start, at.saturating_add(read as u64) - page_start);
+            }
+            drop(turn);
+            done += read;
+            if read < piece.len() {
+                break;
+            }
+            buffer = rest;
+        }
+        Ok(done)
+    }
+
     /// All damage of a segment, in order: what is known, and what is not yet.
     fn damage_of(&self, log: &Log, segment: &Segment, path: &Path) -> Result<Vec<DamagedRange>, FileError> {
         let file = log.home().disk.open(path, Open::Existing).context("open", path)?;
-        file.read_once();
-        let pace = |bytes: u64| -> io::Result<()> {
-            self.throttle.take(bytes, &self.stop);
-            if self.stopped() { Err(io::Error::other("the broker stops")) } else { Ok(()) }
-        };
-        let mut window = Window::paced(file.as_ref(), path, &pace);
+        let read = |buffer: &mut [u8], position: u64| self.read(file.as_ref(), buffer, position);
+        let mut window = Window::read_by(file.as_ref(), path, &read);
         let (limit, base, next) = (segment.size(), segment.base_offset, segment.next_offset());
         let mut damage = Damage { segment: base, sure: i64::MAX, next, known: &segment.damaged, found: Vec::new() };
         let (mut sound, mut follows) = (0, base);

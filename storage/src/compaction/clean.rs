@@ -121,6 +121,9 @@ fn blame(log: &Log, segments: &[Arc<Segment>], error: CleanError) -> CleanError 
     if log.lost(segments) { CleanError::Changed } else { error }
 }
 
+/// Bytes that are brought into memory at once.
+const BROUGHT_IN: u64 = 1 << 20;
+
 /// Calls `each` for every batch of a segment from `from` on.
 fn batches(
     segment: &Segment,
@@ -134,8 +137,22 @@ fn batches(
     let view = segment.view()?;
     let Some((start, _)) = view.find(from)? else { return Ok(()) };
     let corrupt = |position: usize, what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
+    // Touched without, the map would have the disk read page by page; and this way cold reads and syncs get their turns.
+    let mut there = start as u64;
+    let mut bring_in = |end: u64| match end.checked_sub(there) {
+        Some(missing) if missing > 0 => {
+            let len = missing.max(BROUGHT_IN);
+            let result = view.bring_in(there, len);
+            there += len;
+            result
+        }
+        _ => Ok(()),
+    };
+    bring_in(start as u64 + walk::STEP_BYTES as u64)?;
     for step in view.steps(start as u64)? {
         let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
+        // With the header behind it, which the next step looks at.
+        bring_in((position as u64).saturating_add(step.size as u64).saturating_add(walk::STEP_BYTES as u64))?;
         if run.stop.load(Ordering::Acquire) {
             return Err(CleanError::Stopped);
         }

@@ -111,6 +111,7 @@ impl Move {
             while at < end {
                 let want = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
                 let part = buffer.get_mut(..want).unwrap_or_default();
+                source.read_ahead(at + want as u64, (end - at - want as u64).min(STEP as u64));
                 let read = source.read_at(part, at).context("read", &segment.path(LOG))?;
                 if read == 0 {
                     let source = std::io::ErrorKind::UnexpectedEof.into();

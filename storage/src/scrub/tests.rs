@@ -214,3 +214,43 @@ fn rounds_race_with_everything_that_changes_segments() {
     assert_eq!(scrubber.stats().findings, 0);
     assert!(log.damaged_ranges().is_empty());
 }
+
+/// What was in memory may be in use, and stays; the rest does not come there, where it would take the place of what is used.
+#[test]
+fn a_scrub_leaves_memory_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, _) = open(dir.path());
+    let config = LogConfig { segment_bytes: 4 << 20, ..LogConfig::default() };
+    let log = manager.create("large", 0, Uuid([4; 16]), config, NOW).unwrap();
+    while log.closed_segments().is_empty() {
+        let (batch, _) = Batch::parse(batch(Compression::None, &[(NOW, &[7; 300_000])])).unwrap();
+        log.append(
+            AppendBatch { header: &batch.header, bytes: &batch.bytes },
+            Origin::Client { transaction_v2: false },
+            0,
+            NOW,
+        )
+        .unwrap();
+    }
+    log.flush().unwrap();
+    let segment = log.closed_segments().remove(0);
+    let file = std::fs::File::open(segment.path(LOG)).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+    let map = crate::mmap::Map::of(&file, segment.size() as usize).unwrap();
+    let chunks = segment.size() / CHUNK;
+    let there = || (0..chunks).map(|chunk| map.holds(chunk * CHUNK, CHUNK)).collect::<Vec<_>>();
+    if there().contains(&true) {
+        // A file system without a page cache to drop from.
+        return;
+    }
+    for chunk in [1, 2, 7] {
+        file.read_exact_at(&mut vec![0; CHUNK as usize], chunk * CHUNK).unwrap();
+    }
+    let before = there();
+    assert_eq!(before.iter().filter(|there| **there).count(), 3);
+    let scrubber = scrubber();
+    assert!(scrubber.round(&manager, || NOW));
+    assert!(scrubber.stats().bytes >= segment.size());
+    assert_eq!(there(), before);
+}

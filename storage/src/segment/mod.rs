@@ -178,7 +178,9 @@ impl Segment {
 
     fn open_file(&self) -> Result<Arc<dyn LogFile>, FileError> {
         let path = self.path(LOG);
-        self.disk.open(&path, Open::Existing).context("open", &path)
+        let file = self.disk.open(&path, Open::Existing).context("open", &path)?;
+        file.read_as_told();
+        Ok(file)
     }
 
     fn open_whole(&self) -> Result<Arc<dyn LogFile>, FileError> {

@@ -108,6 +108,11 @@ impl View<'_> {
         Ok(map.slice(position.min(end)..end))
     }
 
+    /// Brings so many bytes into memory, if they are not there. Blocks for the disk.
+    pub(crate) fn bring_in(&self, position: u64, len: u64) -> Result<(), FileError> {
+        self.segment.handle.files().cold.bring_in(self.segment, &self.opened, position, len)
+    }
+
     /// Position and step of the first batch that ends at or above `offset`; `None` if all end below.
     pub(crate) fn find(&self, offset: i64) -> Result<Option<(usize, Step)>, ReadError> {
         if self.segment.size() == 0 {

@@ -72,6 +72,8 @@ pub struct Outcome {
     pub tail: Latencies,
     pub cold_bytes: u64,
     pub cold_seconds: f64,
+    /// Of each second: the produce latencies, and the bytes that the cold reader got.
+    pub by_second: Vec<(Latencies, u64)>,
 }
 
 /// Makes a topic.
@@ -169,10 +171,15 @@ fn fetch(connection: &mut Connection, topic: &str, partition: i32, offset: i64) 
     })
 }
 
+fn take<T>(all: &Mutex<Vec<T>>) -> Vec<T> {
+    all.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default()
+}
+
 /// Produces and consumes for at least so long, and with `cold` for as long as reading the cold topic takes.
 pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, least: Duration) -> Result<Outcome> {
     let stop = AtomicBool::new(false);
-    let (produced, tailed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (produced, tailed, read) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let began = Instant::now();
     let sent: Vec<Mutex<Vec<Instant>>> = (0..options.producers).map(|_| Mutex::default()).collect();
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -200,13 +207,12 @@ pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, leas
                 Ok(())
             }));
         }
-        let began = Instant::now();
         let read_back = || {
             // Elsewhere it has a machine of its own: here it must not take the processor from those whose latency is measured.
             let _ = rustix::process::nice(10);
-            read_all(address, "cold")
+            read_all(address, "cold", &read)
         };
-        let read = match cold {
+        let cold_bytes = match cold {
             true => scope.spawn(read_back).join().unwrap_or_else(|_| Err("the cold reader panicked".into())),
             false => Ok(0),
         };
@@ -218,11 +224,20 @@ pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, leas
         for thread in threads {
             thread.join().map_err(|_| "a load thread panicked")??;
         }
-        let take = |all: &Mutex<Vec<Duration>>| all.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default();
+        let produced: Vec<(Instant, Duration)> = take(&produced);
+        let read: Vec<(Instant, u64)> = take(&read);
+        let second = |at: &Instant| at.saturating_duration_since(began).as_secs();
+        let seconds = produced.iter().map(|(at, _)| second(at) + 1).max().unwrap_or_default();
+        let of_second = |wanted: u64| {
+            let latencies = produced.iter().filter(|(at, _)| second(at) == wanted).map(|(_, took)| *took).collect();
+            let bytes = read.iter().filter(|(at, _)| second(at) == wanted).map(|(_, bytes)| bytes).sum();
+            (Latencies::of(latencies), bytes)
+        };
         Ok(Outcome {
-            produce: Latencies::of(take(&produced)),
+            by_second: (0..seconds).map(of_second).collect(),
+            produce: Latencies::of(produced.into_iter().map(|(_, took)| took).collect()),
             tail: Latencies::of(take(&tailed)),
-            cold_bytes: read?,
+            cold_bytes: cold_bytes?,
             cold_seconds,
         })
     })
@@ -236,7 +251,7 @@ fn produce(
     partition: i32,
     stop: &AtomicBool,
     sent: &Mutex<Vec<Instant>>,
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<(Instant, Duration)>> {
     let mut connection = Connection::open(address)?;
     let (frame, _) = produce_frame(topic, partition, -1, options.batch)?;
     let mut due = Instant::now();
@@ -247,17 +262,18 @@ fn produce(
         sent.lock().map_err(|_| "poisoned")?.push(due);
         connection.send(&frame)?;
         acknowledged(&mut connection)?;
-        latencies.push(due.elapsed());
+        latencies.push((due, due.elapsed()));
     }
     Ok(latencies)
 }
 
-fn read_all(address: SocketAddr, topic: &str) -> Result<u64> {
+fn read_all(address: SocketAddr, topic: &str, read: &Mutex<Vec<(Instant, u64)>>) -> Result<u64> {
     let mut connection = Connection::open(address)?;
     let (mut at, mut bytes) = (0, 0);
     loop {
         let found = fetch(&mut connection, topic, 0, at)?;
         (at, bytes) = (found.next, bytes + found.bytes);
+        read.lock().map_err(|_| "poisoned")?.push((Instant::now(), found.bytes));
         if at >= found.high_watermark {
             return Ok(bytes);
         }

@@ -47,6 +47,12 @@ struct Options {
     /// Leave the topic's pages where they are: what the same reads do where nothing is cold.
     #[arg(long)]
     warm: bool,
+    /// Print each second of a phase as well.
+    #[arg(long)]
+    by_second: bool,
+    /// Seconds in which nothing is measured, after the pages were dropped: disks of clouds have credit for bursts.
+    #[arg(long, default_value_t = 0)]
+    rest: u64,
     /// Folder for the data, on the disk to measure; a new folder in it is used, and removed at the end.
     #[arg(long)]
     dir: PathBuf,
@@ -154,9 +160,19 @@ fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'
     if cold && !options.warm {
         drop_pages(dir)?;
     }
+    std::thread::sleep(Duration::from_secs(options.rest));
     let cpu = process::cpu_seconds(broker.child.id())?;
     let least = Duration::from_secs(options.seconds);
     let outcome = load::run(options, broker.address, mode, cold, least)?;
+    if options.by_second {
+        for (second, (produce, read)) in outcome.by_second.iter().enumerate() {
+            let Latencies { p50, p99, max } = produce;
+            println!(
+                "{second:>5} s  produce ms p50 {p50:>6.2} p99 {p99:>7.2} max {max:>7.1}   cold MB {:>6.0}",
+                *read as f64 / 1e6
+            );
+        }
+    }
     Ok(Row {
         binary,
         mode,
