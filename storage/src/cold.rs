@@ -179,16 +179,26 @@ fn begin(opened: &Opened, run: &[u64]) {
     }
 }
 
+/// Waits for a chunk that was begun.
 fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut [u8]) -> Result<(), FileError> {
-    let (mut at, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
+    let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
+    let read = |part: &mut [u8], at| opened.file().read_at(part, at).context("read", &segment.path(LOG));
+    if let Some(map) = opened.mapped() {
+        // It comes in one piece mostly: its last page is waited for, and nothing copied.
+        read(&mut [0], end.saturating_sub(1))?;
+        if map.holds(from, end.saturating_sub(from)) {
+            residency::note(segment.id(), chunk);
+            return Ok(());
+        }
+    }
+    let mut at = from;
     while at < end {
         let part = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
-        let part = buffer.get_mut(..part).unwrap_or_default();
-        let read = opened.file().read_at(part, at).context("read", &segment.path(LOG))?;
-        if read == 0 {
+        let found = read(buffer.get_mut(..part).unwrap_or_default(), at)?;
+        if found == 0 {
             break;
         }
-        at += read as u64;
+        at += found as u64;
     }
     residency::note(segment.id(), chunk);
     Ok(())
