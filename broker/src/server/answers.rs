@@ -181,3 +181,80 @@ impl Answers {
         self.out_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use esker_protocol::compression::Compression;
+    use esker_protocol::records::{Batch, BatchBuilder};
+    use esker_storage::{AppendBatch, LogConfig, LogManager, LogManagerConfig, Origin, Uuid};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// Takes all that it is given.
+    struct Socket;
+
+    impl AsyncRead for Socket {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Transport for Socket {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        const SENDS_FILES: bool = true;
+        fn poll_send_file(&self, _: &mut Context<'_>, _: &File, _: u64, len: usize) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(len))
+        }
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_large_answer_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogManagerConfig {
+            dirs: vec![dir.path().to_path_buf()],
+            node_id: 1,
+            cluster_id: None,
+            load_threads: 1,
+            default_config: LogConfig::default(),
+            progress: Arc::default(),
+        };
+        let logs = LogManager::open(config, 0).unwrap();
+        let log = logs.create("t", 0, Uuid([1; 16]), LogConfig::default(), 0).unwrap();
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, 0, None, Some(&[7; 600_000]), &[]);
+        let (batch, _) = Batch::parse(builder.build().unwrap()).unwrap();
+        let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
+        log.append(append, Origin::Client { transaction_v2: false }, 0, 0).unwrap();
+        let records = log.read(0, 1 << 20, i64::MAX, true).unwrap().records;
+        let all = records.len();
+
+        let mut answers = Answers { out_bytes: all, ..Answers::default() };
+        answers.out.push_back(records);
+        let mut left = Vec::new();
+        poll_fn(|cx| {
+            let sent = answers.poll_send(cx, &mut Socket);
+            left.push(answers.out_bytes());
+            sent
+        })
+        .await
+        .unwrap();
+        assert_eq!(left, [all - TURN, all - 2 * TURN, 0]);
+    }
+}
