@@ -26,7 +26,7 @@ pub(crate) struct ScanEnd {
 pub(crate) type Read<'a> = &'a dyn Fn(&mut [u8], u64) -> std::io::Result<usize>;
 
 /// A walk from batch to batch has so much of the file on its way before it comes there.
-const AHEAD: u64 = 2 << 20;
+const AHEAD: u64 = 8 << 20;
 
 /// A window over a file. It reads ahead of itself, for its handle must not have the system do so.
 pub(crate) struct Window<'a> {
@@ -305,7 +305,7 @@ mod tests {
         }
         let (reader, mut buffer) = (OsDisk.open(&path, Open::Existing).unwrap(), vec![0; 64 << 10]);
         reader.read_as_told();
-        for at in (0..8 * MIB).step_by(buffer.len()) {
+        for at in (0..5 * MIB + AHEAD + 3 * MIB).step_by(buffer.len()) {
             reader.read_at(&mut buffer, at).unwrap();
             assert!(!map.holds((at + buffer.len() as u64).max(5 * MIB + AHEAD) + MIB / 8, 1), "read ahead at {at}");
         }
