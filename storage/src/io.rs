@@ -27,6 +27,9 @@ use rustix::{
 
 use crate::{error::FileError, mmap::Map};
 
+/// Of one request to read ahead the system drops what is more than its own read-ahead and the largest request of the disk.
+const READ_AHEAD_STEP: u64 = 256 << 10;
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -246,11 +249,20 @@ impl LogFile for OsFile {
     }
 
     fn read_ahead(&self, offset: u64, len: u64) {
-        let _ = rustix::fs::fadvise(&self.file, offset, NonZero::new(len), Advice::WillNeed);
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        while at < end {
+            let part = (end - at).min(READ_AHEAD_STEP);
+            let _ = rustix::fs::fadvise(&self.file, at, NonZero::new(part), Advice::WillNeed);
+            at += part;
+        }
     }
 
     fn let_go(&self, offset: u64, len: u64) {
-        let _ = rustix::fs::fadvise(&self.file, offset, NonZero::new(len), Advice::DontNeed);
+        // No length is all that follows, for the system.
+        if let Some(len) = NonZero::new(len) {
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::DontNeed);
+        }
     }
 }
 

@@ -269,7 +269,10 @@ fn next_sound(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{
+        io::Write,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::{
@@ -299,8 +302,9 @@ mod tests {
         for at in 0..5 {
             assert_eq!(window.view(at * MIB, 100, FULL_WINDOW).unwrap().len(), 100);
         }
-        // What comes next is on its way.
+        let began = Instant::now();
         while !map.holds(5 * MIB, AHEAD / 2) {
+            assert!(began.elapsed() < Duration::from_secs(60), "what comes next is on its way");
             std::thread::yield_now();
         }
         let (reader, mut buffer) = (OsDisk.open(&path, Open::Existing).unwrap(), vec![0; 64 << 10]);
