@@ -141,23 +141,29 @@ impl GroupCoordinator {
         Ok(codes)
     }
 
-    /// OffsetFetch that requires stable offsets: beside them, the partitions that open transactions may still change.
-    pub fn fetch_stable(
+    /// OffsetFetch, by a member if `member` names it and its epoch. Where stable offsets are required, also the partitions that open
+    /// transactions may still change.
+    pub async fn fetch(
         &self,
         image: &MetadataImage,
         group: &Str,
         member: (Option<&str>, i32),
         wish: &OffsetWish,
+        stable: bool,
     ) -> Result<(Fetched, Vec<(Str, i32)>), CoordinatorError> {
+        let shard = self.shard(image, group)?;
         // Both at one moment: a marker in between would make an old offset look stable.
-        self.shard(image, group)?.read(|s| {
+        let (found, position) = shard.write(|s| {
             s.check_fetch(group, member.0, member.1)?;
             let topics = s.fetch(group, wish);
             let all = topics.iter().flat_map(|(topic, list)| list.iter().map(move |(p, _)| (topic, *p)));
-            let open = all.filter(|(topic, partition)| s.is_unstable(group, topic, *partition));
+            let open = all.filter(|(topic, partition)| stable && s.is_unstable(group, topic, *partition));
             let open = open.map(|(topic, partition)| (topic.clone(), partition)).collect();
-            Ok((topics, open))
-        })?
+            Ok((Effects::default(), (topics, open)))
+        })?;
+        // A commit that is not answered yet may be lost: nobody goes on from there.
+        shard.committed(position).await?;
+        Ok(found)
     }
 
     /// ConsumerGroupHeartbeat.
@@ -195,20 +201,6 @@ impl GroupCoordinator {
     pub(super) fn shown<'a>(&self, image: &MetadataImage, shard: &'a mut GroupShard) -> &'a mut GroupShard {
         self.config.show(shard, image);
         shard
-    }
-
-    /// OffsetFetch, by a member if `member` names it and its epoch.
-    pub fn fetch(
-        &self,
-        image: &MetadataImage,
-        group: &str,
-        member: (Option<&str>, i32),
-        wish: &OffsetWish,
-    ) -> Result<Fetched, CoordinatorError> {
-        self.shard(image, group)?.read(|s| {
-            s.check_fetch(group, member.0, member.1)?;
-            Ok(s.fetch(group, wish))
-        })?
     }
 
     /// OffsetDelete: a code for each partition of the request.

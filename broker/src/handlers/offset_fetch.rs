@@ -14,8 +14,9 @@ use esker_protocol::messages::offset_fetch::{
 };
 use esker_protocol::primitives::Str;
 
+use futures_util::future::join_all;
+
 use super::{Handler, RequestContext, Staged};
-use crate::coordinator::Fetched;
 
 /// The OffsetFetch API.
 pub struct OffsetFetch;
@@ -25,32 +26,19 @@ impl Handler for OffsetFetch {
     const VERSIONS: RangeInclusive<i16> = 0..=10;
 
     fn handle(ctx: RequestContext, request: OffsetFetchRequest) -> Staged<OffsetFetchResponse> {
-        let image = ctx.broker.metadata.image();
-        if ctx.api_version >= 8 {
+        Staged::start(async move {
+            let image = ctx.broker.metadata.image();
+            if ctx.api_version < 8 {
+                return single(&ctx, &image, request).await;
+            }
             let stable = request.require_stable;
-            let groups = request.groups.iter().map(|group| of_group(&ctx, &image, group, stable));
-            return Staged::Ready(OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() });
-        }
-        Staged::Ready(single(&ctx, &image, request))
+            let groups = join_all(request.groups.iter().map(|group| of_group(&ctx, &image, group, stable))).await;
+            OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }
+        })
     }
 }
 
-/// Offsets, and which of them open transactions may still change where stable ones are required.
-fn fetch(
-    ctx: &RequestContext,
-    image: &MetadataImage,
-    group: &Str,
-    member: (Option<&str>, i32),
-    wish: &OffsetWish,
-    stable: bool,
-) -> Result<(Fetched, Vec<(Str, i32)>), ErrorCode> {
-    match stable {
-        true => ctx.broker.groups.fetch_stable(image, group, member, wish),
-        false => Ok((ctx.broker.groups.fetch(image, group, member, wish)?, Vec::new())),
-    }
-}
-
-fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchRequest) -> OffsetFetchResponse {
+async fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let version = ctx.api_version;
     let named = |topics: &Vec<_>| -> Vec<(Str, Vec<i32>)> {
         let pair = |t: &esker_protocol::messages::offset_fetch::OffsetFetchRequestTopic| {
@@ -62,7 +50,8 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
         Some(topics) => OffsetWish::Of(named(topics)),
         None => OffsetWish::All,
     };
-    let fetched = fetch(ctx, image, &request.group_id, (None, -1), &wish, request.require_stable);
+    let groups = &ctx.broker.groups;
+    let fetched = groups.fetch(image, &request.group_id, (None, -1), &wish, request.require_stable).await;
     let mut response = OffsetFetchResponse::default();
     let mut unstable = Vec::new();
     let (topics, error_code) = match fetched {
@@ -106,7 +95,7 @@ fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchReque
     response
 }
 
-fn of_group(
+async fn of_group(
     ctx: &RequestContext,
     image: &MetadataImage,
     group: &OffsetFetchRequestGroup,
@@ -142,7 +131,7 @@ fn of_group(
     };
     let mut response = OffsetFetchResponseGroup { group_id: group.group_id.clone(), ..Default::default() };
     let member = (group.member_id.as_deref(), group.member_epoch);
-    match fetch(ctx, image, &group.group_id, member, &wish, stable) {
+    match ctx.broker.groups.fetch(image, &group.group_id, member, &wish, stable).await {
         Err(error) => response.error_code = error,
         Ok((topics, unstable)) => {
             let told = |topic: &Str, (partition, committed): (i32, Option<Committed>)| match unstable

@@ -6,6 +6,9 @@ use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
 use esker_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use esker_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 
 use super::*;
 
@@ -72,6 +75,41 @@ async fn a_committed_offset_is_on_disk() {
     // On disk that breaks, nothing is acknowledged.
     gate.set(|state| state.broken = true);
     assert_ne!(code(&late.ask(8, &commit(3)).await), ErrorCode::NONE);
+}
+
+/// Whoever went on from an offset that a power cut takes back would leave a gap, or a second copy, where nobody looks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_that_another_is_told_is_on_disk() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(gated(&gate), SETTINGS).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    find(&mut client, "g", 0).await;
+    while client.ask(8, &commit(1)).await.topics[0].partitions[0].error_code != ErrorCode::NONE {}
+    let topic = OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0] };
+    let one = OffsetFetchRequest { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() };
+    let topic = OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0], ..Default::default() };
+    let group = OffsetFetchRequestGroup { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() };
+    let several = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    assert_eq!(client.ask(5, &one).await.topics[0].partitions[0].committed_offset, 1);
+
+    gate.set(|state| state.closed = true);
+    client.send(8, 1, &commit(2)).await;
+    gate.somebody_waits().await;
+    let (mut first, mut second) = (Client::to(&running).await, Client::to(&running).await);
+    let mut late = Client::to(&running).await;
+    first.send(5, 1, &one).await;
+    second.send(9, 1, &several).await;
+    for _ in 0..20 {
+        find(&mut late, "g", 0).await;
+    }
+    let early = [first.frame().now_or_never().is_some(), second.frame().now_or_never().is_some()];
+    gate.set(|state| state.closed = false);
+    assert_eq!(early, [false; 2], "told, and not on disk");
+    let one = first.answer::<OffsetFetchRequest>(5).await.1;
+    let several = second.answer::<OffsetFetchRequest>(9).await.1;
+    assert_eq!(one.topics[0].partitions[0].committed_offset, 2);
+    assert_eq!(several.groups[0].topics[0].partitions[0].committed_offset, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
