@@ -201,7 +201,9 @@ pub(crate) struct Opened {
     map: OnceLock<(Bytes, Arc<Map>)>,
     pub(crate) data: Arc<DataFile>,
     /// Of a closed segment.
-    pub(crate) indexes: OnceLock<(OffsetIndex, TimeIndex)>,
+    pub(crate) offsets: OnceLock<OffsetIndex>,
+    /// Of a closed segment that was asked for times.
+    pub(crate) times: OnceLock<TimeIndex>,
 }
 
 impl Opened {
@@ -339,7 +341,7 @@ impl Handle {
         state.pinned |= pin;
         state.last = Arc::downgrade(&data);
         self.files.segments.fetch_add(1, Ordering::Relaxed);
-        let opened = Arc::new(Opened { map: OnceLock::new(), data, indexes: OnceLock::new() });
+        let opened = Arc::new(Opened { map: OnceLock::new(), data, offsets: OnceLock::new(), times: OnceLock::new() });
         self.used.store(true, Ordering::Relaxed);
         self.slot.store(Some(Arc::clone(&opened)));
         drop(state);

@@ -37,14 +37,32 @@ pub(crate) struct Rebuilt {
 }
 
 impl Segment {
-    /// Both indexes: the growing ones, or those of a closed segment, which are loaded, or rebuilt if they are missing or wrong, at
-    /// the first call.
-    pub(crate) fn indexes<'a>(&'a self, opened: &'a Opened) -> Result<&'a (OffsetIndex, TimeIndex), FileError> {
-        if let Some(indexes) = self.growing.get().or_else(|| opened.indexes.get()) {
-            return Ok(indexes);
+    /// The offset index: the growing one, or that of a closed segment, which is loaded, or rebuilt if it is missing or wrong, at the
+    /// first call.
+    pub(crate) fn offsets<'a>(&'a self, opened: &'a Opened) -> Result<&'a OffsetIndex, FileError> {
+        if let Some(offsets) = self.growing.get().map(|(offsets, _)| offsets).or_else(|| opened.offsets.get()) {
+            return Ok(offsets);
         }
-        let loaded = self.load_indexes()?;
-        Ok(opened.indexes.get_or_init(|| loaded))
+        let (offsets, times) = self.load_offsets()?;
+        if let Some(times) = times {
+            let _ = opened.times.set(times);
+        }
+        Ok(opened.offsets.get_or_init(|| offsets))
+    }
+
+    /// The time index, likewise. Apart from the other: to see that nothing later follows, a segment may have to be walked, and those
+    /// who fetch ask for no times.
+    pub(crate) fn times<'a>(&'a self, opened: &'a Opened) -> Result<&'a TimeIndex, FileError> {
+        if let Some(times) = self.growing.get().map(|(_, times)| times).or_else(|| opened.times.get()) {
+            return Ok(times);
+        }
+        let offsets = self.offsets(opened)?;
+        // Perhaps rebuilt with that one.
+        if let Some(times) = opened.times.get() {
+            return Ok(times);
+        }
+        let loaded = self.load_times(offsets)?;
+        Ok(opened.times.get_or_init(|| loaded))
     }
 
     /// The indexes of the active segment, which are in memory.
@@ -52,19 +70,39 @@ impl Segment {
         self.growing.get()
     }
 
-    fn load_indexes(&self) -> Result<(OffsetIndex, TimeIndex), FileError> {
-        if let (Some(offsets), Some(times)) = (self.mapped_index(INDEX, 8), self.mapped_index(TIME_INDEX, 12)) {
-            let sizes = (offsets.as_ref().len() as u64, times.as_ref().len() as u64);
-            let (offsets, times) = (OffsetIndex::File(offsets), TimeIndex::File(Bytes::from_owner(times)));
-            // They were looked at before, and let go of since.
-            if self.checked.get() == Some(&sizes) {
-                return Ok((offsets, times));
+    /// With the time index, if that had to be made, too.
+    fn load_offsets(&self) -> Result<(OffsetIndex, Option<TimeIndex>), FileError> {
+        if let Some(file) = self.mapped_index(INDEX, 8) {
+            let size = file.as_ref().len() as u64;
+            let offsets = OffsetIndex::File(file);
+            // It was looked at before, and let go of since.
+            if self.checked_offsets.get() == Some(&size) {
+                return Ok((offsets, None));
             }
-            if self.fits(&offsets, &times)? {
-                let _ = self.checked.set(sizes);
-                return Ok((offsets, times));
+            if self.offsets_fit(&offsets)? {
+                let _ = self.checked_offsets.set(size);
+                return Ok((offsets, None));
             }
         }
+        self.made_anew().map(|(offsets, times)| (offsets, Some(times)))
+    }
+
+    fn load_times(&self, offsets: &OffsetIndex) -> Result<TimeIndex, FileError> {
+        if let Some(file) = self.mapped_index(TIME_INDEX, 12) {
+            let size = file.as_ref().len() as u64;
+            let times = TimeIndex::File(Bytes::from_owner(file));
+            if self.checked_times.get() == Some(&size) {
+                return Ok(times);
+            }
+            if self.times_fit(offsets, &times)? {
+                let _ = self.checked_times.set(size);
+                return Ok(times);
+            }
+        }
+        Ok(self.made_anew()?.1)
+    }
+
+    fn made_anew(&self) -> Result<(OffsetIndex, TimeIndex), FileError> {
         tracing::info!(segment = %self.path(LOG).display(), "rebuilding the indexes of a segment");
         let rebuilt = self.rebuild(Vec::new(), Vec::new(), i64::MAX, i64::MAX)?;
         if rebuilt.damaged.len() > self.damaged.len() {
@@ -90,30 +128,31 @@ impl Segment {
         file.map(usize::try_from(len).ok()?).ok()
     }
 
-    /// Whether the last entries of index files match the data.
-    fn fits(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<bool, FileError> {
-        let size = self.size();
-        if size > 0 && times.len() == 0 {
-            // A closed segment's time index ends with its largest timestamp, unless no batch has a time.
-            return Ok(false);
-        }
-        let relative_end = self.relative(self.next_offset());
-        if times.last().is_some_and(|last| last.relative_offset >= relative_end) {
-            return Ok(false);
-        }
-        if let Some(last) = times.last()
-            && !self.is_latest(offsets, last)?
-        {
-            return Ok(false);
-        }
+    /// Whether the last entry of an offset index file matches the data.
+    fn offsets_fit(&self, offsets: &OffsetIndex) -> Result<bool, FileError> {
         match offsets.last() {
             Some(last) => self.entry_matches(last),
             // Too few bytes for an entry; the last batch itself may be large.
             None => {
                 let far = u64::from(self.index_interval).saturating_mul(64);
-                Ok(size <= far || self.last_position()? <= far)
+                Ok(self.size() <= far || self.last_position()? <= far)
             }
         }
+    }
+
+    /// Whether a time index file ends as the data says.
+    fn times_fit(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<bool, FileError> {
+        let Some(last) = times.last() else {
+            // A closed segment's time index ends with its largest timestamp, unless no batch has a time.
+            return Ok(self.size() == 0);
+        };
+        if last.relative_offset >= self.relative(self.next_offset()) {
+            return Ok(false);
+        }
+        if let Some((timestamp, offset)) = *self.max_time.lock() {
+            return Ok((last.timestamp, last.relative_offset) == (timestamp, self.relative(offset)));
+        }
+        self.is_latest(offsets, last)
     }
 
     /// Whether the last entry of the time index is true, and nothing behind its batch is later: the file could be cut short.
@@ -285,8 +324,11 @@ impl Segment {
             Some((_, times)) => times.last(),
             // Retention asks this of all segments: that must not push what is read out of the open files.
             None => match self.handle.get() {
-                Some(opened) => self.indexes(&opened)?.1.last(),
-                None => self.load_indexes()?.1.last(),
+                Some(opened) => self.times(&opened)?.last(),
+                None => match self.load_offsets()? {
+                    (_, Some(times)) => times.last(),
+                    (offsets, None) => self.load_times(&offsets)?.last(),
+                },
             },
         };
         let mut max_time = self.max_time.lock();

@@ -47,7 +47,8 @@ pub(crate) struct Segment {
     /// The indexes of an active segment, or of one that they were just rebuilt for. Else they are files.
     growing: OnceLock<(OffsetIndex, TimeIndex)>,
     /// Sizes of the index files that were found to match the data.
-    checked: OnceLock<(u64, u64)>,
+    checked_offsets: OnceLock<u64>,
+    checked_times: OnceLock<u64>,
     /// Two marks in what was appended of late, the older first: the clock of [`residency`] in the upper half, the position in the
     /// lower. From a fresh mark on everything is in memory.
     recent: [AtomicU64; 2],
@@ -98,7 +99,8 @@ impl Segment {
             index_interval,
             handle: Handle::new(files),
             growing: OnceLock::new(),
-            checked: OnceLock::new(),
+            checked_offsets: OnceLock::new(),
+            checked_times: OnceLock::new(),
             recent: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
             max_time: Mutex::new(None),
             written: Mutex::new(Written { transactions: parts.transactions.entries().len(), ..Written::default() }),
@@ -218,7 +220,7 @@ impl Segment {
     /// Opens everything for good: whoever still reads here must not open what is about to take the files' names.
     pub(crate) fn pin(&self) -> Result<(), FileError> {
         let opened = self.handle.pin(|| self.open_file())?;
-        self.indexes(&opened)?;
+        self.times(&opened)?;
         Ok(())
     }
 
@@ -285,7 +287,8 @@ impl Segment {
         let sealed = Self::closed(parts);
         // From here on the path may name a shorter file than this segment's.
         let opened = self.handle.pin(|| self.open_file())?;
-        let ((offsets, times), limit) = (self.indexes(&opened)?, self.relative(offset));
+        let (offsets, times) = (self.offsets(&opened)?, self.times(&opened)?);
+        let limit = self.relative(offset);
         self.leave_names();
         let offsets: Vec<_> =
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();

@@ -27,7 +27,7 @@ impl Segment {
     pub(crate) fn view(&self) -> Result<View<'_>, FileError> {
         let opened = self.opened()?;
         opened.map(self.capacity).context("map", &self.path(LOG))?;
-        self.indexes(&opened)?;
+        self.offsets(&opened)?;
         Ok(View { segment: self, opened })
     }
 
@@ -74,12 +74,12 @@ impl View<'_> {
 
     /// The offset index.
     pub(crate) fn offsets(&self) -> Result<&OffsetIndex, FileError> {
-        Ok(&self.segment.indexes(&self.opened)?.0)
+        self.segment.offsets(&self.opened)
     }
 
     /// The time index.
     pub(crate) fn times(&self) -> Result<&TimeIndex, FileError> {
-        Ok(&self.segment.indexes(&self.opened)?.1)
+        self.segment.times(&self.opened)
     }
 
     /// Walks headers in the map from `position` to the published end.

@@ -93,7 +93,7 @@ impl Segment {
             return self.has_chunks(&opened, position, len, size);
         }
         let Some(opened) = self.handle.get() else { return false };
-        let Some((offsets, _)) = opened.indexes.get() else { return false };
+        let Some(offsets) = opened.offsets.get() else { return false };
         if !self.has_index(offsets) {
             return false;
         }
@@ -138,7 +138,7 @@ impl Segment {
             return Ok(());
         }
         let opened = self.opened()?;
-        let (offsets, _) = self.indexes(&opened)?;
+        let offsets = self.offsets(&opened)?;
         if self.growing.get().is_none() && !self.has_index(offsets) {
             offsets.populate();
             residency::note(self.handle.id, INDEX_CHUNK);

@@ -1,8 +1,11 @@
 //! Index files of closed segments as the next start finds them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use esker_protocol::compression::Compression;
 
 use super::*;
+use crate::hooked::{Doing, HookedDisk, Hooks};
 
 #[test]
 fn a_rebuilt_time_index_ends_with_the_largest_timestamp_and_is_believed() {
@@ -61,7 +64,7 @@ fn what_is_made_anew_of_a_segment_that_lost_its_names_stays_in_memory() {
         let index = dir.path().join("t-0/00000000000000000000.timeindex");
         std::fs::remove_file(&index).unwrap();
         lose(&log);
-        assert_eq!(segment.indexes(&opened).unwrap().1.len(), 1, "{name}");
+        assert_eq!(segment.times(&opened).unwrap().len(), 1, "{name}");
         assert_eq!(index.exists(), written, "{name}");
     }
 }
@@ -107,4 +110,49 @@ fn an_epoch_that_was_cut_off_is_noted_again() {
     assert_eq!(log.latest_epoch(), None);
     append_bytes(&log, one(), CLIENT, 1).unwrap();
     assert_eq!(log.epoch_at(7), Some(1));
+}
+
+/// Reads of data files that are not through the map.
+#[derive(Debug, Default)]
+struct Reads(AtomicUsize);
+
+impl Hooks for Reads {
+    fn before(&self, doing: Doing<'_>) -> std::io::Result<()> {
+        if let Doing::Read { path, .. } = doing
+            && path.extension().is_some_and(|extension| extension == "log")
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Where the largest timestamp came early, only a walk over the segment can tell that nothing later follows: who fetches does not wait
+/// for that, and after a roll nobody does.
+#[test]
+fn who_fetches_does_not_have_a_segment_walked_for_its_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let reads = Arc::<Reads>::default();
+    let count = || reads.0.swap(0, Ordering::Relaxed);
+    let hooks: Arc<dyn Hooks> = Arc::<Reads>::clone(&reads);
+    let disk: Arc<dyn Disk> = Arc::new(HookedDisk(hooks));
+    let opening = Opening { clean: true, ..Opening::new(LogConfig::default()) };
+    let log = opening.open_on(Arc::clone(&disk), dir.path());
+    for _ in 0..100 {
+        // Larger than what a walk reads at once.
+        append_bytes(&log, batch(Compression::None, &[(NOW, &[1; 20_000])]), CLIENT, 0).unwrap();
+    }
+    log.roll(NOW).unwrap();
+    count();
+    assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
+    assert_eq!(log.offset_for_timestamp(NOW).unwrap().unwrap().offset, 0);
+    assert!(count() < 5, "what was just written is known");
+    log.close_clean(true).unwrap();
+    drop(log);
+    let log = opening.open_on(disk, dir.path());
+    count();
+    assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
+    assert!(count() < 5, "who fetches asks for no times");
+    assert_eq!(log.offset_for_timestamp(NOW).unwrap().unwrap().offset, 0);
+    assert!(count() >= 100, "a time index that was cut short would be found out");
 }
