@@ -27,6 +27,18 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok((user + system) / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// CPU seconds that the host of a virtual machine has taken from it since it began, over all processors: what latencies of such times
+/// show is not the program's.
+///
+/// # Errors
+/// `/proc/stat` cannot be read.
+pub fn stolen_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    // "cpu", then user, nice, system, idle, iowait, irq, softirq, steal.
+    let ticks = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse::<f64>().ok());
+    Ok(ticks.ok_or("cannot read the time that was stolen")? / rustix::param::clock_ticks_per_second() as f64)
+}
+
 /// Resident memory of process `pid`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use esker_benches::sample_batch;
+use esker_benches::{process, sample_batch};
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
@@ -72,8 +72,16 @@ pub struct Outcome {
     pub tail: Latencies,
     pub cold_bytes: u64,
     pub cold_seconds: f64,
-    /// Of each second: the produce latencies, and the bytes that the cold reader got.
-    pub by_second: Vec<(Latencies, u64)>,
+    pub by_second: Vec<Second>,
+}
+
+/// One second of a phase.
+pub struct Second {
+    pub produce: Latencies,
+    /// Bytes that the cold reader got.
+    pub read: u64,
+    /// CPU seconds that the host took.
+    pub stolen: f64,
 }
 
 /// Makes a topic.
@@ -179,6 +187,7 @@ fn take<T>(all: &Mutex<Vec<T>>) -> Vec<T> {
 pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, least: Duration) -> Result<Outcome> {
     let stop = AtomicBool::new(false);
     let (produced, tailed, read) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let stolen = Mutex::new(Vec::new());
     let began = Instant::now();
     let sent: Vec<Mutex<Vec<Instant>>> = (0..options.producers).map(|_| Mutex::default()).collect();
     std::thread::scope(|scope| {
@@ -207,6 +216,16 @@ pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, leas
                 Ok(())
             }));
         }
+        threads.push(scope.spawn(|| {
+            let mut before = process::stolen_seconds()?;
+            while !stop.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(100));
+                let now = process::stolen_seconds()?;
+                stolen.lock().map_err(|_| "poisoned")?.push((Instant::now(), now - before));
+                before = now;
+            }
+            Ok(())
+        }));
         let read_back = || {
             // Elsewhere it has a machine of its own: here it must not take the processor from those whose latency is measured.
             let _ = rustix::process::nice(10);
@@ -226,12 +245,14 @@ pub fn run(options: &Options, address: SocketAddr, topic: &str, cold: bool, leas
         }
         let produced: Vec<(Instant, Duration)> = take(&produced);
         let read: Vec<(Instant, u64)> = take(&read);
+        let stolen: Vec<(Instant, f64)> = take(&stolen);
         let second = |at: &Instant| at.saturating_duration_since(began).as_secs();
         let seconds = produced.iter().map(|(at, _)| second(at) + 1).max().unwrap_or_default();
         let of_second = |wanted: u64| {
             let latencies = produced.iter().filter(|(at, _)| second(at) == wanted).map(|(_, took)| *took).collect();
-            let bytes = read.iter().filter(|(at, _)| second(at) == wanted).map(|(_, bytes)| bytes).sum();
-            (Latencies::of(latencies), bytes)
+            let read = read.iter().filter(|(at, _)| second(at) == wanted).map(|(_, bytes)| bytes).sum();
+            let stolen = stolen.iter().filter(|(at, _)| second(at) == wanted).map(|(_, took)| took).sum();
+            Second { produce: Latencies::of(latencies), read, stolen }
         };
         Ok(Outcome {
             by_second: (0..seconds).map(of_second).collect(),

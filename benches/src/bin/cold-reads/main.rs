@@ -69,6 +69,7 @@ struct Row {
     tail: Latencies,
     cold_mb_per_second: f64,
     cpu_seconds: f64,
+    stolen_seconds: f64,
 }
 
 fn main() -> std::process::ExitCode {
@@ -131,6 +132,7 @@ fn run(options: &Options, dir: &Path) -> Result<()> {
                         tail: Latencies::median(of.iter().map(|row| &row.tail)),
                         cold_mb_per_second: median(&|row| row.cold_mb_per_second),
                         cpu_seconds: median(&|row| row.cpu_seconds),
+                        stolen_seconds: median(&|row| row.stolen_seconds),
                     },
                 );
             }
@@ -142,7 +144,7 @@ fn run(options: &Options, dir: &Path) -> Result<()> {
 fn print(options: &Options, row: &Row) {
     let name = options.esker.get(row.binary).and_then(|path| path.file_name()).unwrap_or_default();
     println!(
-        "{:<12} {:<10} {:<8} produce ms p50 {:>6.2} p99 {:>7.2} max {:>7.1}   tail ms p50 {:>6.2} p99 {:>7.2}   cold MB/s {:>6.0}   cpu s {:>5.2}",
+        "{:<12} {:<10} {:<8} produce ms p50 {:>6.2} p99 {:>7.2} max {:>7.1}   tail ms p50 {:>6.2} p99 {:>7.2}   cold MB/s {:>6.0}   cpu s {:>5.2} stolen s {:>5.2}",
         name.to_string_lossy(),
         row.mode,
         if row.cold { "cold" } else { "without" },
@@ -153,6 +155,7 @@ fn print(options: &Options, row: &Row) {
         row.tail.p99,
         row.cold_mb_per_second,
         row.cpu_seconds,
+        row.stolen_seconds,
     );
 }
 
@@ -165,11 +168,12 @@ fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'
     let least = Duration::from_secs(options.seconds);
     let outcome = load::run(options, broker.address, mode, cold, least)?;
     if options.by_second {
-        for (second, (produce, read)) in outcome.by_second.iter().enumerate() {
-            let Latencies { p50, p99, max } = produce;
+        for (number, second) in outcome.by_second.iter().enumerate() {
+            let Latencies { p50, p99, max } = second.produce;
             println!(
-                "{second:>5} s  produce ms p50 {p50:>6.2} p99 {p99:>7.2} max {max:>7.1}   cold MB {:>6.0}",
-                *read as f64 / 1e6
+                "{number:>5} s  produce ms p50 {p50:>6.2} p99 {p99:>7.2} max {max:>7.1}   cold MB {:>6.0}   stolen s {:>5.2}",
+                second.read as f64 / 1e6,
+                second.stolen,
             );
         }
     }
@@ -181,6 +185,7 @@ fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'
         tail: outcome.tail,
         cold_mb_per_second: outcome.cold_bytes as f64 / 1e6 / outcome.cold_seconds.max(1e-9),
         cpu_seconds: process::cpu_seconds(broker.child.id())? - cpu,
+        stolen_seconds: outcome.by_second.iter().map(|second| second.stolen).sum(),
     })
 }
 
