@@ -114,7 +114,8 @@ fn sources(
         sources.set(flag.clone(), "listeners", "PLAINTEXT://127.0.0.1:0");
         sources.set(flag.clone(), "http.listen", "127.0.0.1:0");
         // What is removed at the end need not reach the disk.
-        sources.set(flag, "log.durability", "page-cache");
+        sources.set(flag.clone(), "log.durability", "page-cache");
+        sources.set(flag, "log.recovery.max.bytes", &i64::MAX.to_string());
     }
     for pair in &args.set {
         sources.pair(pair)?;
@@ -224,5 +225,6 @@ mod tests {
         let now = config(&ServeArgs::default(), Some("/tmp/x"), &environment);
         assert_eq!((now.log_dirs[0].to_str(), now.listeners[0].port), (Some("/tmp/x"), 0));
         assert_eq!(now.http_listen, "127.0.0.1:0");
+        assert_eq!(now.recovery_max_bytes, i64::MAX.unsigned_abs(), "nothing is recovered");
     }
 }

@@ -23,3 +23,4 @@ pub mod server;
 pub mod telemetry;
 #[cfg(test)]
 mod test_support;
+mod write_behind;

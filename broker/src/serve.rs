@@ -38,6 +38,7 @@ use crate::resident::{self, release_mapped_pages};
 use crate::scrub;
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
+use crate::write_behind;
 
 /// Why a broker does not start. Shown to the user as it is.
 #[derive(Debug, Error)]
@@ -179,6 +180,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     scrub::start(&broker, &stop);
     tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
     tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(write_behind::run(Arc::clone(&broker))));
     tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));
     coordinator::start(&broker, changes, &stop);
     let _ = served.broker.set(Arc::clone(&broker));

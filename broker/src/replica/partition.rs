@@ -357,7 +357,7 @@ impl Partition {
     }
 
     /// Brings the log to disk and releases who waits for that. Blocks.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         // Before the log looks at its end: who asks from here on is queued again.
         self.flush_queued.store(false, Ordering::SeqCst);
         let log = self.log();

@@ -252,6 +252,8 @@ fn compaction(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error>
 fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
     let (open, cold) = (broker.replicas.logs().open_files(), broker.replicas.logs().cold_reads());
     let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let partitions = broker.replicas.partitions();
+    let unflushed = partitions.iter().filter_map(|partition| partition.log().unflushed()).map(|(bytes, _)| bytes).sum();
     for (name, help, value) in [
         ("log_open_files", "Data files of segments that are open", open.files),
         ("log_open_segments", "Segments whose files and maps are kept open", open.segments),
@@ -263,6 +265,11 @@ fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
         ("log_maps", "Maps of files", esker_storage::open_maps()),
         ("log_segments_opened", "Times that a segment was opened since the start", count(open.opened)),
         ("log_segments_evicted", "Times that one was let go for another since the start", count(open.evicted)),
+        (
+            "log_unflushed_bytes",
+            "Bytes past the recovery points, which a crash would leave to check (log.recovery.max.bytes)",
+            count(unflushed),
+        ),
         ("cold_reads", "Reads whose data was not in memory since the start", count(cold.reads)),
         ("cold_read_bytes", "Bytes brought into memory for them since the start", count(cold.bytes)),
         ("cold_held_bytes", "Bytes of these that are still held", count(cold.held_bytes)),

@@ -144,6 +144,23 @@ impl Log {
         since != i64::MAX && now_ms.saturating_sub(since) >= self.config.load().flush_ms
     }
 
+    /// Bytes past the recovery point, which a crash would leave to check, and when (wall clock ms) the oldest of them were appended;
+    /// `None` if all is on disk. Counted from the index entry before: never too few.
+    pub fn unflushed(&self) -> Option<(u64, i64)> {
+        let (point, segments) = (self.recovery_point(), self.segments.load());
+        if self.log_end_offset() <= point {
+            return None;
+        }
+        let first = self.segments_from(&segments, point);
+        let bytes = segments.iter().skip(first).map(|segment| {
+            let flushed = segment.growing().map_or(0, |(offsets, _)| offsets.floor(segment.relative(point)));
+            segment.size().saturating_sub(flushed.into())
+        });
+        // Not known of what was there at the start: long ago.
+        let since = self.dirty_since_ms.load(Ordering::Acquire);
+        Some((bytes.sum(), if since == i64::MAX { i64::MIN } else { since }))
+    }
+
     /// Whether a clean close has anything to bring to disk.
     pub(crate) fn owes_syncs(&self) -> bool {
         let writer = self.writer.lock();
