@@ -40,9 +40,16 @@ async fn pass(broker: &Arc<Broker>, settled: Duration) {
     let (sizes, logs): (Vec<_>, Vec<_>) = broker.replicas.partitions().into_iter().filter_map(unflushed).unzip();
     for at in due(&sizes, broker.config.recovery_max_bytes) {
         let Some(log) = logs.get(at).cloned() else { continue };
-        if let Err(error) = tokio::task::spawn_blocking(move || log.flush()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || flush(&log)).await {
             error!(%error, "a flush was cut short");
         }
+    }
+}
+
+fn flush(partition: &Partition) {
+    // Those before it took their time: it may be deleted by now.
+    if partition.log().unflushed().is_some() {
+        partition.flush();
     }
 }
 

@@ -145,10 +145,10 @@ impl Log {
     }
 
     /// Bytes past the recovery point, which a crash would leave to check, and when (wall clock ms) the oldest of them were appended;
-    /// `None` if all is on disk. Counted from the index entry before: never too few.
+    /// `None` if all is on disk, or no flush can bring it there: offline, or deleted. Counted from the index entry before: never too few.
     pub fn unflushed(&self) -> Option<(u64, i64)> {
         let (point, segments) = (self.recovery_point(), self.segments.load());
-        if self.log_end_offset() <= point {
+        if self.log_end_offset() <= point || self.is_offline() {
             return None;
         }
         let first = self.segments_from(&segments, point);
