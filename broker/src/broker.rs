@@ -8,9 +8,10 @@ use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use parking_lot::Mutex;
 
-use crate::cleaner::CleanerThreads;
+use crate::background::{Background, CleanerThreads};
 use crate::config::BrokerConfig;
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
+use crate::node::Node;
 use crate::producer_ids::ProducerIds;
 use crate::raft::{Metadata, SubmitError};
 use crate::replica::ReplicaManager;
@@ -20,7 +21,9 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub struct Broker {
     /// What it was started with.
-    pub config: BrokerConfig,
+    pub config: Arc<BrokerConfig>,
+    /// Time, randomness, threads.
+    pub node: Node,
     /// `node.id`.
     pub node_id: i32,
     /// The cluster's id.
@@ -40,7 +43,7 @@ pub struct Broker {
     /// Compaction; `None` with `log.cleaner.enable=false`.
     pub cleaner: Option<Arc<Cleaner>>,
     /// The loops that run it.
-    pub cleaner_threads: CleanerThreads,
+    pub cleaner_threads: Arc<CleanerThreads>,
     /// Checks closed segments for bit rot.
     pub scrubber: Arc<Scrubber>,
     /// Counters.
@@ -66,7 +69,13 @@ pub struct Endpoint {
 impl Broker {
     /// The wall clock in ms.
     pub fn now_ms(&self) -> i64 {
-        crate::clock::now_ms()
+        self.node.now_ms()
+    }
+
+    /// What the background loops work on.
+    pub fn background(&self) -> Background {
+        let replicas = Arc::clone(&self.replicas);
+        Background { node: self.node.clone(), images: self.metadata.subscribe(), replicas }
     }
 
     /// Why this broker should not be sent clients right now; `None` when it serves.

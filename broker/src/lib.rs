@@ -3,8 +3,8 @@
 //! A request's way: `server` cuts it out of the stream, `handlers` dispatches it, `replica` and `coordinator` carry it out,
 //! `raft` keeps the metadata that all of them read.
 
+pub mod background;
 pub mod broker;
-mod cleaner;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -13,14 +13,12 @@ pub mod daemon;
 pub mod error;
 pub mod handlers;
 pub mod http;
+pub mod node;
 mod producer_ids;
 pub mod raft;
 pub mod replica;
-mod resident;
-mod scrub;
 pub mod serve;
 pub mod server;
 pub mod telemetry;
 #[cfg(test)]
 mod test_support;
-mod write_behind;

@@ -6,8 +6,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use esker_core::controller::{Adopted, FoundPartition, Registration, register_and_adopt};
 use esker_core::fetch_session::FetchSessions;
@@ -15,30 +16,29 @@ use esker_core::group::GroupLimits;
 use esker_core::group::consumer::ConsumerLimits;
 use esker_core::metadata::ListenerRecord;
 use esker_core::transaction;
-use esker_protocol::primitives::{Str, Uuid};
+use esker_protocol::primitives::Str;
 use esker_storage::io::{Disk, OsDisk};
 use esker_storage::{Cleaner, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::background::{self, LiveConfig, limit_open_segments, run_cleaner};
 use crate::broker::Broker;
-use crate::cleaner::{self, CleanerThreads};
-use crate::clock::now_ms;
-use crate::config::{BrokerConfig, Listener, LiveConfig};
+use crate::config::{BrokerConfig, Listener};
 use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
+use crate::handlers::served_apis;
 use crate::http::{self, HttpError, Served};
+use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
-use crate::replica::{Partition, ReplicaManager, StaticConfig};
-use crate::resident::{self, release_mapped_pages};
-use crate::scrub;
+use crate::replica::{ReplicaManager, StaticConfig};
 use crate::server::{BindError, Listeners};
 use crate::telemetry::Metrics;
-use crate::write_behind;
 
 /// Why a broker does not start. Shown to the user as it is.
 #[derive(Debug, Error)]
@@ -63,7 +63,7 @@ pub enum ServeError {
     Metrics(#[from] prometheus::Error),
     /// A task died.
     #[error("start-up was cut short: {0}")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] BlockingError),
     /// No data folder is given.
     #[error("log.dirs names no folder; give one with --data-dir")]
     NoDataDir,
@@ -86,14 +86,6 @@ pub struct Running {
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the log says how far a long start is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-/// However short `replica.high.watermark.checkpoint.interval.ms` is.
-const CHECKPOINT_FLOOR: Duration = Duration::from_millis(50);
-/// However short `log.retention.check.interval.ms` is.
-const RETENTION_FLOOR: Duration = Duration::from_millis(50);
-/// How often at least `flush.ms` is looked at (`log.flush.scheduler.interval.ms` may ask for more often).
-const FLUSH_LOOK_EVERY: Duration = Duration::from_secs(1);
-const FLUSH_LOOK_FLOOR: Duration = Duration::from_millis(10);
-
 /// Starts a broker; it serves when this returns.
 pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
     start_on(Arc::new(OsDisk), config).await
@@ -101,16 +93,18 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 
 /// As [`start`], with the logs on another file system (the metadata log stays on the real one).
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
+    let node = Node::new(config, Arc::new(Machine));
+    let config = node.config();
     let stop = CancellationToken::new();
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());
-    let open_files = resident::open_segments(config.open_files_max);
+    let open_files = limit_open_segments(config.open_files_max);
     let bound = http::bind(&config.http_listen).await.map(|(listener, address)| {
         tokio::spawn(http::serve(listener, Arc::clone(&served), stop.clone()));
         address
     });
     // A data folder that another process holds is the better reason, so it is looked at first.
-    let logs = open_logs(disk, &config, &served.loading).await?;
+    let logs = open_logs(disk, &node, &served.loading).await?;
     logs.limit_open_segments(open_files);
     let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
@@ -118,9 +112,11 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let metadata_dir = config.metadata_log_dir.as_ref().or(config.log_dirs.first()).ok_or(ServeError::NoDataDir)?;
     let metadata_dir = metadata_dir.join("__cluster_metadata-0");
     let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
-    let registration = registration(&config, &listeners, &logs);
+    let registration = registration(&node, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
-    let joined = metadata.submit(move |image| register_and_adopt(image, registration, &found, random_id)).await?;
+    let ids = node.clone();
+    let decide = move |image: &_| register_and_adopt(image, registration, &found, || ids.random_id());
+    let joined = metadata.submit(decide).await?;
     let Adopted { topics, left } = joined.reply;
     if !topics.is_empty() {
         info!(
@@ -132,7 +128,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         error!(%topic, why, "what lies in the log dirs of this topic is not taken over");
     }
 
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Arc::new(Metrics::new(served_apis())?);
     let statics = StaticConfig {
         node_id: config.node_id,
         statics: config.statics.clone(),
@@ -140,7 +136,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     };
     let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
     let kafka = listeners.addresses().next().map_or(http_address, |(_, address)| address);
-    let live = LiveConfig::read(&metadata, &config);
+    let live = LiveConfig::read(&metadata.image(), config.node_id, &config.statics);
     let broker = Arc::new(Broker {
         node_id: config.node_id,
         cluster_id: Str::from(logs.cluster_id().to_owned()),
@@ -149,39 +145,39 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
             GroupConfig {
                 node_id: config.node_id,
                 statics: config.statics.clone(),
-                limits: group_limits(&config),
+                limits: group_limits(config),
                 consumer_groups: ConsumerLimits::read(&metadata.image(), config.node_id, &config.statics).enabled,
                 rebalance_history: config.group_rebalance_history_size,
             },
             metadata.subscribe(),
             metrics.groups.clone(),
         ),
-        transactions: TransactionCoordinator::new(transaction_limits(&config)),
+        transactions: TransactionCoordinator::new(transaction_limits(config)),
         producer_ids: ProducerIds::new(config.node_id),
         fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
         metadata,
         metrics,
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
-        cleaner_threads: CleanerThreads::default(),
+        cleaner_threads: Arc::default(),
         scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
-        config,
+        config: Arc::clone(config),
+        node: node.clone(),
     });
     let first = broker.metadata.image();
     let replicas = Arc::clone(&broker.replicas);
-    tokio::task::spawn_blocking(move || {
+    node.run_blocking(move || {
         replicas.apply(&first);
         replicas.set_strays_aside();
     })
     .await?;
     broker.replicas.resume_moves();
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
-    tokio::spawn(stop.clone().run_until_cancelled_owned(housekeeping(Arc::clone(&broker))));
-    cleaner::start(&broker, &stop);
-    scrub::start(&broker, &stop);
     tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
-    tokio::spawn(stop.clone().run_until_cancelled_owned(flush_by_age(Arc::clone(&broker))));
-    tokio::spawn(stop.clone().run_until_cancelled_owned(write_behind::run(Arc::clone(&broker))));
-    tokio::spawn(stop.clone().run_until_cancelled_owned(release_mapped_pages(Arc::clone(&broker))));
+    let background = broker.background();
+    background::start(&background, &broker.scrubber, &stop);
+    if let Some(cleaner) = &broker.cleaner {
+        run_cleaner(&background, Arc::clone(cleaner), &broker.cleaner_threads, &stop);
+    }
     coordinator::start(&broker, changes, &stop);
     let _ = served.broker.set(Arc::clone(&broker));
     let connections = listeners.serve(&broker, &stop);
@@ -198,7 +194,7 @@ impl Running {
         }
         self.broker.metadata.shutdown().await;
         let logs = Arc::clone(self.broker.replicas.logs());
-        let stopped = tokio::task::spawn_blocking(move || logs.shutdown_clean()).await;
+        let stopped = self.broker.node.run_blocking(move || logs.shutdown_clean()).await;
         info!("stopped");
         stopped.unwrap_or(Ok(()))
     }
@@ -206,9 +202,10 @@ impl Running {
 
 async fn open_logs(
     disk: Arc<dyn Disk>,
-    config: &BrokerConfig,
+    node: &Node,
     progress: &Arc<LoadProgress>,
 ) -> Result<Arc<LogManager>, ServeError> {
+    let config = node.config();
     let dirs: Vec<PathBuf> = config.log_dirs.clone();
     if dirs.is_empty() {
         return Err(ServeError::NoDataDir);
@@ -223,9 +220,10 @@ async fn open_logs(
         progress: Arc::clone(progress),
     };
     let began = Instant::now();
-    let mut opening = tokio::task::spawn_blocking(move || LogManager::open_on(disk, open, now_ms()));
+    let now_ms = node.now_ms();
+    let mut opening = pin!(node.run_blocking(move || LogManager::open_on(disk, open, now_ms)));
     let opened = loop {
-        match tokio::time::timeout(PROGRESS_EVERY, &mut opening).await {
+        match tokio::time::timeout(PROGRESS_EVERY, opening.as_mut()).await {
             Ok(opened) => break opened??,
             Err(_) => {
                 let (logs, segments) = (progress.partitions(), progress.segments());
@@ -257,10 +255,6 @@ fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
     logs.logs().iter().map(found).collect()
 }
 
-fn random_id() -> Uuid {
-    Uuid(*uuid::Uuid::new_v4().as_bytes())
-}
-
 fn group_limits(config: &BrokerConfig) -> GroupLimits {
     GroupLimits {
         initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
@@ -281,7 +275,8 @@ fn transaction_limits(config: &BrokerConfig) -> transaction::Limits {
     }
 }
 
-fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager) -> Registration {
+fn registration(node: &Node, listeners: &Listeners, logs: &LogManager) -> Registration {
+    let config = node.config();
     let advertised = |name: &Str, bound: SocketAddr| -> ListenerRecord {
         let wanted: Option<&Listener> = config.advertised.iter().find(|l| l.name == *name);
         let host = match wanted.map(|l| l.host.as_str()).filter(|host| !host.is_empty()) {
@@ -298,7 +293,7 @@ fn registration(config: &BrokerConfig, listeners: &Listeners, logs: &LogManager)
     };
     Registration {
         node_id: config.node_id,
-        incarnation: random_id(),
+        incarnation: node.random_id(),
         listeners: listeners.addresses().map(|(name, address)| advertised(name, address)).collect(),
         rack: config.rack.clone(),
         log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
@@ -330,7 +325,7 @@ async fn follow_metadata(broker: Arc<Broker>) {
     loop {
         let image = images.borrow_and_update().clone();
         let replicas = Arc::clone(&broker.replicas);
-        if let Err(error) = tokio::task::spawn_blocking(move || replicas.apply(&image)).await {
+        if let Err(error) = broker.node.run_blocking(move || replicas.apply(&image)).await {
             error!(%error, "an image of the metadata could not be applied");
         }
         if changed(&mut images).await.is_err() {
@@ -341,43 +336,4 @@ async fn follow_metadata(broker: Arc<Broker>) {
 
 async fn changed<T>(images: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
     images.changed().await
-}
-
-/// `flush.ms`: what has lain unflushed for too long goes to disk.
-async fn flush_by_age(broker: Arc<Broker>) {
-    let interval = broker.config.flush_scheduler_interval.clamp(FLUSH_LOOK_FLOOR, FLUSH_LOOK_EVERY);
-    loop {
-        tokio::time::sleep(interval).await;
-        let now = now_ms();
-        broker.replicas.partitions().iter().filter(|p| p.log().flush_due(now)).for_each(Partition::flush_soon);
-    }
-}
-
-/// Checkpoints (recovery points, log starts, high watermarks) and retention, each as often as configured.
-async fn housekeeping(broker: Arc<Broker>) {
-    let mut retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
-    let checkpoints = broker.config.checkpoint_interval.max(CHECKPOINT_FLOOR);
-    let turn = checkpoints.min(broker.config.retention_check_interval.max(RETENTION_FLOOR));
-    loop {
-        tokio::time::sleep(turn).await;
-        let retain = tokio::time::Instant::now() >= retention_due;
-        if retain {
-            retention_due = tokio::time::Instant::now() + broker.config.retention_check_interval;
-        }
-        let logs = Arc::clone(broker.replicas.logs());
-        let done = tokio::task::spawn_blocking(move || {
-            if let Err(error) = logs.flush_checkpoints() {
-                error!(%error, "checkpoints cannot be written");
-            }
-            if retain {
-                let outcome = logs.retention_pass(now_ms());
-                if outcome.segments > 0 {
-                    info!(segments = outcome.segments, bytes = outcome.bytes, "retention removed old segments");
-                }
-            }
-        });
-        if let Err(error) = done.await {
-            error!(%error, "housekeeping failed");
-        }
-    }
 }

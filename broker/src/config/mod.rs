@@ -4,7 +4,6 @@
 //! the start before any data is touched. Configs of Kafka's that mean nothing here are taken, and one log line says so.
 
 mod listeners;
-mod live;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -16,7 +15,6 @@ use esker_core::config::{Scope, Statics, list_items, lookup};
 use esker_protocol::primitives::Str;
 
 pub use listeners::{Listener, ListenerError};
-pub use live::LiveConfig;
 pub use sources::{ConfigError, Origin, Sources};
 
 /// The configuration, typed. Names and units are Kafka's.

@@ -58,7 +58,7 @@ use futures_util::future::BoxFuture;
 
 use crate::broker::{Broker, Endpoint};
 use crate::server::{ConnectionInfo, Reply};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, ServedApi};
 
 pub use crate::server::CloseReason;
 
@@ -201,6 +201,11 @@ routes! {
     transactions::ListTransactions,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
+}
+
+/// Every API that is served, for what counts requests.
+pub fn served_apis() -> impl Iterator<Item = ServedApi> {
+    ROUTES.iter().map(|route| ServedApi { key: route.key, versions: route.min_version..=route.max_version })
 }
 
 /// Runs stage one of whatever handler the header names.

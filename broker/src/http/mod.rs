@@ -3,6 +3,7 @@
 //! It answers before the logs are open, so that whoever waits for a broker after a crash sees how far it is.
 
 mod groups;
+pub(crate) mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::telemetry;
+use metrics::{Ages, scrape, scrape_loading};
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -39,6 +40,8 @@ pub struct Served {
     pub loading: Arc<LoadProgress>,
     /// Set once it is about to take connections.
     pub broker: OnceLock<Arc<Broker>>,
+    /// How far groups are behind in time, as of the last scrapes.
+    ages: Ages,
 }
 
 /// Opens the listener.
@@ -52,7 +55,7 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), HttpError>
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: CancellationToken) {
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(all_metrics))
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .route("/version", get(version))
@@ -86,11 +89,11 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
     }
 }
 
-async fn metrics(State(served): State<Arc<Served>>) -> Response {
+async fn all_metrics(State(served): State<Arc<Served>>) -> Response {
     // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
     let scraped = tokio::task::spawn_blocking(move || match served.broker.get() {
-        Some(broker) => broker.metrics.scrape(broker),
-        None => telemetry::scrape_loading(&served.loading),
+        Some(broker) => scrape(broker, &served.ages),
+        None => scrape_loading(&served.loading),
     });
     let text = scraped.await.map_err(|error| error.to_string());
     match text.and_then(|text| text.map_err(|error| error.to_string())) {

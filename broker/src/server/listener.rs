@@ -169,7 +169,7 @@ async fn accept(
             }
         };
         if let Err(reason) = counts.enter(&broker, peer.ip()) {
-            broker.metrics.network.ended(&reason);
+            broker.metrics.network.ended(reason.label());
             counts.refused(peer, &reason);
             continue;
         }
@@ -181,7 +181,7 @@ async fn accept(
                 Err(panic) => CloseReason::Panic(panic_text(panic.as_ref())),
             };
             counts.leave(&broker, peer.ip());
-            broker.metrics.network.ended(&reason);
+            broker.metrics.network.ended(reason.label());
             if reason.is_fault() {
                 error!(%peer, %reason, "connection closed; others go on");
             } else if reason.is_misuse() {

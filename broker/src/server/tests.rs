@@ -11,6 +11,7 @@ use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, To
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::http::metrics::{Ages, scrape};
 use crate::serve::Running;
 use crate::test_support::{Client, broker, create_topic};
 
@@ -23,13 +24,13 @@ fn named() -> ApiVersionsRequest {
 }
 
 fn closed(running: &Running, reason: &str) -> bool {
-    let text = running.broker.metrics.scrape(&running.broker).unwrap();
+    let text = scrape(&running.broker, &Ages::default()).unwrap();
     text.contains(&format!("esker_connections_closed_total{{reason=\"{reason}\"}}"))
 }
 
 /// Bytes that the broker has read.
 fn received(running: &Running) -> u64 {
-    let text = running.broker.metrics.scrape(&running.broker).unwrap();
+    let text = scrape(&running.broker, &Ages::default()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("esker_network_received_bytes_total "));
     line.unwrap().parse().unwrap()
 }

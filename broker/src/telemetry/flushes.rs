@@ -34,7 +34,7 @@ impl FlushMetrics {
     }
 
     /// How long most rounds took at most, in ms (at least 1), as Kafka's dashboards ask for it; as fine as the buckets are.
-    pub(super) fn quantiles(&self, gauges: &IntGaugeVec) {
+    pub fn quantiles(&self, gauges: &IntGaugeVec) {
         let metric = self.rounds.metric();
         let histogram = metric.get_histogram();
         for (label, share) in

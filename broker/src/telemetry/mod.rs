@@ -1,30 +1,27 @@
 //! What the broker counts, and the log.
 //!
 //! Hot paths hold handles; no label is looked up for a request or a record. Names are those that Kafka dashboards know from
-//! the JMX exporter, with `esker_` for what Kafka does not have. Gauges that can be read off the broker's state are read
-//! when somebody scrapes (see [`Metrics::scrape`]) and cost nothing otherwise.
+//! the JMX exporter, with `esker_` for what Kafka does not have. Must never: know the state of the broker. What can be read off it
+//! is read at the scrape (`http/metrics`).
 
-mod ages;
 mod flushes;
 mod groups;
 mod logging;
 mod network;
 mod process;
 mod requests;
-mod scrape;
 mod topics;
-mod transactions;
 
-pub use ages::Ages;
 pub use flushes::FlushMetrics;
 pub use groups::GroupMetrics;
 pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
-pub use requests::RequestMetrics;
-pub use scrape::scrape_loading;
+pub use process::register as register_process;
+pub use requests::{RequestMetrics, ServedApi};
 pub use topics::{TopicMetrics, TopicRates};
 
 use prometheus::Registry;
+use prometheus::proto::MetricFamily;
 
 /// All counters of a broker.
 #[derive(Debug)]
@@ -34,8 +31,6 @@ pub struct Metrics {
     pub network: NetworkMetrics,
     /// Syncs.
     pub flushes: FlushMetrics,
-    /// How far groups are behind in time.
-    pub ages: Ages,
     /// Rebalances.
     pub groups: GroupMetrics,
     /// Requests by API.
@@ -45,17 +40,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters at zero, in a registry of their own.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    /// Counters at zero, in a registry of their own; `apis` are those that are served.
+    pub fn new(apis: impl Iterator<Item = ServedApi>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         Ok(Self {
             network: NetworkMetrics::new(&registry)?,
             flushes: FlushMetrics::new(&registry)?,
-            ages: Ages::default(),
             groups: GroupMetrics::new(&registry)?,
-            requests: RequestMetrics::new(&registry)?,
+            requests: RequestMetrics::new(&registry, apis)?,
             topics: TopicMetrics::new(&registry)?,
             registry,
         })
+    }
+
+    /// The counters as they stand.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 }

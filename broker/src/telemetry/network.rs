@@ -2,8 +2,6 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::server::CloseReason;
-
 /// Counters of the network layer.
 #[derive(Debug)]
 pub struct NetworkMetrics {
@@ -45,9 +43,9 @@ impl NetworkMetrics {
         self.connections.dec();
     }
 
-    /// Why it ended.
-    pub fn ended(&self, reason: &CloseReason) {
-        self.closed.with_label_values(&[reason.label()]).inc();
+    /// A connection ended for this reason.
+    pub fn ended(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
     }
 
     /// Connections that are open.

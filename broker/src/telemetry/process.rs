@@ -4,7 +4,7 @@
 use prometheus::{Counter, Gauge, Registry};
 
 /// Reads and registers.
-pub(super) fn register(registry: &Registry) -> Result<(), prometheus::Error> {
+pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
     let gauge = |name: &str, help: &str, value: f64| {
         let gauge = Gauge::new(name, help)?;
         gauge.set(value);

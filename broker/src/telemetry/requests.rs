@@ -1,12 +1,20 @@
 //! Requests by API: how many, how long, which errors.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
-use crate::handlers::ROUTES;
+/// An API and the versions of it that are served.
+#[derive(Debug, Clone)]
+pub struct ServedApi {
+    /// The API.
+    pub key: ApiKey,
+    /// The versions.
+    pub versions: RangeInclusive<i16>,
+}
 
 /// Seconds; from far below a millisecond to the longest polls.
 const BUCKETS: &[f64] =
@@ -30,7 +38,7 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(registry: &Registry, served: impl Iterator<Item = ServedApi>) -> Result<Self, prometheus::Error> {
         let count = IntCounterVec::new(
             Opts::new("kafka_network_requestmetrics_requests_total", "Requests answered, by API and version"),
             &["request", "version"],
@@ -51,15 +59,15 @@ impl RequestMetrics {
         registry.register(Box::new(latency.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         let mut apis = Vec::new();
-        for route in ROUTES {
-            let (Ok(at), name) = (usize::try_from(route.key.0), route.key.name()) else { continue };
+        for ServedApi { key, versions } in served {
+            let (Ok(at), name) = (usize::try_from(key.0), key.name()) else { continue };
             if apis.len() <= at {
                 apis.resize_with(at + 1, || None);
             }
             let of_version = |version: i16| count.with_label_values(&[name, &version.to_string()]);
             let api = Api {
-                first_version: route.min_version,
-                counts: (route.min_version..=route.max_version).map(of_version).collect(),
+                first_version: *versions.start(),
+                counts: versions.map(of_version).collect(),
                 latency: latency.with_label_values(&[name]),
                 without_error: errors.with_label_values(&[name, ErrorCode::NONE.name()]),
             };

@@ -1,7 +1,7 @@
 //! The configs of the log with values for each level, all valid and all different from the level below.
 
 use super::*;
-use crate::config::LiveConfig;
+use crate::background::LiveConfig;
 
 /// A topic's config.
 pub(super) struct Row {
@@ -112,7 +112,7 @@ pub(super) const TOPIC: &[Row] = topic! {
 };
 
 fn live(running: &Running) -> LiveConfig {
-    LiveConfig::read(&running.broker.metadata, &running.broker.config)
+    LiveConfig::read(&running.broker.metadata.image(), running.broker.node_id, &running.broker.config.statics)
 }
 
 fn rate(running: &Running) -> String {

@@ -1,16 +1,16 @@
 //! Runs the scrub: a round over all closed segments each `log.scrub.interval.ms`, on a blocking thread, at
 //! `log.scrub.max.bytes.per.second`. Both are looked at each second, so that a change acts within a round.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_storage::Scrubber;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::broker::Broker;
-use crate::clock::now_ms;
-use crate::config::LiveConfig;
+use super::scope::Background;
 
 /// How often the configs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,19 +20,19 @@ const AFTER_START: Duration = Duration::from_secs(60);
 const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
 
 /// Starts it.
-pub(crate) fn start(broker: &Arc<Broker>, stop: &CancellationToken) {
-    tokio::spawn(stop.clone().run_until_cancelled_owned(run(Arc::clone(broker))));
-    let (broker, stop) = (Arc::clone(broker), stop.clone());
+pub(super) fn start(background: Background, scrubber: Arc<Scrubber>, stop: &CancellationToken) {
+    tokio::spawn(stop.clone().run_until_cancelled_owned(run(background, Arc::clone(&scrubber))));
+    let stop = stop.clone();
     tokio::spawn(async move {
         stop.cancelled().await;
-        broker.scrubber.stop();
+        scrubber.stop();
     });
 }
 
-async fn run(broker: Arc<Broker>) {
+async fn run(background: Background, scrubber: Arc<Scrubber>) {
     let (mut began, mut first) = (Instant::now(), true);
     loop {
-        let live = LiveConfig::read(&broker.metadata, &broker.config);
+        let live = background.live();
         let interval = live.scrub_interval.max(INTERVAL_FLOOR);
         let wait = if first { interval.min(AFTER_START) } else { interval };
         let due = live.scrub_bytes_per_second > 0.0 && began.elapsed() >= wait;
@@ -41,23 +41,24 @@ async fn run(broker: Arc<Broker>) {
             continue;
         }
         (began, first) = (Instant::now(), false);
-        round(&broker).await;
+        round(&background, &scrubber).await;
     }
 }
 
-async fn round(broker: &Arc<Broker>) {
-    let before = broker.scrubber.stats();
-    let (scrubber, logs) = (Arc::clone(&broker.scrubber), Arc::clone(broker.replicas.logs()));
-    let mut working = tokio::task::spawn_blocking(move || scrubber.round(&logs, now_ms));
+async fn round(background: &Background, scrubber: &Arc<Scrubber>) {
+    let before = scrubber.stats();
+    let (at_work, logs, clock) =
+        (Arc::clone(scrubber), Arc::clone(background.replicas.logs()), background.node.clock());
+    let mut working = pin!(background.node.run_blocking(move || at_work.round(&logs, clock)));
     let ended = loop {
-        let rate = LiveConfig::read(&broker.metadata, &broker.config).scrub_bytes_per_second;
+        let rate = background.live().scrub_bytes_per_second;
         // Switched off, what is under way stands still.
-        broker.scrubber.set_rate(rate);
-        if let Ok(ended) = tokio::time::timeout(LOOK_EVERY, &mut working).await {
+        scrubber.set_rate(rate);
+        if let Ok(ended) = tokio::time::timeout(LOOK_EVERY, working.as_mut()).await {
             break ended;
         }
     };
-    let after = broker.scrubber.stats();
+    let after = scrubber.stats();
     let (segments, bytes) = (after.segments - before.segments, after.bytes - before.bytes);
     match ended {
         Ok(true) if segments > 0 => {

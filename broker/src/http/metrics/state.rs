@@ -1,20 +1,14 @@
-//! What is read off the broker's state when somebody scrapes.
+//! What a scrape reads off the state of the broker: partitions, disks, sessions, lags, compaction, the scrub, open files.
 
 use esker_storage::LoadProgress;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use super::Metrics;
+use super::ages::Ages;
+use super::encode::encode;
+use super::gauges::Gauges;
+use super::{groups, transactions};
 use crate::broker::Broker;
-
-impl Metrics {
-    /// All metrics in Prometheus' text format.
-    pub fn scrape(&self, broker: &Broker) -> Result<String, prometheus::Error> {
-        let mut families = self.registry.gather();
-        families.extend(state(broker)?);
-        encode(&families)
-    }
-}
+use crate::telemetry::register_process;
 
 /// Kafka's states of a broker, as far as one that answers HTTP can be in them.
 const RECOVERY: usize = 2;
@@ -22,8 +16,8 @@ const RUNNING: usize = 3;
 const STATE: (&str, &str) = ("kafka_server_kafkaserver_brokerstate", "2: its logs are being opened; 3: running");
 
 /// What there is to tell before the logs are open.
-pub fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
-    let gauges = Gauges(Registry::new());
+pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
+    let gauges = Gauges::default();
     gauges.one(STATE.0, STATE.1, RECOVERY)?;
     gauges.one(
         "kafka_log_logmanager_remaininglogstorecover",
@@ -35,40 +29,12 @@ pub fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Erro
         "Segments to be walked after a crash, of the logs looked at so far",
         loading.segments().left(),
     )?;
-    super::process::register(&gauges.0)?;
-    encode(&gauges.0.gather())
+    register_process(gauges.registry())?;
+    encode(&gauges.gather())
 }
 
-fn encode(families: &[MetricFamily]) -> Result<String, prometheus::Error> {
-    let mut text = Vec::new();
-    TextEncoder::new().encode(families, &mut text)?;
-    String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
-}
-
-pub(super) struct Gauges(Registry);
-
-impl Gauges {
-    pub(super) fn one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
-        let gauge = IntGauge::new(name, help)?;
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        self.0.register(Box::new(gauge))
-    }
-
-    fn fine(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
-        let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
-    }
-
-    pub(super) fn many(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
-    }
-}
-
-fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let gauges = Gauges(Registry::new());
+pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let gauges = Gauges::default();
     gauges.one(STATE.0, STATE.1, RUNNING)?;
     let partitions = broker.replicas.partitions();
     let leaders = partitions.iter().filter(|p| p.role().leads).count();
@@ -150,7 +116,7 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
         &["consumergroup", "topic", "partition"],
     )?;
     let rows = broker.groups.lags(&broker.replicas);
-    let ages = broker.metrics.ages.of(&rows, &broker.replicas, broker.now_ms());
+    let ages = ages.of(&rows, &broker.replicas, broker.now_ms());
     for (row, age) in rows.iter().zip(ages) {
         let labels = [row.group.as_str(), row.topic.as_str(), &row.partition.to_string()];
         offsets.with_label_values(&labels).set(row.committed);
@@ -186,11 +152,11 @@ fn state(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     ] {
         gauges.one(&format!("esker_scrub_{name}"), help, value)?;
     }
-    super::groups::register(broker, &gauges)?;
-    super::transactions::register(broker, &gauges)?;
+    groups::register(broker, &gauges)?;
+    transactions::register(broker, &gauges)?;
     files(broker, &gauges)?;
-    super::process::register(&gauges.0)?;
-    Ok(gauges.0.gather())
+    register_process(gauges.registry())?;
+    Ok(gauges.gather())
 }
 
 /// Compaction: what the last pass did, and how far those are that run.

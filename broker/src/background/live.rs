@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use esker_core::config::{Scope, lookup, resolve_broker};
+use esker_core::config::{Scope, Statics, lookup, resolve_broker};
+use esker_core::metadata::MetadataImage;
 use esker_storage::CleanerConfig;
-
-use super::BrokerConfig;
-use crate::raft::Metadata;
 
 /// See the module. Names and units are Kafka's.
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +23,10 @@ pub struct LiveConfig {
 
 impl LiveConfig {
     /// What holds now.
-    pub fn read(metadata: &Metadata, config: &BrokerConfig) -> Self {
-        let image = metadata.image();
+    pub fn read(image: &MetadataImage, node_id: i32, statics: &Statics) -> Self {
         let number = |name: &str| -> f64 {
             let key = lookup(Scope::Broker, name);
-            let resolved = key.map(|key| resolve_broker(&image, config.node_id, &config.statics, key));
+            let resolved = key.map(|key| resolve_broker(image, node_id, statics, key));
             let value = resolved.as_ref().and_then(|resolved| resolved.value()).map(str::trim);
             value.and_then(|value| value.parse().ok()).unwrap_or_default()
         };

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::broker::Broker;
-use crate::clock::now_ms;
+use super::scope::Background;
 use crate::replica::Partition;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -24,23 +23,23 @@ const SETTLED: Duration = Duration::from_secs(30);
 const LEAST: u64 = 1 << 20;
 
 /// Looks every few seconds, until it is dropped.
-pub(crate) async fn run(broker: Arc<Broker>) {
+pub(super) async fn run(background: Background) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        pass(&broker, SETTLED).await;
+        pass(&background, SETTLED).await;
     }
 }
 
-async fn pass(broker: &Arc<Broker>, settled: Duration) {
-    let before = now_ms().saturating_sub(i64::try_from(settled.as_millis()).unwrap_or(i64::MAX));
+async fn pass(background: &Background, settled: Duration) {
+    let before = background.node.now_ms().saturating_sub(i64::try_from(settled.as_millis()).unwrap_or(i64::MAX));
     let unflushed = |partition: Arc<Partition>| {
         let (bytes, since) = partition.log().unflushed()?;
         Some((Unflushed { bytes, settled: since <= before }, partition))
     };
-    let (sizes, logs): (Vec<_>, Vec<_>) = broker.replicas.partitions().into_iter().filter_map(unflushed).unzip();
-    for at in due(&sizes, broker.config.recovery_max_bytes) {
+    let (sizes, logs): (Vec<_>, Vec<_>) = background.replicas.partitions().into_iter().filter_map(unflushed).unzip();
+    for at in due(&sizes, background.node.config().recovery_max_bytes) {
         let Some(log) = logs.get(at).cloned() else { continue };
-        if let Err(error) = tokio::task::spawn_blocking(move || flush(&log)).await {
+        if let Err(error) = background.node.run_blocking(move || flush(&log)).await {
             error!(%error, "a flush was cut short");
         }
     }
@@ -129,18 +128,19 @@ mod tests {
         };
         let log =
             |topic: &str| running.broker.replicas.partitions().into_iter().find(|p| p.topic() == topic).unwrap().log();
+        let background = running.broker.background();
         append("large", 4000).await;
-        pass(&running.broker, Duration::ZERO).await;
+        pass(&background, Duration::ZERO).await;
         assert_eq!(log("large").recovery_point(), 0, "not too much");
         append("small", 1000).await;
-        pass(&running.broker, Duration::from_secs(60)).await;
+        pass(&background, Duration::from_secs(60)).await;
         assert_eq!(log("large").recovery_point(), 0, "too new");
-        pass(&running.broker, Duration::ZERO).await;
+        pass(&background, Duration::ZERO).await;
         assert_eq!((log("large").recovery_point(), log("small").recovery_point()), (1, 0));
         assert_eq!(log("large").unflushed(), None);
         assert!(log("small").unflushed().unwrap().0 > 1000);
         append("large", 4500).await;
-        pass(&running.broker, Duration::ZERO).await;
+        pass(&background, Duration::ZERO).await;
         assert_eq!((log("large").recovery_point(), log("small").recovery_point()), (2, 0));
         running.stop().await.unwrap();
     }

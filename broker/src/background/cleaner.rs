@@ -11,9 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::broker::Broker;
-use crate::clock::now_ms;
-use crate::config::LiveConfig;
+use super::scope::Background;
 
 /// However short the backoff is set: looking at all logs must not become all there is.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(10);
@@ -38,25 +36,29 @@ impl CleanerThreads {
 }
 
 /// Counts a loop for as long as it is there, however it ends.
-struct Alive(Arc<Broker>);
+struct Alive(Arc<CleanerThreads>);
 
 impl Alive {
-    fn new(broker: &Arc<Broker>) -> Self {
-        broker.cleaner_threads.alive.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(broker))
+    fn new(threads: &Arc<CleanerThreads>) -> Self {
+        threads.alive.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(threads))
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.cleaner_threads.alive.fetch_sub(1, Ordering::AcqRel);
+        self.0.alive.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Starts the loops, if `log.cleaner.enable` says so.
-pub(crate) fn start(broker: &Arc<Broker>, stop: &CancellationToken) {
-    let Some(cleaner) = broker.cleaner.clone() else { return };
-    tokio::spawn(supervise(Arc::clone(broker), Arc::clone(&cleaner), stop.clone()));
+pub fn run_cleaner(
+    background: &Background,
+    cleaner: Arc<Cleaner>,
+    threads: &Arc<CleanerThreads>,
+    stop: &CancellationToken,
+) {
+    tokio::spawn(supervise(background.clone(), Arc::clone(&cleaner), Arc::clone(threads), stop.clone()));
     let stop = stop.clone();
     tokio::spawn(async move {
         stop.cancelled().await;
@@ -65,10 +67,15 @@ pub(crate) fn start(broker: &Arc<Broker>, stop: &CancellationToken) {
 }
 
 /// As many loops as are asked for now; what else was set is handed on.
-async fn supervise(broker: Arc<Broker>, cleaner: Arc<Cleaner>, stop: CancellationToken) {
+async fn supervise(
+    background: Background,
+    cleaner: Arc<Cleaner>,
+    threads: Arc<CleanerThreads>,
+    stop: CancellationToken,
+) {
     let mut loops: Vec<(CancellationToken, JoinHandle<()>)> = Vec::new();
     while !stop.is_cancelled() {
-        let live = LiveConfig::read(&broker.metadata, &broker.config);
+        let live = background.live();
         cleaner.reconfigure(live.cleaner);
         let wanted = live.cleaner.threads.clamp(1, MAX_THREADS);
         // One that is at work ends when it is through.
@@ -76,25 +83,25 @@ async fn supervise(broker: Arc<Broker>, cleaner: Arc<Cleaner>, stop: Cancellatio
         loops.retain(|(_, running)| !running.is_finished());
         while loops.len() < wanted {
             let own = stop.child_token();
-            let alive = Alive::new(&broker);
-            loops.push((own.clone(), tokio::spawn(run(alive, Arc::clone(&cleaner), own))));
+            let alive = Alive::new(&threads);
+            loops.push((own.clone(), tokio::spawn(run(background.clone(), alive, Arc::clone(&cleaner), own))));
         }
-        broker.cleaner_threads.wanted.store(loops.len(), Ordering::Release);
+        threads.wanted.store(loops.len(), Ordering::Release);
         let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;
     }
-    broker.cleaner_threads.wanted.store(0, Ordering::Release);
+    threads.wanted.store(0, Ordering::Release);
 }
 
-async fn run(alive: Alive, cleaner: Arc<Cleaner>, stop: CancellationToken) {
-    let broker = &alive.0;
+async fn run(background: Background, _alive: Alive, cleaner: Arc<Cleaner>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let (logs, at_work) = (Arc::clone(broker.replicas.logs()), Arc::clone(&cleaner));
-        let passed = tokio::task::spawn_blocking(move || at_work.pass(&logs, now_ms())).await;
+        let (logs, at_work) = (Arc::clone(background.replicas.logs()), Arc::clone(&cleaner));
+        let now_ms = background.node.now_ms();
+        let passed = background.node.run_blocking(move || at_work.pass(&logs, now_ms)).await;
         if let Err(error) = &passed {
             error!(%error, "a compaction failed; its log is left alone until the next start");
         }
         if !matches!(passed, Ok(true)) {
-            let backoff = LiveConfig::read(&broker.metadata, &broker.config).cleaner_backoff.max(BACKOFF_FLOOR);
+            let backoff = background.live().cleaner_backoff.max(BACKOFF_FLOOR);
             let _ = tokio::time::timeout(backoff, stop.cancelled()).await;
         }
     }

@@ -3,7 +3,7 @@
 //! An open transaction holds back every read-committed consumer behind it. One that lasts longer than any producer may ask for hangs:
 //! `kafka-transactions.sh find-hanging` shows whose it is, and `abort` ends it.
 
-use super::scrape::Gauges;
+use super::gauges::Gauges;
 use crate::broker::Broker;
 
 /// Past `transaction.max.timeout.ms`, a transaction is late by so much more: its coordinator had time to abort it (as Kafka's).

@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
-use crate::broker::Broker;
+use super::scope::Background;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of files in the resident set, the program's own (about 9 MiB) included.
 const LIMIT: u64 = 24 << 20;
 
 /// Runs until it is dropped.
-pub async fn release_mapped_pages(broker: Arc<Broker>) {
+pub(super) async fn run(background: Background) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         esker_storage::age_residency();
         if resident_file_bytes().is_none_or(|bytes| bytes <= LIMIT) {
             continue;
         }
-        let logs = Arc::clone(broker.replicas.logs());
-        let released = tokio::task::spawn_blocking(move || logs.release_memory());
+        let logs = Arc::clone(background.replicas.logs());
+        let released = background.node.run_blocking(move || logs.release_memory());
         if let Err(error) = released.await {
             error!(%error, "mapped pages could not be released");
         }
@@ -34,7 +34,7 @@ pub async fn release_mapped_pages(broker: Arc<Broker>) {
 
 /// How many segments may be open: `log.open.files.max`, as far as the system allows. Half of the descriptors are left to connections
 /// and all else; of the maps that a process may have, a segment takes three.
-pub fn open_segments(configured: usize) -> usize {
+pub fn limit_open_segments(configured: usize) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
     let allowed = files.min(maps.map_or(u64::MAX, |maps: u64| maps / 4)).max(1);

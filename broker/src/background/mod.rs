@@ -1,0 +1,33 @@
+//! Loops that work beside requests: compaction, the scrub, retention and checkpoints, flushes by age, write-behind, page release.
+//!
+//! Each loop is given exactly what it works on, and reads configs that act at run time from the newest metadata image
+//! ([`LiveConfig`]). Must never: be called from the way of a request.
+
+mod cleaner;
+mod flush_by_age;
+mod housekeeping;
+mod live;
+mod page_release;
+mod scope;
+mod scrub;
+mod write_behind;
+
+pub use cleaner::{CleanerThreads, run_cleaner};
+pub use live::LiveConfig;
+pub use page_release::limit_open_segments;
+pub use scope::Background;
+
+use std::sync::Arc;
+
+use esker_storage::Scrubber;
+use tokio_util::sync::CancellationToken;
+
+/// Starts all loops but compaction's; they end with `stop`.
+pub fn start(scope: &Background, scrubber: &Arc<Scrubber>, stop: &CancellationToken) {
+    let until_stop = || stop.clone();
+    tokio::spawn(until_stop().run_until_cancelled_owned(housekeeping::run(scope.clone())));
+    tokio::spawn(until_stop().run_until_cancelled_owned(flush_by_age::run(scope.clone())));
+    tokio::spawn(until_stop().run_until_cancelled_owned(write_behind::run(scope.clone())));
+    tokio::spawn(until_stop().run_until_cancelled_owned(page_release::run(scope.clone())));
+    scrub::start(scope.clone(), Arc::clone(scrubber), stop);
+}

@@ -1,0 +1,24 @@
+//! `/metrics`: the counters that hot paths keep, and what is read off the state of the broker at the scrape.
+//!
+//! Names are those that Kafka dashboards know from the JMX exporter, with `esker_` for what Kafka does not have. A gauge that can be read
+//! off the state costs nothing between scrapes. Must never: run on a worker that serves connections.
+
+mod ages;
+mod encode;
+mod gauges;
+mod groups;
+mod state;
+mod transactions;
+
+pub(crate) use ages::Ages;
+pub(super) use state::scrape_loading;
+
+use crate::broker::Broker;
+use encode::encode;
+
+/// All metrics of a broker that serves, in Prometheus' text format.
+pub(crate) fn scrape(broker: &Broker, ages: &Ages) -> Result<String, prometheus::Error> {
+    let mut families = broker.metrics.gather();
+    families.extend(state::state(broker, ages)?);
+    encode(&families)
+}

@@ -1,0 +1,154 @@
+//! The node: its configuration, and what comes to it from outside of the program: time, randomness, threads for work that blocks.
+//!
+//! The bottom of the broker: every module may know it, and it knows none. A simulation replaces the [`Environment`], and with it
+//! each of these seams. Must never: hold state of the cluster.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use esker_protocol::primitives::Uuid;
+use thiserror::Error;
+
+use crate::config::BrokerConfig;
+
+/// Work for a thread that may block.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// Where time, randomness and threads come from.
+pub trait Environment: fmt::Debug + Send + Sync {
+    /// The wall clock in milliseconds since 1970, as Kafka's timestamps are.
+    fn now_ms(&self) -> i64;
+
+    /// 128 random bits.
+    fn random(&self) -> u128;
+
+    /// Runs `work` where it may block.
+    fn run_blocking(&self, work: Work);
+}
+
+/// The machine that the broker runs on.
+#[derive(Debug, Default)]
+pub struct Machine;
+
+impl Environment for Machine {
+    #[allow(clippy::disallowed_methods)]
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn random(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn run_blocking(&self, work: Work) {
+        drop(tokio::task::spawn_blocking(work));
+    }
+}
+
+/// Blocking work ended in a panic, or was never run because the runtime is shutting down.
+#[derive(Debug, Error)]
+#[error("blocking work did not end: {reason}")]
+pub struct BlockingError {
+    /// The panic's message.
+    reason: String,
+}
+
+/// See the module. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    config: Arc<BrokerConfig>,
+    environment: Arc<dyn Environment>,
+}
+
+impl Node {
+    /// A node in `environment`.
+    pub fn new(config: BrokerConfig, environment: Arc<dyn Environment>) -> Self {
+        Self { config: Arc::new(config), environment }
+    }
+
+    /// `node.id`.
+    pub fn id(&self) -> i32 {
+        self.config.node_id
+    }
+
+    /// What the broker was started with.
+    pub fn config(&self) -> &Arc<BrokerConfig> {
+        &self.config
+    }
+
+    /// Milliseconds since 1970 by the wall clock.
+    pub fn now_ms(&self) -> i64 {
+        self.environment.now_ms()
+    }
+
+    /// A random (version 4) id.
+    pub fn random_id(&self) -> Uuid {
+        Uuid(*uuid::Builder::from_random_bytes(self.environment.random().to_be_bytes()).into_uuid().as_bytes())
+    }
+
+    /// 64 random bits.
+    pub fn random_u64(&self) -> u64 {
+        (self.environment.random() >> 64) as u64
+    }
+
+    /// The clock alone, for what needs nothing else.
+    pub fn clock(&self) -> impl Fn() -> i64 + Send + Sync + Clone + 'static {
+        let environment = Arc::clone(&self.environment);
+        move || environment.now_ms()
+    }
+
+    /// Runs `work` on a thread that may block, and gives what it returns. Dropping the future does not stop the work.
+    pub async fn run_blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, BlockingError> {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        self.environment.run_blocking(Box::new(move || {
+            let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+        }));
+        match ended.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => Err(BlockingError { reason: panic_message(panic.as_ref()) }),
+            Err(_) => Err(BlockingError { reason: "the runtime is shutting down".to_owned() }),
+        }
+    }
+
+    /// Runs `work` on a thread that may block; nobody waits for its end.
+    pub fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        self.environment.run_blocking(Box::new(work));
+    }
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[tokio::test]
+    async fn blocking_work_gives_its_result_and_a_panic_is_an_error() {
+        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
+        assert_eq!(node.run_blocking(|| 7).await.unwrap(), 7);
+        let failed = node.run_blocking(|| -> i32 { panic!("a fault") }).await;
+        assert!(failed.unwrap_err().to_string().contains("a fault"));
+        assert_eq!(node.run_blocking(|| 8).await.unwrap(), 8);
+    }
+
+    #[test]
+    fn ids_differ() {
+        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
+        assert_ne!(node.random_id(), node.random_id());
+        assert!(node.now_ms() > 1_700_000_000_000);
+    }
+}
