@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use esker_protocol::primitives::{Str, Uuid};
 
+use super::decision::Decision;
 use super::producer_ids::PRODUCER_ID_BLOCK;
-use super::{Decision, Registration, register_broker};
+use super::register::{Registration, register_broker};
 use crate::metadata::{
     ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ProducerIdsRecord, ResourceKind, TopicRecord,
     check_topic_name,

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::Refusal;
 use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
+use super::decision::Refusal;
 use crate::config::{
     ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_broker, resolve_resource,
     resolve_topic, validate,

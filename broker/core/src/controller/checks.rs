@@ -3,7 +3,7 @@
 
 use esker_protocol::error::ErrorCode;
 
-use super::Refusal;
+use super::decision::Refusal;
 use crate::config::{ConfigKey, Scope, Statics, list_items, lookup, resolve_broker};
 use crate::metadata::MetadataImage;
 

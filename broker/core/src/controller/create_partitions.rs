@@ -8,8 +8,8 @@ use esker_protocol::messages::create_partitions::{
 };
 
 use super::create_topics::{MAX_PARTITIONS as MAX_AT_ONCE, check_replicas, excessive, new_partition};
+use super::decision::{Decision, Refusal};
 use super::place::place;
-use super::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord};
 
 /// The most partitions that a topic may have.

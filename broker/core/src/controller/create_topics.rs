@@ -9,8 +9,8 @@ use esker_protocol::messages::create_topics::{
 use esker_protocol::primitives::{Str, Uuid};
 
 use super::checks::check_topic;
+use super::decision::{Decision, Refusal};
 use super::place::place;
-use super::{Decision, Refusal};
 use crate::config::{Scope, Statics, canonical, keys, lookup, nearest, resolve_topic, validate};
 use crate::metadata::{
     ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ResourceKind, TopicRecord, check_topic_name, collides,

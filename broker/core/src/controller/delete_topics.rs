@@ -6,7 +6,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsResponse};
 use esker_protocol::primitives::Uuid;
 
-use super::{Decision, Refusal};
+use super::decision::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord, RemoveTopicRecord, TopicImage};
 
 /// Decides which of `wanted` are deleted. `enabled` is `delete.topic.enable`.

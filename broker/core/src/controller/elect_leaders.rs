@@ -6,7 +6,7 @@ use esker_protocol::messages::elect_leaders::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Decision, Refusal};
+use super::decision::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
 
 /// Kafka's numbers of the kinds of election.

@@ -5,7 +5,7 @@ use esker_protocol::messages::update_features::{
     FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 
-use super::{Decision, Refusal};
+use super::decision::{Decision, Refusal};
 use crate::metadata::{FeatureRecord, MetadataImage, MetadataRecord, SUPPORTED_FEATURES};
 
 /// The features of a new cluster.

@@ -8,6 +8,7 @@ mod alter_configs;
 mod checks;
 mod create_partitions;
 mod create_topics;
+mod decision;
 mod delete_topics;
 mod elect_leaders;
 mod features;
@@ -15,6 +16,7 @@ mod place;
 mod producer_ids;
 mod reassign;
 mod register;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -22,38 +24,15 @@ pub use adopt::{Adopted, FoundPartition, register_and_adopt};
 pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};
 pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
+pub use decision::{Decision, Refusal};
 pub use delete_topics::delete_topics;
 pub use elect_leaders::elect_leaders;
 pub use features::{new_cluster_features, update_features};
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use reassign::alter_partition_reassignments;
 pub use register::{Registration, register_broker};
-
-use esker_protocol::error::ErrorCode;
-use esker_protocol::primitives::Str;
-
-use crate::metadata::MetadataRecord;
-
-/// What a request leads to: records to commit, and the answer once they are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decision<R> {
-    /// In order; none when nothing changes.
-    pub records: Vec<MetadataRecord>,
-    /// The answer.
-    pub reply: R,
-}
-
-/// A refusal in Kafka's words: the code and a message for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Kafka's code.
-    pub code: ErrorCode,
-    /// What is wrong and what is allowed.
-    pub message: Str,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Str::from(message.into()) }
-    }
-}
+pub use request::{
+    AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
+    DeleteTopics, ElectLeaders, InitializeFeatures, RegisterBroker, Reply, Request, TopicDefaults, UpdateFeatures,
+    decide,
+};

@@ -1,6 +1,6 @@
 //! Producer ids are given to brokers in blocks (KIP-730), so that few producers cost a commit.
 
-use super::Decision;
+use super::decision::Decision;
 use crate::metadata::{MetadataImage, MetadataRecord, ProducerIdsRecord};
 
 /// Ids in one block.

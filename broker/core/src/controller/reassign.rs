@@ -10,7 +10,7 @@ use esker_protocol::messages::alter_partition_reassignments::{
 };
 
 use super::create_topics::check_replicas;
-use super::{Decision, Refusal};
+use super::decision::{Decision, Refusal};
 use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
 
 /// Decides an AlterPartitionReassignments request.

@@ -2,7 +2,7 @@
 
 use esker_protocol::primitives::{Str, Uuid};
 
-use super::Decision;
+use super::decision::Decision;
 use crate::metadata::{BrokerRecord, ListenerRecord, MetadataImage, MetadataRecord};
 
 /// What a broker tells of itself.

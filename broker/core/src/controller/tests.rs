@@ -13,7 +13,9 @@ use esker_protocol::primitives::Uuid;
 
 use super::*;
 use crate::config::Statics;
+use crate::metadata::MetadataRecord;
 use crate::metadata::{MetadataImage, ResourceKind};
+use esker_protocol::error::ErrorCode;
 
 fn cluster(brokers: i32) -> MetadataImage {
     let mut image = MetadataImage::default();
@@ -272,4 +274,28 @@ fn replicas_change_their_order_and_nothing_else() {
         assert_eq!(reply.responses[0].partitions[0].error_code, code, "{name} {partition_index} {replicas:?}");
         assert_eq!(image.topic("t").unwrap().partitions[0].replicas, after);
     }
+}
+
+#[test]
+fn each_request_is_answered_in_its_own_kind() {
+    fn asked<R: ControllerRequest>(image: &MetadataImage, request: R) -> R::Reply {
+        let request = request.into_request();
+        let name = request.name();
+        R::from_reply(decide(image, &request).reply).unwrap_or_else(|| panic!("{name} is answered in another kind"))
+    }
+    let image = MetadataImage::default();
+    let defaults = TopicDefaults { node_id: 1, statics: Default::default(), partitions: 1, replication_factor: 1 };
+    let request = CreateTopicsRequest { topics: vec![topic("a")], ..Default::default() };
+    let create = CreateTopics { request, defaults, topic_ids: vec![Uuid([1; 16])], seed: 7 };
+    assert_eq!(asked(&image, create.clone()).topics.len(), 1);
+    assert_eq!(decide(&image, &create.clone().into_request()), decide(&image, &create.into_request()), "pure");
+    asked(&image, InitializeFeatures);
+    assert_eq!(asked(&image, AllocateProducerIds { node_id: 1 }), 0);
+    assert!(asked(&image, DeleteTopics { topics: Vec::new(), enabled: true }).responses.is_empty());
+    assert!(asked(&image, ElectLeaders(Default::default())).replica_election_results.is_empty());
+    assert!(asked(&image, AlterPartitionReassignments(Default::default())).responses.is_empty());
+    assert!(asked(&image, CreatePartitions { request: Default::default(), seed: 1 }).results.is_empty());
+    assert!(asked(&image, UpdateFeatures { request: Default::default(), version: 1 }).results.is_empty());
+    let configs = AlterConfigs { targets: Vec::new(), validate_only: true, node_id: 1, statics: Default::default() };
+    assert!(asked(&image, configs).is_empty());
 }
