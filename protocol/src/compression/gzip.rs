@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{Compression, CompressionError, first_guess};
+use super::codec::{Compression, CompressionError, first_guess};
 
 const CODEC: Compression = Compression::Gzip;
 

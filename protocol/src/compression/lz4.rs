@@ -10,7 +10,7 @@ use std::io::Write;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
 
-use super::{Compression, CompressionError, first_guess};
+use super::codec::{Compression, CompressionError, first_guess};
 
 const CODEC: Compression = Compression::Lz4;
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];

@@ -2,7 +2,7 @@
 //!
 //! xerial: `82 "SNAPPY" 00 | version i32 | compatible version i32`, then `length i32 | raw block` until the end.
 
-use super::{Compression, CompressionError};
+use super::codec::{Compression, CompressionError};
 
 const CODEC: Compression = Compression::Snappy;
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];

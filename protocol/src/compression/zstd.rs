@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DParameter;
 
-use super::{Compression, CompressionError, first_guess};
+use super::codec::{Compression, CompressionError, first_guess};
 
 const CODEC: Compression = Compression::Zstd;
 const DEFAULT_LEVEL: i32 = 3;
