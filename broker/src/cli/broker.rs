@@ -5,8 +5,9 @@ use esker_client::{Admin, Target};
 use esker_protocol::api::ApiKey;
 use serde_json::json;
 
+use super::connect::Connect;
+use super::error::CliError;
 use super::output::{say, table};
-use super::{CliError, Connect};
 
 /// Flags of `broker`.
 #[derive(Debug, Args)]

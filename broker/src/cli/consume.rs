@@ -12,8 +12,10 @@ use esker_client::{
 };
 use esker_protocol::primitives::Str;
 
+use super::connect::Connect;
+use super::error::CliError;
 use super::format::{Format, to_json};
-use super::{CliError, Connect, interrupted};
+use super::interrupt::interrupted;
 
 /// Flags of `consume`.
 #[derive(Debug, Args)]

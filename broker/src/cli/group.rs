@@ -8,8 +8,9 @@ use esker_client::admin::{CommittedOffset, OffsetSpec};
 use esker_protocol::primitives::Str;
 use serde_json::json;
 
+use super::connect::Connect;
+use super::error::CliError;
 use super::output::{say, shown, table};
-use super::{CliError, Connect};
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]

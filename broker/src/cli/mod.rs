@@ -4,18 +4,23 @@
 //! to stderr.
 
 mod broker;
+mod connect;
 mod consume;
+mod error;
 mod format;
 mod group;
+mod interrupt;
 mod output;
 mod produce;
 mod topic;
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use esker_client::{Client, ClientConfig, Error, ProduceError};
-use thiserror::Error;
+use clap::Subcommand;
+
+pub use connect::Connect;
+pub use error::CliError;
+use interrupt::interrupted;
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (stderr says why), 2 wrong usage.";
@@ -38,40 +43,6 @@ pub enum Command {
     /// Tell about the cluster and its brokers.
     #[command(after_help = EXIT_CODES)]
     Broker(broker::BrokerArgs),
-}
-
-/// Where the broker is.
-#[derive(Debug, Clone, Args)]
-pub struct Connect {
-    /// Brokers to begin with, HOST:PORT separated by commas.
-    #[arg(short = 'b', long, value_name = "HOST:PORT", env = "ESKER_BOOTSTRAP", default_value = "127.0.0.1:9092")]
-    bootstrap: String,
-}
-
-impl Connect {
-    async fn client(&self) -> Result<Client, Error> {
-        Client::connect(ClientConfig::new(&self.bootstrap).client_id("esker")).await
-    }
-}
-
-/// Why a command failed.
-#[derive(Debug, Error)]
-pub enum CliError {
-    /// The broker or the way to it.
-    #[error(transparent)]
-    Client(#[from] Error),
-    /// A record could not be produced.
-    #[error(transparent)]
-    Produce(#[from] ProduceError),
-    /// Reading stdin or writing stdout.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// A flag or argument does not make sense.
-    #[error("{0}")]
-    Usage(String),
-    /// JSON could not be written.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
 }
 
 /// Runs a command to its end.
@@ -109,18 +80,6 @@ async fn short(command: Command) -> Result<(), CliError> {
         Command::Group(command) => group::run(command).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Produce(_) | Command::Consume(_) => Ok(()),
-    }
-}
-
-/// Ctrl-C, or a polite request to end.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 

@@ -9,7 +9,9 @@ use esker_protocol::primitives::Str;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::{CliError, Connect, interrupted};
+use super::connect::Connect;
+use super::error::CliError;
+use super::interrupt::interrupted;
 
 /// Flags of `produce`.
 #[derive(Debug, Args)]

@@ -95,7 +95,7 @@ fn listeners(text: &str) -> Result<Vec<Listener>, ListenerError> {
 }
 
 pub(super) fn parse(sources: &Sources, statics: &Statics) -> Result<Listeners, ConfigError> {
-    let value = |name: &str| super::text(statics, name).unwrap_or_default();
+    let value = |name: &str| super::values::text(statics, name).unwrap_or_default();
     let wrong = |name: &'static str| move |error: ListenerError| sources.wrong(name, &error.to_string());
     let of_controllers: Vec<String> =
         list_items(&value("controller.listener.names")).map(str::to_ascii_uppercase).collect();

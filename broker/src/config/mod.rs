@@ -7,15 +7,17 @@ mod listeners;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use esker_core::config::{Scope, Statics, list_items, lookup};
+use esker_core::config::{Statics, list_items};
 use esker_protocol::primitives::Str;
 
 pub use listeners::{Listener, ListenerError};
 pub use sources::{ConfigError, Origin, Sources};
+use values::text;
 
 /// The configuration, typed. Names and units are Kafka's.
 #[derive(Debug, Clone)]
@@ -163,10 +165,4 @@ impl BrokerConfig {
             statics,
         })
     }
-}
-
-/// A value as it was given, or its default; `None` is null.
-fn text(statics: &Statics, name: &str) -> Option<String> {
-    let given = statics.0.get(name).cloned();
-    given.or_else(|| lookup(Scope::Broker, name).and_then(|key| key.default).map(str::to_owned))
 }

@@ -10,7 +10,7 @@ use esker_core::group::{Cause, Rebalance, Who};
 use esker_protocol::error::ErrorCode;
 use serde_json::{Value, json};
 
-use super::Served;
+use super::served::Served;
 
 /// `GET /v1/groups/{group}/rebalances`: the last ones, oldest first.
 pub(super) async fn rebalances(State(served): State<Arc<Served>>, Path(group): Path<String>) -> Response {

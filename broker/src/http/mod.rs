@@ -4,23 +4,24 @@
 
 mod groups;
 pub(crate) mod metrics;
+mod served;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use esker_storage::LoadProgress;
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
-use metrics::{Ages, scrape, scrape_loading};
+pub use served::Served;
+
+use metrics::{scrape, scrape_loading};
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -31,17 +32,6 @@ pub struct HttpError {
     /// The system's answer.
     #[source]
     pub source: std::io::Error,
-}
-
-/// What HTTP tells of: first a broker that starts, then the broker.
-#[derive(Debug, Default)]
-pub struct Served {
-    /// How far the logs are.
-    pub loading: Arc<LoadProgress>,
-    /// Set once it is about to take connections.
-    pub broker: OnceLock<Arc<Broker>>,
-    /// How far groups are behind in time, as of the last scrapes.
-    ages: Ages,
 }
 
 /// Opens the listener.

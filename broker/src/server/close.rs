@@ -7,7 +7,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::DecodeError;
 use thiserror::Error;
 
-use super::frames::FrameError;
+use super::frame_error::FrameError;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

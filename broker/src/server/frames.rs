@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use thiserror::Error;
 use tokio_util::io::poll_read_buf;
 
 use super::close::CloseReason;
+use super::frame_error::FrameError;
 use super::transport::Transport;
 
 /// Bytes of the size prefix.
@@ -21,30 +21,6 @@ const PREFIX: usize = 4;
 const SMALL: usize = 4 << 10;
 /// The largest buffer that is kept for the next frame, and the most that is reserved for bytes that are not there yet.
 const STEP: usize = 1 << 20;
-
-/// Why a stream is no stream of Kafka requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum FrameError {
-    /// The length is negative.
-    #[error("the request's length is negative ({0})")]
-    Negative(i32),
-    /// The length is over `socket.request.max.bytes`.
-    #[error("the request has {size} bytes, socket.request.max.bytes is {limit}")]
-    TooLarge {
-        /// What the client says.
-        size: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// It begins as a TLS handshake does.
-    #[error(
-        "this is a TLS handshake, but the listener speaks plaintext: set security.protocol=PLAINTEXT in the client"
-    )]
-    Tls,
-    /// It begins as an HTTP request does.
-    #[error("this is an HTTP request, but the port speaks Kafka's protocol: metrics are on the HTTP port")]
-    Http,
-}
 
 /// See the module.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 mod answers;
 mod close;
 mod connection;
+mod frame_error;
 mod frames;
 mod listener;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod transport;
 
 pub use answers::Reply;
 pub use close::CloseReason;
-pub use frames::FrameError;
+pub use frame_error::FrameError;
 pub use listener::{BindError, Listeners};
 pub use transport::Transport;
 

@@ -1,0 +1,24 @@
+//! Why a command fails; `report` in the parent maps it to an exit code.
+
+use esker_client::{Error, ProduceError};
+use thiserror::Error;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The broker or the way to it.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// A record could not be produced.
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+    /// Reading stdin or writing stdout.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A flag or argument does not make sense.
+    #[error("{0}")]
+    Usage(String),
+    /// JSON could not be written.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,19 @@
+//! What the handlers of HTTP read from.
+
+use std::sync::{Arc, OnceLock};
+
+use esker_storage::LoadProgress;
+
+use super::metrics::Ages;
+use crate::broker::Broker;
+
+/// What HTTP tells of: first a broker that starts, then the broker.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// How far the logs are.
+    pub loading: Arc<LoadProgress>,
+    /// Set once it is about to take connections.
+    pub broker: OnceLock<Arc<Broker>>,
+    /// How far groups are behind in time, as of the last scrapes.
+    pub(super) ages: Ages,
+}
