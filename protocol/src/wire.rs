@@ -196,7 +196,7 @@ pub fn read_tags(
     r: &mut Reader,
     mut known: impl FnMut(u32, &mut Reader) -> Result<bool, DecodeError>,
 ) -> Result<(), DecodeError> {
-    let count = r.uvarint()?;
+    let count = r.tag_count()?;
     let mut last = None;
     for _ in 0..count {
         let tag = r.uvarint()?;

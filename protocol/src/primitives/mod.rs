@@ -11,7 +11,7 @@ mod uuid;
 mod writer;
 
 pub use chunks::Chunks;
-pub use reader::{DecodeError, Reader};
+pub use reader::{DecodeError, MAX_ARRAY_LENGTH, MAX_TAGGED_FIELDS, Reader};
 pub use string::Str;
 pub use uuid::{InvalidUuid, Uuid};
 pub(crate) use writer::Width;

@@ -42,6 +42,11 @@ pub enum DecodeError {
     TagSize(u32),
 }
 
+/// Elements that one array may have: Kafka's `MessageUtil.MAX_ARRAY_LENGTH`.
+pub const MAX_ARRAY_LENGTH: usize = 1_000_000;
+/// Tagged fields that one struct may have: Kafka's `MessageUtil.MAX_TAGGED_FIELD_COUNT`.
+pub const MAX_TAGGED_FIELDS: u32 = 10_000;
+
 /// A cursor over one frame.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -146,10 +151,12 @@ impl Reader {
         }
     }
 
-    /// The count of an array whose elements have at least `minimum` bytes each: never more than what is left can hold.
+    /// The count of an array whose elements have at least `minimum` bytes each: never more than what is left can hold, nor more than
+    /// [`MAX_ARRAY_LENGTH`]. (An element takes more memory than bytes: without the second bound a large frame of empty elements would
+    /// cost many times its size.)
     pub(crate) fn count(&mut self, flexible: bool, minimum: usize) -> Result<Option<usize>, DecodeError> {
         let Some(count) = self.length(flexible, Width::Int)? else { return Ok(None) };
-        if count.saturating_mul(minimum.max(1)) > self.remaining() {
+        if count.saturating_mul(minimum.max(1)) > self.remaining() || count > MAX_ARRAY_LENGTH {
             return Err(DecodeError::Length(i64::try_from(count).unwrap_or(i64::MAX)));
         }
         Ok(Some(count))
@@ -165,9 +172,18 @@ impl Reader {
         self.length(false, Width::Short)?.map(|len| self.text(len)).transpose()
     }
 
+    /// The count of a struct's tagged fields: each has at least two bytes, and there are at most [`MAX_TAGGED_FIELDS`].
+    pub(crate) fn tag_count(&mut self) -> Result<u32, DecodeError> {
+        let count = self.uvarint()?;
+        if (count as usize).saturating_mul(2) > self.remaining() || count > MAX_TAGGED_FIELDS {
+            return Err(DecodeError::Length(i64::from(count)));
+        }
+        Ok(count)
+    }
+
     /// Skips tagged fields that nobody here knows.
     pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
-        let count = self.uvarint()?;
+        let count = self.tag_count()?;
         let mut last = None;
         for _ in 0..count {
             let tag = self.uvarint()?;
@@ -179,5 +195,59 @@ impl Reader {
             self.take(len as usize)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Writer;
+    use super::*;
+
+    /// A reader of `count` as an array's or a tag section's count, with `left` bytes behind it.
+    fn counted(flexible: bool, count: u32, left: usize) -> Reader {
+        let mut w = Writer::new();
+        match flexible {
+            true => w.put_uvarint(count),
+            false => w.put_i32(count as i32),
+        }
+        w.put_slice(&vec![0; left]);
+        Reader::new(w.finish().into_bytes())
+    }
+
+    #[test]
+    fn an_array_has_at_most_a_million_elements_and_no_more_than_bytes_are_left() {
+        let most = MAX_ARRAY_LENGTH as u32;
+        for (count, left, allowed) in [
+            (most, 1_000_000, true),
+            (most + 1, 1_000_001, false),
+            (most, 999_999, false),
+            (i32::MAX as u32, 4, false),
+            (3, 3, true),
+            (4, 3, false),
+        ] {
+            let read = counted(false, count, left).count(false, 1);
+            assert_eq!(read.is_ok(), allowed, "{count} of {left} bytes");
+            // A compact length is one more.
+            let read = counted(true, count + 1, left).count(true, 1);
+            assert_eq!(read.is_ok(), allowed, "compact, {count} of {left} bytes");
+        }
+    }
+
+    #[test]
+    fn a_struct_has_at_most_ten_thousand_tagged_fields_and_no_more_than_bytes_are_left() {
+        for (count, left, allowed) in [
+            (MAX_TAGGED_FIELDS, 20_000, true),
+            (MAX_TAGGED_FIELDS + 1, 20_002, false),
+            (MAX_TAGGED_FIELDS, 19_999, false),
+            (u32::MAX, 2, false),
+            (0, 0, true),
+        ] {
+            assert_eq!(counted(true, count, left).tag_count().is_ok(), allowed, "{count} of {left} bytes");
+        }
+        // Both ways to read a tag section count first.
+        let refused = || counted(true, MAX_TAGGED_FIELDS + 1, 20_002);
+        let length = DecodeError::Length(10_001);
+        assert_eq!(refused().skip_tags(), Err(length.clone()));
+        assert_eq!(crate::wire::read_tags(&mut refused(), |_, _| Ok(false)), Err(length));
     }
 }
