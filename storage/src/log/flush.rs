@@ -33,6 +33,9 @@ struct Due {
     newborn: bool,
     /// Index files of segments from this base offset on.
     indexes: i64,
+    /// Records that `flush.messages` counts, and when the oldest of them was appended.
+    records: i64,
+    dirty_since_ms: i64,
 }
 
 impl Log {
@@ -72,15 +75,18 @@ impl Log {
             if end <= self.recovery_point() && writer.unsynced_indexes == i64::MAX && !names {
                 return Ok(self.recovery_point());
             }
+            let (mut records, mut dirty_since_ms) = (0, i64::MAX);
             if with_active {
-                writer.unflushed_records = 0;
-                self.dirty_since_ms.store(i64::MAX, Ordering::Release);
+                records = std::mem::take(&mut writer.unflushed_records);
+                dirty_since_ms = self.dirty_since_ms.swap(i64::MAX, Ordering::AcqRel);
             }
             let due = Due {
                 end,
                 dir: std::mem::take(&mut writer.dir_dirty),
                 newborn: std::mem::take(&mut writer.newborn),
                 indexes: std::mem::replace(&mut writer.unsynced_indexes, i64::MAX),
+                records,
+                dirty_since_ms,
             };
             (segments, due, self.truncations.load(Ordering::Acquire))
         };
@@ -91,7 +97,8 @@ impl Log {
             writer.dir_dirty |= due.dir;
             writer.newborn |= due.newborn;
             writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
-            self.dirty_since_ms.fetch_min(self.clock_ms.load(Ordering::Relaxed), Ordering::AcqRel);
+            writer.unflushed_records = writer.unflushed_records.saturating_add(due.records);
+            self.dirty_since_ms.fetch_min(due.dirty_since_ms, Ordering::AcqRel);
         }
         self.noting(flushed)?;
         let _writer = self.writer.lock();

@@ -23,6 +23,8 @@ pub(crate) struct Faults {
     pub reserves: AtomicBool,
     pub broken_sync: AtomicBool,
     pub broken_write: AtomicBool,
+    /// Folders cannot be opened: the process is out of file handles.
+    pub no_handles: AtomicBool,
     /// A byte that files cannot read.
     pub bad_sector: Mutex<Option<u64>>,
 }
@@ -49,6 +51,7 @@ impl Hooks for Faults {
                 Err(io::ErrorKind::StorageFull.into())
             }
             Doing::Replace(_) if left <= 0 => Err(io::ErrorKind::StorageFull.into()),
+            Doing::SyncDir(_) if self.no_handles.load(Ordering::Relaxed) => Err(io::Error::from_raw_os_error(24)),
             Doing::SyncData(_) if self.broken_sync.load(Ordering::Relaxed) => Err(broken()),
             _ => Ok(()),
         }

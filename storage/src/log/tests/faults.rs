@@ -67,3 +67,22 @@ fn a_broken_disk_takes_the_dir_offline() {
         assert_eq!(read_all(&log, 0, 500).len(), 2, "what is there is still served");
     }
 }
+
+#[test]
+fn a_flush_that_failed_is_as_due_as_before() {
+    let faults = Arc::new(Faults::default());
+    faults.left.store(i64::MAX, Ordering::Relaxed);
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { flush_messages: 3, flush_ms: 500, ..small() };
+    let log = Opening::new(config).open_on(faulty(&faults), dir.path());
+    assert!(!try_append(&log, b"one").unwrap().flush_due);
+    assert!(!try_append(&log, b"two").unwrap().flush_due);
+    faults.no_handles.store(true, Ordering::Relaxed);
+    assert!(matches!(log.flush(), Err(LogError::File(_))));
+    faults.no_handles.store(false, Ordering::Relaxed);
+    assert!(!log.is_offline(), "it may be tried again");
+    assert!(log.flush_due(NOW + 500), "flush.ms counts from the first append");
+    assert!(try_append(&log, b"three").unwrap().flush_due, "flush.messages counts all three");
+    log.flush().unwrap();
+    assert!(!log.flush_due(i64::MAX) && !try_append(&log, b"four").unwrap().flush_due);
+}
