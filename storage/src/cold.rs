@@ -185,7 +185,10 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
     let read = |part: &mut [u8], at| opened.file().read_at(part, at).context("read", &segment.path(LOG));
     if let Some(map) = opened.mapped() {
         // It comes in one piece mostly: its last page is waited for, and nothing copied.
-        read(&mut [0], end.saturating_sub(1))?;
+        if read(&mut [0], end.saturating_sub(1))? == 0 {
+            segment.note_lost(end.saturating_sub(1), opened.file());
+            return Ok(());
+        }
         if map.holds(from, end.saturating_sub(from)) {
             residency::note(segment.id(), chunk);
             return Ok(());
@@ -196,7 +199,8 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
         let part = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
         let found = read(buffer.get_mut(..part).unwrap_or_default(), at)?;
         if found == 0 {
-            break;
+            segment.note_lost(at, opened.file());
+            return Ok(());
         }
         at += found as u64;
     }

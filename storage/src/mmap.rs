@@ -1,9 +1,12 @@
 //! Read-only maps of files: the only `unsafe` of this crate.
 //!
-//! A map may be longer than its file (the active segment is mapped to its full possible size). Whoever holds one must
-//! never touch it at or past the published end of the file, and a file must never shrink below what is published in one
-//! of its maps: both would be SIGBUS. Published bytes never change.
+//! A map may be longer than its file (the active segment is mapped to its full possible size). Readers must
+//! never touch it at or past the published end of the file, and this crate must never shrink a file below what is published in one
+//! of its maps. Published bytes never change. Where another process cuts a file all the same, or the disk cannot read a page,
+//! [`guard`] keeps the process alive: such a map has a mark ([`Map::damaged_from`]), which readers look at after the touch.
 #![allow(unsafe_code)]
+
+mod guard;
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +18,21 @@ use std::{
     },
 };
 
+use guard::{Mark, Registration};
+pub use guard::{is_any_damaged, unguarded_maps};
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::RwLock;
 
 /// A read-only map of the first `len` bytes of a file, which may not be there yet.
 #[derive(Debug)]
-pub struct Map(Option<Mmap>);
+pub struct Map(Option<Mapped>);
+
+/// The registration goes before the map: fields drop in order.
+#[derive(Debug)]
+struct Mapped {
+    guard: Registration,
+    map: Mmap,
+}
 
 impl Map {
     /// Maps `len` bytes from the start of `file`. Nothing is read yet.
@@ -31,10 +43,21 @@ impl Map {
         // SAFETY: the map is private to this crate's segments and indexes, which keep the module's two rules: bytes are
         // touched only below the end that the one writer has published with Release (and they never change after
         // that), and a file that has a map is never shrunk below it: truncation goes through a new file, and deletion
-        // unlinks, which keeps the pages. Other processes are kept out by the lock file of the log dir.
+        // unlinks, which keeps the pages. Other brokers are kept out by the lock file of the log dir; what any other process does to
+        // the file shows as damage of the map.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
         MAPS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self(Some(map)))
+        Ok(Self(Some(Mapped { guard: Registration::new(map.as_ptr().addr(), len), map })))
+    }
+
+    fn map(&self) -> Option<&Mmap> {
+        self.0.as_ref().map(|mapped| &mapped.map)
+    }
+
+    /// Offset from which the map does not show the file any more, because the file was cut there or cannot be read; `None` for a
+    /// sound map. Holds for what was touched before the call. Costs one relaxed load.
+    pub fn damaged_from(&self) -> Option<usize> {
+        self.0.as_ref()?.guard.mark().damaged_from()
     }
 }
 
@@ -48,27 +71,56 @@ pub fn open_maps() -> usize {
 
 /// Maps of open files by their first address: so that a slice of one can be sent from its file (`sendfile`) by whoever
 /// knows nothing but the slice.
-static MAPPED: RwLock<BTreeMap<usize, (usize, Weak<File>)>> = RwLock::new(BTreeMap::new());
+static MAPPED: RwLock<BTreeMap<usize, FileMap>> = RwLock::new(BTreeMap::new());
+
+#[derive(Debug)]
+struct FileMap {
+    len: usize,
+    file: Weak<File>,
+    mark: Mark,
+}
+
+/// Looks at the map that `slice` lies in, and where in it the slice begins; `None` for other memory.
+fn with_map_of<R>(slice: &[u8], look: impl FnOnce(&FileMap, usize) -> R) -> Option<R> {
+    let at = slice.as_ptr().addr();
+    let mapped = MAPPED.read();
+    let (start, map) = mapped.range(..=at).next_back()?;
+    let offset = at.checked_sub(*start)?;
+    (offset.checked_add(slice.len())? <= map.len).then(|| look(map, offset))
+}
 
 /// The file that `slice` is mapped from, and where in it the slice begins; `None` for other memory, or when the file has
 /// been closed since.
 pub fn file_of(slice: &[u8]) -> Option<(Arc<File>, u64)> {
-    let at = slice.as_ptr().addr();
-    let mapped = MAPPED.read();
-    let (start, (len, file)) = mapped.range(..=at).next_back()?;
-    let offset = at.checked_sub(*start)?;
-    if offset.checked_add(slice.len())? > *len {
-        return None;
-    }
-    Some((file.upgrade()?, offset as u64))
+    let (file, offset) = with_map_of(slice, |map, offset| (map.file.upgrade(), offset as u64))?;
+    Some((file?, offset))
+}
+
+/// Whether `slice` is of a map and reaches into a part of it that does not show the file any more: it must not be sent. Costs one
+/// relaxed load as long as no map is damaged.
+pub fn is_damaged(slice: &[u8]) -> bool {
+    let reaches = |map: &FileMap, offset: usize| {
+        map.mark.damaged_from().is_some_and(|from| offset.saturating_add(slice.len()) > from)
+    };
+    is_any_damaged() && with_map_of(slice, reaches).unwrap_or_default()
+}
+
+/// As [`is_damaged`], after a touch of each page of the slice: for one that the kernel could not send. May wait for the disk.
+pub fn verify_slice(slice: &[u8]) -> bool {
+    let page = rustix::param::page_size();
+    slice.iter().step_by(page).chain(slice.last()).for_each(|byte| {
+        std::hint::black_box(*byte);
+    });
+    is_damaged(slice)
 }
 
 impl Map {
     /// As `of`, for a file that stays open: [`file_of`] finds it by any slice of the map.
     pub fn of_open(file: &Arc<File>, len: usize) -> io::Result<Self> {
         let map = Self::of(file, len)?;
-        if let Some(mapped) = &map.0 {
-            MAPPED.write().insert(mapped.as_ptr().addr(), (mapped.len(), Arc::downgrade(file)));
+        if let Some(Mapped { guard, map }) = &map.0 {
+            let entry = FileMap { len: map.len(), file: Arc::downgrade(file), mark: guard.mark() };
+            MAPPED.write().insert(map.as_ptr().addr(), entry);
         }
         Ok(map)
     }
@@ -81,7 +133,7 @@ impl Map {
 
     /// As `release`, from `offset` on; both bounds in whole pages.
     pub(crate) fn release_range(&self, offset: u64, len: u64) {
-        let Some(map) = &self.0 else { return };
+        let Some(map) = self.map() else { return };
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(map.len() - offset);
         // SAFETY: the map is shared, read-only and of a file, so dropping its pages loses nothing: every later read finds
@@ -100,7 +152,7 @@ impl Map {
     /// As `is_resident`, for `len` bytes from `offset` on, which are published. Asking changes nothing: a read that must not wait
     /// (`RWF_NOWAIT`) would begin to read the page that it does not find, and the next who asks at the same place would find it.
     pub(crate) fn holds(&self, offset: u64, len: u64) -> bool {
-        let Some(map) = &self.0 else { return true };
+        let Some(map) = self.map() else { return true };
         let page = rustix::param::page_size();
         let mut pages = [0u8; 512];
         let mut at = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len()) / page * page;
@@ -126,14 +178,14 @@ impl Map {
     /// A touch of a page that is not in memory reads that page and no more: whoever touches it has brought what follows in already. Else
     /// the kernel would read as much as its read-ahead allows (8 MiB on some disks) around each.
     pub(crate) fn read_as_told(&self) {
-        if let Some(map) = &self.0 {
+        if let Some(map) = self.map() {
             let _ = map.advise(Advice::Random);
         }
     }
 
     /// Brings all its pages into memory. Blocks for the disk. For maps that are as long as their files.
     pub(crate) fn populate(&self) {
-        if let Some(map) = &self.0 {
+        if let Some(map) = self.map() {
             // Where the kernel does not know it, or a page cannot be read, the touch will tell.
             let _ = map.advise(Advice::PopulateRead);
         }
@@ -142,7 +194,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        if let Some(map) = &self.0 {
+        if let Some(map) = self.map() {
             // Before it is unmapped: the address may be another map's a moment later.
             MAPPED.write().remove(&map.as_ptr().addr());
             MAPS.fetch_sub(1, Ordering::Relaxed);
@@ -152,7 +204,7 @@ impl Drop for Map {
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.map().map(|map| &**map).unwrap_or_default()
     }
 }
 
@@ -176,5 +228,85 @@ mod tests {
         assert!(file_of(&[0; 10]).is_none(), "memory of its own is no file's");
         drop(file);
         assert!(file_of(slice).is_none(), "a closed file is not sent from");
+    }
+
+    #[test]
+    fn a_cut_file_damages_its_map_and_no_other() {
+        let page = rustix::param::page_size();
+        let make = || {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&vec![7; 8 * page]).unwrap();
+            let map = Map::of(&file, 16 * page).unwrap();
+            (file, map)
+        };
+        let maps: Vec<_> = (0..3).map(|_| make()).collect();
+        assert!(maps.iter().all(|(_, map)| map.as_ref()[..8 * page].iter().all(|byte| *byte == 7)));
+        maps[1].0.set_len(page as u64 * 3).unwrap();
+        assert_eq!(maps[1].1.damaged_from(), None, "nobody has touched it");
+        assert_eq!(maps[1].1.as_ref()[5 * page + 17], 0);
+        assert_eq!(maps[1].1.damaged_from(), Some(5 * page));
+        assert_eq!(maps[1].1.as_ref()[4 * page - 1], 0);
+        assert_eq!(maps[1].1.damaged_from(), Some(3 * page), "an earlier page counts");
+        assert!(maps[1].1.as_ref()[..3 * page].iter().all(|byte| *byte == 7), "what is there is served");
+        assert!(is_any_damaged());
+        for other in [0, 2] {
+            assert_eq!(maps[other].1.damaged_from(), None);
+            assert!(maps[other].1.as_ref()[..8 * page].iter().all(|byte| *byte == 7));
+        }
+        // The place of a damaged map is given to a sound one.
+        drop(maps);
+        let (_file, map) = make();
+        assert_eq!((map.damaged_from(), map.as_ref()[0]), (None, 7));
+    }
+
+    #[test]
+    fn many_threads_meet_the_damage_at_once() {
+        let page = rustix::param::page_size();
+        for _ in 0..50 {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&vec![7; 64 * page]).unwrap();
+            let map = Map::of(&file, 64 * page).unwrap();
+            file.set_len(0).unwrap();
+            let start = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for thread in 0..8 {
+                    let (map, start) = (&map, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        for at in (thread..64).rev().chain(0..64) {
+                            let byte = map.as_ref()[at * page];
+                            // Never a zero without the mark.
+                            assert!(byte == 7 || map.damaged_from().is_some_and(|from| from <= at * page));
+                            // A map made and dropped meanwhile takes and frees places in the table.
+                            drop(Map::of(&tempfile::tempfile().unwrap(), page));
+                        }
+                    });
+                }
+            });
+            assert_eq!(map.damaged_from(), Some(0));
+        }
+    }
+
+    /// Runs the other test of this name in a process of its own, which a bus error in a map that is not registered must end.
+    #[test]
+    fn a_bus_error_elsewhere_ends_the_process() {
+        use std::os::unix::process::ExitStatusExt;
+        let test = "mmap::tests::a_bus_error_elsewhere_ends_the_process";
+        if std::env::var_os("ESKER_TEST_BUS_ERROR").is_some() {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(10).unwrap();
+            let ours = Map::of(&file, 10).unwrap();
+            assert_eq!(ours.as_ref()[0], 0);
+            // SAFETY: a private map of a private file; that the touch fails is the point.
+            let unregistered = unsafe { MmapOptions::new().len(1 << 20).map(&file).unwrap() };
+            std::hint::black_box(unregistered[1 << 19]);
+            return;
+        }
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env("ESKER_TEST_BUS_ERROR", "1")
+            .output()
+            .unwrap();
+        assert_eq!(run.status.signal(), Some(libc::SIGBUS), "{run:?}");
     }
 }

@@ -33,6 +33,8 @@ use crate::{
 const DEFAULT_LIMIT: usize = 4096;
 /// No cut is due.
 const KEEP: u64 = u64::MAX;
+/// No part of the data file is lost.
+pub(crate) const SOUND: u64 = u64::MAX;
 
 /// What the limit of open segments is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -204,6 +206,8 @@ pub(crate) struct Opened {
     pub(crate) offsets: OnceLock<OffsetIndex>,
     /// Of a closed segment that was asked for times.
     pub(crate) times: OnceLock<TimeIndex>,
+    /// In place of both, once one of their files was damaged while it was mapped.
+    pub(crate) rebuilt: OnceLock<(OffsetIndex, TimeIndex)>,
 }
 
 impl Opened {
@@ -247,6 +251,8 @@ pub(crate) struct Handle {
     used: AtomicBool,
     /// Written to since the last sync.
     unsynced: AtomicBool,
+    /// Position from which the data file is lost: cut by another process, or unreadable. [`SOUND`] if it is not.
+    lost_from: AtomicU64,
     state: Mutex<State>,
     /// The files' names are still this segment's; held by whoever replaces a file by name behind the log's back.
     pub(crate) has_names: Mutex<bool>,
@@ -271,6 +277,7 @@ impl Handle {
             slot: ArcSwapOption::empty(),
             used: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
+            lost_from: AtomicU64::new(SOUND),
             state: Mutex::default(),
             has_names: Mutex::new(true),
         })
@@ -341,7 +348,13 @@ impl Handle {
         state.pinned |= pin;
         state.last = Arc::downgrade(&data);
         self.files.segments.fetch_add(1, Ordering::Relaxed);
-        let opened = Arc::new(Opened { map: OnceLock::new(), data, offsets: OnceLock::new(), times: OnceLock::new() });
+        let opened = Arc::new(Opened {
+            map: OnceLock::new(),
+            data,
+            offsets: OnceLock::new(),
+            times: OnceLock::new(),
+            rebuilt: OnceLock::new(),
+        });
         self.used.store(true, Ordering::Relaxed);
         self.slot.store(Some(Arc::clone(&opened)));
         drop(state);
@@ -352,6 +365,16 @@ impl Handle {
     /// It was sealed from the segment of that file: stays open for as long as that does.
     pub(crate) fn comes_after(&self, before: &Arc<DataFile>) {
         self.state.lock().before = Arc::downgrade(before);
+    }
+
+    /// Position from which the data file is lost, or [`SOUND`].
+    pub(crate) fn lost_from(&self) -> u64 {
+        self.lost_from.load(Ordering::Relaxed)
+    }
+
+    /// The data file is lost from `position` on; false if that was known.
+    pub(crate) fn set_lost_from(&self, position: u64) -> bool {
+        self.lost_from.fetch_min(position, Ordering::Relaxed) > position
     }
 
     /// Tells that the file was written to, or synced.

@@ -255,7 +255,12 @@ fn next_sound(
     offsets: std::ops::Range<i64>,
 ) -> Result<Option<(u64, i64)>, FileError> {
     for position in position..limit {
-        let Ok(step) = walk::step(window.view(position, STEP_BYTES, FULL_WINDOW)?) else { continue };
+        let header = window.view(position, STEP_BYTES, FULL_WINDOW)?;
+        if header.is_empty() {
+            // The file ends before it should: no need to try each position behind its end.
+            break;
+        }
+        let Ok(step) = walk::step(header) else { continue };
         let fits = position.saturating_add(step.size as u64) <= limit;
         if fits && offsets.contains(&step.base_offset) && offsets.contains(&step.last_offset) {
             let bytes = window.view(position, step.size, FULL_WINDOW)?;

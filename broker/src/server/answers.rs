@@ -28,6 +28,8 @@ const SEND_FILE_FROM: usize = 32 << 10;
 const TURN: usize = 256 << 10;
 /// Chunks in one write.
 const MAX_SLICES: usize = 128;
+/// The kernel could not read the pages of a chunk (EFAULT, EIO): its file was cut by another process, or the disk failed.
+const UNREADABLE: [i32; 2] = [14, 5];
 
 /// What the answer to one request became.
 pub enum Reply {
@@ -129,12 +131,12 @@ impl Answers {
                 if left == 0 {
                     return pin!(tokio::task::yield_now()).poll(cx).map(Ok);
                 }
-                match ready!(to.poll_send_file(cx, &file, offset, len.min(left)))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    written => {
+                match ready!(to.poll_send_file(cx, &file, offset, len.min(left))) {
+                    Ok(written) if written > 0 => {
                         self.sent(written);
                         left = left.saturating_sub(written);
                     }
+                    sent => return Poll::Ready(Err(self.not_sent(sent))),
                 }
                 continue;
             }
@@ -148,12 +150,28 @@ impl Answers {
                 count += 1;
             }
             let slices = slices.get(..count).unwrap_or_default();
-            match ready!(Pin::new(&mut *to).poll_write_vectored(cx, slices))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent(written),
+            if slices.iter().any(|slice| esker_storage::is_damaged(slice)) {
+                // What its map shows now is not what the file had.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            match ready!(Pin::new(&mut *to).poll_write_vectored(cx, slices)) {
+                Ok(written) if written > 0 => self.sent(written),
+                sent => return Poll::Ready(Err(self.not_sent(sent))),
             }
         }
         Pin::new(to).poll_flush(cx)
+    }
+
+    /// Why nothing was sent. The connection ends; the next fetch must be refused where a file is at fault, so its pages are touched.
+    fn not_sent(&self, sent: io::Result<usize>) -> io::Error {
+        let error = sent.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+        let unreadable = error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code));
+        if unreadable || error.kind() == io::ErrorKind::WriteZero {
+            self.out.iter().take(MAX_SLICES).for_each(|chunk| {
+                esker_storage::verify_slice(chunk);
+            });
+        }
+        error
     }
 
     /// The file and place that the first chunk is mapped from, if it is worth a call of its own.
@@ -224,24 +242,69 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn others_have_their_turn_while_a_large_answer_is_sent() {
-        let dir = tempfile::tempdir().unwrap();
+    fn open_logs(dir: &std::path::Path) -> LogManager {
         let config = LogManagerConfig {
-            dirs: vec![dir.path().to_path_buf()],
+            dirs: vec![dir.to_path_buf()],
             node_id: 1,
             cluster_id: None,
             load_threads: 1,
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };
-        let logs = LogManager::open(config, 0).unwrap();
-        let log = logs.create("t", 0, Uuid([1; 16]), LogConfig::default(), 0).unwrap();
+        LogManager::open(config, 0).unwrap()
+    }
+
+    fn append(log: &esker_storage::Log, value: usize) {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.append(0, 0, None, Some(&[7; 600_000]), &[]);
+        builder.append(0, 0, None, Some(&vec![7; value]), &[]);
         let (batch, _) = Batch::parse(builder.build().unwrap()).unwrap();
         let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
         log.append(append, Origin::Client { transaction_v2: false }, 0, 0).unwrap();
+    }
+
+    /// Sends `records` by `sendfile` or `writev`, as its size says, after the file was cut behind the first page.
+    #[tokio::test]
+    async fn a_chunk_of_a_file_that_was_cut_ends_the_connection_and_the_next_read_is_refused() {
+        for (value, seen_before) in [(20_000, false), (600_000, false), (20_000, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let logs = open_logs(dir.path());
+            let log = logs.create("t", 0, Uuid([1; 16]), LogConfig::default(), 0).unwrap();
+            append(&log, value);
+            let records = log.read(0, 1 << 20, i64::MAX, true).unwrap().records;
+            let path = log.dir().join("00000000000000000000.log");
+            std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();
+            if seen_before {
+                // Another reader came upon it: the map shows zeros from there on.
+                assert!(esker_storage::verify_slice(&records));
+            }
+
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (mut socket, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+            let received = tokio::spawn(async move {
+                let mut received = Vec::new();
+                let _ = tokio::io::AsyncReadExt::read_to_end(&mut accepted.unwrap().0, &mut received).await;
+                received
+            });
+            let mut answers = Answers { out_bytes: records.len(), ..Answers::default() };
+            answers.out.push_back(records);
+            let socket = socket.as_mut().unwrap();
+            assert!(poll_fn(|cx| answers.poll_send(cx, socket)).await.is_err(), "{value} {seen_before}");
+            drop((answers, std::mem::replace(socket, tokio::net::TcpStream::connect(address).await.unwrap())));
+            let received = received.await.unwrap();
+            assert!(received.len() <= 4096, "{} bytes of {value}, {seen_before}", received.len());
+            assert!(received.iter().skip(100).all(|byte| *byte == 7), "no zeros");
+            let again = log.read(0, 1 << 20, i64::MAX, true);
+            assert!(matches!(again, Err(esker_storage::ReadError::Corrupt { .. })), "{value} {seen_before}");
+        }
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_large_answer_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = open_logs(dir.path());
+        let log = logs.create("t", 0, Uuid([1; 16]), LogConfig::default(), 0).unwrap();
+        append(&log, 600_000);
         let records = log.read(0, 1 << 20, i64::MAX, true).unwrap().records;
         let all = records.len();
 

@@ -169,7 +169,11 @@ fn batches(
             break;
         }
     }
-    Ok(())
+    // What the touches read behind that position were zeros, which may have been copied.
+    match view.lost_from() {
+        Some(lost_from) => Err(corrupt(lost_from, "its file was cut short or cannot be read".to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// Fills the map from the dirty part; returns the offset up to which it knows all keys.

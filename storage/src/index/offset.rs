@@ -111,6 +111,14 @@ impl OffsetIndex {
         (self.len() * ENTRY) as u64
     }
 
+    /// Whether its file was cut short by another process, or cannot be read: nothing that it returned counts.
+    pub(crate) fn is_damaged(&self) -> bool {
+        match self {
+            Self::Growing(_) => false,
+            Self::File(map) => map.damaged_from().is_some(),
+        }
+    }
+
     /// Whether looking something up would not wait for the disk.
     pub(crate) fn is_resident(&self) -> bool {
         match self {

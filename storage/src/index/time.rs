@@ -3,11 +3,13 @@
 //! An entry says: the largest timestamp so far is this, and the batch that ends with this offset brought it. Timestamps
 //! and offsets both grow from entry to entry, however the records' times jump.
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::partition;
-use crate::walk::{be_i32, be_i64};
+use crate::{
+    mmap::Map,
+    walk::{be_i32, be_i64},
+};
 
 const ENTRY: usize = 12;
 
@@ -22,7 +24,8 @@ pub(crate) struct TimeEntry {
 #[derive(Debug)]
 pub(crate) enum TimeIndex {
     Growing(RwLock<Vec<TimeEntry>>),
-    File(Bytes),
+    /// A closed segment's file, mapped.
+    File(Map),
 }
 
 impl TimeIndex {
@@ -33,14 +36,22 @@ impl TimeIndex {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Growing(entries) => entries.read().len(),
-            Self::File(bytes) => bytes.len() / ENTRY,
+            Self::File(map) => map.as_ref().len() / ENTRY,
+        }
+    }
+
+    /// Whether its file was cut short by another process, or cannot be read: nothing that it returned counts.
+    pub(crate) fn is_damaged(&self) -> bool {
+        match self {
+            Self::Growing(_) => false,
+            Self::File(map) => map.damaged_from().is_some(),
         }
     }
 
     pub(crate) fn last(&self) -> Option<TimeEntry> {
         match self {
             Self::Growing(entries) => entries.read().last().copied(),
-            Self::File(bytes) => (bytes.len() / ENTRY).checked_sub(1).and_then(|i| decode(bytes, i)),
+            Self::File(map) => self.len().checked_sub(1).and_then(|i| decode(map.as_ref(), i)),
         }
     }
 
@@ -64,7 +75,7 @@ impl TimeIndex {
     pub(crate) fn entries(&self) -> Vec<TimeEntry> {
         match self {
             Self::Growing(entries) => entries.read().clone(),
-            Self::File(bytes) => (0..bytes.len() / ENTRY).map_while(|i| decode(bytes, i)).collect(),
+            Self::File(map) => (0..self.len()).map_while(|i| decode(map.as_ref(), i)).collect(),
         }
     }
 
@@ -76,9 +87,9 @@ impl TimeIndex {
                 let after = entries.partition_point(|e| e.timestamp <= timestamp);
                 after.checked_sub(1).and_then(|i| entries.get(i)).copied()
             }
-            Self::File(bytes) => {
-                let len = bytes.len() / ENTRY;
-                let after = partition(len, |i| decode(bytes, i).is_none_or(|e| e.timestamp > timestamp));
+            Self::File(map) => {
+                let bytes = map.as_ref();
+                let after = partition(self.len(), |i| decode(bytes, i).is_none_or(|e| e.timestamp > timestamp));
                 after.checked_sub(1).and_then(|i| decode(bytes, i))
             }
         }
@@ -126,7 +137,9 @@ mod tests {
             index.push(TimeEntry { timestamp, relative_offset });
         }
         assert_eq!(index.len(), 3);
-        let file = TimeIndex::File(index.encode_from(0).into());
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &index.encode_from(0)).unwrap();
+        let file = TimeIndex::File(Map::of(&file, 3 * ENTRY).unwrap());
         for index in [&index, &file] {
             let floor = |timestamp| index.floor(timestamp).map(|entry| entry.relative_offset);
             assert_eq!([5, 10, 39, 99].map(floor), [None, Some(1), Some(5), Some(9)]);

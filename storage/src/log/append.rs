@@ -189,6 +189,7 @@ impl Log {
         last: bool,
         now_ms: i64,
     ) -> Result<(), AppendError> {
+        self.open_active(writer)?;
         let active = &writer.active;
         let used = active.size();
         let full = used + size as u64 > segment_limit(active, config);
@@ -203,13 +204,26 @@ impl Log {
             || used > 0
                 && (self.roll_is_due(writer, config, placed.header.max_timestamp, now_ms)
                     || placed.last_offset() - active.base_offset > i64::from(i32::MAX)
-                    || index_full())
+                    || index_full()
+                    // What readers could not get behind a hole goes to a sound file.
+                    || active.lost_from().is_some())
             || used == 0 && placed.last_offset() - active.base_offset > i64::from(i32::MAX);
         if due {
             let capacity = u64::from(config.segment_bytes).max(size as u64).min(MAX_SEGMENT);
             self.roll_to(writer, placed.base_offset, capacity, now_ms).map_err(|error| self.write_error(error))?;
         }
         self.reserve(writer, size, last)
+    }
+
+    /// Sees to it that the active segment's file is open. Where another process cut it meanwhile, the segment counts as lost from there
+    /// on: that is no fault of the disk.
+    fn open_active(&self, writer: &Writer) -> Result<(), AppendError> {
+        let active = &writer.active;
+        let Err(error) = active.with_opened(|_| ()) else { return Ok(()) };
+        match self.note_cut(std::slice::from_ref(active), &error) {
+            true => Ok(()),
+            false => Err(self.write_error(error)),
+        }
     }
 
     /// `segment.ms` has passed between the first batch and this one (or since creation where batches have no time).
@@ -338,8 +352,9 @@ impl Log {
         if old.size() > 0 {
             old.write_indexes()?;
             old.write_transactions()?;
-            if writer.reserved > old.size() {
-                // Gives back what was reserved past the end; the length stays.
+            if writer.reserved > old.size() || old.lost_from().is_some() {
+                // Gives back what was reserved past the end; the length stays. (A file that was cut gets its length back, so that the
+                // next start finds damage there, and does not give the same offsets out again.)
                 let size = old.size();
                 old.opened()?.file().set_len(size).context("cut", &old.path(LOG))?;
             }

@@ -20,13 +20,30 @@ use crate::{
 };
 
 impl Log {
-    /// Parts of the log that recovery found damaged and that readers cannot get, in order. Those that retention,
-    /// DeleteRecords or a truncation took away are left out.
+    /// Parts of the log that recovery, the scrub or a reader found damaged and that readers cannot get, in order. Those that
+    /// retention, DeleteRecords or a truncation took away are left out.
     pub fn damaged_ranges(&self) -> Vec<DamagedRange> {
+        self.ranges(|segment| segment.damaged.iter().cloned().chain(segment.lost_range()).collect())
+    }
+
+    /// Those that are written down: what was lost while the broker runs is found anew at the next start.
+    fn recorded_ranges(&self) -> Vec<DamagedRange> {
+        self.ranges(|segment| segment.damaged.clone())
+    }
+
+    fn ranges(&self, of: impl Fn(&Segment) -> Vec<DamagedRange>) -> Vec<DamagedRange> {
         let (start, end) = (self.log_start_offset(), self.log_end_offset());
         let segments = self.segments.load();
-        let ranges = segments.iter().flat_map(|segment| segment.damaged.iter());
-        ranges.filter(|range| range.end_offset > start && range.first_offset < end).cloned().collect()
+        let ranges = segments.iter().flat_map(|segment| of(segment));
+        ranges.filter(|range| range.end_offset > start && range.first_offset < end).collect()
+    }
+
+    /// Takes note of a segment whose file another process cut, after opening it failed for that; false if `error` is something
+    /// else, or that was known. The caller has seen that `segments` are still the log's: the file is no other log's.
+    pub(super) fn note_cut(&self, segments: &[Arc<Segment>], error: &FileError) -> bool {
+        let ends_early = error.source.kind() == std::io::ErrorKind::UnexpectedEof;
+        let segment = segments.iter().find(|segment| ends_early && segment.path(LOG) == error.path);
+        segment.is_some_and(|segment| segment.note_if_cut().unwrap_or_default())
     }
 
     /// Segments that are not written any more.
@@ -44,7 +61,7 @@ impl Log {
         if self.closed.load(Ordering::Acquire) || self.is_offline() {
             return Ok(false);
         }
-        let known = self.damaged_ranges();
+        let known = self.recorded_ranges();
         let mut segments = Vec::clone(&self.segments.load());
         let Some((_, closed)) = segments.split_last_mut() else { return Ok(false) };
         let Some(held) = closed.iter_mut().find(|held| Arc::ptr_eq(held, segment)) else { return Ok(false) };
@@ -56,7 +73,7 @@ impl Log {
 
     /// Tells of the damage, and writes it down if it is not what was known.
     pub(super) fn report_damage(&self, known: &[DamagedRange]) -> Result<(), FileError> {
-        let ranges = self.damaged_ranges();
+        let ranges = self.recorded_ranges();
         for range in &ranges {
             tracing::error!(
                 topic = %self.topic, partition = self.partition, first_offset = range.first_offset,

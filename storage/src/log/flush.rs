@@ -244,7 +244,7 @@ impl Log {
             active.write_indexes()?;
             active.write_transactions()?;
         }
-        if writer.reserved > active.size() {
+        if writer.reserved > active.size() || active.lost_from().is_some() {
             active.opened()?.file().set_len(active.size()).context("cut", &active.path(LOG))?;
             writer.reserved = 0;
         }

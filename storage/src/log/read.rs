@@ -89,7 +89,8 @@ impl Log {
                     // A truncation removes files before it publishes what is left.
                     drop(self.writer.lock());
                     let closed = self.closed.load(std::sync::atomic::Ordering::Acquire);
-                    if !closed && Arc::ptr_eq(&segments, &self.segments.load()) {
+                    let same = !closed && Arc::ptr_eq(&segments, &self.segments.load());
+                    if same && !self.note_cut(&segments, &error) {
                         return Err(error.into());
                     }
                 }
@@ -138,6 +139,7 @@ impl Log {
             let segments = self.segments();
             match look() {
                 Err(ReadError::File(_)) if self.lost(&segments) => {}
+                Err(ReadError::File(error)) if !self.is_closed() && self.note_cut(&segments, &error) => {}
                 found => return found,
             }
         }

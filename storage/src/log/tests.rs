@@ -1,5 +1,6 @@
 mod concurrent;
 mod crash;
+mod cut;
 mod faults;
 mod idempotence;
 mod indexes;

@@ -113,6 +113,7 @@ impl Log {
             Ok(None) => segment.size(),
             // In damage: none of it is kept.
             Err(_) if let Some(range) = damaged => range.position,
+            Err(crate::ReadError::Corrupt { .. }) if let Some(lost_from) = segment.lost_from() => lost_from,
             Err(crate::ReadError::File(error)) => return Err(error),
             Err(error) => {
                 return Err(FileError {

@@ -2,8 +2,6 @@
 
 use std::{io::IoSlice, path::Path};
 
-use bytes::Bytes;
-
 use super::Segment;
 use crate::{
     DamagedRange,
@@ -40,8 +38,11 @@ impl Segment {
     /// The offset index: the growing one, or that of a closed segment, which is loaded, or rebuilt if it is missing or wrong, at the
     /// first call.
     pub(crate) fn offsets<'a>(&'a self, opened: &'a Opened) -> Result<&'a OffsetIndex, FileError> {
-        if let Some(offsets) = self.growing.get().map(|(offsets, _)| offsets).or_else(|| opened.offsets.get()) {
+        if let Some((offsets, _)) = self.growing.get() {
             return Ok(offsets);
+        }
+        if let Some(offsets) = opened.offsets.get() {
+            return if offsets.is_damaged() { Ok(&self.rebuilt(opened)?.0) } else { Ok(offsets) };
         }
         let (offsets, times) = self.load_offsets()?;
         if let Some(times) = times {
@@ -53,16 +54,34 @@ impl Segment {
     /// The time index, likewise. Apart from the other: to see that nothing later follows, a segment may have to be walked, and those
     /// who fetch ask for no times.
     pub(crate) fn times<'a>(&'a self, opened: &'a Opened) -> Result<&'a TimeIndex, FileError> {
-        if let Some(times) = self.growing.get().map(|(_, times)| times).or_else(|| opened.times.get()) {
+        if let Some((_, times)) = self.growing.get() {
+            return Ok(times);
+        }
+        let sound = || opened.times.get().filter(|times| !times.is_damaged());
+        if let Some(times) = sound() {
             return Ok(times);
         }
         let offsets = self.offsets(opened)?;
         // Perhaps rebuilt with that one.
-        if let Some(times) = opened.times.get() {
+        if let Some(times) = sound() {
             return Ok(times);
+        }
+        if opened.times.get().is_some() || opened.rebuilt.get().is_some() {
+            return Ok(&self.rebuilt(opened)?.1);
         }
         let loaded = self.load_times(offsets)?;
         Ok(opened.times.get_or_init(|| loaded))
+    }
+
+    /// Both indexes made anew from the data, in memory and as files: those in use were damaged while they were mapped. Blocks
+    /// for the disk the first time.
+    fn rebuilt<'a>(&self, opened: &'a Opened) -> Result<&'a (OffsetIndex, TimeIndex), FileError> {
+        if let Some(rebuilt) = opened.rebuilt.get() {
+            return Ok(rebuilt);
+        }
+        tracing::warn!(segment = %self.path(LOG).display(), "an index file was cut short by another process, or cannot be read");
+        let rebuilt = self.made_anew()?;
+        Ok(opened.rebuilt.get_or_init(|| rebuilt))
     }
 
     /// The indexes of the active segment, which are in memory.
@@ -79,7 +98,7 @@ impl Segment {
             if self.checked_offsets.get() == Some(&size) {
                 return Ok((offsets, None));
             }
-            if self.offsets_fit(&offsets)? {
+            if self.offsets_fit(&offsets)? && !offsets.is_damaged() {
                 let _ = self.checked_offsets.set(size);
                 return Ok((offsets, None));
             }
@@ -90,11 +109,11 @@ impl Segment {
     fn load_times(&self, offsets: &OffsetIndex) -> Result<TimeIndex, FileError> {
         if let Some(file) = self.mapped_index(TIME_INDEX, 12) {
             let size = file.as_ref().len() as u64;
-            let times = TimeIndex::File(Bytes::from_owner(file));
+            let times = TimeIndex::File(file);
             if self.checked_times.get() == Some(&size) {
                 return Ok(times);
             }
-            if self.times_fit(offsets, &times)? {
+            if self.times_fit(offsets, &times)? && !times.is_damaged() {
                 let _ = self.checked_times.set(size);
                 return Ok(times);
             }
@@ -324,11 +343,20 @@ impl Segment {
             Some((_, times)) => times.last(),
             // Retention asks this of all segments: that must not push what is read out of the open files.
             None => match self.handle.get() {
-                Some(opened) => self.times(&opened)?.last(),
-                None => match self.load_offsets()? {
-                    (_, Some(times)) => times.last(),
-                    (offsets, None) => self.load_times(&offsets)?.last(),
+                Some(opened) => match last_if_sound(self.times(&opened)?) {
+                    Some(last) => last,
+                    None => self.rebuilt(&opened)?.1.last(),
                 },
+                None => {
+                    let times = match self.load_offsets()? {
+                        (_, Some(times)) => times,
+                        (offsets, None) => self.load_times(&offsets)?,
+                    };
+                    match last_if_sound(&times) {
+                        Some(last) => last,
+                        None => self.made_anew()?.1.last(),
+                    }
+                }
             },
         };
         let mut max_time = self.max_time.lock();
@@ -338,6 +366,14 @@ impl Segment {
                 .or(Some((-1, self.base_offset)));
         }
         Ok(max_time.filter(|(timestamp, _)| *timestamp >= 0))
+    }
+
+    /// As if nobody had asked for times yet.
+    #[cfg(test)]
+    pub(crate) fn forget_max_time(&self) {
+        if self.growing.get().is_none() {
+            *self.max_time.lock() = None;
+        }
     }
 
     /// Whether there is an offset index file.
@@ -352,24 +388,35 @@ impl Segment {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
         }
         let mut written = self.written.lock();
-        self.write_index_file(&self.path(TIME_INDEX), &times.encode_from(written.times), written.times * 12)?;
-        self.write_index_file(&self.path(INDEX), &offsets.encode_from(written.offsets), written.offsets * 8)?;
+        self.write_index_file(&self.path(TIME_INDEX), |from| times.encode_from(from), (written.times, 12))?;
+        self.write_index_file(&self.path(INDEX), |from| offsets.encode_from(from), (written.offsets, 8))?;
         (written.offsets, written.times) = (offsets.len(), times.len());
         Ok(())
     }
 
-    /// Writes an index file from byte `from` on, which is its new end with `bytes`.
-    pub(super) fn write_index_file(&self, path: &Path, bytes: &[u8], from: usize) -> Result<(), FileError> {
-        if from == 0 {
-            return self.disk.replace(path, bytes, false).context("write", path);
+    /// Writes an index file from entry number `known` on; `encode` gives the entries from a number on, `entry` is the size of one.
+    pub(super) fn write_index_file(
+        &self,
+        path: &Path,
+        encode: impl Fn(usize) -> Vec<u8>,
+        (known, entry): (usize, usize),
+    ) -> Result<(), FileError> {
+        if known == 0 {
+            return self.disk.replace(path, &encode(0), false).context("write", path);
         }
+        let from = known * entry;
+        let bytes = encode(known);
         let file = match self.disk.open(path, Open::Existing) {
             // Somebody removed it: the next start makes it again.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             file => file.context("open", path)?,
         };
+        if file.size().context("look at", path)? < from as u64 {
+            // Another process cut it short. Entries behind a hole would never be found.
+            return self.disk.replace(path, &encode(0), false).context("write", path);
+        }
         if !bytes.is_empty() {
-            file.write_at(&mut [IoSlice::new(bytes)], from as u64).context("write to", path)?;
+            file.write_at(&mut [IoSlice::new(&bytes)], from as u64).context("write to", path)?;
         }
         let end = (from + bytes.len()) as u64;
         if file.size().context("look at", path)? > end {
@@ -412,4 +459,10 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The last entry of a time index; `None` if its file turns out to be damaged. Retention would delete by what zeros say.
+fn last_if_sound(times: &TimeIndex) -> Option<Option<TimeEntry>> {
+    let last = times.last();
+    (!times.is_damaged()).then_some(last)
 }

@@ -5,6 +5,7 @@
 //! over the same file ([`Segment::sealed`]), and the file is cut when the last slice of the old map is gone.
 
 mod indexes;
+mod lost;
 mod read;
 mod resident;
 
@@ -189,7 +190,8 @@ impl Segment {
         let file = self.open_file()?;
         // A log that was deleted and made again has files of the same names: behind their end nothing may be touched. A segment
         // that is known to be damaged may have lost its end; what is left of it can be read.
-        if self.damaged.is_empty() && file.size().context("look at", &self.path(LOG))? < self.size() {
+        let known = !self.damaged.is_empty() || self.lost_from().is_some();
+        if !known && file.size().context("look at", &self.path(LOG))? < self.size() {
             let source = std::io::ErrorKind::UnexpectedEof.into();
             return Err(FileError { action: "map all of", path: self.path(LOG), source });
         }
@@ -255,7 +257,8 @@ impl Segment {
         }
         let mut written = self.written.lock();
         let (known, entries) = (written.transactions, self.transactions.entries().len());
-        self.write_index_file(&path, &self.transactions.encode_from(known), known * TransactionIndex::ENTRY)?;
+        let encode = |from| self.transactions.encode_from(from);
+        self.write_index_file(&path, encode, (known, TransactionIndex::ENTRY))?;
         written.transactions = entries;
         Ok(())
     }
@@ -290,16 +293,22 @@ impl Segment {
         let (offsets, times) = (self.offsets(&opened)?, self.times(&opened)?);
         let limit = self.relative(offset);
         self.leave_names();
-        let offsets: Vec<_> =
+        let mut entries: Vec<_> =
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();
-        let last = offsets.last().map_or(0, |entry| entry.relative_offset);
-        let times = times.entries().into_iter().take_while(|entry| entry.relative_offset <= last).collect();
-        let rebuilt = sealed.rebuild(offsets, times, i64::MAX, i64::MAX)?;
+        let last = entries.last().map_or(0, |entry| entry.relative_offset);
+        let mut timed: Vec<_> = times.entries().into_iter().take_while(|entry| entry.relative_offset <= last).collect();
+        if offsets.is_damaged() || times.is_damaged() {
+            (entries, timed) = (Vec::new(), Vec::new());
+        }
+        let rebuilt = sealed.rebuild(entries, timed, i64::MAX, i64::MAX)?;
         let times = TimeIndex::growing(rebuilt.times);
         let _ = sealed.growing.set((OffsetIndex::growing_from(&rebuilt.offsets), times));
         *sealed.max_time.lock() = rebuilt.max_time;
         sealed.write_indexes()?;
         sealed.write_transactions()?;
+        if let Some(position) = self.lost_from().filter(|position| *position < size) {
+            sealed.handle.set_lost_from(position);
+        }
         sealed.handle.comes_after(&opened.data);
         let after = sealed.opened()?;
         opened.data.seal(size, Arc::clone(&after.data));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Segment;
+use super::{Segment, lost::CUT};
 use crate::{
     DamagedRange,
     error::{FileError, ReadError},
@@ -15,6 +15,9 @@ use crate::{
     types::ReadInfo,
     walk::{self, Step},
 };
+
+/// Record sets up to this size are touched to their end: those that lie in two pages at most, and that an answer may copy.
+const TOUCHED: usize = 4096;
 
 /// A segment with its file, map and indexes at hand: what reads go through.
 pub(crate) struct View<'a> {
@@ -85,7 +88,8 @@ impl View<'_> {
     /// Walks headers in the map from `position` to the published end.
     pub(crate) fn steps(&self, position: u64) -> Result<Steps<'_>, FileError> {
         let segment = self.segment;
-        let limit = usize::try_from(segment.size()).unwrap_or(usize::MAX);
+        let lost_from = segment.lost_from();
+        let limit = usize::try_from(lost_from.unwrap_or(u64::MAX).min(segment.size())).unwrap_or(usize::MAX);
         let data = self.map()?.get(..limit).unwrap_or_default();
         let position = usize::try_from(position).unwrap_or(usize::MAX);
         // After the size: what is published by then lies below.
@@ -95,6 +99,7 @@ impl View<'_> {
             position,
             range,
             damaged: &segment.damaged,
+            cut: lost_from.is_some(),
             offsets: self.offsets()?,
             next_entry: 0,
             check: false,
@@ -113,12 +118,29 @@ impl View<'_> {
         self.segment.handle.files().cold.bring_in(self.segment, &self.opened, position, len)
     }
 
+    /// Position from which the data is lost, as far as the touches of the map before this call show it.
+    pub(crate) fn lost_from(&self) -> Option<usize> {
+        self.segment.check_map(&self.opened).map(|position| usize::try_from(position).unwrap_or(usize::MAX))
+    }
+
     /// Position and step of the first batch that ends at or above `offset`; `None` if all end below.
     pub(crate) fn find(&self, offset: i64) -> Result<Option<(usize, Step)>, ReadError> {
         if self.segment.size() == 0 {
             return Ok(None);
         }
         self.segment.refuse_damaged(offset)?;
+        let found = self.search(offset);
+        // After the touches of the search.
+        let Some(lost_from) = self.lost_from() else { return found };
+        match found {
+            // All of the way there is sound.
+            Ok(Some((position, step))) if position.saturating_add(step.size) <= lost_from => Ok(Some((position, step))),
+            Err(ReadError::File(error)) => Err(error.into()),
+            _ => Err(self.segment.corrupt(lost_from, CUT)),
+        }
+    }
+
+    fn search(&self, offset: i64) -> Result<Option<(usize, Step)>, ReadError> {
         let mut damage = None;
         let (position, rot) = self.walk_from(offset)?;
         for step in (Steps { check: rot, ..self.steps(position)? }) {
@@ -179,20 +201,44 @@ impl View<'_> {
         up_to: i64,
         at_least_one: bool,
     ) -> Result<Option<ReadInfo>, ReadError> {
+        let mut read = self.read_once(from, max_bytes, up_to, at_least_one)?;
+        // Damage that only the touches of this read showed: the next try ends before it, and a second one is an error.
+        for last in [false, true] {
+            let end = read.as_ref().map_or(0, |(end, _)| *end);
+            match self.lost_from() {
+                Some(lost_from) if end > lost_from && last => return Err(self.segment.corrupt(lost_from, CUT)),
+                Some(lost_from) if end > lost_from => {
+                    read = self.read_once(from, max_bytes, up_to, at_least_one)?;
+                }
+                _ => break,
+            }
+        }
+        Ok(read.map(|(_, info)| info))
+    }
+
+    /// As [`Self::read`], with the position that the records end at; the caller looks whether the data there is lost.
+    fn read_once(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        up_to: i64,
+        at_least_one: bool,
+    ) -> Result<Option<(usize, ReadInfo)>, ReadError> {
         let Some((start, first)) = self.find(from)? else { return Ok(None) };
         let mut info = ReadInfo { first_offset: from, next_offset: from, ..ReadInfo::default() };
         if first.last_offset >= up_to {
-            return Ok(Some(info));
+            return Ok(Some((0, info)));
         }
         if first.size > max_bytes && !at_least_one {
             info.over_limit = true;
-            return Ok(Some(info));
+            return Ok(Some((0, info)));
         }
         let mut end = start.saturating_add(first.size);
         let mut next_offset = first.last_offset.saturating_add(1);
         // Up to where it is sound.
         let damaged = self.segment.damaged.iter().map(|range| range.position).find(|position| *position > start as u64);
-        let sound = usize::try_from(damaged.unwrap_or(self.segment.size())).unwrap_or(usize::MAX);
+        let sound = damaged.unwrap_or(self.segment.size()).min(self.segment.lost_from().unwrap_or(u64::MAX));
+        let sound = usize::try_from(sound).unwrap_or(usize::MAX);
         let limit = start.saturating_add(max_bytes).min(sound);
         if limit > end {
             // Most of the way goes by the index: only the headers after its last fitting entry are walked.
@@ -216,8 +262,12 @@ impl View<'_> {
             }
         }
         info.records = self.slice(start, end.saturating_sub(start))?;
+        if info.records.len() <= TOUCHED {
+            // The header was touched; the last page is touched here, where damage can be reported.
+            std::hint::black_box(info.records.last().copied());
+        }
         (info.first_offset, info.next_offset) = (first.base_offset, next_offset);
-        Ok(Some(info))
+        Ok(Some((end, info)))
     }
 }
 
@@ -229,6 +279,8 @@ pub(crate) struct Steps<'a> {
     /// Offsets that may come.
     range: std::ops::Range<i64>,
     damaged: &'a [DamagedRange],
+    /// The data ends before the segment does: its end is damage, not the end.
+    cut: bool,
     offsets: &'a OffsetIndex,
     /// The first index entry behind the position, as far as it was looked for.
     next_entry: usize,
@@ -246,7 +298,9 @@ impl Iterator for Steps<'_> {
             self.position = usize::try_from(range.end_position).unwrap_or(usize::MAX);
         }
         let position = self.position;
-        let rest = self.data.get(position..).filter(|rest| !rest.is_empty())?;
+        let Some(rest) = self.data.get(position..).filter(|rest| !rest.is_empty()) else {
+            return std::mem::take(&mut self.cut).then_some(Err((position, walk::StepError::Bad(CUT))));
+        };
         if self.next_entry <= position {
             let next = self.offsets.after(u32::try_from(position).unwrap_or(u32::MAX));
             self.next_entry = next.map_or(self.data.len(), |position| position as usize);

@@ -93,12 +93,14 @@ impl Segment {
             return self.has_chunks(&opened, position, len, size);
         }
         let Some(opened) = self.handle.get() else { return false };
-        let Some(offsets) = opened.offsets.get() else { return false };
+        // Damaged ones are made anew, which reads the segment.
+        let sound = opened.offsets.get().filter(|offsets| !offsets.is_damaged());
+        let Some(offsets) = sound.or_else(|| opened.rebuilt.get().map(|(offsets, _)| offsets)) else { return false };
         if !self.has_index(offsets) {
             return false;
         }
         let (position, len) = self.looked_at(offsets, relative, max_bytes);
-        self.is_recent(position) || self.has_chunks(&opened, position, len, size)
+        !offsets.is_damaged() && (self.is_recent(position) || self.has_chunks(&opened, position, len, size))
     }
 
     fn has_index(&self, offsets: &OffsetIndex) -> bool {
