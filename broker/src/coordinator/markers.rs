@@ -74,8 +74,23 @@ pub async fn write_marker(broker: &Broker, marker: &Marker, topic: &Str, index: 
 
 /// Does what transactions want done, for ever.
 pub(super) async fn act(broker: Arc<Broker>, mut actions: mpsc::UnboundedReceiver<Act<TransactionShard>>) {
-    while let Some((shard, Action::WriteMarkers(markers))) = actions.recv().await {
-        tokio::spawn(complete(Arc::clone(&broker), shard, markers));
+    while let Some((shard, action)) = actions.recv().await {
+        let broker = Arc::clone(&broker);
+        match action {
+            Action::WriteMarkers(markers) => drop(tokio::spawn(complete(broker, shard, markers))),
+            Action::AbortLate(id) => drop(tokio::spawn(abort_late(broker, shard, id))),
+        }
+    }
+}
+
+/// Aborts a transaction that outlived its time-out and needs a producer id for that. If it fails, time asks again.
+async fn abort_late(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard>>, id: Str) {
+    let aborted = match broker.producer_ids.next(&broker.metadata).await {
+        Ok(fresh) => shard.write(|s| Ok((s.abort_late(&id, fresh, now_ms()), ()))).map(|_| ()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = aborted {
+        tracing::warn!(%error, %id, "a transaction that timed out is not aborted yet: its producer id has no epoch left");
     }
 }
 

@@ -45,14 +45,21 @@ impl TransactionShard {
         };
         let bumps = request.client_version >= 2;
         let found = if bumps { end_version_2(known, request) } else { end_version_1(known, request) };
-        match found {
+        let done = match found {
             Err(error) => return answer(Err(error)),
-            Ok(Found::Done) => return answer(Ok(Producer { id: known.producer_id, epoch: known.epoch })),
-            Ok(Found::ToEnd) => {}
-        }
-        let exhausted = bumps && known.is_exhausted();
+            Ok(found) => matches!(found, Found::Done),
+        };
+        // The last epoch fences its producer and is given to none.
+        let exhausted = bumps && if done { known.is_past_last_epoch() } else { known.is_exhausted() };
         if exhausted && fresh.is_none() {
             return Effects { replies: vec![(token, Reply::NeedsProducerId)], ..Effects::default() };
+        }
+        if done {
+            let Some(producer_id) = fresh.filter(|_| exhausted) else {
+                return answer(Ok(Producer { id: known.producer_id, epoch: known.epoch }));
+            };
+            let reply = Reply::Producer(Ok(Producer { id: producer_id, epoch: 0 }));
+            return self.change(&request.id, rotated(known, producer_id, now), Some((token, reply)));
         }
         let next_producer_id = fresh.filter(|_| exhausted).unwrap_or(NO_PRODUCER_ID);
         let next = Transaction {
@@ -82,18 +89,57 @@ impl TransactionShard {
         }
     }
 
-    /// The end of an ongoing transaction that its producer did not ask for: the epoch goes up, so that it is out.
-    pub(super) fn fenced(&self, known: &Transaction, now: i64) -> Transaction {
+    /// Aborts a transaction that outlived its time-out and whose producer has no epoch left, with a producer id that was never
+    /// given.
+    pub fn abort_late(&self, id: &Str, fresh: i64, now: i64) -> Effects {
+        match self.transactions.get(id) {
+            Some(known) if known.state == State::Ongoing && known.time_out_at() <= now => {
+                match self.fenced(known, Some(fresh), now) {
+                    Some(next) => self.abort_timed_out(id, next),
+                    None => Effects::default(),
+                }
+            }
+            _ => Effects::default(),
+        }
+    }
+
+    pub(super) fn abort_timed_out(&self, id: &Str, next: Transaction) -> Effects {
+        let mut effects = self.change(id, next, None);
+        effects.events.push((id.clone(), "it lasted longer than its time-out and is aborted"));
+        effects
+    }
+
+    /// The end of an ongoing transaction that its producer did not ask for: the epoch rises, which fences the producer. `None` if
+    /// that takes a `fresh` producer id: in transaction version 2 the producer may learn the epoch that follows, and the last
+    /// epoch is given to none.
+    pub(super) fn fenced(&self, known: &Transaction, fresh: Option<i64>, now: i64) -> Option<Transaction> {
         let bumps = self.version >= 2;
-        Transaction {
+        let rotates = bumps && known.is_exhausted();
+        if rotates && fresh.is_none() {
+            return None;
+        }
+        Some(Transaction {
             state: State::PrepareAbort,
             updated_ms: now,
-            next_producer_id: NO_PRODUCER_ID,
+            next_producer_id: fresh.filter(|_| rotates).unwrap_or(NO_PRODUCER_ID),
             epoch: known.epoch.saturating_add(1),
             last_epoch: if bumps { known.epoch } else { NO_EPOCH },
             client_version: self.version,
             ..known.clone()
-        }
+        })
+    }
+}
+
+/// A complete transaction whose producer id has no epoch left goes on under a fresh one.
+pub(super) fn rotated(known: &Transaction, producer_id: i64, now: i64) -> Transaction {
+    Transaction {
+        producer_id,
+        previous_producer_id: known.producer_id,
+        next_producer_id: NO_PRODUCER_ID,
+        epoch: 0,
+        last_epoch: LAST_EPOCH,
+        updated_ms: now,
+        ..known.clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What time does: transactions that last too long are aborted, ids that nobody uses are forgotten.
 
-use super::shard::{Effects, TransactionRecord, TransactionShard};
+use super::shard::{Action, Effects, TransactionRecord, TransactionShard};
 
 /// Changes in one batch; what is left comes with the next.
 const MAX_AT_ONCE: usize = 500;
@@ -19,10 +19,14 @@ impl TransactionShard {
             let late = self.ongoing.iter().take_while(|(at, _)| *at <= now).take(MAX_AT_ONCE);
             for (_, id) in late {
                 let Some(known) = self.transactions.get(id) else { continue };
-                let change = self.change(id, self.fenced(known, now), None);
+                let Some(next) = self.fenced(known, None, now) else {
+                    effects.actions.push(Action::AbortLate(id.clone()));
+                    continue;
+                };
+                let change = self.abort_timed_out(id, next);
                 effects.records.extend(change.records);
                 effects.actions.extend(change.actions);
-                effects.events.push((id.clone(), "it lasted longer than its time-out and is aborted"));
+                effects.events.extend(change.events);
             }
             self.aborted_at = looked_at(now, self.limits.abort_interval_ms, effects.records.len() < MAX_AT_ONCE);
         }

@@ -3,6 +3,7 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
+use super::end::rotated;
 use super::shard::{Effects, Reply, TransactionShard};
 use super::state::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, State, Transaction};
 use crate::coordinator::Token;
@@ -93,7 +94,7 @@ impl TransactionShard {
             State::PrepareCommit | State::PrepareAbort | State::Dead | State::PrepareEpochFence => {
                 Err(ErrorCode::CONCURRENT_TRANSACTIONS)
             }
-            State::Ongoing => Ok(Outcome::Becomes(self.fenced(known, now))),
+            State::Ongoing => Ok(self.fenced(known, fresh, now).map_or(Outcome::NeedsProducerId, Outcome::Becomes)),
             State::Empty | State::CompleteCommit | State::CompleteAbort => {
                 let given = request.current.map(|current| current.epoch);
                 if known.is_exhausted() && given.is_none_or(|epoch| epoch == known.epoch) {
@@ -109,7 +110,13 @@ impl TransactionShard {
                     None => (known.epoch.saturating_add(1), NO_EPOCH),
                     Some(epoch) if epoch == known.epoch => (known.epoch.saturating_add(1), known.epoch),
                     // It did not hear the answer to its last request.
-                    Some(epoch) if epoch == known.last_epoch => (known.epoch, known.last_epoch),
+                    Some(epoch) if epoch == known.last_epoch => {
+                        if known.is_past_last_epoch() {
+                            let Some(producer_id) = fresh else { return Ok(Outcome::NeedsProducerId) };
+                            return Ok(Outcome::Becomes(rotated(&emptied(known, request, now), producer_id, now)));
+                        }
+                        (known.epoch, known.last_epoch)
+                    }
                     Some(_) => return Err(ErrorCode::PRODUCER_FENCED),
                 };
                 Ok(Outcome::Becomes(Transaction { epoch, last_epoch, ..emptied(known, request, now) }))

@@ -72,6 +72,8 @@ pub struct Markers {
 pub enum Action {
     /// Write the markers, then call [`TransactionShard::markers_written`].
     WriteMarkers(Markers),
+    /// Get a producer id that was never given, then call [`TransactionShard::abort_late`] with it.
+    AbortLate(Str),
 }
 
 /// What a request leads to.
@@ -143,9 +145,7 @@ impl TransactionShard {
 
     fn deadline(&self, transaction: &Transaction) -> Deadline {
         match transaction.state {
-            State::Ongoing => {
-                Deadline::TimeOut(transaction.started_ms.saturating_add(i64::from(transaction.timeout_ms)))
-            }
+            State::Ongoing => Deadline::TimeOut(transaction.time_out_at()),
             State::Empty | State::CompleteCommit | State::CompleteAbort => {
                 Deadline::Expiry(transaction.updated_ms.saturating_add(self.limits.id_expiration_ms))
             }
@@ -168,7 +168,8 @@ fn markers_of(id: &Str, transaction: &Transaction) -> Option<Markers> {
         epoch: transaction.epoch,
         commit: transaction.state == State::PrepareCommit,
         topics: transaction.by_topic(),
-        version: transaction.client_version,
+        // Above the last epoch there is none: where a producer had that one, its marker cannot have a newer.
+        version: if transaction.is_past_last_epoch() { 1 } else { transaction.client_version },
     })
 }
 

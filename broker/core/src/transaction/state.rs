@@ -118,6 +118,16 @@ impl Transaction {
         self.epoch >= LAST_EPOCH
     }
 
+    /// Whether its epoch is the one that is left to fence a producer: none may write with it.
+    pub(super) fn is_past_last_epoch(&self) -> bool {
+        self.epoch > LAST_EPOCH
+    }
+
+    /// When it times out, if it is ongoing.
+    pub(super) fn time_out_at(&self) -> i64 {
+        self.started_ms.saturating_add(i64::from(self.timeout_ms))
+    }
+
     /// Whether the transaction version of its client bumps the epoch with each transaction.
     pub(super) fn bumps_epoch(&self) -> bool {
         self.client_version >= 2

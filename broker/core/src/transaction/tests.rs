@@ -49,7 +49,32 @@ impl Script {
         self.log.extend(effects.records);
         self.answers.extend(effects.replies);
         self.answers.extend(effects.on_commit);
-        self.markers.extend(effects.actions.into_iter().map(|Action::WriteMarkers(markers)| markers));
+        for action in effects.actions {
+            match action {
+                Action::WriteMarkers(markers) => self.markers.push(markers),
+                Action::AbortLate(id) => {
+                    self.fresh += 1;
+                    let effects = self.shard.abort_late(&id, self.fresh - 1, self.now);
+                    self.take(effects);
+                }
+            }
+        }
+    }
+
+    /// Gives an id a producer whose epoch is `epoch` now.
+    pub fn at_epoch(&mut self, id: &str, epoch: i16) -> Producer {
+        self.init(id, None).unwrap();
+        self.age(id, epoch)
+    }
+
+    /// The producer of an id, as if it had used up the epochs before `epoch`.
+    pub fn age(&mut self, id: &str, epoch: i16) -> Producer {
+        let mut known = self.shard.transactions[id].clone();
+        known.epoch = epoch;
+        let producer = Producer { id: known.producer_id, epoch };
+        let effects = self.shard.change(&Str::copy(id), known, None);
+        self.take(effects);
+        producer
     }
 
     /// As the shell does: with a fresh producer id where one is needed.
@@ -183,6 +208,60 @@ fn the_way_of_a_transaction() {
     assert_eq!(markers.topics, [(Str::from("topic"), vec![3, 4])]);
     assert_eq!(s.state("t"), "CompleteCommit");
     assert!(s.shard.describe("t").unwrap().topics.is_empty());
+}
+
+/// A producer of the last epoch, by what ends its transaction without it: whoever goes on is given a new id with epoch 0.
+#[test]
+fn the_epoch_above_the_last_is_given_to_none() {
+    type GoesOn = fn(&mut Script, Producer) -> Result<Producer, ErrorCode>;
+    let last = i16::MAX - 1;
+    let goes_on: &[(&str, GoesOn)] = &[
+        ("late abort", |s, producer| s.end("t", producer, false, 2)),
+        ("init of the same producer", |s, producer| s.init("t", Some(producer))),
+        ("init of another", |s, _| s.init("t", None)),
+    ];
+    for version in [0, 1, 2] {
+        for (what, goes_on) in goes_on {
+            for timed_out in [true, false] {
+                let mut s = Script::new(version);
+                let producer = s.at_epoch("t", last);
+                assert_eq!(s.add("t", producer, 0, version.clamp(0, 2)), ErrorCode::NONE);
+                if timed_out {
+                    s.pass(200_000);
+                } else {
+                    assert_eq!(s.init("t", None), Err(ErrorCode::CONCURRENT_TRANSACTIONS));
+                }
+                let markers = s.write_markers();
+                assert_eq!((markers.producer_id, markers.epoch, markers.commit), (producer.id, i16::MAX, false));
+                match goes_on(&mut s, producer) {
+                    Ok(next) => {
+                        // Another producer fences the one that the new id was for.
+                        let fences = what.ends_with("another") && version == 2;
+                        assert_eq!(next.epoch, i16::from(fences), "{version} {what} {timed_out}");
+                        assert_ne!(next.id, producer.id);
+                        assert_eq!(s.add("t", next, 0, version), ErrorCode::NONE);
+                        s.end("t", next, true, version).unwrap();
+                        assert_eq!(s.write_markers().producer_id, next.id);
+                    }
+                    // Before version 2 the producer is fenced for good; only another one goes on.
+                    Err(code) => assert!(version < 2 && !what.ends_with("another"), "{version} {what} {code}"),
+                }
+            }
+        }
+    }
+}
+
+/// A log of a broker that gave the epoch above the last: the marker is written all the same, and the producer gets a new id.
+#[test]
+fn a_transaction_of_the_epoch_above_the_last_ends() {
+    let mut s = Script::new(2);
+    let producer = s.at_epoch("t", i16::MAX);
+    assert_eq!(s.add("t", producer, 0, 2), ErrorCode::NONE);
+    let next = s.end("t", producer, true, 2).unwrap();
+    let markers = s.write_markers();
+    assert_eq!((markers.epoch, markers.version), (i16::MAX, 1), "its epoch cannot be a newer one");
+    assert_eq!(next.epoch, 0);
+    assert_eq!(s.add("t", next, 0, 2), ErrorCode::NONE);
 }
 
 /// EndTxn in every state: of the epoch before (a retry in version 2), of the epoch as it was, and of the next.
@@ -345,7 +424,7 @@ fn epochs_run_out() {
     s.add("t", last, 0, 2);
     assert_eq!(code(s.init("t", None)), 51);
     assert_eq!(s.write_markers().epoch, i16::MAX);
-    assert_eq!(s.init("t", None), Ok(Producer { id: FRESH + 1, epoch: 0 }));
+    assert_eq!(s.init("t", None), Ok(Producer { id: FRESH + 1, epoch: 1 }));
 }
 
 #[test]

@@ -33,6 +33,10 @@ enum Step {
         ms: i64,
     },
     TakenOver,
+    /// Its producers used up epochs.
+    Ages {
+        id: usize,
+    },
     Version {
         level: i16,
     },
@@ -48,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::MarkersWritten),
         1 => (1..90_000i64).prop_map(|ms| Step::Passes { ms }),
         1 => Just(Step::TakenOver),
+        1 => (0..IDS.len()).prop_map(|id| Step::Ages { id }),
         1 => (0..3i16).prop_map(|level| Step::Version { level }),
     ]
 }
@@ -66,6 +71,8 @@ struct World {
     owner: BTreeMap<usize, Producer>,
     /// By id: partitions that the transaction that is open was told it may write to.
     added: BTreeMap<usize, BTreeSet<i32>>,
+    /// By producer id and partition: the highest epoch that the partition has seen.
+    epochs: BTreeMap<(i64, i32), i16>,
     /// By id: what a producer was told of the transaction that is ending.
     told: BTreeMap<usize, bool>,
 }
@@ -76,6 +83,7 @@ impl World {
     }
 
     fn learn(&mut self, id: usize, producer: Producer) {
+        assert!(producer.epoch < i16::MAX, "the epoch above the last is given to none");
         if let Some(before) = self.owner.insert(id, producer) {
             let newer = producer.id > before.id || producer.id == before.id && producer.epoch >= before.epoch;
             assert!(newer, "{before:?} then {producer:?}: an epoch went back");
@@ -91,6 +99,13 @@ impl World {
         let id = IDS.iter().position(|id| *markers.id == **id).unwrap();
         let to: BTreeSet<i32> = markers.topics.iter().flat_map(|(_, partitions)| partitions.iter().copied()).collect();
         assert_eq!(to, self.added.remove(&id).unwrap_or_default(), "markers go where the transaction wrote");
+        // As a partition's log checks it: a marker that it refuses leaves the transaction open for good.
+        for partition in to {
+            let seen = self.epochs.entry((markers.producer_id, partition)).or_insert(-1);
+            let newer = if markers.version >= 2 { markers.epoch > *seen } else { markers.epoch >= *seen };
+            assert!(newer, "a partition at epoch {seen} refuses the marker {markers:?}");
+            *seen = markers.epoch;
+        }
         if let Some(commit) = self.told.remove(&id) {
             assert_eq!(markers.commit, commit, "what was answered is what happens");
         } else {
@@ -121,6 +136,9 @@ fn run(steps: &[Step]) {
                     assert_eq!(known.producer, world.owner[&known.id], "a producer that is fenced may write");
                     assert!(!world.told.contains_key(&known.id), "a transaction that is ending takes no more");
                     world.added.entry(known.id).or_default().insert(partition);
+                    let seen = world.epochs.entry((known.producer.id, partition)).or_insert(-1);
+                    assert!(known.producer.epoch >= *seen, "a partition refuses the producer's records");
+                    *seen = known.producer.epoch;
                 }
             }
             Step::Ends { who, commit, version } => {
@@ -156,6 +174,15 @@ fn run(steps: &[Step]) {
                 before.sort_by_key(by_id);
                 after.sort_by_key(by_id);
                 assert_eq!(before, after, "the next coordinator writes the same markers");
+            }
+            Step::Ages { id } => {
+                let settled = matches!(s.state(IDS[id]), "Empty" | "CompleteCommit" | "CompleteAbort");
+                if let Some(owner) = world.owner.get(&id).copied().filter(|owner| settled && owner.epoch < i16::MAX - 4) {
+                    let aged = s.age(IDS[id], i16::MAX - 4);
+                    if aged.id == owner.id {
+                        world.learn(id, aged);
+                    }
+                }
             }
             Step::Version { level } => s.shard.set_version(level),
         }
