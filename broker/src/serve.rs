@@ -148,6 +148,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
                 limits: group_limits(config),
                 consumer_groups: ConsumerLimits::read(&metadata.image(), config.node_id, &config.statics).enabled,
                 rebalance_history: config.group_rebalance_history_size,
+                commit_timeout: config.offsets_commit_timeout,
             },
             metadata.subscribe(),
             metrics.groups.clone(),

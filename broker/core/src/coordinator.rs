@@ -1,9 +1,12 @@
 //! What every coordinator is: a state machine over one partition of an internal topic.
 //!
-//! A request goes in with `now`, and out come [`Effects`]: records to append, and answers. The shell appends the records, applies
-//! them, and gives the answers that depend on them once they are committed; the state is whatever replay of the partition would
-//! give, plus what is only in memory (sessions, parked requests). One runtime in the broker drives all of them; see there for
-//! its locks.
+//! A request goes in with `now`, and out come [`Effects`]: records to append, answers, and what changes in memory alone. The
+//! shell appends the records, then applies the decision, and gives the answers that depend on it once it is committed; the state
+//! is whatever replay of the partition would give, plus what is only in memory (sessions, parked requests). One runtime in the
+//! broker drives all of them; see there for its locks.
+//!
+//! A request is decided on a shared reference: [`StateMachine::apply`] is the only way in which a decision changes the state. So a
+//! decision whose records could not be written leaves no trace.
 //!
 //! Must never: do I/O, read a clock, or keep something in memory that a new leader would need and no record holds.
 
@@ -28,9 +31,13 @@ pub type Told = (Str, &'static str);
 
 /// What a request (or time) leads to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Effects<Record, Reply, Stored, Action, Event = Told> {
+pub struct Effects<Record, Reply, Stored, Action, Update, Event = Told> {
     /// To be appended as one batch, in order, and applied.
     pub records: Vec<Record>,
+    /// Each record stands for itself: they may be appended as several batches, and a failure leaves those before it in force.
+    pub divisible: bool,
+    /// What changes beside the records, and is in force with them.
+    pub update: Update,
     /// The transaction that the records belong to, if any: they count when it is committed.
     pub writer: Option<Writer>,
     /// Answers to be given at once.
@@ -46,10 +53,14 @@ pub struct Effects<Record, Reply, Stored, Action, Event = Told> {
     pub events: Vec<Event>,
 }
 
-impl<Record, Reply, Stored, Action, Event> Default for Effects<Record, Reply, Stored, Action, Event> {
+impl<Record, Reply, Stored, Action, Update: Default, Event> Default
+    for Effects<Record, Reply, Stored, Action, Update, Event>
+{
     fn default() -> Self {
         Self {
             records: Vec::new(),
+            divisible: false,
+            update: Update::default(),
             writer: None,
             replies: Vec::new(),
             on_commit: Vec::new(),
@@ -66,8 +77,34 @@ pub type EffectsOf<M> = Effects<
     <M as StateMachine>::Reply,
     <M as StateMachine>::Stored,
     <M as StateMachine>::Action,
+    <M as StateMachine>::Update,
     <M as StateMachine>::Event,
 >;
+
+/// What of a decision is in force now.
+pub struct Applied<'a, M: StateMachine> {
+    /// Records that are written.
+    pub records: &'a [M::Record],
+    /// The transaction that they belong to, if any.
+    pub writer: Option<Writer>,
+    /// What changes beside them.
+    pub update: M::Update,
+    /// What came to pass.
+    pub events: &'a [M::Event],
+}
+
+impl<'a, M: StateMachine> Applied<'a, M> {
+    /// The whole of a decision.
+    pub fn all(effects: &'a mut EffectsOf<M>) -> Self {
+        let update = std::mem::take(&mut effects.update);
+        Self { records: &effects.records, writer: effects.writer, update, events: &effects.events }
+    }
+
+    /// Some of the records of a divisible decision, ahead of the rest.
+    pub fn some(records: &'a [M::Record], writer: Option<Writer>) -> Self {
+        Self { records, writer, update: M::Update::default(), events: &[] }
+    }
+}
 
 /// One partition's coordinator. Requests are methods of the machine itself; this is what the runtime needs beside them.
 pub trait StateMachine: Sized + Send + 'static {
@@ -79,6 +116,8 @@ pub trait StateMachine: Sized + Send + 'static {
     type Stored: Send;
     /// What the shell does for it.
     type Action: Send;
+    /// What a decision changes beside its records.
+    type Update: Default + Send;
 
     /// What comes to pass, for logs and metrics.
     type Event: Send;
@@ -96,23 +135,20 @@ pub trait StateMachine: Sized + Send + 'static {
     /// Loading is over.
     fn loaded(&mut self, now: i64) -> EffectsOf<Self>;
 
-    /// Records of one of its own [`Effects`] are written.
-    fn apply(&mut self, records: &[Self::Record], writer: Option<Writer>);
-
-    /// An event of one of its own [`Effects`] came to pass.
-    fn told(&mut self, _event: &Self::Event) {}
-
-    /// What it decided last could not be written: whatever it keeps until [`StateMachine::apply`] is void.
-    fn not_written(&mut self) {}
+    /// A decision is written (or has no records): its records, its update and its events are in force. The only mutation.
+    fn apply(&mut self, decision: Applied<'_, Self>);
 
     /// When [`StateMachine::tick`] must be called next.
     fn next_deadline(&self) -> Option<i64>;
 
-    /// Time has passed.
-    fn tick(&mut self, now: i64) -> EffectsOf<Self>;
+    /// Time has passed: what is due first. The rest of what is due comes with the next call.
+    fn tick(&self, now: i64) -> EffectsOf<Self>;
+
+    /// What is due first could not be written: it is due again at `until`, and holds up nothing else.
+    fn postpone(&mut self, until: i64);
 
     /// The records that came with `stored` are committed, or (`Err`) were not.
-    fn committed(&mut self, _stored: Self::Stored, _outcome: Result<(), ErrorCode>, _now: i64) -> EffectsOf<Self> {
+    fn committed(&self, _stored: Self::Stored, _outcome: Result<(), ErrorCode>, _now: i64) -> EffectsOf<Self> {
         Effects::default()
     }
 

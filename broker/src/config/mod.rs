@@ -61,6 +61,8 @@ pub struct BrokerConfig {
     pub offset_metadata_max_bytes: usize,
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_interval: Duration,
+    /// `offsets.commit.timeout.ms`.
+    pub offsets_commit_timeout: Duration,
     pub offsets_topic_partitions: i32,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
@@ -149,6 +151,7 @@ impl BrokerConfig {
             offset_metadata_max_bytes: size("offset.metadata.max.bytes"),
             offsets_retention_ms: long("offsets.retention.minutes").saturating_mul(60_000),
             offsets_retention_check_interval: duration("offsets.retention.check.interval.ms"),
+            offsets_commit_timeout: duration("offsets.commit.timeout.ms"),
             offsets_topic_partitions: int("offsets.topic.num.partitions"),
             offsets_topic_replication_factor: i16::try_from(long("offsets.topic.replication.factor")).unwrap_or(1),
             offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),

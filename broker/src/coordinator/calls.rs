@@ -1,6 +1,7 @@
 //! What handlers ask of the coordinator. Every call finds the group's shard, or says with Kafka's code why it cannot.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use esker_core::controller::Refusal;
 use esker_core::coordinator::Writer;
@@ -16,6 +17,7 @@ use esker_protocol::records::NO_SEQUENCE;
 use esker_storage::{Guard, Origin};
 
 use super::GroupCoordinator;
+use super::shard::ShardHandle;
 use crate::clock::now_ms;
 use crate::replica::{ReplicaManager, TopicRef};
 
@@ -45,8 +47,8 @@ impl GroupCoordinator {
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         let member_id = request.member_id.clone();
         let asked = self
-            .shard(image, &request.group)
-            .and_then(|s| s.ask(|s, token| self.shown(image, s).join(request, token, now_ms())));
+            .shard_at(image, &request.group)
+            .and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
         match asked {
             Err(error) => JoinReply::failed(error, &member_id),
             Ok(asked) => match asked.answer().await {
@@ -59,8 +61,8 @@ impl GroupCoordinator {
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
         let asked = self
-            .shard(image, &request.group)
-            .and_then(|s| s.ask(|s, token| self.shown(image, s).sync(request, token, now_ms())));
+            .shard_at(image, &request.group)
+            .and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
         match asked {
             Err(error) => SyncReply::failed(error),
             Ok(asked) => match asked.answer().await {
@@ -72,8 +74,8 @@ impl GroupCoordinator {
 
     /// Heartbeat. While groups load a member is told that all is well.
     pub fn heartbeat(&self, image: &MetadataImage, group: &str, who: &Identity) -> ErrorCode {
-        match self.shard(image, group).and_then(|s| s.read(|s| self.shown(image, s).heartbeat(group, who, now_ms()))) {
-            Ok(code) => code,
+        match self.shard_at(image, group).and_then(|s| s.write(|s| Ok(s.heartbeat(group, who, now_ms())))) {
+            Ok((code, _)) => code,
             Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => ErrorCode::NONE,
             Err(code) => code,
         }
@@ -86,9 +88,9 @@ impl GroupCoordinator {
         group: &Str,
         members: &[Leaving],
     ) -> Result<Vec<LeaveReply>, CoordinatorError> {
-        let shard = self.shard(image, group)?;
+        let shard = self.shard_at(image, group)?;
         let (replies, position) = shard.write(|s| {
-            let (replies, effects) = self.shown(image, s).leave_saying(group, members, now_ms());
+            let (replies, effects) = s.leave_saying(group, members, now_ms());
             Ok((effects, replies))
         })?;
         shard.committed(position).await?;
@@ -102,10 +104,7 @@ impl GroupCoordinator {
         request: OffsetCommitRequest,
     ) -> Result<Vec<ErrorCode>, CoordinatorError> {
         let shard = self.shard(image, &request.group)?;
-        let (codes, position) = shard.write(|s| {
-            let (records, codes) = s.commit(&request, now_ms())?;
-            Ok((Effects { records, ..Effects::default() }, codes))
-        })?;
+        let (codes, position) = shard.write(|s| s.commit(&request, now_ms()))?;
         shard.committed(position).await?;
         self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
@@ -173,8 +172,8 @@ impl GroupCoordinator {
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatReply, Refusal> {
         let refused = |code| Refusal { code, message: Str::default() };
-        let shard = self.shard(image, &request.group).map_err(refused)?;
-        let decide = |s: &mut GroupShard| match self.shown(image, s).consumer_heartbeat(request, now_ms()) {
+        let shard = self.shard_at(image, &request.group).map_err(refused)?;
+        let decide = |s: &GroupShard| match s.consumer_heartbeat(request, now_ms()) {
             Ok((effects, reply)) => Ok((effects, Ok(reply))),
             Err(refusal) => Ok((Effects::default(), Err(refusal))),
         };
@@ -190,7 +189,7 @@ impl GroupCoordinator {
         image: &MetadataImage,
         group: &str,
     ) -> Result<Option<ConsumerDescription>, CoordinatorError> {
-        self.shard(image, group)?.read(|s| self.shown(image, s).describe_consumer(group))
+        self.shard_at(image, group)?.read(|s| s.describe_consumer(group))
     }
 
     /// Whether `group.coordinator.rebalance.protocols` has consumer groups.
@@ -198,9 +197,16 @@ impl GroupCoordinator {
         self.config.consumer_groups
     }
 
-    pub(super) fn shown<'a>(&self, image: &MetadataImage, shard: &'a mut GroupShard) -> &'a mut GroupShard {
-        self.config.show(shard, image);
-        shard
+    /// The shard of a group, which has the cluster's metadata as it is now.
+    fn shard_at(&self, image: &MetadataImage, group: &str) -> Result<Arc<ShardHandle<GroupShard>>, CoordinatorError> {
+        let shard = self.shard(image, group)?;
+        self.show(image, &shard)?;
+        Ok(shard)
+    }
+
+    /// Gives a shard the cluster's metadata as it is now.
+    pub(super) fn show(&self, image: &MetadataImage, shard: &ShardHandle<GroupShard>) -> Result<(), CoordinatorError> {
+        shard.update(|s| self.config.show(s, image))
     }
 
     /// OffsetDelete: a code for each partition of the request.

@@ -28,3 +28,17 @@ pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch
         }
     }
 }
+
+/// As [`committed`], for a request: after `limit` the answer is what Kafka gives for a write that timed out. The records stay written,
+/// so the client asks again.
+pub(super) async fn committed_within(
+    limit: Duration,
+    partition: &Arc<Partition>,
+    end: i64,
+    leader_epoch: i32,
+) -> Result<(), ErrorCode> {
+    match tokio::time::timeout(limit, committed(partition, end, leader_epoch)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+    }
+}

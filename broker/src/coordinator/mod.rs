@@ -7,6 +7,7 @@
 //!
 //! Order of locks: a shard, then (by appending) its partition. No shard's lock is taken while another's is held.
 
+mod batches;
 mod calls;
 mod commit;
 mod events;
@@ -27,6 +28,7 @@ pub use tasks::start;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, Ordering};
+use std::time::Duration;
 
 use esker_core::config::Statics;
 use esker_core::group::consumer::ConsumerLimits;
@@ -42,6 +44,10 @@ use runtime::Runtime;
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic that transactions live in.
 pub const TRANSACTION_TOPIC: &str = "__transaction_state";
+
+/// How long an answer of the transaction coordinator waits for its records to be committed: Kafka's default of
+/// `request.timeout.ms`.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Groups and offsets of the partitions that this broker leads.
 #[derive(Debug)]
@@ -64,6 +70,8 @@ pub struct GroupConfig {
     pub consumer_groups: bool,
     /// `group.rebalance.history.size`.
     pub rebalance_history: usize,
+    /// `offsets.commit.timeout.ms`: how long an answer waits for its records to be committed.
+    pub commit_timeout: Duration,
 }
 
 impl GroupConfig {
@@ -84,7 +92,8 @@ impl GroupCoordinator {
             shard
         };
         let counts = metrics.clone();
-        let runtime = Runtime::new(OFFSETS_TOPIC, make, move |event| events::rebalance(event, &counts));
+        let timeout = config.commit_timeout;
+        let runtime = Runtime::new(OFFSETS_TOPIC, timeout, make, move |event| events::rebalance(event, &counts));
         Self { runtime, config, metrics }
     }
 }
@@ -111,7 +120,7 @@ impl TransactionCoordinator {
         let version = Arc::new(AtomicI16::new(0));
         let level = Arc::clone(&version);
         let make = move |_| TransactionShard::new(limits.clone(), level.load(Ordering::Acquire));
-        Self { shards: Runtime::new(TRANSACTION_TOPIC, make, events::transaction), version }
+        Self { shards: Runtime::new(TRANSACTION_TOPIC, COMMIT_TIMEOUT, make, events::transaction), version }
     }
 }
 

@@ -17,8 +17,10 @@ pub(super) async fn run(broker: Arc<Broker>, mut jobs: mpsc::UnboundedReceiver<A
         let (group, version) = (job.group.clone(), image.offset());
         let found = tokio::task::spawn_blocking(move || resolve_regexes(&job, &image)).await.unwrap_or_default();
         let image = broker.metadata.image();
-        let told = shard
-            .write(|s| Ok((broker.groups.shown(&image, s).regexes_resolved(&group, &found, version, now_ms()), ())));
+        let told = broker
+            .groups
+            .show(&image, &shard)
+            .and_then(|()| shard.write(|s| Ok((s.regexes_resolved(&group, &found, version, now_ms()), ()))));
         if let Err(error) = told {
             tracing::debug!(%error, %group, "topics that regular expressions match are not kept");
         }

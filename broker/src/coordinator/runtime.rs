@@ -12,13 +12,11 @@ use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use tokio::sync::{Notify, mpsc};
 
-use super::replay::Replay;
+use super::replay::replay;
 use super::shard::ShardHandle;
 use crate::clock::now_ms;
 use crate::replica::Partition;
 
-/// Bytes read at once while loading.
-const LOAD_BYTES: usize = 4 << 20;
 /// The longest that the timer sleeps.
 const LONGEST_SLEEP_MS: i64 = 60_000;
 
@@ -40,6 +38,7 @@ pub struct Runtime<M: StateMachine> {
     to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Act<M>>>>,
     /// Milliseconds that the slowest load took.
     longest_load: Arc<AtomicU64>,
+    commit_timeout: Duration,
 }
 
 impl<M: StateMachine> fmt::Debug for Runtime<M> {
@@ -50,8 +49,10 @@ impl<M: StateMachine> fmt::Debug for Runtime<M> {
 
 impl<M: StateMachine> Runtime<M> {
     /// A coordinator without shards over `topic`; `make` gives the empty machine of a partition, `tell` logs and counts events.
+    /// An answer waits for its records to be committed until `commit_timeout`.
     pub fn new(
         topic: &'static str,
+        commit_timeout: Duration,
         make: impl Fn(i32) -> M + Send + Sync + 'static,
         tell: impl Fn(&M::Event) + Send + Sync + 'static,
     ) -> Self {
@@ -66,6 +67,7 @@ impl<M: StateMachine> Runtime<M> {
             actions,
             to_act: parking_lot::Mutex::new(Some(to_act)),
             longest_load: Arc::default(),
+            commit_timeout,
         }
     }
 
@@ -103,7 +105,7 @@ impl<M: StateMachine> Runtime<M> {
     /// Leadership of a partition began: its shard loads on a blocking thread.
     pub(super) fn gained(&self, partition: Arc<Partition>, leader_epoch: i32) {
         let (sooner, tell) = (Arc::clone(&self.sooner), Arc::clone(&self.tell));
-        let handle = ShardHandle::new(partition, leader_epoch, sooner, self.actions.clone(), tell);
+        let handle = ShardHandle::new(partition, leader_epoch, sooner, self.actions.clone(), tell, self.commit_timeout);
         let handle = Arc::new(handle);
         let mut shards = HashMap::clone(&self.shards.load());
         if let Some(old) = shards.insert(handle.index(), Arc::clone(&handle)) {
@@ -151,29 +153,19 @@ impl<M: StateMachine> Runtime<M> {
     }
 }
 
-/// Replays a partition. Blocks on the disk.
+/// Loads a shard, or leaves it unavailable: a state of which a part is missing is never served. Blocks on the disk.
 fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>) {
     let (topic, partition) = (handle.partition().topic(), handle.index());
-    let mut replay = Replay::new(machine, handle.partition(), now_ms());
-    let log = handle.partition().log();
-    let end = log.log_end_offset();
-    let mut at = log.log_start_offset();
-    while at < end {
-        let read = match log.read(at, LOAD_BYTES, end, true) {
-            Ok(read) if read.next_offset > at => read,
-            Ok(_) => break,
-            Err(error) => {
-                tracing::error!(%error, topic, partition, "cannot load the coordinator's state; it stays unavailable");
-                handle.fail();
-                return;
+    match replay(machine, handle.partition(), now_ms()) {
+        Ok((machine, records)) => {
+            handle.activate(machine);
+            if records > 0 {
+                tracing::info!(topic, partition, records, "coordinator loaded");
             }
-        };
-        replay.take(read.records);
-        at = read.next_offset;
-    }
-    let (machine, records) = replay.finish();
-    handle.activate(machine);
-    if records > 0 {
-        tracing::info!(topic, partition, records, "coordinator loaded");
+        }
+        Err(error) => {
+            tracing::error!(%error, topic, partition, "cannot load the coordinator's state; its groups or transactional ids stay unavailable until the log is repaired and the broker restarted");
+            handle.fail();
+        }
     }
 }

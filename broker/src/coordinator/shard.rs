@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use esker_core::coordinator::{EffectsOf, StateMachine, Token, Writer};
-use esker_protocol::compression::Compression;
+use esker_core::coordinator::{Applied, EffectsOf, StateMachine, Token};
 use esker_protocol::error::ErrorCode;
-use esker_protocol::records::{BatchBuilder, BatchHeader, NO_SEQUENCE};
+use esker_protocol::records::BatchHeader;
 use esker_storage::Origin;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::commit::committed;
+use super::batches::{self, MAX_DIVISIBLE};
+use super::commit::{committed, committed_within};
 use super::markers::Marker;
 use super::runtime::{Act, Tell};
 use crate::clock::now_ms;
@@ -24,6 +25,11 @@ use crate::replica::Partition;
 /// The rules for what a coordinator writes of its own accord.
 const COORDINATOR: Origin = Origin::Coordinator { transaction_v2: false };
 
+/// Groups (or transactions) that time passes for before the lock is released.
+const MAX_TICKS: usize = 64;
+/// How soon a decision that time leads to is made again, if it could not be written.
+const RETRY_MS: i64 = 500;
+
 /// What a shard is doing.
 enum Phase<M> {
     Loading,
@@ -32,7 +38,7 @@ enum Phase<M> {
 }
 
 /// What comes to a parked request: its answer, and what must be committed before it is given.
-type Delivery<M> = Result<(<M as StateMachine>::Reply, Option<Position>), ErrorCode>;
+type Delivery<M> = (<M as StateMachine>::Reply, Option<Position>);
 
 struct Inner<M: StateMachine> {
     phase: Phase<M>,
@@ -54,6 +60,8 @@ pub struct ShardHandle<M: StateMachine> {
     sooner: Arc<Notify>,
     actions: mpsc::UnboundedSender<Act<M>>,
     tell: Tell<M>,
+    /// How long a request waits for what it wrote to be committed.
+    commit_timeout: Duration,
 }
 
 impl<M: StateMachine> fmt::Debug for ShardHandle<M> {
@@ -77,7 +85,7 @@ pub struct Asked<M: StateMachine> {
 impl<M: StateMachine> Asked<M> {
     /// The answer, once it may be given.
     pub async fn answer(self) -> Result<M::Reply, ErrorCode> {
-        let (reply, position) = self.delivery.await.map_err(|_| ErrorCode::NOT_COORDINATOR)??;
+        let (reply, position) = self.delivery.await.map_err(|_| ErrorCode::NOT_COORDINATOR)?;
         self.shard.committed(position).await?;
         Ok(reply)
     }
@@ -91,11 +99,13 @@ impl<M: StateMachine> ShardHandle<M> {
         sooner: Arc<Notify>,
         actions: mpsc::UnboundedSender<Act<M>>,
         tell: Tell<M>,
+        commit_timeout: Duration,
     ) -> Self {
         let inner = Inner { phase: Phase::Loading, parked: HashMap::new(), next_token: 0, written: None };
         let deadline = AtomicI64::new(i64::MAX);
         let failed = AtomicBool::new(false);
-        Self { partition, leader_epoch, inner: Mutex::new(inner), deadline, failed, sooner, actions, tell }
+        let inner = Mutex::new(inner);
+        Self { partition, leader_epoch, inner, deadline, failed, sooner, actions, tell, commit_timeout }
     }
 
     /// The partition's number.
@@ -126,7 +136,10 @@ impl<M: StateMachine> ShardHandle<M> {
             inner.phase = Phase::Active(Box::new(machine));
             // What was loaded is answered for only when it is committed in this epoch.
             inner.written = Some(Position { end: self.partition.log().log_end_offset() });
-            self.carry_out(&mut inner, effects);
+            if let Err(error) = self.carry_out(&mut inner, effects, COORDINATOR) {
+                tracing::warn!(%error, topic = self.partition.topic(), partition = self.index(), "what follows from loading is not written");
+            }
+            self.note_deadline(&inner);
         }
     }
 
@@ -134,7 +147,7 @@ impl<M: StateMachine> ShardHandle<M> {
     pub fn unload(&self) {
         let mut inner = self.inner.lock();
         if let Phase::Active(mut machine) = std::mem::replace(&mut inner.phase, Phase::Gone) {
-            inner.deliver(machine.abandon(ErrorCode::NOT_COORDINATOR), Ok(None));
+            inner.deliver(machine.abandon(ErrorCode::NOT_COORDINATOR), None);
         }
         inner.parked.clear();
         self.deadline.store(i64::MAX, Ordering::Release);
@@ -160,18 +173,20 @@ impl<M: StateMachine> ShardHandle<M> {
         matches!(self.inner.lock().phase, Phase::Gone)
     }
 
-    /// Runs `read` on the machine; nothing is written.
-    pub fn read<R>(&self, read: impl FnOnce(&mut M) -> R) -> Result<R, ErrorCode> {
+    /// Runs `read` on the machine.
+    pub fn read<R>(&self, read: impl FnOnce(&M) -> R) -> Result<R, ErrorCode> {
         let mut inner = self.inner.lock();
-        let result = read(inner.active()?);
-        if let Phase::Active(machine) = &inner.phase {
-            self.note_deadline(machine);
-        }
-        Ok(result)
+        Ok(read(inner.active()?))
+    }
+
+    /// Gives the machine what comes from outside of its log: the cluster's metadata, a feature level.
+    pub fn update<R>(&self, update: impl FnOnce(&mut M) -> R) -> Result<R, ErrorCode> {
+        let mut inner = self.inner.lock();
+        Ok(update(inner.active()?))
     }
 
     /// Parks a request: `ask` is given its token, and the answer comes to it sooner or later.
-    pub fn ask(self: &Arc<Self>, ask: impl FnOnce(&mut M, Token) -> EffectsOf<M>) -> Result<Asked<M>, ErrorCode> {
+    pub fn ask(self: &Arc<Self>, ask: impl FnOnce(&M, Token) -> EffectsOf<M>) -> Result<Asked<M>, ErrorCode> {
         let mut inner = self.inner.lock();
         inner.active()?;
         let (sender, delivery) = oneshot::channel();
@@ -179,7 +194,12 @@ impl<M: StateMachine> ShardHandle<M> {
         let token = inner.next_token;
         inner.parked.insert(token, sender);
         let effects = ask(inner.active()?, token);
-        self.carry_out(&mut inner, effects);
+        if let Err(error) = self.carry_out(&mut inner, effects, COORDINATOR) {
+            // The decision is void; requests that it would have answered stay parked.
+            inner.parked.remove(&token);
+            return Err(error);
+        }
+        self.note_deadline(&inner);
         Ok(Asked { shard: Arc::clone(self), delivery })
     }
 
@@ -187,7 +207,7 @@ impl<M: StateMachine> ShardHandle<M> {
     /// position is committed: behind everything written so far, as the answer may rest on what an earlier request wrote.
     pub fn write<R>(
         self: &Arc<Self>,
-        write: impl FnOnce(&mut M) -> Result<(EffectsOf<M>, R), ErrorCode>,
+        write: impl FnOnce(&M) -> Result<(EffectsOf<M>, R), ErrorCode>,
     ) -> Result<(R, Option<Position>), ErrorCode> {
         self.write_as(COORDINATOR, write)
     }
@@ -196,33 +216,41 @@ impl<M: StateMachine> ShardHandle<M> {
     pub fn write_as<R>(
         self: &Arc<Self>,
         origin: Origin,
-        write: impl FnOnce(&mut M) -> Result<(EffectsOf<M>, R), ErrorCode>,
+        write: impl FnOnce(&M) -> Result<(EffectsOf<M>, R), ErrorCode>,
     ) -> Result<(R, Option<Position>), ErrorCode> {
         let mut inner = self.inner.lock();
         let (effects, result) = write(inner.active()?)?;
-        let position = match self.append(&mut inner, &effects, origin) {
-            Ok(position) => position,
-            Err(error) => {
-                inner.active()?.not_written();
-                return Err(error);
-            }
-        };
-        self.carry_out_written(&mut inner, effects, Ok(position));
+        self.carry_out(&mut inner, effects, origin)?;
+        self.note_deadline(&inner);
         Ok((result, inner.written.filter(|position| !self.is_committed(*position))))
     }
 
-    /// Lets time pass.
+    /// Lets time pass: for what is due, one decision at a time, so that one that cannot be written holds up no other.
     pub fn tick(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        let Ok(machine) = inner.active() else { return };
-        let effects = machine.tick(now_ms());
-        self.carry_out(&mut inner, effects);
+        for _ in 0..MAX_TICKS {
+            let now = now_ms();
+            let Ok(machine) = inner.active() else { return };
+            if machine.next_deadline().is_none_or(|at| at > now) {
+                break;
+            }
+            let effects = machine.tick(now);
+            if let Err(error) = self.carry_out(&mut inner, effects, COORDINATOR) {
+                tracing::warn!(%error, topic = self.partition.topic(), partition = self.index(), "what time leads to in a coordinator is not written; it is tried again");
+                if let Ok(machine) = inner.active() {
+                    machine.postpone(now.saturating_add(RETRY_MS));
+                }
+            }
+        }
+        self.note_deadline(&inner);
     }
 
-    /// Waits until `position` is committed.
+    /// Waits until `position` is committed, as long as a request may wait for that.
     pub async fn committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
         match position {
-            Some(Position { end }) => committed(&self.partition, end, self.leader_epoch).await,
+            Some(Position { end }) => {
+                committed_within(self.commit_timeout, &self.partition, end, self.leader_epoch).await
+            }
             None => Ok(()),
         }
     }
@@ -243,98 +271,96 @@ impl<M: StateMachine> ShardHandle<M> {
         matches!(self.partition.holds(self.partition.full_guarantee(), position.end, self.leader_epoch), Ok(true))
     }
 
-    /// Writes records, applies them, gives answers.
-    fn carry_out(self: &Arc<Self>, inner: &mut Inner<M>, effects: EffectsOf<M>) {
-        let appended = self.append(inner, &effects, COORDINATOR);
-        if let Err(error) = appended {
-            tracing::warn!(%error, topic = self.partition.topic(), partition = self.index(), "a coordinator's state could not be written");
-        }
-        self.carry_out_written(inner, effects, appended);
-    }
-
-    /// Applies records that were written, gives answers. What waits for the commit is told at once if that has come already.
-    fn carry_out_written(
+    /// Writes a decision's records, applies it, gives answers. A decision that cannot be written is void.
+    fn carry_out(
         self: &Arc<Self>,
         inner: &mut Inner<M>,
-        effects: EffectsOf<M>,
-        appended: Result<Option<Position>, ErrorCode>,
-    ) {
-        // A decision that could not be written is void, or is made again.
-        for event in effects.events.iter().filter(|_| appended.is_ok()) {
-            (self.tell)(event);
-            if let Ok(machine) = inner.active() {
-                machine.told(event);
-            }
-        }
-        inner.deliver(effects.replies, Ok(None));
-        match (&appended, inner.active()) {
-            (Ok(Some(_)), Ok(machine)) => machine.apply(&effects.records, effects.writer),
-            (Err(_), Ok(machine)) => machine.not_written(),
-            _ => {}
-        }
+        mut effects: EffectsOf<M>,
+        origin: Origin,
+    ) -> Result<(), ErrorCode> {
+        self.append(inner, &mut effects, origin)?;
+        effects.events.iter().for_each(|event| (self.tell)(event));
+        inner.active()?.apply(Applied::all(&mut effects));
+        inner.deliver(effects.replies, None);
         // An answer may rest on what an earlier request wrote: everything written so far is waited for.
         let position = inner.written.filter(|position| !self.is_committed(*position));
-        inner.deliver(effects.on_commit, appended.map(|_| position));
-        let (stored, actions) = (effects.stored, effects.actions);
-        if stored.is_some() || !actions.is_empty() {
-            match (appended, position) {
-                (Ok(_), Some(position)) => {
-                    let shard = Arc::clone(self);
-                    tokio::spawn(async move {
-                        let outcome = shard.committed(Some(position)).await;
-                        shard.after_commit(&mut shard.inner.lock(), stored, actions, outcome);
-                    });
-                }
-                (outcome, _) => self.after_commit(inner, stored, actions, outcome.map(|_| ())),
-            }
-        }
-        if let Phase::Active(machine) = &inner.phase {
-            self.note_deadline(machine);
-        }
+        inner.deliver(effects.on_commit, position);
+        self.follow_up(inner, position, effects.stored, effects.actions);
+        Ok(())
     }
 
-    fn after_commit(
+    /// What is due once everything up to `position` is committed; at once if it is.
+    fn follow_up(
         self: &Arc<Self>,
         inner: &mut Inner<M>,
+        position: Option<Position>,
         stored: Option<M::Stored>,
         actions: Vec<M::Action>,
-        outcome: Result<(), ErrorCode>,
     ) {
-        let Ok(machine) = inner.active() else { return };
-        let effects = stored.map(|stored| machine.committed(stored, outcome, now_ms()));
-        if outcome.is_ok() {
-            for action in actions {
-                // Whoever acts is gone only when the broker stops.
-                let _ = self.actions.send((Arc::clone(self), action));
+        let Some(position) = position else {
+            if let Some(stored) = stored {
+                self.after_commit(inner, stored, Ok(()));
             }
+            return self.act(actions);
+        };
+        if let Some(stored) = stored {
+            let shard = Arc::clone(self);
+            tokio::spawn(async move {
+                let outcome = shard.committed(Some(position)).await;
+                shard.after_commit(&mut shard.inner.lock(), stored, outcome);
+            });
         }
-        if let Some(effects) = effects {
-            self.carry_out(inner, effects);
+        if !actions.is_empty() {
+            let shard = Arc::clone(self);
+            // Nothing else would do them: until they are committed or leadership is gone.
+            tokio::spawn(async move {
+                if committed(&shard.partition, position.end, shard.leader_epoch).await.is_ok() {
+                    shard.act(actions);
+                }
+            });
         }
     }
 
-    fn note_deadline(&self, machine: &M) {
+    fn act(self: &Arc<Self>, actions: Vec<M::Action>) {
+        for action in actions {
+            // The receiver is gone only when the broker stops.
+            let _ = self.actions.send((Arc::clone(self), action));
+        }
+    }
+
+    fn after_commit(self: &Arc<Self>, inner: &mut Inner<M>, stored: M::Stored, outcome: Result<(), ErrorCode>) {
+        let Ok(machine) = inner.active() else { return };
+        let effects = machine.committed(stored, outcome, now_ms());
+        if let Err(error) = self.carry_out(inner, effects, COORDINATOR) {
+            tracing::warn!(%error, topic = self.partition.topic(), partition = self.index(), "what follows from a commit is not written");
+        }
+        self.note_deadline(inner);
+    }
+
+    fn note_deadline(&self, inner: &Inner<M>) {
+        let Phase::Active(machine) = &inner.phase else { return };
         let next = machine.next_deadline().unwrap_or(i64::MAX);
         if next < self.deadline.swap(next, Ordering::AcqRel) {
             self.sooner.notify_one();
         }
     }
 
-    /// Appends records as one batch.
-    fn append(
-        &self,
-        inner: &mut Inner<M>,
-        effects: &EffectsOf<M>,
-        origin: Origin,
-    ) -> Result<Option<Position>, ErrorCode> {
-        if effects.records.is_empty() {
-            return Ok(None);
+    /// Appends records: as one batch, or, where each stands for itself, as several of bounded size. Of those each is in force as
+    /// soon as it is written, and is taken out of the decision.
+    fn append(&self, inner: &mut Inner<M>, effects: &mut EffectsOf<M>, origin: Origin) -> Result<(), ErrorCode> {
+        let limit = if effects.divisible { MAX_DIVISIBLE } else { usize::MAX };
+        while !effects.records.is_empty() {
+            let now = now_ms();
+            let (batch, count) = batches::encode::<M>(&effects.records, effects.writer, limit, now)
+                .ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+            inner.written = Some(self.append_batch(batch, origin, now)?);
+            if !effects.divisible {
+                break;
+            }
+            let written: Vec<M::Record> = effects.records.drain(..count.min(effects.records.len())).collect();
+            inner.active()?.apply(Applied::some(&written, effects.writer));
         }
-        let now = now_ms();
-        let batch = batch_of::<M>(&effects.records, effects.writer, now).ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let position = self.append_batch(batch, origin, now)?;
-        inner.written = Some(position);
-        Ok(Some(position))
+        Ok(())
     }
 
     fn append_batch(&self, batch: Bytes, origin: Origin, now: i64) -> Result<Position, ErrorCode> {
@@ -354,18 +380,6 @@ impl<M: StateMachine> ShardHandle<M> {
     }
 }
 
-fn batch_of<M: StateMachine>(records: &[M::Record], writer: Option<Writer>, now: i64) -> Option<Bytes> {
-    let mut builder = BatchBuilder::new(Compression::None);
-    if let Some(Writer { producer_id, producer_epoch }) = writer {
-        builder = builder.producer(producer_id, producer_epoch, NO_SEQUENCE).transactional(true);
-    }
-    for (at, record) in records.iter().enumerate() {
-        let (key, value) = M::encode(record).ok()?;
-        builder.append(i32::try_from(at).ok()?, now, Some(&key), value.as_deref(), &[]);
-    }
-    builder.build().ok()
-}
-
 impl<M: StateMachine> Inner<M> {
     fn active(&mut self) -> Result<&mut M, ErrorCode> {
         match &mut self.phase {
@@ -375,11 +389,11 @@ impl<M: StateMachine> Inner<M> {
         }
     }
 
-    fn deliver(&mut self, replies: Vec<(Token, M::Reply)>, when: Result<Option<Position>, ErrorCode>) {
+    fn deliver(&mut self, replies: Vec<(Token, M::Reply)>, position: Option<Position>) {
         for (token, reply) in replies {
             if let Some(parked) = self.parked.remove(&token) {
                 // The client may have hung up.
-                let _ = parked.send(when.map(|position| (reply, position)));
+                let _ = parked.send((reply, position));
             }
         }
     }

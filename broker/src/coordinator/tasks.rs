@@ -63,7 +63,7 @@ async fn follow(broker: Arc<Broker>, mut changes: mpsc::UnboundedReceiver<Leader
                 for shard in broker.groups.shards() {
                     let removed = shard.write(|s| {
                         let records = s.topic_deleted(&topic);
-                        Ok((Effects { records, ..Effects::default() }, ()))
+                        Ok((Effects { records, divisible: true, ..Effects::default() }, ()))
                     });
                     if let Err(error) = removed {
                         tracing::debug!(%error, %topic, "offsets of a deleted topic stay for now");

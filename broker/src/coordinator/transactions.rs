@@ -104,7 +104,7 @@ impl TransactionCoordinator {
         if self.version.swap(level, Ordering::AcqRel) != level {
             for shard in self.shards() {
                 // One that is loading was told when it was made, or is told by the next change.
-                let _ = shard.read(|s| s.set_version(level));
+                let _ = shard.update(|s| s.set_version(level));
             }
         }
     }

@@ -1,10 +1,12 @@
 //! A classic group: its state, its members, the choice of a protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::internal::{GroupMetadataValue, MemberMetadata};
 use esker_protocol::primitives::Str;
+use imbl::{OrdMap, OrdSet};
 
 use super::member::{Member, Protocol};
 
@@ -42,7 +44,7 @@ pub(super) enum JoinPhase {
     Until(i64),
 }
 
-/// A classic group.
+/// A classic group. Decided on a clone, which costs next to nothing: its maps are persistent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassicGroup {
     /// Its id.
@@ -53,14 +55,16 @@ pub struct ClassicGroup {
     pub(super) protocol_type: Option<Str>,
     pub(super) protocol: Option<Str>,
     pub(super) leader: Option<Str>,
-    pub(super) members: BTreeMap<Str, Member>,
-    pub(super) static_members: BTreeMap<Str, Str>,
+    pub(super) members: OrdMap<Str, Arc<Member>>,
+    pub(super) static_members: OrdMap<Str, Str>,
     /// Ids that were given out and have not joined yet, with the time at which they lapse.
-    pub(super) pending: BTreeMap<Str, i64>,
+    pub(super) pending: OrdMap<Str, i64>,
     pub(super) phase: Option<JoinPhase>,
     /// Members that have not synced, and until when they may.
-    pub(super) awaiting_sync: BTreeSet<Str>,
+    pub(super) awaiting_sync: OrdSet<Str>,
     pub(super) sync_deadline: Option<i64>,
+    /// The log has it.
+    in_log: bool,
 }
 
 impl ClassicGroup {
@@ -74,12 +78,13 @@ impl ClassicGroup {
             protocol_type: None,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
-            static_members: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            members: OrdMap::new(),
+            static_members: OrdMap::new(),
+            pending: OrdMap::new(),
             phase: None,
-            awaiting_sync: BTreeSet::new(),
+            awaiting_sync: OrdSet::new(),
             sync_deadline: None,
+            in_log: false,
         }
     }
 
@@ -95,7 +100,25 @@ impl ClassicGroup {
 
     /// Its members.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        self.members.values().map(|member| &**member)
+    }
+
+    pub(super) fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.get_mut(id).map(Arc::make_mut)
+    }
+
+    pub(super) fn each_member(&mut self, mut change: impl FnMut(&mut Member)) {
+        let members = std::mem::take(&mut self.members).into_iter().map(|(id, mut member)| {
+            change(Arc::make_mut(&mut member));
+            (id, member)
+        });
+        self.members = members.collect();
+    }
+
+    /// Whether nothing of it is anywhere: no member, no id that may still join, no generation, no record.
+    pub(super) fn came_to_nothing(&self) -> bool {
+        let unused = self.state == State::Empty && self.members.is_empty() && self.pending.is_empty();
+        unused && self.generation == 0 && !self.in_log
     }
 
     pub(super) fn enter(&mut self, state: State, now: i64) {
@@ -171,7 +194,7 @@ impl ClassicGroup {
         if self.leader.is_none() {
             self.leader = Some(member.id.clone());
         }
-        self.members.insert(member.id.clone(), member);
+        self.members.insert(member.id.clone(), Arc::new(member));
     }
 
     /// Takes a member out. A new leader is found when the next generation begins.
@@ -186,7 +209,7 @@ impl ClassicGroup {
         if self.is_leader(member_id) {
             self.leader = self.members.keys().next().cloned();
         }
-        Some(member)
+        Some(Arc::unwrap_or_clone(member))
     }
 
     /// What is written to the log.
@@ -215,6 +238,7 @@ impl ClassicGroup {
     /// The group as the log has it.
     pub(super) fn from_record(id: Str, value: GroupMetadataValue, now: i64) -> Self {
         let mut group = Self::new(id, value.current_state_timestamp);
+        group.in_log = true;
         group.generation = value.generation;
         group.protocol_type = Some(value.protocol_type).filter(|kind| !kind.is_empty());
         group.protocol.clone_from(&value.protocol);
@@ -242,7 +266,7 @@ impl ClassicGroup {
             if let Some(instance) = m.group_instance_id {
                 group.static_members.insert(instance, m.member_id.clone());
             }
-            group.members.insert(m.member_id, member);
+            group.members.insert(m.member_id, Arc::new(member));
         }
         group
     }

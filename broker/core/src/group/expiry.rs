@@ -12,10 +12,9 @@ use super::offsets::{CONSUMER, Committed};
 use super::shard::{Effects, GroupRecord, GroupShard};
 
 impl GroupShard {
-    /// What has lapsed by `now`: offsets, and groups of which nothing is left. The records' offsets are taken out by
-    /// `apply`; groups go at once.
-    pub fn expire(&mut self, now: i64) -> Effects {
-        let mut effects = Effects::default();
+    /// What has lapsed by `now`: offsets, and groups of which nothing is left.
+    pub fn expire(&self, now: i64) -> Effects {
+        let mut effects = Effects { divisible: true, ..Effects::default() };
         let mut gone = Vec::new();
         let in_transaction: HashSet<Str> = self.pending.groups().cloned().collect();
         for (id, group) in self.groups.iter().filter(|(id, _)| !in_transaction.contains(*id)) {

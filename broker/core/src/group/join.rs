@@ -84,8 +84,9 @@ pub(super) const NEW_MEMBER_TIMEOUT_MS: i64 = 300_000;
 
 impl GroupShard {
     /// A member joins. The answer comes in this or a later call's effects, under `token`.
-    pub fn join(&mut self, request: JoinRequest, token: Token, now: i64) -> Effects {
+    pub fn join(&self, request: JoinRequest, token: Token, now: i64) -> Effects {
         let mut effects = Effects::default();
+        let mut replaced = None;
         if let Some(group) = self.consumers.group(&request.group) {
             if group.members().next().is_some() {
                 return self.classic_joins_consumer(&request, token, now).unwrap_or_else(|refusal| {
@@ -93,24 +94,30 @@ impl GroupShard {
                     Effects { replies: vec![(token, Reply::Join(reply))], ..Effects::default() }
                 });
             }
-            // An empty consumer group makes room for a classic one.
-            effects.records.extend(group.tombstones().into_iter().map(GroupRecord::Consumer));
-            self.consumers.groups.remove(&request.group);
+            replaced = Some(group);
         }
-        if let Err(error) = self.try_join(&request, token, now, &mut effects) {
-            effects.replies.push((token, Reply::Join(JoinReply::failed(error, &request.member_id))));
+        match self.try_join(&request, token, now, &mut effects) {
+            Ok(group) => {
+                // An empty consumer group makes room for a classic one.
+                let tombstones = replaced.into_iter().flat_map(|group| group.tombstones());
+                effects.records.splice(0..0, tombstones.map(GroupRecord::Consumer));
+                effects.update.put(group);
+                effects
+            }
+            Err(error) => {
+                let reply = JoinReply::failed(error, &request.member_id);
+                Effects { replies: vec![(token, Reply::Join(reply))], ..Effects::default() }
+            }
         }
-        self.schedule(&request.group);
-        effects
     }
 
     fn try_join(
-        &mut self,
+        &self,
         request: &JoinRequest,
         token: Token,
         now: i64,
         effects: &mut Effects,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<ClassicGroup, ErrorCode> {
         if request.group.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
@@ -118,27 +125,21 @@ impl GroupShard {
         if !allowed.contains(&request.session_timeout_ms) {
             return Err(ErrorCode::INVALID_SESSION_TIMEOUT);
         }
-        if !self.groups.contains_key(&request.group) {
-            if !request.member_id.is_empty() {
-                return Err(ErrorCode::UNKNOWN_MEMBER_ID);
-            }
-            if request.protocol_type.is_empty() || request.protocols.is_empty() {
-                return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-            }
-            self.groups.insert(request.group.clone(), ClassicGroup::new(request.group.clone(), now));
-        }
-        let limits = &self.limits;
-        let Some(group) = self.groups.get_mut(&request.group) else {
-            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        let mut group = match self.groups.get(&request.group) {
+            Some(group) => group.clone(),
+            None if !request.member_id.is_empty() => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            None => ClassicGroup::new(request.group.clone(), now),
         };
+        let limits = &self.limits;
         if !group.supports(&request.protocol_type, &request.protocols) {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
         if request.member_id.is_empty() {
-            group.join_new(request, token, now, limits, effects)
+            group.join_new(request, token, now, limits, effects)?;
         } else {
-            group.rejoin(request, token, now, limits, effects)
+            group.rejoin(request, token, now, limits, effects)?;
         }
+        Ok(group)
     }
 }
 
@@ -255,10 +256,10 @@ impl ClassicGroup {
             let mut reply = self.joined(&id, skip);
             reply.leader = leader.unwrap_or_default();
             reply.skip_assignment = skip;
-            effects.replies.push((token, Reply::Join(reply)));
+            effects.on_commit.push((token, Reply::Join(reply)));
             return Ok(());
         }
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.member_mut(&id) {
             member.join = Some(token);
         }
         self.rebalance([replaced], now, limits, effects);
@@ -283,9 +284,10 @@ impl ClassicGroup {
         }
         self.check_member(id, request.instance_id.as_ref())?;
         let is_leader = self.is_leader(id);
-        let Some(member) = self.members.get_mut(id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        let state = self.state;
+        let Some(member) = self.member_mut(id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
         let unchanged = member.protocols == request.protocols;
-        let current = match self.state {
+        let current = match state {
             State::CompletingRebalance => unchanged,
             State::Stable => unchanged && !is_leader,
             State::PreparingRebalance => false,

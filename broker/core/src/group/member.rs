@@ -51,6 +51,11 @@ impl Member {
 
     /// It was heard of.
     pub fn refresh(&mut self, now: i64) {
-        self.session_deadline = now.saturating_add(i64::from(self.session_timeout_ms));
+        self.session_deadline = self.session_from(now);
+    }
+
+    /// When it counts as gone if it is not heard of again.
+    pub(super) fn session_from(&self, now: i64) -> i64 {
+        now.saturating_add(i64::from(self.session_timeout_ms))
     }
 }

@@ -28,6 +28,6 @@ pub use history::{Cause, DEFAULT_HISTORY, GroupEvent, Kind, Leaving, Reason, Reb
 pub use join::{JoinReply, JoinRequest};
 pub use member::{Member, Protocol};
 pub use offsets::{Committed, OffsetCommit, OffsetCommitRequest, OffsetWish};
-pub use shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply, Stored};
+pub use shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply, Stored, Update};
 pub use sync::{Identity, LeaveReply, SyncReply, SyncRequest};
 pub use view::{GroupDescription, GroupSummary, MemberDescription};

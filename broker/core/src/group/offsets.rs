@@ -10,7 +10,7 @@ use esker_protocol::primitives::{Reader, Str, Uuid};
 
 use super::classic::{ClassicGroup, State};
 use super::consumer::CommitCheck;
-use super::shard::{GroupRecord, GroupShard};
+use super::shard::{Effects, GroupRecord, GroupShard};
 use super::sync::Identity;
 
 /// A committed offset.
@@ -103,13 +103,23 @@ pub enum OffsetWish {
 impl GroupShard {
     /// Decides a commit: an error for all, or records and a code for each offset. The shard learns the offsets by
     /// `apply`, once their records are written.
-    pub fn commit(
-        &mut self,
-        request: &OffsetCommitRequest,
-        now: i64,
-    ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
-        let check = self.check_commit(request, now)?;
-        self.offset_records(request, &check, now)
+    pub fn commit(&self, request: &OffsetCommitRequest, now: i64) -> Result<(Effects, Vec<ErrorCode>), ErrorCode> {
+        let mut effects = Effects::default();
+        let check = match self.check_consumer_commit(request, false) {
+            Some(check) => check?,
+            None => self.check_classic_commit(request, now, &mut effects).map(|()| CommitCheck::All)?,
+        };
+        let (records, codes) = self.offset_records(request, &check, now)?;
+        effects.records = records;
+        self.found(&request.group, now, &mut effects);
+        Ok((effects, codes))
+    }
+
+    /// Offsets of a group that is not there yet make it: a group of offsets alone.
+    pub(super) fn found(&self, id: &Str, now: i64, effects: &mut Effects) {
+        if !effects.records.is_empty() && !self.groups.contains_key(id) && !self.is_consumer_group(id) {
+            effects.update.put(ClassicGroup::new(id.detached(), now));
+        }
     }
 
     /// What a commit that is allowed writes, and a code for each of its offsets.
@@ -149,16 +159,14 @@ impl GroupShard {
         Ok((records, codes))
     }
 
-    fn check_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<CommitCheck, ErrorCode> {
-        if let Some(check) = self.check_consumer_commit(request, false) {
-            return check;
-        }
-        self.check_classic_commit(request, now).map(|()| CommitCheck::All)
-    }
-
-    fn check_classic_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
+    fn check_classic_commit(
+        &self,
+        request: &OffsetCommitRequest,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
         let who = &request.who;
-        let Some(group) = self.groups.get_mut(&request.group) else {
+        let Some(group) = self.groups.get(&request.group) else {
             if who.generation >= 0 {
                 return Err(if request.not_found_code {
                     ErrorCode::GROUP_ID_NOT_FOUND
@@ -166,9 +174,7 @@ impl GroupShard {
                     ErrorCode::ILLEGAL_GENERATION
                 });
             }
-            // A consumer that assigns itself its partitions: a group of offsets alone.
-            let id = request.group.detached();
-            self.groups.insert(id.clone(), ClassicGroup::new(id, now));
+            // A consumer that assigns itself its partitions.
             return Ok(());
         };
         if who.generation < 0 && group.state == State::Empty {
@@ -186,8 +192,8 @@ impl GroupShard {
             State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             State::CompletingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             State::Stable | State::PreparingRebalance => {
-                if let Some(member) = group.members.get_mut(&who.member_id) {
-                    member.refresh(now);
+                if let Some(member) = group.members.get(&who.member_id) {
+                    effects.update.session(&group.id, &member.id, member.session_from(now));
                 }
                 Ok(())
             }
@@ -260,7 +266,8 @@ impl GroupShard {
                 continue;
             }
             let known = self.offsets.get(group_id).is_some_and(|k| k.contains_key(&(topic.clone(), *partition)));
-            if known {
+            // Also where an open transaction has the only one: its commit must not bring it back.
+            if known || self.pending.holds(group_id, topic, *partition) {
                 let key = OffsetCommitKey { group: group_id.clone(), topic: topic.clone(), partition: *partition };
                 records.push(GroupRecord::Offset(key, None));
             }

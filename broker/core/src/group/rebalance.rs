@@ -9,6 +9,9 @@ use super::join::JoinReply;
 use super::shard::{Effects, GroupLimits, Reply};
 use super::sync::SyncReply;
 
+/// However short the rebalance time-outs of absent static members are, their group looks for them no more often.
+const LEAST_WAIT_MS: i64 = 100;
+
 impl ClassicGroup {
     /// Somebody joined during the first phase of a group: it may wait longer.
     pub(super) fn newcomer(&mut self) {
@@ -64,10 +67,10 @@ impl ClassicGroup {
     }
 
     pub(super) fn fail_syncs(&mut self, error: ErrorCode, effects: &mut Effects) {
-        for member in self.members.values_mut() {
+        self.each_member(|member| {
             member.assignment = bytes::Bytes::new();
             effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(error)))));
-        }
+        });
     }
 
     /// Ends the join phase if everybody is there.
@@ -93,7 +96,8 @@ impl ClassicGroup {
         }
         if !self.elect_present_leader() && !self.members.is_empty() {
             // Only static members are left and none is here: wait for them until their sessions end.
-            self.phase = Some(JoinPhase::Until(now.saturating_add(self.longest_rebalance_ms())));
+            let wait = self.longest_rebalance_ms().max(LEAST_WAIT_MS);
+            self.phase = Some(JoinPhase::Until(now.saturating_add(wait)));
             return;
         }
         self.phase = None;
@@ -110,7 +114,7 @@ impl ClassicGroup {
         let joined: Vec<Str> = self.members.keys().cloned().collect();
         for id in &joined {
             let reply = self.joined(id, self.is_leader(id));
-            let Some(member) = self.members.get_mut(id) else { continue };
+            let Some(member) = self.member_mut(id) else { continue };
             member.is_new = false;
             if let Some(token) = member.join.take() {
                 member.refresh(now);
@@ -164,7 +168,7 @@ impl ClassicGroup {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: i64, limits: &GroupLimits, effects: &mut Effects) {
         let lapsed = self.pending.len();
-        self.pending.retain(|_, deadline| *deadline > now);
+        self.pending = self.pending.iter().filter(|(_, at)| **at > now).map(|(id, at)| (id.clone(), *at)).collect();
         if self.pending.len() < lapsed {
             self.try_complete_join(now, effects);
         }

@@ -11,13 +11,13 @@ use esker_protocol::messages::internal::{
 use esker_protocol::primitives::{DecodeError, EncodeError, Str};
 
 use super::classic::{ClassicGroup, State};
-use super::consumer::{Consumers, Out, RegexJob};
+use super::consumer::{Consequence, Consumers, Out, RegexJob};
 use super::history::{DEFAULT_HISTORY, GroupEvent, History};
 use super::join::JoinReply;
 use super::offsets::Committed;
 use super::pending::PendingOffsets;
 use super::sync::SyncReply;
-use crate::coordinator::{self, StateMachine, Token, Writer};
+use crate::coordinator::{self, Applied, StateMachine, Token, Writer};
 
 /// The rules that the broker's config sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +77,34 @@ pub struct Stored {
     pub(super) assignments: BTreeMap<Str, Bytes>,
 }
 
+/// What a decision changes beside its records: what no record says, and classic groups, whose records say less than the
+/// coordinator knows of them.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Update {
+    /// Classic groups as they are from now on; `None` for one that is gone.
+    classic: Vec<(Str, Option<Box<ClassicGroup>>)>,
+    /// Sessions of members of classic groups that begin anew, and when they end: group, member, time.
+    sessions: Vec<(Str, Str, i64)>,
+    /// The same for consumer groups.
+    pub(super) consequences: Vec<Consequence>,
+    /// The group that time has passed for, and until when.
+    ticked: Option<(Str, i64)>,
+}
+
+impl Update {
+    /// A classic group is this from now on.
+    pub(super) fn put(&mut self, group: ClassicGroup) {
+        self.classic.push((group.id.clone(), Some(Box::new(group))));
+    }
+
+    /// A member of a classic group lives.
+    pub(super) fn session(&mut self, group: &Str, member: &Str, until: i64) {
+        self.sessions.push((group.clone(), member.clone(), until));
+    }
+}
+
 /// What a request leads to.
-pub type Effects = coordinator::Effects<GroupRecord, Reply, Stored, RegexJob, GroupEvent>;
+pub type Effects = coordinator::Effects<GroupRecord, Reply, Stored, RegexJob, Update, GroupEvent>;
 
 /// See the module.
 #[derive(Debug)]
@@ -136,7 +162,9 @@ impl GroupShard {
     }
 
     /// Deletes groups: what to write, and what to answer once that is committed.
-    pub fn delete_groups(&mut self, ids: &[Str], effects: &mut Effects) -> Vec<(Str, ErrorCode)> {
+    pub fn delete_groups(&self, ids: &[Str], effects: &mut Effects) -> Vec<(Str, ErrorCode)> {
+        // A group's own tombstone comes last: while offsets are left there is a group to delete.
+        effects.divisible = true;
         let mut answers = Vec::new();
         for id in ids {
             let code = match self.groups.get(id) {
@@ -153,23 +181,93 @@ impl GroupShard {
         answers
     }
 
-    pub(super) fn remove_group(&mut self, id: &Str, effects: &mut Effects) {
+    pub(super) fn remove_group(&self, id: &Str, effects: &mut Effects) {
         self.remove_offsets(id, effects);
-        self.groups.remove(id);
-        self.histories.remove(id);
         effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
-        self.schedule(id);
     }
 
-    pub(super) fn remove_offsets(&mut self, id: &Str, effects: &mut Effects) {
-        for (topic, partition) in self.offsets.remove(id).unwrap_or_default().into_keys() {
-            let key = OffsetCommitKey { group: id.clone(), topic, partition };
+    pub(super) fn remove_offsets(&self, id: &Str, effects: &mut Effects) {
+        let committed = self.offsets.get(id).into_iter().flat_map(BTreeMap::keys);
+        for (topic, partition) in committed {
+            let key = OffsetCommitKey { group: id.clone(), topic: topic.clone(), partition: *partition };
             effects.records.push(GroupRecord::Offset(key, None));
         }
-        let pending: Vec<_> = self.pending.keys().filter(|key| key.group == *id).collect();
-        for key in pending {
-            self.pending.forget(&key);
+        for key in self.pending.keys().filter(|key| key.group == *id) {
             effects.records.push(GroupRecord::Offset(key, None));
+        }
+    }
+
+    /// A decision about a classic group ends: the group is what became of it. One that never had a generation, has no members
+    /// (nor ids given out that may still join) and no offsets was made by a join that came to nothing, and goes.
+    pub(super) fn settle(&self, group: ClassicGroup, effects: &mut Effects) {
+        let has_offsets = self.offsets.contains_key(&group.id) || self.pending.groups().any(|id| *id == group.id);
+        if group.came_to_nothing() && !has_offsets {
+            effects.update.classic.push((group.id.clone(), None));
+        } else {
+            effects.update.put(group);
+        }
+    }
+
+    fn apply_record(&mut self, record: &GroupRecord, writer: Option<Writer>) {
+        match (record, writer) {
+            (GroupRecord::Offset(key, Some(value)), None) => {
+                self.put_offset(key, Committed::from_record(value.clone()));
+            }
+            (GroupRecord::Offset(key, Some(value)), Some(writer)) => {
+                self.pending.put(writer.producer_id, key, Committed::from_record(value.clone()));
+            }
+            (GroupRecord::Offset(key, None), _) => self.remove_offset(&key.group, &key.topic, key.partition),
+            // One that became a consumer group is gone.
+            (GroupRecord::Group(key, None), _) => {
+                self.groups.remove(&key.group);
+                self.schedule(&key.group);
+            }
+            // The update has the group.
+            (GroupRecord::Group(_, Some(_)), _) => {}
+            (GroupRecord::Consumer(record), _) => self.apply_consumer(record),
+        }
+    }
+
+    fn apply_update(&mut self, update: Update) {
+        for (id, group) in update.classic {
+            match group {
+                Some(group) => self.groups.insert(id.clone(), *group),
+                None => self.groups.remove(&id),
+            };
+            self.schedule(&id);
+        }
+        for (id, member, until) in update.sessions {
+            if let Some(member) = self.groups.get_mut(&id).and_then(|group| group.member_mut(&member)) {
+                member.session_deadline = until;
+            }
+            self.schedule(&id);
+        }
+        for consequence in &update.consequences {
+            self.consumers.follow(consequence);
+            self.schedule(consequence.group());
+        }
+        if let Some((id, now)) = update.ticked {
+            if let Some(known) = self.registered.remove(&id) {
+                self.deadlines.remove(&(known, id.clone()));
+            }
+            if let Some(live) = self.consumers.groups.get_mut(&id) {
+                live.timers.settle(now);
+            }
+            self.schedule(&id);
+        }
+    }
+
+    /// What is known of a group beside its state goes with the group.
+    fn forget_histories(&mut self, records: &[GroupRecord]) {
+        for record in records {
+            let id = match record {
+                GroupRecord::Group(key, None) => &key.group,
+                GroupRecord::Consumer(record @ ConsumerGroupRecord::Group(_, None)) => record.group_id(),
+                _ => continue,
+            };
+            if !self.groups.contains_key(id) && !self.is_consumer_group(id) {
+                self.histories.remove(id);
+            }
         }
     }
 }
@@ -179,6 +277,7 @@ impl StateMachine for GroupShard {
     type Reply = Reply;
     type Stored = Stored;
     type Action = RegexJob;
+    type Update = Update;
     type Event = GroupEvent;
 
     fn encode(record: &GroupRecord) -> Result<(Bytes, Option<Bytes>), EncodeError> {
@@ -234,78 +333,58 @@ impl StateMachine for GroupShard {
         Effects::default()
     }
 
-    /// Offsets and consumer groups are learned here; classic groups change when they decide.
-    fn apply(&mut self, records: &[GroupRecord], writer: Option<Writer>) {
-        for record in records {
-            match (record, writer) {
-                (GroupRecord::Offset(key, Some(value)), None) => {
-                    self.put_offset(key, Committed::from_record(value.clone()));
-                }
-                (GroupRecord::Offset(key, Some(value)), Some(writer)) => {
-                    self.pending.put(writer.producer_id, key, Committed::from_record(value.clone()));
-                }
-                (GroupRecord::Offset(key, None), _) => self.remove_offset(&key.group, &key.topic, key.partition),
-                // One that became a consumer group is gone.
-                (GroupRecord::Group(key, None), _) => {
-                    self.groups.remove(&key.group);
-                }
-                (GroupRecord::Group(_, Some(_)), _) => {}
-                (GroupRecord::Consumer(record), _) => self.apply_consumer(record),
-            }
+    fn apply(&mut self, decision: Applied<'_, Self>) {
+        for record in decision.records {
+            self.apply_record(record, decision.writer);
         }
-        self.follow();
-    }
-
-    fn told(&mut self, event: &GroupEvent) {
-        self.remember(event);
-    }
-
-    fn not_written(&mut self) {
-        self.consumers.after = Out::default();
+        self.apply_update(decision.update);
+        decision.events.iter().for_each(|event| self.remember(event));
+        self.forget_histories(decision.records);
     }
 
     fn next_deadline(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Sessions end, rebalances end.
-    fn tick(&mut self, now: i64) -> Effects {
+    /// Sessions end, rebalances end: of one group.
+    fn tick(&self, now: i64) -> Effects {
         let (mut effects, mut out) = (Effects::default(), Out::default());
-        let mut seen = Vec::new();
-        while let Some((at, id)) = self.deadlines.first().cloned() {
-            if at > now {
-                break;
-            }
-            self.deadlines.remove(&(at, id.clone()));
-            self.registered.remove(&id);
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.tick(now, &self.limits, &mut effects);
-            }
-            self.tick_consumers(&id, now, &mut out);
-            seen.push(id);
+        let Some((_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) else { return effects };
+        if let Some(group) = self.groups.get(id).filter(|group| group.next_deadline().is_some_and(|at| at <= now)) {
+            let mut group = group.clone();
+            group.tick(now, &self.limits, &mut effects);
+            self.settle(group, &mut effects);
         }
-        // Behind the loop: a group may have more to do than is done at once.
-        seen.iter().for_each(|id| self.schedule(id));
-        self.conclude(out, &mut effects);
+        self.tick_consumers(id, now, &mut out);
+        out.conclude(&mut effects);
+        effects.update.ticked = Some((id.clone(), now));
         effects
     }
 
-    fn committed(&mut self, stored: Stored, outcome: Result<(), ErrorCode>, now: i64) -> Effects {
-        let mut effects = Effects::default();
-        if let Some(group) = self.groups.get_mut(&stored.group) {
-            group.stored(&stored, outcome, now, &mut effects);
+    fn postpone(&mut self, until: i64) {
+        if let Some((_, id)) = self.deadlines.pop_first() {
+            self.deadlines.insert((until, id.clone()));
+            self.registered.insert(id, until);
         }
-        self.schedule(&stored.group);
+    }
+
+    fn committed(&self, stored: Stored, outcome: Result<(), ErrorCode>, now: i64) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(group) = self.groups.get(&stored.group) {
+            let mut group = group.clone();
+            group.stored(&stored, outcome, now, &mut effects);
+            effects.update.put(group);
+        }
         effects
     }
 
     fn abandon(&mut self, error: ErrorCode) -> Vec<(Token, Reply)> {
         let mut replies = Vec::new();
         for group in self.groups.values_mut() {
-            for member in group.members.values_mut() {
+            group.each_member(|member| {
                 replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(error, &member.id)))));
                 replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(error)))));
-            }
+            });
         }
         replies
     }

@@ -70,7 +70,7 @@ pub struct LeaveReply {
 
 impl GroupShard {
     /// A member wants its assignment, or brings everybody's.
-    pub fn sync(&mut self, request: SyncRequest, token: Token, now: i64) -> Effects {
+    pub fn sync(&self, request: SyncRequest, token: Token, now: i64) -> Effects {
         let mut effects = Effects::default();
         if self.is_consumer_group(&request.group) {
             return self.classic_syncs_with_consumer(&request, token, now).unwrap_or_else(|error| {
@@ -78,50 +78,56 @@ impl GroupShard {
                 Effects { replies, ..Effects::default() }
             });
         }
-        let outcome = match self.groups.get_mut(&request.group) {
+        let mut group = self.groups.get(&request.group).cloned();
+        let outcome = match &mut group {
             _ if request.group.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
             None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             Some(group) => group.sync(&request, token, now, &mut effects),
         };
-        if let Err(error) = outcome {
-            effects.replies.push((token, Reply::Sync(SyncReply::failed(error))));
+        match (outcome, group) {
+            (Ok(()), Some(group)) => effects.update.put(group),
+            (Ok(()), None) => {}
+            (Err(error), _) => effects.replies.push((token, Reply::Sync(SyncReply::failed(error)))),
         }
-        self.schedule(&request.group);
         effects
     }
 
     /// A member lives.
-    pub fn heartbeat(&mut self, group: &str, who: &Identity, now: i64) -> ErrorCode {
+    pub fn heartbeat(&self, group: &str, who: &Identity, now: i64) -> (Effects, ErrorCode) {
+        let mut effects = Effects::default();
+        let code = self.hear_classic(group, who, now, &mut effects);
+        (effects, code)
+    }
+
+    fn hear_classic(&self, group: &str, who: &Identity, now: i64, effects: &mut Effects) -> ErrorCode {
         if group.is_empty() {
             return ErrorCode::INVALID_GROUP_ID;
         }
         if self.is_consumer_group(group) {
-            return self.classic_heartbeat_to_consumer(group, who, now);
+            return self.classic_heartbeat_to_consumer(group, who, now, effects);
         }
-        let Some(group) = self.groups.get_mut(group) else { return ErrorCode::UNKNOWN_MEMBER_ID };
+        let Some(group) = self.groups.get(group) else { return ErrorCode::UNKNOWN_MEMBER_ID };
         let checked = group.check_member(&who.member_id, who.instance_id.as_ref());
-        let Some(member) = group.members.get_mut(&who.member_id) else {
+        let Some(member) = group.members.get(&who.member_id) else {
             return checked.err().unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID);
         };
         match (checked, group.state) {
-            (Err(error), _) => error,
-            _ if who.generation != group.generation => ErrorCode::ILLEGAL_GENERATION,
-            (Ok(()), State::Empty) => ErrorCode::UNKNOWN_MEMBER_ID,
-            (Ok(()), State::PreparingRebalance) => {
-                member.refresh(now);
-                ErrorCode::REBALANCE_IN_PROGRESS
-            }
-            (Ok(()), State::CompletingRebalance | State::Stable) => {
-                member.refresh(now);
-                ErrorCode::NONE
-            }
+            (Err(error), _) => return error,
+            _ if who.generation != group.generation => return ErrorCode::ILLEGAL_GENERATION,
+            (Ok(()), State::Empty) => return ErrorCode::UNKNOWN_MEMBER_ID,
+            _ => {}
+        }
+        effects.update.session(&group.id, &member.id, member.session_from(now));
+        match group.state {
+            State::PreparingRebalance => ErrorCode::REBALANCE_IN_PROGRESS,
+            _ => ErrorCode::NONE,
         }
     }
 
     /// As [`GroupShard::leave_saying`], without words.
     #[cfg(test)]
     pub(crate) fn leave(
-        &mut self,
+        &self,
         group_id: &Str,
         members: &[(Str, Option<Str>)],
         now: i64,
@@ -136,7 +142,7 @@ impl GroupShard {
 
     /// Members leave, or are made to.
     pub fn leave_saying(
-        &mut self,
+        &self,
         group_id: &Str,
         members: &[Leaving],
         now: i64,
@@ -151,9 +157,10 @@ impl GroupShard {
         }
         let limits = &self.limits;
         let mut replies = Vec::new();
+        let mut group = self.groups.get(group_id).cloned();
         for leaving in members {
             let Leaving { member_id, instance_id, said } = leaving;
-            let error = match self.groups.get_mut(group_id) {
+            let error = match &mut group {
                 None => ErrorCode::UNKNOWN_MEMBER_ID,
                 Some(group) => match group.leaver(member_id, instance_id.as_ref()) {
                     Ok(Leaver::Pending) => {
@@ -171,7 +178,9 @@ impl GroupShard {
             };
             replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
         }
-        self.schedule(group_id);
+        if let Some(group) = group {
+            self.settle(group, &mut effects);
+        }
         (Ok(replies), effects)
     }
 }
@@ -194,8 +203,9 @@ impl ClassicGroup {
         }
         let is_leader = self.is_leader(&who.member_id);
         let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
-        let Some(member) = self.members.get_mut(&who.member_id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
-        match self.state {
+        let state = self.state;
+        let Some(member) = self.member_mut(&who.member_id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        match state {
             State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             State::PreparingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             State::Stable => {
@@ -229,7 +239,7 @@ impl ClassicGroup {
         }
         let mut after = self.clone();
         for (id, assignment) in &assignments {
-            if let Some(member) = after.members.get_mut(id) {
+            if let Some(member) = after.member_mut(id) {
                 member.assignment = assignment.clone();
             }
         }
@@ -247,19 +257,20 @@ impl ClassicGroup {
             return self.fail_syncs(error, effects);
         }
         self.enter(State::Stable, now);
-        for member in self.members.values_mut() {
+        let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
+        self.each_member(|member| {
             member.assignment = stored.assignments.get(&member.id).cloned().unwrap_or_default();
             if let Some(token) = member.sync.take() {
                 member.refresh(now);
                 let reply = SyncReply {
                     error: ErrorCode::NONE,
-                    protocol_type: self.protocol_type.clone(),
-                    protocol: self.protocol.clone(),
+                    protocol_type: protocol_type.clone(),
+                    protocol: protocol.clone(),
                     assignment: member.assignment.clone(),
                 };
                 effects.replies.push((token, Reply::Sync(reply)));
             }
-        }
+        });
     }
 
     fn leaver(&self, member_id: &Str, instance_id: Option<&Str>) -> Result<Leaver, ErrorCode> {

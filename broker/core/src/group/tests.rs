@@ -8,7 +8,7 @@ use esker_protocol::primitives::{Str, Uuid};
 use proptest::prelude::*;
 
 use super::*;
-use crate::coordinator::StateMachine as _;
+use crate::coordinator::{Applied, StateMachine as _};
 
 const SESSION: i32 = 10_000;
 const REBALANCE: i32 = 60_000;
@@ -31,17 +31,31 @@ struct Script {
     tokens: Token,
     log: Vec<GroupRecord>,
     answers: std::collections::BTreeMap<Token, Reply>,
+    /// The log takes no records.
+    full: bool,
 }
 
 impl Script {
     fn new() -> Self {
-        Self { shard: GroupShard::new(limits()), now: 0, tokens: 0, log: vec![], answers: Default::default() }
+        Self { shard: GroupShard::new(limits()), now: 0, tokens: 0, log: vec![], answers: Default::default(), full: false }
     }
 
-    fn take(&mut self, effects: Effects) {
+    /// As the shell does: a decision that the log does not take is void, and `token` gets the error.
+    fn take_for(&mut self, token: Token, effects: Effects) -> bool {
+        if self.full && !effects.records.is_empty() {
+            let none = Str::default();
+            self.answers.insert(token, Reply::Join(JoinReply::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, &none)));
+            return false;
+        }
+        self.take(effects);
+        true
+    }
+
+    fn take(&mut self, mut effects: Effects) {
+        self.shard.apply(Applied::all(&mut effects));
         self.log.extend(effects.records);
         self.answers.extend(effects.replies);
-        effects.events.iter().for_each(|event| self.shard.told(event));
+        self.answers.extend(effects.on_commit);
         if let Some(stored) = effects.stored {
             let more = self.shard.committed(stored, Ok(()), self.now);
             self.take(more);
@@ -68,7 +82,7 @@ impl Script {
     fn join_with(&mut self, request: JoinRequest) -> Token {
         self.tokens += 1;
         let effects = self.shard.join(request, self.tokens, self.now);
-        self.take(effects);
+        self.take_for(self.tokens, effects);
         self.tokens
     }
 
@@ -94,7 +108,7 @@ impl Script {
             assignments: assignments.iter().map(|(m, a)| (Str::copy(m), Bytes::from_static(a.as_bytes()))).collect(),
         };
         let effects = self.shard.sync(request, self.tokens, self.now);
-        self.take(effects);
+        self.take_for(self.tokens, effects);
         self.tokens
     }
 
@@ -107,7 +121,9 @@ impl Script {
 
     fn heartbeat(&mut self, member: &str, generation: i32) -> ErrorCode {
         let who = Identity { member_id: Str::copy(member), instance_id: None, generation };
-        self.shard.heartbeat("g", &who, self.now)
+        let (effects, code) = self.shard.heartbeat("g", &who, self.now);
+        self.take(effects);
+        code
     }
 
     fn pass(&mut self, ms: i64) {
@@ -115,7 +131,9 @@ impl Script {
         while let Some(at) = self.shard.next_deadline().filter(|at| *at <= until) {
             self.now = at.max(self.now);
             let effects = self.shard.tick(self.now);
-            self.take(effects);
+            if !self.take_for(0, effects) {
+                self.shard.postpone(self.now + 500);
+            }
         }
         self.now = until;
     }
@@ -136,25 +154,10 @@ impl Script {
     }
 
     fn commit(&mut self, member: &str, generation: i32, offset: i64) -> ErrorCode {
-        let request = OffsetCommitRequest {
-            group: "g".into(),
-            who: Identity { member_id: Str::copy(member), instance_id: None, generation },
-            retention_ms: None,
-            not_found_code: false,
-            offsets: vec![OffsetCommit {
-                topic: "t".into(),
-                topic_id: Uuid::ZERO,
-                partition: 0,
-                offset,
-                leader_epoch: -1,
-                metadata: None,
-                committed_at: -1,
-            }],
-        };
+        let request = offset_commit(member, generation, offset);
         match self.shard.commit(&request, self.now) {
-            Ok((records, codes)) => {
-                self.shard.apply(&records, None);
-                self.log.extend(records);
+            Ok((effects, codes)) => {
+                self.take(effects);
                 codes[0]
             }
             Err(code) => code,
@@ -174,6 +177,24 @@ impl Script {
         }
         shard.loaded(self.now);
         shard
+    }
+}
+
+fn offset_commit(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
+    OffsetCommitRequest {
+        group: "g".into(),
+        who: Identity { member_id: Str::copy(member), instance_id: None, generation },
+        retention_ms: None,
+        not_found_code: false,
+        offsets: vec![OffsetCommit {
+            topic: "t".into(),
+            topic_id: Uuid::ZERO,
+            partition: 0,
+            offset,
+            leader_epoch: -1,
+            metadata: None,
+            committed_at: -1,
+        }],
     }
 }
 
@@ -241,7 +262,7 @@ fn a_newcomer_of_today_is_told_its_id_first() {
     request.member_id = Str::default();
     s.join_with(request);
     s.pass(i64::from(SESSION));
-    assert!(s.shard.groups["g"].pending.is_empty(), "an id that nobody uses lapses");
+    assert!(s.shard.groups.get("g").is_none_or(|group| group.pending.is_empty()), "an id that nobody uses lapses");
 }
 
 #[test]
@@ -328,7 +349,7 @@ fn a_static_member_comes_back_without_a_rebalance() {
     let synced = s.sync(&reply.member_id, 1, &[]);
     assert_eq!(s.synced(synced), (ErrorCode::NONE, &b"A"[..]));
     let who = Identity { member_id: Str::copy(&old), instance_id: Some("i".into()), generation: 1 };
-    assert_eq!(s.shard.heartbeat("g", &who, s.now), ErrorCode::FENCED_INSTANCE_ID);
+    assert_eq!(s.shard.heartbeat("g", &who, s.now).1, ErrorCode::FENCED_INSTANCE_ID);
     // It may say other things, if only within the same protocol.
     request.protocols[0].metadata = Bytes::from_static(b"other");
     request.can_skip_assignment = true;
@@ -364,7 +385,7 @@ fn offsets_lapse_after_the_group_is_empty() {
     s.now = 1_000_000;
     let effects = s.shard.expire(s.now);
     assert_eq!(effects.records.len(), 2, "the offset and its group");
-    s.shard.apply(&effects.records, None);
+    s.take(effects);
     assert_eq!((s.committed(), s.state()), (None, "Dead"));
     let (mut s, a, _) = Script::stable_pair();
     s.commit(&a, 1, 7);
@@ -386,20 +407,44 @@ fn groups_are_deleted_when_empty() {
     assert_eq!(s.state(), "Empty");
     let answers = s.shard.delete_groups(&ids[..1], &mut effects);
     assert_eq!((codes(answers), effects.records.len()), (vec![ErrorCode::NONE], 2));
-    assert_eq!(s.state(), "Dead");
+    assert_eq!((s.state(), s.committed()), ("Empty", Some(7)), "not before the records are written");
+    s.take(effects);
+    assert_eq!((s.state(), s.committed()), ("Dead", None));
 }
 
 #[test]
 fn a_group_comes_back_from_its_log() {
     let (mut s, a, b) = Script::stable_pair();
     s.commit(&a, 1, 7);
-    let mut shard = s.reloaded();
+    let shard = s.reloaded();
     let described = shard.describe("g").unwrap();
     assert_eq!((described.state, described.members.len()), ("Stable", 2));
     assert_eq!(described, s.shard.describe("g").unwrap());
     let who = Identity { member_id: Str::copy(&b), instance_id: None, generation: 1 };
-    assert_eq!(shard.heartbeat("g", &who, s.now), ErrorCode::NONE);
+    assert_eq!(shard.heartbeat("g", &who, s.now).1, ErrorCode::NONE);
     assert!(shard.next_deadline().is_some(), "sessions run again");
+}
+
+/// Ids that were given out and never joined: the group that they made goes with the last of them.
+#[test]
+fn a_group_of_pending_members_alone_goes_when_their_sessions_end() {
+    for leaves in [false, true] {
+        let mut s = Script::new();
+        let mut request = s.request("");
+        request.require_known_member_id = true;
+        let token = s.join_with(request);
+        let id = s.joined(token).member_id.clone();
+        assert_eq!(s.state(), "Empty");
+        if leaves {
+            let (_, effects) = s.shard.leave(&"g".into(), &[(id, None)], s.now);
+            s.take(effects);
+        } else {
+            s.pass(i64::from(SESSION) - 1);
+            assert_eq!(s.state(), "Empty");
+            s.pass(1);
+        }
+        assert_eq!((s.state(), s.shard.next_deadline()), ("Dead", None));
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -409,7 +454,12 @@ enum Act {
     Sync(usize),
     Heartbeat(usize),
     Leave(usize),
+    Commit(usize, i64),
+    Delete,
+    Expire,
     Pass(i64),
+    /// The disk is full, or has room again.
+    Full(bool),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -419,6 +469,10 @@ fn act() -> impl Strategy<Value = Act> {
         (0usize..6).prop_map(Act::Sync),
         (0usize..6).prop_map(Act::Heartbeat),
         (0usize..6).prop_map(Act::Leave),
+        (0usize..6, 0i64..9).prop_map(|(at, offset)| Act::Commit(at, offset)),
+        Just(Act::Delete),
+        Just(Act::Expire),
+        any::<bool>().prop_map(Act::Full),
         (1i64..20_000).prop_map(Act::Pass),
     ]
 }
@@ -443,15 +497,46 @@ proptest! {
                 Act::Leave(at) => {
                     let id = id(&ids, at);
                     let (_, effects) = s.shard.leave(&"g".into(), &[(Str::from(id), None)], s.now);
-                    s.take(effects);
+                    s.take_for(0, effects);
                 }
+                Act::Commit(at, offset) => {
+                    let request = offset_commit(&id(&ids, at), if ids.is_empty() { -1 } else { generation }, offset);
+                    if let Ok((effects, _)) = s.shard.commit(&request, s.now) {
+                        s.take_for(0, effects);
+                    }
+                }
+                Act::Delete => {
+                    let mut effects = Effects::default();
+                    s.shard.delete_groups(&["g".into()], &mut effects);
+                    s.take_for(0, effects);
+                }
+                Act::Expire => {
+                    let effects = s.shard.expire(s.now);
+                    s.take_for(0, effects);
+                }
+                Act::Full(full) => s.full = full,
                 Act::Pass(ms) => s.pass(ms),
             }
             let now = s.shard.groups.get("g").map_or(0, |g| g.generation());
-            prop_assert!(now >= generation, "generations never go back");
+            prop_assert!(now >= generation || now == 0, "generations never go back");
             generation = now;
+            // What is answered from memory is what the log has, whatever could not be written.
+            let reloaded = s.reloaded();
+            let wish = OffsetWish::All;
+            prop_assert_eq!(reloaded.fetch("g", &wish), s.shard.fetch("g", &wish), "offsets are the log's");
+            let members = |shard: &GroupShard| {
+                let stable = shard.groups.get("g").filter(|g| g.state() == State::Stable);
+                stable.map(|g| g.members().map(|m| (m.id.clone(), m.assignment.clone())).collect::<Vec<_>>())
+            };
+            if let Some(stable) = members(&s.shard) {
+                prop_assert_eq!(members(&reloaded), Some(stable), "a stable group is the log's");
+            }
+            if !s.shard.groups.contains_key("g") {
+                prop_assert!(!reloaded.groups.contains_key("g"), "a group that is gone does not come back");
+            }
             ids = s.shard.groups.get("g").map(|g| g.members().map(|m| m.id.to_string()).collect()).unwrap_or_default();
         }
+        s.full = false;
         s.pass(10_000_000);
         for token in 1..=s.tokens {
             prop_assert!(s.answers.contains_key(&token), "request {} was never answered", token);

@@ -5,7 +5,7 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::classic::{ClassicGroup, State};
+use super::classic::State;
 use super::consumer::CommitCheck;
 use super::offsets::OffsetCommitRequest;
 use super::shard::{Effects, GroupShard};
@@ -14,22 +14,24 @@ use crate::coordinator::Writer;
 impl GroupShard {
     /// Decides a commit in a transaction: an error for all, or records and a code for each offset.
     pub fn commit_in_transaction(
-        &mut self,
+        &self,
         request: &OffsetCommitRequest,
         writer: Writer,
         now: i64,
     ) -> Result<(Effects, Vec<ErrorCode>), ErrorCode> {
         let check = match self.check_consumer_commit(request, true) {
             Some(check) => check?,
-            None => self.check_transactional_commit(request, now).map(|()| CommitCheck::All)?,
+            None => self.check_transactional_commit(request).map(|()| CommitCheck::All)?,
         };
         let (records, codes) = self.offset_records(request, &check, now)?;
-        Ok((Effects { records, writer: Some(writer), ..Effects::default() }, codes))
+        let mut effects = Effects { records, writer: Some(writer), ..Effects::default() };
+        self.found(&request.group, now, &mut effects);
+        Ok((effects, codes))
     }
 
-    fn check_transactional_commit(&mut self, request: &OffsetCommitRequest, now: i64) -> Result<(), ErrorCode> {
+    fn check_transactional_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
         let who = &request.who;
-        let Some(group) = self.groups.get_mut(&request.group) else {
+        let Some(group) = self.groups.get(&request.group) else {
             if who.generation >= 0 {
                 return Err(if request.not_found_code {
                     ErrorCode::GROUP_ID_NOT_FOUND
@@ -37,8 +39,6 @@ impl GroupShard {
                     ErrorCode::ILLEGAL_GENERATION
                 });
             }
-            let id = request.group.detached();
-            self.groups.insert(id.clone(), ClassicGroup::new(id, now));
             return Ok(());
         };
         if who.generation < 0 && group.state == State::Empty {

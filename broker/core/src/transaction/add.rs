@@ -26,7 +26,7 @@ pub type Verdicts = Result<Vec<ErrorCode>, ErrorCode>;
 
 impl TransactionShard {
     /// Adds partitions to the producer's transaction, and begins it if there is none.
-    pub fn add(&mut self, request: &AddRequest, token: Token, now: i64) -> Effects {
+    pub fn add(&self, request: &AddRequest, token: Token, now: i64) -> Effects {
         let answer = |code| Effects { on_commit: vec![(token, Reply::Added(code))], ..Effects::default() };
         // As in Kafka, before it is asked who comes: whoever it is asks again.
         if self.transactions.get(&request.id).is_some_and(|known| known.state.is_prepared()) {
@@ -58,7 +58,7 @@ impl TransactionShard {
     }
 
     /// Tells which partitions are in the producer's transaction: what is not may not be written to.
-    pub fn verify(&mut self, request: &AddRequest, token: Token) -> Effects {
+    pub fn verify(&self, request: &AddRequest, token: Token) -> Effects {
         let verdicts = self.current(&request.id, request.producer).map(|known| {
             let in_it = |partition: &TransactionPartition| match known.partitions.contains(partition) {
                 true => ErrorCode::NONE,

@@ -35,7 +35,7 @@ enum Found {
 
 impl TransactionShard {
     /// Ends the producer's transaction. `fresh` as in [`TransactionShard::init`].
-    pub fn end(&mut self, request: &EndRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
+    pub fn end(&self, request: &EndRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
         let answer = |reply| Effects { on_commit: vec![(token, Reply::Producer(reply))], ..Effects::default() };
         if request.id.is_empty() {
             return answer(Err(ErrorCode::INVALID_REQUEST));
@@ -78,7 +78,7 @@ impl TransactionShard {
     }
 
     /// All markers of a transaction are written: it is complete.
-    pub fn markers_written(&mut self, id: &Str, producer: Producer, now: i64) -> Effects {
+    pub fn markers_written(&self, id: &Str, producer: Producer, now: i64) -> Effects {
         match self.transactions.get(id) {
             Some(known)
                 if known.state.is_prepared() && known.producer_id == producer.id && known.epoch == producer.epoch =>

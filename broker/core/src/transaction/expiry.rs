@@ -4,6 +4,8 @@ use super::shard::{Action, Effects, TransactionRecord, TransactionShard};
 
 /// Changes in one batch; what is left comes with the next.
 const MAX_AT_ONCE: usize = 500;
+/// Bytes that they may have, about: far below what a segment holds.
+const MAX_BYTES: usize = 256 << 10;
 /// How soon the next batch comes.
 const NEXT_BATCH_MS: i64 = 100;
 
@@ -12,13 +14,36 @@ fn looked_at(now: i64, interval_ms: i64, all: bool) -> i64 {
     if all { now } else { now.saturating_sub(interval_ms).saturating_add(NEXT_BATCH_MS.min(interval_ms)) }
 }
 
+/// What still goes into a batch.
+struct Room {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether a change of about so many bytes fits. The first one always does.
+    fn fits(&mut self, bytes: usize) -> bool {
+        let fits = self.changes > 0 && (self.bytes >= bytes || self.bytes == MAX_BYTES);
+        if fits {
+            self.changes -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        fits
+    }
+}
+
 impl TransactionShard {
-    pub(super) fn pass_time(&mut self, now: i64) -> Effects {
+    pub(super) fn pass_time(&self, now: i64) -> Effects {
         let mut effects = Effects::default();
+        let mut room = Room { changes: MAX_AT_ONCE, bytes: MAX_BYTES };
         if now >= self.aborted_at.saturating_add(self.limits.abort_interval_ms) {
-            let late = self.ongoing.iter().take_while(|(at, _)| *at <= now).take(MAX_AT_ONCE);
-            for (_, id) in late {
+            let mut all = true;
+            for (_, id) in self.ongoing.iter().take_while(|(at, _)| *at <= now) {
                 let Some(known) = self.transactions.get(id) else { continue };
+                all = room.fits(size(id) + known.partitions.iter().map(|(topic, _)| size(topic)).sum::<usize>());
+                if !all {
+                    break;
+                }
                 let Some(next) = self.fenced(known, None, now) else {
                     effects.actions.push(Action::AbortLate(id.clone()));
                     continue;
@@ -28,17 +53,24 @@ impl TransactionShard {
                 effects.actions.extend(change.actions);
                 effects.events.extend(change.events);
             }
-            self.aborted_at = looked_at(now, self.limits.abort_interval_ms, effects.records.len() < MAX_AT_ONCE);
+            effects.update.aborted_at = Some(looked_at(now, self.limits.abort_interval_ms, all));
         }
         if now >= self.expired_at.saturating_add(self.limits.expiry_interval_ms) {
-            let room = MAX_AT_ONCE.saturating_sub(effects.records.len());
-            let mut expired: Vec<TransactionRecord> = Vec::new();
-            for (_, id) in self.idle.iter().take_while(|(at, _)| *at <= now).take(room) {
-                expired.push(TransactionRecord { id: id.clone(), transaction: None, version: 0 });
+            let mut all = true;
+            for (_, id) in self.idle.iter().take_while(|(at, _)| *at <= now) {
+                all = room.fits(size(id));
+                if !all {
+                    break;
+                }
+                effects.records.push(TransactionRecord { id: id.clone(), transaction: None, version: 0 });
             }
-            self.expired_at = looked_at(now, self.limits.expiry_interval_ms, expired.len() < room);
-            effects.records.extend(expired);
+            effects.update.expired_at = Some(looked_at(now, self.limits.expiry_interval_ms, all));
         }
         effects
     }
+}
+
+/// About what a name takes in a record.
+fn size(name: &str) -> usize {
+    name.len().saturating_add(64)
 }

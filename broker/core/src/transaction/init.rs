@@ -37,7 +37,7 @@ enum Outcome {
 impl TransactionShard {
     /// Gives a transactional id to a producer and fences whoever had it. `fresh` is a producer id that was never given, where the
     /// shell has one: without it the reply may be [`Reply::NeedsProducerId`].
-    pub fn init(&mut self, request: &InitRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
+    pub fn init(&self, request: &InitRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
         let refuse = |error| Effects { on_commit: vec![(token, Reply::Producer(Err(error)))], ..Effects::default() };
         if request.id.is_empty() {
             return refuse(ErrorCode::INVALID_REQUEST);

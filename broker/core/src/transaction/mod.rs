@@ -23,6 +23,6 @@ mod view;
 pub use add::{AddRequest, Verdicts};
 pub use end::EndRequest;
 pub use init::{InitRequest, Producer};
-pub use shard::{Action, Effects, Limits, Markers, Reply, TransactionRecord, TransactionShard};
+pub use shard::{Action, Effects, Limits, Markers, Reply, TransactionRecord, TransactionShard, Update};
 pub use state::{State, Transaction, TransactionPartition};
 pub use view::{ListFilter, TransactionDescription, TransactionSummary};

@@ -11,7 +11,7 @@ use esker_protocol::primitives::{DecodeError, EncodeError, Str};
 use super::add::Verdicts;
 use super::init::Producer;
 use super::state::{State, Transaction};
-use crate::coordinator::{self, StateMachine, Token, Writer};
+use crate::coordinator::{self, Applied, StateMachine, Token};
 
 /// The rules that the broker's config sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,14 @@ pub enum Action {
 }
 
 /// What a request leads to.
-pub type Effects = coordinator::Effects<TransactionRecord, Reply, Infallible, Action>;
+pub type Effects = coordinator::Effects<TransactionRecord, Reply, Infallible, Action, Update>;
+
+/// What changes beside records: when time-outs and expiry were looked at last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Update {
+    pub(super) aborted_at: Option<i64>,
+    pub(super) expired_at: Option<i64>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -93,6 +100,8 @@ pub struct TransactionShard {
     /// When they were looked at last.
     pub(super) aborted_at: i64,
     pub(super) expired_at: i64,
+    /// What time does could not be written: not again before.
+    not_before: i64,
 }
 
 impl TransactionShard {
@@ -106,6 +115,7 @@ impl TransactionShard {
             idle: BTreeSet::new(),
             aborted_at: i64::MIN,
             expired_at: i64::MIN,
+            not_before: i64::MIN,
         }
     }
 
@@ -178,6 +188,7 @@ impl StateMachine for TransactionShard {
     type Reply = Reply;
     type Stored = Infallible;
     type Action = Action;
+    type Update = Update;
     type Event = crate::coordinator::Told;
 
     fn encode(record: &TransactionRecord) -> Result<(Bytes, Option<Bytes>), EncodeError> {
@@ -199,10 +210,12 @@ impl StateMachine for TransactionShard {
         Effects { actions: open.map(Action::WriteMarkers).collect(), ..Effects::default() }
     }
 
-    fn apply(&mut self, records: &[TransactionRecord], _writer: Option<Writer>) {
-        for record in records {
+    fn apply(&mut self, decision: Applied<'_, Self>) {
+        for record in decision.records {
             self.put(record.id.clone(), record.transaction.clone());
         }
+        self.aborted_at = decision.update.aborted_at.unwrap_or(self.aborted_at);
+        self.expired_at = decision.update.expired_at.unwrap_or(self.expired_at);
     }
 
     fn next_deadline(&self) -> Option<i64> {
@@ -211,10 +224,14 @@ impl StateMachine for TransactionShard {
         };
         let abort = next(&self.ongoing, self.aborted_at, self.limits.abort_interval_ms);
         let expiry = next(&self.idle, self.expired_at, self.limits.expiry_interval_ms);
-        abort.into_iter().chain(expiry).min()
+        abort.into_iter().chain(expiry).min().map(|at| at.max(self.not_before))
     }
 
-    fn tick(&mut self, now: i64) -> Effects {
+    fn tick(&self, now: i64) -> Effects {
         self.pass_time(now)
+    }
+
+    fn postpone(&mut self, until: i64) {
+        self.not_before = until;
     }
 }

@@ -4,7 +4,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::*;
-use crate::coordinator::{StateMachine as _, Token};
+use crate::coordinator::{Applied, StateMachine as _, Token};
 
 mod properties;
 
@@ -44,8 +44,8 @@ impl Script {
         }
     }
 
-    pub fn take(&mut self, effects: Effects) {
-        self.shard.apply(&effects.records, effects.writer);
+    pub fn take(&mut self, mut effects: Effects) {
+        self.shard.apply(Applied::all(&mut effects));
         self.log.extend(effects.records);
         self.answers.extend(effects.replies);
         self.answers.extend(effects.on_commit);
@@ -78,11 +78,11 @@ impl Script {
     }
 
     /// As the shell does: with a fresh producer id where one is needed.
-    fn ask(&mut self, ask: impl Fn(&mut TransactionShard, Option<i64>, Token, i64) -> Effects) -> Reply {
+    fn ask(&mut self, ask: impl Fn(&TransactionShard, Option<i64>, Token, i64) -> Effects) -> Reply {
         let mut fresh = None;
         loop {
             self.tokens += 1;
-            let effects = ask(&mut self.shard, fresh, self.tokens, self.now);
+            let effects = ask(&self.shard, fresh, self.tokens, self.now);
             self.take(effects);
             match self.answers.remove(&self.tokens).unwrap() {
                 Reply::NeedsProducerId => {

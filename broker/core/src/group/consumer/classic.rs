@@ -30,18 +30,18 @@ impl GroupShard {
 
     /// JoinGroup.
     pub(in crate::group) fn classic_joins_consumer(
-        &mut self,
+        &self,
         request: &JoinRequest,
         token: Token,
         now: i64,
     ) -> Result<Effects, Refusal> {
         let (mut out, mut effects) = (Out::default(), Effects::default());
         self.take_in(request, token, now, &mut out)?;
-        self.conclude(out, &mut effects);
+        out.conclude(&mut effects);
         Ok(effects)
     }
 
-    fn take_in(&mut self, request: &JoinRequest, token: Token, now: i64, out: &mut Out) -> Result<(), Refusal> {
+    fn take_in(&self, request: &JoinRequest, token: Token, now: i64, out: &mut Out) -> Result<(), Refusal> {
         let Some(group) = self.consumers.group(&request.group).cloned() else {
             return Err(Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, "The group is gone."));
         };
@@ -162,14 +162,14 @@ impl GroupShard {
 
     /// SyncGroup: the assignment, once all that it follows from is committed.
     pub(in crate::group) fn classic_syncs_with_consumer(
-        &mut self,
+        &self,
         request: &SyncRequest,
         token: Token,
         now: i64,
     ) -> Result<Effects, ErrorCode> {
         let (mut out, mut effects) = (Out::default(), Effects::default());
         self.tell_assignment(request, token, now, &mut out)?;
-        self.conclude(out, &mut effects);
+        out.conclude(&mut effects);
         Ok(effects)
     }
 
@@ -210,7 +210,13 @@ impl GroupShard {
     }
 
     /// Heartbeat.
-    pub(in crate::group) fn classic_heartbeat_to_consumer(&mut self, id: &str, who: &Identity, now: i64) -> ErrorCode {
+    pub(in crate::group) fn classic_heartbeat_to_consumer(
+        &self,
+        id: &str,
+        who: &Identity,
+        now: i64,
+        effects: &mut Effects,
+    ) -> ErrorCode {
         let Some(group) = self.consumers.group(id) else { return ErrorCode::UNKNOWN_MEMBER_ID };
         let (member, said) = match check(group, who) {
             Ok(found) => found,
@@ -226,14 +232,13 @@ impl GroupShard {
             || member.state == MemberState::UnrevokedPartitions
             || member.state == MemberState::UnreleasedPartitions && !waits_for_others(group, member);
         let join = if rebalances { self.must_join(group, member, now) } else { None };
-        let consequences = std::iter::once(clock).chain(join).collect();
-        self.conclude(Out { consequences, ..Out::default() }, &mut Effects::default());
+        effects.update.consequences.extend(std::iter::once(clock).chain(join));
         if rebalances { ErrorCode::REBALANCE_IN_PROGRESS } else { ErrorCode::NONE }
     }
 
     /// LeaveGroup. Members of either protocol may be made to leave.
     pub(in crate::group) fn classic_leaves_consumer(
-        &mut self,
+        &self,
         id: &Str,
         members: &[Leaving],
         now: i64,
@@ -268,7 +273,7 @@ impl GroupShard {
         }
         let id = group.id.clone();
         self.fence(&id, &leaving, now, &mut out);
-        self.conclude(out, effects);
+        out.conclude(effects);
         replies
     }
 }

@@ -1,6 +1,7 @@
 //! The hash over the topics that a group subscribes to: a group that finds another than it has in its record makes a new
 //! assignment. It is Kafka's (XXH3 over the same bytes), so that groups of a data folder that was Kafka's see no change.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use twox_hash::XxHash3_64;
 use super::group::ConsumerGroup;
 use crate::metadata::{MetadataImage, TopicImage};
 
-/// Hashes of topics as they were last seen.
+/// Hashes of topics as they were last seen. Kept from one decision to the next, and no part of the state: each follows from its
+/// topic.
 #[derive(Debug, Clone, Default)]
 pub(in crate::group) struct TopicHashes {
-    known: HashMap<Str, (Arc<TopicImage>, i64)>,
+    known: RefCell<HashMap<Str, (Arc<TopicImage>, i64)>>,
     /// The racks that they were made with.
     racks: Vec<(i32, Option<Str>)>,
 }
@@ -23,26 +25,27 @@ impl TopicHashes {
     pub fn refresh(&mut self, image: &MetadataImage) {
         let racks: Vec<_> = image.brokers().map(|b| (b.node_id, b.rack.clone())).collect();
         if racks != self.racks {
-            self.known.clear();
+            self.known.get_mut().clear();
             self.racks = racks;
         }
-        self.known.retain(|name, (topic, _)| image.topic(name).is_some_and(|now| Arc::ptr_eq(now, topic)));
+        self.known.get_mut().retain(|name, (topic, _)| image.topic(name).is_some_and(|now| Arc::ptr_eq(now, topic)));
     }
 
-    fn of(&mut self, image: &MetadataImage, name: &str) -> Option<i64> {
+    fn of(&self, image: &MetadataImage, name: &str) -> Option<i64> {
         let topic = image.topic(name)?;
-        if let Some((known, hash)) = self.known.get(name)
+        let mut hashes = self.known.borrow_mut();
+        if let Some((known, hash)) = hashes.get(name)
             && Arc::ptr_eq(known, topic)
         {
             return Some(*hash);
         }
         let hash = topic_hash(image, topic);
-        self.known.insert(topic.name.clone(), (Arc::clone(topic), hash));
+        hashes.insert(topic.name.clone(), (Arc::clone(topic), hash));
         Some(hash)
     }
 
     /// The hash of a group's topics; 0 if it subscribes to none that there is.
-    pub fn of_group(&mut self, image: &MetadataImage, group: &ConsumerGroup) -> i64 {
+    pub fn of_group(&self, image: &MetadataImage, group: &ConsumerGroup) -> i64 {
         let mut bytes = Vec::new();
         for name in group.topics.keys() {
             if let Some(hash) = self.of(image, name) {

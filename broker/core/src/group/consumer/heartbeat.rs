@@ -71,17 +71,17 @@ pub(super) struct Change {
 impl GroupShard {
     /// ConsumerGroupHeartbeat.
     pub fn consumer_heartbeat(
-        &mut self,
+        &self,
         request: &HeartbeatRequest,
         now: i64,
     ) -> Result<(Effects, HeartbeatReply), Refusal> {
         let (mut out, mut effects) = (Out::default(), Effects::default());
         let reply = self.hear(request, now, &mut out)?;
-        self.conclude(out, &mut effects);
+        out.conclude(&mut effects);
         Ok((effects, reply))
     }
 
-    fn hear(&mut self, request: &HeartbeatRequest, now: i64, out: &mut Out) -> Result<HeartbeatReply, Refusal> {
+    fn hear(&self, request: &HeartbeatRequest, now: i64, out: &mut Out) -> Result<HeartbeatReply, Refusal> {
         request.check(&self.consumers.limits)?;
         if request.leaves() {
             return self.consumer_leave(request, now, out);
@@ -133,7 +133,7 @@ impl GroupShard {
     }
 
     /// The group that a member speaks of, or the one that it would make by joining.
-    fn consumer_group_for(&mut self, id: &Str, joins: bool, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
+    fn consumer_group_for(&self, id: &Str, joins: bool, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
         let not_found = |message: String| Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, message));
         if let Some(group) = self.consumers.group(id) {
             return Ok(group.clone());
@@ -175,8 +175,8 @@ impl GroupShard {
     }
 
     /// Looks at the topics if it must; a change of them, or of the members, makes a new epoch.
-    pub(super) fn refresh(&mut self, draft: &mut Draft, cause: Option<Cause>, now: i64, out: &mut Out) {
-        let consumers = &mut self.consumers;
+    pub(super) fn refresh(&self, draft: &mut Draft, cause: Option<Cause>, now: i64, out: &mut Out) {
+        let consumers = &self.consumers;
         let id = draft.group.id.clone();
         let needed = consumers.groups.get(&id).is_none_or(|live| live.needs_refresh(now));
         if cause.is_none() && !needed {

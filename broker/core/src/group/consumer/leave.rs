@@ -14,7 +14,7 @@ use crate::group::shard::{GroupRecord, GroupShard};
 
 impl GroupShard {
     pub(super) fn consumer_leave(
-        &mut self,
+        &self,
         request: &HeartbeatRequest,
         now: i64,
         out: &mut Out,
@@ -49,7 +49,7 @@ impl GroupShard {
 
     /// Members are out: what they had is free, and the group's epoch rises. If only members of the classic protocol are
     /// left, the group becomes a classic one.
-    pub(in crate::group) fn fence(&mut self, id: &Str, members: &[(Str, Cause)], now: i64, out: &mut Out) {
+    pub(in crate::group) fn fence(&self, id: &Str, members: &[(Str, Cause)], now: i64, out: &mut Out) {
         let Some(group) = self.consumers.group(id) else { return };
         if members.is_empty() {
             return;
@@ -74,7 +74,7 @@ impl GroupShard {
         for regex in &unused {
             draft.emit(draft.group.regex_tombstone(regex));
         }
-        let consumers = &mut self.consumers;
+        let consumers = &self.consumers;
         let hash = consumers.hashes.of_group(&consumers.image, &draft.group);
         let epoch = draft.group.epoch.saturating_add(1);
         draft.emit(draft.group.epoch_record(epoch, hash));

@@ -39,7 +39,7 @@ fn not_upgraded(id: &Str, why: &str) -> Refusal {
 impl GroupShard {
     /// A classic group becomes a consumer group, as a member of the new protocol joins. Its members stay, and go on with
     /// the protocol that they speak.
-    pub(super) fn upgrade(&mut self, id: &Str, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
+    pub(super) fn upgrade(&self, id: &Str, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
         let Some(classic) = self.groups.get(id) else { return Ok(ConsumerGroup::new(id.clone())) };
         out.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
         if classic.state() == State::Empty {
@@ -122,7 +122,7 @@ impl GroupShard {
         classic.protocol = classic.vote();
         let protocol = classic.protocol.clone().unwrap_or_default();
         for (member, target_of) in members {
-            if let Some(place) = classic.members.get_mut(&member.id) {
+            if let Some(place) = classic.member_mut(&member.id) {
                 let nothing = Partitions::new();
                 let target = group.target_of(target_of).map_or(&nothing, |target| target);
                 place.assignment = assignment_bytes(target, &place.metadata(&protocol), &self.consumers.image);
@@ -132,7 +132,7 @@ impl GroupShard {
         if rebalance.is_some() {
             classic.rebalance(rebalance, now, &self.limits, &mut out.effects);
         }
-        out.install = Some(Box::new(classic));
+        out.install = Some(classic);
     }
 }
 

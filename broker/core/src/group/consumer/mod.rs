@@ -1,7 +1,7 @@
 //! Consumer groups of the new protocol (KIP-848): members send one kind of heartbeat, and the coordinator assigns.
 //!
 //! A request is decided on a clone of the group (its maps are persistent, so that costs next to nothing): out come records,
-//! an answer, and consequences that no record tells (clocks). Both are in force once the records are in the log:
+//! an answer, and consequences that no record tells (clocks). All are in force once the records are in the log:
 //! [`ConsumerGroup::apply`] is the only mutation of a group, and serves loading too. An answer is given when its records
 //! are committed.
 //!
@@ -40,4 +40,4 @@ pub use timers::Clock;
 pub use view::{ConsumerDescription, ConsumerMemberDescription};
 
 pub(super) use offsets::CommitCheck;
-pub(super) use shard::{Consumers, Out};
+pub(super) use shard::{Consequence, Consumers, Out};

@@ -72,13 +72,12 @@ impl GroupShard {
         if member.epoch == epoch { Ok(()) } else { Err(wrong_epoch(member)) }
     }
 
-    pub(in crate::group) fn delete_consumer_group(&mut self, id: &Str, effects: &mut Effects) -> ErrorCode {
+    pub(in crate::group) fn delete_consumer_group(&self, id: &Str, effects: &mut Effects) -> ErrorCode {
         match self.consumers.group(id) {
             None => ErrorCode::GROUP_ID_NOT_FOUND,
             Some(group) if group.members().next().is_some() => ErrorCode::NON_EMPTY_GROUP,
             Some(group) => {
                 let tombstones = group.tombstones();
-                self.histories.remove(id);
                 self.remove_offsets(id, effects);
                 effects.records.extend(tombstones.into_iter().map(GroupRecord::Consumer));
                 ErrorCode::NONE
@@ -87,7 +86,7 @@ impl GroupShard {
     }
 
     /// What has lapsed: offsets of topics that nobody subscribes to, and empty groups of which nothing is left.
-    pub(in crate::group) fn expire_consumers(&mut self, now: i64, effects: &mut Effects) {
+    pub(in crate::group) fn expire_consumers(&self, now: i64, effects: &mut Effects) {
         let keep = self.limits.offsets_retention_ms;
         let mut gone = Vec::new();
         for (id, live) in &self.consumers.groups {

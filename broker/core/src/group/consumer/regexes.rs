@@ -178,7 +178,7 @@ impl GroupShard {
 
     /// What a [`RegexJob`] found in the metadata of `version`, or that it could not be done.
     pub fn regexes_resolved(
-        &mut self,
+        &self,
         id: &Str,
         found: &BTreeMap<Str, BTreeSet<Str>>,
         version: u64,
@@ -187,11 +187,11 @@ impl GroupShard {
         let (mut out, mut effects) = (Out::default(), Effects::default());
         out.consequences.push(Consequence::Resolving(id.clone(), false));
         self.take_resolved(id, found, version, now, &mut out);
-        self.conclude(out, &mut effects);
+        out.conclude(&mut effects);
         effects
     }
 
-    fn take_resolved(&mut self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64, out: &mut Out) {
+    fn take_resolved(&self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64, out: &mut Out) {
         let Some(group) = self.consumers.group(id) else { return };
         let mut draft = Draft::new(group.clone());
         let mut bump = false;
@@ -209,7 +209,7 @@ impl GroupShard {
             let key = ConsumerGroupRegularExpressionKey { group_id: id.clone(), regular_expression: regex.clone() };
             draft.emit(ConsumerGroupRecord::RegularExpression(key, Some(value)));
         }
-        let consumers = &mut self.consumers;
+        let consumers = &self.consumers;
         let hash = consumers.hashes.of_group(&consumers.image, &draft.group);
         if bump || hash != draft.group.metadata_hash {
             let (from, to) = (draft.group.epoch, draft.group.epoch.saturating_add(1));

@@ -29,7 +29,7 @@ pub(in crate::group) enum Consequence {
 }
 
 impl Consequence {
-    fn group(&self) -> &Str {
+    pub(in crate::group) fn group(&self) -> &Str {
         match self {
             Self::Clock(group, ..) | Self::Refreshed(group, ..) | Self::Resolving(group, _) => group,
         }
@@ -42,7 +42,7 @@ pub(in crate::group) struct Out {
     pub effects: Effects,
     pub consequences: Vec<Consequence>,
     /// A classic group that takes the place of a consumer group.
-    pub install: Option<Box<ClassicGroup>>,
+    pub install: Option<ClassicGroup>,
 }
 
 impl Out {
@@ -51,6 +51,21 @@ impl Out {
         let begins = !self.effects.events.iter().any(|event| event.group == *group && event.to == to);
         let group = group.clone();
         self.effects.events.push(GroupEvent { group, kind, from, to, at: now, begins, cause });
+    }
+}
+
+impl Out {
+    /// The decision is made: what it leads to is part of `effects`.
+    pub fn conclude(mut self, effects: &mut Effects) {
+        effects.records.append(&mut self.effects.records);
+        effects.replies.append(&mut self.effects.replies);
+        effects.on_commit.append(&mut self.effects.on_commit);
+        effects.actions.append(&mut self.effects.actions);
+        effects.events.append(&mut self.effects.events);
+        effects.update.consequences.append(&mut self.consequences);
+        if let Some(group) = self.install {
+            effects.update.put(group);
+        }
     }
 }
 
@@ -100,8 +115,6 @@ pub(in crate::group) struct Consumers {
     pub hashes: TopicHashes,
     /// The version of the metadata that last brought a topic.
     pub new_topics_at: u64,
-    /// What the last decision leads to once its records are written.
-    pub after: Out,
 }
 
 impl Consumers {
@@ -155,7 +168,8 @@ impl Consumers {
         }
     }
 
-    fn follow(&mut self, consequence: &Consequence) {
+    /// Puts in force what no record says.
+    pub fn follow(&mut self, consequence: &Consequence) {
         let Some(live) = self.groups.get_mut(consequence.group()) else { return };
         match consequence {
             Consequence::Clock(_, member, clock, at) => {
@@ -173,8 +187,6 @@ impl Consumers {
     }
 }
 
-/// How soon a member that should be out is tried again, if the log could not be written.
-const RETRY_MS: i64 = 500;
 /// How many members go at once: their records are one batch.
 const MOST_AT_ONCE: usize = 200;
 
@@ -213,33 +225,6 @@ impl GroupShard {
         }
     }
 
-    /// A decision is made. What it leads to beside records waits for them, or is in force at once if there are none.
-    pub(in crate::group) fn conclude(&mut self, mut out: Out, effects: &mut Effects) {
-        effects.records.append(&mut out.records);
-        effects.replies.append(&mut out.replies);
-        effects.on_commit.append(&mut out.on_commit);
-        effects.actions.append(&mut out.actions);
-        effects.events.append(&mut out.events);
-        self.consumers.after = out;
-        if effects.records.is_empty() {
-            self.follow();
-        }
-    }
-
-    /// The records of the last decision are written: the rest of it is in force.
-    pub(in crate::group) fn follow(&mut self) {
-        let out = std::mem::take(&mut self.consumers.after);
-        for consequence in &out.consequences {
-            self.consumers.follow(consequence);
-            self.schedule(consequence.group());
-        }
-        if let Some(group) = out.install {
-            let id = group.id.clone();
-            self.groups.insert(id.clone(), *group);
-            self.schedule(&id);
-        }
-    }
-
     pub(in crate::group) fn apply_consumer(&mut self, record: &ConsumerGroupRecord) {
         if !record.is_tombstone() {
             // A group is of one kind. What it was before has been answered and taken away.
@@ -269,12 +254,9 @@ impl GroupShard {
     }
 
     /// Time has passed for a consumer group.
-    pub(in crate::group) fn tick_consumers(&mut self, id: &Str, now: i64, out: &mut Out) {
-        let Some(live) = self.consumers.groups.get_mut(id) else { return };
+    pub(in crate::group) fn tick_consumers(&self, id: &Str, now: i64, out: &mut Out) {
+        let Some(live) = self.consumers.groups.get(id) else { return };
         let due = live.timers.due(now, MOST_AT_ONCE);
-        for (member, clock) in &due {
-            live.timers.set(member, *clock, Some(now.saturating_add(RETRY_MS)));
-        }
         let late: Vec<(Str, Cause)> =
             due.into_iter().map(|(member, clock)| (member, Cause::new(clock.reason()))).collect();
         self.fence(id, &late, now, out);

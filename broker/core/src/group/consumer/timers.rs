@@ -116,26 +116,24 @@ impl Timers {
         }
     }
 
-    /// Whoever's time has run out, at most `most`.
-    pub fn due(&mut self, now: i64, most: usize) -> Vec<(Str, Clock)> {
-        let mut due = Vec::new();
-        while let Some((at, id)) = self.order.first().cloned().filter(|(at, _)| *at <= now) {
-            if due.len() >= most {
-                break;
-            }
-            self.order.remove(&(at, id.clone()));
+    /// Members whose time has run out, at most `most`.
+    pub fn due(&self, now: i64, most: usize) -> Vec<(Str, Clock)> {
+        let passed = self.order.iter().take_while(|(at, _)| *at <= now);
+        let first = |id: &Str| self.members.get(id)?.first().filter(|(at, _)| *at <= now);
+        passed.filter_map(|(_, id)| Some((id.clone(), first(id)?.1))).take(most).collect()
+    }
+
+    /// Members that were due by `now` and are not any more stand in the order under their new time.
+    pub fn settle(&mut self, now: i64) {
+        let passed: Vec<(i64, Str)> = self.order.iter().take_while(|(at, _)| *at <= now).cloned().collect();
+        for (at, id) in passed {
             let Some(deadlines) = self.members.get_mut(&id) else { continue };
-            let first = deadlines.first();
-            deadlines.registered = None;
-            match first {
-                Some((at, clock)) if at <= now => due.push((id, clock)),
-                Some((at, _)) => {
-                    deadlines.registered = Some(at);
-                    self.order.insert((at, id));
-                }
-                None => {}
+            let first = deadlines.first().map(|(at, _)| at);
+            if first.is_none_or(|first| first > now) {
+                self.order.remove(&(at, id.clone()));
+                deadlines.registered = first;
+                self.order.extend(first.map(|at| (at, id)));
             }
         }
-        due
     }
 }

@@ -106,6 +106,11 @@ fn those_that_rejoin_because_they_are_called_are_no_cause() {
     assert!(last.starts_with("1 to 2: member-joined c-") && !last.contains(','), "{last}");
 }
 
+fn tell(shard: &mut GroupShard, event: GroupEvent) {
+    let mut effects = Effects { events: vec![event], ..Effects::default() };
+    shard.apply(Applied::all(&mut effects));
+}
+
 #[test]
 fn what_is_kept_has_bounds() {
     let mut shard = GroupShard::new(limits()).with_history(3);
@@ -114,7 +119,7 @@ fn what_is_kept_has_bounds() {
         for at in 0..100 {
             let who = Who { member_id: "m".into(), instance_id: None, client_id: "c".into(), client_host: "h".into() };
             let cause = Cause::by(Reason::MemberLeft, who).saying(Some(&long));
-            shard.told(&GroupEvent {
+            tell(&mut shard, GroupEvent {
                 group: "g".into(),
                 kind: Kind::Classic,
                 from: generation,
@@ -130,7 +135,7 @@ fn what_is_kept_has_bounds() {
     assert!(kept.iter().all(|r| (r.causes.len(), r.more) == (16, 84)));
     assert!(kept[0].causes[0].1.said.as_ref().unwrap().len() <= 256);
     let mut none = GroupShard::new(limits()).with_history(0);
-    none.told(&GroupEvent {
+    tell(&mut none, GroupEvent {
         group: "g".into(),
         kind: Kind::Classic,
         from: 0,

@@ -139,6 +139,7 @@ pub(super) const BROKER: &[BrokerRow] = &[
         Some(|r| live(r).scrub_bytes_per_second.to_string())),
     dynamic!("num.recovery.threads.per.data.dir" "2" "3" "4" "5" None),
     fixed!("num.replica.alter.log.dirs.threads" "" "2"),
+    fixed!("offsets.commit.timeout.ms" "5000" "81" |r| r.broker.config.offsets_commit_timeout.as_millis().to_string()),
     fixed!("offsets.retention.check.interval.ms" "600000" "81"
         |r| r.broker.config.offsets_retention_check_interval.as_millis().to_string()),
     fixed!("offsets.retention.minutes" "10080" "2" |r| (r.broker.config.offsets_retention_ms / 60_000).to_string()),

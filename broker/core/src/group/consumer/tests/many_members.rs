@@ -7,7 +7,7 @@ use std::time::Instant;
 use esker_protocol::primitives::Str;
 
 use super::world::{World, beat, limits};
-use crate::coordinator::StateMachine as _;
+use crate::coordinator::{Applied, StateMachine as _};
 use crate::group::GroupShard;
 use crate::group::consumer::ConsumerLimits;
 
@@ -21,10 +21,8 @@ fn a_thousand_members_become_stable_with_everything_shared_out() {
     let members: Vec<String> = (0..1000).map(|n| format!("member-{n}")).collect();
     let mut now = 1000;
     let send = |shard: &mut GroupShard, request: &_, now: i64| {
-        let (effects, reply) = shard.consumer_heartbeat(request, now).unwrap();
-        if !effects.records.is_empty() {
-            shard.apply(&effects.records, None);
-        }
+        let (mut effects, reply) = shard.consumer_heartbeat(request, now).unwrap();
+        shard.apply(Applied::all(&mut effects));
         reply
     };
     let began = Instant::now();

@@ -246,7 +246,8 @@ impl Play {
         if let Some(topics) = topics {
             (client.topics, client.missed) = (topics, true);
         }
-        let code = self.world.shard.heartbeat("g", &identity(&client), self.world.now);
+        let (effects, code) = self.world.shard.heartbeat("g", &identity(&client), self.world.now);
+        self.world.take(effects);
         if code.is_error() && code != ErrorCode::REBALANCE_IN_PROGRESS {
             self.clients.remove(&who);
             self.ids.remove(&who);

@@ -58,7 +58,9 @@ impl Script {
             "classic-sync" => return self.classic_sync(who),
             "classic-beat" => {
                 let who = self.identity(who);
-                return name(self.world.shard.heartbeat(GROUP, &who, self.world.now));
+                let (effects, code) = self.world.shard.heartbeat(GROUP, &who, self.world.now);
+                self.world.take(effects);
+                return name(code);
             }
             "classic-leave" => {
                 let said = options.get("saying").map(|text| Str::from(text.replace('_', " ")));
@@ -150,7 +152,9 @@ impl Script {
         let instance = options.get("instance").map(|text| Str::copy(text));
         let request = JoinRequest {
             // The shard makes ids of dynamic members; a script's are known before, as if given out already.
-            member_id: if known || instance.is_none() && self.world.group(GROUP).is_some() {
+            member_id: if options.contains_key("id") {
+                Str::default()
+            } else if known || instance.is_none() && self.world.group(GROUP).is_some() {
                 Str::copy(member)
             } else {
                 Str::default()

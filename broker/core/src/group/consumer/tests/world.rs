@@ -8,7 +8,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 
 use crate::controller::Refusal;
-use crate::coordinator::{StateMachine as _, Token};
+use crate::coordinator::{Applied, StateMachine as _, Token};
 use crate::group::consumer::{
     ConsumerGroup, ConsumerLimits, HeartbeatReply, HeartbeatRequest, Partitions, RegexJob, resolve_regexes,
 };
@@ -99,13 +99,10 @@ impl World {
     }
 
     /// Carries out what the shard decided; the log takes it at once.
-    pub fn take(&mut self, effects: Effects) {
+    pub fn take(&mut self, mut effects: Effects) {
         self.log.extend(effects.records.iter().map(|record| record.to_bytes().unwrap()));
-        self.answers.extend(effects.replies);
-        effects.events.iter().for_each(|event| self.shard.told(event));
-        if !effects.records.is_empty() {
-            self.shard.apply(&effects.records, None);
-        }
+        self.answers.extend(std::mem::take(&mut effects.replies));
+        self.shard.apply(Applied::all(&mut effects));
         self.answers.extend(effects.on_commit);
         self.jobs.extend(effects.actions);
         if let Some(stored) = effects.stored {
