@@ -1,6 +1,8 @@
 //! Leader epochs of one log: where each began (KIP-101, KIP-279), kept in `leader-epoch-checkpoint`.
 //!
-//! Pure but for the text form. Epochs and start offsets both grow strictly.
+//! Pure but for the text form. Epochs and start offsets both grow strictly. An epoch without a record is known in memory only:
+//! it begins at the log's end, wherever that is, and enters the checkpoint with its first record. A start of the broker begins
+//! one in each partition, and must not write ten thousand files for them.
 
 use std::fmt::Write as _;
 
@@ -10,6 +12,8 @@ use crate::{files::checkpoint_lines, types::EpochEndOffset};
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct EpochCache {
     entries: Vec<(i32, i64)>,
+    /// The newest epoch while no record was written in it; above all `entries`.
+    begun: Option<i32>,
     /// What the checkpoint says, as far as it was read or written.
     written: Option<Vec<(i32, i64)>>,
     /// That is on disk for sure.
@@ -65,23 +69,43 @@ impl EpochCache {
         text
     }
 
-    /// Notes that `epoch` begins at `start`, if it is new. Entries that the new one contradicts go (a leader that wrote
-    /// nothing leaves an epoch at the same offset). True if something changed.
-    pub(crate) fn assign(&mut self, epoch: i32, start: i64) -> bool {
-        if epoch < 0 || start < 0 || self.entries.last().is_some_and(|last| last.0 >= epoch && last.1 <= start) {
-            return false;
+    /// Notes that `epoch` begins where the log ends, if it is new; its first record is not written yet.
+    pub(crate) fn begin(&mut self, epoch: i32) {
+        if epoch >= 0 && self.latest().is_none_or(|latest| latest < epoch) {
+            self.begun = Some(epoch);
         }
-        self.entries.retain(|(e, s)| *e < epoch && *s < start);
-        self.entries.push((epoch, start));
-        true
     }
 
+    /// Notes that the first record of `epoch` is at `start`, if the epoch is new. Entries that the new one contradicts go (a
+    /// leader that wrote nothing leaves an epoch at the same offset).
+    pub(crate) fn assign(&mut self, epoch: i32, start: i64) {
+        if epoch < 0
+            || start < 0
+            || self.entries.last().is_some_and(|last| last.0 >= epoch && last.1 <= start)
+            || self.begun.is_some_and(|begun| begun > epoch)
+        {
+            return;
+        }
+        self.begun = None;
+        self.entries.retain(|(e, s)| *e < epoch && *s < start);
+        self.entries.push((epoch, start));
+    }
+
+    /// The newest epoch, with or without records.
     pub(crate) fn latest(&self) -> Option<i32> {
+        self.begun.or_else(|| self.latest_written())
+    }
+
+    /// The newest epoch that has records.
+    pub(crate) fn latest_written(&self) -> Option<i32> {
         self.entries.last().map(|entry| entry.0)
     }
 
-    /// Epoch of the record at `offset`.
-    pub(crate) fn at(&self, offset: i64) -> Option<i32> {
+    /// Epoch of the record at `offset`; from the log's end on, of the next one.
+    pub(crate) fn at(&self, offset: i64, log_end_offset: i64) -> Option<i32> {
+        if let Some(begun) = self.begun.filter(|_| offset >= log_end_offset) {
+            return Some(begun);
+        }
         let after = self.entries.partition_point(|entry| entry.1 <= offset);
         after.checked_sub(1).and_then(|i| self.entries.get(i)).map(|entry| entry.0)
     }
@@ -97,16 +121,18 @@ impl EpochCache {
             return EpochEndOffset { leader_epoch: epoch, end_offset: log_end_offset };
         }
         let above = self.entries.partition_point(|entry| entry.0 <= epoch);
-        let Some(next) = self.entries.get(above) else { return UNDEFINED };
+        // With no entry above it, the epoch that is begun follows, at the log's end.
+        let end_offset = self.entries.get(above).map_or(log_end_offset, |next| next.1);
         // Below the first epoch known: whatever it was, it ended where the first known one begins.
         let leader_epoch = above.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(epoch, |entry| entry.0);
-        EpochEndOffset { leader_epoch, end_offset: next.1 }
+        EpochEndOffset { leader_epoch, end_offset }
     }
 
     /// Forgets epochs that begin at or above `end` (the log was cut there).
     pub(crate) fn truncate_from_end(&mut self, end: i64) {
         let keep = self.entries.partition_point(|entry| entry.1 < end);
         self.entries.truncate(keep);
+        self.begun = None;
     }
 
     /// Forgets epochs that ended below `start`; the one that holds it now begins there.
@@ -123,6 +149,7 @@ impl EpochCache {
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.begun = None;
     }
 }
 
@@ -156,17 +183,54 @@ mod tests {
             assert_eq!((end.leader_epoch, end.end_offset), expected, "{asked}");
         }
         assert_eq!(EpochCache::default().end_offset_for(0, 5).end_offset, -1);
-        assert_eq!([9, 10, 19, 20, 500].map(|o| c.at(o)), [None, Some(2), Some(2), Some(4), Some(7)]);
+        assert_eq!([9, 10, 19, 20, 500].map(|o| c.at(o, 99)), [None, Some(2), Some(2), Some(4), Some(7)]);
+    }
+
+    #[test]
+    fn an_epoch_without_records_begins_at_the_end_of_the_log() {
+        let mut c = cache(&[(0, 0), (2, 10)]);
+        c.written = Some(c.entries.clone());
+        c.durable = true;
+        c.begin(5);
+        c.begin(4);
+        assert!(!c.to_write(true), "nothing to write before its first record");
+        for (asked, end, expected) in [
+            (0, 20, (0, 10)),
+            (2, 20, (2, 20)),
+            (4, 20, (2, 20)),
+            (5, 20, (5, 20)),
+            (2, 15, (2, 15)),
+            (5, 15, (5, 15)),
+            (6, 20, (-1, -1)),
+        ] {
+            let found = c.end_offset_for(asked, end);
+            assert_eq!((found.leader_epoch, found.end_offset), expected, "{asked} with a log of {end}");
+        }
+        assert_eq!((c.at(19, 20), c.at(20, 20), c.latest(), c.latest_written()), (Some(2), Some(5), Some(5), Some(2)));
+        c.assign(4, 20);
+        assert_eq!(c.latest_written(), Some(2), "an epoch below the begun one does not come back");
+        c.assign(5, 20);
+        assert!(c.to_write(false));
+        assert_eq!((c.entries.as_slice(), c.begun), ([(0, 0), (2, 10), (5, 20)].as_slice(), None));
+        assert_eq!((c.at(20, 21), c.end_offset_for(2, 21).end_offset), (Some(5), 20));
+
+        let mut empty = EpochCache::default();
+        empty.begin(3);
+        let found = empty.end_offset_for(1, 0);
+        assert_eq!((found.leader_epoch, found.end_offset, empty.at(0, 0)), (1, 0, Some(3)));
+        empty.truncate_from_end(0);
+        assert_eq!(empty.latest(), None);
     }
 
     #[test]
     fn assign_drops_what_it_contradicts() {
         let mut c = cache(&[(0, 0), (1, 10), (2, 20)]);
-        assert!(!c.assign(2, 25));
-        assert!(!c.assign(1, 30));
-        assert!(c.assign(3, 20));
+        c.assign(2, 25);
+        c.assign(1, 30);
+        assert_eq!(c.entries, [(0, 0), (1, 10), (2, 20)]);
+        c.assign(3, 20);
         assert_eq!(c.entries, [(0, 0), (1, 10), (3, 20)]);
-        assert!(c.assign(4, 5));
+        c.assign(4, 5);
         assert_eq!(c.entries, [(0, 0), (4, 5)]);
     }
 

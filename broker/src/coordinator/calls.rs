@@ -46,9 +46,8 @@ impl GroupCoordinator {
     /// JoinGroup.
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         let member_id = request.member_id.clone();
-        let asked = self
-            .shard_at(image, &request.group)
-            .and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
+        let asked =
+            self.shard_at(image, &request.group).and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
         match asked {
             Err(error) => JoinReply::failed(error, &member_id),
             Ok(asked) => match asked.answer().await {
@@ -60,9 +59,8 @@ impl GroupCoordinator {
 
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
-        let asked = self
-            .shard_at(image, &request.group)
-            .and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
+        let asked =
+            self.shard_at(image, &request.group).and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
         match asked {
             Err(error) => SyncReply::failed(error),
             Ok(asked) => match asked.answer().await {

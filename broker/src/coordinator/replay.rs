@@ -58,11 +58,7 @@ pub(super) enum LoadError {
 }
 
 /// Gives `machine` all that a partition's log has; also how many records that is.
-pub(super) fn replay<M: StateMachine>(
-    machine: M,
-    partition: &Partition,
-    now: i64,
-) -> Result<(M, usize), LoadError> {
+pub(super) fn replay<M: StateMachine>(machine: M, partition: &Partition, now: i64) -> Result<(M, usize), LoadError> {
     let log = partition.log();
     let end = log.log_end_offset();
     let mut at = log.log_start_offset();
@@ -97,7 +93,9 @@ impl<M: StateMachine> Replay<M> {
         // A batch that is cut off ends the iteration in silence.
         match batches.rest().len() {
             0 => Ok(()),
-            available => Err(LoadError::Batch { at, source: BatchError::Truncated { needed: available + 1, available } }),
+            available => {
+                Err(LoadError::Batch { at, source: BatchError::Truncated { needed: available + 1, available } })
+            }
         }
     }
 

@@ -192,6 +192,10 @@ impl Partition {
         let log = make()?;
         // The configuration may have changed on the old one meanwhile.
         log.update_config(role.settings.log.clone());
+        // An epoch without records is in no file.
+        if role.leads {
+            log.begin_epoch(role.assignment.leader_epoch)?;
+        }
         let flushed = log.recovery_point();
         self.log.store(log);
         drop(role);
@@ -205,13 +209,13 @@ impl Partition {
         Arc::clone(&self.role.read())
     }
 
-    /// Takes a new role. Blocks on the disk for a moment when leadership begins (the epoch's start is written down).
+    /// Takes a new role. When leadership begins, so does its epoch in the log.
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
         let mut current = self.role.write();
         let begins = role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
         let ends = current.leads && !role.leads;
         if begins {
-            self.log().assign_epoch(role.assignment.leader_epoch)?;
+            self.log().begin_epoch(role.assignment.leader_epoch)?;
         }
         *current = Arc::new(role);
         if current.leads {

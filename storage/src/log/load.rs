@@ -123,7 +123,7 @@ impl Load {
             clock_ms: AtomicI64::new(self.now_ms),
             truncations: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            latest_epoch: AtomicI32::new(epochs.latest().unwrap_or(-1)),
+            latest_epoch: AtomicI32::new(epochs.latest_written().unwrap_or(-1)),
             epochs: RwLock::new(epochs),
             writer: Mutex::new(Writer {
                 active,

@@ -243,28 +243,27 @@ impl Log {
         self.epochs.read().latest()
     }
 
-    /// Leader epoch of the record at `offset`.
+    /// Leader epoch of the record at `offset`; from the log's end on, of the next record.
     pub fn epoch_at(&self, offset: i64) -> Option<i32> {
-        self.epochs.read().at(offset)
+        let end = self.log_end_offset();
+        self.epochs.read().at(offset, end)
     }
 
-    /// Tells the log that `leader_epoch` begins at its end: for a replica that becomes leader, before it takes appends
-    /// (KIP-101). Writes a small file.
-    pub fn assign_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
+    /// `leader_epoch` begins at the log's end: for a replica that becomes leader, before it takes appends (KIP-101). Known in
+    /// memory until the epoch's first record is appended.
+    pub fn begin_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
         self.log_dir.check()?;
         let _writer = self.writer.lock();
-        self.assign_epoch_at(leader_epoch, self.log_end_offset())?;
+        self.epochs.write().begin(leader_epoch);
         Ok(())
     }
 
-    /// Notes an epoch's start if it is new, and writes the checkpoint; the caller holds the writer lock.
+    /// Notes the offset of an epoch's first record, and writes the checkpoint; the caller holds the writer lock.
     fn assign_epoch_at(&self, leader_epoch: i32, offset: i64) -> Result<(), FileError> {
         if leader_epoch <= self.latest_epoch.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.change_epochs(|epochs| {
-            epochs.assign(leader_epoch, offset);
-        });
+        self.change_epochs(|epochs| epochs.assign(leader_epoch, offset));
         self.write_epochs(false)
     }
 
@@ -272,7 +271,7 @@ impl Log {
     fn change_epochs(&self, change: impl FnOnce(&mut EpochCache)) {
         let mut epochs = self.epochs.write();
         change(&mut epochs);
-        self.latest_epoch.store(epochs.latest().unwrap_or(-1), Ordering::Relaxed);
+        self.latest_epoch.store(epochs.latest_written().unwrap_or(-1), Ordering::Relaxed);
     }
 
     /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was

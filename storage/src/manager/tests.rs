@@ -32,9 +32,13 @@ fn create(manager: &LogManager, topic: &str, partition: i32) -> Arc<Log> {
 }
 
 fn append(log: &Log, value: &[u8]) -> Result<i64, AppendError> {
+    append_in(log, value, 0)
+}
+
+fn append_in(log: &Log, value: &[u8], leader_epoch: i32) -> Result<i64, AppendError> {
     let (batch, _) = Batch::parse(batch(Compression::None, &[(NOW, value)])).unwrap();
     let append = AppendBatch { header: &batch.header, bytes: &batch.bytes };
-    Ok(log.append(append, Origin::Client { transaction_v2: false }, 0, NOW)?.base_offset)
+    Ok(log.append(append, Origin::Client { transaction_v2: false }, leader_epoch, NOW)?.base_offset)
 }
 
 fn read(log: &Log) -> Bytes {

@@ -477,7 +477,7 @@ impl Driver {
         let epoch = self.parts[key].epoch + 1;
         self.log.push(format!("epoch {epoch} of {key:?}"));
         // A leader goes on with its epoch, whether the checkpoint could be written or not.
-        let (outcome, _) = outcome(self.get(key)?.assign_epoch(epoch))?;
+        let (outcome, _) = outcome(self.get(key)?.begin_epoch(epoch))?;
         self.parts.get_mut(key).unwrap().epoch = epoch;
         Ok(outcome)
     }

@@ -88,7 +88,7 @@ fn is_offline(driver: &mut Driver) -> Result<(), String> {
         let refused = log.flush().is_err()
             && log.roll(0).is_err()
             && log.truncate_to(0).is_err()
-            && log.assign_epoch(99).is_err()
+            && log.begin_epoch(99).is_err()
             && log.append_replicated(bytes::Bytes::new(), 0).is_err();
         if !refused || (log.recovery_point(), log.log_end_offset()) != (point, end) {
             return Err(format!("{}-{} goes on after its disk failed", log.topic(), log.partition()));

@@ -37,7 +37,14 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        Self { shard: GroupShard::new(limits()), now: 0, tokens: 0, log: vec![], answers: Default::default(), full: false }
+        Self {
+            shard: GroupShard::new(limits()),
+            now: 0,
+            tokens: 0,
+            log: vec![],
+            answers: Default::default(),
+            full: false,
+        }
     }
 
     /// As the shell does: a decision that the log does not take is void, and `token` gets the error.

@@ -200,6 +200,20 @@ impl MetadataImage {
                 self.features.insert(feature.name.clone(), feature.level);
             }
             MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next,
+            MetadataRecord::NewLeaderEpochs(started) => self.apply_new_leader_epochs(started.node_id),
+        }
+    }
+
+    fn apply_new_leader_epochs(&mut self, node_id: i32) {
+        let leads = |topic: &TopicImage| topic.partitions.iter().any(|partition| partition.leader == node_id);
+        let led: Vec<Str> = self.topics().filter(|topic| leads(topic)).map(|topic| topic.name.clone()).collect();
+        for name in led {
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            let partitions = Arc::make_mut(topic).partitions.iter_mut();
+            for partition in partitions.filter(|partition| partition.leader == node_id) {
+                partition.leader_epoch = partition.leader_epoch.saturating_add(1);
+                partition.partition_epoch = partition.partition_epoch.saturating_add(1);
+            }
         }
     }
 

@@ -14,8 +14,8 @@ pub use delta::Delta;
 pub use image::{BrokerImage, ConfigResource, ListenerImage, MetadataImage, PartitionImage, ResourceKind, TopicImage};
 pub use names::{InvalidTopicName, check_topic_name, collides};
 pub use record::{
-    BrokerRecord, ConfigRecord, FeatureRecord, ListenerRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
-    RecordError, RemoveTopicRecord, TopicRecord,
+    BrokerRecord, ConfigRecord, FeatureRecord, ListenerRecord, MetadataRecord, NewLeaderEpochsRecord, PartitionRecord,
+    ProducerIdsRecord, RecordError, RemoveTopicRecord, TopicRecord,
 };
 pub use snapshot::snapshot_records;
 

@@ -119,6 +119,15 @@ pub struct ProducerIdsRecord {
     pub next: i64,
 }
 
+/// A broker started: each partition that it leads begins a new leader epoch (KIP-101, KIP-320). One record for all of them: a
+/// start with ten thousand partitions stays cheap.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct NewLeaderEpochsRecord {
+    /// The leader.
+    pub node_id: i32,
+}
+
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordError {
@@ -173,6 +182,7 @@ records! {
     5 Config(ConfigRecord),
     6 Feature(FeatureRecord),
     7 ProducerIds(ProducerIdsRecord),
+    8 NewLeaderEpochs(NewLeaderEpochsRecord),
 }
 
 impl MetadataRecord {

@@ -47,7 +47,7 @@ fn leader_epochs_are_stamped_and_found() {
     assert_eq!(log.latest_epoch(), Some(5));
     assert_eq!(log.epoch_end_offset(3).end_offset, 2);
     assert_eq!(log.epoch_end_offset(5).end_offset, 3);
-    log.assign_epoch(9).unwrap();
+    log.begin_epoch(9).unwrap();
     assert_eq!(log.epoch_end_offset(9).end_offset, 3);
     drop(log);
     let log = Opening::new(small()).open(dir.path());

@@ -20,8 +20,7 @@ fn a_flush_does_not_write_epochs_into_the_folder_of_the_next() {
     let gate = Gate::new(|doing| matches!(doing, Doing::SyncData(path) if is_log(path)));
     let manager = LogManager::open_on(gate.disk(), config_of(dir.path()), NOW).unwrap();
     let old = create(&manager, "t", 0);
-    old.assign_epoch(7).unwrap();
-    append(&old, b"old").unwrap();
+    append_in(&old, b"old", 7).unwrap();
     gate.close();
     let flush = thread::spawn({
         let old = Arc::clone(&old);
@@ -30,7 +29,7 @@ fn a_flush_does_not_write_epochs_into_the_folder_of_the_next() {
     gate.somebody_waits();
     manager.delete("t", 0).unwrap();
     let new = create(&manager, "t", 0);
-    new.assign_epoch(2).unwrap();
+    append_in(&new, b"new", 2).unwrap();
     let written = fs::read(new.dir().join(LEADER_EPOCHS)).unwrap();
     gate.open();
     // That it is not done may be told or not: nobody waits for it any more.

@@ -177,13 +177,7 @@ impl GroupShard {
     }
 
     /// What a [`RegexJob`] found in the metadata of `version`, or that it could not be done.
-    pub fn regexes_resolved(
-        &self,
-        id: &Str,
-        found: &BTreeMap<Str, BTreeSet<Str>>,
-        version: u64,
-        now: i64,
-    ) -> Effects {
+    pub fn regexes_resolved(&self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64) -> Effects {
         let (mut out, mut effects) = (Out::default(), Effects::default());
         out.consequences.push(Consequence::Resolving(id.clone(), false));
         self.take_resolved(id, found, version, now, &mut out);

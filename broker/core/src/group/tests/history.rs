@@ -119,15 +119,18 @@ fn what_is_kept_has_bounds() {
         for at in 0..100 {
             let who = Who { member_id: "m".into(), instance_id: None, client_id: "c".into(), client_host: "h".into() };
             let cause = Cause::by(Reason::MemberLeft, who).saying(Some(&long));
-            tell(&mut shard, GroupEvent {
-                group: "g".into(),
-                kind: Kind::Classic,
-                from: generation,
-                to: generation + 1,
-                at,
-                begins: at == 0,
-                cause,
-            });
+            tell(
+                &mut shard,
+                GroupEvent {
+                    group: "g".into(),
+                    kind: Kind::Classic,
+                    from: generation,
+                    to: generation + 1,
+                    at,
+                    begins: at == 0,
+                    cause,
+                },
+            );
         }
     }
     let kept = shard.rebalances("g").unwrap();
@@ -135,14 +138,17 @@ fn what_is_kept_has_bounds() {
     assert!(kept.iter().all(|r| (r.causes.len(), r.more) == (16, 84)));
     assert!(kept[0].causes[0].1.said.as_ref().unwrap().len() <= 256);
     let mut none = GroupShard::new(limits()).with_history(0);
-    tell(&mut none, GroupEvent {
-        group: "g".into(),
-        kind: Kind::Classic,
-        from: 0,
-        to: 1,
-        at: 0,
-        begins: true,
-        cause: Cause::new(Reason::MemberLeft),
-    });
+    tell(
+        &mut none,
+        GroupEvent {
+            group: "g".into(),
+            kind: Kind::Classic,
+            from: 0,
+            to: 1,
+            at: 0,
+            begins: true,
+            cause: Cause::new(Reason::MemberLeft),
+        },
+    );
     assert_eq!(none.rebalances("g"), None);
 }

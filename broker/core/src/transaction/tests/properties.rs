@@ -177,7 +177,8 @@ fn run(steps: &[Step]) {
             }
             Step::Ages { id } => {
                 let settled = matches!(s.state(IDS[id]), "Empty" | "CompleteCommit" | "CompleteAbort");
-                if let Some(owner) = world.owner.get(&id).copied().filter(|owner| settled && owner.epoch < i16::MAX - 4) {
+                if let Some(owner) = world.owner.get(&id).copied().filter(|owner| settled && owner.epoch < i16::MAX - 4)
+                {
                     let aged = s.age(IDS[id], i16::MAX - 4);
                     if aged.id == owner.id {
                         world.learn(id, aged);
