@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use crate::background::{self, LiveConfig, limit_open_segments, run_cleaner};
+use crate::background::{self, limit_open_segments, run_cleaner};
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, Listener};
+use crate::config::{BrokerConfig, Listener, LiveConfig};
 use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::handlers::served_apis;
 use crate::http::{self, HttpError, Served};

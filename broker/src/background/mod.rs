@@ -1,19 +1,17 @@
 //! Loops that work beside requests: compaction, the scrub, retention and checkpoints, flushes by age, write-behind, page release.
 //!
 //! Each loop is given exactly what it works on, and reads configs that act at run time from the newest metadata image
-//! ([`LiveConfig`]). Must never: be called from the way of a request.
+//! ([`crate::config::LiveConfig`]). Must never: be called from the way of a request.
 
 mod cleaner;
 mod flush_by_age;
 mod housekeeping;
-mod live;
 mod page_release;
 mod scope;
 mod scrub;
 mod write_behind;
 
 pub use cleaner::{CleanerThreads, run_cleaner};
-pub use live::LiveConfig;
 pub use page_release::limit_open_segments;
 pub use scope::Background;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker_core::metadata::MetadataImage;
 use tokio::sync::watch;
 
-use super::live::LiveConfig;
+use crate::config::LiveConfig;
 use crate::node::Node;
 use crate::replica::ReplicaManager;
 

@@ -6,7 +6,7 @@ use esker_core::config::{Statics, list_items};
 use esker_protocol::primitives::Str;
 use thiserror::Error;
 
-use super::sources::{ConfigError, Sources};
+use super::sources::{Mistake, Sources};
 
 /// One end that is listened on, or advertised.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,51 +82,57 @@ fn listener(text: &str) -> Result<Listener, ListenerError> {
     Ok(Listener { name: Str::from(name.trim().to_ascii_uppercase()), host, port })
 }
 
-fn listeners(text: &str) -> Result<Vec<Listener>, ListenerError> {
+/// The elements of a list of listeners; the mistakes go to `wrong`.
+fn listeners(text: &str, mut wrong: impl FnMut(ListenerError)) -> Vec<Listener> {
     let mut all: Vec<Listener> = Vec::new();
     for item in list_items(text) {
-        let endpoint = listener(item)?;
-        if all.iter().any(|known| known.name == endpoint.name) {
-            return Err(ListenerError::TwoOfAName(endpoint.name.to_string()));
+        match listener(item) {
+            Ok(endpoint) if all.iter().any(|known| known.name == endpoint.name) => {
+                wrong(ListenerError::TwoOfAName(endpoint.name.to_string()));
+            }
+            Ok(endpoint) => all.push(endpoint),
+            Err(error) => wrong(error),
         }
-        all.push(endpoint);
     }
-    Ok(all)
+    all
 }
 
-pub(super) fn parse(sources: &Sources, statics: &Statics) -> Result<Listeners, ConfigError> {
+/// Reads both lists; the mistakes go to `mistakes`.
+pub(super) fn parse(sources: &Sources, statics: &Statics, mistakes: &mut Vec<Mistake>) -> Listeners {
     let value = |name: &str| super::values::text(statics, name).unwrap_or_default();
-    let wrong = |name: &'static str| move |error: ListenerError| sources.wrong(name, &error.to_string());
+    let before = mistakes.len();
+    let mut wrong = |name: &str, error: ListenerError| mistakes.push(sources.wrong(name, &error.to_string()));
     let of_controllers: Vec<String> =
         list_items(&value("controller.listener.names")).map(str::to_ascii_uppercase).collect();
     let is_client = |endpoint: &Listener| !of_controllers.iter().any(|name| endpoint.name == *name.as_str());
 
-    let all = listeners(&value("listeners")).map_err(wrong("listeners"))?;
+    let all = listeners(&value("listeners"), |error| wrong("listeners", error));
     let open: Vec<Listener> = all.iter().filter(|endpoint| is_client(endpoint)).cloned().collect();
-    if open.is_empty() {
-        return Err(wrong("listeners")(ListenerError::None));
-    }
     let map = value("listener.security.protocol.map");
     let protocols: HashMap<String, &str> = list_items(&map)
         .filter_map(|pair| pair.split_once(':'))
         .map(|(name, protocol)| (name.trim().to_ascii_uppercase(), protocol.trim()))
         .collect();
     for Listener { name, .. } in &open {
-        let protocol = protocols.get(name.as_str()).ok_or_else(|| ListenerError::NoProtocol(name.to_string()));
-        let protocol = protocol.map_err(wrong("listeners"))?.to_ascii_uppercase();
-        if protocol != "PLAINTEXT" {
-            return Err(wrong("listeners")(ListenerError::Protocol { name: name.to_string(), protocol }));
+        match protocols.get(name.as_str()).map(|protocol| protocol.to_ascii_uppercase()) {
+            None => wrong("listeners", ListenerError::NoProtocol(name.to_string())),
+            Some(protocol) if protocol != "PLAINTEXT" => {
+                wrong("listeners", ListenerError::Protocol { name: name.to_string(), protocol });
+            }
+            Some(_) => {}
         }
     }
-    let mut advertised = listeners(&value("advertised.listeners")).map_err(wrong("advertised.listeners"))?;
+    let mut advertised = listeners(&value("advertised.listeners"), |error| wrong("advertised.listeners", error));
     advertised.retain(is_client);
     for endpoint in &advertised {
         if is_wildcard(&endpoint.host) {
-            return Err(wrong("advertised.listeners")(ListenerError::Wildcard(endpoint.host.clone())));
+            wrong("advertised.listeners", ListenerError::Wildcard(endpoint.host.clone()));
+        } else if !open.iter().any(|known| known.name == endpoint.name) {
+            wrong("advertised.listeners", ListenerError::NotListening(endpoint.name.to_string()));
         }
-        if !open.iter().any(|known| known.name == endpoint.name) {
-            return Err(wrong("advertised.listeners")(ListenerError::NotListening(endpoint.name.to_string())));
-        }
+    }
+    if open.is_empty() && mistakes.len() == before {
+        mistakes.push(sources.wrong("listeners", &ListenerError::None.to_string()));
     }
     for endpoint in all.iter().filter(|endpoint| !is_client(endpoint)) {
         tracing::info!(
@@ -134,5 +140,5 @@ pub(super) fn parse(sources: &Sources, statics: &Statics) -> Result<Listeners, C
             "a listener of controllers is not opened: brokers of Esker reach their controllers over the same listeners as clients"
         );
     }
-    Ok(Listeners { open, advertised })
+    Listeners { open, advertised }
 }

@@ -1,9 +1,12 @@
 //! What the broker is started with: defaults, then `server.properties`, then the environment, then flags; later ones win.
 //!
-//! Names and rules are those of `esker_core::config`'s table. A name that nobody knows or a value that is not allowed stops
-//! the start before any data is touched. Configs of Kafka's that mean nothing here are taken, and one log line says so.
+//! Names and rules are those of `esker_core::config`'s table. An unknown name, a value that is not allowed, or a protection
+//! that is not served stops the start before any data is touched, with all mistakes at once. Configs of Kafka's that only
+//! tune and mean nothing here are accepted, and one log line says so.
 
+mod error;
 mod listeners;
+mod live;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -15,8 +18,10 @@ use std::time::Duration;
 use esker_core::config::{Statics, list_items};
 use esker_protocol::primitives::Str;
 
+pub use error::{ConfigError, ConfigErrors, Origin};
 pub use listeners::{Listener, ListenerError};
-pub use sources::{ConfigError, Origin, Sources};
+pub use live::{LiveConfig, connection_limits};
+pub use sources::Sources;
 use values::text;
 
 /// The configuration, typed. Names and units are Kafka's.
@@ -36,8 +41,6 @@ pub struct BrokerConfig {
     pub socket_request_max_bytes: usize,
     pub socket_buffers: SocketBuffers,
     pub connections_max_idle: Option<Duration>,
-    pub max_connections: usize,
-    pub max_connections_per_ip: usize,
     pub num_partitions: i32,
     pub default_replication_factor: i16,
     pub auto_create_topics: bool,
@@ -88,29 +91,32 @@ pub struct SocketBuffers {
 
 impl BrokerConfig {
     /// Holds what was given against the table, and reads the typed view from it.
-    pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
-        let statics = sources.check()?;
+    pub fn resolve(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let mut mistakes = Vec::new();
+        let statics = sources.check(&mut mistakes);
         let text = |name: &str| text(&statics, name);
         let long = |name: &str| text(name).and_then(|v| v.parse::<i64>().ok()).unwrap_or_default();
         let int = |name: &str| i32::try_from(long(name)).unwrap_or(i32::MAX);
         let size = |name: &str| usize::try_from(long(name)).unwrap_or(usize::MAX);
         let flag = |name: &str| text(name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let duration = |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or_default());
-        let listeners = listeners::parse(sources, &statics)?;
+        let listeners = listeners::parse(sources, &statics, &mut mistakes);
         let roles = text("process.roles").unwrap_or_default();
         if !roles.is_empty() && !list_items(&roles).any(|role| role == "broker") {
-            return Err(
-                sources.wrong("process.roles", "every node of Esker is a broker: broker must be among the roles")
-            );
+            let expected = "every node of Esker is a broker: broker must be among the roles";
+            mistakes.push(sources.wrong("process.roles", expected));
         }
         let node_id = statics.0.get("node.id").or_else(|| statics.0.get("broker.id"));
         let dirs = text("log.dirs").filter(|dirs| !dirs.is_empty()).or_else(|| text("log.dir")).unwrap_or_default();
         let log_dirs: Vec<_> = list_items(&dirs).map(PathBuf::from).collect();
         if log_dirs.is_empty() {
-            return Err(sources.wrong("log.dirs", "at least one folder is needed"));
+            mistakes.push(sources.wrong("log.dirs", "at least one folder is needed"));
         }
         let http_listen = text("http.listen").unwrap_or_default();
-        listeners::host_and_port(&http_listen).map_err(|error| sources.wrong("http.listen", &error.to_string()))?;
+        if let Err(error) = listeners::host_and_port(&http_listen) {
+            mistakes.push(sources.wrong("http.listen", &error.to_string()));
+        }
+        sources::report(mistakes)?;
         Ok(Self {
             node_id: node_id.and_then(|id| id.parse().ok()).unwrap_or(1),
             rack: text("broker.rack").filter(|rack| !rack.is_empty()).map(Str::from),
@@ -128,8 +134,6 @@ impl BrokerConfig {
             },
             connections_max_idle: Some(duration("connections.max.idle.ms"))
                 .filter(|_| long("connections.max.idle.ms") > 0),
-            max_connections: size("max.connections"),
-            max_connections_per_ip: size("max.connections.per.ip"),
             num_partitions: int("num.partitions"),
             default_replication_factor: i16::try_from(long("default.replication.factor")).unwrap_or(1),
             auto_create_topics: flag("auto.create.topics.enable"),

@@ -1,42 +1,16 @@
 //! Configs as they were given, where each came from, and what is wrong with them.
+//!
+//! All mistakes are found before the first is reported. A config that protects or keeps data and is not served is a
+//! mistake wherever it comes from: a file, the environment or a flag.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use esker_core::config::{ConfigKey, Scope, Statics, lookup, nearest, validate};
+use esker_core::config::{ConfigKey, Scope, Statics, keys, lookup, nearest, removed, unserved_protection, validate};
 use java_properties::{LineContent, PropertiesIter};
-use thiserror::Error;
 
-/// Where a setting came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A line of a properties file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Variable(String),
-    /// A flag.
-    Flag(&'static str),
-    /// Nobody gave it.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
+use super::error::{ConfigError, ConfigErrors, Origin};
 
 /// One config that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,78 +18,30 @@ struct Setting {
     name: String,
     value: String,
     origin: Origin,
+    /// Its place among all that was given.
+    order: usize,
 }
 
-/// Why a broker cannot start with what it was given.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ConfigError {
-    /// Nobody knows the name.
-    #[error("{origin}: unknown config {name}={value}{}", suggestion(.nearest))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The value it was given.
-        value: String,
-        /// Where from.
-        origin: Origin,
-        /// What may have been meant.
-        nearest: Option<&'static str>,
-    },
-    /// The value does not fit.
-    #[error("{origin}: {name}={value}: {expected}{}", limits(*.key))]
-    Invalid {
-        /// The name.
-        name: String,
-        /// The value.
-        value: String,
-        /// Where from.
-        origin: Origin,
-        /// What is wrong.
-        expected: String,
-        /// Its row in the table, which tells what is allowed.
-        key: Option<&'static ConfigKey>,
-    },
-    /// The file cannot be read.
-    #[error("cannot read the config file {}: {what}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        what: String,
-    },
-    /// A `--set` that is no `key=value`.
-    #[error("--set {0:?}: key=value is needed, e.g. --set num.partitions=3")]
-    NoPair(String),
-}
-
-fn suggestion(nearest: &Option<&str>) -> String {
-    match nearest {
-        Some(nearest) => format!(": did you mean {nearest}?"),
-        None => ": neither Kafka nor Esker has a config of that name, nor one like it".to_owned(),
-    }
-}
-
-fn limits(key: Option<&ConfigKey>) -> String {
-    let mut text = String::new();
-    let Some(key) = key else { return text };
-    if !key.allowed.is_empty() {
-        text.push_str(&format!("; allowed: {}", key.allowed));
-    }
-    if let Some(default) = key.default.filter(|default| !default.is_empty()) {
-        text.push_str(&format!("; default: {default}"));
-    }
-    text
+/// A mistake, and the place of the setting that it is about.
+#[derive(Debug, Clone)]
+pub(super) struct Mistake {
+    order: usize,
+    error: ConfigError,
 }
 
 /// All that was given; of two with one name the later holds.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     by_name: BTreeMap<String, Setting>,
+    given: usize,
+    /// What could not even be read as a setting.
+    unreadable: Vec<Mistake>,
+    strict: bool,
 }
 
 /// Variables that are not configs but belong to Esker.
 const OTHER_VARIABLES: &[&str] =
-    &["ESKER_CONFIG", "ESKER_EPHEMERAL", "ESKER_LOG", "ESKER_LOG_FORMAT", "ESKER_BOOTSTRAP"];
+    &["ESKER_CONFIG", "ESKER_EPHEMERAL", "ESKER_LOG", "ESKER_LOG_FORMAT", "ESKER_BOOTSTRAP", "ESKER_STRICT"];
 
 /// Short names, as the flags have them.
 fn long_name(short: &str) -> Option<&'static str> {
@@ -128,10 +54,21 @@ fn long_name(short: &str) -> Option<&'static str> {
 }
 
 impl Sources {
+    /// Refuses configs of plug-ins, which are only warned about otherwise.
+    pub fn refuse_foreign(&mut self) {
+        self.strict = true;
+    }
+
     /// Sets one value, over what was set before.
     pub fn set(&mut self, origin: Origin, name: &str, value: &str) {
-        let setting = Setting { name: name.to_owned(), value: value.trim().to_owned(), origin };
+        let order = self.next_order();
+        let setting = Setting { name: name.to_owned(), value: value.trim().to_owned(), origin, order };
         self.by_name.insert(name.to_owned(), setting);
+    }
+
+    fn next_order(&mut self) -> usize {
+        self.given += 1;
+        self.given
     }
 
     /// Adds the lines of a file in Java's properties format, as Kafka's `server.properties` is.
@@ -150,6 +87,8 @@ impl Sources {
 
     /// Adds `ESKER_*` variables: `ESKER_NUM_PARTITIONS` is `num.partitions`.
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        let mut variables: Vec<_> = variables.collect();
+        variables.sort();
         for (variable, value) in variables {
             let Some(rest) = variable.strip_prefix("ESKER_") else { continue };
             if OTHER_VARIABLES.contains(&variable.as_str()) {
@@ -157,8 +96,8 @@ impl Sources {
             }
             let name = rest.to_ascii_lowercase().replace('_', ".");
             let name = long_name(&name).map_or(name, str::to_owned);
-            if lookup(Scope::Broker, &name).is_none() && nearest(Scope::Broker, &name).is_none() {
-                // Somebody else's: Kubernetes, for one, sets ESKER_SERVICE_HOST for a service called "esker".
+            if key_of(&name).is_none() && nearest(Scope::Broker, &name).is_none() {
+                // Somebody else's: Kubernetes, for one, sets ESKER_PORT and ESKER_SERVICE_HOST for a service called "esker".
                 continue;
             }
             self.set(Origin::Variable(variable), &name, &value);
@@ -166,49 +105,79 @@ impl Sources {
     }
 
     /// Adds a `key=value` of the flag `--set`.
-    pub fn pair(&mut self, pair: &str) -> Result<(), ConfigError> {
-        let (name, value) = pair.split_once('=').ok_or_else(|| ConfigError::NoPair(pair.to_owned()))?;
-        self.set(Origin::Flag("--set"), name.trim(), value);
-        Ok(())
+    pub fn pair(&mut self, pair: &str) {
+        match pair.split_once('=') {
+            Some((name, value)) => self.set(Origin::Flag("--set"), name.trim(), value),
+            None => {
+                let order = self.next_order();
+                self.unreadable.push(Mistake { order, error: ConfigError::NoPair(pair.to_owned()) });
+            }
+        }
     }
 
     /// That the value of `name`, or of an older name of it, is wrong for a reason that the table does not know.
-    pub(super) fn wrong(&self, name: &str, expected: &str) -> ConfigError {
+    pub(super) fn wrong(&self, name: &str, expected: &str) -> Mistake {
         let older = match name {
             "log.dirs" => "log.dir",
             "node.id" => "broker.id",
             other => other,
         };
         let given = self.by_name.get(name).or_else(|| self.by_name.get(older));
-        ConfigError::Invalid {
+        let error = ConfigError::Invalid {
             name: given.map_or(name, |setting| setting.name.as_str()).to_owned(),
             value: given.map(|setting| setting.value.clone()).unwrap_or_default(),
             origin: given.map_or(Origin::Default, |setting| setting.origin.clone()),
             expected: expected.to_owned(),
             key: lookup(Scope::Broker, name),
-        }
+        };
+        Mistake { order: given.map_or(usize::MAX, |setting| setting.order), error }
     }
 
-    /// Holds everything against the table.
-    pub fn check(&self) -> Result<Statics, ConfigError> {
+    /// Holds every setting against the table; the mistakes go to `mistakes`.
+    pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) -> Statics {
+        mistakes.extend(self.unreadable.iter().cloned());
         for setting in self.by_name.values() {
-            check(setting)?;
+            if let Some(error) = check(setting, self.strict) {
+                mistakes.push(Mistake { order: setting.order, error });
+            }
         }
+        mistakes.extend(self.two_ids());
         let pairs = self.by_name.values().map(|setting| (setting.name.clone(), setting.value.clone()));
         // Kafka writes "no id" as -1 in the older of the two names.
         let pairs = pairs.filter(|(name, value)| name != "broker.id" || !value.trim().starts_with('-'));
-        Ok(Statics(pairs.collect()))
+        Statics(pairs.collect())
     }
 
-    /// Sources that Kafka knows and that mean nothing here.
+    /// `broker.id` is the older name of `node.id`: with two values nobody knows whose data these are.
+    fn two_ids(&self) -> Option<Mistake> {
+        let (older, newer) = (self.by_name.get("broker.id")?, self.by_name.get("node.id")?);
+        let differs = older.value != newer.value && !older.value.starts_with('-');
+        let expected = format!("{} says node.id={}: both must name the same id", newer.origin, newer.value);
+        differs.then(|| self.wrong("broker.id", &expected))
+    }
+
+    /// Configs of plug-ins: Esker loads none.
+    pub fn foreign(&self) -> Vec<&str> {
+        self.by_name.keys().map(String::as_str).filter(|name| is_foreign(name)).collect()
+    }
+
+    /// Configs of Kafka's that mean nothing here.
     pub fn without_effect(&self) -> Vec<&str> {
-        let without = |name: &&str| key_of(name).is_none_or(|key| !key.acts);
-        self.by_name.keys().map(String::as_str).filter(without).collect()
+        self.by_name.keys().map(String::as_str).filter(|name| key_of(name).is_some_and(|key| !key.acts)).collect()
     }
 }
 
-/// The table's row of a name: of its own, or of what stands behind `listener.name.<listener>.`. `None` for names of
-/// plug-ins, which nobody can check.
+/// The mistakes in the order of their settings; `Ok` if there is none.
+pub(super) fn report(mut mistakes: Vec<Mistake>) -> Result<(), ConfigErrors> {
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    mistakes.sort_by_key(|mistake| mistake.order);
+    Err(ConfigErrors(mistakes.into_iter().map(|mistake| mistake.error).collect()))
+}
+
+/// The table's row of a name: of its own, or of the rest behind `listener.name.<listener>.` and a SASL mechanism. `None` for
+/// names of plug-ins, which nobody can check.
 fn key_of(name: &str) -> Option<&'static ConfigKey> {
     if let Some(key) = lookup(Scope::Broker, name) {
         return Some(key);
@@ -221,24 +190,42 @@ fn key_of(name: &str) -> Option<&'static ConfigKey> {
 const PLUG_INS: &[&str] =
     &["rlmm.config.", "rsm.config.", "metrics.jmx.", "config.providers.", "client.quota.callback."];
 
-fn check(setting: &Setting) -> Result<(), ConfigError> {
-    let Setting { name, value, origin } = setting;
-    let Some(key) = key_of(name) else {
-        if PLUG_INS.iter().any(|prefix| name.starts_with(prefix)) {
-            return Ok(());
+/// Whether a config is a plug-in's: its first word begins no config of Kafka's or Esker's, and none is spelt like it.
+fn is_foreign(name: &str) -> bool {
+    if key_of(name).is_some() || removed(name).is_some() {
+        return false;
+    }
+    let Some((first, _)) = name.split_once('.') else { return false };
+    let begins = |key: &ConfigKey| key.scope == Scope::Broker && key.name.split('.').next() == Some(first);
+    PLUG_INS.iter().any(|prefix| name.starts_with(prefix))
+        || first != "listener" && !keys().iter().any(begins) && nearest(Scope::Broker, name).is_none()
+}
+
+/// Whether a name looks like that of a secret, whose value no log may have.
+fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "secret", "jaas", "key", "token", "credential"].iter().any(|word| name.contains(word))
+}
+
+fn check(setting: &Setting, strict: bool) -> Option<ConfigError> {
+    let Setting { name, value, origin, .. } = setting;
+    let (name, origin) = (name.clone(), origin.clone());
+    let Some(key) = key_of(&name) else {
+        if let Some(instead) = removed(&name) {
+            return Some(ConfigError::Removed { name, origin, instead });
         }
-        return Err(ConfigError::Unknown {
-            name: name.clone(),
-            value: value.clone(),
-            origin: origin.clone(),
-            nearest: nearest(Scope::Broker, name),
-        });
+        if is_foreign(&name) {
+            return strict.then_some(ConfigError::Foreign { name, origin });
+        }
+        let nearest = nearest(Scope::Broker, &name);
+        let hidden = looks_secret(&name) || nearest.and_then(key_of).is_some_and(ConfigKey::is_sensitive);
+        return Some(ConfigError::Unknown { name, value: (!hidden).then(|| value.clone()), origin, nearest });
     };
-    validate(key, value).map_err(|invalid| ConfigError::Invalid {
-        name: name.clone(),
-        value: if key.is_sensitive() { "[hidden]".to_owned() } else { value.clone() },
-        origin: origin.clone(),
-        expected: invalid.expected,
-        key: Some(key),
-    })
+    let shown = if key.is_sensitive() { None } else { Some(value.clone()) };
+    if let Err(invalid) = validate(key, value) {
+        let value = shown.unwrap_or_else(|| "[hidden]".to_owned());
+        return Some(ConfigError::Invalid { name, value, origin, expected: invalid.expected, key: Some(key) });
+    }
+    let missing = unserved_protection(key, value)?;
+    Some(ConfigError::Unserved { name, value: shown, origin, missing })
 }

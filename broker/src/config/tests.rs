@@ -4,7 +4,7 @@ use super::*;
 
 const FLAG: Origin = Origin::Flag("--set");
 
-fn given(pairs: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {
+fn given(pairs: &[(&str, &str)]) -> Result<BrokerConfig, ConfigErrors> {
     let mut sources = Sources::default();
     pairs.iter().for_each(|(name, value)| sources.set(FLAG, name, value));
     BrokerConfig::resolve(&sources)
@@ -41,7 +41,7 @@ fn later_sources_win() {
     ]));
     assert_eq!((now(&sources).num_partitions, now(&sources).node_id), (3, 5));
     assert_eq!((now(&sources).log_dirs[0].as_path(), now(&sources).listeners[0].port), (Path::new("c"), 7));
-    sources.pair("num.partitions=4").unwrap();
+    sources.pair("num.partitions=4");
     assert_eq!(now(&sources).num_partitions, 4);
 }
 
@@ -50,7 +50,11 @@ fn refusals_say_where_what_and_what_is_allowed() {
     let refusal = |name: &str, value: &str| given(&[(name, value)]).unwrap_err().to_string();
     for (name, value, parts) in [
         ("num.partition", "1", &["flag --set", "num.partition=1", "did you mean num.partitions?"][..]),
-        ("wholly.unknown.thing", "1", &["neither Kafka nor Esker"]),
+        ("log.unknown.thing", "1", &["log.unknown.thing=1", "neither Kafka nor Esker"]),
+        ("nodots", "1", &["neither Kafka nor Esker"]),
+        ("ssl.keystore.pasword", "hush", &["ssl.keystore.pasword=[hidden]", "did you mean ssl.keystore.password?"]),
+        ("zookeeper.connect", "zk:2181", &["Kafka 4 has no config zookeeper.connect any more", "ZooKeeper"]),
+        ("inter.broker.protocol.version", "3.9", &["Kafka 4 has no config", "features", "remove it"]),
         (
             "num.partitions",
             "many",
@@ -73,24 +77,127 @@ fn refusals_say_where_what_and_what_is_allowed() {
         let text = refusal(name, value);
         parts.iter().for_each(|part| assert!(text.contains(part), "{name}={value}: {text}"));
     }
-    let secret = given(&[("listener.name.x.ssl.key.password", "hush")]);
-    assert!(secret.is_ok(), "{secret:?}");
 }
 
 #[test]
-fn a_mistake_in_a_file_is_told_by_its_line() {
+fn a_mistake_in_a_file_is_reported_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("server.properties");
     std::fs::write(&file, "# one\nnode.id=1\n\nnum.partitions=x\n").unwrap();
     let mut sources = Sources::default();
     sources.file(&file).unwrap();
-    let text = sources.check().unwrap_err().to_string();
-    assert!(text.contains("server.properties, line 4"), "{text}");
+    let refusal = |sources: &Sources| BrokerConfig::resolve(sources).unwrap_err().to_string();
+    assert!(refusal(&sources).contains("server.properties:4: num.partitions=x"), "{}", refusal(&sources));
     assert!(sources.file(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
-    assert!(sources.pair("num.partitions").unwrap_err().to_string().contains("key=value"));
     let mut sources = Sources::default();
-    sources.environment(variables(&[("ESKER_NUM_PARTITION", "1")]));
-    assert!(sources.check().unwrap_err().to_string().contains("environment variable ESKER_NUM_PARTITION"));
+    sources.pair("num.partitions");
+    assert!(refusal(&sources).contains("key=value"));
+    let mut sources = Sources::default();
+    sources.environment(variables(&[("ESKER_NUM_PARTITION", "1"), ("ESKER_SERVICE_HOST", "x"), ("ESKER_PORT", "tcp")]));
+    let text = refusal(&sources);
+    assert!(text.contains("environment variable ESKER_NUM_PARTITION") && !text.contains("mistakes"), "{text}");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_they_were_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    let lines = [
+        "super.users=User:admin",
+        "authorizer.class.name=A",
+        "listeners=SASL_SSL://:1,PLAINTEXT://:2,PLAINTEXT://:3",
+        "security.inter.broker.protocol=SASL_SSL",
+        "http.listen=9644",
+        "allow.everyone.if.no.acl.found=false",
+        "zookeeper.set.acl=true",
+        "node.id=1",
+        "broker.id=2",
+        "listener.name.internal.scram-sha-512.sasl.jaas.config=hush",
+        "num.partitions=x",
+        "process.roles=controller",
+        "advertised.listeners=OTHER://h:1",
+        "num.partition=1",
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let mut sources = Sources::default();
+    sources.file(&file).unwrap();
+    sources.environment(variables(&[
+        ("ESKER_SSL_KEYSTORE_LOCATION", "/k"),
+        ("ESKER_LISTENER_NAME_X_SSL_CLIENT_AUTH", "required"),
+    ]));
+    sources.pair("nonsense");
+    sources.pair("remote.log.storage.system.enable=true");
+    let errors = BrokerConfig::resolve(&sources).unwrap_err();
+    let text = errors.to_string();
+    let found: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+    let at = |line: usize, what: &str| format!("{}:{line}: {what}", file.display());
+    let expected = [
+        at(1, "super.users=User:admin is not served"),
+        at(2, "authorizer.class.name=A is not served"),
+        at(3, "listeners=SASL_SSL://:1,PLAINTEXT://:2,PLAINTEXT://:3: two listeners are named PLAINTEXT"),
+        at(3, "listeners=SASL_SSL://:1,PLAINTEXT://:2,PLAINTEXT://:3: listener SASL_SSL is for SASL_SSL"),
+        at(4, "security.inter.broker.protocol=SASL_SSL is not served"),
+        at(5, "http.listen=9644: "),
+        at(6, "allow.everyone.if.no.acl.found=false is not served"),
+        at(7, "Kafka 4 has no config zookeeper.set.acl any more"),
+        at(9, "broker.id=2: "),
+        at(10, "listener.name.internal.scram-sha-512.sasl.jaas.config=[hidden] is not served"),
+        at(11, "num.partitions=x: "),
+        at(12, "process.roles=controller: "),
+        at(13, "advertised.listeners=OTHER://h:1: "),
+        at(14, "unknown config num.partition=1"),
+        "environment variable ESKER_LISTENER_NAME_X_SSL_CLIENT_AUTH: listener.name.x.ssl.client.auth=required"
+            .to_owned(),
+        "environment variable ESKER_SSL_KEYSTORE_LOCATION: ssl.keystore.location=/k is not served".to_owned(),
+        "--set \"nonsense\": key=value".to_owned(),
+        "flag --set: remote.log.storage.system.enable=true is not served".to_owned(),
+    ];
+    assert_eq!(errors.0.len(), expected.len(), "{text}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(found.starts_with(expected.as_str()), "{found}\nnot {expected}");
+    }
+    assert!(text.contains("18 mistakes") && text.contains("Remove these settings") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn a_harmless_value_of_what_protects_starts_a_broker() {
+    let config = given(&[
+        ("authorizer.class.name", ""),
+        ("allow.everyone.if.no.acl.found", "true"),
+        ("security.inter.broker.protocol", "PLAINTEXT"),
+        ("sasl.enabled.mechanisms", ""),
+        ("ssl.client.auth", "none"),
+        ("ssl.endpoint.identification.algorithm", ""),
+        ("listener.name.plaintext.ssl.client.auth", "none"),
+        ("remote.log.storage.system.enable", "false"),
+        ("remote.log.storage.manager.class.name", "org.example.Storage"),
+        ("node.id", "3"),
+        ("broker.id", "3"),
+        ("listeners", "INSIDE://:1,CONTROLLER://:2"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listener.security.protocol.map", "INSIDE:PLAINTEXT,CONTROLLER:SSL,OUTSIDE:SASL_SSL"),
+    ]);
+    assert_eq!(config.unwrap().node_id, 3);
+    assert_eq!(given(&[("node.id", "3"), ("broker.id", "-1")]).unwrap().node_id, 3);
+    let mut sources = Sources::default();
+    sources.set(FLAG, "authorizer.class.name", "A");
+    sources.pair("authorizer.class.name=");
+    assert!(BrokerConfig::resolve(&sources).is_ok(), "a later source may take it back");
+}
+
+#[test]
+fn configs_of_plug_ins_are_named_and_refused_only_if_asked_to() {
+    let mut sources = Sources::default();
+    for name in ["confluent.license", "cruise.control.metrics.topic", "rsm.config.bucket", "num.io.threads"] {
+        sources.set(FLAG, name, "hush");
+    }
+    sources.set(FLAG, "num.io.threads", "4");
+    assert!(BrokerConfig::resolve(&sources).is_ok());
+    assert_eq!(sources.foreign(), ["confluent.license", "cruise.control.metrics.topic", "rsm.config.bucket"]);
+    assert_eq!(sources.without_effect(), ["num.io.threads"]);
+    sources.refuse_foreign();
+    let text = BrokerConfig::resolve(&sources).unwrap_err().to_string();
+    assert!(text.contains("3 mistakes") && text.contains("confluent.license") && !text.contains("hush"), "{text}");
 }
 
 /// As Kafka 4 ships it, comments aside.

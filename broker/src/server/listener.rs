@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use super::connection::Connection;
 use super::{CloseReason, ConnectionInfo};
 use crate::broker::Broker;
-use crate::config::{Listener, SocketBuffers};
+use crate::config::{Listener, SocketBuffers, connection_limits};
 
 /// Why a listener could not be opened.
 #[derive(Debug, Error)]
@@ -111,11 +111,13 @@ impl Counts {
     fn enter(&self, broker: &Broker, ip: IpAddr) -> Result<(), CloseReason> {
         let mut open = self.of_address.lock();
         let total: usize = broker.metrics.network.open_connections();
-        if total >= broker.config.max_connections {
+        let (most, most_from_ip) =
+            connection_limits(&broker.metadata.image(), broker.config.node_id, &broker.config.statics);
+        if total >= most {
             return Err(CloseReason::TooMany(" (max.connections)"));
         }
         let from_ip = open.entry(ip).or_default();
-        if *from_ip >= broker.config.max_connections_per_ip {
+        if *from_ip >= most_from_ip {
             return Err(CloseReason::TooMany(" from this address (max.connections.per.ip)"));
         }
         *from_ip += 1;

@@ -4,12 +4,14 @@
 //! is configured to, through dynamic and static levels. Pure: where values come from (files, flags, the metadata image) is
 //! the caller's matter.
 
+mod protect;
 mod resolve;
 mod suggest;
 mod table;
 mod topic;
 mod validate;
 
+pub use protect::{removed, unserved_protection};
 pub use resolve::{ConfigSource, Level, Resolved, Statics, resolve_broker, resolve_resource, resolve_topic};
 pub use suggest::nearest;
 pub use table::{ConfigKey, Dynamic, Kind, Scope, keys, lookup};

@@ -65,6 +65,8 @@ pub struct ConfigKey {
     pub acts: bool,
     /// Kafka does not list it to clients.
     pub internal: bool,
+    /// Set for configs that protect or keep data: the value that asks for nothing, as none at all does.
+    pub harmless: Option<&'static str>,
 }
 
 impl ConfigKey {
@@ -126,8 +128,13 @@ fn parse_row(line: &'static str) -> Option<ConfigKey> {
         _ => Dynamic::OnResource,
     };
     let acts = columns.next()? == "acts";
-    let internal = columns.next()?.contains("internal");
-    Some(ConfigKey { scope, name, kind, default, allowed, broker_name, dynamic, acts, internal })
+    let flags = columns.next()?;
+    let internal = flags.contains("internal");
+    let harmless = flags.strip_prefix("protects").map(|rest| match rest.strip_prefix('=') {
+        Some(harmless) => harmless,
+        None => default.unwrap_or_default(),
+    });
+    Some(ConfigKey { scope, name, kind, default, allowed, broker_name, dynamic, acts, internal, harmless })
 }
 
 #[cfg(test)]

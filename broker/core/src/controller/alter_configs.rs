@@ -12,8 +12,8 @@ use esker_protocol::primitives::Str;
 use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
 use super::decision::Refusal;
 use crate::config::{
-    ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, resolve_broker, resolve_resource,
-    resolve_topic, validate,
+    ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, removed, resolve_broker,
+    resolve_resource, resolve_topic, unserved_protection, validate,
 };
 use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
 
@@ -212,7 +212,9 @@ fn key_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigKey, R
         ResourceKind::Group => (Scope::Group, "group"),
     };
     let Some(key) = lookup(scope, name) else {
-        let hint = nearest(scope, name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let removed = removed(name).map(|instead| format!("; Kafka removed it: {instead}"));
+        let hint = removed.or_else(|| nearest(scope, name).map(|near| format!("; did you mean {near}?")));
+        let hint = hint.unwrap_or_default();
         return Err(Refusal::new(
             refusal_code(resource.kind, true),
             format!("Unknown {what} config name: {name}{hint}"),
@@ -264,12 +266,26 @@ fn changed(
     };
     let value = canonical(key, &value);
     validate(key, &value).map_err(|e| Refusal::new(refusal_code(resource.kind, false), e.to_string()))?;
+    check_served(resource, key, &value)?;
     match resource.kind {
         ResourceKind::Group => check_group(image, node_id, statics, key, &value)?,
         ResourceKind::ClientMetrics => check_client_metrics(key.name, &value)?,
         ResourceKind::Topic | ResourceKind::Broker => {}
     }
     Ok(Some(Str::from(value)))
+}
+
+/// What protects or keeps data is refused where it is not served: nobody would see that it has no effect.
+fn check_served(resource: &ConfigResource, key: &ConfigKey, value: &str) -> Result<(), Refusal> {
+    let missing = match (resource.kind, key.name) {
+        // Kafka opens and closes listeners while it runs.
+        (ResourceKind::Broker, "listeners" | "listener.security.protocol.map") => Some("it is read at the start"),
+        _ => unserved_protection(key, value),
+    };
+    missing.map_or(Ok(()), |missing| {
+        let message = format!("{} cannot be changed in this version of Esker: {missing}.", key.name);
+        Err(Refusal::new(refusal_code(resource.kind, false), message))
+    })
 }
 
 fn combined(

@@ -11,7 +11,7 @@ use esker_protocol::primitives::{Str, Uuid};
 use super::checks::check_topic;
 use super::decision::{Decision, Refusal};
 use super::place::place;
-use crate::config::{Scope, Statics, canonical, keys, lookup, nearest, resolve_topic, validate};
+use crate::config::{Scope, Statics, canonical, keys, lookup, nearest, removed, resolve_topic, validate};
 use crate::metadata::{
     ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ResourceKind, TopicRecord, check_topic_name, collides,
 };
@@ -254,7 +254,9 @@ pub(super) fn check_replicas(image: &MetadataImage, partition: i32, replicas: &[
 /// Checks a topic config's name and value: the value as it is kept.
 fn check_config(name: &str, value: Option<&Str>) -> Result<String, Refusal> {
     let Some(key) = lookup(Scope::Topic, name) else {
-        let hint = nearest(Scope::Topic, name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let removed = removed(name).map(|instead| format!("; Kafka removed it: {instead}"));
+        let meant = || nearest(Scope::Topic, name).map(|near| format!("; did you mean {near}?"));
+        let hint = removed.or_else(meant).unwrap_or_default();
         return Err(Refusal::new(ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {name}{hint}")));
     };
     let Some(value) = value else {

@@ -1,7 +1,7 @@
 //! The configs of the log with values for each level, all valid and all different from the level below.
 
 use super::*;
-use crate::background::LiveConfig;
+use crate::config::LiveConfig;
 
 /// A topic's config.
 pub(super) struct Row {
