@@ -6,13 +6,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{BrokerConfig, ConfigError, Origin, Sources};
+use crate::config::{BrokerConfig, ConfigError, ConfigErrors, Origin, Sources};
 use crate::serve::{self, Running};
 use crate::telemetry::{LogFormat, init_logging};
 
@@ -38,6 +38,9 @@ pub struct ServeArgs {
     /// One config of Kafka's; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Refuse configs of plug-ins (unknown names with a prefix of their own), which are only warned about otherwise
+    #[arg(long, env = "ESKER_STRICT")]
+    strict: bool,
     /// A broker for tests: random ports, a temporary folder that is removed at the end
     #[arg(long, env = "ESKER_EPHEMERAL")]
     ephemeral: bool,
@@ -61,11 +64,15 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Err(error) => return fail(1, &format!("cannot make a temporary folder: {error}")),
     };
     let folder = ephemeral.as_ref().map(|folder| folder.path().to_owned());
-    let configured = sources(args, folder, std::env::vars()).and_then(|sources| {
+    let configured = sources(args, folder, std::env::vars()).map_err(ConfigErrors::from).and_then(|sources| {
         let config = BrokerConfig::resolve(&sources)?;
-        let idle = sources.without_effect();
+        let (idle, foreign) = (sources.without_effect(), sources.foreign());
         if !idle.is_empty() {
             tracing::info!(configs = idle.join(", "), "accepted, without effect in Esker");
+        }
+        if !foreign.is_empty() {
+            let configs = foreign.join(", ");
+            tracing::warn!(configs, "configs of plug-ins have no effect: Esker loads none; --strict refuses them");
         }
         Ok(config)
     });
@@ -104,6 +111,9 @@ fn sources(
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Sources, ConfigError> {
     let mut sources = Sources::default();
+    if args.strict {
+        sources.refuse_foreign();
+    }
     if let Some(file) = &args.config {
         sources.file(file)?;
     }
@@ -118,7 +128,7 @@ fn sources(
         sources.set(flag, "log.recovery.max.bytes", &i64::MAX.to_string());
     }
     for pair in &args.set {
-        sources.pair(pair)?;
+        sources.pair(pair);
     }
     let data_dir = args.data_dir.as_ref().map(|folder| folder.display().to_string());
     for (flag, name, value) in [
@@ -149,15 +159,65 @@ async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
     let started = tokio::select! {
         started = serve::start(config) => started,
         // Nothing was promised to anybody yet: what is on disk is as after a crash, and that is sound.
-        () = stop.wait() => return Ok(()),
+        _ = stop.wait() => return Ok(()),
     };
     let running = started.map_err(|error| error.to_string())?;
     announce(&running, &data).map_err(|error| format!("cannot write to standard output: {error}"))?;
-    stop.wait().await;
-    tracing::info!("stopping");
+    let mut requests = StopRequests::default();
+    let signal = stop.wait().await;
+    requests.next(Instant::now());
+    tracing::info!(signal, "stopping");
     tokio::select! {
         stopped = running.stop() => stopped.map_err(|error| error.to_string()),
-        () = stop.wait() => Err("told to stop twice: stopping without waiting; the next start checks the logs".to_owned()),
+        signal = at_once(&mut stop, &mut requests) => {
+            Err(format!("another {signal}: ended without waiting; the next start checks the logs"))
+        }
+    }
+}
+
+/// Waits until a further signal asks for an end without a clean stop.
+async fn at_once(stop: &mut StopSignals, requests: &mut StopRequests) -> &'static str {
+    loop {
+        let signal = stop.wait().await;
+        match requests.next(Instant::now()) {
+            StopRequest::AtOnce => return signal,
+            StopRequest::Clean | StopRequest::Repeated => tracing::info!(signal, "already stopping"),
+        }
+    }
+}
+
+/// What one signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopRequest {
+    /// A clean stop.
+    Clean,
+    /// The same as the first: supervisors and `timeout` send two in a row.
+    Repeated,
+    /// The end, without waiting.
+    AtOnce,
+}
+
+/// How long a second signal counts as the first.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// The signals so far.
+#[derive(Debug, Default)]
+struct StopRequests {
+    first: Option<Instant>,
+    repeated: bool,
+}
+
+impl StopRequests {
+    fn next(&mut self, now: Instant) -> StopRequest {
+        let Some(first) = self.first else {
+            self.first = Some(now);
+            return StopRequest::Clean;
+        };
+        if !self.repeated && now.saturating_duration_since(first) <= ONE_REQUEST {
+            self.repeated = true;
+            return StopRequest::Repeated;
+        }
+        StopRequest::AtOnce
     }
 }
 
@@ -173,22 +233,43 @@ fn announce(running: &Running, data: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// The signals that ask for a stop. A closed terminal sends SIGHUP.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` where the process was started to ignore it (`nohup`).
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: (!ignores_hangup(&status)).then(|| signal(SignalKind::hangup())).transpose()?,
+        })
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         }
     }
+}
+
+/// Whether SIGHUP is ignored, by a `/proc/PID/status`: bit 0 of the mask `SigIgn`.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
@@ -226,5 +307,28 @@ mod tests {
         assert_eq!((now.log_dirs[0].to_str(), now.listeners[0].port), (Some("/tmp/x"), 0));
         assert_eq!(now.http_listen, "127.0.0.1:0");
         assert_eq!(now.recovery_max_bytes, i64::MAX.unsigned_abs(), "nothing is recovered");
+    }
+
+    #[test]
+    fn two_signals_within_a_second_are_one_request() {
+        use StopRequest::{AtOnce, Clean, Repeated};
+        for (at_ms, expected) in [
+            (&[0][..], &[Clean][..]),
+            (&[0, 1], &[Clean, Repeated]),
+            (&[0, 1000], &[Clean, Repeated]),
+            (&[0, 1001], &[Clean, AtOnce]),
+            (&[0, 1, 2], &[Clean, Repeated, AtOnce]),
+            (&[0, 1, 5000], &[Clean, Repeated, AtOnce]),
+        ] {
+            let (start, mut requests) = (Instant::now(), StopRequests::default());
+            let answers = at_ms.iter().map(|ms| requests.next(start + Duration::from_millis(*ms)));
+            assert_eq!(answers.collect::<Vec<_>>(), expected, "{at_ms:?}");
+        }
+    }
+
+    #[test]
+    fn an_ignored_hangup_is_left_alone() {
+        assert!(ignores_hangup("Name:\tx\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hangup("SigIgn:\t0000000000001000\n") && !ignores_hangup(""));
     }
 }
