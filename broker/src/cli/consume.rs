@@ -90,7 +90,9 @@ async fn alone(args: &ConsumeArgs, start: StartAt, printer: &mut Printer) -> Res
     let mut consumer = Consumer::new(&client, settings(args));
     consumer.assign(partitions.iter().map(|id| (topic.name.clone(), *id, start)));
     let at = |id: &i32| TopicPartition { topic: topic.name.clone(), partition: *id };
-    let ends = if args.exit { ends(&client, partitions.iter().map(at).collect()).await? } else { HashMap::new() };
+    let committed = args.read_committed;
+    let ends =
+        if args.exit { ends(&client, partitions.iter().map(at).collect(), committed).await? } else { HashMap::new() };
     let mut stop = std::pin::pin!(interrupted());
     loop {
         let done = |(tp, end): (&TopicPartition, &ListedOffset)| {
@@ -109,9 +111,14 @@ async fn alone(args: &ConsumeArgs, start: StartAt, printer: &mut Printer) -> Res
     }
 }
 
-async fn ends(client: &Client, of: Vec<TopicPartition>) -> Result<HashMap<TopicPartition, ListedOffset>, CliError> {
+/// Where what may be read ends now: with `committed` that is the last stable offset, before the first open transaction.
+async fn ends(
+    client: &Client,
+    of: Vec<TopicPartition>,
+    committed: bool,
+) -> Result<HashMap<TopicPartition, ListedOffset>, CliError> {
     let asked: Vec<_> = of.into_iter().map(|tp| (tp, OffsetSpec::Latest)).collect();
-    Ok(Admin::new(client).list_offsets(&asked).await?)
+    Ok(Admin::new(client).list_offsets_with(&asked, committed).await?)
 }
 
 async fn in_group(
