@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod error;
 pub mod handlers;
 pub mod http;
+mod metadata_dir;
 pub mod node;
 mod producer_ids;
 pub mod raft;

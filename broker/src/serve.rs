@@ -5,7 +5,6 @@
 //! connection is accepted.
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use esker_core::metadata::ListenerRecord;
 use esker_core::transaction;
 use esker_protocol::primitives::Str;
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{Cleaner, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
+use esker_storage::{Cleaner, Folder, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -33,6 +32,7 @@ use crate::config::{BrokerConfig, Listener, LiveConfig};
 use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::handlers::served_apis;
 use crate::http::{self, HttpError, Served};
+use crate::metadata_dir::{MetadataDir, MetadataDirError};
 use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
@@ -64,9 +64,9 @@ pub enum ServeError {
     /// A task died.
     #[error("start-up was cut short: {0}")]
     Task(#[from] BlockingError),
-    /// No data folder is given.
-    #[error("log.dirs names no folder; give one with --data-dir")]
-    NoDataDir,
+    /// The metadata log's folder.
+    #[error(transparent)]
+    MetadataDir(#[from] MetadataDirError),
 }
 
 /// A running broker.
@@ -80,6 +80,8 @@ pub struct Running {
     pub http: SocketAddr,
     stop: CancellationToken,
     connections: TaskTracker,
+    /// The lock of a `metadata.log.dir` of its own.
+    _metadata_folder: Option<Folder>,
 }
 
 /// How long connections may take to finish what they are at.
@@ -104,14 +106,14 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         address
     });
     // A data folder that another process holds is the better reason, so it is looked at first.
-    let logs = open_logs(disk, &node, &served.loading).await?;
+    let metadata_dir = MetadataDir::find(config)?;
+    let logs = open_logs(disk, &node, metadata_dir.cluster_id()?, &served.loading).await?;
     logs.limit_open_segments(open_files);
     let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
-    let directory = logs.dirs().first().map(|dir| dir.directory_id).unwrap_or_default();
-    let metadata_dir = config.metadata_log_dir.as_ref().or(config.log_dirs.first()).ok_or(ServeError::NoDataDir)?;
-    let metadata_dir = metadata_dir.join("__cluster_metadata-0");
-    let metadata = raft::start(metadata_dir, RaftId { node_id: config.node_id, directory: directory.0 }).await?;
+    let (directory, metadata_folder) = metadata_dir.open(&logs, config.node_id)?;
+    let id = RaftId { node_id: config.node_id, directory: directory.0 };
+    let metadata = raft::start(metadata_dir.log(), id).await?;
     let registration = registration(&node, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
     let ids = node.clone();
@@ -183,7 +185,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let _ = served.broker.set(Arc::clone(&broker));
     let connections = listeners.serve(&broker, &stop);
     stop_on_error.disarm();
-    Ok(Running { broker, kafka, http: http_address, stop, connections })
+    Ok(Running { broker, kafka, http: http_address, stop, connections, _metadata_folder: metadata_folder })
 }
 
 impl Running {
@@ -204,17 +206,14 @@ impl Running {
 async fn open_logs(
     disk: Arc<dyn Disk>,
     node: &Node,
+    cluster_id: Option<String>,
     progress: &Arc<LoadProgress>,
 ) -> Result<Arc<LogManager>, ServeError> {
     let config = node.config();
-    let dirs: Vec<PathBuf> = config.log_dirs.clone();
-    if dirs.is_empty() {
-        return Err(ServeError::NoDataDir);
-    }
     let open = LogManagerConfig {
-        dirs,
+        dirs: config.log_dirs.clone(),
         node_id: config.node_id,
-        cluster_id: None,
+        cluster_id,
         load_threads: config.recovery_threads,
         // What topics are configured to is not known yet: nothing may be forgotten until it is.
         default_config: LogConfig { delete: false, producer_id_expiration_ms: i64::MAX, ..LogConfig::default() },

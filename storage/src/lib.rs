@@ -41,7 +41,7 @@ pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;
 pub use esker_protocol::records::BatchHeader;
 pub use log::Log;
-pub use manager::{LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
+pub use manager::{Folder, LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
 pub use mmap::{Map, file_of, is_damaged, open_maps, unguarded_maps, verify_slice};
 pub use open_files::OpenFileStats;
 pub use producers::ProducerError;

@@ -1,5 +1,6 @@
 //! All logs of one broker over its log dirs: locks, formatting, loading, checkpoints, deletion.
 
+mod folder;
 mod load;
 mod meta;
 mod mover;
@@ -7,6 +8,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
+pub use folder::Folder;
 pub use mover::Move;
 pub use progress::{LoadProgress, Progress};
 

@@ -111,6 +111,24 @@ fn read(bytes: &[u8], mut replay: impl FnMut(Step)) -> io::Result<usize> {
     Ok(sound)
 }
 
+/// Whether `dir` holds a metadata log.
+pub fn is_in(dir: &Path) -> bool {
+    dir.join(NAME).exists()
+}
+
+/// The last vote in the log in `dir`, if it can be read. Changes nothing.
+pub fn last_vote(dir: &Path) -> Option<Vote> {
+    let bytes = std::fs::read(dir.join(NAME)).ok()?;
+    let mut last = None;
+    let replay = |step| {
+        if let Step::Vote(vote) = step {
+            last = Some(vote);
+        }
+    };
+    read(&bytes, replay).ok()?;
+    last
+}
+
 impl LogFile {
     /// Opens the file in `dir`, gives all its steps to `replay`, cuts a torn tail, and starts the writer.
     pub fn open(dir: &Path, replay: impl FnMut(Step)) -> io::Result<Self> {

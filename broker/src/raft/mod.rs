@@ -16,12 +16,12 @@ mod tests;
 pub use metadata::{Committed, Metadata, SubmitError};
 pub use types::RaftId;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use esker_core::controller::{Decision, new_cluster_features};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
-use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{BasicNode, Config, Raft, RaftState, ServerState, SnapshotPolicy};
 use thiserror::Error;
 
 use log::LogStore;
@@ -41,9 +41,35 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The folder was formatted anew, or the log is another node's.
+    #[error(
+        "the metadata log in {} has the controllers {known}, and this node is {own}: set directory.id in the folder's \
+         meta.properties to the id behind the slash, or put the log back where it was",
+        dir.display()
+    )]
+    Identity {
+        /// The folder.
+        dir: PathBuf,
+        /// This node and its folder.
+        own: RaftId,
+        /// The controllers that the log names.
+        known: String,
+    },
     /// openraft refused.
     #[error("the metadata quorum does not start: {0}")]
     Raft(String),
+}
+
+/// Whether `dir` holds a metadata log.
+pub fn is_log_in(dir: &Path) -> bool {
+    file::is_in(dir)
+}
+
+/// The directory id by which the metadata log in `dir` knows this node as a controller, if it says so.
+pub fn directory_of(dir: &Path, node_id: i32) -> Option<[u8; 16]> {
+    let vote = file::last_vote(dir)?;
+    let id = &vote.leader_id().node_id;
+    (id.node_id == node_id).then_some(id.directory)
 }
 
 /// Entries after which the log is replaced by a snapshot.
@@ -79,6 +105,14 @@ async fn start_with(dir: PathBuf, id: RaftId, snapshot_after: u64) -> Result<Met
     let raft: Raft<TypeConfig, StateMachine> =
         Raft::new(id.clone(), config, Network, log, machine).await.map_err(|e| raft_error(&e))?;
     if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
+        let members = |state: &RaftState<TypeConfig>| -> Vec<RaftId> {
+            state.membership_state.effective().nodes().map(|(member, _)| member.clone()).collect()
+        };
+        let members = raft.with_raft_state(members).await.map_err(|e| raft_error(&e))?;
+        if !members.contains(&id) {
+            let known = members.iter().map(RaftId::to_string).collect::<Vec<_>>().join(", ");
+            return Err(StartError::Identity { dir, own: id, known });
+        }
         // Who led when it stopped leads again at once; else the only voter need not wait for an election time-out.
         let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
         if !leads {

@@ -66,9 +66,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
     let mut locks: Vec<Box<dyn Debug + Send + Sync>> = Vec::new();
     for dir in &config.dirs {
         create_dir(disk.as_ref(), dir)?;
-        let path = dir.join(LOCK);
-        let lock = disk.lock(&path).context("lock", &path)?;
-        locks.push(lock.ok_or_else(|| OpenError::Locked { dir: dir.clone() })?);
+        locks.push(lock(disk.as_ref(), dir)?);
     }
     let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
     let reaper = Arc::new(Reaper::start());
@@ -102,14 +100,33 @@ pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) 
     })
 }
 
-/// Makes a log dir with its parents if it is not there, and brings the names down to disk: without them a power cut would
-/// take all that is flushed inside.
-fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+/// Takes a folder's lock; it is held until the lock is dropped.
+pub(super) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, OpenError> {
+    let path = dir.join(LOCK);
+    let lock = disk.lock(&path).context("lock", &path)?;
+    lock.ok_or_else(|| OpenError::Locked { dir: dir.to_owned() })
+}
+
+/// Makes a folder with its parents if it is not there, and flushes their names: without them a power cut would take all that
+/// is flushed inside.
+pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| disk.list(dir).is_err()).collect();
     disk.create_dir_all(dir).context("create", dir)?;
     for parent in missing.iter().rev().filter_map(|dir| dir.parent()) {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         disk.sync_dir(parent).context("sync", parent)?;
+    }
+    Ok(())
+}
+
+/// Whether a folder was formatted for this cluster and this node.
+pub(super) fn check(meta: &Meta, dir: &Path, cluster_id: &str, node_id: i32) -> Result<(), OpenError> {
+    let dir = dir.to_owned();
+    if meta.cluster_id != cluster_id {
+        return Err(OpenError::ClusterId { dir, found: meta.cluster_id.clone(), expected: cluster_id.to_owned() });
+    }
+    if meta.node_id != node_id {
+        return Err(OpenError::NodeId { dir, found: meta.node_id, expected: node_id });
     }
     Ok(())
 }
@@ -122,14 +139,7 @@ fn identify(disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<U
         let meta = Meta::read(disk, dir)?;
         if let Some(meta) = &meta {
             let expected = cluster_id.get_or_insert_with(|| meta.cluster_id.clone());
-            if meta.cluster_id != *expected {
-                let (found, expected) = (meta.cluster_id.clone(), expected.clone());
-                return Err(OpenError::ClusterId { dir: dir.clone(), found, expected });
-            }
-            if meta.node_id != config.node_id {
-                let (found, expected) = (meta.node_id, config.node_id);
-                return Err(OpenError::NodeId { dir: dir.clone(), found, expected });
-            }
+            check(meta, dir, expected, config.node_id)?;
         }
         metas.push(meta);
     }

@@ -1,0 +1,163 @@
+//! Where the metadata log lies, and whose folder that is.
+//!
+//! The metadata log is the cluster: topics, configs, producer ids. A start that does not find it would make a new cluster
+//! over the data of the old one. So it is looked for in every folder that the configuration names, whatever their order, and
+//! a start is refused where there are two, or one in another folder than `metadata.log.dir`. Nothing is written before.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use esker_protocol::primitives::Uuid;
+use esker_storage::io::OsDisk;
+use esker_storage::{Folder, LogManager, OpenError};
+use thiserror::Error;
+
+use crate::config::BrokerConfig;
+use crate::raft;
+
+/// The folder within a log dir, as Kafka calls it.
+const NAME: &str = "__cluster_metadata-0";
+
+/// Why no metadata log can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MetadataDirError {
+    /// Each would be another cluster.
+    #[error(
+        "there are several metadata logs: {}. Each stands for a cluster of its own: keep the one whose topics are the right ones, \
+         and move the others out of these folders",
+        list(.0)
+    )]
+    Several(Vec<PathBuf>),
+    /// A new one would be begun beside it.
+    #[error(
+        "metadata.log.dir is {}, but the metadata log is {}: move that folder to {}, or set metadata.log.dir to {}",
+        configured.display(), found.join(NAME).display(), configured.join(NAME).display(), found.display()
+    )]
+    Elsewhere {
+        /// `metadata.log.dir`.
+        configured: PathBuf,
+        /// The log dir that holds it.
+        found: PathBuf,
+    },
+    /// No folder is given.
+    #[error("log.dirs names no folder; give one with --data-dir")]
+    NoFolder,
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.join(NAME).display().to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+/// The folder of the metadata log: the one that holds it already, else the configured one, else the first log dir. `holding`
+/// are the folders that hold one, each once.
+fn choose(configured: Option<&Path>, log_dirs: &[PathBuf], holding: Vec<PathBuf>) -> Result<PathBuf, MetadataDirError> {
+    match (holding.as_slice(), configured) {
+        ([], configured) => {
+            let folder = configured.map(Path::to_owned).or_else(|| log_dirs.first().cloned());
+            folder.ok_or(MetadataDirError::NoFolder)
+        }
+        ([found], Some(configured)) if found != configured => {
+            Err(MetadataDirError::Elsewhere { configured: configured.to_owned(), found: found.clone() })
+        }
+        ([found], _) => Ok(found.clone()),
+        (_, _) => Err(MetadataDirError::Several(holding)),
+    }
+}
+
+/// Two names of one folder are equal by this, if it is there.
+fn real(folder: &Path) -> PathBuf {
+    std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// The folder that holds, or is to hold, the metadata log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataDir {
+    folder: PathBuf,
+    /// It is none of the log dirs.
+    own: bool,
+}
+
+impl MetadataDir {
+    /// Looks into all folders that the configuration names. Changes nothing.
+    pub fn find(config: &BrokerConfig) -> Result<Self, MetadataDirError> {
+        let configured = config.metadata_log_dir.as_deref();
+        let mut holding: Vec<PathBuf> = Vec::new();
+        for folder in configured.into_iter().chain(config.log_dirs.iter().map(PathBuf::as_path)) {
+            let known = holding.iter().any(|other| real(other) == real(folder));
+            if !known && raft::is_log_in(&folder.join(NAME)) {
+                holding.push(folder.to_owned());
+            }
+        }
+        let folder = choose(configured, &config.log_dirs, holding)?;
+        let own = !config.log_dirs.iter().any(|dir| real(dir) == real(&folder));
+        Ok(Self { folder, own })
+    }
+
+    /// The folder of the log itself.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(NAME)
+    }
+
+    /// The cluster that a folder of its own was formatted for.
+    pub fn cluster_id(&self) -> Result<Option<String>, OpenError> {
+        if self.own { Folder::cluster_id(&OsDisk, &self.folder) } else { Ok(None) }
+    }
+
+    /// The id of the folder, which is part of this controller's identity. A folder of its own is formatted and locked as a log
+    /// dir is; the lock goes with what is returned.
+    pub fn open(&self, logs: &Arc<LogManager>, node_id: i32) -> Result<(Uuid, Option<Folder>), OpenError> {
+        if self.own {
+            // A log from before such folders had an id knows this controller by another folder's.
+            let known = raft::directory_of(&self.log(), node_id).map(Uuid);
+            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
+            return Ok((folder.directory_id, Some(folder)));
+        }
+        let dirs = logs.dirs();
+        let it = dirs.iter().find(|dir| real(&dir.path) == real(&self.folder)).or(dirs.first());
+        Ok((it.map(|dir| dir.directory_id).unwrap_or_default(), None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_metadata_log_is_looked_for_and_what_is_refused() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let elsewhere = |configured: &str, found: &str| {
+            Err(MetadataDirError::Elsewhere { configured: configured.into(), found: found.into() })
+        };
+        for (configured, log_dirs, holding, expected) in [
+            // A new broker.
+            (None, &["a", "b"][..], &[][..], Ok("a")),
+            (Some("m"), &["a", "b"], &[], Ok("m")),
+            (Some("b"), &["a", "b"], &[], Ok("b")),
+            (None, &[], &[], Err(MetadataDirError::NoFolder)),
+            // It is where it was, whatever the order of the log dirs.
+            (None, &["a"], &["a"], Ok("a")),
+            (None, &["a", "b"], &["a"], Ok("a")),
+            (None, &["b", "a"], &["a"], Ok("a")),
+            (None, &["new", "a", "b"], &["a"], Ok("a")),
+            (Some("a"), &["b", "a"], &["a"], Ok("a")),
+            (Some("m"), &["a", "b"], &["m"], Ok("m")),
+            // It is elsewhere than configured.
+            (Some("m"), &["a", "b"], &["a"], elsewhere("m", "a")),
+            (Some("b"), &["a", "b"], &["a"], elsewhere("b", "a")),
+            // Nobody can know which is the right one.
+            (None, &["a", "b"], &["a", "b"], Err(MetadataDirError::Several(paths(&["a", "b"])))),
+            (Some("m"), &["a"], &["m", "a"], Err(MetadataDirError::Several(paths(&["m", "a"])))),
+        ] {
+            let chosen = choose(configured.map(Path::new), &paths(log_dirs), paths(holding));
+            assert_eq!(chosen, expected.map(PathBuf::from), "{configured:?} {log_dirs:?} {holding:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_all_paths() {
+        let text = choose(Some(Path::new("/m")), &["/a".into()], vec!["/a".into()]).unwrap_err().to_string();
+        assert!(text.contains("metadata.log.dir is /m") && text.contains("/a/__cluster_metadata-0"), "{text}");
+        let text = choose(None, &[], vec!["/a".into(), "/b".into()]).unwrap_err().to_string();
+        assert!(text.contains("/a/__cluster_metadata-0 and /b/__cluster_metadata-0"), "{text}");
+    }
+}
