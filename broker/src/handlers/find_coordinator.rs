@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use esker_core::config::{Scope, lookup, resolve_broker};
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
@@ -74,35 +75,49 @@ fn find(ctx: &RequestContext, image: &MetadataImage, kind: i8, key: Str) -> Coor
     }
 }
 
+/// `min.insync.replicas` of a topic that does not set its own.
+fn inherited_min_isr(broker: &Broker, image: &MetadataImage) -> i32 {
+    let key = lookup(Scope::Broker, "min.insync.replicas");
+    let resolved = key.map(|key| resolve_broker(image, broker.node_id, &broker.config.statics, key));
+    resolved.as_ref().and_then(|resolved| resolved.value()?.trim().parse().ok()).unwrap_or(1)
+}
+
 /// Makes the topic of a coordinator in the background, with as many replicas as there are brokers, up to what is configured.
 pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage, topic: &'static str) {
     let config = &broker.config;
     let live = i16::try_from(image.live_brokers().count()).unwrap_or(i16::MAX);
+    let replicas = |configured: i16| configured.min(live).max(1);
+    // A minimum above the number of replicas could never be met, and nothing could be written.
+    let min_isr = |configured: i32, replicas: i16| configured.min(i32::from(replicas));
     let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
     let creatable = if topic == TRANSACTION_TOPIC {
+        let replication_factor = replicas(config.transaction_topic_replication_factor);
         CreatableTopic {
             num_partitions: config.transaction_topic_partitions,
-            replication_factor: config.transaction_topic_replication_factor.min(live).max(1),
+            replication_factor,
             configs: vec![
                 set("cleanup.policy", "compact".to_owned()),
                 set("compression.type", "uncompressed".to_owned()),
-                set("min.insync.replicas", config.transaction_topic_min_isr.to_string()),
+                set("min.insync.replicas", min_isr(config.transaction_topic_min_isr, replication_factor).to_string()),
                 set("segment.bytes", config.transaction_topic_segment_bytes.to_string()),
                 set("unclean.leader.election.enable", "false".to_owned()),
             ],
             ..CreatableTopic::default()
         }
     } else {
-        CreatableTopic {
-            num_partitions: config.offsets_topic_partitions,
-            replication_factor: config.offsets_topic_replication_factor.min(live).max(1),
-            configs: vec![
-                set("cleanup.policy", "compact".to_owned()),
-                set("compression.type", "producer".to_owned()),
-                set("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
-            ],
-            ..CreatableTopic::default()
+        let replication_factor = replicas(config.offsets_topic_replication_factor);
+        let mut configs = vec![
+            set("cleanup.policy", "compact".to_owned()),
+            set("compression.type", "producer".to_owned()),
+            set("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+        ];
+        // As Kafka it has the brokers' minimum, unless that is more than there are replicas.
+        let inherited = inherited_min_isr(broker, image);
+        if min_isr(inherited, replication_factor) < inherited {
+            configs.push(set("min.insync.replicas", min_isr(inherited, replication_factor).to_string()));
         }
+        let num_partitions = config.offsets_topic_partitions;
+        CreatableTopic { num_partitions, replication_factor, configs, ..CreatableTopic::default() }
     };
     let creatable = CreatableTopic { name: topic.into(), ..creatable };
     let request = CreateTopicsRequest { topics: vec![creatable], ..CreateTopicsRequest::default() };

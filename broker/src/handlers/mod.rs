@@ -3,6 +3,7 @@
 //! A handler names its request type and the versions that it serves. One list of handlers ([`ROUTES`]) gives dispatch
 //! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.
 
+mod acls;
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
@@ -12,6 +13,7 @@ mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod create_partitions;
 pub(crate) mod create_topics;
+mod delegation_tokens;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
@@ -39,6 +41,8 @@ mod offset_for_leader_epoch;
 mod operations;
 mod produce;
 mod reassignments;
+mod sasl;
+mod scram_credentials;
 mod sync_group;
 mod transactions;
 mod txn_offset_commit;
@@ -201,6 +205,17 @@ routes! {
     transactions::ListTransactions,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
+    sasl::SaslHandshake,
+    sasl::SaslAuthenticate,
+    acls::DescribeAcls,
+    acls::CreateAcls,
+    acls::DeleteAcls,
+    delegation_tokens::CreateDelegationToken,
+    delegation_tokens::RenewDelegationToken,
+    delegation_tokens::ExpireDelegationToken,
+    delegation_tokens::DescribeDelegationToken,
+    scram_credentials::DescribeUserScramCredentials,
+    scram_credentials::AlterUserScramCredentials,
 }
 
 /// Every API that is served, for what counts requests.
@@ -211,7 +226,7 @@ pub fn served_apis() -> impl Iterator<Item = ServedApi> {
 /// Runs stage one of whatever handler the header names.
 pub fn dispatch(ctx: RequestContext, header: &RequestHeader, body: &mut Reader) -> Outcome {
     let Some(route) = ROUTES.iter().find(|route| route.key == header.api_key) else {
-        return Outcome::Refused(CloseReason::UnknownApi(header.api_key.0));
+        return Outcome::Refused(CloseReason::UnknownApi(header.api_key));
     };
     if !(route.min_version..=route.max_version).contains(&header.api_version) {
         if header.api_key == ApiKey::API_VERSIONS {

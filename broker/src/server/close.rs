@@ -33,9 +33,9 @@ pub enum CloseReason {
     /// The request could not be read.
     #[error("malformed request{}: {}", .0.map(|key| format!(" ({key})")).unwrap_or_default(), .1)]
     Malformed(Option<ApiKey>, DecodeError),
-    /// No such API.
-    #[error("unknown API key {0}")]
-    UnknownApi(i16),
+    /// The API is not served here, or there is none of that key.
+    #[error("{0} (API key {key}) is not served", key = .0.0)]
+    UnknownApi(ApiKey),
     /// The API is not served in that version.
     #[error("{0} version {1} is not served")]
     UnsupportedVersion(ApiKey, i16),

@@ -17,6 +17,7 @@ mod producer_ids;
 mod reassign;
 mod register;
 mod request;
+mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -36,3 +37,4 @@ pub use request::{
     DeleteTopics, ElectLeaders, InitializeFeatures, RegisterBroker, Reply, Request, TopicDefaults, UpdateFeatures,
     decide,
 };
+pub use scram::{alter_scram_credentials, describe_scram_credentials};
