@@ -73,6 +73,9 @@ pub struct ReadInfo {
     pub next_offset: i64,
     /// A batch was there but larger than `max_bytes`, and `at_least_one` was false.
     pub over_limit: bool,
+    /// Readable records lie where this read cannot reach: in a later segment, or behind a damaged range. New records
+    /// do not make this read any longer.
+    pub ends_early: bool,
 }
 
 /// Part of a log that was brought to disk and cannot be read any more. What lies around it is served; reads inside of it

@@ -107,7 +107,8 @@ impl Log {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Option<ReadInfo>, ReadError> {
-        for segment in segments.iter().skip(self.segments_from(segments, from)) {
+        let mut segments = segments.iter().skip(self.segments_from(segments, from));
+        while let Some(segment) = segments.next() {
             if from >= up_to || segment.base_offset >= up_to {
                 break;
             }
@@ -116,7 +117,8 @@ impl Log {
                 How::BringIn => segment.bring_in(from, max_bytes as u64)?,
                 How::AsItIs | How::Resident => {}
             }
-            let Some(info) = segment.read(from, max_bytes, up_to, at_least_one)? else { continue };
+            let Some(mut info) = segment.read(from, max_bytes, up_to, at_least_one)? else { continue };
+            info.ends_early |= segments.next().is_some_and(|next| next.base_offset < up_to);
             match how {
                 How::Resident if !segment.has_rest(&info, max_bytes) => return Ok(None),
                 How::BringIn => segment.bring_rest(&info, max_bytes)?,

@@ -237,7 +237,9 @@ impl View<'_> {
         let mut next_offset = first.last_offset.saturating_add(1);
         // Up to where it is sound.
         let damaged = self.segment.damaged.iter().map(|range| range.position).find(|position| *position > start as u64);
-        let sound = damaged.unwrap_or(self.segment.size()).min(self.segment.lost_from().unwrap_or(u64::MAX));
+        let lost = self.segment.lost_from();
+        info.ends_early = damaged.is_some() || lost.is_some();
+        let sound = damaged.unwrap_or(self.segment.size()).min(lost.unwrap_or(u64::MAX));
         let sound = usize::try_from(sound).unwrap_or(usize::MAX);
         let limit = start.saturating_add(max_bytes).min(sound);
         if limit > end {

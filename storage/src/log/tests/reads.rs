@@ -26,6 +26,15 @@ fn reads_whole_batches_within_bounds() {
     assert!(log.read(0, 10_000, 1, true).unwrap().records.is_empty());
     assert!(log.read(100, 10_000, i64::MAX, true).unwrap().records.is_empty());
     assert!(matches!(log.read(101, 1, i64::MAX, true), Err(ReadError::OffsetOutOfRange { log_end_offset: 100, .. })));
+    // A later segment has readable records, whatever the budget; the segment that holds the bound has all of them.
+    let end = log.read(0, 100_000, i64::MAX, true).unwrap().next_offset;
+    assert!(end < 100);
+    for max in [1, size, 100_000] {
+        assert!(log.read(0, max, i64::MAX, true).unwrap().ends_early, "{max}");
+        assert!(log.read(0, max, end + 1, true).unwrap().ends_early, "{max}");
+        assert!(!log.read(0, max, end, true).unwrap().ends_early, "{max}");
+        assert!(!log.read(98, max, i64::MAX, true).unwrap().ends_early, "{max}");
+    }
     for max in [1, size, size * 2 + 5, 500, 100_000] {
         let all = read_all(&log, 0, max);
         assert_eq!(all.len(), 100, "{max}");
