@@ -73,6 +73,11 @@ impl Answers {
         self.places.is_empty() && self.out.is_empty()
     }
 
+    /// Whether answers are still to come.
+    pub(super) fn is_working(&self) -> bool {
+        !self.later.is_empty()
+    }
+
     /// Whether bytes wait for the peer to take them.
     pub(super) fn is_sending(&self) -> bool {
         !self.out.is_empty()
@@ -92,6 +97,14 @@ impl Answers {
         self.held += request_bytes;
         self.places.push_back(Place { request_bytes, answer: None });
         self.later.push(Box::pin(async move { (place, answer.await) }));
+    }
+
+    /// The peer is gone: drops the requests that are still worked on, so that they wait for nothing any more.
+    pub(super) fn abandon(&mut self) {
+        self.later.clear();
+        for place in self.places.iter_mut().filter(|place| place.answer.is_none()) {
+            place.answer = Some(Reply::Nothing);
+        }
     }
 
     /// Works on what comes later, and brings what is ready at the front into the queue of what goes out. An answer that

@@ -95,7 +95,12 @@ impl<T: Transport> Connection<T> {
                 return if over { Poll::Ready(CloseReason::Stopping) } else { Poll::Pending };
             }
             if self.held.is_some() || !self.answers.has_room() {
-                // Read on when there is room again: the client's reading, or an answer, wakes this task.
+                // Read on when there is room again: the client's reading, or an answer, wakes this task. A close is
+                // behind bytes that are not read yet: the timer looks for it.
+                if self.answers.is_working() && self.transport.is_closed_by_peer() {
+                    self.answers.abandon();
+                    continue;
+                }
                 break;
             }
             if self.frames.has_whole() {
@@ -192,7 +197,8 @@ impl<T: Transport> Connection<T> {
                 self.resting = true;
             }
             let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);
-            let next = if self.resting { left } else { left.min(REST_AFTER) };
+            let looks_for_close = self.held.is_some() || !self.answers.has_room();
+            let next = if self.resting && !looks_for_close { left } else { left.min(REST_AFTER) };
             self.timer.as_mut().reset(tokio::time::Instant::now() + next);
         }
         Poll::Pending

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -207,7 +207,8 @@ async fn serve(
     stop: CancellationToken,
 ) -> CloseReason {
     // Small answers must not wait for the acknowledgement of the last one.
-    if let Err(error) = stream.set_nodelay(true) {
+    // A peer that vanished without a word must not be waited for for ever.
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_keepalive(true)) {
         return CloseReason::Io(error.kind());
     }
     Connection::new(stream, broker, info, stop).run().await

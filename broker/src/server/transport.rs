@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use futures_util::FutureExt;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
@@ -12,6 +13,12 @@ use tokio::net::TcpStream;
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Whether a read would find something (or the end), so that a quiet connection needs no buffer to wait with.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether the peer has closed its side, as far as the system has seen. Bytes that it sent before may still be there to
+    /// be read.
+    fn is_closed_by_peer(&self) -> bool {
+        false
+    }
 
     /// Whether [`Transport::poll_send_file`] works: bytes go out as they lie in the file.
     const SENDS_FILES: bool = false;
@@ -25,6 +32,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 impl Transport for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn is_closed_by_peer(&self) -> bool {
+        self.ready(Interest::READABLE).now_or_never().is_some_and(|state| state.map_or(true, |s| s.is_read_closed()))
     }
 
     const SENDS_FILES: bool = cfg!(target_os = "linux");
