@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 
 use esker_core::controller;
-use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult, TopicPartitions,
+};
 use futures_util::FutureExt;
 
 use super::{Handler, RequestContext, Staged};
@@ -20,17 +23,51 @@ impl Handler for ElectLeaders {
         Staged::Later(
             async move {
                 let broker = &ctx.broker;
+                let asked = request.topic_partitions.clone().unwrap_or_default();
                 match broker.metadata.submit(move |image| controller::elect_leaders(image, &request)).await {
                     Ok(committed) => {
                         broker.replicas.wait_applied(committed.offset).await;
                         committed.reply
                     }
-                    Err(error) => {
-                        ElectLeadersResponse { error_code: Broker::submit_error(&error), ..Default::default() }
-                    }
+                    Err(error) => refused(ctx.api_version, asked, Broker::submit_error(&error)),
                 }
             }
             .boxed(),
         )
+    }
+}
+
+/// One code for all. Version 0 has no place for it but the partitions.
+fn refused(version: i16, asked: Vec<TopicPartitions>, error_code: ErrorCode) -> ElectLeadersResponse {
+    let of_topic = |topic: TopicPartitions| ReplicaElectionResult {
+        topic: topic.topic,
+        partition_result: topic
+            .partitions
+            .into_iter()
+            .map(|partition_id| PartitionResult { partition_id, error_code, ..PartitionResult::default() })
+            .collect(),
+    };
+    ElectLeadersResponse {
+        error_code: if version >= 1 { error_code } else { ErrorCode::NONE },
+        replica_election_results: asked.into_iter().map(of_topic).collect(),
+        ..ElectLeadersResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use esker_protocol::api::ApiKey;
+    use esker_protocol::encode_response;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_can_be_answered_in_every_version() {
+        for version in ElectLeaders::VERSIONS {
+            let asked = vec![TopicPartitions { topic: "t".into(), partitions: vec![0, 1] }];
+            let answer = refused(version, asked, ErrorCode::REQUEST_TIMED_OUT);
+            assert_eq!(answer.replica_election_results[0].partition_result[1].error_code, ErrorCode::REQUEST_TIMED_OUT);
+            assert!(encode_response(ApiKey::ELECT_LEADERS, version, 1, &answer).is_ok(), "version {version}");
+        }
     }
 }
