@@ -20,8 +20,9 @@ pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch
             Err(_) => return Err(ErrorCode::NOT_COORDINATOR),
         }
         let gate = CommitGate::new(1);
-        partition.wait_until(guarantee, end, Arc::clone(&gate));
+        let pending = partition.park_commit(guarantee, end, &gate);
         gate.wait().await;
+        drop(pending);
         if !matches!(partition.holds(guarantee, end, leader_epoch), Ok(true)) {
             // A sync failed that may go well next time (no file handles left): not again at once.
             tokio::time::sleep(SYNC_AGAIN_AFTER).await;

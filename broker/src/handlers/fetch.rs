@@ -61,6 +61,7 @@ impl Handler for Fetch {
                 if !is_enough(&pass, &limits) {
                     pass = wait_for_more(gate, &wanted, &limits, pass).await;
                 }
+                pass.refuse_deleted(&wanted);
                 answer(&ctx, &fetch, &wanted, pass)
             }
             .boxed(),
@@ -68,18 +69,20 @@ impl Handler for Fetch {
     }
 }
 
-/// `replica_id` of a consumer; -2 is a tool that reads as one.
+/// `replica_id` of a consumer.
 const CONSUMER: i32 = -1;
 
 fn replica_of(request: &FetchRequest) -> i32 {
     if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id }
 }
 
+/// Only a broker's id reads past the high watermark. Every negative id is a consumer's: -2 is that of an old tool, and -3,
+/// Kafka's replica on its way between log dirs, comes in no request.
 fn bound_of(replica: i32, isolation_level: i8) -> ReadBound {
     match (replica, isolation_level) {
-        (CONSUMER, 0) => ReadBound::HighWatermark,
-        (CONSUMER, _) => ReadBound::LastStable,
-        _ => ReadBound::LogEnd,
+        (0.., _) => ReadBound::LogEnd,
+        (_, 0) => ReadBound::HighWatermark,
+        (_, _) => ReadBound::LastStable,
     }
 }
 
@@ -141,19 +144,20 @@ fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, replic
         at: ReadAt {
             offset: wish.offset,
             current_leader_epoch: wish.current_leader_epoch,
-            last_fetched_epoch: wish.last_fetched_epoch,
+            // A session may be gone on with in a version that has no field for a diverging epoch.
+            last_fetched_epoch: if ctx.api_version >= 12 { wish.last_fetched_epoch } else { -1 },
             bound,
         },
         max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
     }
 }
 
-/// Only a broker that has the partition may read it as a broker does, that is past the high watermark.
+/// Only a follower of the partition may read it as a broker does, that is past the high watermark.
 fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>, AccessError> {
     if replica >= 0 {
         let role = partition.role();
         let Assignment { leader, leader_epoch, ref replicas, .. } = role.assignment;
-        if !replicas.contains(&replica) {
+        if replica == leader || !replicas.contains(&replica) {
             return Err(AccessError::NotLeader(LeaderHint { leader, leader_epoch }));
         }
     }
@@ -167,7 +171,7 @@ fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: P
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
         told.push(match read.and_then(|read| partition_data(target.partition, want, read)) {
             Ok(data) => data,
-            Err(error) => failed(target.partition, &error, &mut hints),
+            Err(error) => failed(ctx.api_version, target.partition, &error, &mut hints),
         });
     }
     let shown = if fetch.id == 0 {
@@ -192,7 +196,7 @@ fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: P
             }),
         }
     }
-    let endpoints = hints.keys().filter(|_| ctx.api_version >= 16).filter_map(|id| ctx.endpoint_of(*id));
+    let endpoints = hints.keys().filter_map(|id| ctx.endpoint_of(*id));
     FetchResponse {
         session_id: fetch.id,
         responses,
@@ -242,12 +246,32 @@ fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> R
     })
 }
 
-fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, LeaderHint>) -> PartitionData {
+/// From here on an answer names the new leader (KIP-951).
+const NAMES_LEADER: i16 = 16;
+
+/// From here on clients know KAFKA_STORAGE_ERROR (KIP-112).
+const KNOWS_STORAGE_ERROR: i16 = 6;
+
+/// Kafka's code for `error`, as far as `version` knows it.
+fn code_in(version: i16, error: &FetchError) -> ErrorCode {
+    match error.code() {
+        ErrorCode::KAFKA_STORAGE_ERROR if version < KNOWS_STORAGE_ERROR => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        code => code,
+    }
+}
+
+fn failed(
+    version: i16,
+    partition_index: i32,
+    error: &FetchError,
+    hints: &mut BTreeMap<i32, LeaderHint>,
+) -> PartitionData {
     let hint = match error {
         FetchError::Access(AccessError::NotLeader(hint)) => Some(*hint),
         FetchError::Access(AccessError::FencedLeaderEpoch { current, .. }) => Some(*current),
         _ => None,
     };
+    let hint = hint.filter(|_| version >= NAMES_LEADER);
     if let Some(hint) = hint {
         hints.insert(hint.leader, hint);
     }
@@ -259,7 +283,7 @@ fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, Le
     );
     PartitionData {
         partition_index,
-        error_code: error.code(),
+        error_code: code_in(version, error),
         high_watermark: -1,
         current_leader: hint
             .map(|h| LeaderIdAndEpoch { leader_id: h.leader, leader_epoch: h.leader_epoch })
@@ -270,3 +294,6 @@ fn failed(partition_index: i32, error: &FetchError, hints: &mut BTreeMap<i32, Le
         ..PartitionData::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

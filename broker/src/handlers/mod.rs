@@ -56,6 +56,7 @@ use std::time::Instant;
 
 use esker_protocol::api::ApiKey;
 use esker_protocol::primitives::{Reader, Str};
+use esker_protocol::schema::Schema;
 use esker_protocol::{Message, Request, RequestHeader, encode_response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -144,6 +145,8 @@ pub struct Route {
     pub min_version: i16,
     /// Last version served.
     pub max_version: i16,
+    /// What its answer looks like.
+    pub response: &'static Schema,
     run: fn(RequestContext, i32, &mut Reader) -> Outcome,
 }
 
@@ -154,6 +157,7 @@ macro_rules! routes {
             key: <<$handler as Handler>::Request as Request>::KEY,
             min_version: *<$handler as Handler>::VERSIONS.start(),
             max_version: *<$handler as Handler>::VERSIONS.end(),
+            response: <<<$handler as Handler>::Request as Request>::Response as Message>::SCHEMA,
             run: run::<$handler>,
         },)*];
     };

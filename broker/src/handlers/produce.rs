@@ -25,6 +25,7 @@ use esker_storage::{AppendError, Origin, ProducerError};
 use futures_util::FutureExt;
 
 use super::{CloseReason, Handler, RequestContext, Staged};
+use crate::broker::Endpoint;
 use crate::error::KafkaError;
 use crate::replica::{AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef};
 use verify::Verdicts;
@@ -59,7 +60,7 @@ impl Handler for Produce {
 fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> Staged<ProduceResponse> {
     let version = ctx.api_version;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
-    let mut answers = Answers::default();
+    let mut answers = Answers { version, ..Answers::default() };
     for topic in request.topic_data {
         append_topic(&ctx, &mut answers, topic, acks, verdicts);
     }
@@ -70,7 +71,7 @@ fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> 
             None => Staged::NoReply,
         },
         _ if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
-        _ => Staged::Ready(answers.finish(&ctx, version)),
+        _ => Staged::Ready(answers.finish(&ctx)),
     }
 }
 
@@ -106,8 +107,12 @@ struct Waiting {
     leader_epoch: i32,
 }
 
+/// From here on an answer names the new leader (KIP-951).
+const NAMES_LEADER: i16 = 10;
+
 #[derive(Default)]
 struct Answers {
+    version: i16,
     topics: Vec<TopicProduceResponse>,
     waiting: Vec<Waiting>,
     hints: BTreeMap<i32, LeaderHint>,
@@ -135,22 +140,23 @@ impl Answers {
                 })
                 .collect();
         }
-        if let ProduceError::Access(AccessError::NotLeader(hint)) = error {
+        if let ProduceError::Access(AccessError::NotLeader(hint)) = error
+            && self.version >= NAMES_LEADER
+        {
             answer.current_leader = LeaderIdAndEpoch { leader_id: hint.leader, leader_epoch: hint.leader_epoch };
             self.hints.insert(hint.leader, *hint);
         }
         answer
     }
 
-    fn finish(self, ctx: &RequestContext, version: i16) -> ProduceResponse {
-        let mut response = ProduceResponse { responses: self.topics, ..ProduceResponse::default() };
-        if version >= 10 {
-            let endpoints = self.hints.keys().filter_map(|id| ctx.endpoint_of(*id));
-            response.node_endpoints = endpoints
-                .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
-                .collect();
+    fn finish(self, ctx: &RequestContext) -> ProduceResponse {
+        let endpoints = self.hints.keys().filter_map(|id| ctx.endpoint_of(*id));
+        let endpoint = |e: Endpoint| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack };
+        ProduceResponse {
+            node_endpoints: endpoints.map(endpoint).collect(),
+            responses: self.topics,
+            ..ProduceResponse::default()
         }
-        response
     }
 }
 
@@ -265,11 +271,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms: i32) -> ProduceResponse {
     let waiting = std::mem::take(&mut answers.waiting);
     let gate = CommitGate::new(waiting.len());
-    for wait in &waiting {
-        wait.partition.wait_until(wait.needs, wait.end, Arc::clone(&gate));
-    }
+    let pending: Vec<_> = waiting.iter().map(|wait| wait.partition.park_commit(wait.needs, wait.end, &gate)).collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
+    drop(pending);
     for wait in waiting {
         let error = match wait.partition.holds(wait.needs, wait.end, wait.leader_epoch) {
             Ok(true) => continue,
@@ -283,6 +288,8 @@ async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms:
             *slot = failed;
         }
     }
-    let version = ctx.api_version;
-    answers.finish(&ctx, version)
+    answers.finish(&ctx)
 }
+
+#[cfg(test)]
+mod tests;

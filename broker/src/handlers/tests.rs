@@ -2,6 +2,8 @@
 //! connection, and some client in the wild speaks just that version.
 
 mod back_to_back;
+mod encodable;
+mod pending;
 mod transactions;
 
 use esker_protocol::Request;
@@ -56,7 +58,8 @@ use esker_protocol::messages::update_features::UpdateFeaturesRequest;
 use esker_protocol::primitives::Uuid;
 
 use super::*;
-use crate::test_support::{Client, broker, create_topic};
+use crate::replica::{Assignment, Role, TopicRef};
+use crate::test_support::{Client, broker, create_topic, create_topic_with};
 
 #[test]
 fn every_api_is_listed_once_and_within_what_the_protocol_knows() {
@@ -90,8 +93,30 @@ fn batch() -> bytes::Bytes {
     batch.build().unwrap()
 }
 
+/// What the partition that is asked about has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Led,
+    LedElsewhere,
+    Deleted,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_of_every_api_has_an_answer() {
+    ask_in(State::Led).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_every_api_has_an_answer_about_a_partition_that_is_led_elsewhere() {
+    ask_in(State::LedElsewhere).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_every_api_has_an_answer_about_a_partition_that_is_gone() {
+    ask_in(State::Deleted).await;
+}
+
+async fn ask_in(state: State) {
     let (running, _dir) = broker(&[
         ("group.initial.rebalance.delay.ms", "0"),
         ("offsets.topic.num.partitions", "1"),
@@ -106,6 +131,17 @@ async fn every_version_of_every_api_has_an_answer() {
     while client.ask(0, &find).await.error_code.is_error() {}
     let mut a = Asker { client, asked: Vec::new() };
     let zero = Uuid::ZERO;
+    let partition = running.broker.replicas.partition(&TopicRef::by_name(&"t".into()), 0).unwrap();
+    match state {
+        State::Led => {}
+        State::LedElsewhere => {
+            let role = partition.role();
+            let assignment = Assignment { leader: 2, leader_epoch: 5, ..role.assignment.clone() };
+            let settings = Arc::clone(&role.settings);
+            partition.set_role(Role { leads: false, deleted: false, assignment, settings }).unwrap();
+        }
+        State::Deleted => partition.close(),
+    }
 
     a.ask(|_| ApiVersionsRequest::default()).await;
     a.ask(|v| {

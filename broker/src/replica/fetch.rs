@@ -2,20 +2,25 @@
 //!
 //! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a thread of its own (see `cold_threads`) before
 //! its slices are handed on, so that neither a look at them nor sending them makes an async worker wait for the disk. A fetch that finds too little parks on its partitions
-//! (see `purgatory`) and looks again when enough has come in, when leadership or the topic changed, or when its time is
+//! (see `purgatory`) and looks again when enough has come in, when leadership, the topic or the log start changed, or when its time is
 //! over. The rules of what answers at once are Kafka's: no time to wait, nothing asked for, an error, a diverging epoch,
-//! or enough bytes.
+//! enough bytes, or readable records in a later segment (a read takes from one). Beside these: no partition has room
+//! left for more, so that no record to come could make the answer larger.
+//!
+//! Each read remembers the ends that it saw; a waiting fetch reads again only if one of them is another now. Must never:
+//! loop past the deadline, or return slices from below the log start.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use esker_storage::ReadError;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::cold_threads::ColdThreads;
 use super::error::{AccessError, FetchError};
-use super::partition::{Access, Partition, PartitionRead, ReadAt, ReadBound};
-use super::purgatory::FetchWaiter;
+use super::partition::{Access, Partition, PartitionRead, ReadAt};
+use super::purgatory::{FetchWaiter, Place};
 
 /// One partition of a fetch.
 #[derive(Debug, Clone)]
@@ -53,6 +58,26 @@ pub struct Pass {
 impl Pass {
     fn enough(&self, limits: &FetchLimits) -> bool {
         self.answer_now || self.bytes >= limits.min_bytes
+    }
+
+    /// Replaces by an error what lies below a log start that rose since it was read. For answers that come after a wait: a
+    /// DeleteRecords may have been acknowledged meanwhile.
+    pub fn refuse_deleted(&mut self, wanted: &[Wanted]) {
+        for (want, read) in wanted.iter().zip(&mut self.reads) {
+            if let (Ok(partition), Ok(_)) = (&want.partition, &*read)
+                && let Err(error) = partition.check_log_start(want.at.offset)
+            {
+                *read = Err(error.into());
+            }
+        }
+    }
+
+    /// Whether any partition's ends are others than those that this pass saw.
+    fn is_stale(&self, wanted: &[Wanted]) -> bool {
+        wanted.iter().zip(&self.reads).any(|(want, read)| match (&want.partition, read) {
+            (Ok(partition), Ok(read)) => partition.has_moved_since(&want.at, read),
+            _ => false,
+        })
     }
 }
 
@@ -107,9 +132,12 @@ impl Default for ColdGate {
 }
 
 fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<Pass> {
+    #[cfg(test)]
+    tests::count_pass();
     let mut left = limits.max_bytes;
     let mut pass = Pass { reads: Vec::with_capacity(wanted.len()), bytes: 0, answer_now: wanted.is_empty() };
     let mut first = limits.first_batch_whole;
+    let mut all_full = true;
     for want in wanted {
         let read = match &want.partition {
             Ok(partition) => partition.read(&want.at, want.max_bytes.min(left), first, access).transpose()?,
@@ -121,13 +149,16 @@ fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<
                 first = first && size == 0;
                 left = left.saturating_sub(size);
                 pass.bytes = pass.bytes.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
-                // A batch that does not fit is readable all the same: waiting for more would not help.
+                // A batch that does not fit, or lies in another segment, is readable all the same: waiting would not help.
                 pass.answer_now |= read.diverging.is_some() || read.info.over_limit;
+                pass.answer_now |= size > 0 && read.info.ends_early;
+                all_full &= size > 0 && read.info.next_offset < read.up_to;
             }
             Err(_) => pass.answer_now = true,
         }
         pass.reads.push(read);
     }
+    pass.answer_now |= all_full;
     Some(pass)
 }
 
@@ -136,49 +167,62 @@ pub fn is_enough(pass: &Pass, limits: &FetchLimits) -> bool {
     limits.max_wait.is_zero() || limits.min_bytes <= 0 || pass.enough(limits)
 }
 
-/// Waits until there is enough (or time is over) and returns the last pass.
-pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
-    let deadline = Instant::now() + limits.max_wait;
-    let waiter = FetchWaiter::new(limits.min_bytes.saturating_sub(first.bytes));
-    for partition in wanted.iter().filter_map(|w| w.partition.as_ref().ok()) {
-        partition.wait_readable(&waiter);
-    }
-    let mut pass = if moved_since(wanted, &first) { read(gate, wanted, limits).await } else { first };
-    while !pass.enough(limits) {
-        waiter.rearm(limits.min_bytes.saturating_sub(pass.bytes));
-        // Between the pass and the rearming something may have come whose credit is lost: look, don't trust the count.
-        if moved_since(wanted, &pass) {
-            pass = read(gate, wanted, limits).await;
-            continue;
-        }
-        let woken = tokio::time::timeout_at(deadline.into(), waiter.wait()).await.is_ok();
-        if woken || moved_since(wanted, &pass) {
-            pass = read(gate, wanted, limits).await;
-        }
-        if !woken {
-            break;
-        }
-    }
-    waiter.finish();
-    pass
+/// A fetch's registrations with its partitions: they end when this is dropped.
+struct ParkedFetch<'a> {
+    waiter: Arc<FetchWaiter>,
+    wanted: &'a [Wanted],
+    /// One for each partition that can be read, in order.
+    places: Vec<Place>,
 }
 
-/// Whether any partition's readable end moved since `pass` looked.
-fn moved_since(wanted: &[Wanted], pass: &Pass) -> bool {
-    wanted.iter().zip(&pass.reads).any(|(want, read)| match (&want.partition, read) {
-        (Ok(partition), Ok(read)) => {
-            let log = partition.log();
-            let before = match want.at.bound {
-                ReadBound::HighWatermark => read.high_watermark,
-                ReadBound::LastStable => read.last_stable_offset,
-                ReadBound::LogEnd => return log.log_end_offset() > read.info.next_offset,
-            };
-            let now = match want.at.bound {
-                ReadBound::LastStable => log.last_stable_offset().min(log.high_watermark()),
-                _ => log.high_watermark(),
-            };
-            now != before
+impl<'a> ParkedFetch<'a> {
+    fn on(wanted: &'a [Wanted], missing: i64) -> Self {
+        let waiter = FetchWaiter::new(missing);
+        let mut parked = Self { waiter, wanted, places: Vec::with_capacity(wanted.len()) };
+        for (partition, at) in readable(wanted) {
+            parked.places.push(partition.park_fetch(at.bound, &parked.waiter));
         }
-        _ => true,
-    })
+        parked
+    }
 }
+
+impl Drop for ParkedFetch<'_> {
+    fn drop(&mut self) {
+        for ((partition, at), place) in readable(self.wanted).zip(self.places.drain(..)) {
+            partition.unpark_fetch(at.bound, place);
+        }
+    }
+}
+
+fn readable(wanted: &[Wanted]) -> impl Iterator<Item = (&Arc<Partition>, &ReadAt)> {
+    wanted.iter().filter_map(|want| Some((want.partition.as_ref().ok()?, &want.at)))
+}
+
+/// Waits until there is enough (or time is over) and returns the last pass, which is as the partitions are then.
+pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
+    let deadline = Instant::now() + limits.max_wait;
+    let parked = ParkedFetch::on(wanted, limits.min_bytes.saturating_sub(first.bytes));
+    let mut pass = first;
+    loop {
+        // What came between the pass and this line left no credit: the ends show it, and that look comes after.
+        parked.waiter.rearm(limits.min_bytes.saturating_sub(pass.bytes));
+        let mut stale = pass.is_stale(wanted);
+        let mut time_is_over = Instant::now() >= deadline;
+        if stale {
+            // Appends may come as fast as passes look.
+            tokio::task::yield_now().await;
+        } else if !time_is_over {
+            time_is_over = tokio::time::timeout_at(deadline, parked.waiter.wait()).await.is_err();
+            stale = !time_is_over || pass.is_stale(wanted);
+        }
+        if stale {
+            pass = read(gate, wanted, limits).await;
+        }
+        if time_is_over || pass.enough(limits) {
+            return pass;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -307,7 +307,8 @@ impl ReplicaManager {
                 replicas: p.replicas.clone(),
                 isr: p.isr.clone(),
             };
-            let role = Role { leads: p.leader == self.node_id, assignment, settings: Arc::clone(&settings) };
+            let leads = p.leader == self.node_id;
+            let role = Role { leads, deleted: false, assignment, settings: Arc::clone(&settings) };
             let held = known.as_ref().and_then(|t| t.partition(index).ok());
             match self.hold(topic, index, held, role) {
                 Ok(partition) => Slot::Here(partition),

@@ -19,6 +19,6 @@ pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_
 pub use flusher::Flusher;
 pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
-pub use partition::{Assignment, Guarantee, Partition, PartitionRead, ReadAt, ReadBound, Role};
-pub use purgatory::{CommitGate, FetchWaiter};
+pub use partition::{Assignment, Guarantee, Partition, PartitionRead, PendingCommit, ReadAt, ReadBound, Role};
+pub use purgatory::CommitGate;
 pub use settings::{StaticConfig, TopicSettings};

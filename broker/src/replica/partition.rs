@@ -5,7 +5,7 @@
 //! never block. Order of locks: role, then the log's writer; never the other way round, and neither across an await.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 use super::flusher::Flusher;
-use super::purgatory::{CommitGate, CommitWaiters, FetchWaiter, FetchWaiters};
+use super::purgatory::{CommitGate, CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
 use super::settings::TopicSettings;
 use crate::telemetry::TopicRates;
 
@@ -41,6 +41,8 @@ pub struct Role {
     pub assignment: Assignment,
     /// This broker leads.
     pub leads: bool,
+    /// The topic was deleted: what still holds the partition finds it gone.
+    pub deleted: bool,
     /// The topic's configuration, resolved.
     pub settings: Arc<TopicSettings>,
 }
@@ -48,6 +50,11 @@ pub struct Role {
 impl Role {
     fn hint(&self) -> LeaderHint {
         LeaderHint { leader: self.assignment.leader, leader_epoch: self.assignment.leader_epoch }
+    }
+
+    /// Why a request for the leader is refused here.
+    fn not_leading(&self) -> AccessError {
+        if self.deleted { AccessError::UnknownPartition } else { AccessError::NotLeader(self.hint()) }
     }
 
     /// `min.insync.replicas`, capped at the number of replicas.
@@ -63,7 +70,7 @@ pub enum ReadBound {
     HighWatermark,
     /// Consumers with `isolation.level=read_committed`: what no open transaction can still change.
     LastStable,
-    /// Followers and tools that ask as one: all there is.
+    /// Followers: all there is.
     LogEnd,
 }
 
@@ -78,6 +85,8 @@ pub struct PartitionRead {
     pub last_stable_offset: i64,
     /// Log start offset.
     pub log_start_offset: i64,
+    /// The bound of the read as it stood then: what a waiting fetch compares with.
+    pub up_to: i64,
     /// Set when the client's log and ours parted (KIP-595 style truncation): no records then.
     pub diverging: Option<EpochEndOffset>,
 }
@@ -124,6 +133,8 @@ pub struct Partition {
     rates: TopicRates,
     role: RwLock<Arc<Role>>,
     fetches: FetchWaiters,
+    /// Records lie above the high watermark whose bytes no parked consumer was credited.
+    uncredited: AtomicBool,
     commits: CommitWaiters,
     flusher: Arc<Flusher>,
     flushes: CommitWaiters,
@@ -149,9 +160,11 @@ impl Partition {
             role: RwLock::new(Arc::new(Role {
                 assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
                 leads: false,
+                deleted: false,
                 settings: Arc::clone(&role.settings),
             })),
             fetches: FetchWaiters::default(),
+            uncredited: AtomicBool::new(false),
             commits: CommitWaiters::default(),
             flusher,
             flushes: CommitWaiters::default(),
@@ -229,12 +242,13 @@ impl Partition {
         Ok(())
     }
 
-    /// The partition goes away (topic deleted): whoever waits must look again and find it gone.
+    /// The topic is deleted: pending requests look again and find the partition gone.
     pub fn close(&self) {
         let mut role = self.role.write();
         *role = Arc::new(Role {
             assignment: Assignment { leader: -1, ..role.assignment.clone() },
             leads: false,
+            deleted: true,
             settings: Arc::clone(&role.settings),
         });
         drop(role);
@@ -262,7 +276,7 @@ impl Partition {
         let guard = self.role.read();
         let role: &Role = &guard;
         if !role.leads {
-            return Err(AccessError::NotLeader(role.hint()).into());
+            return Err(role.not_leading().into());
         }
         if all_in_sync && role.assignment.isr.len() < role.min_in_sync() {
             return Err(ProduceError::NotEnoughReplicas {
@@ -277,13 +291,50 @@ impl Partition {
         if moved {
             self.commits.reached(log.high_watermark());
         }
-        if header.attributes.is_control() {
-            // The end of a transaction may make much more readable than its marker.
-            self.fetches.wake_all();
-        } else if !appended.duplicate {
-            self.fetches.progressed(i64::try_from(size).unwrap_or(i64::MAX));
+        if !appended.duplicate || moved {
+            self.wake_fetches(&log, &appended, size, header.attributes.is_control());
         }
         Ok(appended)
+    }
+
+    /// Wakes the fetches for which an append made enough bytes readable. An append credits its own bytes; where the high
+    /// watermark lags behind, whatever moves it wakes all consumers.
+    fn wake_fetches(&self, log: &Log, appended: &Appended, size: usize, is_control: bool) {
+        let size = if appended.duplicate { 0 } else { i64::try_from(size).unwrap_or(i64::MAX) };
+        if log.high_watermark() <= appended.last_offset {
+            self.uncredited.store(true, Ordering::SeqCst);
+        }
+        // Between what this append published and what it looks for: see `purgatory`.
+        fence(Ordering::SeqCst);
+        let committed = log.high_watermark() > appended.last_offset;
+        let catches_up = committed && self.uncredited.load(Ordering::SeqCst) && self.settle_credit(log);
+        if self.fetches.is_empty() {
+            return;
+        }
+        let stable = || log.first_unstable_offset().is_none_or(|offset| offset > appended.base_offset);
+        self.fetches.credit(Progress {
+            log_end: size,
+            high_watermark: match committed {
+                true if catches_up => EVERYTHING,
+                true => size,
+                false => 0,
+            },
+            last_stable: match committed {
+                // The end of a transaction may make much more readable than its marker.
+                true if catches_up || is_control => EVERYTHING,
+                true if stable() => size,
+                _ => 0,
+            },
+        });
+    }
+
+    /// Whether bytes without credit are below the high watermark now. Others may still lie above it.
+    fn settle_credit(&self, log: &Log) -> bool {
+        let uncredited = self.uncredited.swap(false, Ordering::SeqCst);
+        if log.high_watermark() < log.log_end_offset() {
+            self.uncredited.store(true, Ordering::SeqCst);
+        }
+        uncredited
     }
 
     /// Moves the high watermark as far as the in-sync replicas allow; true if it moved.
@@ -309,7 +360,7 @@ impl Partition {
     pub fn holds(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
         let role = self.role();
         if !role.leads || role.assignment.leader_epoch != leader_epoch {
-            return Err(AccessError::NotLeader(role.hint()).into());
+            return Err(role.not_leading().into());
         }
         let log = self.log.load();
         if guarantee.on_disk && log.recovery_point() < offset {
@@ -327,22 +378,26 @@ impl Partition {
     }
 
     /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer come to hold here.
-    pub fn wait_until(self: &Arc<Self>, guarantee: Guarantee, offset: i64, gate: Arc<CommitGate>) {
+    /// The registration ends with the guard.
+    #[must_use = "the registration ends when this is dropped"]
+    pub fn park_commit(self: &Arc<Self>, guarantee: Guarantee, offset: i64, gate: &Arc<CommitGate>) -> PendingCommit {
+        let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
         if guarantee.on_disk {
             gate.hold();
-            self.flushes.register(offset, Arc::clone(&gate));
+            self.flushes.register(offset, Arc::clone(gate));
             self.flushes.reached(self.log.load().recovery_point());
             self.flush_soon();
         }
         if guarantee.committed {
             gate.hold();
-            self.commits.register(offset, Arc::clone(&gate));
+            self.commits.register(offset, Arc::clone(gate));
             self.commits.reached(self.log.load().high_watermark());
         }
         if !self.role().leads {
             self.release_writers();
         }
         gate.release();
+        pending
     }
 
     /// Everything in the log goes to disk with the next round of syncs.
@@ -385,9 +440,28 @@ impl Partition {
         self.flushes.release_all();
     }
 
-    /// Wakes `waiter` when more becomes readable here. Look at the partition again after this call.
-    pub fn wait_readable(&self, waiter: &Arc<FetchWaiter>) {
-        self.fetches.register(waiter);
+    /// Wakes `waiter` when more becomes readable below `bound`. Look at the partition again after this call, and call
+    /// [`Partition::unpark_fetch`] once.
+    pub(super) fn park_fetch(&self, bound: ReadBound, waiter: &Arc<FetchWaiter>) -> Place {
+        self.fetches.register(bound, waiter)
+    }
+
+    /// Ends a registration of [`Partition::park_fetch`].
+    pub(super) fn unpark_fetch(&self, bound: ReadBound, place: Place) {
+        self.fetches.leave(bound, place);
+    }
+
+    /// Requests that wait for this partition to move: fetches, and produces.
+    pub fn pending_requests(&self) -> (usize, usize) {
+        (self.fetches.len(), self.commits.len() + self.flushes.len())
+    }
+
+    /// Whether a read at `at` would find other ends now than `read` did.
+    pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
+        let log = self.log.load();
+        readable_end(&log, at.bound) != read.up_to
+            || log.high_watermark() != read.high_watermark
+            || log.log_start_offset() != read.log_start_offset
     }
 
     /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it. `None`
@@ -403,11 +477,23 @@ impl Partition {
         match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
             // Between the two logs of a move: the next one is in place when the role can be taken.
             Err(FetchError::Read(ReadError::Closed)) => {
-                drop(self.role.read());
+                // Or the topic was deleted meanwhile.
+                self.lead(at.current_leader_epoch)?;
                 read_from(&self.log.load(), at, max_bytes, at_least_one, access)
             }
             read => read,
         }
+    }
+
+    /// Refuses an offset below the log start as it is now.
+    pub(super) fn check_log_start(&self, offset: i64) -> Result<(), ReadError> {
+        let log = self.log.load();
+        let log_start_offset = log.log_start_offset();
+        if offset < log_start_offset {
+            let log_end_offset = log.log_end_offset();
+            return Err(ReadError::OffsetOutOfRange { offset, log_start_offset, log_end_offset });
+        }
+        Ok(())
     }
 
     /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
@@ -425,7 +511,36 @@ impl Partition {
         if target <= log.log_start_offset() {
             return Ok(log.log_start_offset());
         }
-        Ok(log.advance_log_start(target)?)
+        let start = log.advance_log_start(target)?;
+        // A parked fetch holds slices of what has gone.
+        self.fetches.wake_all();
+        Ok(start)
+    }
+}
+
+/// A produce's place among those that wait for a partition: it leaves when this is dropped.
+#[derive(Debug)]
+pub struct PendingCommit {
+    partition: Arc<Partition>,
+    offset: i64,
+    gate: Arc<CommitGate>,
+}
+
+impl Drop for PendingCommit {
+    fn drop(&mut self) {
+        // An open gate was released by every list that it was in.
+        if !self.gate.is_open() {
+            self.partition.commits.leave(self.offset, &self.gate);
+            self.partition.flushes.leave(self.offset, &self.gate);
+        }
+    }
+}
+
+fn readable_end(log: &Log, bound: ReadBound) -> i64 {
+    match bound {
+        ReadBound::HighWatermark => log.high_watermark(),
+        ReadBound::LastStable => log.last_stable_offset(),
+        ReadBound::LogEnd => log.log_end_offset(),
     }
 }
 
@@ -448,6 +563,7 @@ fn read_from(
         high_watermark,
         last_stable_offset,
         log_start_offset: log.log_start_offset(),
+        up_to,
         diverging: divergence(log, at)?,
     };
     if read.diverging.is_none() {
@@ -475,6 +591,9 @@ fn divergence(log: &Log, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchErr
 }
 
 fn check_epoch(role: &Role, requested: i32) -> Result<(), AccessError> {
+    if role.deleted {
+        return Err(AccessError::UnknownPartition);
+    }
     let current = role.hint();
     if requested >= 0 && requested < current.leader_epoch {
         return Err(AccessError::FencedLeaderEpoch { requested, current });
@@ -483,7 +602,7 @@ fn check_epoch(role: &Role, requested: i32) -> Result<(), AccessError> {
         return Err(AccessError::UnknownLeaderEpoch { requested, current });
     }
     if !role.leads {
-        return Err(AccessError::NotLeader(current));
+        return Err(role.not_leading());
     }
     Ok(())
 }
