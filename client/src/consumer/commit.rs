@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -10,7 +9,9 @@ use esker_protocol::primitives::Str;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Consumer, GroupConfig};
+use super::assigned::Consumer;
+use super::config::GroupConfig;
+use super::group::rebalancing;
 use crate::client::{Client, Target, coordinator_moved};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
@@ -100,14 +101,6 @@ impl Consumer {
             other => other,
         }
     }
-}
-
-/// Whether an error only says that the group is about to share its partitions anew.
-pub(super) fn rebalancing(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        Some(ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID)
-    )
 }
 
 pub(super) async fn commit(

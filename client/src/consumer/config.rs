@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use esker_protocol::primitives::Str;
 
-use super::Assignor;
+use super::assignor::Assignor;
 
 /// Where to begin in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

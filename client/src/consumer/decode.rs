@@ -6,8 +6,8 @@ use bytes::Bytes;
 use esker_protocol::messages::fetch::AbortedTransaction;
 use esker_protocol::records::{Batches, ControlType, TimestampType};
 
+use super::config::{ConsumerConfig, Isolation};
 use super::record::ConsumerRecord;
-use super::{ConsumerConfig, Isolation};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
 

@@ -3,25 +3,19 @@
 use std::collections::HashMap;
 
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use esker_protocol::primitives::Str;
 use tokio::time::Instant;
 
+use super::assigned::{Consumer, Fetched};
+use super::config::{AutoOffsetReset, Isolation, StartAt};
 use super::decode::decode;
-use super::{AutoOffsetReset, Consumer, Isolation, StartAt};
 use crate::client::{Client, Target};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
 
 /// The last version that names topics instead of giving their ids.
 const FETCH: i16 = 12;
-
-/// A fetch that came back: for whom, what of which partition was asked, and the answer.
-pub(super) struct Fetched {
-    node: i32,
-    asked: HashMap<TopicPartition, (u64, i64)>,
-    result: Result<FetchResponse, Error>,
-}
 
 impl Consumer {
     /// Sends a fetch to every broker that has none under way and leads partitions with room.

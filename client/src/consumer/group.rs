@@ -18,9 +18,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use super::commit::{commit, rebalancing};
+use super::assignor::{Assignor, Subscribed, assign};
+use super::config::GroupConfig;
 use super::membership::{decode_assignment, decode_subscription, encode_assignment, encode_subscription};
-use super::{Assignor, Consumer, GroupConfig, StartAt, Subscribed, assign};
 use crate::client::{Client, Target, coordinator_moved};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// What the task tells the consumer.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     /// Give all partitions up; commit first. The task waits for the answer.
     Revoked(oneshot::Sender<()>),
     /// The partitions are gone already.
@@ -90,7 +90,7 @@ impl Membership {
         self.shared.changed.notified().await;
     }
 
-    fn next(&self) -> Option<Event> {
+    pub(super) fn next(&self) -> Option<Event> {
         self.shared.events.lock().pop_front()
     }
 
@@ -109,38 +109,12 @@ impl Drop for Membership {
     }
 }
 
-impl Consumer {
-    /// Does what the group's task asked for.
-    pub(super) async fn group_events(&mut self, deadline: Instant) -> Result<(), Error> {
-        while let Some(event) = self.membership.as_ref().and_then(Membership::next) {
-            match event {
-                Event::Revoked(done) => {
-                    let auto = self.config.group.as_ref().is_some_and(|group| group.auto_commit.is_some());
-                    let mut committed = Ok(());
-                    if auto {
-                        let (committer, positions) = (self.committer()?, self.positions());
-                        committed = commit(&self.client, &committer, positions).await;
-                    }
-                    self.set_assignment(Vec::new());
-                    let _ = done.send(());
-                    if let Err(error) = committed
-                        && !rebalancing(&error)
-                    {
-                        return Err(error);
-                    }
-                }
-                Event::Lost => self.set_assignment(Vec::new()),
-                Event::Assigned(partitions) => {
-                    self.set_assignment(partitions.into_iter().map(|tp| (tp, StartAt::Committed)).collect());
-                }
-                Event::Failed(error) => return Err(error),
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-        }
-        Ok(())
-    }
+/// Whether an error only says that the group is about to share its partitions anew.
+pub(super) fn rebalancing(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Some(ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID)
+    )
 }
 
 struct Member {

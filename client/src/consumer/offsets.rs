@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use esker_protocol::error::ErrorCode;
 use tokio::time::Instant;
 
-use super::{AutoOffsetReset, Consumer, Isolation, StartAt};
+use super::assigned::Consumer;
+use super::config::{AutoOffsetReset, Isolation, StartAt};
 use crate::admin::OffsetSpec;
 use crate::error::Error;
 use crate::metadata::TopicPartition;

@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::batch::{Delivery, PendingBatch, settled};
+use super::batch::{Delivery, Outcome, PendingBatch, settled};
+use super::config::ProducerConfig;
+use super::error::ProduceError;
 use super::partitioner::{Sticky, partition_for_key};
-use super::{ProduceError, ProducerConfig, ProducerRecord};
+use super::record::ProducerRecord;
 use crate::metadata::{Topic, TopicPartition};
 use crate::retry::now_ms;
 
@@ -147,9 +149,20 @@ impl Accumulator {
         self.wake.notify_one();
     }
 
-    /// Gives a settled batch's bytes back.
-    pub(super) fn free(&self, bytes: usize) {
-        self.room.add_permits(bytes);
+    /// Completes a batch's deliveries with its outcome and releases its bytes.
+    pub(super) fn settle(&self, batch: PendingBatch, outcome: Outcome) {
+        self.room.add_permits(batch.reserved);
+        batch.settle(outcome);
+    }
+
+    /// Fails every batch that is not in flight.
+    pub(super) fn fail_unsent(&self, error: &ProduceError) {
+        let mut state = self.state.lock();
+        for queue in state.queues.values_mut() {
+            for batch in queue.ready.drain(..).chain(queue.open.take()) {
+                self.settle(batch, Err(error.clone()));
+            }
+        }
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::produce::{PartitionProduceResponse, ProduceResponse};
 use tokio::time::Instant;
 
-use super::ProduceError;
 use super::accumulator::{Accumulator, Queue};
 use super::batch::PendingBatch;
-use super::sender::{Sender, Shipment, settle};
+use super::error::ProduceError;
 use crate::error::Error;
 use crate::metadata::TopicPartition;
+use crate::retry::Backoff;
+
+/// A batch of a partition in a request: which, and its bytes.
+pub(super) type Shipment = (TopicPartition, u64, Bytes);
 
 /// How a request ended. `None`: it was sent and nobody answers (acks 0).
 pub(super) struct Answer {
@@ -43,8 +47,22 @@ fn judge(code: ErrorCode, idempotent: bool, first: bool) -> Verdict {
     }
 }
 
-impl Sender {
-    pub(super) fn answered(&mut self, answer: Answer) {
+/// Settles or requeues the batches of one answer, and collects what the sending task has to do about it.
+pub(super) struct Settlement<'a> {
+    accumulator: &'a Accumulator,
+    backoff: Backoff,
+    /// The identity's sequence numbers have a hole: a new identity is needed.
+    pub(super) renew: bool,
+    /// Leaders are not where the metadata says.
+    pub(super) stale: bool,
+}
+
+impl<'a> Settlement<'a> {
+    pub(super) fn new(accumulator: &'a Accumulator, backoff: Backoff) -> Self {
+        Self { accumulator, backoff, renew: false, stale: false }
+    }
+
+    pub(super) fn apply_answer(&mut self, answer: Answer) {
         let parts: HashMap<(String, i32), PartitionProduceResponse> = match &answer.result {
             Ok(Some(response)) => response
                 .responses
@@ -55,7 +73,7 @@ impl Sender {
                 .collect(),
             _ => HashMap::new(),
         };
-        let accumulator = std::sync::Arc::clone(&self.accumulator);
+        let accumulator = self.accumulator;
         let mut state = accumulator.state.lock();
         for (tp, id, _) in answer.shipments {
             let Some(queue) = state.queues.get_mut(&tp) else { continue };
@@ -64,7 +82,7 @@ impl Sender {
             match &answer.result {
                 Err(error) if error.is_retriable() => self.again(queue, batch, error.to_string()),
                 Err(error) => self.failed(batch, ProduceError::Client(error.clone())),
-                Ok(None) => settle(&accumulator, batch, Ok((-1, -1))),
+                Ok(None) => accumulator.settle(batch, Ok((-1, -1))),
                 Ok(Some(_)) => match parts.get(&(tp.topic.to_string(), tp.partition)) {
                     Some(part) => self.part_answered(&tp, queue, batch, part),
                     None => self.again(queue, batch, "the broker left the partition out of its answer".to_owned()),
@@ -88,7 +106,7 @@ impl Sender {
             Verdict::Done => {
                 queue.pause = None;
                 queue.known = true;
-                settle(&self.accumulator, batch, Ok((part.base_offset, part.log_append_time_ms)));
+                self.accumulator.settle(batch, Ok((part.base_offset, part.log_append_time_ms)));
             }
             Verdict::Again => self.again(queue, batch, part.error_code.to_string()),
             Verdict::Renew => {
@@ -112,7 +130,7 @@ impl Sender {
     fn again(&mut self, queue: &mut Queue, mut batch: PendingBatch, reason: String) {
         tracing::debug!(batch = batch.id, reason, "a batch goes again");
         batch.last_failure = reason;
-        queue.pause = Some(Instant::now() + self.backoff().pause(batch.attempts));
+        queue.pause = Some(Instant::now() + self.backoff.pause(batch.attempts));
         batch.attempts = batch.attempts.saturating_add(1);
         queue.put_back(batch);
         self.stale = true;
@@ -121,17 +139,7 @@ impl Sender {
     /// The sequence numbers of a batch that was never written are a hole in front of all later ones.
     fn failed(&mut self, batch: PendingBatch, error: ProduceError) {
         self.renew |= batch.sequence.is_some();
-        settle(&self.accumulator, batch, Err(error));
-    }
-}
-
-/// Fails everything that waits.
-pub(super) fn settle_all(accumulator: &Accumulator, error: &ProduceError) {
-    let mut state = accumulator.state.lock();
-    for queue in state.queues.values_mut() {
-        for batch in queue.ready.drain(..).chain(queue.open.take()) {
-            settle(accumulator, batch, Err(error.clone()));
-        }
+        self.accumulator.settle(batch, Err(error));
     }
 }
 

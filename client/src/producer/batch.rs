@@ -9,7 +9,8 @@ use esker_protocol::records::{BATCH_OVERHEAD, Batch, BatchBuilder, BatchError, R
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{ProduceError, ProducerRecord};
+use super::error::ProduceError;
+use super::record::ProducerRecord;
 
 /// What became of a whole batch: base offset and append time, or why not.
 pub(super) type Outcome = Result<(i64, i64), ProduceError>;

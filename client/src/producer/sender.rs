@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::primitives::Str;
@@ -15,9 +14,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::accumulator::{Accumulator, Queue};
-use super::answers::{Answer, settle_all};
+use super::answers::{Answer, Settlement, Shipment};
 use super::batch::{Identity, PendingBatch, sequence_after};
-use super::{Acks, ProduceError};
+use super::config::Acks;
+use super::error::ProduceError;
 use crate::client::{Client, Target};
 use crate::error::{ConnectionError, Error};
 use crate::metadata::{Cluster, TopicPartition};
@@ -27,9 +27,6 @@ use crate::pool::Purpose;
 pub(super) const IDEMPOTENT_IN_FLIGHT: usize = 5;
 /// The last version that names topics instead of giving their ids.
 const PRODUCE: i16 = 12;
-
-/// A batch of a partition in a request: which, and its bytes.
-pub(super) type Shipment = (TopicPartition, u64, Bytes);
 
 enum Event {
     Connected(i32, Result<(), Error>),
@@ -47,22 +44,22 @@ struct Node {
     pause: Option<Instant>,
 }
 
-pub(super) struct Sender {
+struct Sender {
     client: Client,
     purpose: Purpose,
-    pub(super) accumulator: Arc<Accumulator>,
+    accumulator: Arc<Accumulator>,
     nodes: HashMap<i32, Node>,
     events: FuturesUnordered<EventFuture>,
     identity: Option<Identity>,
     /// The identity's sequence numbers have a hole: take a new one when nothing is in flight.
-    pub(super) renew: bool,
+    renew: bool,
     /// An identity has been asked for.
     identifying: bool,
     /// No identity is asked for before: the last request for one failed.
     identity_pause: Option<Instant>,
     identity_failures: u32,
     /// Leaders are not where they were thought to be.
-    pub(super) stale: bool,
+    stale: bool,
     refreshing: bool,
 }
 
@@ -245,7 +242,7 @@ impl Sender {
             }
             Err(error) => {
                 self.renew |= batch.sequence.is_some();
-                settle(&self.accumulator, batch, Err(error.into()));
+                self.accumulator.settle(batch, Err(error.into()));
             }
         }
     }
@@ -261,7 +258,7 @@ impl Sender {
                 after,
                 reason: batch.last_failure.clone(),
             };
-            settle(&self.accumulator, batch, Err(error));
+            self.accumulator.settle(batch, Err(error));
         }
     }
 
@@ -337,8 +334,11 @@ impl Sender {
         }));
     }
 
-    pub(super) fn backoff(&self) -> crate::retry::Backoff {
-        self.client.backoff()
+    fn answered(&mut self, answer: Answer) {
+        let mut settlement = Settlement::new(&self.accumulator, self.client.backoff());
+        settlement.apply_answer(answer);
+        self.renew |= settlement.renew;
+        self.stale |= settlement.stale;
     }
 
     /// Asks for a producer id, once there is something to send and nothing is in flight under the old one. Batches go on
@@ -383,7 +383,7 @@ impl Sender {
                 }
             }
             Err(error) if error.is_retriable() => {
-                self.identity_pause = Some(Instant::now() + self.backoff().pause(self.identity_failures));
+                self.identity_pause = Some(Instant::now() + self.client.backoff().pause(self.identity_failures));
                 self.identity_failures = self.identity_failures.saturating_add(1);
                 self.stale = true;
                 let reason = error.to_string();
@@ -393,7 +393,7 @@ impl Sender {
                     }
                 }
             }
-            Err(error) => settle_all(&self.accumulator, &ProduceError::Client(error)),
+            Err(error) => self.accumulator.fail_unsent(&ProduceError::Client(error)),
         }
     }
 }
@@ -406,9 +406,4 @@ fn close_open(queue: &mut Queue, flush_up_to: u64, linger: Duration, now: Instan
     } else if let Some(open) = &queue.open {
         drained.look_at(open.created + linger);
     }
-}
-
-pub(super) fn settle(accumulator: &Accumulator, batch: PendingBatch, outcome: super::batch::Outcome) {
-    accumulator.free(batch.reserved);
-    batch.settle(outcome);
 }
