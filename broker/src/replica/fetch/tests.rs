@@ -60,7 +60,7 @@ impl Lab {
         let mut settings = TopicSettings::resolve(&MetadataImage::default(), "t", &StaticConfig::default());
         settings.log.segment_bytes = segment_bytes;
         let settings = Arc::new(settings);
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new([], metrics.flushes.clone()));
         let partition = |index| {
             let log = logs.create("t", index, Uuid([1; 16]), settings.log.clone(), NOW).unwrap();
