@@ -28,16 +28,16 @@ use tracing::{error, info};
 
 use crate::background::{self, limit_open_segments, run_cleaner};
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, Listener, LiveConfig};
+use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
 use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
-use crate::handlers::served_apis;
+use crate::handlers::{ClientService, served_apis};
 use crate::http::{self, HttpError, Served};
 use crate::metadata_dir::{MetadataDir, MetadataDirError};
 use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{ReplicaManager, StaticConfig};
-use crate::server::{BindError, Listeners};
+use crate::server::{Admission, BindError, ConnectionLimits, Listeners, ServerScope};
 use crate::telemetry::Metrics;
 
 /// Why a broker does not start. Shown to the user as it is.
@@ -183,7 +183,13 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     }
     coordinator::start(&broker, changes, &stop);
     let _ = served.broker.set(Arc::clone(&broker));
-    let connections = listeners.serve(&broker, &stop);
+    let limits =
+        ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
+    let (images, own) = (broker.metadata.subscribe(), Arc::clone(config));
+    let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), own.node_id, &own.statics));
+    let service = Arc::new(ClientService::new(Arc::clone(&broker)));
+    let scope = ServerScope { service, metrics: Arc::clone(&broker.metrics), limits, admission };
+    let connections = listeners.serve(&scope, &stop);
     stop_on_error.disarm();
     Ok(Running { broker, kafka, http: http_address, stop, connections, _metadata_folder: metadata_folder })
 }

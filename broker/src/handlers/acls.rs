@@ -9,7 +9,7 @@ use esker_protocol::messages::delete_acls::{DeleteAclsFilterResult, DeleteAclsRe
 use esker_protocol::messages::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The code and the reason of every refusal.
 fn disabled() -> (ErrorCode, Option<Str>) {

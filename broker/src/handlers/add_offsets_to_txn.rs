@@ -8,7 +8,8 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
 use super::add_partitions_to_txn::fenced_as;
-use super::{Handler, RequestContext, Staged, find_coordinator};
+use super::find_coordinator;
+use super::handler::{Handler, RequestContext, Staged};
 use crate::coordinator::OFFSETS_TOPIC;
 
 /// The AddOffsetsToTxn API.

@@ -13,7 +13,7 @@ use esker_protocol::messages::add_partitions_to_txn::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The AddPartitionsToTxn API.
 pub struct AddPartitionsToTxn;

@@ -10,7 +10,7 @@ use esker_protocol::messages::{alter_configs, incremental_alter_configs};
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The AlterConfigs API.

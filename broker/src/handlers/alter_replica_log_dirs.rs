@@ -13,7 +13,7 @@ use esker_protocol::messages::alter_replica_log_dirs::{
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::TopicRef;
 

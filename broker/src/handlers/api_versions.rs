@@ -15,8 +15,9 @@ use esker_protocol::messages::api_versions::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{CloseReason, Handler, Outcome, ROUTES, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::server::Reply;
+use crate::server::{CloseReason, Outcome};
 
 /// The ApiVersions API.
 pub struct ApiVersions;
@@ -61,7 +62,8 @@ fn is_meant(ctx: &RequestContext, request: &ApiVersionsRequest) -> bool {
 }
 
 fn answer(ctx: &RequestContext) -> ApiVersionsResponse {
-    let mut api_keys: Vec<_> = ROUTES
+    let mut api_keys: Vec<_> = ctx
+        .routes
         .iter()
         .map(|route| ApiVersion {
             api_key: route.key.0,

@@ -11,7 +11,8 @@ use esker_protocol::messages::consumer_group_describe::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged, consumer_group_heartbeat, operations};
+use super::handler::{Handler, RequestContext, Staged};
+use super::{consumer_group_heartbeat, operations};
 
 /// The ConsumerGroupDescribe API.
 pub struct ConsumerGroupDescribe;

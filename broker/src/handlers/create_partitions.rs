@@ -8,7 +8,7 @@ use esker_protocol::messages::create_partitions::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The CreatePartitions API.

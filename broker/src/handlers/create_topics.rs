@@ -10,7 +10,7 @@ use esker_protocol::messages::create_topics::{CreatableTopicResult, CreateTopics
 use esker_protocol::primitives::{Str, Uuid};
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 use crate::raft::SubmitError;
 

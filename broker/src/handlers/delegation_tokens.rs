@@ -13,7 +13,7 @@ use esker_protocol::messages::expire_delegation_token::{ExpireDelegationTokenReq
 use esker_protocol::messages::renew_delegation_token::{RenewDelegationTokenRequest, RenewDelegationTokenResponse};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 const REFUSED: ErrorCode = ErrorCode::DELEGATION_TOKEN_REQUEST_NOT_ALLOWED;
 

@@ -11,7 +11,7 @@ use esker_protocol::messages::delete_records::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{DeleteRecordsError, Partition, TopicRef};
 

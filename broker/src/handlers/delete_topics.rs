@@ -11,7 +11,7 @@ use esker_protocol::messages::delete_topics::{
 use esker_protocol::primitives::Uuid;
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The DeleteTopics API.

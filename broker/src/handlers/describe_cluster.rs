@@ -8,7 +8,8 @@ use esker_protocol::messages::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
 
-use super::{Handler, RequestContext, Staged, operations};
+use super::handler::{Handler, RequestContext, Staged};
+use super::operations;
 
 /// The DescribeCluster API.
 pub struct DescribeCluster;

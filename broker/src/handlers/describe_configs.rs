@@ -12,7 +12,7 @@ use esker_protocol::messages::describe_configs::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The DescribeConfigs API.

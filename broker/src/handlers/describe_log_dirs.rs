@@ -14,7 +14,7 @@ use esker_protocol::messages::describe_log_dirs::{
 use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// Of one partition; the metrics have the count.
 const MAX_DAMAGED: usize = 100;

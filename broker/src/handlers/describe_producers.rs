@@ -8,7 +8,7 @@ use esker_protocol::messages::describe_producers::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, TopicRef};
 

@@ -8,7 +8,7 @@ use esker_protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node, PartitionDataResult, ReplicaState, TopicDataResult,
 };
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The DescribeQuorum API.
 pub struct DescribeQuorum;

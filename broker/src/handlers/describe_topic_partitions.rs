@@ -11,8 +11,9 @@ use esker_protocol::messages::describe_topic_partitions::{
 };
 use esker_protocol::primitives::Str;
 
+use super::handler::{Handler, RequestContext, Staged};
 use super::metadata::offline;
-use super::{Handler, RequestContext, Staged, operations};
+use super::operations;
 use crate::replica::INTERNAL_TOPICS;
 
 /// The DescribeTopicPartitions API.

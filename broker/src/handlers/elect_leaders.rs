@@ -9,7 +9,7 @@ use esker_protocol::messages::elect_leaders::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The ElectLeaders API.

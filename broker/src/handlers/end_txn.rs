@@ -7,7 +7,7 @@ use esker_core::transaction::{EndRequest, Producer};
 use esker_protocol::messages::end_txn::{EndTxnRequest, EndTxnResponse};
 
 use super::add_partitions_to_txn::fenced_as;
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The EndTxn API.
 pub struct EndTxn;

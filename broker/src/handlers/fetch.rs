@@ -23,7 +23,7 @@ use esker_protocol::messages::fetch::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{
     AccessError, Assignment, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound,

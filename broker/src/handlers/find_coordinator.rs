@@ -12,7 +12,8 @@ use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConf
 use esker_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged, create_topics};
+use super::create_topics;
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::{Broker, Endpoint};
 use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 

@@ -13,7 +13,8 @@ use esker_protocol::messages::describe_groups::{
 use esker_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged, operations};
+use super::handler::{Handler, RequestContext, Staged};
+use super::operations;
 
 /// The DescribeGroups API.
 pub struct DescribeGroups;

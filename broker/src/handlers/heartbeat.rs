@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use esker_core::group::Identity;
 use esker_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The Heartbeat API.
 pub struct Heartbeat;

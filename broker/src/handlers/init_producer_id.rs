@@ -13,7 +13,7 @@ use esker_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProd
 use futures_util::FutureExt;
 
 use super::add_partitions_to_txn::fenced_as;
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The InitProducerId API.
 pub struct InitProducerId;

@@ -8,7 +8,7 @@ use esker_core::group::{JoinRequest, Protocol};
 use esker_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The JoinGroup API.
 pub struct JoinGroup;

@@ -6,7 +6,7 @@ use esker_core::group::Leaving;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The LeaveGroup API.
 pub struct LeaveGroup;

@@ -10,7 +10,7 @@ use esker_protocol::messages::list_config_resources::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The ListConfigResources API.
 pub struct ListConfigResources;

@@ -18,7 +18,7 @@ use esker_protocol::messages::list_offsets::{
 use esker_storage::{ReadError, TimestampOffset};
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, Partition, TopicRef};
 

@@ -17,7 +17,8 @@ use esker_protocol::messages::metadata::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged, create_topics, operations};
+use super::handler::{Handler, RequestContext, Staged};
+use super::{create_topics, operations};
 use crate::broker::Broker;
 use crate::replica::INTERNAL_TOPICS;
 

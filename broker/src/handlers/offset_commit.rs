@@ -11,7 +11,7 @@ use esker_protocol::messages::offset_commit::{
 };
 use esker_protocol::primitives::{Str, Uuid};
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The OffsetCommit API.
 pub struct OffsetCommit;

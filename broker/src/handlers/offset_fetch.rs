@@ -16,7 +16,7 @@ use esker_protocol::primitives::Str;
 
 use futures_util::future::join_all;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The OffsetFetch API.
 pub struct OffsetFetch;

@@ -9,7 +9,7 @@ use esker_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, TopicRef};
 

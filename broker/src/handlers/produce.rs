@@ -24,10 +24,11 @@ use esker_storage::validate::{RejectReason, ValidateRules, validate};
 use esker_storage::{AppendError, Origin, ProducerError};
 use futures_util::FutureExt;
 
-use super::{CloseReason, Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Endpoint;
 use crate::error::KafkaError;
 use crate::replica::{AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef};
+use crate::server::CloseReason;
 use verify::Verdicts;
 
 /// The Produce API.

@@ -12,7 +12,7 @@ use esker_protocol::messages::list_partition_reassignments::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The AlterPartitionReassignments API.

@@ -7,7 +7,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 use esker_protocol::messages::sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The SaslHandshake API.
 pub struct SaslHandshake;

@@ -12,7 +12,7 @@ use esker_protocol::messages::describe_user_scram_credentials::{
 };
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The DescribeUserScramCredentials API.
 pub struct DescribeUserScramCredentials;

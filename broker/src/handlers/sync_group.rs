@@ -8,7 +8,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use esker_protocol::primitives::Str;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The SyncGroup API.
 pub struct SyncGroup;

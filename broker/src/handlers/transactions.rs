@@ -15,7 +15,7 @@ use esker_protocol::messages::list_transactions::{
 use esker_protocol::primitives::Str;
 use regex::{Regex, RegexBuilder};
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 
 /// The DescribeTransactions API.
 pub struct DescribeTransactions;

@@ -12,8 +12,8 @@ use esker_protocol::messages::txn_offset_commit::{
 };
 use esker_protocol::primitives::Str;
 
+use super::handler::{Handler, RequestContext, Staged};
 use super::offset_commit::resolve;
-use super::{Handler, RequestContext, Staged};
 use crate::coordinator::OFFSETS_TOPIC;
 
 /// The TxnOffsetCommit API.

@@ -6,7 +6,7 @@ use esker_core::controller;
 use esker_protocol::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Broker;
 
 /// The UpdateFeatures API.

@@ -10,7 +10,7 @@ use esker_protocol::messages::write_txn_markers::{
 };
 use futures_util::FutureExt;
 
-use super::{Handler, RequestContext, Staged};
+use super::handler::{Handler, RequestContext, Staged};
 use crate::coordinator::{Marker, write_marker};
 
 /// The WriteTxnMarkers API.

@@ -7,22 +7,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use esker_protocol::RequestHeader;
 use esker_protocol::primitives::Reader;
 use futures_util::future::BoxFuture;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::ConnectionInfo;
 use super::answers::Answers;
 use super::close::CloseReason;
 use super::frames::Frames;
+use super::service::{ConnectionInfo, Incoming, Outcome, Service};
 use super::transport::Transport;
-use crate::broker::Broker;
-use crate::handlers::{self, Outcome, RequestContext};
+use crate::telemetry::Metrics;
 
 /// Stands for "no idle limit".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -31,10 +30,20 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// A connection that was quiet for so long lets go of its read buffer.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
+/// What one connection may do.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// `socket.request.max.bytes`.
+    pub request_bytes: usize,
+    /// `connections.max.idle.ms`; `None` for no limit.
+    pub max_idle: Option<Duration>,
+}
+
 /// See the module.
-pub(super) struct Connection<T> {
+pub(super) struct Connection<T, S> {
     transport: T,
-    broker: Arc<Broker>,
+    service: Arc<S>,
+    metrics: Arc<Metrics>,
     info: Arc<ConnectionInfo>,
     frames: Frames,
     answers: Answers,
@@ -50,15 +59,22 @@ pub(super) struct Connection<T> {
     stopping: bool,
 }
 
-impl<T: Transport> Connection<T> {
-    pub(super) fn new(transport: T, broker: Arc<Broker>, info: Arc<ConnectionInfo>, stop: CancellationToken) -> Self {
-        let limit = broker.config.socket_request_max_bytes;
-        let max_idle = broker.config.connections_max_idle.unwrap_or(NEVER);
+impl<T: Transport, S: Service> Connection<T, S> {
+    pub(super) fn new(
+        transport: T,
+        service: Arc<S>,
+        metrics: Arc<Metrics>,
+        limits: ConnectionLimits,
+        info: Arc<ConnectionInfo>,
+        stop: CancellationToken,
+    ) -> Self {
+        let max_idle = limits.max_idle.unwrap_or(NEVER);
         Self {
             transport,
-            broker,
+            service,
+            metrics,
             info,
-            frames: Frames::new(limit),
+            frames: Frames::new(limits.request_bytes),
             answers: Answers::default(),
             held: None,
             max_idle,
@@ -78,7 +94,7 @@ impl<T: Transport> Connection<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         if !self.stopping && self.stop.as_mut().poll(cx).is_ready() {
             self.stopping = true;
-            self.timer.as_mut().reset(tokio::time::Instant::now() + DRAIN);
+            self.timer.as_mut().reset(Instant::now() + DRAIN);
         }
         loop {
             let dispatched = self.dispatch_all(cx);
@@ -109,7 +125,7 @@ impl<T: Transport> Connection<T> {
             match self.frames.poll_fill(cx, &mut self.transport) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
                 Poll::Ready(Ok(bytes)) => {
-                    self.broker.metrics.network.received(bytes);
+                    self.metrics.network.received(bytes);
                     self.woke();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
@@ -126,7 +142,7 @@ impl<T: Transport> Connection<T> {
         let bytes = before.saturating_sub(self.answers.out_bytes());
         if bytes > 0 {
             self.moved = Instant::now();
-            self.broker.metrics.network.sent(bytes);
+            self.metrics.network.sent(bytes);
         }
         match sent {
             Poll::Ready(sent) => sent,
@@ -172,14 +188,8 @@ impl<T: Transport> Connection<T> {
         let size = frame.len();
         let mut reader = Reader::new(frame);
         let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
-        let ctx = RequestContext {
-            broker: Arc::clone(&self.broker),
-            connection: Arc::clone(&self.info),
-            client_id: header.client_id.clone(),
-            api_version: header.api_version,
-            received,
-        };
-        let outcome = handlers::dispatch(ctx, &header, &mut reader);
+        let incoming = Incoming { header, connection: Arc::clone(&self.info), received };
+        let outcome = self.service.dispatch(incoming, &mut reader);
         self.take(size, outcome)
     }
 
@@ -199,7 +209,7 @@ impl<T: Transport> Connection<T> {
             let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);
             let looks_for_close = self.held.is_some() || !self.answers.has_room();
             let next = if self.resting && !looks_for_close { left } else { left.min(REST_AFTER) };
-            self.timer.as_mut().reset(tokio::time::Instant::now() + next);
+            self.timer.as_mut().reset(Instant::now() + next);
         }
         Poll::Pending
     }
@@ -209,7 +219,7 @@ impl<T: Transport> Connection<T> {
         self.moved = Instant::now();
         if self.resting {
             self.resting = false;
-            self.timer.as_mut().reset(tokio::time::Instant::now() + REST_AFTER.min(self.max_idle));
+            self.timer.as_mut().reset(Instant::now() + REST_AFTER.min(self.max_idle));
         }
     }
 }

@@ -16,7 +16,7 @@ use esker_protocol::primitives::Str;
 use esker_protocol::records::{Attributes, BatchHeader};
 use esker_storage::{Guard, Origin};
 
-use crate::handlers::RequestContext;
+use crate::handlers::handler::RequestContext;
 use crate::replica::{Partition, ProduceError, TopicRef};
 
 /// From here on partitions are added to the transaction by themselves.

@@ -5,6 +5,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::ReplicaState;
 
 use super::*;
+use crate::handlers::handler::Handler;
 use crate::replica::Partition;
 use crate::serve::Running;
 

@@ -1,5 +1,4 @@
 use std::sync::OnceLock;
-use std::time::Instant;
 
 use esker_protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use esker_protocol::messages::end_txn::EndTxnRequest;
@@ -32,7 +31,8 @@ fn context(running: &Running, client: &Client) -> RequestContext {
         connection: Arc::new(connection),
         client_id: None,
         api_version: ADDS_ITSELF,
-        received: Instant::now(),
+        received: tokio::time::Instant::now(),
+        routes: &[],
     }
 }
 

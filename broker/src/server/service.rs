@@ -1,0 +1,55 @@
+//! What a listener serves: the seam between connections, which know frames and order, and handlers, which know requests.
+//!
+//! A connection hands each request to its [`Service`] in the order in which they came in, and keeps the place of the answer. Must never:
+//! know an API.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use esker_protocol::RequestHeader;
+use esker_protocol::primitives::{Reader, Str};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::answers::Reply;
+use super::close::CloseReason;
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The name of the listener it came in on, e.g. `PLAINTEXT`.
+    pub listener: Str,
+    /// Name and version of the client's software, once ApiVersions has told them (KIP-511).
+    pub software: OnceLock<(Str, Str)>,
+}
+
+/// A request whose header is decoded.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its header.
+    pub header: RequestHeader,
+    /// Where it came in.
+    pub connection: Arc<ConnectionInfo>,
+    /// When it had been read whole.
+    pub received: Instant,
+}
+
+/// What stage one of a request leaves.
+pub enum Outcome {
+    /// The answer.
+    Ready(Reply),
+    /// The answer will come.
+    Later(BoxFuture<'static, Reply>),
+    /// What comes of it is seen later, and no other request of the connection begins before.
+    Held(BoxFuture<'static, Outcome>),
+    /// The request is none that can be answered.
+    Refused(CloseReason),
+}
+
+/// Serves requests.
+pub trait Service: Send + Sync + 'static {
+    /// Runs stage one of a request; `body` begins behind its header. Runs in request order on the connection's task and must not block.
+    fn dispatch(&self, incoming: Incoming, body: &mut Reader) -> Outcome;
+}
