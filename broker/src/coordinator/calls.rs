@@ -45,14 +45,16 @@ pub struct GroupLag {
 impl GroupCoordinator {
     /// JoinGroup.
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
-        let member_id = request.member_id.clone();
+        // As in Kafka the member's id is not repeated.
+        let failed = |error| JoinReply::failed(error, &Str::default());
         let asked =
             self.shard_at(image, &request.group).and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
         match asked {
-            Err(error) => JoinReply::failed(error, &member_id),
+            Err(error) => failed(error),
             Ok(asked) => match asked.answer().await {
                 Ok(Reply::Join(reply)) => reply,
-                _ => JoinReply::failed(ErrorCode::NOT_COORDINATOR, &member_id),
+                Err(error) => failed(error),
+                Ok(Reply::Sync(_)) => failed(ErrorCode::UNKNOWN_SERVER_ERROR),
             },
         }
     }
@@ -65,7 +67,8 @@ impl GroupCoordinator {
             Err(error) => SyncReply::failed(error),
             Ok(asked) => match asked.answer().await {
                 Ok(Reply::Sync(reply)) => reply,
-                _ => SyncReply::failed(ErrorCode::NOT_COORDINATOR),
+                Err(error) => SyncReply::failed(error),
+                Ok(Reply::Join(_)) => SyncReply::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
             },
         }
     }

@@ -65,7 +65,7 @@ pub async fn write_marker(broker: &Broker, marker: &Marker, topic: &Str, index: 
         // Offsets that wait for the marker are the group coordinator's.
         let shard = broker.groups.shard_of(index)?;
         let position = shard.end_transaction(marker)?;
-        return shard.committed(Some(position)).await;
+        return committed(shard.partition(), position.end, shard.leader_epoch()).await;
     }
     let end = marker.append_to(&partition, now_ms())?;
     let lost = |_| ErrorCode::NOT_LEADER_OR_FOLLOWER;

@@ -30,6 +30,9 @@ const MAX_TICKS: usize = 64;
 /// How soon a decision that time leads to is made again, if it could not be written.
 const RETRY_MS: i64 = 500;
 
+/// Pause before the commit of what actions follow from is waited for once more.
+const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// What a shard is doing.
 enum Phase<M> {
     Loading,
@@ -314,9 +317,13 @@ impl<M: StateMachine> ShardHandle<M> {
             let shard = Arc::clone(self);
             // Nothing else would do them: until they are committed or leadership is gone.
             tokio::spawn(async move {
-                if committed(&shard.partition, position.end, shard.leader_epoch).await.is_ok() {
-                    shard.act(actions);
+                while committed(&shard.partition, position.end, shard.leader_epoch).await.is_err() {
+                    if shard.is_gone() {
+                        return;
+                    }
+                    tokio::time::sleep(COMMIT_AGAIN_AFTER).await;
                 }
+                shard.act(actions);
             });
         }
     }

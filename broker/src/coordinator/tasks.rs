@@ -3,15 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::group::{Effects, GroupRecord};
+use esker_core::group::{Effects, GroupRecord, GroupShard};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::markers::act;
+use super::shard::ShardHandle;
 use super::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::replica::LeadershipChange;
+
+/// First and longest pause before offsets of a deleted topic are removed again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// Starts the coordinators' tasks.
 pub fn start(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
@@ -61,18 +68,44 @@ async fn follow(broker: Arc<Broker>, mut changes: mpsc::UnboundedReceiver<Leader
             }
             LeadershipChange::TopicDeleted { topic } => {
                 for shard in broker.groups.shards() {
-                    let removed = shard.write(|s| {
-                        let records = s.topic_deleted(&topic);
-                        Ok((Effects { records, divisible: true, ..Effects::default() }, ()))
-                    });
-                    if let Err(error) = removed {
-                        tracing::debug!(%error, %topic, "offsets of a deleted topic stay for now");
-                    }
+                    remove_offsets_of(shard, topic.clone(), now_ms());
                 }
             }
             LeadershipChange::Gained { .. } | LeadershipChange::Lost { .. } => {}
         }
     }
+}
+
+/// Removes the offsets of a deleted topic from a shard. What cannot be written (a full disk, a shard that loads still) is tried again:
+/// groups would go on at these offsets in another topic of this name.
+fn remove_offsets_of(shard: Arc<ShardHandle<GroupShard>>, topic: Str, deleted_at: i64) {
+    let remove = move || {
+        let removed = shard.write(|s| {
+            let records = s.topic_deleted(&topic, deleted_at);
+            Ok((Effects { records, divisible: true, ..Effects::default() }, ()))
+        });
+        match removed {
+            Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => true,
+            Err(error) => {
+                let partition = shard.index();
+                tracing::warn!(%error, %topic, partition, "offsets of a deleted topic are not removed yet; it is tried again");
+                shard.is_gone()
+            }
+        }
+    };
+    if remove() {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut pause = RETRY_AFTER;
+        loop {
+            tokio::time::sleep(pause).await;
+            if remove() {
+                return;
+            }
+            pause = (pause * 2).min(RETRY_AFTER_MAX);
+        }
+    });
 }
 
 async fn expire(broker: Arc<Broker>) {

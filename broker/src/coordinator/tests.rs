@@ -1,5 +1,7 @@
 //! Transactions through a whole broker: what only the shell can get wrong.
 
+mod decisions;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -61,6 +61,10 @@ async fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetc
         }
         Err(error) => {
             response.error_code = error;
+            // From v2 on the group has a code of its own, and no topic is listed beside it.
+            if version >= 2 {
+                return response;
+            }
             let OffsetWish::Of(topics) = wish else { return response };
             let none =
                 |(topic, partitions): (Str, Vec<i32>)| (topic, partitions.into_iter().map(|p| (p, None)).collect());

@@ -2,6 +2,7 @@
 //! that hangs (KIP-664). v2 says which transaction version the markers are of (KIP-890).
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::write_txn_markers::{
@@ -34,6 +35,9 @@ impl Handler for WriteTxnMarkers {
     }
 }
 
+/// How long an answer waits for its markers to be committed: Kafka's default of `request.timeout.ms`.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+
 async fn one(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMarkerResult {
     let marker = Marker {
         producer_id: wanted.producer_id,
@@ -44,13 +48,16 @@ async fn one(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMark
     };
     let mut topics = Vec::with_capacity(wanted.topics.len());
     for topic in wanted.topics {
-        let writes =
-            topic.partition_indexes.iter().map(|index| write_marker(&ctx.broker, &marker, &topic.name, *index));
+        let writes = topic.partition_indexes.iter().map(|index| {
+            let write = write_marker(&ctx.broker, &marker, &topic.name, *index);
+            tokio::time::timeout(COMMIT_TIMEOUT, write)
+        });
         let outcomes = futures_util::future::join_all(writes).await;
         let results = topic.partition_indexes.iter().zip(outcomes).map(|(partition_index, outcome)| {
             WritableTxnMarkerPartitionResult {
                 partition_index: *partition_index,
-                error_code: outcome.err().unwrap_or(ErrorCode::NONE),
+                // A marker that is written and not committed yet is found there when it is sent again.
+                error_code: outcome.unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT)).err().unwrap_or(ErrorCode::NONE),
             }
         });
         topics.push(WritableTxnMarkerTopicResult { partitions: results.collect(), name: topic.name });

@@ -15,6 +15,14 @@ use crate::metadata::{MetadataImage, MetadataRecord};
 /// The most partitions that a topic may have.
 const MAX_PARTITIONS: usize = 100_000;
 
+/// Topics of coordinators, whose keys are placed by the number of partitions, and what these keys are. Kafka takes more partitions,
+/// and finds nothing of what is in the old ones after its next start.
+const PLACED_BY_COUNT: [(&str, &str); 3] = [
+    ("__consumer_offsets", "groups and their committed offsets"),
+    ("__transaction_state", "transactional ids"),
+    ("__share_group_state", "share groups"),
+];
+
 /// Decides a CreatePartitions request. `seed` says where placement begins.
 pub fn create_partitions(
     image: &MetadataImage,
@@ -53,6 +61,15 @@ fn grow(image: &MetadataImage, topic: &CreatePartitionsTopic, seed: u64) -> Resu
     let known = image.topic(&topic.name).ok_or_else(|| {
         Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
     })?;
+    if let Some((_, what)) = PLACED_BY_COUNT.iter().find(|(name, _)| topic.name == *name) {
+        return Err(Refusal::new(
+            ErrorCode::INVALID_REQUEST,
+            format!(
+                "The partitions of {} cannot be increased: {what} are placed by their number, and would not be found any more.",
+                topic.name
+            ),
+        ));
+    }
     let has = known.partitions.len();
     let invalid = |message: String| Refusal::new(ErrorCode::INVALID_PARTITIONS, message);
     let wants = usize::try_from(topic.count).unwrap_or_default();
@@ -107,4 +124,26 @@ fn grow(image: &MetadataImage, topic: &CreatePartitionsTopic, seed: u64) -> Resu
         .enumerate()
         .map(|(at, replicas)| new_partition(image, known.id, i32::try_from(has + at).unwrap_or(i32::MAX), replicas))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::TopicRecord;
+    use esker_protocol::primitives::{Str, Uuid};
+
+    #[test]
+    fn topics_of_coordinators_do_not_grow() {
+        for (name, _) in PLACED_BY_COUNT {
+            let mut image = MetadataImage::default();
+            let name = Str::from(name);
+            image.apply(&MetadataRecord::Topic(TopicRecord { name: name.clone(), id: Uuid([1; 16]) }));
+            let topics = vec![CreatePartitionsTopic { name, count: 60, assignments: None }];
+            let request = CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() };
+            let decision = create_partitions(&image, &request, 0);
+            let result = &decision.reply.results[0];
+            assert_eq!((result.error_code, decision.records.len()), (ErrorCode::INVALID_REQUEST, 0));
+            assert!(result.error_message.as_ref().is_some_and(|message| message.contains("cannot be increased")));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use esker_protocol::messages::internal::OffsetCommitKey;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, State};
-use super::offsets::{CONSUMER, Committed};
+use super::offsets::{CONSUMER, Committed, Subscribed};
 use super::shard::{Effects, GroupRecord, GroupShard};
 
 impl GroupShard {
@@ -33,7 +33,7 @@ impl GroupShard {
                 .collect();
             let unused = group.state == State::Empty && group.pending.is_empty();
             let nothing_left = out.len() == offsets.map_or(0, |o| o.len());
-            let long_empty = now.saturating_sub(group.state_since) >= keep;
+            let long_empty = now.saturating_sub(group.state_since) >= keep || group.came_to_nothing();
             if unused && nothing_left && (offsets.is_some() || group.generation > 0 || long_empty) {
                 gone.push(id.clone());
             } else {
@@ -48,7 +48,7 @@ impl GroupShard {
 
 fn lapsed(
     group: &ClassicGroup,
-    subscribed: &[Str],
+    subscribed: &Subscribed,
     topic: &Str,
     committed: &Committed,
     retention_ms: i64,
@@ -57,7 +57,7 @@ fn lapsed(
     let base = match (group.state, group.protocol_type.as_deref()) {
         (State::Empty, None) => committed.committed_at,
         (State::Empty, Some(_)) => group.state_since.max(committed.committed_at),
-        (State::Stable, Some(CONSUMER)) if !subscribed.contains(topic) => committed.committed_at,
+        (State::Stable, Some(CONSUMER)) if !subscribed.may_contain(topic) => committed.committed_at,
         _ => return false,
     };
     match committed.expires_at {

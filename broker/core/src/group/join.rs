@@ -90,7 +90,8 @@ impl GroupShard {
         if let Some(group) = self.consumers.group(&request.group) {
             if group.members().next().is_some() {
                 return self.classic_joins_consumer(&request, token, now).unwrap_or_else(|refusal| {
-                    let reply = JoinReply::failed(refusal.code, &request.member_id);
+                    // As in Kafka the member's id is not repeated.
+                    let reply = JoinReply::failed(refusal.code, &Str::default());
                     Effects { replies: vec![(token, Reply::Join(reply))], ..Effects::default() }
                 });
             }

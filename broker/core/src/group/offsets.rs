@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use esker_protocol::Message as _;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use esker_protocol::messages::internal::{OffsetCommitKey, OffsetCommitValue};
-use esker_protocol::primitives::{Reader, Str, Uuid};
+use esker_protocol::primitives::{Str, Uuid};
 
 use super::classic::{ClassicGroup, State};
-use super::consumer::CommitCheck;
+use super::consumer::{CommitCheck, subscribed_topics};
 use super::shard::{Effects, GroupRecord, GroupShard};
 use super::sync::Identity;
 
@@ -252,7 +250,7 @@ impl GroupShard {
         wanted: &[(Str, i32)],
     ) -> Result<(Vec<GroupRecord>, Vec<ErrorCode>), ErrorCode> {
         let subscribed = match (self.consumers.group(group_id), self.groups.get(group_id)) {
-            (Some(group), _) => group.subscribed_names(),
+            (Some(group), _) => Subscribed::To(group.subscribed_names()),
             (None, None) => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
             (None, Some(group)) if group.state != State::Empty && group.protocol_type.as_deref() != Some(CONSUMER) => {
                 return Err(ErrorCode::NON_EMPTY_GROUP);
@@ -261,7 +259,7 @@ impl GroupShard {
         };
         let (mut records, mut codes) = (Vec::new(), Vec::new());
         for (topic, partition) in wanted {
-            if subscribed.contains(topic) {
+            if subscribed.may_contain(topic) {
                 codes.push(ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC);
                 continue;
             }
@@ -276,37 +274,54 @@ impl GroupShard {
         Ok((records, codes))
     }
 
-    /// Offsets of topics that are gone.
-    pub fn topic_deleted(&self, topic: &str) -> Vec<GroupRecord> {
-        let of_group = |(group, offsets): (&Str, &BTreeMap<(Str, i32), Committed>)| {
-            offsets
-                .keys()
-                .filter(|(t, _)| **t == *topic)
-                .map(|(topic, partition)| {
-                    let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
-                    GroupRecord::Offset(key, None)
-                })
-                .collect::<Vec<_>>()
-        };
-        let pending = self.pending.keys().filter(|key| *key.topic == *topic).map(|key| GroupRecord::Offset(key, None));
-        self.offsets.iter().flat_map(of_group).chain(pending).collect()
+    /// Offsets of a topic that was deleted at `deleted_at`. Later ones are of another topic of this name.
+    pub fn topic_deleted(&self, topic: &str, deleted_at: i64) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        for (group, offsets) in &self.offsets {
+            let of_topic = offsets.iter().filter(|((t, _), c)| **t == *topic && c.committed_at <= deleted_at);
+            records.extend(of_topic.map(|((topic, partition), _)| {
+                let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
+                GroupRecord::Offset(key, None)
+            }));
+        }
+        let staged = self.pending.iter().filter(|(key, c)| *key.topic == *topic && c.committed_at <= deleted_at);
+        records.extend(staged.map(|(key, _)| GroupRecord::Offset(key, None)));
+        records
     }
 }
 
 pub(super) const CONSUMER: &str = "consumer";
 
-impl ClassicGroup {
-    /// Topics that members of a consumer group subscribe to, as far as their metadata can be read.
-    pub(super) fn subscribed(&self) -> Vec<Str> {
-        if self.protocol_type.as_deref() != Some(CONSUMER) {
-            return Vec::new();
+/// The topics that a classic group's members subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subscribed {
+    /// These.
+    To(Vec<Str>),
+    /// Nobody knows: a member's subscription cannot be read, or there was no generation yet.
+    Unknown,
+}
+
+impl Subscribed {
+    /// Whether a topic may be among them. What is not known is not given up.
+    pub fn may_contain(&self, topic: &Str) -> bool {
+        match self {
+            Self::To(topics) => topics.contains(topic),
+            Self::Unknown => true,
         }
-        let protocol = self.protocol.clone().unwrap_or_default();
-        let topics_of = |metadata: bytes::Bytes| {
-            let mut r = Reader::new(metadata);
-            let version = r.i16().ok()?.clamp(0, ConsumerProtocolSubscription::SCHEMA.versions.last);
-            ConsumerProtocolSubscription::decode(&mut r, version).ok().map(|s| s.topics)
-        };
-        self.members.values().filter_map(|m| topics_of(m.metadata(&protocol))).flatten().collect()
+    }
+}
+
+impl ClassicGroup {
+    /// Topics that members of a consumer group subscribe to.
+    pub(super) fn subscribed(&self) -> Subscribed {
+        if self.protocol_type.as_deref() != Some(CONSUMER) || self.members.is_empty() {
+            return Subscribed::To(Vec::new());
+        }
+        let Some(protocol) = &self.protocol else { return Subscribed::Unknown };
+        let lists = self.members.values().map(|member| subscribed_topics(member.metadata(protocol)));
+        match lists.collect::<Option<Vec<_>>>() {
+            Some(lists) => Subscribed::To(lists.into_iter().flatten().collect()),
+            None => Subscribed::Unknown,
+        }
     }
 }

@@ -69,14 +69,18 @@ impl PendingOffsets {
     }
 
     /// What is pending, of every producer.
-    pub(super) fn keys(&self) -> impl Iterator<Item = OffsetCommitKey> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (OffsetCommitKey, &Committed)> {
         self.by_producer.values().flat_map(|offsets| {
-            offsets.keys().map(|(group, topic, partition)| OffsetCommitKey {
-                group: group.clone(),
-                topic: topic.clone(),
-                partition: *partition,
+            offsets.iter().map(|((group, topic, partition), (_, committed))| {
+                let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
+                (key, committed)
             })
         })
+    }
+
+    /// The partitions that it is for.
+    pub(super) fn keys(&self) -> impl Iterator<Item = OffsetCommitKey> {
+        self.iter().map(|(key, _)| key)
     }
 
     /// Groups that have something pending.
@@ -87,8 +91,8 @@ impl PendingOffsets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{GroupLimits, GroupShard};
-    use crate::coordinator::StateMachine as _;
+    use super::super::{Effects, GroupLimits, GroupShard};
+    use crate::coordinator::{Applied, StateMachine as _};
     use esker_protocol::messages::internal::{OffsetCommitKey, OffsetCommitValue};
 
     /// What happens to partition 0 of one topic, by producer, and the offset that counts in the end.
@@ -98,6 +102,8 @@ mod tests {
         InTransaction(i64, i64),
         Marker(i64, bool),
         Removed,
+        /// OffsetDelete.
+        Deleted,
     }
 
     #[test]
@@ -118,6 +124,10 @@ mod tests {
             (&[InTransaction(1, 7), InTransaction(2, 8), Marker(1, true), Marker(2, false)], Some(7)),
             (&[InTransaction(1, 7), Removed, Marker(1, true)], None),
             (&[InTransaction(1, 7), Marker(1, true), InTransaction(1, 9)], Some(7)),
+            (&[InTransaction(1, 7), Deleted, Marker(1, true)], None),
+            (&[Commit(5), InTransaction(1, 7), Deleted, Marker(1, true)], None),
+            (&[Commit(5), InTransaction(1, 7), Deleted, Marker(1, false)], None),
+            (&[InTransaction(1, 7), Deleted, InTransaction(1, 8), Marker(1, true)], Some(8)),
         ];
         for (steps, expected) in table {
             let mut shard = GroupShard::new(GroupLimits {
@@ -135,6 +145,13 @@ mod tests {
                     Commit(offset) => shard.replay(key(), value(*offset), None, 0).unwrap(),
                     InTransaction(id, offset) => shard.replay(key(), value(*offset), Some(*id), 0).unwrap(),
                     Marker(id, committed) => shard.transaction_ended(*id, *committed, 0),
+                    Deleted => {
+                        // Offsets alone make a group, also staged ones.
+                        shard.loaded(0);
+                        let (records, _) = shard.delete_offsets(&"g".into(), &[("t".into(), 0)]).unwrap();
+                        let mut effects = Effects { records, ..Effects::default() };
+                        shard.apply(Applied::all(&mut effects));
+                    }
                     Removed => shard.replay(key(), None, None, 0).unwrap(),
                 }
             }

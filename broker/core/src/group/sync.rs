@@ -179,7 +179,7 @@ impl GroupShard {
             replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
         }
         if let Some(group) = group {
-            self.settle(group, &mut effects);
+            effects.update.put(group);
         }
         (Ok(replies), effects)
     }

@@ -432,7 +432,40 @@ fn a_group_comes_back_from_its_log() {
     assert!(shard.next_deadline().is_some(), "sessions run again");
 }
 
-/// Ids that were given out and never joined: the group that they made goes with the last of them.
+/// A subscription that cannot be read may be to any topic: its offsets are neither deleted nor do they lapse.
+#[test]
+fn what_a_member_may_subscribe_to_is_not_given_up() {
+    // Version 0, one topic "t" (or "u"), no user data.
+    const T: &[u8] = b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff";
+    const U: &[u8] = b"\0\0\0\0\0\x01\0\x01u\xff\xff\xff\xff";
+    let cases: [(&[&'static [u8]], bool); 4] = [(&[T], true), (&[U], false), (&[b"m"], true), (&[U, b"m"], true)];
+    for (subscriptions, kept) in cases {
+        let mut s = Script::new();
+        let tokens: Vec<Token> = subscriptions
+            .iter()
+            .map(|metadata| {
+                let mut request = s.request("");
+                request.protocols[0].metadata = Bytes::from_static(metadata);
+                request.session_timeout_ms = 1_800_000;
+                s.join_with(request)
+            })
+            .collect();
+        let wanted = [(Str::from("t"), 0)];
+        let deleted = |s: &Script| s.shard.delete_offsets(&"g".into(), &wanted).unwrap().1[0];
+        assert_eq!(deleted(&s), ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC, "there is no generation yet");
+        s.pass(6000);
+        let ids: Vec<String> = tokens.iter().map(|token| s.joined(*token).member_id.to_string()).collect();
+        ids.iter().rev().for_each(|id| _ = s.sync(id, 1, &[]));
+        assert_eq!(s.state(), "Stable");
+        s.commit(&ids[0], 1, 5);
+        let code = if kept { ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC } else { ErrorCode::NONE };
+        assert_eq!(deleted(&s), code, "{subscriptions:?}");
+        let lapsed = s.shard.expire(s.now + 1_000_000).records.len();
+        assert_eq!(lapsed == 0, kept, "{subscriptions:?}");
+    }
+}
+
+/// Ids that were given out and never joined: the group that they made goes when the last one lapses, and when groups expire.
 #[test]
 fn a_group_of_pending_members_alone_goes_when_their_sessions_end() {
     for leaves in [false, true] {
@@ -444,6 +477,9 @@ fn a_group_of_pending_members_alone_goes_when_their_sessions_end() {
         assert_eq!(s.state(), "Empty");
         if leaves {
             let (_, effects) = s.shard.leave(&"g".into(), &[(id, None)], s.now);
+            s.take(effects);
+            assert_eq!(s.state(), "Empty", "as in Kafka, until groups are looked at");
+            let effects = s.shard.expire(s.now);
             s.take(effects);
         } else {
             s.pass(i64::from(SESSION) - 1);

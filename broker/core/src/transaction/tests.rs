@@ -489,7 +489,7 @@ fn a_coordinator_that_takes_over_finishes_what_is_decided() {
         }
     }
     // One that was not told that markers are written writes them again: what they ended stays ended.
-    let (mut s, producer) = Script::in_state("CompleteCommit", 2);
+    let (s, producer) = Script::in_state("CompleteCommit", 2);
     let stale = s.shard.markers_written(&"t".into(), Producer { epoch: 6, ..producer }, s.now);
     assert_eq!(stale, Effects::default());
 }

@@ -35,8 +35,21 @@ struct Known {
     topic: Uuid,
     /// The offset that was asked for.
     offset: i64,
+    found: Found,
+}
+
+/// What a look-up gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
     /// The time of the record there, ms.
-    timestamp: Option<i64>,
+    Time(i64),
+    /// No record is left below the high watermark: markers of transactions alone, or what compaction emptied.
+    Nothing {
+        /// The high watermark that this holds for.
+        end: i64,
+    },
+    /// It could not be looked up.
+    Unknown,
 }
 
 /// What is known from earlier scrapes.
@@ -56,7 +69,9 @@ struct Behind<'a> {
     row: Row,
     topic: Uuid,
     offset: i64,
-    log: &'a dyn Fn(i64) -> Option<i64>,
+    /// The high watermark.
+    end: i64,
+    log: &'a dyn Fn(i64) -> Found,
 }
 
 impl Ages {
@@ -77,11 +92,16 @@ impl Ages {
             topic: partition.log().topic_id(),
             // What was deleted is not waited for.
             offset: row.committed.max(partition.log().log_start_offset()),
+            end: partition.log().high_watermark(),
             log: look,
         });
-        for (at, timestamp) in self.0.lock().look_up(asked.collect(), MOST_LOOK_UPS) {
+        for (at, found) in self.0.lock().look_up(asked.collect(), MOST_LOOK_UPS) {
             if let Some(place) = ages.get_mut(at) {
-                *place = timestamp.map(|timestamp| now.saturating_sub(timestamp).max(0));
+                *place = match found {
+                    Found::Time(timestamp) => Some(now.saturating_sub(timestamp).max(0)),
+                    Found::Nothing { .. } => Some(0),
+                    Found::Unknown => None,
+                };
             }
         }
         ages
@@ -90,14 +110,17 @@ impl Ages {
 
 impl Table {
     /// The time of each row's record. What is not asked for any more is forgotten.
-    fn look_up(&mut self, rows: Vec<Behind<'_>>, most: usize) -> Vec<(usize, Option<i64>)> {
+    fn look_up(&mut self, rows: Vec<Behind<'_>>, most: usize) -> Vec<(usize, Found)> {
         let is_known = |known: &HashMap<Row, Known>, row: &Behind<'_>| {
-            known.get(&row.row).is_some_and(|known| known.topic == row.topic && known.offset == row.offset)
+            known.get(&row.row).is_some_and(|known| {
+                let holds = !matches!(known.found, Found::Nothing { end } if end != row.end);
+                holds && known.topic == row.topic && known.offset == row.offset
+            })
         };
         let missing: Vec<&Behind<'_>> = rows.iter().filter(|row| !is_known(&self.known, row)).collect();
         let from = if missing.len() > most { self.turn % missing.len() } else { 0 };
         for row in missing.iter().cycle().skip(from).take(most.min(missing.len())) {
-            let known = Known { topic: row.topic, offset: row.offset, timestamp: (row.log)(row.offset) };
+            let known = Known { topic: row.topic, offset: row.offset, found: (row.log)(row.offset) };
             self.known.insert(row.row.clone(), known);
         }
         self.turn = from.wrapping_add(most);
@@ -105,7 +128,7 @@ impl Table {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let known = self.known.remove(&row.row).filter(|known| known.topic == row.topic);
-            found.push((row.at, known.and_then(|known| known.timestamp)));
+            found.push((row.at, known.map_or(Found::Unknown, |known| known.found)));
             if let Some(known) = known {
                 kept.insert(row.row, known);
             }
@@ -115,39 +138,50 @@ impl Table {
     }
 }
 
-/// The time of the first record at or above an offset, if there is one that is committed.
-fn time_of(log: &Log, mut offset: i64) -> Option<i64> {
+/// The time of the first record at or above an offset that is committed.
+fn time_of(log: &Log, offset: i64) -> Found {
+    // Before the look: what comes meanwhile is looked up again.
     let end = log.high_watermark();
+    match first_time(log, offset, end) {
+        Some(Some(timestamp)) => Found::Time(timestamp),
+        Some(None) => Found::Nothing { end },
+        None => Found::Unknown,
+    }
+}
+
+/// As [`time_of`]: `Some(None)` if there is no record, `None` if nobody knows.
+fn first_time(log: &Log, mut offset: i64, end: i64) -> Option<Option<i64>> {
+    let time = |time: i64| (time >= 0).then_some(Some(time));
     for _ in 0..MOST_STEPS {
+        if offset >= end {
+            return Some(None);
+        }
         // In memory it is opened; else its header alone is touched.
         let (read, resident) = match log.read_resident(offset, 1, end, true).ok()? {
             Some(read) => (read, true),
             None => (log.read(offset, 1, end, true).ok()?, false),
         };
         if read.records.is_empty() {
-            return None;
+            return Some(None);
         }
         let header = BatchHeader::parse(&read.records).ok()?;
         let attributes = header.attributes;
         if !attributes.is_control() {
             if attributes.timestamp_type() == TimestampType::LogAppend {
-                return Some(header.max_timestamp).filter(|time| *time >= 0);
+                return time(header.max_timestamp);
             }
             if !resident || header.magic < 2 || read.records.len() > MOST_BATCH {
                 // With a delete horizon the base is no record's time.
                 let base = if attributes.has_delete_horizon() { header.max_timestamp } else { header.base_timestamp };
-                return Some(base).filter(|time| *time >= 0);
+                return time(base);
             }
             let (batch, _) = Batch::parse(read.records.clone()).ok()?;
             let records = batch.records(MOST_UNPACKED).ok()?;
             if let Some(record) = records.flatten().find(|record| record.offset >= offset) {
-                return Some(record.timestamp).filter(|time| *time >= 0);
+                return time(record.timestamp);
             }
         }
         offset = read.next_offset.max(offset.saturating_add(1));
-        if offset >= end {
-            return None;
-        }
     }
     None
 }
@@ -164,7 +198,7 @@ mod tests {
         let asked = Cell::new(0);
         let look = |offset: i64| {
             asked.set(asked.get() + 1);
-            Some(offset * 10)
+            Found::Time(offset * 10)
         };
         let rows = |offset: i64| {
             let row = |at: usize| Behind {
@@ -172,11 +206,16 @@ mod tests {
                 row: ("g".into(), "t".into(), i32::try_from(at).unwrap()),
                 topic: Uuid([1; 16]),
                 offset: offset + i64::try_from(at).unwrap(),
+                end: 1000,
                 log: &look,
             };
             (0..5).map(row).collect::<Vec<_>>()
         };
-        let known = |found: Vec<(usize, Option<i64>)>| found.into_iter().map(|(_, time)| time).collect::<Vec<_>>();
+        let time = |found| match found {
+            Found::Time(time) => Some(time),
+            Found::Nothing { .. } | Found::Unknown => None,
+        };
+        let known = |found: Vec<(usize, Found)>| found.into_iter().map(|(_, found)| time(found)).collect::<Vec<_>>();
         assert_eq!(known(table.look_up(rows(0), 3)), [Some(0), Some(10), Some(20), None, None]);
         assert_eq!(known(table.look_up(rows(0), 3)), [Some(0), Some(10), Some(20), Some(30), Some(40)]);
         assert_eq!(known(table.look_up(rows(0), 3)).len(), 5);
@@ -195,9 +234,22 @@ mod tests {
     fn another_topic_of_the_same_name_is_another() {
         let mut table = Table::default();
         for (id, time) in [(1, 5), (2, 7)] {
-            let look = |_| Some(time);
-            let row = Behind { at: 0, row: ("g".into(), "t".into(), 0), topic: Uuid([id; 16]), offset: 3, log: &look };
-            assert_eq!(table.look_up(vec![row], 1), [(0, Some(time))]);
+            let look = |_| Found::Time(time);
+            let row = ("g".into(), "t".into(), 0);
+            let row = Behind { at: 0, row, topic: Uuid([id; 16]), offset: 3, end: 9, log: &look };
+            assert_eq!(table.look_up(vec![row], 1), [(0, Found::Time(time))]);
+        }
+    }
+
+    #[test]
+    fn where_no_record_is_left_one_may_come() {
+        let mut table = Table::default();
+        for (end, found) in [(5, Found::Nothing { end: 5 }), (5, Found::Time(7)), (6, Found::Time(7))] {
+            let look = |_| found;
+            let row = ("g".into(), "t".into(), 0);
+            let row = Behind { at: 0, row, topic: Uuid([1; 16]), offset: 3, end, log: &look };
+            let expected = if end == 5 { Found::Nothing { end: 5 } } else { found };
+            assert_eq!(table.look_up(vec![row], 1), [(0, expected)], "{end}");
         }
     }
 }

@@ -451,6 +451,9 @@ def rolling(d, members):
     g.join("other protocol", "k9", subscription("c1"), first=True, protocol="sticky")
     g.join("other type", "k9", subscription("c1"), first=True, kind="connect")
     g.join("malformed", "k9", b"\0", first=True, version=3)
+    for version in (3, 5, 9):
+        g.join("other type, with an id", "k9", subscription("c1"), kind="connect", version=version)
+        g.join("other protocol, with an id", "k9", subscription("c1"), protocol="sticky", version=version)
     g.leave("not a member", "k9")
     g.leave("the classic one", "k1")
     beat("alone", "cg21", "n1", 2)

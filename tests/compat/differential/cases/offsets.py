@@ -61,6 +61,8 @@ def run(d):
 
         d.both(label, "OffsetFetch", version, body)
 
+    for version in range(1, 10):
+        fetch("before there are groups", "nobody", ("o", 0), version=version)
     prepare_groups(d)
     simple(d, commit, fetch)
     grouped(d, commit, fetch)
@@ -146,6 +148,13 @@ def removed(d, commit, fetch):
         d.both(label, "OffsetDelete", 0, dict(GroupId=group, Topics=named))
 
     delete("subscribed", "grouped", ("o", [0]), ("o2", [0]))
+    for peer in d.peers:
+        for id in ("", "unreadable"):
+            body = dict(GroupId="unreadable", SessionTimeoutMs=30000, RebalanceTimeoutMs=30000, ProtocolType="consumer")
+            body.update(Protocols=[dict(Name="range", Metadata=b"m")], MemberId=peer.memory.get(id, id))
+            answer = peer.call("JoinGroup", 5, body)
+            peer.name(answer["MemberId"], "unreadable")
+    delete("subscription that cannot be read", "unreadable", ("o", [0]), ("o2", [0]))
     delete("simple", "simple", ("o", [0, 1, 9]), ("nope", [0]))
     fetch("what is left", "simple", all=True)
     delete("none there", "simple", ("o", [0]))

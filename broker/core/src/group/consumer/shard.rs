@@ -189,6 +189,8 @@ impl Consumers {
 
 /// How many members go at once: their records are one batch.
 const MOST_AT_ONCE: usize = 200;
+/// And what their records take, about.
+const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 impl GroupShard {
     /// The cluster's metadata as it is; `limits` is asked if that is news.
@@ -256,7 +258,16 @@ impl GroupShard {
     /// Time has passed for a consumer group.
     pub(in crate::group) fn tick_consumers(&self, id: &Str, now: i64, out: &mut Out) {
         let Some(live) = self.consumers.groups.get(id) else { return };
-        let due = live.timers.due(now, MOST_AT_ONCE);
+        let mut room = MOST_BYTES_AT_ONCE;
+        let mut due = live.timers.due(now, MOST_AT_ONCE);
+        // Each leaves a few tombstones. The first always goes.
+        let mut fits = |(member, _): &(Str, Clock)| {
+            let fits = room > 0;
+            room = room.saturating_sub(4 * (id.len() + member.len() + 64));
+            fits
+        };
+        let count = due.iter().take_while(|&due| fits(due)).count();
+        due.truncate(count);
         let late: Vec<(Str, Cause)> =
             due.into_iter().map(|(member, clock)| (member, Cause::new(clock.reason()))).collect();
         self.fence(id, &late, now, out);
