@@ -4,6 +4,7 @@
 //! `raft` keeps the metadata that all of them read.
 
 pub mod background;
+mod blocking;
 pub mod broker;
 pub mod cli;
 mod clock;

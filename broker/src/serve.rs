@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::background::{self, limit_open_segments, run_cleaner};
+use crate::blocking;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
 use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
@@ -97,6 +98,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
     let node = Node::new(config, Arc::new(Machine));
     let config = node.config();
+    blocking::install();
     let stop = CancellationToken::new();
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());

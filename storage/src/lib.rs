@@ -4,6 +4,7 @@
 //! `mmap` the only module with `unsafe`. [`LogManager`] opens the log dirs, [`Log`] is one replica, [`validate`] checks
 //! what producers send before it is appended.
 
+mod blocking;
 mod checkpoints;
 mod cold;
 mod compaction;
@@ -34,6 +35,7 @@ mod types;
 pub mod validate;
 mod walk;
 
+pub use blocking::{BlockingHook, lock, set_blocking_hook};
 pub use cold::ColdReadStats;
 pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats, RunningPasses};
 pub use config::LogConfig;

@@ -11,7 +11,7 @@ use esker_core::coordinator::{Applied, EffectsOf, StateMachine, Token};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::records::BatchHeader;
 use esker_storage::Origin;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batches::{self, MAX_DIVISIBLE};
@@ -131,9 +131,14 @@ impl<M: StateMachine> ShardHandle<M> {
         self.deadline.load(Ordering::Acquire)
     }
 
+    /// Its state. Another thread may hold it across an append that waits for the disk: an async caller waits off its worker.
+    fn lock(&self) -> MutexGuard<'_, Inner<M>> {
+        esker_storage::lock(&self.inner)
+    }
+
     /// Loading is over.
     pub fn activate(self: &Arc<Self>, mut machine: M) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if matches!(inner.phase, Phase::Loading) {
             let effects = machine.loaded(now_ms());
             inner.phase = Phase::Active(Box::new(machine));
@@ -148,7 +153,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Leadership is gone: whoever is parked must look elsewhere.
     pub fn unload(&self) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if let Phase::Active(mut machine) = std::mem::replace(&mut inner.phase, Phase::Gone) {
             inner.deliver(machine.abandon(ErrorCode::NOT_COORDINATOR), None);
         }
@@ -163,7 +168,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Kafka's name for what it is doing; `None` if leadership went.
     pub fn state(&self) -> Option<&'static str> {
-        match self.inner.lock().phase {
+        match self.lock().phase {
             Phase::Loading if self.failed.load(Ordering::Relaxed) => Some("failed"),
             Phase::Loading => Some("loading"),
             Phase::Active(_) => Some("active"),
@@ -173,24 +178,24 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Whether leadership went.
     pub fn is_gone(&self) -> bool {
-        matches!(self.inner.lock().phase, Phase::Gone)
+        matches!(self.lock().phase, Phase::Gone)
     }
 
     /// Runs `read` on the machine.
     pub fn read<R>(&self, read: impl FnOnce(&M) -> R) -> Result<R, ErrorCode> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         Ok(read(inner.active()?))
     }
 
     /// Gives the machine what comes from outside of its log: the cluster's metadata, a feature level.
     pub fn update<R>(&self, update: impl FnOnce(&mut M) -> R) -> Result<R, ErrorCode> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         Ok(update(inner.active()?))
     }
 
     /// Parks a request: `ask` is given its token, and the answer comes to it sooner or later.
     pub fn ask(self: &Arc<Self>, ask: impl FnOnce(&M, Token) -> EffectsOf<M>) -> Result<Asked<M>, ErrorCode> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         inner.active()?;
         let (sender, delivery) = oneshot::channel();
         inner.next_token += 1;
@@ -221,7 +226,7 @@ impl<M: StateMachine> ShardHandle<M> {
         origin: Origin,
         write: impl FnOnce(&M) -> Result<(EffectsOf<M>, R), ErrorCode>,
     ) -> Result<(R, Option<Position>), ErrorCode> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let (effects, result) = write(inner.active()?)?;
         self.carry_out(&mut inner, effects, origin)?;
         self.note_deadline(&inner);
@@ -230,7 +235,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Lets time pass: for what is due, one decision at a time, so that one that cannot be written holds up no other.
     pub fn tick(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         for _ in 0..MAX_TICKS {
             let now = now_ms();
             let Ok(machine) = inner.active() else { return };
@@ -260,7 +265,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Writes the marker of a transaction that wrote records here: they count, or do not, from now on.
     pub fn end_transaction(&self, marker: &Marker) -> Result<Position, ErrorCode> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let machine = inner.active()?;
         let now = now_ms();
         let appended = marker.append_to(&self.partition, now)?;
@@ -310,7 +315,7 @@ impl<M: StateMachine> ShardHandle<M> {
             let shard = Arc::clone(self);
             tokio::spawn(async move {
                 let outcome = shard.committed(Some(position)).await;
-                shard.after_commit(&mut shard.inner.lock(), stored, outcome);
+                shard.after_commit(&mut shard.lock(), stored, outcome);
             });
         }
         if !actions.is_empty() {

@@ -187,7 +187,7 @@ impl ReplicaManager {
         if !moves.wanted(key, ticket) {
             return self.logs().abandon_move(moving);
         }
-        match partition.replace_log(|| self.logs().finish_move(&mut moving, now_ms())) {
+        match partition.replace_log(|install| self.logs().finish_move(&mut moving, now_ms(), install).map(drop)) {
             Ok(()) => {
                 moves.end(key, ticket);
                 let to = moving.destination().display();

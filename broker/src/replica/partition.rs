@@ -1,8 +1,10 @@
 //! One partition as this broker holds it: its log, its role, and who waits for it.
 //!
-//! The role follows the metadata image and nothing else. An append holds the role's read lock while it writes, so that a
-//! leader that is being demoted finishes the appends it began and starts no more; readers take a snapshot of the role and
-//! never block. Order of locks: role, then the log's writer; never the other way round, and neither across an await.
+//! The role follows the metadata image and nothing else. An append holds `appending` for reading while it writes, so that a
+//! leader that is being demoted finishes the appends it began and starts no more; everybody else takes a snapshot of the role and
+//! of the log, and never blocks. Order of locks: `appending`, then the log's writer; never the other way round, and neither
+//! across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
+//! off its async worker ([`blocking`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -19,6 +21,7 @@ use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, Prod
 use super::flusher::Flusher;
 use super::purgatory::{CommitGate, CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
 use super::settings::TopicSettings;
+use crate::blocking;
 use crate::telemetry::TopicRates;
 
 /// What the metadata image says of a partition.
@@ -128,10 +131,13 @@ pub struct Partition {
     topic_id: Uuid,
     topic: Arc<str>,
     index: i32,
-    /// Replaced when the log moves to another log dir; under the role's write lock, so that no append is under way.
+    /// Replaced when the log moves to another log dir, while no append is under way.
     log: ArcSwap<Log>,
     rates: TopicRates,
-    role: RwLock<Arc<Role>>,
+    /// Replaced while no append is under way.
+    role: ArcSwap<Role>,
+    /// Read by appends; written by what changes the role or replaces the log.
+    appending: RwLock<()>,
     fetches: FetchWaiters,
     /// Records lie above the high watermark whose bytes no parked consumer was credited.
     uncredited: AtomicBool,
@@ -157,12 +163,13 @@ impl Partition {
             index: log.partition(),
             log: ArcSwap::new(log),
             rates,
-            role: RwLock::new(Arc::new(Role {
+            role: ArcSwap::from_pointee(Role {
                 assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
                 leads: false,
                 deleted: false,
                 settings: Arc::clone(&role.settings),
-            })),
+            }),
+            appending: RwLock::new(()),
             fetches: FetchWaiters::default(),
             uncredited: AtomicBool::new(false),
             commits: CommitWaiters::default(),
@@ -199,42 +206,58 @@ impl Partition {
         self.log.load_full()
     }
 
-    /// Puts another log in the place of this one while nothing is appended: `make` gives it. Blocks whoever appends meanwhile.
-    pub(super) fn replace_log(&self, make: impl FnOnce() -> Result<Arc<Log>, LogError>) -> Result<(), LogError> {
-        let role = self.role.write();
-        let log = make()?;
-        // The configuration may have changed on the old one meanwhile.
-        log.update_config(role.settings.log.clone());
-        // An epoch without records is in no file.
-        if role.leads {
-            log.begin_epoch(role.assignment.leader_epoch)?;
-        }
-        let flushed = log.recovery_point();
-        self.log.store(log);
-        drop(role);
-        self.flushes.reached(flushed);
+    /// As `log`, for one that must not be the old one of a move: that is closed after the new one is in place.
+    fn log_in_use(&self) -> Arc<Log> {
+        let log = self.log();
+        if log.is_offline() { self.log() } else { log }
+    }
+
+    /// Puts another log in the place of this one while nothing is appended: `make` calls its argument with it, before the old one
+    /// is closed. Blocks on the disk; appends wait meanwhile.
+    pub(super) fn replace_log(
+        &self,
+        make: impl FnOnce(&dyn Fn(&Arc<Log>)) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let appending = blocking::write(&self.appending);
+        let made = make(&|log| {
+            // The configuration may have changed on the old one meanwhile.
+            let role = self.role.load();
+            log.update_config(role.settings.log.clone());
+            // An epoch without records is in no file.
+            if role.leads
+                && let Err(error) = log.begin_epoch(role.assignment.leader_epoch)
+            {
+                tracing::error!(%error, topic = self.topic(), partition = self.index, "a moved log cannot begin its leader epoch");
+            }
+            self.log.store(Arc::clone(log));
+        });
+        drop(appending);
+        made?;
+        self.flushes.reached(self.log.load().recovery_point());
         self.fetches.wake_all();
         Ok(())
     }
 
     /// The role as it stands.
     pub fn role(&self) -> Arc<Role> {
-        Arc::clone(&self.role.read())
+        self.role.load_full()
     }
 
     /// Takes a new role. When leadership begins, so does its epoch in the log.
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
-        let mut current = self.role.write();
+        let appending = blocking::write(&self.appending);
+        let current = self.role.load_full();
         let begins = role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
         let ends = current.leads && !role.leads;
         if begins {
             self.log().begin_epoch(role.assignment.leader_epoch)?;
         }
-        *current = Arc::new(role);
-        if current.leads {
-            self.advance(&current);
+        let role = Arc::new(role);
+        self.role.store(Arc::clone(&role));
+        if role.leads {
+            self.advance(&role);
         }
-        drop(current);
+        drop(appending);
         if ends {
             self.release_writers();
         }
@@ -244,14 +267,15 @@ impl Partition {
 
     /// The topic is deleted: pending requests look again and find the partition gone.
     pub fn close(&self) {
-        let mut role = self.role.write();
-        *role = Arc::new(Role {
+        let appending = blocking::write(&self.appending);
+        let role = self.role.load();
+        self.role.store(Arc::new(Role {
             assignment: Assignment { leader: -1, ..role.assignment.clone() },
             leads: false,
             deleted: true,
             settings: Arc::clone(&role.settings),
-        });
-        drop(role);
+        }));
+        drop(appending);
         self.release_writers();
         self.fetches.wake_all();
     }
@@ -273,8 +297,8 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Appended, ProduceError> {
         let size = bytes.len();
-        let guard = self.role.read();
-        let role: &Role = &guard;
+        let guard = blocking::read(&self.appending);
+        let role: &Role = &self.role.load();
         if !role.leads {
             return Err(role.not_leading().into());
         }
@@ -362,7 +386,7 @@ impl Partition {
         if !role.leads || role.assignment.leader_epoch != leader_epoch {
             return Err(role.not_leading().into());
         }
-        let log = self.log.load();
+        let log = self.log_in_use();
         if guarantee.on_disk && log.recovery_point() < offset {
             return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
         }
@@ -421,8 +445,7 @@ impl Partition {
         self.flush_queued.store(false, Ordering::SeqCst);
         let log = self.log();
         let flushed = log.flush().or_else(|error| {
-            // It may be about to move to another log dir: until it has, the role is held.
-            drop(self.role());
+            // It may have moved to another log dir meanwhile.
             let now = self.log();
             if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
         });
@@ -475,7 +498,7 @@ impl Partition {
     ) -> Result<Option<PartitionRead>, FetchError> {
         self.lead(at.current_leader_epoch)?;
         match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
-            // Between the two logs of a move: the next one is in place when the role can be taken.
+            // It moved to another log dir: the next one was in place before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
                 self.lead(at.current_leader_epoch)?;

@@ -11,7 +11,7 @@ use esker_protocol::records::{BATCH_OVERHEAD, Batch, EndTxnMarker, TimestampType
 
 use super::{Log, Writer};
 use crate::{
-    AppendBatch, AppendError, Appended, BatchHeader, LogConfig, LogError, Origin,
+    AppendBatch, AppendError, Appended, BatchHeader, LogConfig, LogError, Origin, blocking,
     error::FileError,
     files::{LOG, SNAPSHOT, segment_path},
     index::{AbortedTxn, OffsetIndex, TimeIndex},
@@ -66,7 +66,7 @@ impl Log {
             });
         }
         let marker = end_marker(header, bytes);
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         self.check_writable()?;
         if let Some(earlier) = writer.producers.check(header, marker, origin)? {
             return Ok(Appended {
@@ -103,7 +103,7 @@ impl Log {
     pub fn append_replicated(&self, records: Bytes, now_ms: i64) -> Result<Appended, AppendError> {
         let config = self.config.load();
         let batches = parse_replicated(&records)?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         self.check_writable()?;
         let mut appended = Appended {
             base_offset: self.log_end_offset(),
@@ -210,7 +210,8 @@ impl Log {
             || used == 0 && placed.last_offset() - active.base_offset > i64::from(i32::MAX);
         if due {
             let capacity = u64::from(config.segment_bytes).max(size as u64).min(MAX_SEGMENT);
-            self.roll_to(writer, placed.base_offset, capacity, now_ms).map_err(|error| self.write_error(error))?;
+            blocking::run(|| self.roll_to(writer, placed.base_offset, capacity, now_ms))
+                .map_err(|error| self.write_error(error))?;
         }
         self.reserve(writer, size, last)
     }
@@ -256,7 +257,8 @@ impl Log {
         let room = if last { u64::MAX } else { self.log_dir.room() };
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
-            more => file.reserve(from, more).map(|()| up_to),
+            // Steps grow with the segment, so few appends come here; the file system may wait for its journal.
+            more => blocking::run(|| file.reserve(from, more)).map(|()| up_to),
         };
         // Near the end of the disk what is needed may still fit where the step does not.
         let reserved = take(up_to).or_else(|_| take(need));
@@ -329,7 +331,7 @@ impl Log {
     /// Closes the active segment and opens a new one, if the active one has records.
     pub fn roll(&self, now_ms: i64) -> Result<(), LogError> {
         self.log_dir.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         if writer.active.size() > 0 {
             let capacity = u64::from(self.config.load().segment_bytes).min(MAX_SEGMENT);
             self.roll_to(&mut writer, self.log_end_offset(), capacity, now_ms)

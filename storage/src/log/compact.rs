@@ -25,7 +25,7 @@ impl Log {
 
     /// Ends a compaction that began after so many truncations: one since then has the last word.
     pub(crate) fn advance_cleaned_offset(&self, truncations: u64, offset: i64) {
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         if self.truncations() == truncations {
             self.set_cleaned_offset(offset);
         }
@@ -72,7 +72,7 @@ impl Log {
     }
 
     pub(crate) fn last_data_offsets(&self) -> LastOffsets {
-        self.writer.lock().producers.last_data_offsets()
+        self.lock_writer().producers.last_data_offsets()
     }
 
     /// Puts a compacted segment, whose `.cleaned` files are on disk, in the place of `sources`. False, and nothing done, if
@@ -90,7 +90,7 @@ impl Log {
         }
         let parked = {
             let _flushing = self.flushing.lock();
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             let segments = self.segments.load_full();
             let at = segments.iter().position(|held| Arc::ptr_eq(held, first));
             let held = at.and_then(|at| segments.get(at..at + sources.len()));
@@ -128,7 +128,7 @@ impl Log {
         // As in Kafka: a producer snapshot stands where a segment begins.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
         // The folder stays where it is as long as this is held; after that another log may have its name.
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         if !self.is_closed() {
             self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
         }

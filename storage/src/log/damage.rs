@@ -57,7 +57,7 @@ impl Log {
     /// in the log any more (retention, compaction, a truncation): nothing is done then.
     pub(crate) fn mark_damaged(&self, segment: &Arc<Segment>, damaged: Vec<DamagedRange>) -> Result<bool, FileError> {
         // The folder stays where it is as long as this is held.
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         if self.closed.load(Ordering::Acquire) || self.is_offline() {
             return Ok(false);
         }

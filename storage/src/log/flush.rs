@@ -68,7 +68,7 @@ impl Log {
         self.log_dir.check()?;
         let _flushing = self.flushing.lock();
         let (segments, due, truncations) = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             let segments = self.segments.load_full();
             let end = if with_active { self.log_end_offset() } else { writer.active.base_offset };
             let names = with_active && (writer.dir_dirty || self.epochs.read().to_write(true));
@@ -93,7 +93,7 @@ impl Log {
         let flushed = self.sync(&segments, &due);
         if flushed.is_err() {
             // It is still to be done, if the dir stays online (no space, no file handles).
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             writer.dir_dirty |= due.dir;
             writer.newborn |= due.newborn;
             writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
@@ -101,7 +101,7 @@ impl Log {
             self.dirty_since_ms.fetch_min(due.dirty_since_ms, Ordering::AcqRel);
         }
         self.noting(flushed)?;
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         if self.truncations.load(Ordering::Acquire) == truncations {
             self.recovery_point.fetch_max(due.end, Ordering::AcqRel);
         }
@@ -170,7 +170,7 @@ impl Log {
 
     /// Whether a clean close has anything to bring to disk.
     pub(crate) fn owes_syncs(&self) -> bool {
-        let writer = self.writer.lock();
+        let writer = self.lock_writer();
         self.log_end_offset() > self.recovery_point()
             || writer.touched
             || writer.dir_dirty
@@ -182,7 +182,7 @@ impl Log {
     /// crash has little to walk: once a flush that begins later has moved the recovery point past the snapshot, the index
     /// entries below it are on disk too, and are believed.
     pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         // Where nothing of the segment is flushed (Kafka's way), a crash has it walked from its start anyway.
         if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
             return Ok(());
@@ -221,7 +221,7 @@ impl Log {
             return Err(offline);
         }
         let closed = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             let result = self.write_derived(&mut writer);
             self.closed.store(true, Ordering::Release);
             result
@@ -254,7 +254,7 @@ impl Log {
     /// Lets `take` put another log in this one's place: nothing is written here meanwhile, and if it succeeds never again.
     /// Readers go on until then.
     pub(crate) fn hand_over<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         self.log_dir.check()?;
         self.log_dir.noting(self.write_derived(&mut writer))?;
         self.write_epochs(false)?;

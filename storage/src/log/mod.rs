@@ -25,12 +25,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 pub(crate) use load::Load;
 
 use crate::{
-    EpochEndOffset, Guard, LogConfig, LogError, OpenTransaction, ProducerInfo, Uuid,
+    EpochEndOffset, Guard, LogConfig, LogError, OpenTransaction, ProducerInfo, Uuid, blocking,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -130,7 +130,7 @@ impl Log {
     /// before the first flush. Writes the file. False if it is known to be another one.
     pub(crate) fn adopt(&self, topic_id: Uuid) -> Result<bool, LogError> {
         self.log_dir.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         if self.topic_id() == NO_TOPIC_ID {
             self.log_dir.noting(files::write_partition_metadata(self.log_dir.disk.as_ref(), &self.dir, topic_id))?;
             writer.newborn = true;
@@ -151,6 +151,11 @@ impl Log {
     /// The partition's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The writer's lock. Retention, index saves and moves hold it for I/O: an async caller waits for that off its worker.
+    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        blocking::lock(&self.writer)
     }
 
     /// Current configuration.
@@ -186,7 +191,7 @@ impl Log {
             return None;
         }
         if self.awaits_high_watermark.load(Ordering::Acquire) {
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             writer.producers.advance_high_watermark(self.high_watermark());
             self.refresh_unstable(&writer.producers);
         }
@@ -253,7 +258,7 @@ impl Log {
     /// memory until the epoch's first record is appended.
     pub fn begin_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
         self.log_dir.check()?;
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         self.epochs.write().begin(leader_epoch);
         Ok(())
     }
@@ -304,7 +309,7 @@ impl Log {
 
     /// Producers with state, by id (DescribeProducers, KIP-664).
     pub fn producers(&self) -> Vec<ProducerInfo> {
-        self.writer.lock().producers.describe()
+        self.lock_writer().producers.describe()
     }
 
     /// The open transaction that began first: what holds the last stable offset back.
@@ -312,23 +317,23 @@ impl Log {
         if self.first_unstable.load(Ordering::Acquire) == STABLE {
             return None;
         }
-        self.writer.lock().producers.oldest_open()
+        self.lock_writer().producers.oldest_open()
     }
 
     /// A producer's batch is about to come that may begin its transaction in this log: the guard that its append needs, `None`
     /// if the transaction is open here already. The coordinator is to be asked in between.
     pub fn begin_verification(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<Guard> {
-        self.writer.lock().producers.begin_verification(producer_id, epoch, first_sequence)
+        self.lock_writer().producers.begin_verification(producer_id, epoch, first_sequence)
     }
 
     /// The coordinator knows nothing of the transaction that a guard was given for: it is forgotten.
     pub fn verification_refused(&self, producer_id: i64, guard: Guard) {
-        self.writer.lock().producers.verification_refused(producer_id, guard);
+        self.lock_writer().producers.verification_refused(producer_id, guard);
     }
 
     /// Number of producers with state.
     pub fn producer_count(&self) -> usize {
-        self.writer.lock().producers.len()
+        self.lock_writer().producers.len()
     }
 
     /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
@@ -340,7 +345,7 @@ impl Log {
 
     /// Takes no more writes and reads; its folder may be renamed.
     pub(crate) fn close(&self) {
-        let _writer = self.writer.lock();
+        let _writer = self.lock_writer();
         self.leave_folder();
     }
 
@@ -358,7 +363,7 @@ impl Log {
     /// Whether some of these, on which something failed, are no longer the log's. Waits for whoever changes it, since files
     /// change before the list does.
     pub(crate) fn lost(&self, segments: &[Arc<Segment>]) -> bool {
-        drop(self.writer.lock());
+        drop(self.lock_writer());
         !self.holds(segments)
     }
 

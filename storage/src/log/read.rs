@@ -87,7 +87,7 @@ impl Log {
                         return Ok(None);
                     }
                     // A truncation removes files before it publishes what is left.
-                    drop(self.writer.lock());
+                    drop(self.lock_writer());
                     let closed = self.closed.load(std::sync::atomic::Ordering::Acquire);
                     let same = !closed && Arc::ptr_eq(&segments, &self.segments.load());
                     if same && !self.note_cut(&segments, &error) {

@@ -16,7 +16,7 @@ impl Log {
     /// files go with the next retention pass.
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, LogError> {
         self.log_dir.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         let high_watermark = self.high_watermark();
         if offset > high_watermark {
             return Err(LogError::OffsetOutOfRange { offset, low: self.log_start_offset(), high: high_watermark });
@@ -39,7 +39,7 @@ impl Log {
     pub fn retention_pass(&self, now_ms: i64) -> Result<RetentionOutcome, LogError> {
         self.log_dir.check()?;
         let removed = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.lock_writer();
             if self.is_offline() {
                 return Ok(RetentionOutcome::default());
             }

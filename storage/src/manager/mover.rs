@@ -168,16 +168,21 @@ impl LogManager {
         Ok(Some(Move { log, to: Arc::clone(to), future, limit: Arc::clone(&self.moves), copied: HashMap::new() }))
     }
 
-    /// Ends a move: copies the rest and puts the new log in the old one's place. The caller holds appends and truncations off until
-    /// it has taken the new log into use. On an error the old one goes on. Blocks.
-    pub fn finish_move(&self, moving: &mut Move, now_ms: i64) -> Result<Arc<Log>, LogError> {
+    /// Ends a move: copies the rest and puts the new log in the old one's place; `install` takes it into use, before the old one is
+    /// closed. The caller holds appends and truncations off meanwhile. On an error the old one goes on. Blocks.
+    pub fn finish_move(
+        &self,
+        moving: &mut Move,
+        now_ms: i64,
+        install: impl FnOnce(&Arc<Log>),
+    ) -> Result<Arc<Log>, LogError> {
         let _changing = self.changing.lock();
         let old = Arc::clone(&moving.log);
         let here = self.get(old.topic(), old.partition());
         if !here.is_some_and(|log| Arc::ptr_eq(&log, &old)) || old.is_offline() {
             return Err(LogError::Unknown { topic: old.topic().to_string(), partition: old.partition() });
         }
-        let placed = old.hand_over(|| self.put_in_place(moving, now_ms)).map(Arc::new);
+        let placed = old.hand_over(|| self.put_in_place(moving, now_ms).map(Arc::new).inspect(install));
         if let Ok(new) = &placed {
             let mut logs = self.logs.write();
             logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(new));

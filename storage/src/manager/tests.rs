@@ -338,7 +338,7 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
     let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
     moving.copy().unwrap();
     append(&log, b"late").unwrap();
-    let moved = manager.finish_move(&mut moving, NOW).unwrap();
+    let moved = manager.finish_move(&mut moving, NOW, |_| {}).unwrap();
     assert!(append(&log, b"too late").is_err(), "the old log takes nothing any more");
     let facts = |log: &Log| (log.log_start_offset(), log.log_end_offset(), log.high_watermark(), log.recovery_point());
     assert_eq!((moved.log_dir(), facts(&moved)), (to.as_path(), (5, 51, 40, 51)));

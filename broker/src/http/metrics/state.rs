@@ -229,6 +229,11 @@ fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
             open.limit,
         ),
         ("log_maps", "Maps of files", esker_storage::open_maps()),
+        (
+            "log_maps_unguarded",
+            "Maps of files beyond what the SIGBUS handler knows: a file cut by another process ends the broker",
+            esker_storage::unguarded_maps(),
+        ),
         ("log_segments_opened", "Times that a segment was opened since the start", count(open.opened)),
         ("log_segments_evicted", "Times that one was let go for another since the start", count(open.evicted)),
         (

@@ -123,7 +123,7 @@ impl Story<'_> {
         }
         self.append(u64::MAX);
         log.retention_pass(NOW).unwrap();
-        *self.world.log.lock() = self.world.logs.finish_move(&mut moving, NOW).unwrap();
+        *self.world.log.lock() = self.world.logs.finish_move(&mut moving, NOW, |_| {}).unwrap();
     }
 
     /// Every record that is there was written there, and the last of each key is there.

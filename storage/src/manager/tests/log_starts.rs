@@ -50,7 +50,7 @@ fn a_moved_log_starts_where_it_did_after_a_crash() {
     let to = if log.log_dir() == one { &two } else { &one };
     let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
     moving.copy().unwrap();
-    manager.finish_move(&mut moving, NOW).unwrap();
+    manager.finish_move(&mut moving, NOW, |_| {}).unwrap();
     // No checkpoint since, and no clean stop.
     drop((manager, log, moving));
     let log = open(&[&one, &two]).get("t", 0).unwrap();
