@@ -6,7 +6,7 @@ use crate::Uuid;
 
 use crate::{
     error::{FileError, OpenError},
-    io::{Context, Disk},
+    io::{Context, Disk, Open},
 };
 
 pub(crate) const LOG: &str = ".log";
@@ -166,6 +166,25 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, dir: &Path) -> Result<Opt
         Some(Ok(id)) => Ok(Some(id)),
         _ => Err(OpenError::Malformed { path, what: "has no line `topic_id: <id>`".to_owned() }),
     }
+}
+
+/// Creates the files of an empty segment: its data file first, without which the others mean nothing. Index files are there from the start,
+/// as in Kafka: its tools make one that is missing, in the folder of a running broker.
+pub(crate) fn create_segment(disk: &dyn Disk, dir: &Path, base_offset: i64) -> Result<(), FileError> {
+    for suffix in [LOG, INDEX, TIME_INDEX] {
+        let path = segment_path(dir, base_offset, suffix);
+        disk.open(&path, Open::Empty).context("create", &path)?;
+    }
+    Ok(())
+}
+
+/// Creates the index files of a segment that lacks them; the others stay as they are.
+pub(crate) fn create_missing_indexes(disk: &dyn Disk, dir: &Path, base_offset: i64) -> Result<(), FileError> {
+    for suffix in [INDEX, TIME_INDEX] {
+        let path = segment_path(dir, base_offset, suffix);
+        disk.open(&path, Open::OrCreate).context("create", &path)?;
+    }
+    Ok(())
 }
 
 /// Writes `partition.metadata`; the first flush of the log brings it to disk.

@@ -13,9 +13,9 @@ use super::{Log, Writer};
 use crate::{
     AppendBatch, AppendError, Appended, BatchHeader, LogConfig, LogError, Origin, blocking,
     error::FileError,
-    files::{LOG, SNAPSHOT, segment_path},
+    files::{self, LOG, SNAPSHOT, segment_path},
     index::{AbortedTxn, OffsetIndex, TimeIndex},
-    io::{Context, Open},
+    io::Context,
     open_files::Opened,
     producers::{EndMarker, Producers},
     segment::{Rebuilt, Segment, SegmentParts},
@@ -384,11 +384,10 @@ impl Log {
         writer.jitter_ms = jitter(self.config.load().segment_jitter_ms);
     }
 
-    /// Creates an empty segment's data file.
+    /// Creates an empty segment's files.
     pub(super) fn new_segment(&self, base_offset: i64, capacity: u64, now_ms: i64) -> Result<Arc<Segment>, FileError> {
         let disk = Arc::clone(&self.log_dir.disk);
-        let path = segment_path(&self.dir, base_offset, LOG);
-        disk.open(&path, Open::Empty).context("create", &path)?;
+        files::create_segment(disk.as_ref(), &self.dir, base_offset)?;
         let parts = SegmentParts {
             disk,
             files: Arc::clone(&self.log_dir.files),

@@ -238,8 +238,7 @@ impl Log {
     /// Writes the active segment's indexes and the producer state of the end, and gives reserved space back.
     fn write_derived(&self, writer: &mut Writer) -> Result<(), FileError> {
         let active = Arc::clone(&writer.active);
-        // An empty segment has its index files, too: without them Kafka takes the log for damaged.
-        if writer.touched || active.size() == 0 && !active.has_index_file() {
+        if writer.touched {
             writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
             active.write_indexes()?;
             active.write_transactions()?;

@@ -57,9 +57,9 @@ pub(crate) struct Load {
 impl Load {
     /// Opens the log. Blocks; may read all that was written since the recovery point.
     pub(crate) fn open(self) -> Result<Log, OpenError> {
-        let mut bases = self.tidy()?;
+        let (mut bases, unindexed) = self.tidy()?;
         if bases.is_empty() {
-            self.create_segment(self.log_start)?;
+            files::create_segment(self.log_dir.disk.as_ref(), &self.dir, self.log_start)?;
             bases.push((self.log_start, 0));
         }
         let believed = self.believed(&bases);
@@ -81,6 +81,9 @@ impl Load {
         }
         log_start = log_start.min(end);
         let (active, rebuilt) = active;
+        if unindexed == Some(active.base_offset) {
+            files::create_missing_indexes(self.log_dir.disk.as_ref(), &self.dir, active.base_offset)?;
+        }
         let active = Arc::new(active);
         let indexed_bytes = active.growing().map_or(0, |(offsets, _)| offsets.file_size());
         segments.push(Arc::clone(&active));
@@ -152,8 +155,10 @@ impl Load {
         Ok(log)
     }
 
-    /// Removes what a crash left half done; returns bases and sizes of the data files, in order.
-    fn tidy(&self) -> Result<Vec<(i64, u64)>, OpenError> {
+    /// Removes what a crash left half done; returns bases and sizes of the data files, in order, and the base of the last one
+    /// if it lacks an index file.
+    #[allow(clippy::type_complexity)]
+    fn tidy(&self) -> Result<(Vec<(i64, u64)>, Option<i64>), OpenError> {
         let disk = &self.log_dir.disk;
         compaction::recover(disk.as_ref(), &self.dir)?;
         let found = disk.list(&self.dir).context("list", &self.dir)?;
@@ -172,6 +177,14 @@ impl Load {
             }
         }
         bases.sort_unstable();
+        let indexes = |base: i64| {
+            found
+                .iter()
+                .filter(move |(name, _)| [INDEX, TIME_INDEX].iter().any(|end| offset_of(name, end) == Some(base)))
+        };
+        // Closed segments make theirs when they are read.
+        let last = bases.last().map(|(base, _)| *base);
+        let unindexed = last.filter(|base| indexes(*base).count() < 2);
         let mut sealed = false;
         for (name, _) in &found {
             let Some(base) = offset_of(name, SEALED) else { continue };
@@ -202,7 +215,7 @@ impl Load {
             // Before the file grows again.
             disk.sync_dir(&self.dir).context("sync", &self.dir)?;
         }
-        Ok(bases)
+        Ok((bases, unindexed))
     }
 
     /// Derived files of segments that begin below are believed. All after a clean stop; else only what a flush has brought to
@@ -237,14 +250,8 @@ impl Load {
         Ok(believed)
     }
 
-    fn create_segment(&self, base_offset: i64) -> Result<(), FileError> {
-        let path = segment_path(&self.dir, base_offset, LOG);
-        self.log_dir.disk.open(&path, Open::Empty).context("create", &path)?;
-        Ok(())
-    }
-
     fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
-        self.create_segment(base_offset)?;
+        files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset)?;
         let rebuilt = Rebuilt::empty(base_offset);
         Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, &[]), &rebuilt), rebuilt))
     }

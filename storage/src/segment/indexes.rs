@@ -376,11 +376,6 @@ impl Segment {
         }
     }
 
-    /// Whether there is an offset index file.
-    pub(crate) fn has_index_file(&self) -> bool {
-        self.disk.open(&self.path(INDEX), Open::Existing).is_ok()
-    }
-
     /// Writes both index files whole, ending the time index with the largest timestamp (as Kafka closes a segment).
     pub(crate) fn write_indexes(&self) -> Result<(), FileError> {
         let Some((offsets, times)) = self.growing.get() else { return Ok(()) };

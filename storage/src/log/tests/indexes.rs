@@ -87,8 +87,9 @@ fn a_full_index_rolls_the_segment() {
         named.iter().map(|entry| entry.metadata().unwrap().len()).collect()
     };
     let (offsets, times) = (sizes("index"), sizes("timeindex"));
-    assert_eq!(times, [228; 5], "19 entries of 12 bytes, and room for one more");
-    assert_eq!(offsets, [152; 5]);
+    // And those of the active segment, which is empty.
+    assert_eq!(times, [228, 228, 228, 228, 228, 0], "19 entries of 12 bytes, and room for one more");
+    assert_eq!(offsets, [152, 152, 152, 152, 152, 0]);
     assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
 }
 
@@ -155,4 +156,37 @@ fn who_fetches_does_not_have_a_segment_walked_for_its_times() {
     assert!(count() < 5, "who fetches asks for no times");
     assert_eq!(log.offset_for_timestamp(NOW).unwrap().unwrap().offset, 0);
     assert!(count() >= 100, "a time index that was cut short would be found out");
+}
+
+/// Kafka's tools, which read the folder of a running broker, make an index file that is missing.
+#[test]
+fn an_active_segment_has_index_files_from_its_creation_on() {
+    let active_has_them = |log: &Log, what: &str| {
+        let base = log.segments().last().unwrap().base_offset;
+        for suffix in [crate::files::INDEX, crate::files::TIME_INDEX] {
+            let path = crate::files::segment_path(log.dir(), base, suffix);
+            assert!(path.exists(), "{what}: {}", path.display());
+        }
+        base
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let log = Opening::new(small()).open(dir.path());
+    assert_eq!(active_has_them(&log, "created"), 0);
+    for _ in 0..30 {
+        append(&log, &[&[1; 100]]);
+    }
+    assert!(active_has_them(&log, "rolled") > 0);
+    log.truncate_to(20).unwrap();
+    assert_eq!(active_has_them(&log, "truncated"), 20);
+    log.truncate_fully_and_start_at(7).unwrap();
+    assert_eq!(active_has_them(&log, "started anew"), 7);
+    append(&log, &[b"x"]);
+    drop(log);
+    // As an older version left it.
+    for suffix in [crate::files::INDEX, crate::files::TIME_INDEX] {
+        std::fs::remove_file(crate::files::segment_path(&dir.path().join("t-0"), 7, suffix)).unwrap();
+    }
+    let log = Opening { log_start: 7, ..Opening::new(small()) }.open(dir.path());
+    assert_eq!(active_has_them(&log, "opened after a crash"), 7);
+    assert_eq!(read_all(&log, 7, 500).len(), 1);
 }
