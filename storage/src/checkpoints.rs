@@ -9,7 +9,6 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    Log,
     error::FileError,
     files::{self, CLEANER_OFFSETS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS},
     io::Disk,
@@ -19,10 +18,16 @@ type Key = (String, i32);
 type Rows = HashMap<Key, i64>;
 
 const NAMES: [&str; 4] = [RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANER_OFFSETS];
-const OFFSETS: [fn(&Log) -> i64; 4] =
-    [Log::recovery_point, Log::log_start_offset, Log::high_watermark, Log::cleaned_offset];
-/// Place of the log starts in both.
+/// Place of the log starts among them.
 const STARTS: usize = 1;
+
+/// What a checkpoint asks of a log. This module lies below the logs: a log lowers rows before it is truncated.
+pub(crate) trait CheckpointedLog {
+    fn topic(&self) -> &str;
+    fn partition(&self) -> i32;
+    /// Recovery point, log start, high watermark, end of the last compaction: one for each of the files, in their order.
+    fn offsets(&self) -> [i64; 4];
+}
 
 /// The lock is held while the files are written, so that the last writer has the newest offsets. For the same reason the logs are
 /// asked for under it: who was found before may be deleted, made again or moved by now.
@@ -37,16 +42,16 @@ struct State {
     arriving: HashMap<Key, [i64; 4]>,
 }
 
-fn key(log: &Log) -> Key {
-    (log.topic().to_string(), log.partition())
+fn key(log: &impl CheckpointedLog) -> Key {
+    (log.topic().to_owned(), log.partition())
 }
 
 impl State {
     /// The rows of one file, from the logs of the dir and those that arrive.
-    fn gather(&self, at: usize, logs: &[Arc<Log>]) -> Rows {
-        let Some(offset) = OFFSETS.get(at) else { return Rows::new() };
+    fn gather(&self, at: usize, logs: &[Arc<impl CheckpointedLog>]) -> Rows {
         let arriving = self.arriving.iter().filter_map(|(key, offsets)| Some((key.clone(), *offsets.get(at)?)));
-        logs.iter().map(|log| (key(log), offset(log))).chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
+        let own = logs.iter().filter_map(|log| Some((key(log.as_ref()), *log.offsets().get(at)?)));
+        own.chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
     }
 }
 
@@ -57,11 +62,11 @@ impl Checkpoints {
     }
 
     /// Writes all for the logs of the dir. Blocks for the disk.
-    pub(crate) fn write(
+    pub(crate) fn write<L: CheckpointedLog>(
         &self,
         disk: &dyn Disk,
         dir: &Path,
-        logs: impl FnOnce() -> Vec<Arc<Log>>,
+        logs: impl FnOnce() -> Vec<Arc<L>>,
     ) -> Result<(), FileError> {
         let mut state = self.0.lock();
         let logs = logs();
@@ -79,17 +84,17 @@ impl Checkpoints {
 
     /// Writes where logs start unless the file says so of all of `moved` (somebody who waited at the same time wrote it for them).
     /// Blocks for the disk.
-    pub(crate) fn write_starts(
+    pub(crate) fn write_starts<L: CheckpointedLog>(
         &self,
         disk: &dyn Disk,
         dir: &Path,
-        moved: &[&Log],
-        logs: impl FnOnce() -> Vec<Arc<Log>>,
+        moved: &[&L],
+        logs: impl FnOnce() -> Vec<Arc<L>>,
     ) -> Result<(), FileError> {
         let mut state = self.0.lock();
-        let said = |log: &&Log| {
-            let row = state.rows.get(STARTS).and_then(|rows| rows.get(&key(log)));
-            row.is_some_and(|row| *row >= log.log_start_offset())
+        let said = |log: &&L| {
+            let row = state.rows.get(STARTS).and_then(|rows| rows.get(&key(*log)));
+            row.is_some_and(|row| log.offsets().get(STARTS).is_some_and(|start| row >= start))
         };
         if moved.iter().all(said) {
             return Ok(());
@@ -101,9 +106,9 @@ impl Checkpoints {
     }
 
     /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `arrived`. Blocks for the disk.
-    pub(crate) fn arrive(&self, disk: &dyn Disk, dir: &Path, log: &Log) -> Result<(), FileError> {
+    pub(crate) fn arrive(&self, disk: &dyn Disk, dir: &Path, log: &impl CheckpointedLog) -> Result<(), FileError> {
         let mut state = self.0.lock();
-        let offsets = OFFSETS.map(|offset| offset(log));
+        let offsets = log.offsets();
         state.arriving.insert(key(log), offsets);
         for ((rows, offset), name) in state.rows.iter_mut().zip(offsets).zip(NAMES) {
             match offset {
@@ -116,7 +121,7 @@ impl Checkpoints {
     }
 
     /// From here on it is found among the dir's logs, or does not come.
-    pub(crate) fn arrived(&self, log: &Log) {
+    pub(crate) fn arrived(&self, log: &impl CheckpointedLog) {
         self.0.lock().arriving.remove(&key(log));
     }
 

@@ -2,25 +2,18 @@
 //! push what they read out of the page cache.
 //!
 //! Chunks that are not in memory are read on the caller's (blocking) thread; for a reader that goes on from where the last one
-//! ended, the next ones are begun. All chunks brought in this way wait in one line; past a bound the oldest are handed back to the kernel.
+//! ended, the next ones are begun. All chunks brought in this way wait in one line (`eviction`); past a bound the oldest are evicted.
 //! So readers that follow each other closely share them, and all cold readers together take no more than the bound. What was in memory
-//! before is never handed back. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`turns`).
+//! before is never evicted. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`turns`).
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-
-use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 
 use crate::{
     error::FileError,
+    eviction::{ColdCache, EvictPages},
     files::LOG,
     io::Context,
-    open_files::{DataFile, Opened},
+    open_files::Opened,
     residency::{self, CHUNK},
     segment::Segment,
     turns,
@@ -32,69 +25,8 @@ const AHEAD: u64 = 4;
 const AT_ONCE: usize = 4;
 /// Bytes read at once.
 const STEP: usize = 64 << 10;
-/// All chunks that were brought in take at most this part of memory, within these bounds.
-const PART_OF_MEMORY: u64 = 16;
-const LEAST: u64 = 64 << 20;
-const MOST: u64 = 1 << 30;
-
-/// What cold reads have done since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ColdReadStats {
-    /// Reads that had to wait for the disk.
-    pub reads: u64,
-    /// Bytes brought into memory for them.
-    pub bytes: u64,
-    /// Bytes of these that are held now.
-    pub held_bytes: u64,
-}
-
-/// A chunk that was brought in.
-#[derive(Debug)]
-struct Chunk {
-    segment: u64,
-    number: u64,
-    data: Weak<DataFile>,
-    opened: Weak<Opened>,
-}
-
-#[derive(Debug, Default)]
-struct Line {
-    chunks: VecDeque<Chunk>,
-    members: HashSet<(u64, u64)>,
-}
-
-/// See the module. One for all logs of a broker.
-#[derive(Debug)]
-pub(crate) struct ColdCache {
-    line: Mutex<Line>,
-    most: AtomicU64,
-    reads: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Default for ColdCache {
-    fn default() -> Self {
-        let memory = rustix::system::sysinfo();
-        let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
-        let most = (memory / PART_OF_MEMORY).clamp(LEAST, MOST) / CHUNK;
-        Self { line: Mutex::default(), most: AtomicU64::new(most), reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
-    }
-}
 
 impl ColdCache {
-    pub(crate) fn stats(&self) -> ColdReadStats {
-        ColdReadStats {
-            reads: self.reads.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            held_bytes: self.line.lock().chunks.len() as u64 * CHUNK,
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn set_most(&self, chunks: u64) {
-        self.most.store(chunks, Ordering::Relaxed);
-    }
-
     /// Brings `len` bytes from `from` on into memory. Blocks for the disk.
     pub(crate) fn bring_in(
         &self,
@@ -111,11 +43,8 @@ impl ColdCache {
         let (first, last) = (from / CHUNK, (end - 1) / CHUNK);
         let missing: Vec<u64> = (first..=last).filter(|chunk| !segment.has_chunk(opened, *chunk, size)).collect();
         let Some(next) = missing.last().map(|last| last + 1) else { return Ok(()) };
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let follows = {
-            let line = self.line.lock();
-            missing.first().is_some_and(|first| *first > 0 && line.members.contains(&(id, first - 1)))
-        };
+        self.count_read();
+        let follows = missing.first().is_some_and(|first| *first > 0 && self.holds(id, first - 1));
         let mut buffer = vec![0; STEP];
         let at_once = if turns::is_quiet() { AT_ONCE } else { 1 };
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
@@ -132,43 +61,12 @@ impl ColdCache {
         ahead.chunk_by(|a, b| a + 1 == *b).for_each(|run| begin(opened, run));
         let wanted: Vec<u64> = missing.into_iter().chain(ahead).collect();
         let bytes = wanted.len() as u64 * CHUNK;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.count_bytes(bytes);
         residency::spend(bytes);
-        self.keep(id, opened, &wanted);
+        let data: Weak<dyn EvictPages> = Arc::downgrade(&opened.data) as _;
+        let opened: Weak<dyn EvictPages> = Arc::downgrade(opened) as _;
+        self.keep(id, &data, &opened, &wanted);
         Ok(())
-    }
-
-    /// Puts chunks at the end of the line, and hands those at its front back.
-    fn keep(&self, segment: u64, opened: &Arc<Opened>, chunks: &[u64]) {
-        let most = usize::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let mut over = Vec::new();
-        let mut line = self.line.lock();
-        for number in chunks.iter().copied().filter(|number| *number != residency::INDEX_CHUNK) {
-            if line.members.insert((segment, number)) {
-                let (data, opened) = (Arc::downgrade(&opened.data), Arc::downgrade(opened));
-                line.chunks.push_back(Chunk { segment, number, data, opened });
-            }
-        }
-        while line.chunks.len() > most {
-            let Some(chunk) = line.chunks.pop_front() else { break };
-            line.members.remove(&(chunk.segment, chunk.number));
-            over.push(chunk);
-        }
-        drop(line);
-        for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
-            let Some(first) = run.first() else { continue };
-            run.iter().for_each(|chunk| residency::forget(chunk.segment, chunk.number));
-            // What was closed meanwhile is the kernel's to keep or drop.
-            let Some(data) = first.data.upgrade() else { continue };
-            let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);
-            if let Some(opened) = first.opened.upgrade()
-                && let Some(map) = opened.mapped()
-            {
-                // Pages that are mapped stay.
-                map.release_range(at, len);
-            }
-            data.file.let_go(at, len);
-        }
     }
 }
 

@@ -15,21 +15,8 @@ use crate::{
     io::Disk,
     open_files::OpenFiles,
     reaper::Reaper,
+    reserve::reserve,
 };
-
-/// A twentieth of the file system is kept back, and no more than so many bytes.
-const RESERVE_PART: u64 = 20;
-const MAX_RESERVE: u64 = 64 << 20;
-
-/// Whether the file system that `path` lies on is near the point where producers are refused.
-pub(crate) fn is_short(disk: &dyn Disk, path: &Path) -> bool {
-    disk.space(path).is_ok_and(|(total, usable)| usable < reserve(total).saturating_mul(2))
-}
-
-/// What is kept back of a file system of `total` bytes.
-fn reserve(total: u64) -> u64 {
-    (total / RESERVE_PART).min(MAX_RESERVE)
-}
 
 /// See the module. Shared by all logs of the dir.
 #[derive(Debug)]

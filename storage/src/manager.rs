@@ -4,6 +4,7 @@ mod folder;
 mod load;
 mod meta;
 mod mover;
+mod parallel;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::{
     },
 };
 
+use parallel::in_parallel;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
     dir::LogDir,
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
-    io::{Context, Disk, OsDisk},
+    io::Context,
     log::Load,
     open_files::OpenFiles,
     reaper::Reaper,
@@ -106,16 +108,6 @@ pub struct LogManager {
 }
 
 impl LogManager {
-    /// Locks the dirs, reads or writes `meta.properties`, loads all logs in parallel, recovers after a crash. Blocks.
-    pub fn open(config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
-        Self::open_on(Arc::new(OsDisk), config, now_ms)
-    }
-
-    /// As `open`, over another file system.
-    pub fn open_on(disk: Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
-        load::open(&disk, config, now_ms)
-    }
-
     /// The cluster id of the dirs (made at the first open of new dirs).
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
@@ -377,7 +369,7 @@ impl LogManager {
         let failures = Mutex::new(Vec::new());
         let unflushed = logs.iter().filter(|log| log.owes_syncs()).count();
         let one_by_one = unflushed <= SYNCED_ONE_BY_ONE;
-        load::in_parallel(self.stop_threads, &logs, |log| {
+        in_parallel(self.stop_threads, &logs, |log| {
             if let Err(error) = log.close_clean(one_by_one) {
                 tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot close a log cleanly");
                 failures.lock().push((Arc::clone(log.home()), error));

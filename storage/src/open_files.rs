@@ -22,8 +22,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    cold::ColdCache,
     error::FileError,
+    eviction::{ColdCache, EvictPages},
     index::{OffsetIndex, TimeIndex},
     io::LogFile,
     mmap::Map,
@@ -185,6 +185,12 @@ impl Drop for DataFile {
     }
 }
 
+impl EvictPages for DataFile {
+    fn evict_pages(&self, at: u64, len: u64) {
+        self.file.let_go(at, len);
+    }
+}
+
 /// What the slices of a map keep alive. The map goes before the file is cut: fields drop in order.
 struct MapOwner {
     map: Arc<Map>,
@@ -236,6 +242,14 @@ impl Opened {
     pub(crate) fn release(&self) {
         if let Some(map) = self.mapped() {
             map.release();
+        }
+    }
+}
+
+impl EvictPages for Opened {
+    fn evict_pages(&self, at: u64, len: u64) {
+        if let Some(map) = self.mapped() {
+            map.release_range(at, len);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{dir, io::Disk};
+use crate::{io::Disk, reserve::is_short};
 
 /// How often the room on the disk is looked at while something waits.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ impl Doomed {
         let Some(dir) = self.path.parent().filter(|dir| !roomy.contains(*dir)) else {
             return self.due <= Instant::now();
         };
-        let short = dir::is_short(self.disk.as_ref(), dir);
+        let short = is_short(self.disk.as_ref(), dir);
         if !short {
             roomy.insert(dir.to_path_buf());
         }

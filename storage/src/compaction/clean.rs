@@ -16,12 +16,12 @@ use esker_protocol::records::Batch;
 use thiserror::Error;
 
 use super::{
-    CleanStats, Throttle,
     filter::{Filter, MAX_DECOMPRESSED, Outcome, committed},
     offset_map::OffsetMap,
     output::Output,
     plan::{Plan, SegmentFacts, groups},
     progress::Progress,
+    stats::CleanStats,
     transactions::Transactions,
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     error::FileError,
     index::AbortedTxn,
     segment::Segment,
+    throttle::Throttle,
     walk::{self, Step},
 };
 

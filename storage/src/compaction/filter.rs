@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use esker_protocol::records::{Batch, BatchError, EndTxnMarker, Record, emptied, retain};
 
-use super::{CleanStats, offset_map::OffsetMap, transactions::Transactions};
+use super::{offset_map::OffsetMap, stats::CleanStats, transactions::Transactions};
 
 /// Bound on what one compressed batch may unpack to.
 pub(super) const MAX_DECOMPRESSED: usize = 1 << 30;

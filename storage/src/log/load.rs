@@ -17,7 +17,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Log, NO_TOPIC_ID, STABLE, Writer, append, damage, replay::Replay};
 use crate::{
-    DamagedRange, LoadProgress, LogConfig, OpenError, Uuid, compaction,
+    DamagedRange, LoadProgress, LogConfig, OpenError, Uuid,
+    compaction::recover as finish_swaps,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -160,7 +161,7 @@ impl Load {
     #[allow(clippy::type_complexity)]
     fn tidy(&self) -> Result<(Vec<(i64, u64)>, Option<i64>), OpenError> {
         let disk = &self.log_dir.disk;
-        compaction::recover(disk.as_ref(), &self.dir)?;
+        finish_swaps(disk.as_ref(), &self.dir)?;
         let found = disk.list(&self.dir).context("list", &self.dir)?;
         let mut bases: Vec<(i64, u64)> = Vec::new();
         for (name, size) in &found {

@@ -5,6 +5,7 @@
 //! Lock order: `flushing`, then `writer`, then `epochs_file`, then `epochs`.
 
 mod append;
+mod checkpoint;
 mod compact;
 mod damage;
 mod flush;

@@ -3,18 +3,13 @@
 use std::{
     collections::HashMap,
     fmt::Debug,
-    num::NonZero,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta};
+use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta, parallel::in_parallel};
 use crate::{
     OpenError, Uuid,
     dir::LogDir,
@@ -23,30 +18,12 @@ use crate::{
         self, CLEAN_SHUTDOWN, CLEANER_OFFSETS, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED,
         RECOVERY_POINTS, parse_partition_dir, random_uuid,
     },
-    io::{Context, Disk},
+    io::{Context, Disk, OsDisk},
     log::Load,
     open_files::OpenFiles,
     reaper::Reaper,
     throttle::Throttle,
 };
-
-/// Runs `work` over `items` on several threads (0 = one a core), and waits.
-pub(super) fn in_parallel<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) + Sync) {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = if threads == 0 { cores } else { threads };
-    let next = AtomicUsize::new(0);
-    let run = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(item);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads.min(items.len()) {
-            scope.spawn(run);
-        }
-        run();
-    });
-}
 
 /// One partition's folder that was found.
 struct Found {
@@ -62,7 +39,19 @@ struct Found {
     clean: bool,
 }
 
-pub(super) fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<LogManager, OpenError> {
+impl LogManager {
+    /// Locks the dirs, reads or writes `meta.properties`, loads all logs in parallel, recovers after a crash. Blocks.
+    pub fn open(config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(OsDisk), config, now_ms)
+    }
+
+    /// As `open`, over another file system.
+    pub fn open_on(disk: Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
+        open(&disk, config, now_ms)
+    }
+}
+
+fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<LogManager, OpenError> {
     let mut locks: Vec<Box<dyn Debug + Send + Sync>> = Vec::new();
     for dir in &config.dirs {
         create_dir(disk.as_ref(), dir)?;

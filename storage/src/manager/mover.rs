@@ -187,7 +187,7 @@ impl LogManager {
             let mut logs = self.logs.write();
             logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(new));
         }
-        moving.to.checkpoints.arrived(&old);
+        moving.to.checkpoints.arrived(old.as_ref());
         let new = placed?;
         // From here on nothing can go back: the new folder has the name.
         let (home, doomed) = (old.home(), old.home().path.join(files::deleted_dir(old.topic(), old.partition())));
@@ -205,7 +205,7 @@ impl LogManager {
         let (old, to) = (&moving.log, &moving.to);
         to.noting(moving.copy_rest())?;
         // Before the new folder counts: after a crash nothing else says where the log starts.
-        to.noting(to.checkpoints.arrive(to.disk.as_ref(), &to.path, old))?;
+        to.noting(to.checkpoints.arrive(to.disk.as_ref(), &to.path, old.as_ref()))?;
         let marker = old.dir().join(MOVED);
         let marked = old.home().disk.replace(&marker, b"", true).context("write", &marker);
         old.home().noting(marked)?;

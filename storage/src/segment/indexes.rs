@@ -4,7 +4,6 @@ use std::{io::IoSlice, path::Path};
 
 use super::Segment;
 use crate::{
-    DamagedRange,
     error::FileError,
     files::{INDEX, LOG, TIME_INDEX, TXN_INDEX},
     index::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, sound_entries, sound_times},
@@ -12,27 +11,9 @@ use crate::{
     mmap::Map,
     open_files::Opened,
     scan::{Damage, Window, scan, scan_through},
+    segment::Rebuilt,
     walk::{self, STEP_BYTES},
 };
-
-/// Indexes rebuilt from data, and how far the data is sound.
-pub(crate) struct Rebuilt {
-    pub offsets: Vec<OffsetEntry>,
-    pub times: Vec<TimeEntry>,
-    pub max_time: Option<(i64, i64)>,
-    /// Entries of both that were trusted and come from the files.
-    pub kept: (usize, usize),
-    pub bytes_since_index: u64,
-    pub first_timestamp: Option<i64>,
-    pub end_position: u64,
-    pub next_offset: i64,
-    /// Offsets are missing between batches: the segment was compacted.
-    pub gaps: bool,
-    /// Why the data ends there; `None` if it ends as it should.
-    pub damage: Option<&'static str>,
-    /// Damage that was stepped over.
-    pub damaged: Vec<DamagedRange>,
-}
 
 impl Segment {
     /// The offset index: the growing one, or that of a closed segment, which is loaded, or rebuilt if it is missing or wrong, at the

@@ -7,6 +7,7 @@
 mod indexes;
 mod lost;
 mod read;
+mod rebuilt;
 mod resident;
 
 use std::{
@@ -17,8 +18,8 @@ use std::{
     },
 };
 
-pub(crate) use indexes::Rebuilt;
 use parking_lot::Mutex;
+pub(crate) use rebuilt::Rebuilt;
 
 use crate::{
     DamagedRange,

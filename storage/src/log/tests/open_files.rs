@@ -1,7 +1,7 @@
 use std::{sync::atomic::AtomicBool, thread};
 
 use super::*;
-use crate::{cold::ColdReadStats, residency::CHUNK};
+use crate::{eviction::ColdReadStats, residency::CHUNK};
 
 fn many(opening: &Opening, dir: &Path, count: usize) -> Vec<Log> {
     (0..count).map(|i| opening.open(&dir.join(i.to_string()))).collect()

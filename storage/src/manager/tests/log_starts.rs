@@ -64,13 +64,13 @@ fn a_checkpoint_beside_a_move_keeps_the_row_of_the_log_that_arrives() {
     let log = with_records(&manager, "t", 10);
     log.advance_log_start(7).unwrap();
     let (disk, checkpoints) = (&log.home().disk, Checkpoints::default());
-    checkpoints.arrive(disk.as_ref(), dir.path(), &log).unwrap();
+    checkpoints.arrive(disk.as_ref(), dir.path(), log.as_ref()).unwrap();
     assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
     // The log is not among those of the dir yet.
-    checkpoints.write(disk.as_ref(), dir.path(), Vec::new).unwrap();
-    checkpoints.write_starts(disk.as_ref(), dir.path(), &[&create(&manager, "u", 0)], Vec::new).unwrap();
+    checkpoints.write(disk.as_ref(), dir.path(), Vec::<Arc<Log>>::new).unwrap();
+    checkpoints.write_starts(disk.as_ref(), dir.path(), &[create(&manager, "u", 0).as_ref()], Vec::new).unwrap();
     assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
-    checkpoints.arrived(&log);
-    checkpoints.write(disk.as_ref(), dir.path(), Vec::new).unwrap();
+    checkpoints.arrived(log.as_ref());
+    checkpoints.write(disk.as_ref(), dir.path(), Vec::<Arc<Log>>::new).unwrap();
     assert_eq!(starts(dir.path()), "0\n0\n", "it went elsewhere");
 }

@@ -1,0 +1,141 @@
+//! The chunks that cold reads brought into memory, in one line: past a bound the oldest are evicted.
+//!
+//! It lies below the open files, which carry it, and knows them only as something that evicts pages. How chunks are brought in is
+//! said in `cold`.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt::Debug,
+    sync::{
+        Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::residency::{self, CHUNK};
+
+/// All chunks that were brought in take at most this part of memory, within these bounds.
+const PART_OF_MEMORY: u64 = 16;
+const LEAST: u64 = 64 << 20;
+const MOST: u64 = 1 << 30;
+
+/// What cold reads have done since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ColdReadStats {
+    /// Reads that had to wait for the disk.
+    pub reads: u64,
+    /// Bytes brought into memory for them.
+    pub bytes: u64,
+    /// Bytes of these that are held now.
+    pub held_bytes: u64,
+}
+
+/// What holds pages of a segment's data file: the file, or a map of it.
+pub(crate) trait EvictPages: Debug + Send + Sync {
+    /// Drops the pages of this part of the file. Both bounds in whole pages.
+    fn evict_pages(&self, at: u64, len: u64);
+}
+
+/// A chunk that was brought in.
+#[derive(Debug)]
+struct Chunk {
+    segment: u64,
+    number: u64,
+    /// The data file: gone once nobody holds it.
+    data: Weak<dyn EvictPages>,
+    /// What is open of the segment, with the map.
+    opened: Weak<dyn EvictPages>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    chunks: VecDeque<Chunk>,
+    members: HashSet<(u64, u64)>,
+}
+
+/// See the module. One for all logs of a broker.
+#[derive(Debug)]
+pub(crate) struct ColdCache {
+    line: Mutex<Line>,
+    most: AtomicU64,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Default for ColdCache {
+    fn default() -> Self {
+        let memory = rustix::system::sysinfo();
+        let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
+        let most = (memory / PART_OF_MEMORY).clamp(LEAST, MOST) / CHUNK;
+        Self { line: Mutex::default(), most: AtomicU64::new(most), reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+}
+
+impl ColdCache {
+    pub(crate) fn stats(&self) -> ColdReadStats {
+        ColdReadStats {
+            reads: self.reads.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            held_bytes: self.line.lock().chunks.len() as u64 * CHUNK,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_most(&self, chunks: u64) {
+        self.most.store(chunks, Ordering::Relaxed);
+    }
+
+    /// Whether a chunk was brought in, and not evicted since.
+    pub(crate) fn holds(&self, segment: u64, number: u64) -> bool {
+        self.line.lock().members.contains(&(segment, number))
+    }
+
+    /// A read has to wait for the disk.
+    pub(crate) fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many bytes were brought in.
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Puts chunks at the end of the line, and evicts those at its front past the bound.
+    pub(crate) fn keep(
+        &self,
+        segment: u64,
+        data: &Weak<dyn EvictPages>,
+        opened: &Weak<dyn EvictPages>,
+        chunks: &[u64],
+    ) {
+        let most = usize::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let mut over = Vec::new();
+        let mut line = self.line.lock();
+        for number in chunks.iter().copied().filter(|number| *number != residency::INDEX_CHUNK) {
+            if line.members.insert((segment, number)) {
+                let (data, opened) = (Weak::clone(data), Weak::clone(opened));
+                line.chunks.push_back(Chunk { segment, number, data, opened });
+            }
+        }
+        while line.chunks.len() > most {
+            let Some(chunk) = line.chunks.pop_front() else { break };
+            line.members.remove(&(chunk.segment, chunk.number));
+            over.push(chunk);
+        }
+        drop(line);
+        for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
+            let Some(first) = run.first() else { continue };
+            run.iter().for_each(|chunk| residency::forget(chunk.segment, chunk.number));
+            // What was closed meanwhile is the kernel's to keep or drop.
+            let Some(data) = first.data.upgrade() else { continue };
+            let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);
+            if let Some(opened) = first.opened.upgrade() {
+                // Pages that are mapped stay.
+                opened.evict_pages(at, len);
+            }
+            data.evict_pages(at, len);
+        }
+    }
+}

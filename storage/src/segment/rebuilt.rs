@@ -1,0 +1,25 @@
+//! What a walk over a segment's data finds: its indexes, and how far the data is sound.
+
+use crate::{
+    DamagedRange,
+    index::{OffsetEntry, TimeEntry},
+};
+
+/// Indexes rebuilt from data, and how far the data is sound.
+pub(crate) struct Rebuilt {
+    pub offsets: Vec<OffsetEntry>,
+    pub times: Vec<TimeEntry>,
+    pub max_time: Option<(i64, i64)>,
+    /// Entries of both that were trusted and come from the files.
+    pub kept: (usize, usize),
+    pub bytes_since_index: u64,
+    pub first_timestamp: Option<i64>,
+    pub end_position: u64,
+    pub next_offset: i64,
+    /// Offsets are missing between batches: the segment was compacted.
+    pub gaps: bool,
+    /// Why the data ends there; `None` if it ends as it should.
+    pub damage: Option<&'static str>,
+    /// Damage that was stepped over.
+    pub damaged: Vec<DamagedRange>,
+}
