@@ -107,9 +107,7 @@ impl MetadataDir {
     /// dir is; the lock goes with what is returned.
     pub fn open(&self, logs: &Arc<LogManager>, node_id: i32) -> Result<(Uuid, Option<Folder>), OpenError> {
         if self.own {
-            // A log from before such folders had an id knows this controller by another folder's.
-            let known = raft::directory_of(&self.log(), node_id).map(Uuid);
-            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
+            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id)?;
             return Ok((folder.directory_id, Some(folder)));
         }
         let dirs = logs.dirs();

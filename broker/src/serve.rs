@@ -94,7 +94,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
     start_on(Arc::new(OsDisk), config).await
 }
 
-/// As [`start`], with the logs on another file system (the metadata log stays on the real one).
+/// As [`start`], with the logs and the metadata log on another file system.
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
     let node = Node::new(config, Arc::new(Machine));
     let config = node.config();
@@ -109,13 +109,13 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     });
     // A data folder that another process holds is the better reason, so it is looked at first.
     let metadata_dir = MetadataDir::find(config)?;
-    let logs = open_logs(disk, &node, metadata_dir.cluster_id()?, &served.loading).await?;
+    let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id()?, &served.loading).await?;
     logs.limit_open_segments(open_files);
     let http_address = bound?;
     let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
     let (directory, metadata_folder) = metadata_dir.open(&logs, config.node_id)?;
     let id = RaftId { node_id: config.node_id, directory: directory.0 };
-    let metadata = raft::start(metadata_dir.log(), id).await?;
+    let metadata = raft::start(disk, metadata_dir.log(), id).await?;
     let registration = registration(&node, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
     let ids = node.clone();

@@ -20,6 +20,7 @@ mod index;
 pub mod io;
 mod log;
 mod manager;
+pub mod metalog;
 mod mmap;
 mod open_files;
 mod producers;

@@ -120,10 +120,10 @@ impl Metadata {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata quorum did not stop cleanly");
         }
-        let ended = Arc::clone(&self.published.ended);
-        // Waits for a snapshot that is being written.
-        if let Err(error) = tokio::task::spawn_blocking(move || *ended.lock() = true).await {
-            tracing::warn!(%error, "a snapshot of the metadata may still be written");
+        // The next start may come in this process: nothing may write to the folder by then.
+        let files = self.published.files.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::warn!(%error, "the metadata log was not closed; a snapshot may still be written");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The metadata log, replicated by openraft: the only module that knows openraft.
 //!
-//! `log` is the log store on a file of our own, `machine` applies records to the image, `network` reaches other
-//! controllers, `metadata` is what the rest of the broker sees: the image, and a way to have a decision committed.
+//! The files are `esker_storage::metalog`'s; `convert` translates between its types and openraft's. `log` is the log store,
+//! `machine` applies records to the image, `network` reaches other controllers, `metadata` is what the rest of the broker sees:
+//! the image, and a way to have a decision committed.
 
-mod file;
+mod convert;
 mod log;
 mod machine;
 mod metadata;
@@ -20,12 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use esker_core::controller::{Decision, new_cluster_features};
+use esker_storage::io::Disk;
+use esker_storage::metalog::MetadataFiles;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Config, Raft, RaftState, ServerState, SnapshotPolicy};
 use thiserror::Error;
 
 use log::LogStore;
-use machine::StateMachine;
+use machine::{Published, StateMachine};
 use network::Network;
 use types::TypeConfig;
 
@@ -33,14 +36,8 @@ use types::TypeConfig;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Its files cannot be read or written.
-    #[error("metadata log in {}: {source}", dir.display())]
-    Store {
-        /// The folder.
-        dir: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("metadata log: {0}")]
+    Store(#[source] std::io::Error),
     /// The folder was formatted anew, or the log is another node's.
     #[error(
         "the metadata log in {} has the controllers {known}, and this node is {own}: set directory.id in the folder's \
@@ -62,14 +59,7 @@ pub enum StartError {
 
 /// Whether `dir` holds a metadata log.
 pub fn is_log_in(dir: &Path) -> bool {
-    file::is_in(dir)
-}
-
-/// The directory id by which the metadata log in `dir` knows this node as a controller, if it says so.
-pub fn directory_of(dir: &Path, node_id: i32) -> Option<[u8; 16]> {
-    let vote = file::last_vote(dir)?;
-    let id = &vote.leader_id().node_id;
-    (id.node_id == node_id).then_some(id.directory)
+    MetadataFiles::is_in(dir)
 }
 
 /// Entries after which the log is replaced by a snapshot.
@@ -79,15 +69,28 @@ const SNAPSHOT_AFTER: u64 = 4096;
 const CHANNEL: u64 = 1024;
 
 /// Starts the metadata log in `dir` with this node as its only voter, and waits until it can be written.
-pub async fn start(dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
-    start_with(dir, id, SNAPSHOT_AFTER).await
+pub async fn start(disk: Arc<dyn Disk>, dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
+    start_with(disk, dir, id, SNAPSHOT_AFTER).await
 }
 
-async fn start_with(dir: PathBuf, id: RaftId, snapshot_after: u64) -> Result<Metadata, StartError> {
-    let store_error = |source| StartError::Store { dir: dir.clone(), source };
+/// Opens the files and what openraft needs of them.
+async fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<(LogStore, StateMachine, Published), StartError> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let files = MetadataFiles::open(disk, &dir)?;
+        let log = LogStore(Arc::clone(&files.log));
+        StateMachine::open(files).map(|(machine, published)| (log, machine, published))
+    });
+    opened.await.map_err(std::io::Error::other).flatten().map_err(StartError::Store)
+}
+
+async fn start_with(
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    id: RaftId,
+    snapshot_after: u64,
+) -> Result<Metadata, StartError> {
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let log = LogStore::open(&dir).map_err(store_error)?;
-    let (machine, published) = StateMachine::open(&dir).map_err(store_error)?;
+    let (log, machine, published) = open(disk, dir.clone()).await?;
     let config = Config {
         cluster_name: "esker".to_owned(),
         heartbeat_interval: 100,
@@ -119,7 +122,7 @@ async fn start_with(dir: PathBuf, id: RaftId, snapshot_after: u64) -> Result<Met
             raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;
         }
     } else {
-        let members = std::collections::BTreeMap::from([(id.clone(), BasicNode::default())]);
+        let members = std::collections::BTreeMap::from([(id, BasicNode::default())]);
         raft.initialize(members).await.map_err(|e| raft_error(&e))?;
     }
     let metadata = Metadata::new(raft, published);

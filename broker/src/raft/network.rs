@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use bytes::Bytes;
+use esker_storage::metalog::SnapshotFile;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
@@ -33,7 +33,7 @@ impl Peer {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotFile;
 
     async fn append_entries(
         &mut self,

@@ -3,6 +3,7 @@ use std::path::Path;
 use esker_core::controller::{Decision, allocate_producer_ids};
 use esker_core::metadata::{ConfigRecord, MetadataRecord, TopicRecord};
 use esker_protocol::primitives::Uuid;
+use esker_storage::io::OsDisk;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
@@ -20,8 +21,7 @@ struct Stores;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let log = LogStore::open(dir.path()).unwrap();
-        let (machine, _published) = StateMachine::open(dir.path()).unwrap();
+        let (log, machine, _published) = super::open(Arc::new(OsDisk), dir.path().to_owned()).await.unwrap();
         Ok((dir, log, machine))
     }
 }
@@ -32,7 +32,7 @@ async fn openrafts_own_suite() {
 }
 
 async fn open(dir: &Path) -> Metadata {
-    start(dir.to_owned(), RaftId::from(1)).await.unwrap()
+    start(Arc::new(OsDisk), dir.to_owned(), RaftId::from(1)).await.unwrap()
 }
 
 fn topic(name: &'static str) -> Decision<&'static str> {
@@ -94,7 +94,7 @@ async fn a_decision_that_panics_harms_nobody_else() {
 async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let dir = tempfile::tempdir().unwrap();
     const AFTER: u64 = 64;
-    let open = || async { start_with(dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
+    let open = || async { start_with(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
     let metadata = open().await;
     metadata.submit(|_| topic("a")).await.unwrap();
     let mut entries = 0u64;

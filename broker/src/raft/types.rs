@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use esker_protocol::primitives::Uuid;
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use esker_storage::Uuid;
+use esker_storage::metalog::SnapshotFile;
 
 /// A controller's identity: its node id and the id of the folder that holds its log. A node that lost its disk is a new
 /// member, never an old one with an empty log.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RaftId {
     /// `node.id`.
     pub node_id: i32,
@@ -28,15 +29,16 @@ impl fmt::Debug for RaftId {
 }
 
 /// Metadata records that are committed together: the payload of an entry.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proposal {
     /// Encoded [`esker_core::metadata::MetadataRecord`]s.
-    pub records: Vec<u8>,
+    pub records: Bytes,
 }
 
 impl Proposal {
+    /// Copies the records, so that an entry in memory holds nothing else.
     pub(super) fn new(records: &[u8]) -> Self {
-        Self { records: records.to_vec() }
+        Self { records: Bytes::copy_from_slice(records) }
     }
 }
 
@@ -62,7 +64,9 @@ openraft::declare_raft_types!(
 
 pub(super) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 pub(super) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(super) type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 pub(super) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(super) type Membership = openraft::Membership<RaftId, openraft::BasicNode>;
 pub(super) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
-pub(super) type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, bytes::Bytes>;
+pub(super) type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 pub(super) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;

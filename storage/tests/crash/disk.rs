@@ -22,6 +22,8 @@ use crate::state::{Event, Id, Image, State};
 
 pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
+/// In place of an error: the process dies there.
+pub const KILL: i32 = 0;
 
 /// Operations that fail: numbers of steps (see [`SimDisk::steps`]), and the error.
 #[derive(Debug, Clone)]
@@ -132,6 +134,10 @@ impl SimDisk {
                 && (plan.error != ENOSPC || !["rename", "remove", "set the length of", "empty"].contains(&what))
         };
         match recorder.plan.clone().filter(hits) {
+            Some(plan) if plan.error == KILL => {
+                self.alive.store(false, Ordering::SeqCst);
+                Turn::Fail(recorder, io::Error::other("the process is killed"))
+            }
             Some(plan) => {
                 recorder.failed.push(format!("step {step}: {what} {}", path.display()));
                 Turn::Fail(recorder, io::Error::from_raw_os_error(plan.error))

@@ -8,6 +8,7 @@ mod check;
 mod disk;
 mod driver;
 mod faults;
+mod metalog;
 mod model;
 mod rng;
 mod state;

@@ -39,6 +39,23 @@ enum DataOp {
     SetLen(u64),
 }
 
+impl DataOp {
+    /// What is left of a write once `later` has replaced parts of it.
+    fn without(self, later: &Self) -> Vec<Self> {
+        let Self::Write(offset, bytes) = self else { return Vec::new() };
+        let gone = match later {
+            Self::Write(from, bytes) => *from..*from + bytes.len() as u64,
+            Self::SetLen(len) => *len..u64::MAX,
+        };
+        let end = offset + bytes.len() as u64;
+        let part = |from: u64, to: u64| {
+            (from < to).then(|| Self::Write(from, bytes[(from - offset) as usize..(to - offset) as usize].to_vec()))
+        };
+        let (head, tail) = (part(offset, end.min(gone.start)), part(offset.max(gone.end), end));
+        head.into_iter().chain(tail).collect()
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Node {
     File {
@@ -194,8 +211,11 @@ impl State {
 
     fn sync_file(&mut self, id: Id) {
         let Node::File { durable, pending, doubtful, .. } = &mut self.nodes[id] else { return };
-        // After a failed sync the kernel takes the pages for clean: a later one writes nothing of them.
+        // After a failed sync the kernel takes the pages for clean: a later one writes nothing of them, but what is written or cut
+        // there again and synced then replaces them for good.
         for op in pending.split_off(*doubtful) {
+            *pending = std::mem::take(pending).into_iter().flat_map(|earlier| earlier.without(&op)).collect();
+            *doubtful = pending.len();
             match op {
                 DataOp::Write(offset, bytes) => write(durable, offset, &bytes),
                 DataOp::SetLen(len) => set_len(durable, len),

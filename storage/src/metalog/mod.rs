@@ -1,0 +1,78 @@
+//! The files of the metadata log: `metadata.log` (votes and entries) and `metadata.snapshot`.
+//!
+//! This module owns the bytes on disk and the rules that a power cut must not break: a vote never goes back, an acknowledged
+//! entry is never lost, an acknowledged truncation or purge is never undone. It knows nothing of consensus: the broker's
+//! adapter translates between these types and those of its raft library, so that the format outlives any version of it.
+//! `storage/FORMAT.md` documents the bytes.
+
+mod encode;
+mod error;
+mod file;
+mod frames;
+mod log;
+mod snapshot;
+mod state;
+mod types;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use crate::io::Disk;
+
+pub use error::MetadataError;
+pub use log::MetadataLog;
+pub use snapshot::{SnapshotFile, SnapshotReceiver, Snapshots};
+pub use types::{Entry, LogId, Members, Payload, SnapshotMeta, Vote, VoterId};
+pub use writer::Done;
+
+/// The version of both files that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// The log and the snapshots of one folder.
+#[derive(Debug, Clone)]
+pub struct MetadataFiles {
+    /// The log.
+    pub log: Arc<MetadataLog>,
+    /// The snapshots.
+    pub snapshots: Arc<Snapshots>,
+}
+
+impl MetadataFiles {
+    /// Opens what is in `dir`, or begins there. Blocks for the disk.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
+        let log = MetadataLog::open(Arc::clone(&disk), dir)?;
+        let snapshots = Snapshots::open(disk, dir)?;
+        let mismatch = |what: String| Err(MetadataError::Mismatch { dir: dir.to_path_buf(), what });
+        let last = snapshots.current().and_then(|snapshot| snapshot.meta().last).map(|id| id.index);
+        match log.purged().map(|id| id.index) {
+            Some(purged) if last.is_none() => {
+                return mismatch(format!(
+                    "metadata.log begins behind entry {purged}, and metadata.snapshot is missing"
+                ));
+            }
+            Some(purged) if last < Some(purged) => {
+                let last = last.unwrap_or_default();
+                return mismatch(format!(
+                    "metadata.log begins behind entry {purged}, and metadata.snapshot ends at {last}"
+                ));
+            }
+            _ => {}
+        }
+        // A snapshot is made of the log's entries, so a folder with one has had a log. Its vote must not be forgotten.
+        if last.is_some() && log.vote().is_none() {
+            return mismatch("metadata.log is missing or has no vote, and there is a metadata.snapshot".to_owned());
+        }
+        Ok(Self { log: Arc::new(log), snapshots: Arc::new(snapshots) })
+    }
+
+    /// Whether `dir` holds a metadata log, whatever its format.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(file::NAME).exists()
+    }
+
+    /// Refuses further changes and waits for those under way. Blocks for the disk.
+    pub fn close(&self) {
+        self.log.close();
+        self.snapshots.close();
+    }
+}

@@ -1,0 +1,157 @@
+//! The thread that writes `metadata.log`.
+//!
+//! Steps that wait together are written as one frame with one sync; the order of steps is the order in which they were handed
+//! over. After a failed write or sync nothing is accepted any more: what is on disk is then unknown.
+
+use std::{
+    fmt, io,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+};
+
+use parking_lot::Mutex;
+
+use super::file::LogFileOnDisk;
+use crate::error::FileError;
+
+/// What happens when steps are durable, or cannot be made so. Runs on the writer's thread and must not block it.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// Steps that have to be in the file.
+pub(super) enum Work {
+    Append {
+        steps: Vec<u8>,
+        done: Done,
+    },
+    /// Steps that nothing waits for: written with the next that something waits for.
+    Hint {
+        steps: Vec<u8>,
+    },
+    /// All that the log holds: replaces the file.
+    Rewrite {
+        steps: Vec<u8>,
+        done: Done,
+    },
+}
+
+/// Steps of so many bytes are written before more are added to their frame.
+const FRAME_BYTES: usize = 4 << 20;
+
+/// The way to the thread.
+pub(super) struct Writer {
+    work: Mutex<Option<mpsc::Sender<Work>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(file: LogFileOnDisk) -> io::Result<Self> {
+        let (work, inbox) = mpsc::channel();
+        let writing = Writing { file, steps: Vec::new(), waiting: Vec::new(), broken: false };
+        let thread = thread::Builder::new()
+            .name("metadata-log".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || writing.run(&inbox))?;
+        Ok(Self { work: Mutex::new(Some(work)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands work over; does not wait.
+    pub(super) fn send(&self, work: Work) {
+        let refused = match self.work.lock().as_ref() {
+            Some(sender) => sender.send(work).err().map(|mpsc::SendError(work)| work),
+            None => Some(work),
+        };
+        if let Some(Work::Append { done, .. } | Work::Rewrite { done, .. }) = refused {
+            done(Err(io::Error::other("the metadata log is closed")));
+        }
+    }
+
+    /// Refuses further work and waits until the thread has ended.
+    pub(super) fn close(&self) {
+        drop(self.work.lock().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the metadata log has panicked");
+        }
+    }
+}
+
+struct Writing {
+    file: LogFileOnDisk,
+    /// Steps of the next frame, and what waits for them.
+    steps: Vec<u8>,
+    waiting: Vec<Done>,
+    broken: bool,
+}
+
+impl Writing {
+    fn run(mut self, inbox: &mpsc::Receiver<Work>) {
+        while let Ok(first) = inbox.recv() {
+            let mut next = Some(first);
+            while let Some(work) = next {
+                self.add(work);
+                next = if self.steps.len() < FRAME_BYTES { inbox.try_recv().ok() } else { None };
+            }
+            if !self.waiting.is_empty() || self.steps.len() >= FRAME_BYTES {
+                self.write();
+            }
+        }
+        self.write();
+    }
+
+    fn add(&mut self, work: Work) {
+        match work {
+            Work::Append { steps, done } => {
+                self.steps.extend(steps);
+                self.waiting.push(done);
+            }
+            Work::Hint { steps } => self.steps.extend(steps),
+            Work::Rewrite { steps, done } => {
+                // It has all steps that were handed over before it.
+                self.steps.clear();
+                self.waiting.push(done);
+                let rewritten = self.guarded(|file| file.rewrite(&steps));
+                self.finish(&rewritten);
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        let written = if steps.is_empty() { Ok(()) } else { self.guarded(|file| file.append(&steps)) };
+        self.finish(&written);
+        // The buffer is used again, unless it grew large.
+        if steps.capacity() <= 64 << 10 {
+            self.steps = steps;
+            self.steps.clear();
+        }
+    }
+
+    fn guarded(&mut self, write: impl FnOnce(&mut LogFileOnDisk) -> Result<(), FileError>) -> io::Result<()> {
+        if self.broken {
+            let what = "the metadata log is read-only after a disk error; restart the broker once the disk is sound";
+            return Err(io::Error::other(what));
+        }
+        write(&mut self.file).map_err(|error| {
+            tracing::error!(%error, "the metadata log is read-only after a disk error; restart the broker once the disk is sound");
+            self.broken = true;
+            io::Error::new(error.source.kind(), error)
+        })
+    }
+
+    fn finish(&mut self, written: &io::Result<()>) {
+        for done in self.waiting.drain(..) {
+            done(match written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            });
+        }
+    }
+}
