@@ -46,7 +46,7 @@ impl LogFileOnDisk {
     /// Opens the file in `dir`, gives its steps to `replay`, and cuts a torn end. What was replayed survives a power cut.
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, replay: impl FnMut(Step)) -> Result<Self, MetadataError> {
         let path = dir.join(NAME);
-        let mut opened = Self { disk, dir: dir.to_path_buf(), file: None, end: 0 };
+        let opened = Self { disk, dir: dir.to_path_buf(), file: None, end: 0 };
         let bytes = match opened.disk.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(opened),
