@@ -83,14 +83,14 @@ async fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<(LogStore, StateMachi
     opened.await.map_err(std::io::Error::other).flatten().map_err(StartError::Store)
 }
 
-async fn start_with(
+/// Starts openraft over the files; nothing leads yet.
+async fn start_raft(
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: RaftId,
     snapshot_after: u64,
-) -> Result<Metadata, StartError> {
-    let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let (log, machine, published) = open(disk, dir.clone()).await?;
+) -> Result<(Raft<TypeConfig, StateMachine>, Published), StartError> {
+    let (log, machine, published) = open(disk, dir).await?;
     let config = Config {
         cluster_name: "esker".to_owned(),
         heartbeat_interval: 100,
@@ -104,9 +104,19 @@ async fn start_with(
         state_machine_channel_size: Some(CHANNEL),
         ..Config::default()
     };
-    let config = Arc::new(config.validate().map_err(|e| raft_error(&e))?);
-    let raft: Raft<TypeConfig, StateMachine> =
-        Raft::new(id.clone(), config, Network, log, machine).await.map_err(|e| raft_error(&e))?;
+    let config = Arc::new(config.validate().map_err(|e| StartError::Raft(e.to_string()))?);
+    let raft = Raft::new(id, config, Network, log, machine).await;
+    Ok((raft.map_err(|e| StartError::Raft(e.to_string()))?, published))
+}
+
+async fn start_with(
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    id: RaftId,
+    snapshot_after: u64,
+) -> Result<Metadata, StartError> {
+    let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+    let (raft, published) = start_raft(disk, dir.clone(), id.clone(), snapshot_after).await?;
     if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
         let members = |state: &RaftState<TypeConfig>| -> Vec<RaftId> {
             state.membership_state.effective().nodes().map(|(member, _)| member.clone()).collect()

@@ -1,3 +1,7 @@
+//! The metadata log as a quorum of one, and openraft's own suite on its store.
+
+mod install;
+
 use std::path::Path;
 
 use esker_core::controller::{Decision, allocate_producer_ids};

@@ -76,6 +76,13 @@ struct Mark<T> {
     state: T,
 }
 
+impl<T> Mark<T> {
+    /// Nothing acknowledges a hint.
+    fn is_hint(&self) -> bool {
+        self.op.starts_with("committed")
+    }
+}
+
 /// The states in order.
 #[derive(Debug)]
 struct Marks<T>(Vec<Mark<T>>);
@@ -353,7 +360,17 @@ impl Run {
             89..96 => self.burst(),
             _ => return self.restart(true),
         };
-        if worked { Ok(()) } else { self.restart(false) }
+        if worked {
+            return Ok(());
+        }
+        let last = |marks: &Marks<Log>| marks.0.last().is_some_and(|mark| mark.done.is_none() && !mark.is_hint());
+        let broken = last(&self.logs.lock().unwrap());
+        self.disk.fail(None);
+        let vote = self.random_vote();
+        if broken && self.change(vote) {
+            return Err("the log goes on after its disk failed".to_owned());
+        }
+        self.restart(false)
     }
 }
 
