@@ -39,5 +39,12 @@ pub(super) fn register(broker: &Broker, gauges: &Gauges) -> Result<(), prometheu
     for (state, count) in broker.transactions.count_by_state() {
         states.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+    let help = "Partitions of __transaction_state that this broker leads; the log of a failed one cannot be read whole";
+    let partitions = gauges.many("esker_transaction_coordinator_partitions", help, &["state"])?;
+    let shards = broker.transactions.shards();
+    for state in ["loading", "active", "failed"] {
+        let count = shards.iter().filter(|shard| shard.state() == Some(state)).count();
+        partitions.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
     Ok(())
 }
