@@ -2,6 +2,7 @@
 //! connection, and some client in the wild speaks just that version.
 
 mod back_to_back;
+mod cut_files;
 mod encodable;
 mod pending;
 mod transactions;
