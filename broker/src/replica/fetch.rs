@@ -72,7 +72,7 @@ impl Pass {
         }
     }
 
-    /// Whether any partition's ends are others than those that this pass saw.
+    /// Whether any partition's ends or leader are others than those that this pass saw.
     fn is_stale(&self, wanted: &[Wanted]) -> bool {
         wanted.iter().zip(&self.reads).any(|(want, read)| match (&want.partition, read) {
             (Ok(partition), Ok(read)) => partition.has_moved_since(&want.at, read),

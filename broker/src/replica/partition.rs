@@ -90,6 +90,8 @@ pub struct PartitionRead {
     pub log_start_offset: i64,
     /// The bound of the read as it stood then: what a waiting fetch compares with.
     pub up_to: i64,
+    /// The leader epoch of the read.
+    pub leader_epoch: i32,
     /// Set when the client's log and ours parted (KIP-595 style truncation): no records then.
     pub diverging: Option<EpochEndOffset>,
 }
@@ -479,8 +481,13 @@ impl Partition {
         (self.fetches.len(), self.commits.len() + self.flushes.len())
     }
 
-    /// Whether a read at `at` would find other ends now than `read` did.
+    /// Whether a read at `at` would find other ends now than `read` did, or another leader.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
+        let role = self.role.read();
+        if !role.leads || role.assignment.leader_epoch != read.leader_epoch {
+            return true;
+        }
+        drop(role);
         let log = self.log.load();
         readable_end(&log, at.bound) != read.up_to
             || log.high_watermark() != read.high_watermark
@@ -496,8 +503,8 @@ impl Partition {
         at_least_one: bool,
         access: Access,
     ) -> Result<Option<PartitionRead>, FetchError> {
-        self.lead(at.current_leader_epoch)?;
-        match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
+        let leader_epoch = self.lead(at.current_leader_epoch)?.assignment.leader_epoch;
+        let read = match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
             // It moved to another log dir: the next one was in place before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
@@ -505,7 +512,8 @@ impl Partition {
                 read_from(&self.log.load(), at, max_bytes, at_least_one, access)
             }
             read => read,
-        }
+        };
+        Ok(read?.map(|read| PartitionRead { leader_epoch, ..read }))
     }
 
     /// Refuses an offset below the log start as it is now.
@@ -587,6 +595,7 @@ fn read_from(
         last_stable_offset,
         log_start_offset: log.log_start_offset(),
         up_to,
+        leader_epoch: -1,
         diverging: divergence(log, at)?,
     };
     if read.diverging.is_none() {

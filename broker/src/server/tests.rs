@@ -246,6 +246,7 @@ async fn the_http_port_tells_of_all_that() {
         "esker_request_duration_seconds_count{request=\"CreateTopics\"} 1",
         "kafka_log_log_size{partition=\"0\",topic=\"t\"} 0",
         "kafka_server_replicamanager_partitioncount 1",
+        "kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation=\"Fetch\"} 0",
         "process_resident_memory_bytes ",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -1,5 +1,7 @@
 //! What a scrape reads off the state of the broker: partitions, disks, sessions, lags, compaction, the scrub, open files.
 
+use std::sync::Arc;
+
 use esker_storage::LoadProgress;
 use prometheus::proto::MetricFamily;
 
@@ -8,6 +10,7 @@ use super::encode::encode;
 use super::gauges::Gauges;
 use super::{groups, transactions};
 use crate::broker::Broker;
+use crate::replica::Partition;
 use crate::telemetry::register_process;
 
 /// Kafka's states of a broker, as far as one that answers HTTP can be in them.
@@ -31,6 +34,20 @@ pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, 
     )?;
     register_process(gauges.registry())?;
     encode(&gauges.gather())
+}
+
+fn purgatory(gauges: &Gauges, partitions: &[Arc<Partition>]) -> Result<(), prometheus::Error> {
+    let size = gauges.many(
+        "kafka_server_delayedoperationpurgatory_purgatorysize",
+        "Places of requests that wait, one for each partition that they wait for",
+        &["delayedOperation"],
+    )?;
+    let pending = partitions.iter().map(|partition| partition.pending_requests());
+    let (fetches, produces) = pending.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    for (operation, places) in [("Fetch", fetches), ("Produce", produces)] {
+        size.with_label_values(&[operation]).set(i64::try_from(places).unwrap_or(i64::MAX));
+    }
+    Ok(())
 }
 
 pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, prometheus::Error> {
@@ -83,6 +100,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
         all_damaged += ranges;
         offline += usize::from(log.is_offline());
     }
+    purgatory(&gauges, &partitions)?;
     let offline_dir = gauges.many("kafka_log_logmanager_logdirectoryoffline", "1 if it failed", &["logDirectory"])?;
     let dirs = broker.replicas.logs().dirs();
     for dir in &dirs {

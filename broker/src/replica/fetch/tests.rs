@@ -335,11 +335,24 @@ async fn a_fetch_of_a_deleted_topic_finds_it_gone() {
         assert!(settle(&mut waiting).await.is_none());
         lab.partitions[0].close();
         let pass = settle(&mut waiting).await.expect("it is answered at once");
-        assert!(matches!(pass.reads[0], Err(FetchError::Access(AccessError::UnknownPartition))));
+        let gone = |pass: &Pass| matches!(pass.reads[0], Err(FetchError::Access(AccessError::UnknownPartition)));
+        assert!(gone(&pass));
         // Whatever epoch a client names.
         for epoch in [-1, 0, 7] {
             assert_eq!(lab.partitions[0].lead(epoch).unwrap_err(), AccessError::UnknownPartition);
         }
+        // Deleted, or led elsewhere, between the first look and the place in the list: no wake-up comes after that.
+        let lab = Lab::new(1, 1 << 20);
+        let wanted = [lab.want(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &wanted, &limits);
+        lab.partitions[0].close();
+        assert!(gone(&settle(&mut waiting).await.expect("it is answered at once")), "{bound:?}");
+        let lab = Lab::new(1, 1 << 20);
+        let wanted = [lab.want(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &wanted, &limits);
+        lab.partitions[0].set_role(Role { leads: false, ..role(&lab.settings, &[1]) }).unwrap();
+        let pass = settle(&mut waiting).await.expect("it is answered at once");
+        assert!(matches!(pass.reads[0], Err(FetchError::Access(AccessError::NotLeader(_)))), "{bound:?}");
     }
 }
 
