@@ -96,6 +96,10 @@ impl Value for ErrorCode {
     }
 }
 
+/// The longest string of a message, in bytes. Compact lengths could say more, but Kafka refuses it in every version: what a new
+/// client sends must fit into the answer to an old one.
+const MAX_STRING: usize = i16::MAX as usize;
+
 /// What a null that must not be one is answered with.
 const NULL: DecodeError = DecodeError::Length(-1);
 
@@ -109,7 +113,11 @@ impl Value for Str {
         Self::write_opt(Some(self), w, c)
     }
     fn read_opt(r: &mut Reader, c: Codec) -> Result<Option<Self>, DecodeError> {
-        r.length(c.flexible, Width::Short)?.map(|len| r.text(len)).transpose()
+        match r.length(c.flexible, Width::Short)? {
+            Some(len) if len > MAX_STRING => Err(DecodeError::Length(i64::try_from(len).unwrap_or(i64::MAX))),
+            Some(len) => r.text(len).map(Some),
+            None => Ok(None),
+        }
     }
     fn write_opt(value: Option<&Self>, w: &mut Writer, c: Codec) -> Result<(), EncodeError> {
         w.put_len(value.map(|v| v.len()), c.flexible, Width::Short)?;
@@ -186,6 +194,18 @@ pub fn write_nullable<T: Value>(
     }
 }
 
+/// Writes a message to people, cut short where it is too long for a string: it may repeat a name that is as long as a
+/// string can be, and must not keep the answer from being sent.
+pub fn write_text(value: Option<&Str>, w: &mut Writer, c: Codec, nullable: bool) -> Result<(), EncodeError> {
+    match value {
+        Some(text) if text.len() > MAX_STRING => {
+            let cut = Str::copy(text.split_at(text.floor_char_boundary(MAX_STRING)).0);
+            write_nullable(Some(&cut), w, c, nullable)
+        }
+        value => write_nullable(value, w, c, nullable),
+    }
+}
+
 /// A field that the version lacks must hold its default.
 pub fn must_be_default(is_default: bool, field: &'static str, version: i16) -> Result<(), EncodeError> {
     if is_default { Ok(()) } else { Err(EncodeError::UnsupportedField { field, version }) }
@@ -240,5 +260,41 @@ impl Tags {
             w.put_writer(field);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::ApiKey;
+    use crate::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult};
+    use crate::messages::find_coordinator::FindCoordinatorRequest;
+    use crate::primitives::{Chunks, Reader};
+    use crate::{Message, RequestHeader, decode_response, encode_request, encode_response};
+
+    use super::*;
+
+    #[test]
+    fn no_version_takes_a_string_that_an_old_one_could_not_answer() {
+        for (len, fits) in [(MAX_STRING, true), (MAX_STRING + 1, false)] {
+            let request = FindCoordinatorRequest { key: Str::from("k".repeat(len)), ..Default::default() };
+            let frame = encode_request(3, 1, None, &request).map(Chunks::into_bytes).unwrap();
+            let mut reader = Reader::new(frame.slice(4..));
+            RequestHeader::decode(&mut reader).unwrap();
+            assert_eq!(FindCoordinatorRequest::decode(&mut reader, 3).is_ok(), fits, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_message_to_people_is_cut_rather_than_refused() {
+        for version in 0..=4 {
+            // Two bytes a character, so that the cut would fall into one.
+            let message = Str::from("é".repeat(20_000));
+            let result = DescribeConfigsResult { error_message: Some(message.clone()), ..Default::default() };
+            let answer = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+            let frame = encode_response(ApiKey::DESCRIBE_CONFIGS, version, 1, &answer).map(Chunks::into_bytes).unwrap();
+            let (_, read) = decode_response::<DescribeConfigsRequest>(version, frame.slice(4..)).unwrap();
+            let text = read.results[0].error_message.clone().unwrap();
+            assert!(text.len() >= MAX_STRING - 1 && message.starts_with(text.as_str()), "version {version}");
+        }
     }
 }

@@ -113,6 +113,10 @@ fn read_of(field: &Field<'_>, root: &TokenStream) -> TokenStream {
 fn write_of(field: &Field<'_>, root: &TokenStream, writer: &TokenStream) -> TokenStream {
     let ident = field.ident;
     match field.inner {
+        Some(_) if field.name.ends_with("error_message") => {
+            let nullable = holds(field.attr.nullable);
+            quote!(#root::wire::write_text(self.#ident.as_ref(), #writer, c, #nullable)?)
+        }
         Some(inner) => {
             let nullable = holds(field.attr.nullable);
             quote!(#root::wire::write_nullable::<#inner>(self.#ident.as_ref(), #writer, c, #nullable)?)
