@@ -1,9 +1,12 @@
 //! Where the metadata log lies, and whose folder that is.
 //!
 //! The metadata log is the cluster: topics, configs, producer ids. A start that does not find it would make a new cluster
-//! over the data of the old one. So it is looked for in every folder that the configuration names, whatever their order, and
-//! a start is refused where there are two, or one in another folder than `metadata.log.dir`. Nothing is written before.
+//! over the data of the old one. So it is looked for in every folder that the configuration names, whatever their order. A
+//! start is refused where there are two, where one is in another folder than `metadata.log.dir`, and where there is none but a
+//! log dir says that there was one: a log dir without the metadata log names its folder in a small file. Nothing is written
+//! before.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +21,9 @@ use crate::raft;
 /// The folder within a log dir, as Kafka calls it.
 const NAME: &str = "__cluster_metadata-0";
 
+/// In a log dir that does not hold the metadata log: the folder that does.
+const LOCATION: &str = "metadata.location";
+
 /// Why no metadata log can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MetadataDirError {
@@ -30,14 +36,28 @@ pub enum MetadataDirError {
     Several(Vec<PathBuf>),
     /// A new one would be begun beside it.
     #[error(
-        "metadata.log.dir is {}, but the metadata log is {}: move that folder to {}, or set metadata.log.dir to {}",
-        configured.display(), found.join(NAME).display(), configured.join(NAME).display(), found.display()
+        "metadata.log.dir is {}, but the metadata log is {}: set metadata.log.dir to {}{}",
+        configured.display(), found.join(NAME).display(), found.display(), or_move(configured, *own)
     )]
     Elsewhere {
         /// `metadata.log.dir`.
         configured: PathBuf,
         /// The log dir that holds it.
         found: PathBuf,
+        /// The configured folder is none of the log dirs.
+        own: bool,
+    },
+    /// The cluster is elsewhere, or lost.
+    #[error(
+        "the metadata log of this cluster was in {}, and is in none of the configured folders: name that folder in metadata.log.dir \
+         or log.dirs, or restore it from a backup. To begin a new cluster with what lies in the log dirs, remove {}",
+        last.join(NAME).display(), said_by.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ")
+    )]
+    Missing {
+        /// The folder that held it.
+        last: PathBuf,
+        /// The files that say so.
+        said_by: Vec<PathBuf>,
     },
     /// No folder is given.
     #[error("log.dirs names no folder; give one with --data-dir")]
@@ -48,16 +68,32 @@ fn list(folders: &[PathBuf]) -> String {
     folders.iter().map(|folder| folder.join(NAME).display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
+/// A log keeps its controller's identity when it moves into a folder without one; a log dir has its own.
+fn or_move(configured: &Path, own: bool) -> String {
+    if own { format!(", or move that folder to {}", configured.join(NAME).display()) } else { String::new() }
+}
+
 /// The folder of the metadata log: the one that holds it already, else the configured one, else the first log dir. `holding`
-/// are the folders that hold one, each once.
-fn choose(configured: Option<&Path>, log_dirs: &[PathBuf], holding: Vec<PathBuf>) -> Result<PathBuf, MetadataDirError> {
+/// are the folders that hold one, each once; `remembered` are the files in log dirs that name the folder, with what they say.
+fn choose(
+    configured: Option<&Path>,
+    log_dirs: &[PathBuf],
+    holding: Vec<PathBuf>,
+    remembered: Vec<(PathBuf, PathBuf)>,
+) -> Result<PathBuf, MetadataDirError> {
     match (holding.as_slice(), configured) {
         ([], configured) => {
+            if let Some((_, last)) = remembered.first() {
+                let last = last.clone();
+                let said_by = remembered.into_iter().map(|(file, _)| file).collect();
+                return Err(MetadataDirError::Missing { last, said_by });
+            }
             let folder = configured.map(Path::to_owned).or_else(|| log_dirs.first().cloned());
             folder.ok_or(MetadataDirError::NoFolder)
         }
         ([found], Some(configured)) if found != configured => {
-            Err(MetadataDirError::Elsewhere { configured: configured.to_owned(), found: found.clone() })
+            let own = !log_dirs.iter().any(|dir| dir == configured);
+            Err(MetadataDirError::Elsewhere { configured: configured.to_owned(), found: found.clone(), own })
         }
         ([found], _) => Ok(found.clone()),
         (_, _) => Err(MetadataDirError::Several(holding)),
@@ -88,7 +124,13 @@ impl MetadataDir {
                 holding.push(folder.to_owned());
             }
         }
-        let folder = choose(configured, &config.log_dirs, holding)?;
+        let location = |dir: &PathBuf| {
+            let file = dir.join(LOCATION);
+            let text = std::fs::read_to_string(&file).ok()?;
+            Some((file, PathBuf::from(text.trim_end())))
+        };
+        let remembered = config.log_dirs.iter().filter_map(location).collect();
+        let folder = choose(configured, &config.log_dirs, holding, remembered)?;
         let own = !config.log_dirs.iter().any(|dir| real(dir) == real(&folder));
         Ok(Self { folder, own })
     }
@@ -96,6 +138,19 @@ impl MetadataDir {
     /// The folder of the log itself.
     pub fn log(&self) -> PathBuf {
         self.folder.join(NAME)
+    }
+
+    /// Has every log dir remember where the metadata log is. What cannot be written is logged: it is missed only by a
+    /// configuration that lacks the folder.
+    pub fn remember(&self, log_dirs: &[PathBuf]) {
+        let folder = real(&self.folder);
+        for dir in log_dirs {
+            let file = dir.join(LOCATION);
+            let done = if real(dir) == folder { forget(&file) } else { write(&file, &folder) };
+            if let Err(error) = done {
+                tracing::warn!(%error, file = %file.display(), "cannot note where the metadata log is");
+            }
+        }
     }
 
     /// The cluster that a folder of its own was formatted for.
@@ -116,6 +171,25 @@ impl MetadataDir {
     }
 }
 
+fn forget(file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn write(file: &Path, folder: &Path) -> io::Result<()> {
+    let text = format!("{}\n", folder.display());
+    if std::fs::read_to_string(file).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let new = file.with_extension("tmp");
+    let mut out = std::fs::File::create(&new)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +198,8 @@ mod tests {
     fn where_the_metadata_log_is_looked_for_and_what_is_refused() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         let elsewhere = |configured: &str, found: &str| {
-            Err(MetadataDirError::Elsewhere { configured: configured.into(), found: found.into() })
+            let own = configured == "m";
+            Err(MetadataDirError::Elsewhere { configured: configured.into(), found: found.into(), own })
         };
         for (configured, log_dirs, holding, expected) in [
             // A new broker.
@@ -146,16 +221,27 @@ mod tests {
             (None, &["a", "b"], &["a", "b"], Err(MetadataDirError::Several(paths(&["a", "b"])))),
             (Some("m"), &["a"], &["m", "a"], Err(MetadataDirError::Several(paths(&["m", "a"])))),
         ] {
-            let chosen = choose(configured.map(Path::new), &paths(log_dirs), paths(holding));
-            assert_eq!(chosen, expected.map(PathBuf::from), "{configured:?} {log_dirs:?} {holding:?}");
+            let expected = expected.map(PathBuf::from);
+            let (configured, log_dirs) = (configured.map(Path::new), paths(log_dirs));
+            let chosen = choose(configured, &log_dirs, paths(holding), Vec::new());
+            assert_eq!(chosen, expected, "{configured:?} {log_dirs:?} {holding:?}");
+            // What log dirs remember counts where no log is found, and only there.
+            let remembered = vec![(PathBuf::from("b/metadata.location"), PathBuf::from("old"))];
+            let chosen = choose(configured, &log_dirs, paths(holding), remembered);
+            let missing = MetadataDirError::Missing { last: "old".into(), said_by: paths(&["b/metadata.location"]) };
+            assert_eq!(chosen, if holding.is_empty() { Err(missing) } else { expected });
         }
     }
 
     #[test]
     fn a_refusal_names_all_paths() {
-        let text = choose(Some(Path::new("/m")), &["/a".into()], vec!["/a".into()]).unwrap_err().to_string();
+        let text =
+            choose(Some(Path::new("/m")), &["/a".into()], vec!["/a".into()], Vec::new()).unwrap_err().to_string();
         assert!(text.contains("metadata.log.dir is /m") && text.contains("/a/__cluster_metadata-0"), "{text}");
-        let text = choose(None, &[], vec!["/a".into(), "/b".into()]).unwrap_err().to_string();
+        let text = choose(None, &[], vec!["/a".into(), "/b".into()], Vec::new()).unwrap_err().to_string();
         assert!(text.contains("/a/__cluster_metadata-0 and /b/__cluster_metadata-0"), "{text}");
+        let remembered = vec![(PathBuf::from("/b/metadata.location"), PathBuf::from("/a"))];
+        let text = choose(None, &["/b".into()], Vec::new(), remembered).unwrap_err().to_string();
+        assert!(text.contains("/a/__cluster_metadata-0") && text.contains("remove /b/metadata.location"), "{text}");
     }
 }

@@ -116,6 +116,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let (directory, metadata_folder) = metadata_dir.open(&logs, config.node_id)?;
     let id = RaftId { node_id: config.node_id, directory: directory.0 };
     let metadata = raft::start(disk, metadata_dir.log(), id).await?;
+    metadata_dir.remember(&config.log_dirs);
     let registration = registration(&node, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
     let ids = node.clone();

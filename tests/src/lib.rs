@@ -176,10 +176,17 @@ impl Esker {
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn terminate(mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
-        assert!(sent.success());
+    pub fn terminate(self) -> ExitStatus {
+        self.end_by(&["TERM"])
+    }
+
+    /// These signals, right after each other, and waits for the end.
+    pub fn end_by(mut self, signals: &[&str]) -> ExitStatus {
+        let pid = self.pid();
+        // The shell's own `kill`: no process is started between two of them. The second may find that it has ended.
+        let script: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+        let sent = Command::new("sh").args(["-c", &script.join("; ")]).stderr(Stdio::null()).status();
+        sent.expect("a shell is there");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("its end can be awaited") {

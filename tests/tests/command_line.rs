@@ -4,7 +4,14 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use esker_tests::{Esker, binary};
+use esker_protocol::compression::Compression;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::end_txn::EndTxnRequest;
+use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
+use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use esker_protocol::records::BatchBuilder;
+use esker_tests::{Esker, ask, binary};
 
 /// Runs `esker ARGUMENTS` with `input` on standard input.
 fn run(esker: &Esker, arguments: &[&str], input: &str) -> Output {
@@ -75,4 +82,59 @@ fn lines_go_in_and_come_out_as_asked() {
     assert!(group.contains('t') && group.contains('4'), "{group}");
     assert_eq!(run(&esker, &["consume", "none", "-e"], "").status.code(), Some(1));
     assert_eq!(run(&esker, &["consume", "t", "-o", "sideways"], "").status.code(), Some(2));
+}
+
+/// What may be read ends at the last stable offset: a reader of committed records gets no further while a transaction is open.
+#[test]
+fn a_reader_of_committed_records_ends_before_an_open_transaction() {
+    let esker = Esker::spawn(&["serve", "--ephemeral", "--set", "transaction.state.log.num.partitions=1"]);
+    good(&esker, &["topic", "create", "t", "-p", "1"], "");
+    let mut stream = esker.connect();
+    let find = FindCoordinatorRequest { key: "id".into(), key_type: 1, ..FindCoordinatorRequest::default() };
+    while ask(&mut stream, 3, &find).error_code.is_error() {}
+    let init = InitProducerIdRequest {
+        transactional_id: Some("id".into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..InitProducerIdRequest::default()
+    };
+    let identity = loop {
+        // Its partition of the state topic may still be loading.
+        let answer = ask(&mut stream, 5, &init);
+        if answer.error_code == ErrorCode::NONE {
+            break (answer.producer_id, answer.producer_epoch);
+        }
+    };
+    let mut write = |(id, epoch): (i64, i16), value: &str| {
+        let mut batch = BatchBuilder::new(Compression::None).producer(id, epoch, 0).transactional(true);
+        batch.append(0, 1, None, Some(value.as_bytes()), &[]);
+        let records = Some(batch.build().unwrap());
+        let topic = TopicProduceData {
+            name: "t".into(),
+            partition_data: vec![PartitionProduceData { index: 0, records }],
+            ..TopicProduceData::default()
+        };
+        let transactional_id = Some("id".into());
+        let request = ProduceRequest { transactional_id, acks: -1, timeout_ms: 10_000, topic_data: vec![topic] };
+        loop {
+            let code = ask(&mut stream, 12, &request).responses[0].partition_responses[0].error_code;
+            if code == ErrorCode::NONE {
+                break;
+            }
+            assert_eq!(code, ErrorCode::CONCURRENT_TRANSACTIONS, "the transaction before has all its markers soon");
+        }
+    };
+    write(identity, "committed");
+    let (producer_id, producer_epoch) = identity;
+    let end = EndTxnRequest { transactional_id: "id".into(), producer_id, producer_epoch, committed: true };
+    let ended = ask(&mut esker.connect(), 5, &end);
+    assert_eq!(ended.error_code, ErrorCode::NONE);
+    write((ended.producer_id, ended.producer_epoch), "open");
+    let consume = |more: &[&str]| good(&esker, &[&["consume", "t", "-e", "--read-committed", "-o"], more].concat(), "");
+    assert_eq!(consume(&["start"]), "committed\n");
+    assert_eq!(consume(&["-1"]), "", "the last stable record is a marker");
+    assert_eq!(consume(&["end"]), "");
+    assert_eq!(consume(&["start", "-g", "g"]), "committed\n");
+    assert_eq!(good(&esker, &["consume", "t", "-e", "-o", "start"], ""), "committed\nopen\n");
 }

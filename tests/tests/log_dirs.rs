@@ -1,16 +1,21 @@
-//! A disk that really breaks, under one of two log dirs: that dir goes offline for good, and the other serves on.
+//! Several log dirs. A disk that really breaks under one of two: that dir goes offline for good, and the other serves on. And where
+//! the metadata log lies among them: another order must not make another cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
+use esker_protocol::messages::describe_quorum;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use esker_protocol::messages::metadata::MetadataRequest;
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::{BatchBuilder, Batches};
-use esker_tests::{Esker, ask};
+use esker_tests::{Esker, ask, binary};
 
 const MB: u64 = 1 << 20;
 const PARTITIONS: i32 = 4;
@@ -117,4 +122,91 @@ fn a_dir_on_a_broken_disk_goes_offline_and_the_other_serves() {
     assert_eq!(at(&placed(&mut stream, "new"), &good).1, [0, 1, 2]);
     assert_eq!(produce(&mut stream, "new", 2), ErrorCode::NONE);
     esker.kill();
+}
+
+/// The arguments of a broker with these log dirs, and `metadata.log.dir` if it is not empty.
+fn on(log_dirs: &[&Path], metadata: Option<&Path>) -> Vec<String> {
+    let dirs: Vec<String> = log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let mut arguments =
+        ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set"].map(str::to_owned).to_vec();
+    arguments.push(format!("log.dirs={}", dirs.join(",")));
+    if let Some(dir) = metadata {
+        arguments.extend(["--set".to_owned(), format!("metadata.log.dir={}", dir.display())]);
+    }
+    arguments
+}
+
+/// Starts such a broker, which has one topic, and returns its cluster's id and its controller's directory id.
+fn serves(arguments: &[String]) -> (String, String) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let esker = Esker::spawn(&arguments);
+    let mut stream = esker.connect();
+    let topics = ask(&mut stream, 12, &MetadataRequest { topics: None, ..MetadataRequest::default() }).topics;
+    if topics.is_empty() {
+        create(&mut stream, "t", PARTITIONS);
+    }
+    let partitions = vec![describe_quorum::PartitionData { partition_index: 0 }];
+    let topic = describe_quorum::TopicData { topic_name: "__cluster_metadata".into(), partitions };
+    let quorum = ask(&mut stream, 2, &describe_quorum::DescribeQuorumRequest { topics: vec![topic] });
+    let id = quorum.topics[0].partitions[0].current_voters[0].replica_directory_id.to_string();
+    let cluster = esker.ready.split("cluster=").nth(1).unwrap().to_owned();
+    assert!(esker.terminate().success());
+    (cluster, format!("{id} with {} topics", topics.len().max(1)))
+}
+
+fn refused(arguments: &[String]) -> String {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn directory_id(dir: &Path) -> String {
+    let meta = std::fs::read_to_string(dir.join("meta.properties")).unwrap();
+    meta.lines().find_map(|line| line.strip_prefix("directory.id=")).unwrap().to_owned()
+}
+
+#[test]
+fn another_order_of_the_log_dirs_is_no_other_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, c, m] = ["a", "b", "c", "m"].map(|name| dir.path().join(name));
+    let first = serves(&on(&[&a, &b], None));
+    assert!(first.1.starts_with(&directory_id(&a)), "{first:?}");
+    assert_eq!(serves(&on(&[&b, &a], None)), first);
+    assert_eq!(serves(&on(&[&c, &b, &a], None)), first);
+    assert_eq!(serves(&on(&[&b, &a, &c], Some(&a))), first);
+    let names = |message: &str, dirs: &[&Path]| {
+        dirs.iter().for_each(|dir| assert!(message.contains(&dir.display().to_string()), "{message}"));
+    };
+    // Elsewhere than configured, or not in any folder that is configured.
+    names(&refused(&on(&[&a, &b], Some(&m))), &[&a, &m]);
+    names(&refused(&on(&[&a, &b], Some(&b))), &[&a, &b]);
+    names(&refused(&on(&[&b, &c], None)), &[&a, &b.join("metadata.location")]);
+    assert!(!m.exists() && !b.join("__cluster_metadata-0").exists(), "a refused start leaves nothing");
+    // As the refusal says: moved to a folder of its own, it is the same cluster with the same controller.
+    std::fs::create_dir(&m).unwrap();
+    std::fs::rename(a.join("__cluster_metadata-0"), m.join("__cluster_metadata-0")).unwrap();
+    assert_eq!(serves(&on(&[&a, &b], Some(&m))), first);
+    names(&refused(&on(&[&a, &b], None)), &[&m]);
+    // Two of them.
+    let copy = Command::new("cp").arg("-r").arg(m.join("__cluster_metadata-0")).arg(&b).status().unwrap();
+    assert!(copy.success());
+    names(&refused(&on(&[&a, &b], Some(&m))), &[&m, &b]);
+    names(&refused(&on(&[&a, &b, &m], None)), &[&m, &b]);
+}
+
+#[test]
+fn a_metadata_log_dir_of_its_own_is_a_folder_with_an_id_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, m] = ["a", "b", "m"].map(|name| dir.path().join(name));
+    let first = serves(&on(&[&a, &b], Some(&m)));
+    assert!(first.1.starts_with(&directory_id(&m)), "{first:?}");
+    assert!(directory_id(&m) != directory_id(&a) && directory_id(&m) != directory_id(&b));
+    assert_eq!(serves(&on(&[&b, &a], Some(&m))), first);
+    // The folder belongs to this cluster, also with log dirs that are new.
+    assert_eq!(serves(&on(&[&dir.path().join("new")], Some(&m))), first);
+    // A folder that was formatted anew is another controller's: that is said, not waited for.
+    let meta = std::fs::read_to_string(m.join("meta.properties")).unwrap();
+    std::fs::write(m.join("meta.properties"), meta.replace(&directory_id(&m), &directory_id(&a))).unwrap();
+    let message = refused(&on(&[&a, &b], Some(&m)));
+    assert!(message.contains("directory.id") && message.contains(&m.display().to_string()), "{message}");
 }

@@ -64,6 +64,62 @@ fn wrong_configuration_names_what_is_wrong() {
     assert!(!data.exists(), "nothing was touched");
 }
 
+/// A protection that is not served must never look as if it were there, whatever source asks for it.
+#[test]
+fn a_secured_configuration_starts_no_open_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("untouched").display().to_string(), dir.path().join("server.properties"));
+    let lines = [
+        "listeners=SASL_SSL://127.0.0.1:0",
+        "num.network.threads=3",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users=User:admin",
+        "allow.everyone.if.no.acl.found=false",
+        "security.inter.broker.protocol=SASL_SSL",
+        "sasl.enabled.mechanisms=SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=hush",
+        "ssl.keystore.password=hush",
+        "remote.log.storage.system.enable=true",
+        "zookeeper.connect=localhost:2181",
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let file = file.display().to_string();
+    let message = refused(&["serve", "--data-dir", &data, "--config", &file, "--http", "127.0.0.1:0"]);
+    let mut from = 0;
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with("num.")) {
+        let name = line.split('=').next().unwrap();
+        let place = message[from..].find(&format!("{file}:{}: ", at + 1));
+        from += place.unwrap_or_else(|| panic!("line {} is not reported in its place: {message}", at + 1));
+        assert!(message[from..].lines().next().unwrap().contains(name), "{name}: {message}");
+    }
+    assert!(!message.contains("hush"), "{message}");
+    let message = refused(&["serve", "--data-dir", &data, "--set", "client.quota.callback.class=com.example.Quotas"]);
+    assert!(message.contains("client.quota.callback.class"), "{message}");
+    let output = Command::new(binary())
+        .args(["serve", "--data-dir", &data])
+        .env("ESKER_AUTHORIZER_CLASS_NAME", "org.example.Authorizer")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ESKER_AUTHORIZER_CLASS_NAME"), "{output:?}");
+    let plug_in = ["serve", "--ephemeral", "--set", "confluent.license=hush"];
+    Esker::spawn(&plug_in);
+    assert!(refused(&[&plug_in[..], &["--strict"]].concat()).contains("confluent.license"));
+    assert!(!std::path::Path::new(&data).exists(), "nothing was touched");
+}
+
+#[test]
+fn every_signal_that_asks_for_a_stop_gets_a_clean_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for signals in [&["HUP"][..], &["INT"], &["TERM"], &["TERM", "TERM"], &["INT", "INT"], &["TERM", "HUP"]] {
+        let esker = Esker::start(dir.path());
+        assert!(!dir.path().join(".kafka_cleanshutdown").exists());
+        let status = esker.end_by(signals);
+        assert!(status.success(), "{signals:?}: {status}");
+        assert!(dir.path().join(".kafka_cleanshutdown").exists(), "{signals:?}");
+    }
+}
+
 #[test]
 fn a_server_properties_of_kafka_starts_a_broker() {
     let dir = tempfile::tempdir().unwrap();

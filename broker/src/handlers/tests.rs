@@ -5,6 +5,7 @@ mod back_to_back;
 mod cut_files;
 mod encodable;
 mod pending;
+mod security;
 mod transactions;
 
 use esker_protocol::Request;
@@ -278,6 +279,7 @@ async fn ask_in(state: State) {
         }
     })
     .await;
+    security::ask(&mut a).await;
     for route in ROUTES {
         assert!(a.asked.contains(&route.key), "{} was not asked", route.key);
     }

@@ -483,7 +483,7 @@ impl Partition {
 
     /// Whether a read at `at` would find other ends now than `read` did, or another leader.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
-        let role = self.role.read();
+        let role = self.role.load();
         if !role.leads || role.assignment.leader_epoch != read.leader_epoch {
             return true;
         }

@@ -2,7 +2,7 @@
 //!
 //! Requests that Kafka refuses are refused with its codes. A credential that Kafka would store is SECURITY_DISABLED here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::alter_user_scram_credentials::{
@@ -46,41 +46,41 @@ pub fn describe_scram_credentials(
     each.collect()
 }
 
-/// The answer to AlterUserScramCredentials: the first thing that is wrong of each user, deletions first.
+/// The answer to AlterUserScramCredentials, by user: of several things that are wrong the first, deletions before the rest.
 pub fn alter_scram_credentials(request: &AlterUserScramCredentialsRequest) -> Vec<AlterUserScramCredentialsResult> {
-    let deletions = request.deletions.iter().map(|one| (&one.name, one.mechanism, None));
-    let upsertions = request.upsertions.iter().map(|one| (&one.name, one.mechanism, Some(one.iterations)));
-    let all: Vec<_> = deletions.chain(upsertions).collect();
-    let users: Vec<&Str> = all.iter().map(|(user, ..)| *user).collect();
-    let mut results: Vec<AlterUserScramCredentialsResult> = Vec::new();
-    for (user, _) in once(&users) {
-        let mut own = all.iter().filter(|(name, ..)| *name == user);
-        let refusal = own.clone().find_map(|(name, mechanism, iterations)| malformed(name, *mechanism, *iterations));
-        let twice = own
-            .clone()
-            .enumerate()
-            .any(|(at, (_, mechanism, _))| own.clone().skip(at + 1).any(|(_, other, _)| other == mechanism));
-        let refusal = match refusal {
-            Some(refusal) => refusal,
-            None if twice => Refusal::new(
-                ErrorCode::DUPLICATE_RESOURCE,
-                "A user credential cannot be altered twice in the same request",
-            ),
-            None if own.any(|(_, _, iterations)| iterations.is_none()) => {
-                Refusal::new(ErrorCode::RESOURCE_NOT_FOUND, "Attempt to delete a user credential that does not exist")
-            }
-            None => Refusal::new(
-                ErrorCode::SECURITY_DISABLED,
-                "SASL is not served by this version of Esker: the credential would protect nothing, and is not stored.",
-            ),
-        };
-        results.push(AlterUserScramCredentialsResult {
-            user: user.clone(),
-            error_code: refusal.code,
-            error_message: Some(refusal.message),
+    let mut refused: BTreeMap<&Str, Refusal> = BTreeMap::new();
+    for deletion in &request.deletions {
+        let refusal = malformed(&deletion.name, deletion.mechanism, None).unwrap_or_else(|| {
+            Refusal::new(ErrorCode::RESOURCE_NOT_FOUND, "Attempt to delete a user credential that does not exist")
         });
+        refused.entry(&deletion.name).or_insert(refusal);
     }
-    results
+    let mut sound = BTreeSet::new();
+    for change in &request.upsertions {
+        if refused.contains_key(&change.name) {
+            continue;
+        }
+        if sound.contains(&(&change.name, change.mechanism)) {
+            let message = "A user credential cannot be altered twice in the same request";
+            refused.insert(&change.name, Refusal::new(ErrorCode::DUPLICATE_RESOURCE, message));
+            continue;
+        }
+        match malformed(&change.name, change.mechanism, Some(change.iterations)) {
+            Some(refusal) => _ = refused.insert(&change.name, refusal),
+            None => _ = sound.insert((&change.name, change.mechanism)),
+        }
+    }
+    for (user, _) in sound {
+        let message =
+            "SASL is not served by this version of Esker: the credential would protect nothing, and is not stored.";
+        refused.entry(user).or_insert_with(|| Refusal::new(ErrorCode::SECURITY_DISABLED, message));
+    }
+    let result = |(user, refusal): (&Str, Refusal)| AlterUserScramCredentialsResult {
+        user: user.clone(),
+        error_code: refusal.code,
+        error_message: Some(refusal.message),
+    };
+    refused.into_iter().map(result).collect()
 }
 
 /// What is wrong with one change by itself.
@@ -152,9 +152,12 @@ mod tests {
             (&[("", 1, Some(4096))], vec![ErrorCode::UNACCEPTABLE_CREDENTIAL]),
             (&[("u", 0, Some(4096))], vec![ErrorCode::UNSUPPORTED_SASL_MECHANISM]),
             (&[("u", 1, None)], vec![ErrorCode::RESOURCE_NOT_FOUND]),
+            (&[("u", 1, Some(4096)), ("u", 1, Some(1))], vec![ErrorCode::DUPLICATE_RESOURCE]),
+            (&[("u", 1, Some(1)), ("u", 1, Some(4096))], vec![ErrorCode::UNACCEPTABLE_CREDENTIAL]),
+            (&[("u", 1, None), ("u", 1, Some(1))], vec![ErrorCode::RESOURCE_NOT_FOUND]),
             (
                 &[("u", 9, None), ("", 1, None)],
-                vec![ErrorCode::UNSUPPORTED_SASL_MECHANISM, ErrorCode::UNACCEPTABLE_CREDENTIAL],
+                vec![ErrorCode::UNACCEPTABLE_CREDENTIAL, ErrorCode::UNSUPPORTED_SASL_MECHANISM],
             ),
         ] {
             assert_eq!(alter(changes), expected, "{changes:?}");

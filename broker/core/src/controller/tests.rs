@@ -161,6 +161,18 @@ fn configs_change_by_the_rules_of_their_resource() {
         (Broker, "7", "log.retention.ms", 0, Some("5"), E::INVALID_REQUEST, None),
         (Broker, "", "num.partitions", 0, Some("5"), E::INVALID_REQUEST, None),
         (Broker, "", "listeners", 0, Some("PLAINTEXT://:1"), E::INVALID_REQUEST, None),
+        // What protects or keeps data and is not served is refused, harmless values are not.
+        (Broker, "0", "listeners", 0, Some("PLAINTEXT://:1"), E::INVALID_REQUEST, None),
+        (Broker, "0", "listener.security.protocol.map", 0, Some("PLAINTEXT:SSL"), E::INVALID_REQUEST, None),
+        (Broker, "0", "sasl.enabled.mechanisms", 2, Some("PLAIN"), E::INVALID_REQUEST, None),
+        (Broker, "0", "sasl.jaas.config", 0, Some("x"), E::INVALID_REQUEST, None),
+        (Broker, "0", "ssl.keystore.location", 0, Some("/k"), E::INVALID_REQUEST, None),
+        (Broker, "0", "ssl.client.auth", 0, Some("required"), E::INVALID_REQUEST, None),
+        (Broker, "0", "ssl.client.auth", 0, Some("none"), E::NONE, Some("none")),
+        (Broker, "0", "ssl.client.auth", 1, None, E::NONE, None),
+        (Broker, "", "max.connection.creation.rate", 0, Some("5"), E::INVALID_REQUEST, None),
+        (Topic, "t", "remote.storage.enable", 0, Some("true"), E::INVALID_CONFIG, None),
+        (Topic, "t", "remote.storage.enable", 0, Some("false"), E::NONE, Some("false")),
         (Group, "g", "consumer.session.timeout.ms", 0, Some("50000"), E::NONE, Some("50000")),
     ];
     for (kind, resource, name, op, value, code, now) in cases {
