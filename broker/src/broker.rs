@@ -1,12 +1,16 @@
 //! The broker: what all connections share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use esker_core::controller::Decision;
 use esker_core::fetch_session::FetchSessions;
+use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
 use crate::config::BrokerConfig;
@@ -15,6 +19,7 @@ use crate::node::Node;
 use crate::producer_ids::ProducerIds;
 use crate::raft::{Metadata, SubmitError};
 use crate::replica::ReplicaManager;
+use crate::server::RequestMemory;
 use crate::telemetry::Metrics;
 
 /// Everything that handlers need.
@@ -44,6 +49,8 @@ pub struct Broker {
     pub cleaner: Option<Arc<Cleaner>>,
     /// The loops that run it.
     pub cleaner_threads: Arc<CleanerThreads>,
+    /// What the requests of all connections may take.
+    pub request_memory: Arc<RequestMemory>,
     /// Checks closed segments for bit rot.
     pub scrubber: Arc<Scrubber>,
     /// Counters.
@@ -116,11 +123,25 @@ impl Broker {
         Some(Endpoint { node_id, host: listener.host.clone(), port: listener.port, rack: broker.rack.clone() })
     }
 
+    /// Has a change of the metadata decided, committed, and in force here, all within `timeout`. What is late may still come.
+    pub async fn change<R: Send + 'static>(
+        &self,
+        timeout: Duration,
+        decide: impl FnOnce(&MetadataImage) -> Decision<R> + Send + 'static,
+    ) -> Result<R, SubmitError> {
+        let deadline = Instant::now() + timeout;
+        let committed = self.metadata.submit(deadline, decide).await?;
+        if committed.changed && !self.replicas.wait_applied(committed.offset, deadline).await {
+            return Err(SubmitError::TimedOut);
+        }
+        Ok(committed.reply)
+    }
+
     /// Kafka's code for a decision that was not committed.
     pub fn submit_error(error: &SubmitError) -> ErrorCode {
         tracing::warn!(%error, "a change of the metadata failed");
         match error {
-            SubmitError::Unavailable(_) | SubmitError::Stopping => ErrorCode::REQUEST_TIMED_OUT,
+            SubmitError::Unavailable(_) | SubmitError::Stopping | SubmitError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
             SubmitError::Encode(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
         }
     }

@@ -21,6 +21,7 @@ pub mod raft;
 pub mod replica;
 pub mod serve;
 pub mod server;
+mod system_limits;
 pub mod telemetry;
 #[cfg(test)]
 mod test_support;

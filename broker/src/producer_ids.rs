@@ -1,13 +1,18 @@
 //! Producer ids: handed out from a block that the metadata log gave to this broker.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use esker_core::controller::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 use esker_protocol::error::ErrorCode;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::raft::Metadata;
+
+/// How long a block may take to be allocated.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The block in use. What is left of it is lost at a restart: an id is never given twice.
 #[derive(Debug)]
@@ -35,7 +40,8 @@ impl ProducerIds {
             return Ok(id);
         }
         let node_id = self.node_id;
-        let committed = metadata.submit(move |image| allocate_producer_ids(image, node_id)).await;
+        let committed =
+            metadata.submit(Instant::now() + PATIENCE, move |image| allocate_producer_ids(image, node_id)).await;
         let first = committed.map_err(|error| Broker::submit_error(&error))?.reply;
         let mut block = self.block.lock();
         *block = first + 1..first + PRODUCER_ID_BLOCK;

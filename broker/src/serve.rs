@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use crate::background::{self, limit_open_segments, run_cleaner};
+use crate::background::{self, run_cleaner};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
@@ -38,7 +38,8 @@ use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, RaftId, StartError, SubmitError};
 use crate::replica::{ReplicaManager, StaticConfig};
-use crate::server::{Admission, BindError, ConnectionLimits, Listeners, ServerScope};
+use crate::server::{Admission, BindError, ConnectionLimits, Listeners, RequestMemory, ServerScope};
+use crate::system_limits::{limit_open_segments, request_bytes};
 use crate::telemetry::Metrics;
 
 /// Why a broker does not start. Shown to the user as it is.
@@ -87,6 +88,8 @@ pub struct Running {
 
 /// How long connections may take to finish what they are at.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the metadata log may take to commit the registration.
+const REGISTER: Duration = Duration::from_secs(60);
 /// How often the log says how far a long start is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Starts a broker; it serves when this returns.
@@ -119,9 +122,10 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     metadata_dir.remember(&config.log_dirs);
     let registration = registration(&node, &listeners, &logs);
     let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
+    let deadline = tokio::time::Instant::now() + REGISTER;
     let ids = node.clone();
     let decide = move |image: &_| register_and_adopt(image, registration, &found, || ids.random_id());
-    let joined = metadata.submit(decide).await?;
+    let joined = metadata.submit(deadline, decide).await?;
     let Adopted { topics, left } = joined.reply;
     if !topics.is_empty() {
         info!(
@@ -160,6 +164,10 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
         ),
         transactions: TransactionCoordinator::new(transaction_limits(config)),
         producer_ids: ProducerIds::new(config.node_id),
+        request_memory: Arc::new(RequestMemory::new(
+            request_bytes(config.queued_max_request_bytes),
+            metrics.network.memory_waits.clone(),
+        )),
         fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
         metadata,
         metrics,
@@ -191,7 +199,8 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     let (images, own) = (broker.metadata.subscribe(), Arc::clone(config));
     let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), own.node_id, &own.statics));
     let service = Arc::new(ClientService::new(Arc::clone(&broker)));
-    let scope = ServerScope { service, metrics: Arc::clone(&broker.metrics), limits, admission };
+    let (metrics, memory) = (Arc::clone(&broker.metrics), Arc::clone(&broker.request_memory));
+    let scope = ServerScope { service, metrics, memory, limits, admission };
     let connections = listeners.serve(&scope, &stop);
     stop_on_error.disarm();
     Ok(Running { broker, kafka, http: http_address, stop, connections, _metadata_folder: metadata_folder })

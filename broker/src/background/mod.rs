@@ -12,7 +12,6 @@ mod scrub;
 mod write_behind;
 
 pub use cleaner::{CleanerThreads, run_cleaner};
-pub use page_release::limit_open_segments;
 pub use scope::Background;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Keeps mapped log pages from counting as this process's memory for long, and says how many segments may be mapped.
+//! Keeps mapped log pages from counting as this process's memory for long.
 //!
 //! Reads hand out slices of mapped segments, and every page that a fetch touches stays in the resident set until it is let go,
 //! although it is the page cache's and no copy. A consumer at 2 GB/s would make the broker look as large as the log. So the
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::error;
 
 use super::scope::Background;
 
@@ -30,23 +30,6 @@ pub(super) async fn run(background: Background) {
             error!(%error, "mapped pages could not be released");
         }
     }
-}
-
-/// How many segments may be open: `log.open.files.max`, as far as the system allows. Half of the descriptors are left to connections
-/// and all else; of the maps that a process may have, a segment takes three.
-pub fn limit_open_segments(configured: usize) -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
-    let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
-    let allowed = files.min(maps.map_or(u64::MAX, |maps: u64| maps / 4)).max(1);
-    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-    if allowed < configured {
-        info!(
-            configured,
-            allowed,
-            "the system allows fewer open segments than log.open.files.max; see ulimit -n and vm.max_map_count"
-        );
-    }
-    configured.min(allowed)
 }
 
 /// What the kernel says; never waits for a disk. `None` where there is no `/proc`.

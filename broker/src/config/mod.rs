@@ -39,6 +39,8 @@ pub struct BrokerConfig {
     pub recovery_threads: usize,
     pub open_files_max: usize,
     pub socket_request_max_bytes: usize,
+    /// `queued.max.request.bytes`; `None` where it is not set.
+    pub queued_max_request_bytes: Option<i64>,
     pub socket_buffers: SocketBuffers,
     pub connections_max_idle: Option<Duration>,
     pub num_partitions: i32,
@@ -128,6 +130,7 @@ impl BrokerConfig {
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             open_files_max: size("log.open.files.max"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
+            queued_max_request_bytes: text("queued.max.request.bytes").and_then(|bytes| bytes.parse().ok()),
             socket_buffers: SocketBuffers {
                 send: usize::try_from(long("socket.send.buffer.bytes")).ok(),
                 receive: usize::try_from(long("socket.receive.buffer.bytes")).ok(),

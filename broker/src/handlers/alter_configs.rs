@@ -11,6 +11,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::PATIENCE;
 use crate::broker::Broker;
 
 /// The AlterConfigs API.
@@ -112,7 +113,7 @@ fn told(outcome: ConfigOutcome) -> (ErrorCode, Option<Str>) {
 async fn alter(broker: &Arc<Broker>, targets: Vec<ConfigTarget>, validate_only: bool) -> Vec<ConfigOutcome> {
     let count = targets.len();
     let deciding = Arc::clone(broker);
-    let committed = broker.metadata.submit(move |image| {
+    let altered = broker.change(PATIENCE, move |image| {
         let config = &deciding.config;
         let (mut records, reply) = controller::alter_configs(image, config.node_id, &config.statics, &targets);
         if validate_only {
@@ -120,11 +121,8 @@ async fn alter(broker: &Arc<Broker>, targets: Vec<ConfigTarget>, validate_only: 
         }
         Decision { records, reply }
     });
-    match committed.await {
-        Ok(committed) => {
-            broker.replicas.wait_applied(committed.offset).await;
-            committed.reply
-        }
+    match altered.await {
+        Ok(reply) => reply,
         Err(error) => {
             let code = Broker::submit_error(&error);
             let message = Str::from(error.to_string());

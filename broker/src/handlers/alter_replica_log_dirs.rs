@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::alter_replica_log_dirs::{
@@ -14,6 +15,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::{PATIENCE, blocking};
 use crate::error::KafkaError;
 use crate::replica::TopicRef;
 
@@ -26,19 +28,28 @@ impl Handler for AlterReplicaLogDirs {
 
     /// Makes folders and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: AlterReplicaLogDirsRequest) -> Staged<AlterReplicaLogDirsResponse> {
-        let task = tokio::task::spawn_blocking(move || answer(&ctx, request));
-        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+        let request = Arc::new(request);
+        let moving = Arc::clone(&request);
+        let moved = blocking(PATIENCE, move || {
+            let to = |topic: &Str, partition, dir: &str| {
+                ctx.broker.replicas.move_replica(&TopicRef::by_name(topic), partition, Path::new(dir))
+            };
+            answer(&moving, |topic, partition, dir| to(topic, partition, dir).err().map(|error| error.code()))
+        });
+        Staged::Later(async move { moved.await.unwrap_or_else(|code| answer(&request, |_, _, _| Some(code))) }.boxed())
     }
 }
 
-fn answer(ctx: &RequestContext, request: AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
+/// The answer, with what `failed` gives for each topic, partition and log dir.
+fn answer(
+    request: &AlterReplicaLogDirsRequest,
+    failed: impl Fn(&Str, i32, &str) -> Option<ErrorCode>,
+) -> AlterReplicaLogDirsResponse {
     let mut by_topic: BTreeMap<Str, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
-    for dir in request.dirs {
-        for topic in dir.topics {
-            for partition_index in topic.partitions {
-                let target = TopicRef::by_name(&topic.name);
-                let moved = ctx.broker.replicas.move_replica(&target, partition_index, Path::new(dir.path.as_str()));
-                let error_code = moved.map_or_else(|error| error.code(), |()| ErrorCode::NONE);
+    for dir in &request.dirs {
+        for topic in &dir.topics {
+            for &partition_index in &topic.partitions {
+                let error_code = failed(&topic.name, partition_index, &dir.path).unwrap_or(ErrorCode::NONE);
                 by_topic
                     .entry(topic.name.clone())
                     .or_default()

@@ -9,6 +9,7 @@ use esker_protocol::messages::create_partitions::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 
 /// The CreatePartitions API.
@@ -24,11 +25,9 @@ impl Handler for CreatePartitions {
             async move {
                 let seed = uuid::Uuid::new_v4().as_u64_pair().0;
                 let broker = &ctx.broker;
-                match broker.metadata.submit(move |image| controller::create_partitions(image, &request, seed)).await {
-                    Ok(committed) => {
-                        broker.replicas.wait_applied(committed.offset).await;
-                        committed.reply
-                    }
+                let timeout = patience(request.timeout_ms);
+                match broker.change(timeout, move |image| controller::create_partitions(image, &request, seed)).await {
+                    Ok(reply) => reply,
                     Err(error) => {
                         let error_code = Broker::submit_error(&error);
                         let failed = |name| CreatePartitionsTopicResult { name, error_code, ..Default::default() };

@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use esker_core::controller::{self, CreateTopicsContext};
-use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
 use esker_protocol::primitives::{Str, Uuid};
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 use crate::raft::SubmitError;
 
@@ -49,7 +49,7 @@ pub(crate) async fn create(
     let ids: Vec<Uuid> = request.topics.iter().map(|_| Uuid(*uuid::Uuid::new_v4().as_bytes())).collect();
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let deciding = Arc::clone(broker);
-    let committed = broker.metadata.submit(move |image| {
+    let created = broker.change(patience(request.timeout_ms), move |image| {
         let config = &deciding.config;
         let ctx = CreateTopicsContext {
             node_id: config.node_id,
@@ -61,9 +61,5 @@ pub(crate) async fn create(
         };
         controller::create_topics(image, &ctx, &request)
     });
-    let committed = committed.await?;
-    if committed.reply.topics.iter().any(|t| t.error_code == ErrorCode::NONE) {
-        broker.replicas.wait_applied(committed.offset).await;
-    }
-    Ok(committed.reply)
+    created.await
 }

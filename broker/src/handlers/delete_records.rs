@@ -7,11 +7,12 @@ use std::sync::Arc;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteRecordsTopicResult,
+    DeleteRecordsTopic, DeleteRecordsTopicResult,
 };
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::{blocking, patience};
 use crate::error::KafkaError;
 use crate::replica::{DeleteRecordsError, Partition, TopicRef};
 
@@ -24,9 +25,23 @@ impl Handler for DeleteRecords {
 
     /// Writes checkpoints and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: DeleteRecordsRequest) -> Staged<DeleteRecordsResponse> {
-        let task = tokio::task::spawn_blocking(move || answer(&ctx, request));
-        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+        let topics = request.topics.clone();
+        let deleted = blocking(patience(request.timeout_ms), move || answer(&ctx, request));
+        Staged::Later(async move { deleted.await.unwrap_or_else(|code| failed(topics, code)) }.boxed())
     }
+}
+
+fn failed(topics: Vec<DeleteRecordsTopic>, error_code: ErrorCode) -> DeleteRecordsResponse {
+    let partition = |wanted: &DeleteRecordsPartition| DeleteRecordsPartitionResult {
+        partition_index: wanted.partition_index,
+        low_watermark: -1,
+        error_code,
+    };
+    let topics = topics.into_iter().map(|topic| DeleteRecordsTopicResult {
+        partitions: topic.partitions.iter().map(partition).collect(),
+        name: topic.name,
+    });
+    DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
 }
 
 fn answer(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {

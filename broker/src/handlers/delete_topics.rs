@@ -12,6 +12,7 @@ use esker_protocol::primitives::Uuid;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 
 /// The DeleteTopics API.
@@ -36,12 +37,9 @@ async fn delete(ctx: RequestContext, request: DeleteTopicsRequest) -> DeleteTopi
     };
     let enabled = ctx.broker.config.delete_topic_enable;
     let asked = wanted.clone();
-    let committed = ctx.broker.metadata.submit(move |image| controller::delete_topics(image, &asked, enabled)).await;
-    let mut response = match committed {
-        Ok(committed) => {
-            ctx.broker.replicas.wait_applied(committed.offset).await;
-            committed.reply
-        }
+    let decide = move |image: &_| controller::delete_topics(image, &asked, enabled);
+    let mut response = match ctx.broker.change(patience(request.timeout_ms), decide).await {
+        Ok(reply) => reply,
         Err(error) => {
             let error_code = Broker::submit_error(&error);
             let failed = |topic: DeleteTopicState| DeletableTopicResult {

@@ -15,6 +15,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::{PATIENCE, blocking};
 
 /// Of one partition; the metrics have the count.
 const MAX_DAMAGED: usize = 100;
@@ -28,8 +29,14 @@ impl Handler for DescribeLogDirs {
 
     /// Asks the file system and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: DescribeLogDirsRequest) -> Staged<DescribeLogDirsResponse> {
-        let task = tokio::task::spawn_blocking(move || answer(&ctx, request.topics.as_deref()));
-        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+        let version = ctx.api_version;
+        let described = blocking(PATIENCE, move || answer(&ctx, request.topics.as_deref()));
+        // There is no error for all before version 3.
+        let failed = move |error_code| DescribeLogDirsResponse {
+            error_code: if version >= 3 { error_code } else { ErrorCode::NONE },
+            ..DescribeLogDirsResponse::default()
+        };
+        Staged::Later(async move { described.await.unwrap_or_else(failed) }.boxed())
     }
 }
 

@@ -10,6 +10,7 @@ use esker_protocol::messages::elect_leaders::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 
 /// The ElectLeaders API.
@@ -23,12 +24,10 @@ impl Handler for ElectLeaders {
         Staged::Later(
             async move {
                 let broker = &ctx.broker;
+                let timeout = patience(request.timeout_ms);
                 let asked = request.topic_partitions.clone().unwrap_or_default();
-                match broker.metadata.submit(move |image| controller::elect_leaders(image, &request)).await {
-                    Ok(committed) => {
-                        broker.replicas.wait_applied(committed.offset).await;
-                        committed.reply
-                    }
+                match broker.change(timeout, move |image| controller::elect_leaders(image, &request)).await {
+                    Ok(reply) => reply,
                     Err(error) => refused(ctx.api_version, asked, Broker::submit_error(&error)),
                 }
             }

@@ -19,6 +19,7 @@ use esker_storage::{ReadError, TimestampOffset};
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::{PATIENCE, blocking, patience};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, Partition, TopicRef};
 
@@ -34,8 +35,11 @@ impl Handler for ListOffsets {
         if !reads {
             return Staged::Ready(answer(&ctx, &request));
         }
-        let task = tokio::task::spawn_blocking(move || answer(&ctx, &request));
-        Staged::Later(async move { task.await.unwrap_or_default() }.boxed())
+        let timeout = if ctx.api_version >= 10 { patience(request.timeout_ms) } else { PATIENCE };
+        let request = Arc::new(request);
+        let looking_up = Arc::clone(&request);
+        let found = blocking(timeout, move || answer(&ctx, &looking_up));
+        Staged::Later(async move { found.await.unwrap_or_else(|code| failed_all(&request, code)) }.boxed())
     }
 }
 
@@ -76,6 +80,14 @@ fn answer(ctx: &RequestContext, request: &ListOffsetsRequest) -> ListOffsetsResp
             look_up(ctx, request, &target, wanted).unwrap_or_else(|code| failed(index, code))
         });
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
+}
+
+fn failed_all(request: &ListOffsetsRequest, code: ErrorCode) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|topic| ListOffsetsTopicResponse {
+        name: topic.name.clone(),
+        partitions: topic.partitions.iter().map(|wanted| failed(wanted.partition_index, code)).collect(),
     });
     ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
 }

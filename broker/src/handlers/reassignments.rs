@@ -13,6 +13,7 @@ use esker_protocol::messages::list_partition_reassignments::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 
 /// The AlterPartitionReassignments API.
@@ -29,12 +30,10 @@ impl Handler for AlterPartitionReassignments {
         Staged::Later(
             async move {
                 let broker = &ctx.broker;
+                let timeout = patience(request.timeout_ms);
                 let decide = move |image: &_| controller::alter_partition_reassignments(image, &request);
-                match broker.metadata.submit(decide).await {
-                    Ok(committed) => {
-                        broker.replicas.wait_applied(committed.offset).await;
-                        committed.reply
-                    }
+                match broker.change(timeout, decide).await {
+                    Ok(reply) => reply,
                     Err(error) => AlterPartitionReassignmentsResponse {
                         error_code: Broker::submit_error(&error),
                         ..AlterPartitionReassignmentsResponse::default()

@@ -7,6 +7,7 @@ use esker_protocol::messages::update_features::{UpdateFeaturesRequest, UpdateFea
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::patience::patience;
 use crate::broker::Broker;
 
 /// The UpdateFeatures API.
@@ -20,9 +21,10 @@ impl Handler for UpdateFeatures {
         Staged::Later(
             async move {
                 let version = ctx.api_version;
+                let timeout = patience(request.timeout_ms);
                 let decide = move |image: &_| controller::update_features(image, &request, version);
-                match ctx.broker.metadata.submit(decide).await {
-                    Ok(committed) => committed.reply,
+                match ctx.broker.change(timeout, decide).await {
+                    Ok(reply) => reply,
                     Err(error) => UpdateFeaturesResponse {
                         error_code: Broker::submit_error(&error),
                         ..UpdateFeaturesResponse::default()

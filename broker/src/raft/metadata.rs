@@ -15,6 +15,7 @@ use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, ServerState};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
 use super::types::{LogId, Proposal, TypeConfig};
@@ -31,6 +32,9 @@ pub enum SubmitError {
     /// The broker stops.
     #[error("the broker is stopping")]
     Stopping,
+    /// The client's time is over.
+    #[error("the change is not in force in time; it may come later")]
+    TimedOut,
 }
 
 /// An answer and the offset of the metadata log at which it holds.
@@ -40,6 +44,8 @@ pub struct Committed<R> {
     pub reply: R,
     /// An image at least this new has what was decided.
     pub offset: u64,
+    /// There were records.
+    pub changed: bool,
 }
 
 /// A decision that waits for its turn: gives its records and what to do once they are committed.
@@ -76,22 +82,31 @@ impl Metadata {
         self.published.changes.clone()
     }
 
-    /// Has `decide` run in its turn and its records committed; then gives its reply.
+    /// Has `decide` run in its turn and its records committed; then gives its reply. At `deadline` the caller is released: a
+    /// decision that is not made by then is never made, one whose records are on their way may still be committed.
     pub async fn submit<R: Send + 'static>(
         &self,
+        deadline: Instant,
         decide: impl FnOnce(&MetadataImage) -> Decision<R> + Send + 'static,
     ) -> Result<Committed<R>, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |image| {
+            if answer.is_closed() {
+                return (Vec::new(), Box::new(|_| {}));
+            }
             let decision = decide(image);
+            let changed = !decision.records.is_empty();
             let finish: Finish = Box::new(move |committed| {
-                // Whoever asked may have hung up.
-                let _ = answer.send(committed.map(|offset| Committed { reply: decision.reply, offset }));
+                // The caller may have hung up.
+                let _ = answer.send(committed.map(|offset| Committed { reply: decision.reply, offset, changed }));
             });
             (decision.records, finish)
         });
-        self.work.send(work).await.map_err(|_| SubmitError::Stopping)?;
-        answered.await.map_err(|_| SubmitError::Stopping)?
+        let submitted = async {
+            self.work.send(work).await.map_err(|_| SubmitError::Stopping)?;
+            answered.await.map_err(|_| SubmitError::Stopping)?
+        };
+        tokio::time::timeout_at(deadline, submitted).await.unwrap_or(Err(SubmitError::TimedOut))
     }
 
     /// Node ids of the voters of the metadata quorum, and its term.
@@ -161,19 +176,18 @@ async fn commit(
     write(raft, Proposal::new(&bytes)).await
 }
 
-/// How long an election may take before a write gives up.
+/// How long an election may take before a write gives up. A write that openraft has accepted is waited for to its end, also when
+/// the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Commits one entry: the answer is the offset behind it. A leader whose lease is not confirmed yet refuses for a moment.
 pub(super) async fn write(raft: &Raft<TypeConfig, StateMachine>, proposal: Proposal) -> Result<u64, SubmitError> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match raft.client_write(proposal.clone()).await {
             Ok(written) => return Ok(written.log_id.index + 1),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))
-                if tokio::time::Instant::now() < deadline =>
-            {
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) if Instant::now() < deadline => {
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(SubmitError::Unavailable(error.to_string())),

@@ -19,6 +19,7 @@ pub use types::RaftId;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use esker_core::controller::{Decision, new_cluster_features};
 use esker_storage::io::Disk;
@@ -26,6 +27,7 @@ use esker_storage::metalog::MetadataFiles;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Config, Raft, RaftState, ServerState, SnapshotPolicy};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use log::LogStore;
 use machine::{Published, StateMachine};
@@ -64,6 +66,9 @@ pub fn is_log_in(dir: &Path) -> bool {
 
 /// Entries after which the log is replaced by a snapshot.
 const SNAPSHOT_AFTER: u64 = 4096;
+
+/// How long the first record of a new cluster may take.
+const START: Duration = Duration::from_secs(60);
 
 /// Messages that wait between openraft's tasks.
 const CHANNEL: u64 = 1024;
@@ -140,7 +145,7 @@ async fn start_with(
     if metadata.image().features().next().is_none() {
         // A new cluster begins with its features.
         let features = || Decision { records: new_cluster_features(), reply: () };
-        metadata.submit(move |_| features()).await.map_err(|e| raft_error(&e))?;
+        metadata.submit(Instant::now() + START, move |_| features()).await.map_err(|e| raft_error(&e))?;
     }
     Ok(metadata)
 }

@@ -30,6 +30,10 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
     }
 }
 
+fn soon() -> tokio::time::Instant {
+    tokio::time::Instant::now() + std::time::Duration::from_secs(60)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn openrafts_own_suite() {
     Suite::test_all(Stores).await.unwrap();
@@ -51,7 +55,7 @@ async fn a_new_log_has_features_and_what_is_committed_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
     assert!(metadata.image().feature("metadata.version") > 0);
-    let committed = metadata.submit(|_| topic("a")).await.unwrap();
+    let committed = metadata.submit(soon(), |_| topic("a")).await.unwrap();
     assert_eq!(committed.reply, "a");
     let image = metadata.image();
     assert!(image.topic("a").is_some() && image.offset() >= committed.offset);
@@ -71,7 +75,9 @@ async fn decisions_see_all_that_was_decided_before() {
     let metadata = Arc::new(open(dir.path()).await);
     let ask = |_| {
         let metadata = Arc::clone(&metadata);
-        tokio::spawn(async move { metadata.submit(|image| allocate_producer_ids(image, 1)).await.unwrap().reply })
+        tokio::spawn(
+            async move { metadata.submit(soon(), |image| allocate_producer_ids(image, 1)).await.unwrap().reply },
+        )
     };
     let asked: Vec<_> = (0..100).map(ask).collect();
     let mut blocks = Vec::new();
@@ -87,9 +93,9 @@ async fn decisions_see_all_that_was_decided_before() {
 async fn a_decision_that_panics_harms_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
-    let failed = metadata.submit(|_| -> Decision<()> { panic!("a fault") }).await;
+    let failed = metadata.submit(soon(), |_| -> Decision<()> { panic!("a fault") }).await;
     assert!(failed.is_err());
-    metadata.submit(|_| topic("a")).await.unwrap();
+    metadata.submit(soon(), |_| topic("a")).await.unwrap();
     assert!(metadata.image().topic("a").is_some());
     metadata.shutdown().await;
 }
@@ -100,11 +106,11 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     const AFTER: u64 = 64;
     let open = || async { start_with(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
     let metadata = open().await;
-    metadata.submit(|_| topic("a")).await.unwrap();
+    metadata.submit(soon(), |_| topic("a")).await.unwrap();
     let mut entries = 0u64;
     while entries < AFTER * 3 {
         let value = entries.to_string();
-        let committed = metadata.submit(move |_| Decision {
+        let committed = metadata.submit(soon(), move |_| Decision {
             records: vec![MetadataRecord::Config(ConfigRecord {
                 resource_type: 2,
                 resource_name: "a".into(),

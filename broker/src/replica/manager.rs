@@ -6,6 +6,7 @@
 //! runs on a blocking thread, one image at a time; whoever created a topic can wait until it is served
 //! ([`ReplicaManager::wait_applied`]).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use esker_storage::{LogError, LogManager};
 use imbl::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::error::{AccessError, LeaderHint};
@@ -210,10 +212,12 @@ impl ReplicaManager {
         self.topics.load().by_id.values().flat_map(|t| t.here().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// Resolves once an image at least as new as `offset` of the metadata log is in force here.
-    pub async fn wait_applied(&self, offset: u64) {
-        // The sender lives as long as `self`: waiting cannot fail.
-        let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
+    /// Whether an image at least as new as `offset` of the metadata log is in force here by `deadline`.
+    pub async fn wait_applied(&self, offset: u64, deadline: Instant) -> bool {
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= offset);
+        // The sender lives as long as `self`: waiting cannot fail otherwise.
+        tokio::time::timeout_at(deadline, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
     /// Brings everything in step with `image`. Blocks on the disk: not for async workers. Logs of topics that `image` no
@@ -221,17 +225,28 @@ impl ReplicaManager {
     pub fn apply(&self, image: &Arc<MetadataImage>) {
         let mut before = self.applying.lock();
         let mut topics = Topics::clone(&self.topics.load());
-        self.follow_own_configs(image);
+        self.guarded("the broker's own configs", || self.follow_own_configs(image));
         let delta = image.changes_since(&before);
         for (name, id) in &delta.deleted_topics {
-            self.remove(&mut topics, name, *id);
+            self.guarded(name, || self.remove(&mut topics, name, *id));
         }
         for topic in &delta.changed_topics {
-            self.take(&mut topics, image, topic);
+            self.guarded(&topic.name, || self.take(&mut topics, image, topic));
         }
         self.topics.store(Arc::new(topics));
         *before = Arc::clone(image);
         self.applied.send_replace(image.offset());
+    }
+
+    /// Runs one part of applying an image. A panic in it is a fault of this broker that must stop neither the other parts nor
+    /// later images; `None` then.
+    fn guarded<T>(&self, part: &str, run: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(run));
+        if done.is_err() {
+            self.metrics.apply_errors.inc();
+            error!(part, "a fault of this broker: the metadata of this part is not in force here; see the panic above");
+        }
+        done.ok()
     }
 
     /// `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`, as this broker is told them now.
@@ -310,13 +325,15 @@ impl ReplicaManager {
             let leads = p.leader == self.node_id;
             let role = Role { leads, deleted: false, assignment, settings: Arc::clone(&settings) };
             let held = known.as_ref().and_then(|t| t.partition(index).ok());
-            match self.hold(topic, index, held, role) {
-                Ok(partition) => Slot::Here(partition),
-                Err(error) => {
+            match self.guarded(&topic.name, || self.hold(topic, index, held, role)) {
+                Some(Ok(partition)) => return Slot::Here(partition),
+                Some(Err(error)) => {
+                    self.metrics.apply_errors.inc();
                     error!(topic = %topic.name, partition = index, %error, "cannot serve the partition");
-                    Slot::Elsewhere(LeaderHint { leader: -1, ..hint })
                 }
+                None => error!(topic = %topic.name, partition = index, "cannot serve the partition"),
             }
+            Slot::Elsewhere(LeaderHint { leader: -1, ..hint })
         });
         let replicas =
             Arc::new(TopicReplicas { name: topic.name.clone(), id: topic.id, partitions: partitions.collect() });
@@ -373,3 +390,6 @@ impl ReplicaManager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,35 +18,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use super::close::CloseReason;
-use super::connection::{Connection, ConnectionLimits};
+use super::connection::Connection;
+use super::scope::ServerScope;
 use super::service::{ConnectionInfo, Service};
 use crate::telemetry::Metrics;
-
-/// `max.connections` and `max.connections.per.ip` as they hold now.
-pub type Admission = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
-
-/// What the listeners of one service share.
-pub struct ServerScope<S> {
-    /// Serves the requests.
-    pub service: Arc<S>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What one connection may do.
-    pub limits: ConnectionLimits,
-    /// How many connections there may be; asked once a connection.
-    pub admission: Admission,
-}
-
-impl<S> Clone for ServerScope<S> {
-    fn clone(&self) -> Self {
-        Self {
-            service: Arc::clone(&self.service),
-            metrics: Arc::clone(&self.metrics),
-            limits: self.limits,
-            admission: Arc::clone(&self.admission),
-        }
-    }
-}
 
 /// Connections that are open, in all and from each address.
 #[derive(Debug, Default)]
@@ -158,6 +133,5 @@ async fn serve<S: Service>(
     if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_keepalive(true)) {
         return CloseReason::Io(error.kind());
     }
-    let (service, metrics) = (Arc::clone(&scope.service), Arc::clone(&scope.metrics));
-    Connection::new(stream, service, metrics, scope.limits, info, stop).run().await
+    Connection::new(stream, scope, info, stop).run().await
 }

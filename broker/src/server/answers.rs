@@ -60,6 +60,8 @@ pub(super) struct Answers {
     /// Bytes of requests and answers whose places are taken, and of `out`.
     held: usize,
     out_bytes: usize,
+    /// Bytes of requests alone.
+    request_bytes: usize,
 }
 
 impl Answers {
@@ -95,6 +97,7 @@ impl Answers {
     pub(super) fn later(&mut self, request_bytes: usize, answer: BoxFuture<'static, Reply>) {
         let place = self.front + self.places.len() as u64;
         self.held += request_bytes;
+        self.request_bytes += request_bytes;
         self.places.push_back(Place { request_bytes, answer: None });
         self.later.push(Box::pin(async move { (place, answer.await) }));
     }
@@ -124,6 +127,7 @@ impl Answers {
             let Some(Place { request_bytes, answer: Some(answer) }) = self.places.pop_front() else { break };
             self.front += 1;
             self.held = self.held.saturating_sub(request_bytes);
+            self.request_bytes = self.request_bytes.saturating_sub(request_bytes);
             match answer {
                 Reply::Frame(chunks) => {
                     self.out_bytes += chunks.len();
@@ -205,6 +209,11 @@ impl Answers {
             written -= chunk.len();
             self.out.pop_front();
         }
+    }
+
+    /// Bytes of requests that are not answered yet.
+    pub(super) fn request_bytes(&self) -> usize {
+        self.request_bytes
     }
 
     /// Bytes that wait to be sent.

@@ -24,6 +24,9 @@ pub enum CloseReason {
     /// Nothing came for `connections.max.idle.ms`.
     #[error("idle for longer than connections.max.idle.ms")]
     Idle,
+    /// A request was read for too long while others waited for its memory.
+    #[error("a request came too slowly while others waited for memory (queued.max.request.bytes)")]
+    SlowRequest,
     /// The broker stops.
     #[error("the broker is stopping")]
     Stopping,
@@ -61,6 +64,7 @@ impl CloseReason {
             Self::HalfRequest => "half_request",
             Self::Io(_) => "io",
             Self::Idle => "idle",
+            Self::SlowRequest => "slow_request",
             Self::Stopping => "stopping",
             Self::Frame(FrameError::Negative(_)) => "negative_size",
             Self::Frame(FrameError::TooLarge { .. }) => "too_large",

@@ -19,6 +19,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::answers::Answers;
 use super::close::CloseReason;
 use super::frames::Frames;
+use super::memory::Reservation;
+use super::scope::ServerScope;
 use super::service::{ConnectionInfo, Incoming, Outcome, Service};
 use super::transport::Transport;
 use crate::telemetry::Metrics;
@@ -29,15 +31,8 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const DRAIN: Duration = Duration::from_secs(1);
 /// A connection that was quiet for so long lets go of its read buffer.
 const REST_AFTER: Duration = Duration::from_secs(2);
-
-/// What one connection may do.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionLimits {
-    /// `socket.request.max.bytes`.
-    pub request_bytes: usize,
-    /// `connections.max.idle.ms`; `None` for no limit.
-    pub max_idle: Option<Duration>,
-}
+/// How long a request may take to arrive once its memory is reserved and other connections wait for memory.
+const SLOW_AFTER: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(30) };
 
 /// See the module.
 pub(super) struct Connection<T, S> {
@@ -47,6 +42,10 @@ pub(super) struct Connection<T, S> {
     info: Arc<ConnectionInfo>,
     frames: Frames,
     answers: Answers,
+    /// Memory for what is read and worked on.
+    reservation: Reservation,
+    /// When the request that is there in part had its memory.
+    reserved: Option<Instant>,
     /// A request whose order is not fixed yet, and its size: none begins before.
     held: Option<(usize, BoxFuture<'static, Outcome>)>,
     max_idle: Duration,
@@ -62,20 +61,21 @@ pub(super) struct Connection<T, S> {
 impl<T: Transport, S: Service> Connection<T, S> {
     pub(super) fn new(
         transport: T,
-        service: Arc<S>,
-        metrics: Arc<Metrics>,
-        limits: ConnectionLimits,
+        scope: &ServerScope<S>,
         info: Arc<ConnectionInfo>,
         stop: CancellationToken,
     ) -> Self {
-        let max_idle = limits.max_idle.unwrap_or(NEVER);
+        let max_idle = scope.limits.max_idle.unwrap_or(NEVER);
+        let reservation = Reservation::new(Arc::clone(&scope.memory));
         Self {
             transport,
-            service,
-            metrics,
+            service: Arc::clone(&scope.service),
+            metrics: Arc::clone(&scope.metrics),
             info,
-            frames: Frames::new(limits.request_bytes),
+            frames: Frames::new(scope.limits.request_bytes),
             answers: Answers::default(),
+            reservation,
+            reserved: None,
             held: None,
             max_idle,
             moved: Instant::now(),
@@ -99,6 +99,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         loop {
             let dispatched = self.dispatch_all(cx);
             let collected = self.answers.poll_collect(cx);
+            self.reservation.shrink(self.memory());
             if let Err(error) = self.send(cx) {
                 return Poll::Ready(CloseReason::Io(error.kind()));
             }
@@ -117,10 +118,14 @@ impl<T: Transport, S: Service> Connection<T, S> {
                     self.answers.abandon();
                     continue;
                 }
+                self.reserved = None;
                 break;
             }
             if self.frames.has_whole() {
                 continue;
+            }
+            if self.poll_reserve(cx).is_pending() {
+                break;
             }
             match self.frames.poll_fill(cx, &mut self.transport) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
@@ -133,6 +138,30 @@ impl<T: Transport, S: Service> Connection<T, S> {
             }
         }
         self.poll_timer(cx)
+    }
+
+    /// Bytes of requests that are whole and not answered.
+    fn worked_on(&self) -> usize {
+        self.held.as_ref().map_or(0, |(size, _)| *size) + self.answers.request_bytes()
+    }
+
+    /// Memory of these, and of the request that is read or may come next.
+    fn memory(&self) -> usize {
+        self.frames.memory().saturating_add(self.worked_on())
+    }
+
+    /// Ready when there is memory for the next read.
+    fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reservation.is_short() {
+            self.frames.rest();
+        }
+        let reserved = self.reservation.poll_reserve(cx, self.worked_on(), self.memory());
+        if reserved.is_pending() || !self.frames.has_part() {
+            self.reserved = None;
+        } else if self.reservation.is_held() {
+            self.reserved.get_or_insert_with(Instant::now);
+        }
+        reserved
     }
 
     /// Sends as much as the client takes.
@@ -186,6 +215,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
     fn dispatch(&mut self, frame: Bytes) -> Result<(), CloseReason> {
         let received = Instant::now();
         let size = frame.len();
+        self.reserved = None;
         let mut reader = Reader::new(frame);
         let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
         let incoming = Incoming { header, connection: Arc::clone(&self.info), received };
@@ -202,13 +232,19 @@ impl<T: Transport, S: Service> Connection<T, S> {
             if quiet >= self.max_idle && !waits_for_us {
                 return Poll::Ready(CloseReason::Idle);
             }
+            let reads_for_long = self.frames.has_part() && self.reserved.is_some_and(|at| at.elapsed() >= SLOW_AFTER);
+            if reads_for_long && self.reservation.is_short() {
+                return Poll::Ready(CloseReason::SlowRequest);
+            }
             if quiet >= REST_AFTER {
                 self.frames.rest();
+                self.reservation.shrink(self.memory());
                 self.resting = true;
             }
             let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);
             let looks_for_close = self.held.is_some() || !self.answers.has_room();
-            let next = if self.resting && !looks_for_close { left } else { left.min(REST_AFTER) };
+            let reads_part = self.frames.has_part();
+            let next = if self.resting && !looks_for_close && !reads_part { left } else { left.min(REST_AFTER) };
             self.timer.as_mut().reset(Instant::now() + next);
         }
         Poll::Pending

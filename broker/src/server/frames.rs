@@ -2,13 +2,15 @@
 //!
 //! The buffer is as large as the last frame was, so that in steady flow a frame is read with one call into its own place
 //! and nothing is moved; when its frames are let go, the buffer is used again. A size prefix alone never allocates: past
-//! [`STEP`] a frame's buffer grows only as bytes arrive. A quiet connection holds no buffer.
+//! [`STEP`] a frame's buffer grows only as bytes arrive. A quiet connection holds no buffer, and the buffer of a frame larger
+//! than [`STEP`] goes with the frame.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use esker_protocol::api::ApiKey;
 use tokio_util::io::poll_read_buf;
 
 use super::close::CloseReason;
@@ -21,6 +23,15 @@ const PREFIX: usize = 4;
 const SMALL: usize = 4 << 10;
 /// The largest buffer that is kept for the next frame, and the most that is reserved for bytes that are not there yet.
 const STEP: usize = 1 << 20;
+
+/// Memory that a request takes for each of its bytes while it is decoded and answered. A Produce request stays the bytes that it
+/// came in; an array of any other becomes structures of many times its size (23 were seen, in Metadata).
+const DECODED: usize = 16;
+
+/// Bytes of memory that a request of `size` bytes may take.
+fn weight(key: ApiKey, size: usize) -> usize {
+    if key == ApiKey::PRODUCE { size } else { size.saturating_mul(DECODED) }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -47,6 +58,9 @@ impl Frames {
         }
         let mut frame = self.buffer.split_to(total).freeze();
         let _prefix = frame.split_to(PREFIX);
+        if total > STEP + PREFIX {
+            self.buffer = BytesMut::from(&*self.buffer);
+        }
         self.first = false;
         // Grows at once, shrinks slowly: a small request between large ones must not cost the large buffer.
         self.expected = total.max(self.expected - self.expected / 8).clamp(SMALL, STEP + PREFIX);
@@ -92,6 +106,23 @@ impl Frames {
         self.buffer.capacity() > 0
     }
 
+    /// Whether a request is there in part.
+    pub(super) fn has_part(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Memory for the request at the front, if its size and API are known, or for the next read. It stays the same while a
+    /// request is read.
+    pub(super) fn memory(&self) -> usize {
+        match self.buffer.first_chunk::<{ PREFIX + 2 }>() {
+            Some([a, b, c, d, key @ ..]) => {
+                let size = usize::try_from(i32::from_be_bytes([*a, *b, *c, *d])).unwrap_or_default();
+                weight(ApiKey(i16::from_be_bytes(*key)), size).max(self.buffer.len())
+            }
+            None => self.buffer.capacity().max(self.expected),
+        }
+    }
+
     /// Lets go of a buffer that nothing stands in.
     pub(super) fn rest(&mut self) {
         if self.buffer.is_empty() {
@@ -107,6 +138,8 @@ impl Frames {
         }
         let have = self.buffer.len();
         let want = match self.size().ok().flatten() {
+            // Nothing is reserved for it while its API is not known.
+            Some(_) if have > 0 && have < PREFIX + 2 => SMALL,
             // A large frame is read to its end and no further: what follows has its own place.
             Some(size) => (PREFIX + size).saturating_sub(have).min(STEP.max(have)),
             None => self.expected.saturating_sub(have),

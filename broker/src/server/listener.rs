@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Counts, ServerScope, accept};
+use super::accept::{Counts, accept};
+use super::scope::ServerScope;
 use super::service::Service;
 use crate::config::{Listener, SocketBuffers};
 

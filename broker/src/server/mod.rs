@@ -1,7 +1,7 @@
 //! Listeners and connections.
 //!
 //! A listener accepts; each connection is one task of its own (see `connection`). What a connection may cost is bounded
-//! here and there: how many there are, how large a request, how many in flight, how much unsent. A handler that panics
+//! here and there: how many there are, how large a request, how many in flight, how much unsent, and the requests of all together. A handler that panics
 //! takes its own connection with it and nothing else.
 
 mod accept;
@@ -11,16 +11,18 @@ mod connection;
 mod frame_error;
 mod frames;
 mod listener;
+mod memory;
+mod scope;
 mod service;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-pub use accept::{Admission, ServerScope};
 pub use answers::Reply;
 pub use close::CloseReason;
-pub use connection::ConnectionLimits;
 pub use frame_error::FrameError;
 pub use listener::{BindError, Listeners};
+pub use memory::RequestMemory;
+pub use scope::{Admission, ConnectionLimits, ServerScope};
 pub use service::{ConnectionInfo, Incoming, Outcome, Service};
 pub use transport::Transport;

@@ -212,6 +212,72 @@ async fn a_stop_answers_what_is_asked_and_waits_for_nobody() {
     assert_eq!(broker.metrics.network.open_connections(), 0);
 }
 
+/// A Produce of one record of so many bytes, as it goes over the wire.
+fn large_produce(bytes: usize) -> Vec<u8> {
+    let mut batch = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
+    batch.append(0, 1, None, Some(&vec![7; bytes]), &[]);
+    let partition = PartitionProduceData { records: Some(batch.build().unwrap()), ..PartitionProduceData::default() };
+    let topic = TopicProduceData { name: "t".into(), partition_data: vec![partition], ..TopicProduceData::default() };
+    let request = ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data: vec![topic], ..ProduceRequest::default() };
+    esker_protocol::encode_request(9, 1, None, &request).unwrap().into_bytes().to_vec()
+}
+
+/// One connection that has all the memory and is in the middle of its request, and one that waits for some.
+async fn short_of_memory() -> (Running, tempfile::TempDir, [Client; 2], Vec<u8>) {
+    let (running, dir) = broker(&[("queued.max.request.bytes", "1048576")]).await;
+    let (mut first, mut second) = (Client::to(&running).await, Client::to(&running).await);
+    create_topic(&mut first).await;
+    let large = large_produce(900_000);
+    let (half, rest) = large.split_at(large.len() / 2);
+    first.0.write_all(half).await.unwrap();
+    let memory = &running.broker.request_memory;
+    while memory.in_flight() < large.len() {
+        tokio::task::yield_now().await;
+    }
+    second.0.write_all(&large_produce(500_000)).await.unwrap();
+    while memory.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(memory.in_flight() <= 1 << 20);
+    // What is small is served meanwhile, on the other connections.
+    Client::to(&running).await.lives().await;
+    (running, dir, [first, second], rest.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_all_connections_share_their_memory() {
+    let (running, _dir, [mut first, mut second], rest) = short_of_memory().await;
+    first.0.write_all(&rest).await.unwrap();
+    for client in [&mut first, &mut second] {
+        let (_, answer) = client.answer::<ProduceRequest>(9).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+    }
+    // As large as the bound, and its buffer beside it: it goes alone.
+    first.0.write_all(&large_produce(1_040_000)).await.unwrap();
+    assert!(first.frame().await.is_some());
+    drop((first, second));
+    while running.broker.request_memory.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let text = scrape(&running.broker, &Ages::default()).unwrap();
+    for line in
+        ["esker_request_bytes_in_flight 0", "esker_request_bytes_limit 1048576", "esker_request_memory_waiting 0"]
+    {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_does_not_keep_memory_that_others_wait_for() {
+    let (running, _dir, [mut first, mut second], _) = short_of_memory().await;
+    let (_, answer) = second.answer::<ProduceRequest>(9).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+    assert!(first.frame().await.is_none());
+    assert!(closed(&running, "slow_request"));
+    running.stop().await.unwrap();
+}
+
 /// What the HTTP port answers: status line and body.
 async fn http(running: &Running, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(running.http).await.unwrap();

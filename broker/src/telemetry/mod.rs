@@ -20,8 +20,8 @@ pub use process::register as register_process;
 pub use requests::{RequestMetrics, ServedApi};
 pub use topics::{TopicMetrics, TopicRates};
 
-use prometheus::Registry;
 use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, Registry};
 
 /// All counters of a broker.
 #[derive(Debug)]
@@ -37,13 +37,21 @@ pub struct Metrics {
     pub requests: RequestMetrics,
     /// Bytes and records by topic.
     pub topics: TopicMetrics,
+    /// Parts of a metadata image that could not be put in force here.
+    pub apply_errors: IntCounter,
 }
 
 impl Metrics {
     /// Counters at zero, in a registry of their own; `apis` are those that are served.
     pub fn new(apis: impl Iterator<Item = ServedApi>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        let apply_errors = IntCounter::new(
+            "esker_metadata_apply_errors_total",
+            "Partitions, topics and configs whose newest metadata could not be put in force on this broker",
+        )?;
+        registry.register(Box::new(apply_errors.clone()))?;
         Ok(Self {
+            apply_errors,
             network: NetworkMetrics::new(&registry)?,
             flushes: FlushMetrics::new(&registry)?,
             groups: GroupMetrics::new(&registry)?,

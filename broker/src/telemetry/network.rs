@@ -10,6 +10,8 @@ pub struct NetworkMetrics {
     closed: IntCounterVec,
     received: IntCounter,
     sent: IntCounter,
+    /// Times that a connection waited for memory for a request.
+    pub memory_waits: IntCounter,
 }
 
 impl NetworkMetrics {
@@ -23,12 +25,17 @@ impl NetworkMetrics {
             )?,
             received: IntCounter::new("esker_network_received_bytes_total", "Bytes read from clients")?,
             sent: IntCounter::new("esker_network_sent_bytes_total", "Bytes written to clients")?,
+            memory_waits: IntCounter::new(
+                "esker_request_memory_waits_total",
+                "Times that a connection waited for memory for a request (queued.max.request.bytes)",
+            )?,
         };
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
         registry.register(Box::new(metrics.closed.clone()))?;
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.sent.clone()))?;
+        registry.register(Box::new(metrics.memory_waits.clone()))?;
         Ok(metrics)
     }
 

@@ -76,6 +76,14 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
     )?;
     let evictions = usize::try_from(evictions).unwrap_or(usize::MAX);
     gauges.one("esker_fetch_session_evictions", "Fetch sessions given up for others", evictions)?;
+    let memory = &broker.request_memory;
+    for (name, help, value) in [
+        ("in_flight", "Bytes reserved for requests that are read or worked on", memory.in_flight()),
+        ("limit", "Bytes that there may be of them (queued.max.request.bytes)", memory.limit()),
+    ] {
+        gauges.one(&format!("esker_request_bytes_{name}"), help, value)?;
+    }
+    gauges.one("esker_request_memory_waiting", "Connections that wait for memory for a request", memory.waiting())?;
     let size = gauges.many("kafka_log_log_size", "Bytes of a partition's log", &["topic", "partition"])?;
     let start = gauges.many("kafka_log_log_logstartoffset", "First offset of a log", &["topic", "partition"])?;
     let end = gauges.many("kafka_log_log_logendoffset", "Next offset of a log", &["topic", "partition"])?;

@@ -131,3 +131,29 @@ fn the_buffer_is_used_again_for_frames_of_one_size() {
     frames.rest();
     assert!(!frames.is_holding());
 }
+
+#[test]
+fn the_place_of_a_large_frame_is_not_kept() {
+    let body = vec![7u8; 6 << 20];
+    let mut frames = Frames::new(10 << 20);
+    let mut from = Pieces(vec![framed(&body), framed(b"next")]);
+    let all = read_all(&mut frames, &mut from);
+    assert_eq!(all.len(), 2);
+    assert!(all[0].is_unique(), "the frame alone holds its six megabytes");
+}
+
+#[test]
+fn memory_is_known_before_a_frame_is_read() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut memory = |head: &[u8]| {
+        let mut frames = Frames::new(100 << 20);
+        let mut from = Pieces(vec![head.to_vec()]);
+        assert!(frames.poll_fill(&mut cx, &mut from).is_ready());
+        frames.memory()
+    };
+    let head = |size: i32, key: i16| [&size.to_be_bytes()[..], &key.to_be_bytes(), &[0, 1]].concat();
+    assert_eq!(memory(&head(50 << 20, 0)), 50 << 20, "a Produce stays as it is");
+    assert_eq!(memory(&head(50 << 20, 3)), 16 * (50 << 20), "a Metadata is decoded");
+    assert_eq!(memory(&head(100, 3)), 1600);
+    assert!((SMALL..2 * SMALL).contains(&memory(&[3, 0])), "a read of what is not known yet");
+}

@@ -150,6 +150,7 @@ pub(super) const BROKER: &[BrokerRow] = &[
         |r| r.broker.config.offsets_topic_segment_bytes.to_string()),
     dynamic!("producer.id.expiration.ms" "86400000" "91" "92" "93"
         Some(|r| partition(r).log().config().producer_id_expiration_ms.to_string())),
+    fixed!("queued.max.request.bytes" "" "5000000"),
     fixed!("replica.high.watermark.checkpoint.interval.ms" "5000" "111"
         |r| r.broker.config.checkpoint_interval.as_millis().to_string()),
 ];
