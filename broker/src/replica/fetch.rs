@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::cold_threads::ColdThreads;
 use super::error::{AccessError, FetchError};
-use super::partition::{Access, Partition, PartitionRead, ReadAt};
+use super::partition::Partition;
 use super::purgatory::{FetchWaiter, Place};
+use super::read::{Access, PartitionRead, ReadAt};
 
 /// One partition of a fetch.
 #[derive(Debug, Clone)]
@@ -176,9 +177,8 @@ struct ParkedFetch<'a> {
 }
 
 impl<'a> ParkedFetch<'a> {
-    fn on(wanted: &'a [Wanted], missing: i64) -> Self {
-        let waiter = FetchWaiter::new(missing);
-        let mut parked = Self { waiter, wanted, places: Vec::with_capacity(wanted.len()) };
+    fn on(wanted: &'a [Wanted]) -> Self {
+        let mut parked = Self { waiter: FetchWaiter::new(), wanted, places: Vec::with_capacity(wanted.len()) };
         for (partition, at) in readable(wanted) {
             parked.places.push(partition.park_fetch(at.bound, &parked.waiter));
         }
@@ -201,26 +201,22 @@ fn readable(wanted: &[Wanted]) -> impl Iterator<Item = (&Arc<Partition>, &ReadAt
 /// Waits until there is enough (or time is over) and returns the last pass, which is as the partitions are then.
 pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
     let deadline = Instant::now() + limits.max_wait;
-    let parked = ParkedFetch::on(wanted, limits.min_bytes.saturating_sub(first.bytes));
-    let mut pass = first;
+    let parked = ParkedFetch::on(wanted);
+    let (mut pass, mut credited) = (first, 0);
+    // What came before this fetch stood in the lists gave no credit: the ends show it.
+    let mut is_stale = pass.is_stale(wanted);
     loop {
-        // What came between the pass and this line left no credit: the ends show it, and that look comes after.
-        parked.waiter.rearm(limits.min_bytes.saturating_sub(pass.bytes));
-        let mut stale = pass.is_stale(wanted);
-        let mut time_is_over = Instant::now() >= deadline;
-        if stale {
-            // Appends may come as fast as passes look.
-            tokio::task::yield_now().await;
-        } else if !time_is_over {
-            time_is_over = tokio::time::timeout_at(deadline, parked.waiter.wait()).await.is_err();
-            stale = !time_is_over || pass.is_stale(wanted);
-        }
-        if stale {
+        let time_is_over = Instant::now() >= deadline;
+        if is_stale {
+            credited = parked.waiter.credited();
             pass = read(gate, wanted, limits).await;
         }
         if time_is_over || pass.enough(limits) {
             return pass;
         }
+        parked.waiter.arm(credited, limits.min_bytes.saturating_sub(pass.bytes));
+        let is_woken = tokio::time::timeout_at(deadline, parked.waiter.wait()).await.is_ok();
+        is_stale = is_woken || pass.is_stale(wanted);
     }
 }
 

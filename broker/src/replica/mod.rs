@@ -1,6 +1,6 @@
 //! The replicas of this broker: partitions with their logs and roles, and the requests that wait on them.
 //!
-//! `manager` keeps partitions in step with the metadata image, `partition` is one of them, `fetch` reads many for one
+//! `manager` keeps partitions in step with the metadata image, `partition` is one of them, `read` reads one, `fetch` many for one
 //! request, `purgatory` holds who waits. What decides (when a record counts as committed, who is in sync) is in
 //! `esker_core::replication`; this module carries it out.
 
@@ -12,6 +12,7 @@ mod manager;
 mod moves;
 mod partition;
 mod purgatory;
+mod read;
 mod settings;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
@@ -19,6 +20,7 @@ pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_
 pub use flusher::Flusher;
 pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
-pub use partition::{Assignment, Guarantee, Partition, PartitionRead, PendingCommit, ReadAt, ReadBound, Role};
+pub use partition::{Assignment, Guarantee, Partition, PendingCommit, Role};
 pub use purgatory::CommitGate;
+pub use read::{PartitionRead, ReadAt, ReadBound};
 pub use settings::{StaticConfig, TopicSettings};

@@ -17,8 +17,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::replica::flusher::Flusher;
-use crate::replica::partition::{Assignment, Guarantee, ReadBound, Role};
+use crate::replica::partition::{Assignment, Guarantee, Role};
 use crate::replica::purgatory::CommitGate;
+use crate::replica::read::ReadBound;
 use crate::replica::settings::{StaticConfig, TopicSettings};
 use crate::telemetry::Metrics;
 

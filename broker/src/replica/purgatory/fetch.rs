@@ -8,19 +8,21 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::places::{Place, Places};
-use crate::replica::partition::ReadBound;
+use crate::replica::read::ReadBound;
 
-/// A parked fetch: wakes once `missing` more bytes have become readable over all of its partitions.
+/// A parked fetch: wakes once enough bytes have become readable over all of its partitions.
 #[derive(Debug)]
 pub(in super::super) struct FetchWaiter {
-    missing: AtomicI64,
+    /// Bytes since it was made; it never goes back, so that no credit is lost between a pass and [`FetchWaiter::arm`].
+    credited: AtomicI64,
+    wakes_at: AtomicI64,
     notify: Notify,
 }
 
 impl FetchWaiter {
-    /// A waiter that is satisfied by `missing` bytes of progress.
-    pub(in super::super) fn new(missing: i64) -> Arc<Self> {
-        Arc::new(Self { missing: AtomicI64::new(missing), notify: Notify::new() })
+    /// A waiter that wakes for [`EVERYTHING`] only, until it is armed.
+    pub(in super::super) fn new() -> Arc<Self> {
+        Arc::new(Self { credited: AtomicI64::new(0), wakes_at: AtomicI64::new(i64::MAX), notify: Notify::new() })
     }
 
     /// Resolves when enough has arrived or something happened that must be answered at once.
@@ -28,13 +30,27 @@ impl FetchWaiter {
         self.notify.notified().await;
     }
 
-    /// Sets what is still missing for another round of waiting.
-    pub(in super::super) fn rearm(&self, missing: i64) {
-        self.missing.store(missing, Ordering::Release);
+    /// The credit so far. A pass that begins after this call finds all that was credited.
+    pub(in super::super) fn credited(&self) -> i64 {
+        self.credited.load(Ordering::SeqCst)
+    }
+
+    /// Wakes when `missing` bytes more have come than there were at `credited`.
+    pub(in super::super) fn arm(&self, credited: i64, missing: i64) {
+        let wakes_at = credited.saturating_add(missing);
+        self.wakes_at.store(wakes_at, Ordering::SeqCst);
+        if self.credited() >= wakes_at {
+            self.notify.notify_one();
+        }
     }
 
     fn credit(&self, bytes: i64) {
-        if self.missing.fetch_sub(bytes, Ordering::AcqRel) <= bytes {
+        if bytes >= EVERYTHING {
+            self.notify.notify_one();
+            return;
+        }
+        let credited = self.credited.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
+        if credited >= self.wakes_at.load(Ordering::SeqCst) {
             self.notify.notify_one();
         }
     }
@@ -42,7 +58,7 @@ impl FetchWaiter {
 
 const BOUNDS: [ReadBound; 3] = [ReadBound::HighWatermark, ReadBound::LastStable, ReadBound::LogEnd];
 
-/// More than any fetch waits for.
+/// Wakes every fetch, whatever it waits for.
 pub(in super::super) const EVERYTHING: i64 = i64::MAX / 4;
 
 /// Bytes that have become readable below each bound; 0 where the bound stands still.
@@ -146,13 +162,38 @@ mod tests {
     #[test]
     fn a_fetch_wakes_when_enough_bytes_came_over_all_partitions() {
         let (a, b) = (FetchWaiters::default(), FetchWaiters::default());
-        let waiter = FetchWaiter::new(100);
+        let waiter = FetchWaiter::new();
+        waiter.arm(0, 100);
         a.register(ReadBound::LogEnd, &waiter);
         b.register(ReadBound::LogEnd, &waiter);
         a.credit(Progress { log_end: 60, ..Progress::default() });
         assert!(waiter.wait().now_or_never().is_none(), "60 of 100 are not enough");
         b.credit(Progress { log_end: 40, ..Progress::default() });
         assert!(waiter.wait().now_or_never().is_some());
+    }
+
+    #[test]
+    fn no_credit_is_lost_between_a_pass_and_its_arming() {
+        let list = FetchWaiters::default();
+        let waiter = FetchWaiter::new();
+        list.register(ReadBound::LogEnd, &waiter);
+        let bytes = |log_end| Progress { log_end, ..Progress::default() };
+        list.credit(bytes(70));
+        // A pass begins here and finds these bytes; others come while it looks.
+        let before = waiter.credited();
+        list.credit(bytes(40));
+        waiter.arm(before, 50);
+        assert!(waiter.wait().now_or_never().is_none(), "40 of 50");
+        list.credit(bytes(10));
+        assert!(waiter.wait().now_or_never().is_some());
+        let before = waiter.credited();
+        list.credit(bytes(60));
+        waiter.arm(before, 50);
+        assert!(waiter.wait().now_or_never().is_some(), "60 of 50, before it was armed");
+        (0..10).for_each(|_| list.wake_all());
+        waiter.arm(waiter.credited(), 50);
+        assert!(waiter.wait().now_or_never().is_some(), "a wake-up of all");
+        assert!(waiter.wait().now_or_never().is_none(), "ten of them are one, and no credit");
     }
 
     #[test]
@@ -165,7 +206,8 @@ mod tests {
         for (at, bound) in BOUNDS.into_iter().enumerate() {
             for (moved, progress) in progress.into_iter().enumerate() {
                 let list = FetchWaiters::default();
-                let waiter = FetchWaiter::new(1);
+                let waiter = FetchWaiter::new();
+                waiter.arm(0, 1);
                 list.register(bound, &waiter);
                 list.credit(progress);
                 assert_eq!(waiter.wait().now_or_never().is_some(), at == moved, "{bound:?} {progress:?}");
@@ -179,7 +221,7 @@ mod tests {
     fn a_fetch_that_left_is_in_no_list() {
         let list = FetchWaiters::default();
         for bound in BOUNDS {
-            let places: Vec<_> = (0..10_000).map(|_| list.register(bound, &FetchWaiter::new(1))).collect();
+            let places: Vec<_> = (0..10_000).map(|_| list.register(bound, &FetchWaiter::new())).collect();
             assert_eq!(list.len(), 10_000);
             places.into_iter().for_each(|place| list.leave(bound, place));
             assert_eq!(list.len(), 0);

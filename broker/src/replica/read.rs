@@ -1,0 +1,116 @@
+//! A read of one partition's log: up to where a reader may see, and what it finds.
+//!
+//! A read says what it saw (its bound, the log start): a waiting fetch compares with that, and with nothing else.
+
+use esker_storage::{EpochEndOffset, Log, ReadInfo};
+
+use super::error::FetchError;
+
+/// Up to where a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadBound {
+    /// Consumers: what is committed.
+    HighWatermark,
+    /// Consumers with `isolation.level=read_committed`: what no open transaction can still change.
+    LastStable,
+    /// Followers: all there is.
+    LogEnd,
+}
+
+/// One partition's records and offsets, as a fetch answer carries them.
+#[derive(Debug, Clone)]
+pub struct PartitionRead {
+    /// The records, and where they begin and end.
+    pub info: ReadInfo,
+    /// High watermark.
+    pub high_watermark: i64,
+    /// Last stable offset.
+    pub last_stable_offset: i64,
+    /// Log start offset.
+    pub log_start_offset: i64,
+    /// The bound of the read as it stood then: what a waiting fetch compares with.
+    pub up_to: i64,
+    /// The leader epoch of the read.
+    pub leader_epoch: i32,
+    /// Set when the client's log and ours parted (KIP-595 style truncation): no records then.
+    pub diverging: Option<EpochEndOffset>,
+}
+
+/// Where a fetch wants to read in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// First offset wanted.
+    pub offset: i64,
+    /// Leader epoch the client believes in, -1 for none.
+    pub current_leader_epoch: i32,
+    /// Epoch of the last record the client has, -1 for none.
+    pub last_fetched_epoch: i32,
+    /// Up to where it may see.
+    pub bound: ReadBound,
+}
+
+/// What a read does about data that is not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing is read then; for async workers.
+    Resident,
+    /// It is brought in; for blocking threads.
+    BringIn,
+}
+
+/// The bound as it stands.
+pub(super) fn readable_end(log: &Log, bound: ReadBound) -> i64 {
+    match bound {
+        ReadBound::HighWatermark => log.high_watermark(),
+        ReadBound::LastStable => log.last_stable_offset(),
+        ReadBound::LogEnd => log.log_end_offset(),
+    }
+}
+
+/// Reads from a log, without a look at who leads.
+pub(super) fn read_from(
+    log: &Log,
+    at: &ReadAt,
+    max_bytes: usize,
+    at_least_one: bool,
+    access: Access,
+) -> Result<Option<PartitionRead>, FetchError> {
+    let high_watermark = log.high_watermark();
+    let last_stable_offset = log.last_stable_offset().min(high_watermark);
+    let up_to = match at.bound {
+        ReadBound::HighWatermark => high_watermark,
+        ReadBound::LastStable => last_stable_offset,
+        ReadBound::LogEnd => log.log_end_offset(),
+    };
+    let mut read = PartitionRead {
+        info: ReadInfo { first_offset: at.offset, next_offset: at.offset, ..ReadInfo::default() },
+        high_watermark,
+        last_stable_offset,
+        log_start_offset: log.log_start_offset(),
+        up_to,
+        leader_epoch: -1,
+        diverging: divergence(log, at)?,
+    };
+    if read.diverging.is_none() {
+        let info = match access {
+            Access::Resident => log.read_resident(at.offset, max_bytes, up_to, at_least_one)?,
+            Access::BringIn => Some(log.read_cold(at.offset, max_bytes, up_to, at_least_one)?),
+        };
+        let Some(info) = info else { return Ok(None) };
+        read.info = info;
+    }
+    Ok(Some(read))
+}
+
+/// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.
+fn divergence(log: &Log, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
+    if at.last_fetched_epoch < 0 {
+        return Ok(None);
+    }
+    let end = log.epoch_end_offset(at.last_fetched_epoch);
+    if end.end_offset < 0 || end.leader_epoch < 0 {
+        return Err(FetchError::UndefinedEpoch(at.last_fetched_epoch));
+    }
+    let parted = end.leader_epoch < at.last_fetched_epoch || end.end_offset < at.offset;
+    Ok(parted.then_some(end))
+}
