@@ -226,10 +226,11 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         assert!(settle(&mut waiting).await.is_none(), "{bound:?}: all that is readable lies in one segment");
         drop(waiting);
 
-        let lab = Lab::new(1, 4000);
+        // Beside a partition that may bring more.
+        let lab = Lab::new(2, 4000);
         lab.fill(0, bound, 9, 800);
         for max_bytes in [1, 1000, 1 << 20] {
-            let wanted = [lab.want(0, bound, 0, max_bytes)];
+            let wanted = [lab.want(1, bound, 0, max_bytes), lab.want(0, bound, 0, max_bytes)];
             let pass = look(&wanted, &limits);
             assert!(is_enough(&pass, &limits), "{bound:?} {max_bytes}");
         }
