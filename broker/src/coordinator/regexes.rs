@@ -22,7 +22,9 @@ pub(super) async fn run(broker: Arc<Broker>, mut jobs: mpsc::UnboundedReceiver<A
             .show(&image, &shard)
             .and_then(|()| shard.write(|s| Ok((s.regexes_resolved(&group, &found, version, now_ms()), ()))));
         if let Err(error) = told {
-            tracing::debug!(%error, %group, "topics that regular expressions match are not kept");
+            tracing::debug!(%error, %group, "topics that regular expressions match are not kept; they are looked up again");
+            // Nothing is written with it, so it fails only where the shard is gone.
+            let _ = shard.write(|s| Ok((s.regexes_not_resolved(&group), ())));
         }
     }
 }

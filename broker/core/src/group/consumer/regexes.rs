@@ -185,6 +185,13 @@ impl GroupShard {
         effects
     }
 
+    /// What a [`RegexJob`] found could not be written: a later heartbeat asks for it again.
+    pub fn regexes_not_resolved(&self, id: &Str) -> Effects {
+        let mut effects = Effects::default();
+        effects.update.consequences.push(Consequence::Resolving(id.clone(), false));
+        effects
+    }
+
     fn take_resolved(&self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64, out: &mut Out) {
         let Some(group) = self.consumers.group(id) else { return };
         let mut draft = Draft::new(group.clone());

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use esker_protocol::Message as _;
+use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, OwnedPartitions,
 };
@@ -49,7 +50,9 @@ impl World {
     pub fn classic_join(&mut self, request: JoinRequest) -> Option<JoinReply> {
         let token = self.token();
         let effects = self.shard.join(request, token, self.now);
-        self.take(effects);
+        if !self.take_if_written(effects) {
+            return Some(JoinReply::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, &Str::default()));
+        }
         match self.answers.get(&token) {
             None => None,
             Some(Reply::Join(reply)) => Some(reply.clone()),

@@ -65,6 +65,8 @@ enum Act {
     DeleteTopic(usize),
     LookUp,
     FailOver,
+    /// The disk is full, or has room again.
+    Full(bool),
 }
 
 fn topics() -> impl Strategy<Value = Vec<&'static str>> {
@@ -88,6 +90,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0usize..3).prop_map(Act::DeleteTopic),
         1 => Just(Act::LookUp),
         1 => Just(Act::FailOver),
+        1 => proptest::bool::weighted(0.3).prop_map(Act::Full),
     ]
 }
 
@@ -125,6 +128,7 @@ impl Play {
             Act::DeleteTopic(at) => self.world.delete_topic(TOPICS[at]),
             Act::LookUp => self.world.look_up(),
             Act::FailOver => self.world.fail_over(),
+            Act::Full(full) => self.world.full = full,
         }
     }
 
@@ -290,7 +294,8 @@ impl Play {
         if client.classic {
             let leaving = [Leaving { member_id: Str::copy(&id), instance_id: client.instance, said: None }];
             let (_, effects) = self.world.shard.leave_saying(&"g".into(), &leaving, self.world.now);
-            return self.world.take(effects);
+            self.world.take_if_written(effects);
+            return;
         }
         let mut request = beat("g", &id, if client.instance.is_some() { epoch } else { -1 });
         request.instance_id = client.instance;
@@ -299,6 +304,7 @@ impl Play {
 
     /// Nothing more happens but heartbeats; whoever is gone without a word is out in time.
     fn settle(&mut self) {
+        self.world.full = false;
         for _ in 0..40 {
             for who in 0..5 {
                 self.beat(who, true, false, None);

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub answers: BTreeMap<Token, Reply>,
     /// Lookups of regular expressions that wait.
     pub jobs: Vec<RegexJob>,
+    /// The log takes no records.
+    pub full: bool,
     /// The epochs seen last: of groups, and of members.
     epochs: BTreeMap<String, (i32, i32)>,
 }
@@ -53,6 +55,7 @@ impl World {
             tokens: 0,
             answers: BTreeMap::new(),
             jobs: Vec::new(),
+            full: false,
             epochs: BTreeMap::new(),
         };
         world.show();
@@ -98,6 +101,16 @@ impl World {
         self.show();
     }
 
+    /// As the shell does: carries out what the shard decided, or leaves it void if the log does not take it.
+    pub fn take_if_written(&mut self, effects: Effects) -> bool {
+        if self.full && !effects.records.is_empty() {
+            self.check();
+            return false;
+        }
+        self.take(effects);
+        true
+    }
+
     /// Carries out what the shard decided; the log takes it at once.
     pub fn take(&mut self, mut effects: Effects) {
         self.log.extend(effects.records.iter().map(|record| record.to_bytes().unwrap()));
@@ -114,8 +127,10 @@ impl World {
 
     pub fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<HeartbeatReply, Refusal> {
         let (effects, reply) = self.shard.consumer_heartbeat(request, self.now)?;
-        self.take(effects);
-        Ok(reply)
+        match self.take_if_written(effects) {
+            true => Ok(reply),
+            false => Err(Refusal::new(ErrorCode::COORDINATOR_NOT_AVAILABLE, "")),
+        }
     }
 
     /// Expressions are looked up.
@@ -123,7 +138,10 @@ impl World {
         for job in std::mem::take(&mut self.jobs) {
             let found = resolve_regexes(&job, &self.image);
             let effects = self.shard.regexes_resolved(&job.group, &found, self.image.offset(), self.now);
-            self.take(effects);
+            if !self.take_if_written(effects) {
+                let effects = self.shard.regexes_not_resolved(&job.group);
+                self.take(effects);
+            }
         }
     }
 
@@ -132,7 +150,9 @@ impl World {
         while let Some(at) = self.shard.next_deadline().filter(|at| *at <= until) {
             self.now = at.max(self.now);
             let effects = self.shard.tick(self.now);
-            self.take(effects);
+            if !self.take_if_written(effects) {
+                self.shard.postpone(self.now + 500);
+            }
         }
         self.now = until;
     }
