@@ -22,6 +22,9 @@ use crate::test_support::{Client, broker_on, create_topic_with};
 /// How long the disk stands still at most: long after this the test has failed.
 const AT_MOST: Duration = Duration::from_secs(30);
 
+/// What stands still.
+type Matches = fn(Doing<'_>) -> bool;
+
 #[derive(Debug, Default)]
 struct State {
     held: bool,
@@ -33,7 +36,7 @@ struct State {
 /// What `matches` stands still while it is held.
 #[derive(Debug)]
 struct Hold {
-    matches: fn(Doing<'_>) -> bool,
+    matches: Matches,
     state: Mutex<State>,
     moved: Condvar,
 }
@@ -55,7 +58,7 @@ impl Hooks for Hold {
 }
 
 impl Hold {
-    fn new(matches: fn(Doing<'_>) -> bool) -> Arc<Self> {
+    fn new(matches: Matches) -> Arc<Self> {
         Arc::new(Self { matches, state: Mutex::default(), moved: Condvar::new() })
     }
 
@@ -113,7 +116,7 @@ fn is_named(path: &Path, end: &str) -> bool {
 /// More connections than the runtime has threads produce to `t`, whose disk stands still; others are served meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn producers_of_a_partition_whose_disk_stands_still_hold_up_nobody_else() {
-    let cases: [(&str, fn(Doing<'_>) -> bool); 3] = [
+    let cases: [(&str, Matches); 3] = [
         ("move", |doing| matches!(doing, Doing::SyncDir(path) if is_named(path, "-future"))),
         (
             "roll",
