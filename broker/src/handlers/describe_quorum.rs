@@ -7,8 +7,10 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node, PartitionDataResult, ReplicaState, TopicDataResult,
 };
+use esker_protocol::primitives::Uuid;
 
 use super::handler::{Handler, RequestContext, Staged};
+use crate::raft::RaftId;
 
 /// The DescribeQuorum API.
 pub struct DescribeQuorum;
@@ -34,10 +36,9 @@ impl Handler for DescribeQuorum {
         let image = ctx.broker.metadata.image();
         let high_watermark = i64::try_from(image.offset()).unwrap_or(i64::MAX);
         let now = ctx.broker.now_ms();
-        let directory = |id: i32| image.broker(id).and_then(|b| b.log_dirs.first().copied()).unwrap_or_default();
-        let replica = |id: i32| ReplicaState {
-            replica_id: id,
-            replica_directory_id: if ctx.api_version >= 2 { directory(id) } else { Default::default() },
+        let replica = |id: &RaftId| ReplicaState {
+            replica_id: id.node_id,
+            replica_directory_id: if ctx.api_version >= 2 { Uuid(id.directory) } else { Default::default() },
             log_end_offset: high_watermark,
             last_fetch_timestamp: now,
             last_caught_up_timestamp: now,
@@ -49,21 +50,22 @@ impl Handler for DescribeQuorum {
             leader_id: ctx.broker.node_id,
             leader_epoch: i32::try_from(term).unwrap_or(i32::MAX),
             high_watermark,
-            current_voters: voters.iter().copied().map(replica).collect(),
+            current_voters: voters.iter().map(replica).collect(),
             observers: Vec::new(),
         };
-        let nodes = voters.iter().filter(|_| ctx.api_version >= 2).filter_map(|id| image.broker(*id)).map(|b| Node {
-            node_id: b.node_id,
-            listeners: b
-                .listeners
-                .iter()
-                .map(|l| Listener {
-                    name: l.name.clone(),
-                    host: l.host.clone(),
-                    port: u16::try_from(l.port).unwrap_or_default(),
-                })
-                .collect(),
-        });
+        let nodes =
+            voters.iter().filter(|_| ctx.api_version >= 2).filter_map(|id| image.broker(id.node_id)).map(|b| Node {
+                node_id: b.node_id,
+                listeners: b
+                    .listeners
+                    .iter()
+                    .map(|l| Listener {
+                        name: l.name.clone(),
+                        host: l.host.clone(),
+                        port: u16::try_from(l.port).unwrap_or_default(),
+                    })
+                    .collect(),
+            });
         Staged::Ready(DescribeQuorumResponse {
             error_code: ErrorCode::NONE,
             error_message: None,

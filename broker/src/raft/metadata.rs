@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
-use super::types::{LogId, Proposal, TypeConfig};
+use super::types::{LogId, Proposal, RaftId, TypeConfig};
 
 /// Why a decision was not committed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -109,11 +109,11 @@ impl Metadata {
         tokio::time::timeout_at(deadline, submitted).await.unwrap_or(Err(SubmitError::TimedOut))
     }
 
-    /// Node ids of the voters of the metadata quorum, and its term.
-    pub fn quorum(&self) -> (Vec<i32>, u64) {
+    /// The voters of the metadata quorum, and its term.
+    pub fn quorum(&self) -> (Vec<RaftId>, u64) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.membership().voter_ids().map(|id| id.node_id).collect();
+        let voters = metrics.membership_config.membership().voter_ids().collect();
         (voters, metrics.current_term)
     }
 

@@ -59,7 +59,7 @@ pub enum StartError {
     Raft(String),
 }
 
-/// Whether `dir` holds a metadata log.
+/// Whether `dir` holds a metadata log, or its snapshot: without the log that is damage, but no new cluster.
 pub fn is_log_in(dir: &Path) -> bool {
     MetadataFiles::is_in(dir)
 }

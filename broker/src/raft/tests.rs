@@ -59,7 +59,7 @@ async fn a_new_log_has_features_and_what_is_committed_comes_back() {
     assert_eq!(committed.reply, "a");
     let image = metadata.image();
     assert!(image.topic("a").is_some() && image.offset() >= committed.offset);
-    assert_eq!(metadata.quorum().0, [1]);
+    assert_eq!(metadata.quorum().0, [RaftId::from(1)]);
     metadata.shutdown().await;
     drop(metadata);
 

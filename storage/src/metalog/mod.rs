@@ -65,9 +65,9 @@ impl MetadataFiles {
         Ok(Self { log: Arc::new(log), snapshots: Arc::new(snapshots) })
     }
 
-    /// Whether `dir` holds a metadata log, whatever its format.
+    /// Whether `dir` holds a metadata log or a snapshot of one, whatever the format.
     pub fn is_in(dir: &Path) -> bool {
-        dir.join(file::NAME).exists()
+        [file::NAME, snapshot::NAME].iter().any(|name| dir.join(name).exists())
     }
 
     /// Refuses further changes and waits for those under way. Blocks for the disk.

@@ -26,7 +26,7 @@ use crate::{
     io::{Context, Disk, LogFile, Open},
 };
 
-const NAME: &str = "metadata.snapshot";
+pub(super) const NAME: &str = "metadata.snapshot";
 /// Snapshots that are being written or received begin with this.
 const UNFINISHED: &str = "metadata.snapshot.";
 const MAGIC: [u8; 8] = *b"esker-ms";
