@@ -227,7 +227,7 @@ async fn ask_in(state: State) {
             },
             CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() },
         ],
-        timeout_ms: 1000,
+        timeout_ms: 60_000,
         ..CreateTopicsRequest::default()
     })
     .await;
@@ -236,7 +236,7 @@ async fn ask_in(state: State) {
             CreatePartitionsTopic { name: format!("made-{v}").into(), count: 2, assignments: None },
             CreatePartitionsTopic { name: "none".into(), count: 2, assignments: None },
         ],
-        timeout_ms: 1000,
+        timeout_ms: 60_000,
         validate_only: false,
     })
     .await;
@@ -266,7 +266,7 @@ async fn ask_in(state: State) {
             name: "t".into(),
             partitions: vec![DeleteRecordsPartition { partition_index: 0, offset: -1 }],
         }],
-        timeout_ms: 1000,
+        timeout_ms: 60_000,
     })
     .await;
     a.ask(|v| {
@@ -275,7 +275,7 @@ async fn ask_in(state: State) {
         DeleteTopicsRequest {
             topics: if v >= 6 { states.collect() } else { Vec::new() },
             topic_names: if v < 6 { names.iter().map(|name| name.clone().into()).collect() } else { Vec::new() },
-            timeout_ms: 1000,
+            timeout_ms: 60_000,
         }
     })
     .await;

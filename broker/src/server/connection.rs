@@ -124,6 +124,11 @@ impl<T: Transport, S: Service> Connection<T, S> {
             if self.frames.has_whole() {
                 continue;
             }
+            match self.frames.poll_ready(cx, &self.transport) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
+                Poll::Pending => break,
+            }
             if self.poll_reserve(cx).is_pending() {
                 break;
             }
@@ -145,7 +150,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         self.held.as_ref().map_or(0, |(size, _)| *size) + self.answers.request_bytes()
     }
 
-    /// Memory of these, and of the request that is read or may come next.
+    /// Memory of these, and of the request that is read.
     fn memory(&self) -> usize {
         self.frames.memory().saturating_add(self.worked_on())
     }
@@ -155,7 +160,9 @@ impl<T: Transport, S: Service> Connection<T, S> {
         if self.reservation.is_short() {
             self.frames.rest();
         }
-        let reserved = self.reservation.poll_reserve(cx, self.worked_on(), self.memory());
+        let worked_on = self.worked_on();
+        let all = self.frames.memory_to_read().saturating_add(worked_on);
+        let reserved = self.reservation.poll_reserve(cx, worked_on, all);
         if reserved.is_pending() || !self.frames.has_part() {
             self.reserved = None;
         } else if self.reservation.is_held() {
@@ -238,7 +245,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             }
             if quiet >= REST_AFTER {
                 self.frames.rest();
-                self.reservation.shrink(self.memory());
+                self.reservation.rest(self.memory());
                 self.resting = true;
             }
             let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);

@@ -2,12 +2,12 @@
 //!
 //! The buffer is as large as the last frame was, so that in steady flow a frame is read with one call into its own place
 //! and nothing is moved; when its frames are let go, the buffer is used again. A size prefix alone never allocates: past
-//! [`STEP`] a frame's buffer grows only as bytes arrive. A quiet connection holds no buffer, and the buffer of a frame larger
+//! [`STEP`] a frame's buffer has its whole size only when as many bytes have arrived (its memory is reserved by then). A quiet connection holds no buffer, and the buffer of a frame larger
 //! than [`STEP`] goes with the frame.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use esker_protocol::api::ApiKey;
@@ -111,16 +111,26 @@ impl Frames {
         !self.buffer.is_empty()
     }
 
-    /// Memory for the request at the front, if its size and API are known, or for the next read. It stays the same while a
-    /// request is read.
+    /// Memory for the request at the front, if its size and API are known, else of the buffer. It stays the same while a request
+    /// is read.
     pub(super) fn memory(&self) -> usize {
         match self.buffer.first_chunk::<{ PREFIX + 2 }>() {
             Some([a, b, c, d, key @ ..]) => {
                 let size = usize::try_from(i32::from_be_bytes([*a, *b, *c, *d])).unwrap_or_default();
                 weight(ApiKey(i16::from_be_bytes(*key)), size).max(self.buffer.len())
             }
-            None => self.buffer.capacity().max(self.expected),
+            None => self.buffer.capacity(),
         }
+    }
+
+    /// The same, with the next read.
+    pub(super) fn memory_to_read(&self) -> usize {
+        if self.buffer.len() < PREFIX + 2 { self.memory().max(self.expected) } else { self.memory() }
+    }
+
+    /// Waits until there is something to read, as long as there is no buffer for it.
+    pub(super) fn poll_ready<T: Transport>(&self, cx: &mut Context<'_>, from: &T) -> Poll<io::Result<()>> {
+        if self.is_holding() { Poll::Ready(Ok(())) } else { from.poll_readable(cx) }
     }
 
     /// Lets go of a buffer that nothing stands in.
@@ -131,17 +141,17 @@ impl Frames {
         }
     }
 
-    /// Reads once. `Ok(0)` is the end of the stream. Call after [`Self::next`] has found no whole frame.
+    /// Reads once. `Ok(0)` is the end of the stream. Call after [`Self::next`] has found no whole frame, [`Self::poll_ready`] is
+    /// ready, and the memory is reserved.
     pub(super) fn poll_fill<T: Transport>(&mut self, cx: &mut Context<'_>, from: &mut T) -> Poll<io::Result<usize>> {
-        if !self.is_holding() {
-            ready!(from.poll_readable(cx))?;
-        }
         let have = self.buffer.len();
         let want = match self.size().ok().flatten() {
             // Nothing is reserved for it while its API is not known.
             Some(_) if have > 0 && have < PREFIX + 2 => SMALL,
             // A large frame is read to its end and no further: what follows has its own place.
-            Some(size) => (PREFIX + size).saturating_sub(have).min(STEP.max(have)),
+            // Growing step by step would copy it several times, and leave as much behind in the allocator.
+            Some(size) if have >= STEP => (PREFIX + size).saturating_sub(have),
+            Some(size) => (PREFIX + size).saturating_sub(have).min(STEP),
             None => self.expected.saturating_sub(have),
         };
         let want = want.max(PREFIX);

@@ -22,7 +22,7 @@ const LEAST: u64 = 1 << 20;
 /// A permit of the semaphore stands for so many bytes.
 const UNIT: usize = 1 << 10;
 /// What a connection may keep beyond its need while nobody waits, so that a steady flow seldom changes its reservation.
-const SPARE: u32 = 256;
+const SPARE: u32 = 64;
 
 /// The bound that all connections share.
 #[derive(Debug)]
@@ -123,9 +123,14 @@ impl Reservation {
     /// Returns what is beyond `bytes`; a little may stay for the next request.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let surplus = self.held.saturating_sub(self.units(bytes));
-        if surplus > SPARE || surplus > 0 && (bytes <= FREE || self.is_short()) {
+        if surplus > SPARE || surplus > 0 && self.is_short() {
             self.release(surplus);
         }
+    }
+
+    /// Returns what is beyond `bytes`: the connection is quiet.
+    pub(super) fn rest(&mut self, bytes: usize) {
+        self.release(self.held.saturating_sub(self.units(bytes)));
     }
 
     /// Whether any connection waits for room.

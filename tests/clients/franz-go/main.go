@@ -4,6 +4,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -200,6 +202,68 @@ func step(format string, args ...any) {
 	fmt.Println(time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
 }
 
+func control(arguments ...string) {
+	command := exec.Command(os.Getenv("ESKER_CTL"), arguments...)
+	command.Stderr = os.Stderr
+	must(command.Run())
+}
+
+// Cuts a log file before the batch with an offset, as a power cut does that takes what only the page cache had.
+func cutBefore(path string, offset uint64) {
+	data, err := os.ReadFile(path)
+	must(err)
+	at := uint32(0)
+	for binary.BigEndian.Uint64(data[at:]) < offset {
+		at += 12 + binary.BigEndian.Uint32(data[at+8:])
+	}
+	must(os.Truncate(path, int64(at)))
+}
+
+// A power cut takes records that a consumer has read, and others get their offsets: the consumer reports it (KIP-320).
+func lostRecords(admin *kadm.Client) {
+	const lost = topic + "-lost"
+	step("records that were read are lost")
+	cache := "page-cache"
+	made, err := admin.CreateTopic(ctx, 1, 1, map[string]*string{"durability": &cache}, lost)
+	must(err)
+	must(made.Err)
+	send := func(what string, count int) {
+		cl := client(kgo.DefaultProduceTopic(lost))
+		defer cl.Close()
+		for n := range count {
+			must(cl.ProduceSync(ctx, kgo.StringRecord(fmt.Sprintf("%s-%d", what, n))).FirstErr())
+		}
+	}
+	send("before", 10)
+	cl := client(kgo.ConsumeTopics(lost), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer cl.Close()
+	var values []string
+	var loss *kgo.ErrDataLoss
+	poll := func() {
+		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		fetches := cl.PollFetches(short)
+		for _, failed := range fetches.Errors() {
+			if !errors.As(failed.Err, &loss) {
+				check(failed.Err == context.DeadlineExceeded, "fetch: %v", failed)
+			}
+		}
+		fetches.EachRecord(func(got *kgo.Record) { values = append(values, string(got.Value)) })
+	}
+	wait("the records before", func() bool { poll(); return len(values) == 10 })
+	control("kill9")
+	cutBefore(os.Getenv("ESKER_STATE")+"/data/"+lost+"-0/00000000000000000000.log", 6)
+	control("start", boot)
+	// More than were lost: offset 10 exists again.
+	send("after", 8)
+	wait("the consumer sees the loss", func() bool { poll(); return loss != nil })
+	check(loss.Topic == lost && loss.ConsumedTo == 10 && loss.ResetTo == 6, "%v", loss)
+	wait("all that is there", func() bool { poll(); return len(values) >= 18 })
+	for n := range 8 {
+		check(values[10+n] == fmt.Sprintf("after-%d", n), "%v", values)
+	}
+}
+
 func main() {
 	log.SetFlags(log.Lshortfile)
 	admin := kadm.NewClient(client())
@@ -302,9 +366,7 @@ func main() {
 	next := total
 	for _, how := range []string{"restart", "kill9restart"} {
 		step("%s", how)
-		control := exec.Command(os.Getenv("ESKER_CTL"), how)
-		control.Stderr = os.Stderr
-		must(control.Run())
+		control(how)
 		produce(next, next+perCodec, kgo.ZstdCompression(), true)
 		one := join(topic+"-range", kgo.RangeBalancer(), false)
 		seen = nil
@@ -314,6 +376,8 @@ func main() {
 		one.cl.CloseAllowingRebalance()
 		next += perCodec
 	}
+
+	lostRecords(admin)
 
 	step("delete")
 	_, err = admin.DeleteTopics(ctx, topic)

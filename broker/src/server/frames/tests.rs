@@ -149,7 +149,7 @@ fn memory_is_known_before_a_frame_is_read() {
         let mut frames = Frames::new(100 << 20);
         let mut from = Pieces(vec![head.to_vec()]);
         assert!(frames.poll_fill(&mut cx, &mut from).is_ready());
-        frames.memory()
+        frames.memory_to_read()
     };
     let head = |size: i32, key: i16| [&size.to_be_bytes()[..], &key.to_be_bytes(), &[0, 1]].concat();
     assert_eq!(memory(&head(50 << 20, 0)), 50 << 20, "a Produce stays as it is");
