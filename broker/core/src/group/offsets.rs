@@ -109,12 +109,12 @@ impl GroupShard {
         };
         let (records, codes) = self.offset_records(request, &check, now)?;
         effects.records = records;
-        self.found(&request.group, now, &mut effects);
+        self.create_group_of_offsets(&request.group, now, &mut effects);
         Ok((effects, codes))
     }
 
     /// Offsets of a group that is not there yet make it: a group of offsets alone.
-    pub(super) fn found(&self, id: &Str, now: i64, effects: &mut Effects) {
+    pub(super) fn create_group_of_offsets(&self, id: &Str, now: i64, effects: &mut Effects) {
         if !effects.records.is_empty() && !self.groups.contains_key(id) && !self.is_consumer_group(id) {
             effects.update.put(ClassicGroup::new(id.detached(), now));
         }
@@ -297,7 +297,7 @@ pub(super) const CONSUMER: &str = "consumer";
 pub(super) enum Subscribed {
     /// These.
     To(Vec<Str>),
-    /// Nobody knows: a member's subscription cannot be read, or there was no generation yet.
+    /// Not known: a member's subscription cannot be read, or there was no generation yet.
     Unknown,
 }
 

@@ -95,11 +95,11 @@ impl GroupShard {
     /// A member lives.
     pub fn heartbeat(&self, group: &str, who: &Identity, now: i64) -> (Effects, ErrorCode) {
         let mut effects = Effects::default();
-        let code = self.hear_classic(group, who, now, &mut effects);
+        let code = self.decide_heartbeat(group, who, now, &mut effects);
         (effects, code)
     }
 
-    fn hear_classic(&self, group: &str, who: &Identity, now: i64, effects: &mut Effects) -> ErrorCode {
+    fn decide_heartbeat(&self, group: &str, who: &Identity, now: i64, effects: &mut Effects) -> ErrorCode {
         if group.is_empty() {
             return ErrorCode::INVALID_GROUP_ID;
         }

@@ -25,7 +25,7 @@ impl GroupShard {
         };
         let (records, codes) = self.offset_records(request, &check, now)?;
         let mut effects = Effects { records, writer: Some(writer), ..Effects::default() };
-        self.found(&request.group, now, &mut effects);
+        self.create_group_of_offsets(&request.group, now, &mut effects);
         Ok((effects, codes))
     }
 

@@ -49,7 +49,7 @@ impl TransactionShard {
             Err(error) => return answer(Err(error)),
             Ok(found) => matches!(found, Found::Done),
         };
-        // The last epoch fences its producer and is given to none.
+        // The epoch above the last one fences its producer. No producer gets it.
         let exhausted = bumps && if done { known.is_past_last_epoch() } else { known.is_exhausted() };
         if exhausted && fresh.is_none() {
             return Effects { replies: vec![(token, Reply::NeedsProducerId)], ..Effects::default() };

@@ -210,7 +210,7 @@ fn the_way_of_a_transaction() {
     assert!(s.shard.describe("t").unwrap().topics.is_empty());
 }
 
-/// A producer of the last epoch, by what ends its transaction without it: whoever goes on is given a new id with epoch 0.
+/// The transaction of a producer with the last epoch is ended by the coordinator: the producer that goes on gets a new id, epoch 0.
 #[test]
 fn the_epoch_above_the_last_is_given_to_none() {
     type GoesOn = fn(&mut Script, Producer) -> Result<Producer, ErrorCode>;
