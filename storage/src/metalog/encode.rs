@@ -40,23 +40,27 @@ pub(super) struct TooLong;
 /// Appends a step to those of the same frame: `length u32, kind u8, content`.
 pub(super) fn put_step(step: &Step, out: &mut Vec<u8>) -> Result<(), TooLong> {
     match step {
-        Step::Vote(vote) => put(step::VOTE, out, |out| put_vote(vote, out)),
+        Step::Vote(vote) => put_with_length(step::VOTE, out, |out| put_vote(vote, out)),
         Step::Entry(entry) => put_entry(entry, out),
-        Step::Committed(id) => put(step::COMMITTED, out, |out| put_optional_id(id.as_ref(), out)),
-        Step::TruncateAfter(id) => put(step::TRUNCATE_AFTER, out, |out| put_optional_id(id.as_ref(), out)),
-        Step::Purge(id) => put(step::PURGE, out, |out| put_log_id(id, out)),
+        Step::Committed(id) => put_with_length(step::COMMITTED, out, |out| put_optional_id(id.as_ref(), out)),
+        Step::TruncateAfter(id) => put_with_length(step::TRUNCATE_AFTER, out, |out| put_optional_id(id.as_ref(), out)),
+        Step::Purge(id) => put_with_length(step::PURGE, out, |out| put_log_id(id, out)),
     }
 }
 
 /// As [`put_step`], of an entry.
 pub(super) fn put_entry(entry: &Entry, out: &mut Vec<u8>) -> Result<(), TooLong> {
-    put(step::ENTRY, out, |out| {
+    put_with_length(step::ENTRY, out, |out| {
         put_log_id(&entry.id, out)?;
         put_payload(&entry.payload, out)
     })
 }
 
-fn put(kind: u8, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>) -> Result<(), TooLong>) -> Result<(), TooLong> {
+fn put_with_length(
+    kind: u8,
+    out: &mut Vec<u8>,
+    content: impl FnOnce(&mut Vec<u8>) -> Result<(), TooLong>,
+) -> Result<(), TooLong> {
     let start = out.len();
     out.extend([0; 4]);
     out.push(kind);
@@ -73,7 +77,7 @@ pub(super) fn read_steps(bytes: &[u8], mut each: impl FnMut(Step)) -> Result<(),
     let mut input = Input(bytes);
     while !input.0.is_empty() {
         let length = input.u32()? as usize;
-        let mut content = Input(input.take(length)?);
+        let mut content = Input(input.take_bytes(length)?);
         let step = read_step(&mut content)?;
         content.end()?;
         each(step);
@@ -172,7 +176,7 @@ struct Input<'a>(&'a [u8]);
 const SHORT: Fault = Fault::Malformed("a step ends too early");
 
 impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
+    fn take_bytes(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
         self.0 = rest;
         Ok(taken)
@@ -231,7 +235,7 @@ impl<'a> Input<'a> {
     fn payload(&mut self) -> Result<Payload, Fault> {
         Ok(match self.u8()? {
             payload::BLANK => Payload::Blank,
-            payload::RECORDS => Payload::Records(Bytes::copy_from_slice(self.take(self.0.len())?)),
+            payload::RECORDS => Payload::Records(Bytes::copy_from_slice(self.take_bytes(self.0.len())?)),
             payload::MEMBERS => Payload::Members(self.members()?),
             kind => return Err(Fault::Unknown(format!("entries of kind {kind} are unknown to this version"))),
         })
@@ -247,7 +251,7 @@ impl<'a> Input<'a> {
         for _ in 0..self.count()? {
             let id = self.voter()?;
             let length = self.count()?;
-            let address = std::str::from_utf8(self.take(length)?);
+            let address = std::str::from_utf8(self.take_bytes(length)?);
             let address = address.map_err(|_| Fault::Malformed("an address is not UTF-8"))?;
             addresses.insert(id, address.to_owned());
         }

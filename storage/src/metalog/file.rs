@@ -29,7 +29,7 @@ const MAGIC: [u8; 8] = *b"esker-ml";
 
 /// The file, open for writing. One thread owns it.
 #[derive(Debug)]
-pub(super) struct LogFileOnDisk {
+pub(super) struct StepFile {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     /// `None` until the first frame is written.
@@ -42,8 +42,8 @@ fn too_long<E>(_: E) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "more than 4 GiB in one frame of the metadata log")
 }
 
-impl LogFileOnDisk {
-    /// Opens the file in `dir`, gives its steps to `replay`, and cuts a torn end. What was replayed survives a power cut.
+impl StepFile {
+    /// Opens the file in `dir`, gives its steps to `replay`, and cuts a torn end. The replayed steps survive a power cut.
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, replay: impl FnMut(Step)) -> Result<Self, MetadataError> {
         let path = dir.join(NAME);
         let opened = Self { disk, dir: dir.to_path_buf(), file: None, end: 0 };

@@ -65,7 +65,7 @@ fn checksum(position: u64, content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&position.to_be_bytes()), content)
 }
 
-/// What stands before `content` in a frame at `position`.
+/// The bytes before `content` in a frame at `position`.
 pub(super) fn frame_header(position: u64, content: &[u8]) -> Result<[u8; FRAME_HEADER], TooLong> {
     let mut header = [0; FRAME_HEADER];
     let length = u32::try_from(content.len()).map_err(|_| TooLong)?;
@@ -82,7 +82,7 @@ pub(super) fn read_frame_header(header: &[u8; FRAME_HEADER]) -> Option<(usize, u
     (*marker == MARKER).then_some((u32::from_be_bytes(*length) as usize, u32::from_be_bytes(*crc)))
 }
 
-/// Whether `content` is what was written into the frame at `position`.
+/// Whether `content` is as it was written into the frame at `position`.
 pub(super) fn is_sound(position: u64, content: &[u8], crc: u32) -> bool {
     !content.is_empty() && checksum(position, content) == crc
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{
     encode::{TooLong, put_entry, put_step},
     error::MetadataError,
-    file::{FRESH, LogFileOnDisk, NAME},
+    file::{FRESH, StepFile, NAME},
     state::{Gap, State},
     types::{Entry, LogId, Step, Vote},
     writer::{Done, Work, Writer},
@@ -48,7 +48,7 @@ impl MetadataLog {
         let fresh = dir.join(FRESH);
         disk.remove_file(&fresh).context("remove", &fresh)?;
         let (mut state, mut gap) = (State::default(), None);
-        let file = LogFileOnDisk::open(disk, dir, |step| gap = gap.take().or(state.apply(step).err()))?;
+        let file = StepFile::open(disk, dir, |step| gap = gap.take().or(state.apply(step).err()))?;
         if let Some(Gap(found, needed)) = gap {
             let what = format!("entry {found} stands where entry {needed} belongs");
             return Err(MetadataError::damaged(&dir.join(NAME), what));

@@ -76,3 +76,6 @@ impl MetadataFiles {
         self.snapshots.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,15 +44,11 @@ const MAX_CHUNK: usize = 256 << 20;
 pub struct Snapshots {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// Held while a snapshot is written: one after the other, and none over a newer one.
-    current: Mutex<Current>,
+    /// Held while a snapshot is written: one after the other, and none over a newer one. True once none may be written.
+    closed: Mutex<bool>,
+    /// Held for a moment only: it is read on threads that must not wait for the disk.
+    current: Mutex<Option<SnapshotFile>>,
     received: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Current {
-    snapshot: Option<SnapshotFile>,
-    closed: bool,
 }
 
 /// A whole snapshot on disk, open for reading. It stays readable when a newer one takes its place.
@@ -84,13 +80,13 @@ impl Snapshots {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             error => error.context("open", &path).map(|_| None)?,
         };
-        let current = Mutex::new(Current { snapshot, closed: false });
-        Ok(Self { disk, dir: dir.to_path_buf(), current, received: AtomicU64::new(0) })
+        let (closed, received) = (Mutex::new(false), AtomicU64::new(0));
+        Ok(Self { disk, dir: dir.to_path_buf(), closed, current: Mutex::new(snapshot), received })
     }
 
-    /// The newest whole snapshot.
+    /// The newest whole snapshot. Does not wait for the disk.
     pub fn current(&self) -> Option<SnapshotFile> {
-        self.current.lock().snapshot.clone()
+        self.current.lock().clone()
     }
 
     /// Writes a snapshot of `chunks`, each of whole records, and returns it once it is durable. If there is one by now that stands
@@ -100,12 +96,12 @@ impl Snapshots {
         meta: &SnapshotMeta,
         chunks: impl IntoIterator<Item = io::Result<Bytes>>,
     ) -> io::Result<SnapshotFile> {
-        let mut current = self.current.lock();
-        if current.closed {
+        let closed = self.closed.lock();
+        if *closed {
             return Err(io::Error::other("the metadata log is closed"));
         }
-        if let Some(newer) = current.snapshot.as_ref().filter(|snapshot| snapshot.meta.last >= meta.last) {
-            return Ok(newer.clone());
+        if let Some(newer) = self.current().filter(|snapshot| snapshot.meta.last >= meta.last) {
+            return Ok(newer);
         }
         let (fresh, path) = (self.dir.join("metadata.snapshot.new"), self.dir.join(NAME));
         let file = self.disk.open(&fresh, Open::Empty).context("create", &fresh).map_err(plain)?;
@@ -114,7 +110,7 @@ impl Snapshots {
         self.disk.rename(&fresh, &path).context("rename to", &path).map_err(plain)?;
         self.disk.sync_dir(&self.dir).context("sync", &self.dir).map_err(plain)?;
         let snapshot = SnapshotFile::open(file, &path, None)?;
-        current.snapshot = Some(snapshot.clone());
+        *self.current.lock() = Some(snapshot.clone());
         Ok(snapshot)
     }
 
@@ -133,7 +129,7 @@ impl Snapshots {
 
     /// Refuses further snapshots, and waits for one that is being written.
     pub fn close(&self) {
-        self.current.lock().closed = true;
+        *self.closed.lock() = true;
     }
 }
 
@@ -149,16 +145,16 @@ struct ChunkWriter<'a> {
 }
 
 impl ChunkWriter<'_> {
-    fn put(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_parts(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         self.file.write_at(&mut slices, self.end).context("write to", self.path).map_err(plain)?;
         self.end += parts.iter().map(|part| part.len() as u64).sum::<u64>();
         Ok(())
     }
 
-    fn frame(&mut self, content: &[u8]) -> io::Result<()> {
+    fn write_frame(&mut self, content: &[u8]) -> io::Result<()> {
         let header = frame_header(self.end, content).ok().filter(|_| content.len() <= MAX_CHUNK);
-        self.put(&[&header.ok_or_else(too_long)?, content])
+        self.write_parts(&[&header.ok_or_else(too_long)?, content])
     }
 }
 
@@ -166,7 +162,7 @@ fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a chunk of the metadata snapshot is too long")
 }
 
-/// What the last chunk says of those before it.
+/// The sums over the chunks of records, which the last chunk holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Total {
     bytes: u64,
@@ -175,7 +171,7 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, records: &[u8]) {
+    fn add_chunk(&mut self, records: &[u8]) {
         self.bytes += records.len() as u64;
         self.chunks = self.chunks.saturating_add(1);
         self.crc = crc32c::crc32c_append(self.crc, records);
@@ -197,20 +193,20 @@ fn write_chunks(
     chunks: impl IntoIterator<Item = io::Result<Bytes>>,
 ) -> io::Result<()> {
     let mut writer = ChunkWriter { file, path, end: 0 };
-    writer.put(&[&file_header(MAGIC)])?;
+    writer.write_parts(&[&file_header(MAGIC)])?;
     let mut content = vec![META];
     put_meta(meta, &mut content).map_err(|_| too_long())?;
-    writer.frame(&content)?;
+    writer.write_frame(&content)?;
     let mut total = Total::default();
     for chunk in chunks {
         let chunk = chunk?;
         content.clear();
         content.push(RECORDS);
         content.extend_from_slice(&chunk);
-        writer.frame(&content)?;
-        total.add(&chunk);
+        writer.write_frame(&content)?;
+        total.add_chunk(&chunk);
     }
-    writer.frame(&total.encode())
+    writer.write_frame(&total.encode())
 }
 
 impl SnapshotFile {
@@ -259,7 +255,7 @@ impl SnapshotFile {
         self.len
     }
 
-    /// Reads the file's bytes as they are, to send them; what is received is verified there.
+    /// Reads the file's bytes as they are, to send them. The receiver verifies them.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
     }
@@ -303,7 +299,7 @@ impl Chunks<'_> {
         match content.first() {
             Some(&RECORDS) => {
                 let records = Bytes::from(content).slice(1..);
-                self.total.add(&records);
+                self.total.add_chunk(&records);
                 Ok(Some(records))
             }
             Some(&END) if content == self.total.encode() && self.position == self.len => Ok(None),

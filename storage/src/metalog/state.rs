@@ -1,4 +1,4 @@
-//! The log in memory: what the steps of the file add up to.
+//! The log in memory: the sum of the file's steps.
 
 use std::{collections::BTreeMap, ops::Bound};
 

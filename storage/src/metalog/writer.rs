@@ -1,7 +1,7 @@
 //! The thread that writes `metadata.log`.
 //!
 //! Steps that wait together are written as one frame with one sync; the order of steps is the order in which they were handed
-//! over. After a failed write or sync nothing is accepted any more: what is on disk is then unknown.
+//! over. After a failed write or sync nothing is accepted any more: the content of the disk is then unknown.
 
 use std::{
     fmt, io,
@@ -11,10 +11,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::file::LogFileOnDisk;
+use super::file::StepFile;
 use crate::error::FileError;
 
-/// What happens when steps are durable, or cannot be made so. Runs on the writer's thread and must not block it.
+/// Called when steps are durable, or cannot be made so. Runs on the writer's thread and must not block it.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// Steps that have to be in the file.
@@ -51,7 +51,7 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(file: LogFileOnDisk) -> io::Result<Self> {
+    pub(super) fn start(file: StepFile) -> io::Result<Self> {
         let (work, inbox) = mpsc::channel();
         let writing = Writing { file, steps: Vec::new(), waiting: Vec::new(), broken: false };
         let thread = thread::Builder::new()
@@ -84,7 +84,7 @@ impl Writer {
 }
 
 struct Writing {
-    file: LogFileOnDisk,
+    file: StepFile,
     /// Steps of the next frame, and what waits for them.
     steps: Vec<u8>,
     waiting: Vec<Done>,
@@ -134,7 +134,7 @@ impl Writing {
         }
     }
 
-    fn guarded(&mut self, write: impl FnOnce(&mut LogFileOnDisk) -> Result<(), FileError>) -> io::Result<()> {
+    fn guarded(&mut self, write: impl FnOnce(&mut StepFile) -> Result<(), FileError>) -> io::Result<()> {
         if self.broken {
             let what = "the metadata log is read-only after a disk error; restart the broker once the disk is sound";
             return Err(io::Error::other(what));

@@ -18,9 +18,9 @@ fn encoded(steps: &[Step]) -> Vec<u8> {
     out
 }
 
-fn open(dir: &Path) -> Result<(LogFileOnDisk, Vec<Step>), MetadataError> {
+fn open(dir: &Path) -> Result<(StepFile, Vec<Step>), MetadataError> {
     let mut steps = Vec::new();
-    LogFileOnDisk::open(Arc::new(OsDisk), dir, |step| steps.push(step)).map(|file| (file, steps))
+    StepFile::open(Arc::new(OsDisk), dir, |step| steps.push(step)).map(|file| (file, steps))
 }
 
 fn terms(dir: &Path) -> Result<Vec<u64>, MetadataError> {
