@@ -162,7 +162,9 @@ impl MetadataDir {
     /// dir is; the lock goes with what is returned.
     pub fn open(&self, logs: &Arc<LogManager>, node_id: i32) -> Result<(Uuid, Option<Folder>), OpenError> {
         if self.own {
-            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id)?;
+            // A log that was moved here knows this controller by the folder that it was in.
+            let known = raft::directory_of(&OsDisk, &self.log(), node_id).map(Uuid);
+            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
             return Ok((folder.directory_id, Some(folder)));
         }
         let dirs = logs.dirs();

@@ -95,7 +95,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.applied.clone(), self.membership.clone()))
+        Ok((self.applied, self.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
@@ -114,7 +114,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     }
                 }
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(self.applied.clone(), membership);
+                    self.membership = StoredMembership::new(self.applied, membership);
                 }
             }
             answers.extend(responder);
@@ -129,7 +129,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Builder {
             snapshots: Arc::clone(&self.snapshots),
             image: self.image.clone(),
-            applied: self.applied.clone(),
+            applied: self.applied,
             membership: self.membership.clone(),
         }
     }

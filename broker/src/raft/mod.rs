@@ -64,6 +64,12 @@ pub fn is_log_in(dir: &Path) -> bool {
     MetadataFiles::is_in(dir)
 }
 
+/// The directory id by which the metadata log in `dir` knows this node as a controller, if it says so.
+pub fn directory_of(disk: &dyn Disk, dir: &Path, node_id: i32) -> Option<[u8; 16]> {
+    let voter = MetadataFiles::last_vote(disk, dir)?.candidate;
+    (voter.node_id == node_id).then_some(voter.directory)
+}
+
 /// Entries after which the log is replaced by a snapshot.
 const SNAPSHOT_AFTER: u64 = 4096;
 

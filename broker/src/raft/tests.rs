@@ -107,6 +107,11 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let open = || async { start_with(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
     let metadata = open().await;
     metadata.submit(soon(), |_| topic("a")).await.unwrap();
+    // More than one chunk of the snapshot.
+    let named = |n: u128| TopicRecord { name: n.to_string().into(), id: Uuid(n.to_be_bytes()) };
+    let many =
+        move |_: &_| Decision { records: (0..1500).map(|n| MetadataRecord::Topic(named(n))).collect(), reply: () };
+    metadata.submit(soon(), many).await.unwrap();
     let mut entries = 0u64;
     while entries < AFTER * 3 {
         let value = entries.to_string();
@@ -138,5 +143,21 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     };
     assert_eq!(config(&image), config(&before));
     assert!(image.topic("a").is_some());
+    assert_eq!(image.topics().count(), 1501);
     metadata.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_build_before_the_format_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = [0u8, 1, 1, 0];
+    let mut frame = 4u32.to_le_bytes().to_vec();
+    // CRC-32C of the steps.
+    frame.extend(0xfe84_41ceu32.to_le_bytes());
+    frame.extend(steps);
+    std::fs::write(dir.path().join("metadata.log"), &frame).unwrap();
+    let refused = start(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1)).await;
+    let message = refused.err().map(|error| error.to_string()).unwrap();
+    assert!(message.contains("earlier build of Esker") && message.contains("adopts the topics"), "{message}");
+    assert_eq!(std::fs::read(dir.path().join("metadata.log")).unwrap(), frame);
 }

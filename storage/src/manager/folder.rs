@@ -27,8 +27,14 @@ impl Folder {
         Ok(Meta::read(disk, path)?.map(|meta| meta.cluster_id))
     }
 
-    /// Makes, locks and formats the folder, or checks whose it is. A folder without an id gets a random one.
-    pub fn open(disk: &dyn Disk, path: &Path, cluster_id: &str, node_id: i32) -> Result<Self, OpenError> {
+    /// Makes, locks and formats the folder, or checks whose it is. A folder without an id gets `new_id`, or a random one.
+    pub fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        cluster_id: &str,
+        node_id: i32,
+        new_id: Option<Uuid>,
+    ) -> Result<Self, OpenError> {
         create_dir(disk, path)?;
         let lock = lock(disk, path)?;
         let meta = Meta::read(disk, path)?;
@@ -38,7 +44,7 @@ impl Folder {
         let directory_id = match meta.and_then(|meta| meta.directory_id) {
             Some(id) => id,
             None => {
-                let id = random_uuid();
+                let id = new_id.unwrap_or_else(random_uuid);
                 Meta { cluster_id: cluster_id.to_owned(), node_id, directory_id: Some(id) }.write(disk, path)?;
                 id
             }

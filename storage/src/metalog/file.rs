@@ -15,7 +15,7 @@ use super::{
     encode::{Fault, read_steps},
     error::MetadataError,
     frames::{FILE_HEADER, check_header, file_header, frame_at, frame_header, next_sound},
-    types::Step,
+    types::{Step, Vote},
 };
 use crate::{
     error::FileError,
@@ -107,6 +107,19 @@ impl StepFile {
             None => Ok(()),
         }
     }
+}
+
+/// The last vote in the log in `dir`, if the log can be read. Changes nothing.
+pub(super) fn last_vote(disk: &dyn Disk, dir: &Path) -> Option<Vote> {
+    let path = dir.join(NAME);
+    let mut last = None;
+    let keep_vote = |step| {
+        if let Step::Vote(vote) = step {
+            last = Some(vote);
+        }
+    };
+    read(&disk.read(&path).ok()?, &path, keep_vote).ok()?;
+    last
 }
 
 /// Where the last sound frame begins and ends.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{
     encode::{TooLong, put_entry, put_step},
     error::MetadataError,
-    file::{FRESH, StepFile, NAME},
+    file::{FRESH, NAME, StepFile},
     state::{Gap, State},
     types::{Entry, LogId, Step, Vote},
     writer::{Done, Work, Writer},

@@ -70,6 +70,11 @@ impl MetadataFiles {
         [file::NAME, snapshot::NAME].iter().any(|name| dir.join(name).exists())
     }
 
+    /// The last vote in the log in `dir`, if the log can be read. Changes nothing.
+    pub fn last_vote(disk: &dyn Disk, dir: &Path) -> Option<Vote> {
+        file::last_vote(disk, dir)
+    }
+
     /// Refuses further changes and waits for those under way. Blocks for the disk.
     pub fn close(&self) {
         self.log.close();

@@ -3,6 +3,8 @@
 //! It is written and read in chunks, so that no snapshot has to fit into memory. A new one takes the place of the old one in a
 //! single step once all of it is durable: until then the last good one stays. Everything here blocks for the disk.
 
+mod chunks;
+
 use std::{
     io::{self, IoSlice},
     path::{Path, PathBuf},
@@ -15,29 +17,18 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{
-    encode::{Fault, put_meta, read_meta},
-    error::MetadataError,
-    frames::{FILE_HEADER, FRAME_HEADER, check_header, file_header, frame_header, is_sound, read_frame_header},
-    types::SnapshotMeta,
-};
+use super::{error::MetadataError, types::SnapshotMeta};
 use crate::{
     error::FileError,
     io::{Context, Disk, LogFile, Open},
 };
 
+use chunks::{Chunks, read_position, write_chunks};
+
 pub(super) const NAME: &str = "metadata.snapshot";
 /// Snapshots that are being written or received begin with this.
 const UNFINISHED: &str = "metadata.snapshot.";
 const MAGIC: [u8; 8] = *b"esker-ms";
-
-/// Kinds of chunks: the first byte of a frame.
-const META: u8 = 1;
-const RECORDS: u8 = 2;
-const END: u8 = 3;
-
-/// Longest content of a chunk. A length past it is damage.
-const MAX_CHUNK: usize = 256 << 20;
 
 /// The snapshots of a folder.
 #[derive(Debug)]
@@ -104,11 +95,11 @@ impl Snapshots {
             return Ok(newer);
         }
         let (fresh, path) = (self.dir.join("metadata.snapshot.new"), self.dir.join(NAME));
-        let file = self.disk.open(&fresh, Open::Empty).context("create", &fresh).map_err(plain)?;
+        let file = self.disk.open(&fresh, Open::Empty).context("create", &fresh).map_err(to_io)?;
         write_chunks(file.as_ref(), &fresh, meta, chunks)?;
-        file.sync_data().context("sync", &fresh).map_err(plain)?;
-        self.disk.rename(&fresh, &path).context("rename to", &path).map_err(plain)?;
-        self.disk.sync_dir(&self.dir).context("sync", &self.dir).map_err(plain)?;
+        file.sync_data().context("sync", &fresh).map_err(to_io)?;
+        self.disk.rename(&fresh, &path).context("rename to", &path).map_err(to_io)?;
+        self.disk.sync_dir(&self.dir).context("sync", &self.dir).map_err(to_io)?;
         let snapshot = SnapshotFile::open(file, &path, None)?;
         *self.current.lock() = Some(snapshot.clone());
         Ok(snapshot)
@@ -123,7 +114,7 @@ impl Snapshots {
     pub fn receive(&self) -> io::Result<SnapshotReceiver> {
         let number = self.received.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("{UNFINISHED}received-{number}"));
-        let file = self.disk.open(&path, Open::Empty).context("create", &path).map_err(plain)?;
+        let file = self.disk.open(&path, Open::Empty).context("create", &path).map_err(to_io)?;
         Ok(SnapshotReceiver { file, end: 0, received: Received { disk: Arc::clone(&self.disk), path } })
     }
 
@@ -133,99 +124,14 @@ impl Snapshots {
     }
 }
 
-fn plain(error: FileError) -> io::Error {
+fn to_io(error: FileError) -> io::Error {
     MetadataError::File(error).into()
-}
-
-/// Writes frames one behind the other.
-struct ChunkWriter<'a> {
-    file: &'a dyn LogFile,
-    path: &'a Path,
-    end: u64,
-}
-
-impl ChunkWriter<'_> {
-    fn write_parts(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        self.file.write_at(&mut slices, self.end).context("write to", self.path).map_err(plain)?;
-        self.end += parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        Ok(())
-    }
-
-    fn write_frame(&mut self, content: &[u8]) -> io::Result<()> {
-        let header = frame_header(self.end, content).ok().filter(|_| content.len() <= MAX_CHUNK);
-        self.write_parts(&[&header.ok_or_else(too_long)?, content])
-    }
-}
-
-fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "a chunk of the metadata snapshot is too long")
-}
-
-/// The sums over the chunks of records, which the last chunk holds.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Total {
-    bytes: u64,
-    chunks: u32,
-    crc: u32,
-}
-
-impl Total {
-    fn add_chunk(&mut self, records: &[u8]) {
-        self.bytes += records.len() as u64;
-        self.chunks = self.chunks.saturating_add(1);
-        self.crc = crc32c::crc32c_append(self.crc, records);
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![END];
-        out.extend(self.bytes.to_be_bytes());
-        out.extend(self.chunks.to_be_bytes());
-        out.extend(self.crc.to_be_bytes());
-        out
-    }
-}
-
-fn write_chunks(
-    file: &dyn LogFile,
-    path: &Path,
-    meta: &SnapshotMeta,
-    chunks: impl IntoIterator<Item = io::Result<Bytes>>,
-) -> io::Result<()> {
-    let mut writer = ChunkWriter { file, path, end: 0 };
-    writer.write_parts(&[&file_header(MAGIC)])?;
-    let mut content = vec![META];
-    put_meta(meta, &mut content).map_err(|_| too_long())?;
-    writer.write_frame(&content)?;
-    let mut total = Total::default();
-    for chunk in chunks {
-        let chunk = chunk?;
-        content.clear();
-        content.push(RECORDS);
-        content.extend_from_slice(&chunk);
-        writer.write_frame(&content)?;
-        total.add_chunk(&chunk);
-    }
-    writer.write_frame(&total.encode())
 }
 
 impl SnapshotFile {
     fn open(file: Arc<dyn LogFile>, path: &Path, received: Option<Received>) -> Result<Self, MetadataError> {
         let len = file.size().context("read the size of", path)?;
-        let mut header = [0; FILE_HEADER];
-        let read = file.read_at(&mut header, 0).context("read", path)?;
-        check_header(MAGIC, header.get(..read).unwrap_or_default(), path)?;
-        let mut chunks =
-            Chunks { file: file.as_ref(), path, len, position: FILE_HEADER as u64, total: Total::default() };
-        let content = chunks.next_frame()?;
-        let meta = match content.split_first() {
-            Some((&META, meta)) => read_meta(meta).map_err(|fault| match fault {
-                Fault::Unknown(what) => MetadataError::newer(path, what),
-                Fault::Malformed(what) => MetadataError::damaged(path, what),
-            })?,
-            _ => return Err(MetadataError::damaged(path, "its first chunk is not its log position")),
-        };
-        let records = chunks.position;
+        let (meta, records) = read_position(file.as_ref(), path, len)?;
         let received = received.map(Arc::new);
         Ok(Self { file, path: path.into(), meta: Arc::new(meta), records, len, _received: received })
     }
@@ -237,8 +143,7 @@ impl SnapshotFile {
 
     /// The chunks of records. Each is verified before it is returned, and the total before the end: an error is the last item.
     pub fn chunks(&self) -> impl Iterator<Item = Result<Bytes, MetadataError>> {
-        let (file, path) = (self.file.as_ref(), self.path.as_ref());
-        let mut chunks = Chunks { file, path, len: self.len, position: self.records, total: Total::default() };
+        let mut chunks = Chunks::new(self.file.as_ref(), &self.path, self.len, self.records);
         let mut ended = false;
         std::iter::from_fn(move || {
             if ended {
@@ -258,58 +163,6 @@ impl SnapshotFile {
     /// Reads the file's bytes as they are, to send them. The receiver verifies them.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
-    }
-}
-
-/// Reads the frames of a snapshot in order.
-struct Chunks<'a> {
-    file: &'a dyn LogFile,
-    path: &'a Path,
-    len: u64,
-    position: u64,
-    total: Total,
-}
-
-impl Chunks<'_> {
-    fn damaged(&self, what: &str) -> MetadataError {
-        MetadataError::damaged(self.path, format!("{what} at byte {}", self.position))
-    }
-
-    fn next_frame(&mut self) -> Result<Vec<u8>, MetadataError> {
-        let mut header = [0; FRAME_HEADER];
-        let read = self.file.read_at(&mut header, self.position).context("read", self.path)?;
-        let start = self.position + FRAME_HEADER as u64;
-        let (length, crc) = match read_frame_header(&header).filter(|_| read == FRAME_HEADER) {
-            // No more is allocated than the file has.
-            Some((length, crc)) if length <= MAX_CHUNK && start + length as u64 <= self.len => (length, crc),
-            _ => return Err(self.damaged("a chunk is missing or cut off")),
-        };
-        let mut content = vec![0; length];
-        let read = self.file.read_at(&mut content, start).context("read", self.path)?;
-        if read != length || !is_sound(self.position, &content, crc) {
-            return Err(self.damaged("a chunk's checksum does not match"));
-        }
-        self.position = start + length as u64;
-        Ok(content)
-    }
-
-    fn next_records(&mut self) -> Result<Option<Bytes>, MetadataError> {
-        let position = self.position;
-        let content = self.next_frame()?;
-        match content.first() {
-            Some(&RECORDS) => {
-                let records = Bytes::from(content).slice(1..);
-                self.total.add_chunk(&records);
-                Ok(Some(records))
-            }
-            Some(&END) if content == self.total.encode() && self.position == self.len => Ok(None),
-            Some(&END) => Err(self.damaged("the total does not match what is before it, or is not the end")),
-            kind => {
-                let kind = kind.copied().unwrap_or_default();
-                let what = format!("chunks of kind {kind} (at byte {position}) are unknown to this version");
-                Err(MetadataError::newer(self.path, what))
-            }
-        }
     }
 }
 
@@ -339,7 +192,7 @@ impl SnapshotReceiver {
     /// Adds the next bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let path = &self.received.path;
-        self.file.write_at(&mut [IoSlice::new(bytes)], self.end).context("write to", path).map_err(plain)?;
+        self.file.write_at(&mut [IoSlice::new(bytes)], self.end).context("write to", path).map_err(to_io)?;
         self.end += bytes.len() as u64;
         Ok(())
     }

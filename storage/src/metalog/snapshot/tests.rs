@@ -1,3 +1,4 @@
+use super::chunks::{END, META, RECORDS};
 use super::*;
 use crate::{
     io::OsDisk,
