@@ -6,7 +6,10 @@
 
 use std::path::Path;
 
-use super::{FORMAT_VERSION, encode::TooLong, error::MetadataError};
+use super::{encode::TooLong, error::MetadataError};
+
+/// The version of both files that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u16 = 1;
 
 /// Bytes of a file's header.
 pub(super) const FILE_HEADER: usize = 14;

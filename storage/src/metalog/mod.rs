@@ -20,13 +20,11 @@ use std::{path::Path, sync::Arc};
 use crate::io::Disk;
 
 pub use error::MetadataError;
+pub use frames::FORMAT_VERSION;
 pub use log::MetadataLog;
 pub use snapshot::{SnapshotFile, SnapshotReceiver, Snapshots};
 pub use types::{Entry, LogId, Members, Payload, SnapshotMeta, Vote, VoterId};
 pub use writer::Done;
-
-/// The version of both files that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u16 = 1;
 
 /// The log and the snapshots of one folder.
 #[derive(Debug, Clone)]

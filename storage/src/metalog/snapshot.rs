@@ -18,17 +18,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{error::MetadataError, types::SnapshotMeta};
-use crate::{
-    error::FileError,
-    io::{Context, Disk, LogFile, Open},
-};
+use crate::io::{Context, Disk, LogFile, Open};
 
-use chunks::{Chunks, read_position, write_chunks};
+use chunks::{Chunks, read_position, to_io, write_chunks};
 
 pub(super) const NAME: &str = "metadata.snapshot";
 /// Snapshots that are being written or received begin with this.
 const UNFINISHED: &str = "metadata.snapshot.";
-const MAGIC: [u8; 8] = *b"esker-ms";
 
 /// The snapshots of a folder.
 #[derive(Debug)]
@@ -122,10 +118,6 @@ impl Snapshots {
     pub fn close(&self) {
         *self.closed.lock() = true;
     }
-}
-
-fn to_io(error: FileError) -> io::Error {
-    MetadataError::File(error).into()
 }
 
 impl SnapshotFile {

@@ -9,7 +9,6 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{MAGIC, to_io};
 use crate::{
     io::{Context, LogFile},
     metalog::{
@@ -21,6 +20,7 @@ use crate::{
 };
 
 /// Kinds of chunks: the first byte of a frame.
+pub(super) const MAGIC: [u8; 8] = *b"esker-ms";
 pub(super) const META: u8 = 1;
 pub(super) const RECORDS: u8 = 2;
 pub(super) const END: u8 = 3;
@@ -174,4 +174,8 @@ impl<'a> Chunks<'a> {
             }
         }
     }
+}
+
+pub(super) fn to_io(error: crate::error::FileError) -> io::Error {
+    MetadataError::File(error).into()
 }
