@@ -1,8 +1,9 @@
 //! ElectLeaders (43, KIP-183, KIP-460): the answer comes when the new leaders are known here.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use esker_core::controller;
+use esker_core::controller::{self, ElectionRules};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult, TopicPartitions,
@@ -26,7 +27,12 @@ impl Handler for ElectLeaders {
                 let broker = &ctx.broker;
                 let timeout = patience(request.timeout_ms);
                 let asked = request.topic_partitions.clone().unwrap_or_default();
-                match broker.change(timeout, move |image| controller::elect_leaders(image, &request)).await {
+                let config = Arc::clone(&broker.config);
+                let decide = move |image: &_| {
+                    let rules = ElectionRules { node_id: config.node_id, statics: &config.statics };
+                    controller::elect_leaders(image, rules, &request)
+                };
+                match broker.change(timeout, decide).await {
                     Ok(reply) => reply,
                     Err(error) => refused(ctx.api_version, asked, Broker::submit_error(&error)),
                 }

@@ -2,8 +2,9 @@
 //! `allow_replication_factor_change` (KIP-860).
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use esker_core::controller;
+use esker_core::controller::{self, ElectionRules};
 use esker_protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
@@ -31,7 +32,11 @@ impl Handler for AlterPartitionReassignments {
             async move {
                 let broker = &ctx.broker;
                 let timeout = patience(request.timeout_ms);
-                let decide = move |image: &_| controller::alter_partition_reassignments(image, &request);
+                let config = Arc::clone(&broker.config);
+                let decide = move |image: &_| {
+                    let rules = ElectionRules { node_id: config.node_id, statics: &config.statics };
+                    controller::alter_partition_reassignments(image, rules, &request)
+                };
                 match broker.change(timeout, decide).await {
                     Ok(reply) => reply,
                     Err(error) => AlterPartitionReassignmentsResponse {
@@ -45,14 +50,18 @@ impl Handler for AlterPartitionReassignments {
     }
 }
 
-/// The ListPartitionReassignments API. A change of replicas takes effect with its record here, so none is ever under way.
+/// The ListPartitionReassignments API.
 pub struct ListPartitionReassignments;
 
 impl Handler for ListPartitionReassignments {
     type Request = ListPartitionReassignmentsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=0;
 
-    fn handle(_: RequestContext, _: ListPartitionReassignmentsRequest) -> Staged<ListPartitionReassignmentsResponse> {
-        Staged::Ready(ListPartitionReassignmentsResponse::default())
+    fn handle(
+        ctx: RequestContext,
+        request: ListPartitionReassignmentsRequest,
+    ) -> Staged<ListPartitionReassignmentsResponse> {
+        let image = ctx.broker.metadata.image();
+        Staged::Ready(controller::list_partition_reassignments(&image, &request))
     }
 }

@@ -165,7 +165,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         blocking(move || {
             let records = snapshot_records(&image);
             let chunks = records.chunks(CHUNK_RECORDS);
-            let encoded = chunks.map(|records| MetadataRecord::encode_all(records).map_err(io::Error::other));
+            let encoded =
+                chunks.map(|records| MetadataRecord::encode_all(records, image.level()).map_err(io::Error::other));
             from_snapshot(snapshots.write(&meta, encoded)?)
         })
         .await

@@ -150,30 +150,39 @@ async fn run(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut batch, BATCH).await > 0 {
-        let mut image = MetadataImage::clone(&published.borrow());
-        let (mut records, mut finishes) = (Vec::new(), Vec::new());
-        for work in batch.drain(..) {
-            // A decision that panics takes whoever asked with it, and nobody else.
-            let Ok((decided, finish)) = catch_unwind(AssertUnwindSafe(|| work(&image))) else { continue };
-            decided.iter().for_each(|record| image.apply(record));
-            records.extend(decided);
-            finishes.push(finish);
-        }
+        let (records, finishes) = decide_all(MetadataImage::clone(&published.borrow()), batch.drain(..));
         let committed = commit(&raft, &published, &records).await;
         finishes.into_iter().for_each(|finish| finish(committed.clone()));
     }
 }
 
+/// Runs decisions, each over the image as the ones before it leave it: the bytes of all their records, and what to do once those are
+/// committed. A decision that panics or that cannot be written fails alone.
+fn decide_all(mut image: MetadataImage, batch: impl Iterator<Item = Work>) -> (Vec<u8>, Vec<Finish>) {
+    let (mut records, mut finishes) = (Vec::new(), Vec::new());
+    for work in batch {
+        let Ok((decided, finish)) = catch_unwind(AssertUnwindSafe(|| work(&image))) else { continue };
+        match MetadataRecord::encode_all(&decided, image.level()) {
+            Ok(bytes) => {
+                records.extend_from_slice(&bytes);
+                decided.iter().for_each(|record| image.apply(record));
+                finishes.push(finish);
+            }
+            Err(error) => finish(Err(SubmitError::Encode(error.to_string()))),
+        }
+    }
+    (records, finishes)
+}
+
 async fn commit(
     raft: &Raft<TypeConfig, StateMachine>,
     published: &watch::Receiver<Arc<MetadataImage>>,
-    records: &[MetadataRecord],
+    records: &[u8],
 ) -> Result<u64, SubmitError> {
     if records.is_empty() {
         return Ok(published.borrow().offset());
     }
-    let bytes = MetadataRecord::encode_all(records).map_err(|e| SubmitError::Encode(e.to_string()))?;
-    write(raft, Proposal::new(&bytes)).await
+    write(raft, Proposal::new(records)).await
 }
 
 /// How long an election may take before a write gives up. A write that openraft has accepted is waited for to its end, also when
@@ -192,5 +201,34 @@ pub(super) async fn write(raft: &Raft<TypeConfig, StateMachine>, proposal: Propo
             }
             Err(error) => return Err(SubmitError::Unavailable(error.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use esker_core::metadata::TopicRecord;
+
+    use super::*;
+
+    #[test]
+    fn a_decision_that_cannot_be_written_fails_alone() {
+        let (told, outcomes) = std::sync::mpsc::channel();
+        let work = |record: MetadataRecord| -> Work {
+            let told = told.clone();
+            Box::new(move |_| {
+                let finish: Finish = Box::new(move |committed| drop(told.send(committed)));
+                (vec![record], finish)
+            })
+        };
+        let topic = || MetadataRecord::Topic(TopicRecord { name: "t".into(), ..TopicRecord::default() });
+        // Without a level a log holds nothing else.
+        let batch = [topic(), MetadataRecord::newest_level(), topic()].map(work);
+        let (records, finishes) = decide_all(MetadataImage::default(), batch.into_iter());
+        assert_eq!(finishes.len(), 2);
+        let refused = outcomes.try_recv().unwrap().unwrap_err();
+        assert!(refused.to_string().contains("needs record level 1"), "{refused}");
+        assert!(outcomes.try_recv().is_err(), "the others wait for the commit");
+        let written = MetadataRecord::decode_all(records.into()).unwrap();
+        assert_eq!(written, [MetadataRecord::newest_level(), topic()]);
     }
 }

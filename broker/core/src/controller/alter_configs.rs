@@ -11,11 +11,12 @@ use esker_protocol::primitives::Str;
 
 use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
 use super::decision::Refusal;
+use super::elections::{ElectionRules, Event, follow_event};
 use crate::config::{
     ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, removed, resolve_broker,
     resolve_resource, resolve_topic, unserved_protection, validate,
 };
-use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
+use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, NO_LEADER, ResourceKind};
 
 /// What happens to one config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,44 @@ pub fn alter_configs(
         };
         outcomes.push(decided.map(|made| records.extend(made)));
     }
+    records.extend(change_partitions(image, node_id, statics, &records));
     (records, outcomes)
+}
+
+/// Configs that decide about the leaders of partitions.
+const ELECTION_CONFIGS: [&str; 2] = ["min.insync.replicas", "unclean.leader.election.enable"];
+
+/// Changes of partitions that follow from changes of their configs, in the same entry of the log. A lower `min.insync.replicas` lets a
+/// leader commit records that the eligible leader replicas lack, which ends their eligibility (KIP-966). Where unclean elections become
+/// allowed, partitions without a leader get one.
+fn change_partitions(
+    image: &MetadataImage,
+    node_id: i32,
+    statics: &Statics,
+    records: &[MetadataRecord],
+) -> Vec<MetadataRecord> {
+    let changed = records.iter().filter_map(|record| match record {
+        MetadataRecord::Config(config) if ELECTION_CONFIGS.contains(&&*config.name) => Some(config),
+        _ => None,
+    });
+    let (mut topics, mut all) = (BTreeSet::new(), false);
+    for config in changed {
+        match ResourceKind::of_id(config.resource_type) {
+            Some(ResourceKind::Topic) => {
+                topics.insert(&config.resource_name);
+            }
+            _ => all = true,
+        }
+    }
+    if topics.is_empty() && !all {
+        return Vec::new();
+    }
+    let mut after = image.clone();
+    records.iter().for_each(|record| after.apply(record));
+    let affected = after.topics().filter(|topic| all || topics.contains(&topic.name));
+    let partitions = affected.flat_map(|topic| topic.partitions.iter());
+    let partitions = partitions.filter(|partition| !partition.elr.is_empty() || partition.leader == NO_LEADER);
+    follow_event(&after, ElectionRules { node_id, statics }, partitions, Event::Reconfigured)
 }
 
 fn alter(

@@ -13,7 +13,8 @@ use super::decision::{Decision, Refusal};
 use super::place::place;
 use crate::config::{Scope, Statics, canonical, keys, lookup, nearest, removed, resolve_topic, validate};
 use crate::metadata::{
-    ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ResourceKind, TopicRecord, check_topic_name, collides,
+    BrokerImage, ConfigRecord, MetadataImage, MetadataRecord, PartitionRecord, ResourceKind, TopicRecord,
+    check_topic_name, collides,
 };
 
 /// What CreateTopics needs beside the image and the request.
@@ -152,14 +153,14 @@ fn create(
     Ok(records)
 }
 
-/// A partition's first record: in sync are those of its replicas that live.
+/// A partition's first record: in sync are those of its replicas whose brokers are active.
 pub(super) fn new_partition(
     image: &MetadataImage,
     topic_id: Uuid,
     partition: i32,
     replicas: Vec<i32>,
 ) -> Result<MetadataRecord, Refusal> {
-    let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
+    let lives = |id: &i32| image.broker(*id).is_some_and(BrokerImage::is_active);
     let isr: Vec<i32> = replicas.iter().copied().filter(lives).collect();
     let Some(leader) = isr.first().copied() else {
         return Err(Refusal::new(

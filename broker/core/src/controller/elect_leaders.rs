@@ -7,14 +7,20 @@ use esker_protocol::messages::elect_leaders::{
 use esker_protocol::primitives::Str;
 
 use super::decision::{Decision, Refusal};
-use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
+use super::elections::{ElectionRules, is_available};
+use super::partition_change::{Election, PartitionChange};
+use crate::metadata::{MetadataImage, MetadataRecord, NO_LEADER, PartitionChangeRecord};
 
 /// Kafka's numbers of the kinds of election.
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
 /// Decides an ElectLeaders request. Asked for all partitions at once, the answer leaves out those that need no election.
-pub fn elect_leaders(image: &MetadataImage, request: &ElectLeadersRequest) -> Decision<ElectLeadersResponse> {
+pub fn elect_leaders(
+    image: &MetadataImage,
+    rules: ElectionRules<'_>,
+    request: &ElectLeadersRequest,
+) -> Decision<ElectLeadersResponse> {
     let mut reply = ElectLeadersResponse::default();
     if ![PREFERRED, UNCLEAN].contains(&request.election_type) {
         reply.error_code = ErrorCode::INVALID_REQUEST;
@@ -32,10 +38,10 @@ pub fn elect_leaders(image: &MetadataImage, request: &ElectLeadersRequest) -> De
     for (topic, partitions) in wanted {
         let mut partition_result = Vec::new();
         for partition_id in partitions {
-            let outcome = elect(image, &topic, partition_id, request.election_type);
+            let outcome = elect(image, rules, &topic, partition_id, request.election_type);
             let mut result = PartitionResult { partition_id, ..PartitionResult::default() };
             match outcome {
-                Ok(record) => records.push(MetadataRecord::Partition(record)),
+                Ok(record) => records.push(MetadataRecord::PartitionChange(record)),
                 Err(refusal) if all && refusal.code == ErrorCode::ELECTION_NOT_NEEDED => continue,
                 Err(refusal) => {
                     result.error_code = refusal.code;
@@ -51,44 +57,34 @@ pub fn elect_leaders(image: &MetadataImage, request: &ElectLeadersRequest) -> De
     Decision { records, reply }
 }
 
-/// The partition with its new leader.
-fn elect(image: &MetadataImage, topic: &str, partition: i32, kind: i8) -> Result<PartitionImage, Refusal> {
+/// The change that elects a leader. The in-sync set stays, unless its only clean or unclean leader is not in it.
+fn elect(
+    image: &MetadataImage,
+    rules: ElectionRules<'_>,
+    topic: &str,
+    partition: i32,
+    kind: i8,
+) -> Result<PartitionChangeRecord, Refusal> {
     let unknown = |message: String| Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message);
     let known = image.topic(topic).ok_or_else(|| unknown(format!("No such topic as {topic}")))?;
     let found = usize::try_from(partition).ok().and_then(|at| known.partitions.get(at));
     let found = found.ok_or_else(|| unknown(format!("No such partition as {topic}-{partition}")))?;
-    let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
-    let not_needed = || Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, "Leader election not needed for topic partition.");
-    let (leader, isr) = if kind == PREFERRED {
-        let preferred = found.replicas.first().copied().unwrap_or(-1);
-        if found.leader == preferred {
-            return Err(not_needed());
-        }
-        if !found.isr.contains(&preferred) || !lives(&preferred) {
-            return Err(Refusal::new(
-                ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE,
-                "The preferred leader was not available.",
-            ));
-        }
-        (preferred, found.isr.clone())
-    } else {
-        if found.leader >= 0 {
-            return Err(not_needed());
-        }
-        let in_sync = found.isr.iter().find(|id| lives(id)).map(|id| (*id, found.isr.clone()));
-        let any = || found.replicas.iter().find(|id| lives(id)).map(|id| (*id, vec![*id]));
-        in_sync.or_else(any).ok_or_else(|| {
-            Refusal::new(
-                ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE,
-                "Eligible topic partition leaders are not available.",
-            )
-        })?
+    let (needed, election) = match kind {
+        PREFERRED => (found.replicas.first() != Some(&found.leader), Election::Preferred),
+        _ => (found.leader == NO_LEADER, Election::Unclean),
     };
-    Ok(PartitionImage {
-        leader,
-        isr,
-        leader_epoch: found.leader_epoch.saturating_add(1),
-        partition_epoch: found.partition_epoch.saturating_add(1),
-        ..found.clone()
+    if !needed {
+        let message = "Leader election not needed for topic partition.";
+        return Err(Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, message));
+    }
+    let available = |replica: i32| is_available(image, found, replica);
+    let mut change = PartitionChange::new(found, rules.of_topic(image, topic).min_isr, &available);
+    change.election = election;
+    change.build().ok_or_else(|| match kind {
+        PREFERRED => Refusal::new(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, "The preferred leader was not available."),
+        _ => {
+            let message = "Eligible topic partition leaders are not available.";
+            Refusal::new(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE, message)
+        }
     })
 }

@@ -5,32 +5,45 @@
 
 mod adopt;
 mod alter_configs;
+mod alter_partition;
 mod checks;
 mod create_partitions;
 mod create_topics;
 mod decision;
 mod delete_topics;
+mod directories;
 mod elect_leaders;
+mod elections;
 mod features;
+mod fence;
+mod join;
+mod partition_change;
 mod place;
 mod producer_ids;
 mod reassign;
 mod register;
 mod request;
 mod scram;
+mod shutdown;
 #[cfg(test)]
 mod tests;
+mod unregister;
 
 pub use adopt::{Adopted, FoundPartition, register_and_adopt};
 pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};
+pub use alter_partition::alter_partition;
 pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
 pub use decision::{Decision, Refusal};
 pub use delete_topics::delete_topics;
+pub use directories::{assign_directory, fail_directories};
 pub use elect_leaders::elect_leaders;
+pub use elections::ElectionRules;
 pub use features::{new_cluster_features, update_features};
+pub use fence::{fence_broker, unfence_broker};
+pub use join::{JoinRequest, join_broker};
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
-pub use reassign::alter_partition_reassignments;
+pub use reassign::{alter_partition_reassignments, list_partition_reassignments};
 pub use register::{Registration, register_broker};
 pub use request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
@@ -38,3 +51,5 @@ pub use request::{
     decide,
 };
 pub use scram::{alter_scram_credentials, describe_scram_credentials};
+pub use shutdown::shut_down_broker;
+pub use unregister::unregister_broker;

@@ -35,7 +35,7 @@ fn replicas(order: &[(i32, &str)], at: usize, shift: usize, factor: usize) -> Ve
 /// Brokers, neighbours in different racks as far as that goes.
 fn broker_order(image: &MetadataImage) -> Vec<(i32, &str)> {
     let mut racks: Vec<(&str, Vec<i32>)> = Vec::new();
-    for broker in image.live_brokers().filter(|broker| takes_replicas(image, broker)) {
+    for broker in image.brokers().filter(|broker| broker.is_active() && takes_replicas(image, broker)) {
         let rack = broker.rack.as_deref().unwrap_or_default();
         match racks.iter_mut().find(|(name, _)| *name == rack) {
             Some((_, ids)) => ids.push(broker.node_id),

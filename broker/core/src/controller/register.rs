@@ -3,7 +3,9 @@
 use esker_protocol::primitives::{Str, Uuid};
 
 use super::decision::Decision;
-use crate::metadata::{BrokerRecord, ListenerRecord, MetadataImage, MetadataRecord, NewLeaderEpochsRecord};
+use crate::metadata::{
+    BrokerRecord, ListenerRecord, MetadataImage, MetadataRecord, NewLeaderEpochsRecord, RecordLevel, supported_features,
+};
 
 /// What a broker tells of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,9 +36,12 @@ pub fn register_broker(image: &MetadataImage, registration: Registration) -> Dec
         rack: registration.rack,
         log_dirs: registration.log_dirs,
         fenced: false,
+        in_controlled_shutdown: false,
+        features: supported_features(),
+        record_level: RecordLevel::NEWEST.0,
     };
     let mut records = vec![MetadataRecord::Broker(record)];
-    if image.topics().any(|topic| topic.partitions.iter().any(|partition| partition.leader == node_id)) {
+    if image.led_count(node_id) > 0 {
         records.push(MetadataRecord::NewLeaderEpochs(NewLeaderEpochsRecord { node_id }));
     }
     Decision { records, reply: epoch }
@@ -53,7 +58,7 @@ mod tests {
         let registration =
             Registration { node_id, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
         let decision = register_broker(image, registration);
-        let bytes = MetadataRecord::encode_all(&decision.records).unwrap();
+        let bytes = MetadataRecord::encode_all(&decision.records, RecordLevel::NEWEST).unwrap();
         MetadataRecord::decode_all(bytes).unwrap().iter().for_each(|record| image.apply(record));
         decision.reply
     }

@@ -25,6 +25,7 @@ use super::create_topics::{CreateTopicsContext, create_topics};
 use super::decision::Decision;
 use super::delete_topics::delete_topics;
 use super::elect_leaders::elect_leaders;
+use super::elections::ElectionRules;
 use super::features::{new_cluster_features, update_features};
 use super::producer_ids::allocate_producer_ids;
 use super::reassign::alter_partition_reassignments;
@@ -114,11 +115,25 @@ pub struct AlterConfigs {
 
 /// ElectLeaders.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ElectLeaders(pub ElectLeadersRequest);
+pub struct ElectLeaders {
+    /// The client's request.
+    pub request: ElectLeadersRequest,
+    /// The node that received it.
+    pub node_id: i32,
+    /// What that node was started with: whether unclean elections are allowed.
+    pub statics: Arc<Statics>,
+}
 
 /// AlterPartitionReassignments.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AlterPartitionReassignments(pub AlterPartitionReassignmentsRequest);
+pub struct AlterPartitionReassignments {
+    /// The client's request.
+    pub request: AlterPartitionReassignmentsRequest,
+    /// The node that received it.
+    pub node_id: i32,
+    /// What that node was started with.
+    pub statics: Arc<Statics>,
+}
 
 /// UpdateFeatures.
 #[derive(Debug, Clone, PartialEq)]
@@ -226,9 +241,13 @@ pub fn decide(image: &MetadataImage, request: &Request) -> Decision<Reply> {
             }
             Decision { records, reply: Reply::AlterConfigs(outcomes) }
         }
-        Request::ElectLeaders(ElectLeaders(request)) => elect_leaders(image, request).map(Reply::ElectLeaders),
-        Request::AlterPartitionReassignments(AlterPartitionReassignments(request)) => {
-            alter_partition_reassignments(image, request).map(Reply::AlterPartitionReassignments)
+        Request::ElectLeaders(ask) => {
+            let rules = ElectionRules { node_id: ask.node_id, statics: &ask.statics };
+            elect_leaders(image, rules, &ask.request).map(Reply::ElectLeaders)
+        }
+        Request::AlterPartitionReassignments(ask) => {
+            let rules = ElectionRules { node_id: ask.node_id, statics: &ask.statics };
+            alter_partition_reassignments(image, rules, &ask.request).map(Reply::AlterPartitionReassignments)
         }
         Request::UpdateFeatures(ask) => update_features(image, &ask.request, ask.version).map(Reply::UpdateFeatures),
         Request::AllocateProducerIds(ask) => allocate_producer_ids(image, ask.node_id).map(Reply::AllocateProducerIds),

@@ -1,8 +1,7 @@
 //! Tables of what the controller decides.
 
-use esker_protocol::messages::alter_partition_reassignments::{
-    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
-};
+use std::collections::BTreeMap;
+
 use esker_protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -11,11 +10,19 @@ use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitio
 use esker_protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use esker_protocol::primitives::Uuid;
 
+mod brokers;
+mod invariants;
+mod partitions;
+
 use super::*;
 use crate::config::Statics;
 use crate::metadata::MetadataRecord;
 use crate::metadata::{MetadataImage, ResourceKind};
 use esker_protocol::error::ErrorCode;
+
+/// A controller that was started without configs.
+static STATICS: Statics = Statics(BTreeMap::new());
+const RULES: ElectionRules<'static> = ElectionRules { node_id: 0, statics: &STATICS };
 
 fn cluster(brokers: i32) -> MetadataImage {
     let mut image = MetadataImage::default();
@@ -247,7 +254,7 @@ fn leaders_are_elected_where_that_is_needed_and_possible() {
         let partitions = vec![TopicPartitions { topic: "t".into(), partitions: vec![0] }];
         let request =
             ElectLeadersRequest { election_type, topic_partitions: Some(partitions), ..ElectLeadersRequest::default() };
-        let Decision { records, reply } = elect_leaders(&image, &request);
+        let Decision { records, reply } = elect_leaders(&image, RULES, &request);
         records.iter().for_each(|record| image.apply(record));
         let told =
             reply.replica_election_results.first().map_or(reply.error_code, |r| r.partition_result[0].error_code);
@@ -256,36 +263,8 @@ fn leaders_are_elected_where_that_is_needed_and_possible() {
         assert_eq!(partition.leader_epoch > epoch, code == E::NONE);
     }
     let all = ElectLeadersRequest { topic_partitions: None, ..ElectLeadersRequest::default() };
-    assert!(elect_leaders(&replicated(0, &[0]), &all).reply.replica_election_results.is_empty());
-    assert_eq!(elect_leaders(&replicated(1, &[0, 1]), &all).reply.replica_election_results.len(), 1);
-}
-
-#[test]
-fn replicas_change_their_order_and_nothing_else() {
-    use ErrorCode as E;
-    type Case = (&'static str, i32, Option<&'static [i32]>, E, &'static [i32]);
-    let cases: [Case; 8] = [
-        ("t", 0, Some(&[0, 1, 2]), E::NONE, &[0, 1, 2]),
-        ("t", 0, Some(&[2, 1, 0]), E::NONE, &[2, 1, 0]),
-        ("t", 0, None, E::NO_REASSIGNMENT_IN_PROGRESS, &[0, 1, 2]),
-        ("t", 0, Some(&[]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
-        ("t", 0, Some(&[0, 0, 1]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
-        ("t", 0, Some(&[0, 1, 9]), E::INVALID_REPLICA_ASSIGNMENT, &[0, 1, 2]),
-        ("t", 7, Some(&[0]), E::UNKNOWN_TOPIC_OR_PARTITION, &[0, 1, 2]),
-        ("none", 0, Some(&[0]), E::UNKNOWN_TOPIC_OR_PARTITION, &[0, 1, 2]),
-    ];
-    for (name, partition_index, replicas, code, after) in cases {
-        let mut image = replicated(0, &[0, 1, 2]);
-        let partition = ReassignablePartition { partition_index, replicas: replicas.map(<[i32]>::to_vec) };
-        let request = AlterPartitionReassignmentsRequest {
-            topics: vec![ReassignableTopic { name: name.into(), partitions: vec![partition] }],
-            ..AlterPartitionReassignmentsRequest::default()
-        };
-        let Decision { records, reply } = alter_partition_reassignments(&image, &request);
-        records.iter().for_each(|record| image.apply(record));
-        assert_eq!(reply.responses[0].partitions[0].error_code, code, "{name} {partition_index} {replicas:?}");
-        assert_eq!(image.topic("t").unwrap().partitions[0].replicas, after);
-    }
+    assert!(elect_leaders(&replicated(0, &[0]), RULES, &all).reply.replica_election_results.is_empty());
+    assert_eq!(elect_leaders(&replicated(1, &[0, 1]), RULES, &all).reply.replica_election_results.len(), 1);
 }
 
 #[test]
@@ -304,8 +283,19 @@ fn each_request_is_answered_in_its_own_kind() {
     asked(&image, InitializeFeatures);
     assert_eq!(asked(&image, AllocateProducerIds { node_id: 1 }), 0);
     assert!(asked(&image, DeleteTopics { topics: Vec::new(), enabled: true }).responses.is_empty());
-    assert!(asked(&image, ElectLeaders(Default::default())).replica_election_results.is_empty());
-    assert!(asked(&image, AlterPartitionReassignments(Default::default())).responses.is_empty());
+    assert!(
+        asked(&image, ElectLeaders { request: Default::default(), node_id: 1, statics: Default::default() })
+            .replica_election_results
+            .is_empty()
+    );
+    assert!(
+        asked(
+            &image,
+            AlterPartitionReassignments { request: Default::default(), node_id: 1, statics: Default::default() }
+        )
+        .responses
+        .is_empty()
+    );
     assert!(asked(&image, CreatePartitions { request: Default::default(), seed: 1 }).results.is_empty());
     assert!(asked(&image, UpdateFeatures { request: Default::default(), version: 1 }).results.is_empty());
     let configs = AlterConfigs { targets: Vec::new(), validate_only: true, node_id: 1, statics: Default::default() };

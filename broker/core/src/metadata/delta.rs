@@ -56,7 +56,8 @@ impl MetadataImage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{ConfigRecord, MetadataRecord, RemoveTopicRecord, TopicRecord};
+    use super::super::codec::MetadataRecord;
+    use super::super::record::{ConfigRecord, RemoveTopicRecord, TopicRecord};
     use super::*;
 
     fn topic(name: &'static str, id: u8) -> MetadataRecord {

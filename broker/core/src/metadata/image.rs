@@ -1,18 +1,26 @@
-//! The image: what the records so far amount to.
+//! The image: what the records so far amount to, and how it is read. `apply` changes it.
 
 use std::sync::Arc;
 
 use esker_protocol::primitives::{Str, Uuid};
-use imbl::{HashMap, OrdMap};
+use imbl::OrdMap;
 
-use super::record::{BrokerRecord, ConfigRecord, MetadataRecord, PartitionRecord};
+use super::codec::RecordLevel;
+use super::index::BrokerIndex;
+use super::partitions::{NO_LEADER, PartitionId, PartitionImage, Partitions};
+use super::record::{BrokerRecord, LevelRecord};
 
 /// A registered broker.
 pub type BrokerImage = BrokerRecord;
 /// A broker's listener.
 pub type ListenerImage = super::record::ListenerRecord;
-/// A partition.
-pub type PartitionImage = PartitionRecord;
+
+impl BrokerRecord {
+    /// Whether it may lead: it is not fenced and does not shut down.
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.in_controlled_shutdown
+    }
+}
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +30,7 @@ pub struct TopicImage {
     /// Its id.
     pub id: Uuid,
     /// Its partitions; the place is the number.
-    pub partitions: Vec<PartitionImage>,
+    pub partitions: Partitions,
 }
 
 /// What a config belongs to.
@@ -85,9 +93,11 @@ impl ConfigResource {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MetadataImage {
     pub(super) offset: u64,
+    pub(super) level: Option<LevelRecord>,
     pub(super) brokers: OrdMap<i32, Arc<BrokerImage>>,
     pub(super) topics: OrdMap<Str, Arc<TopicImage>>,
-    pub(super) topic_names: HashMap<Uuid, Str>,
+    pub(super) topic_names: OrdMap<Uuid, Str>,
+    pub(super) index: BrokerIndex,
     pub(super) configs: OrdMap<ConfigResource, OrdMap<Str, Str>>,
     pub(super) features: OrdMap<Str, i16>,
     pub(super) next_producer_id: i64,
@@ -104,12 +114,17 @@ impl MetadataImage {
         self.offset = offset;
     }
 
+    /// The level of the records that the log may hold from here on.
+    pub fn level(&self) -> RecordLevel {
+        self.level.as_ref().map_or(RecordLevel::NONE, |record| RecordLevel(record.level))
+    }
+
     /// All registered brokers, by id.
     pub fn brokers(&self) -> impl Iterator<Item = &BrokerImage> {
         self.brokers.values().map(|broker| &**broker)
     }
 
-    /// Brokers that may lead.
+    /// Brokers that are not fenced: those that clients see.
     pub fn live_brokers(&self) -> impl Iterator<Item = &BrokerImage> {
         self.brokers().filter(|broker| !broker.fenced)
     }
@@ -144,6 +159,36 @@ impl MetadataImage {
         self.topics.get(self.topic_names.get(&id)?)
     }
 
+    /// A partition.
+    pub fn partition(&self, id: PartitionId) -> Option<&PartitionImage> {
+        self.topic_by_id(id.topic)?.partitions.get(usize::try_from(id.partition).ok()?)
+    }
+
+    /// Partitions that the broker leads. Costs what it gives.
+    pub fn led_by(&self, node_id: i32) -> impl Iterator<Item = &PartitionImage> {
+        self.index.led(node_id).filter_map(|id| self.partition(id))
+    }
+
+    /// How many these are; costs nothing.
+    pub fn led_count(&self, node_id: i32) -> usize {
+        self.index.led_count(node_id)
+    }
+
+    /// Partitions of which the broker holds a replica, in sync or not. Costs what it gives.
+    pub fn replicated_by(&self, node_id: i32) -> impl Iterator<Item = &PartitionImage> {
+        self.index.replicated(node_id).filter_map(|id| self.partition(id))
+    }
+
+    /// How many these are; costs nothing.
+    pub fn replicated_count(&self, node_id: i32) -> usize {
+        self.index.replicated_count(node_id)
+    }
+
+    /// Partitions without a leader. Costs what it gives.
+    pub fn leaderless(&self) -> impl Iterator<Item = &PartitionImage> {
+        self.led_by(NO_LEADER)
+    }
+
     /// One config that was set on a resource.
     pub fn config(&self, resource: &ConfigResource, name: &str) -> Option<&Str> {
         self.configs.get(resource)?.get(name)
@@ -172,81 +217,5 @@ impl MetadataImage {
     /// The first producer id that nobody has.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
-    }
-
-    /// The only way an image changes.
-    pub fn apply(&mut self, record: &MetadataRecord) {
-        match record {
-            MetadataRecord::Broker(broker) => {
-                self.brokers.insert(broker.node_id, Arc::new(broker.clone()));
-            }
-            MetadataRecord::Topic(topic) => {
-                let image = TopicImage { name: topic.name.clone(), id: topic.id, partitions: Vec::new() };
-                self.topic_names.insert(topic.id, topic.name.clone());
-                self.topics.insert(topic.name.clone(), Arc::new(image));
-            }
-            MetadataRecord::Partition(partition) => self.apply_partition(partition),
-            MetadataRecord::RemoveTopic(removed) => {
-                if let Some(name) = self.topic_names.remove(&removed.id) {
-                    self.topics.remove(&name);
-                    self.configs.remove(&ConfigResource { kind: ResourceKind::Topic, name });
-                }
-            }
-            MetadataRecord::Config(config) => self.apply_config(config),
-            MetadataRecord::Feature(feature) if feature.level == 0 => {
-                self.features.remove(&feature.name);
-            }
-            MetadataRecord::Feature(feature) => {
-                self.features.insert(feature.name.clone(), feature.level);
-            }
-            MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next,
-            MetadataRecord::NewLeaderEpochs(started) => self.apply_new_leader_epochs(started.node_id),
-        }
-    }
-
-    fn apply_new_leader_epochs(&mut self, node_id: i32) {
-        let leads = |topic: &TopicImage| topic.partitions.iter().any(|partition| partition.leader == node_id);
-        let led: Vec<Str> = self.topics().filter(|topic| leads(topic)).map(|topic| topic.name.clone()).collect();
-        for name in led {
-            let Some(topic) = self.topics.get_mut(&name) else { continue };
-            let partitions = Arc::make_mut(topic).partitions.iter_mut();
-            for partition in partitions.filter(|partition| partition.leader == node_id) {
-                partition.leader_epoch = partition.leader_epoch.saturating_add(1);
-                partition.partition_epoch = partition.partition_epoch.saturating_add(1);
-            }
-        }
-    }
-
-    fn apply_partition(&mut self, partition: &PartitionRecord) {
-        let Some(topic) = self.topic_names.get(&partition.topic_id).and_then(|name| self.topics.get_mut(name)) else {
-            return;
-        };
-        let topic = Arc::make_mut(topic);
-        let Ok(at) = usize::try_from(partition.partition) else { return };
-        // Records of new partitions come in order; one out of order would leave a hole and is not taken.
-        if topic.partitions.len() == at {
-            topic.partitions.push(partition.clone());
-        } else if let Some(known) = topic.partitions.get_mut(at) {
-            *known = partition.clone();
-        }
-    }
-
-    fn apply_config(&mut self, config: &ConfigRecord) {
-        let Some(kind) = ResourceKind::of_id(config.resource_type) else { return };
-        let resource = ConfigResource { kind, name: config.resource_name.clone() };
-        match &config.value {
-            Some(value) => {
-                self.configs.entry(resource).or_default().insert(config.name.clone(), value.clone());
-            }
-            None => {
-                let mut left = self.configs.get(&resource).cloned().unwrap_or_default();
-                left.remove(&config.name);
-                if left.is_empty() {
-                    self.configs.remove(&resource);
-                } else {
-                    self.configs.insert(resource, left);
-                }
-            }
-        }
     }
 }

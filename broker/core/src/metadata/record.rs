@@ -1,13 +1,21 @@
-//! The records of the metadata log.
+//! The bodies of the records of the metadata log.
 //!
-//! On disk a record is `type u16, version i16, body`; bodies are messages with tagged fields, so that a later version can
-//! add to them without a new type. A type that is not known is an error, never skipped: an image that missed a record
-//! would be a wrong one.
+//! Ids, times and chosen brokers ride inside the records, so that every node that applies them holds the same image. A body that gains a
+//! field gains a version with it, and with that a record level (see [`super::codec`]): a reader skips tags that it does not know, and an
+//! image that missed a field would be a wrong one.
 
-use bytes::Bytes;
 use esker_protocol::Message;
-use esker_protocol::primitives::{DecodeError, EncodeError, Reader, Str, Uuid, Writer};
-use thiserror::Error;
+use esker_protocol::primitives::{Str, Uuid};
+
+/// From here on the log holds records of this level: always its first record. See [`RecordLevel`](super::RecordLevel).
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct LevelRecord {
+    /// The level.
+    pub level: i16,
+    /// The version of Esker that raised the log to it.
+    pub software: Str,
+}
 
 /// A broker joins, or comes back with another incarnation.
 #[derive(Debug, Clone, PartialEq, Message)]
@@ -15,7 +23,7 @@ use thiserror::Error;
 pub struct BrokerRecord {
     /// `node.id`.
     pub node_id: i32,
-    /// Rises with each registration.
+    /// Rises with each incarnation: the offset in the metadata log at which it was registered.
     pub epoch: i64,
     /// Changes with each start.
     pub incarnation: Uuid,
@@ -24,10 +32,27 @@ pub struct BrokerRecord {
     /// `broker.rack`.
     #[field(nullable = "0+")]
     pub rack: Option<Str>,
-    /// Ids of its log dirs.
+    /// Ids of its log dirs that work.
     pub log_dirs: Vec<Uuid>,
     /// It may not lead.
     pub fenced: bool,
+    /// It hands its leaderships over and then stops; it may not lead either.
+    pub in_controlled_shutdown: bool,
+    /// Features that it supports, by name (KIP-584).
+    pub features: Vec<FeatureRangeRecord>,
+    /// The newest record level that it can read; see [`RecordLevel`](super::RecordLevel).
+    pub record_level: i16,
+}
+
+/// Levels of a feature that a broker supports.
+#[derive(Debug, Clone, PartialEq, Message)]
+pub struct FeatureRangeRecord {
+    /// The feature.
+    pub name: Str,
+    /// The lowest level.
+    pub min_level: i16,
+    /// The highest level.
+    pub max_level: i16,
 }
 
 /// One listener, as clients reach it.
@@ -51,7 +76,36 @@ pub struct TopicRecord {
     pub id: Uuid,
 }
 
-/// A partition is made or changes.
+/// A broker's registration changes. Nothing happens when the epoch is not its own any more.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct BrokerChangeRecord {
+    /// The broker.
+    pub node_id: i32,
+    /// The epoch of its registration.
+    pub epoch: i64,
+    /// 1: it is fenced now, -1: it is not any more, 0: no change.
+    #[field(tag = 0, tagged = "0+")]
+    pub fenced: i8,
+    /// It begins a controlled shutdown.
+    #[field(tag = 1, tagged = "0+")]
+    pub in_controlled_shutdown: bool,
+    /// The log dirs that work now; `None`: no change.
+    #[field(nullable = "0+", tag = 2, tagged = "0+")]
+    pub log_dirs: Option<Vec<Uuid>>,
+}
+
+/// A broker leaves the cluster for good. Nothing happens when the epoch is not its own any more.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct UnregisterBrokerRecord {
+    /// The broker.
+    pub node_id: i32,
+    /// The epoch of its registration.
+    pub epoch: i64,
+}
+
+/// A partition is made, or all of it is replaced.
 #[derive(Debug, Clone, PartialEq, Message)]
 #[message(versions = "0", flexible = "0+")]
 pub struct PartitionRecord {
@@ -72,8 +126,54 @@ pub struct PartitionRecord {
     pub partition_epoch: i32,
     /// Replicas that hold all committed records though they are not in sync (KIP-966).
     pub elr: Vec<i32>,
-    /// The last members of the ELR before it became empty.
+    /// The last leader, while the partition has none and no replica is in sync (KIP-966).
     pub last_known_elr: Vec<i32>,
+    /// Replicas that a reassignment adds (KIP-455); they are among `replicas`.
+    pub adding: Vec<i32>,
+    /// Replicas that a reassignment removes once it is complete; they are among `replicas`.
+    pub removing: Vec<i32>,
+    /// The log dir of each replica, in the order of `replicas` (KIP-858); empty while no replica has reported one.
+    pub directories: Vec<Uuid>,
+    /// The leader came from an unclean election and has not recovered yet.
+    pub recovering: bool,
+}
+
+/// A partition changes. What is `None` stays. The partition epoch rises by one, the leader epoch when `leader` is set, also to the
+/// same broker.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct PartitionChangeRecord {
+    /// The topic.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The in-sync replicas.
+    #[field(nullable = "0+", tag = 0, tagged = "0+")]
+    pub isr: Option<Vec<i32>>,
+    /// The leader, -1 for none, -2 for no change.
+    #[field(default = -2, tag = 1, tagged = "0+")]
+    pub leader: i32,
+    /// The replicas.
+    #[field(nullable = "0+", tag = 2, tagged = "0+")]
+    pub replicas: Option<Vec<i32>>,
+    /// See [`PartitionRecord`].
+    #[field(nullable = "0+", tag = 3, tagged = "0+")]
+    pub removing: Option<Vec<i32>>,
+    /// See [`PartitionRecord`].
+    #[field(nullable = "0+", tag = 4, tagged = "0+")]
+    pub adding: Option<Vec<i32>>,
+    /// 1: the leader has to recover from an unclean election, 0: it has, -1: no change.
+    #[field(default = -1, tag = 5, tagged = "0+")]
+    pub recovering: i8,
+    /// The eligible leader replicas.
+    #[field(nullable = "0+", tag = 6, tagged = "0+")]
+    pub elr: Option<Vec<i32>>,
+    /// See [`PartitionRecord`].
+    #[field(nullable = "0+", tag = 7, tagged = "0+")]
+    pub last_known_elr: Option<Vec<i32>>,
+    /// The log dirs of the replicas; `None`: no change.
+    #[field(nullable = "0+", tag = 8, tagged = "0+")]
+    pub directories: Option<Vec<Uuid>>,
 }
 
 /// A topic is deleted.
@@ -126,108 +226,4 @@ pub struct ProducerIdsRecord {
 pub struct NewLeaderEpochsRecord {
     /// The leader.
     pub node_id: i32,
-}
-
-/// Why bytes are no record.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RecordError {
-    /// Written by a later version of Esker.
-    #[error(
-        "metadata record of type {0}: this version of Esker does not know it; was the data folder used by a later one?"
-    )]
-    UnknownType(u16),
-    /// The body cannot be read.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-}
-
-macro_rules! records {
-    ($($id:literal $variant:ident($body:ty),)*) => {
-        /// One change of the metadata.
-        #[derive(Debug, Clone, PartialEq)]
-        #[allow(missing_docs)]
-        pub enum MetadataRecord {
-            $($variant($body),)*
-        }
-
-        impl MetadataRecord {
-            /// Writes the record with its type and version.
-            pub fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
-                match self {
-                    $(Self::$variant(body) => {
-                        w.put_u16($id);
-                        w.put_i16(0);
-                        body.encode(w, 0)
-                    })*
-                }
-            }
-
-            /// Reads one record.
-            pub fn decode(r: &mut Reader) -> Result<Self, RecordError> {
-                let (kind, version) = (r.u16()?, r.i16()?);
-                match kind {
-                    $($id => Ok(Self::$variant(Message::decode(r, version)?)),)*
-                    _ => Err(RecordError::UnknownType(kind)),
-                }
-            }
-        }
-    };
-}
-
-records! {
-    1 Broker(BrokerRecord),
-    2 Topic(TopicRecord),
-    3 Partition(PartitionRecord),
-    4 RemoveTopic(RemoveTopicRecord),
-    5 Config(ConfigRecord),
-    6 Feature(FeatureRecord),
-    7 ProducerIds(ProducerIdsRecord),
-    8 NewLeaderEpochs(NewLeaderEpochsRecord),
-}
-
-impl MetadataRecord {
-    /// Several records, one behind the other.
-    pub fn encode_all(records: &[Self]) -> Result<Bytes, EncodeError> {
-        let mut w = Writer::new();
-        records.iter().try_for_each(|record| record.encode(&mut w))?;
-        Ok(w.finish().into_bytes())
-    }
-
-    /// Reads records until the bytes end.
-    pub fn decode_all(bytes: Bytes) -> Result<Vec<Self>, RecordError> {
-        let mut r = Reader::new(bytes);
-        let mut records = Vec::new();
-        while r.remaining() > 0 {
-            records.push(Self::decode(&mut r)?);
-        }
-        Ok(records)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_and_back() {
-        let records = vec![
-            MetadataRecord::Topic(TopicRecord { name: "t".into(), id: Uuid([7; 16]) }),
-            MetadataRecord::Partition(PartitionRecord {
-                topic_id: Uuid([7; 16]),
-                replicas: vec![1, 2],
-                isr: vec![1],
-                leader: 1,
-                ..PartitionRecord::default()
-            }),
-            MetadataRecord::Config(ConfigRecord { resource_type: 2, value: None, ..ConfigRecord::default() }),
-        ];
-        let bytes = MetadataRecord::encode_all(&records).unwrap();
-        assert_eq!(MetadataRecord::decode_all(bytes).unwrap(), records);
-    }
-
-    #[test]
-    fn an_unknown_type_is_an_error() {
-        let bytes = Bytes::from_static(&[0xff, 0xff, 0, 0]);
-        assert_eq!(MetadataRecord::decode_all(bytes), Err(RecordError::UnknownType(u16::MAX)));
-    }
 }

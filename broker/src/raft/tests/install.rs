@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use esker_core::metadata::{MetadataRecord, TopicRecord};
+use esker_core::metadata::{MetadataRecord, RecordLevel, TopicRecord};
 use esker_protocol::primitives::Uuid;
 use esker_storage::hooked::{Doing, HookedDisk, Hooks};
 use esker_storage::io::{LogFile, OsDisk};
@@ -38,7 +38,11 @@ fn members() -> Membership<RaftId, BasicNode> {
 
 fn records(topic: &str) -> Bytes {
     let id = Uuid([topic.len() as u8; 16]);
-    MetadataRecord::encode_all(&[MetadataRecord::Topic(TopicRecord { name: topic.to_owned().into(), id })]).unwrap()
+    MetadataRecord::encode_all(
+        &[MetadataRecord::Topic(TopicRecord { name: topic.to_owned().into(), id })],
+        RecordLevel::NEWEST,
+    )
+    .unwrap()
 }
 
 fn entry(leader: u64, index: u64, topic: &str) -> Entry {

@@ -1,0 +1,66 @@
+//! Log dirs of replicas (KIP-858): which dir a replica is in, and what becomes of the replicas of one that failed.
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Uuid;
+
+use super::decision::{Decision, Refusal};
+use super::elections::{ElectionRules, Event, check_epoch, follow_event, is_available};
+use super::partition_change::PartitionChange;
+use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord, PartitionId, directory};
+
+/// A broker reports log dirs as failed: the replicas in them leave the in-sync sets at once, while the rest of the broker goes on.
+pub fn fail_directories(
+    image: &MetadataImage,
+    rules: ElectionRules<'_>,
+    node_id: i32,
+    epoch: i64,
+    failed: &[Uuid],
+) -> Result<Decision<()>, Refusal> {
+    let broker = check_epoch(image, node_id, epoch)?;
+    let (offline, online): (Vec<Uuid>, Vec<Uuid>) = broker.log_dirs.iter().partition(|dir| failed.contains(dir));
+    if offline.is_empty() {
+        return Ok(Decision { records: Vec::new(), reply: () });
+    }
+    let hit = image.replicated_by(node_id).filter(|partition| offline.contains(&partition.directory(node_id)));
+    let mut records = follow_event(image, rules, hit, Event::Leaves(node_id));
+    let change = BrokerChangeRecord { node_id, epoch, log_dirs: Some(online), ..BrokerChangeRecord::default() };
+    records.push(MetadataRecord::BrokerChange(change));
+    Ok(Decision { records, reply: () })
+}
+
+/// A broker reports which log dir one of its replicas is in. A replica that comes to lie in a failed dir stops leading.
+pub fn assign_directory(
+    image: &MetadataImage,
+    rules: ElectionRules<'_>,
+    node_id: i32,
+    epoch: i64,
+    replica: PartitionId,
+    dir: Uuid,
+) -> Result<Decision<()>, Refusal> {
+    let broker = check_epoch(image, node_id, epoch)?;
+    let topic = image.topic_by_id(replica.topic);
+    let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::UNKNOWN_TOPIC_ID, "No topic has this id."))?;
+    let Some(partition) = image.partition(replica) else {
+        let message = format!("Unable to find partition {}:{}.", topic.name, replica.partition);
+        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+    };
+    if !partition.replicas.contains(&node_id) {
+        let message = format!("Broker {node_id} holds no replica of {}-{}.", topic.name, replica.partition);
+        return Err(Refusal::new(ErrorCode::NOT_LEADER_OR_FOLLOWER, message));
+    }
+    if dir == directory::UNASSIGNED || dir.is_zero() {
+        return Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Reserved directory ID in request"));
+    }
+    let works = broker.log_dirs.contains(&dir);
+    let available =
+        |id: i32| if id == node_id { works && broker.is_active() } else { is_available(image, partition, id) };
+    let topic_rules = rules.of_topic(image, &topic.name);
+    let mut change = PartitionChange::new(partition, topic_rules.min_isr, &available);
+    change.election = topic_rules.election;
+    change.directories.push((node_id, dir));
+    if !works {
+        change.isr.retain(|id| *id != node_id);
+    }
+    let records = change.build().map(MetadataRecord::PartitionChange).into_iter().collect();
+    Ok(Decision { records, reply: () })
+}

@@ -1,0 +1,167 @@
+//! What is written, at which level, and what is refused.
+
+use esker_protocol::primitives::Uuid;
+
+use super::*;
+use crate::metadata::{FeatureRangeRecord, ListenerRecord, MetadataImage};
+
+const LEVEL: RecordLevel = RecordLevel::NEWEST;
+
+/// One record of each type, every field set.
+fn samples() -> Vec<MetadataRecord> {
+    let (topic_id, dir) = (Uuid([7; 16]), Uuid([8; 16]));
+    vec![
+        MetadataRecord::Level(LevelRecord { level: 1, software: "0.1.0".into() }),
+        MetadataRecord::Broker(BrokerRecord {
+            node_id: 1,
+            epoch: 2,
+            incarnation: Uuid([3; 16]),
+            listeners: vec![ListenerRecord { name: "P".into(), host: "h".into(), port: 9092 }],
+            rack: Some("r".into()),
+            log_dirs: vec![dir],
+            fenced: true,
+            in_controlled_shutdown: true,
+            features: vec![FeatureRangeRecord { name: "f".into(), min_level: 0, max_level: 2 }],
+            record_level: 1,
+        }),
+        MetadataRecord::BrokerChange(BrokerChangeRecord {
+            node_id: 1,
+            epoch: 2,
+            fenced: -1,
+            in_controlled_shutdown: true,
+            log_dirs: Some(vec![]),
+        }),
+        MetadataRecord::UnregisterBroker(UnregisterBrokerRecord { node_id: 1, epoch: 2 }),
+        MetadataRecord::Topic(TopicRecord { name: "t".into(), id: topic_id }),
+        MetadataRecord::RemoveTopic(RemoveTopicRecord { id: topic_id }),
+        MetadataRecord::Partition(PartitionRecord {
+            topic_id,
+            partition: 1,
+            replicas: vec![1, 2],
+            isr: vec![1],
+            leader: 1,
+            leader_epoch: 5,
+            partition_epoch: 6,
+            elr: vec![2],
+            last_known_elr: vec![3],
+            adding: vec![2],
+            removing: vec![1],
+            directories: vec![dir],
+            recovering: true,
+        }),
+        MetadataRecord::PartitionChange(PartitionChangeRecord {
+            topic_id,
+            partition: 1,
+            isr: Some(vec![2]),
+            leader: -1,
+            replicas: Some(vec![2, 1]),
+            removing: Some(vec![]),
+            adding: Some(vec![1]),
+            recovering: 1,
+            elr: Some(vec![1]),
+            last_known_elr: Some(vec![2]),
+            directories: Some(vec![dir]),
+        }),
+        MetadataRecord::Config(ConfigRecord {
+            resource_type: 2,
+            resource_name: "t".into(),
+            name: "c".into(),
+            value: None,
+        }),
+        MetadataRecord::Feature(FeatureRecord { name: "f".into(), level: 1 }),
+        MetadataRecord::ProducerIds(ProducerIdsRecord { node_id: 1, next: 1000 }),
+    ]
+}
+
+fn hex(record: &MetadataRecord) -> String {
+    let bytes = MetadataRecord::encode_all(std::slice::from_ref(record), LEVEL).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn there_and_back() {
+    let bytes = MetadataRecord::encode_all(&samples(), RecordLevel::NONE).unwrap();
+    assert_eq!(MetadataRecord::decode_all(bytes).unwrap(), samples());
+    let defaults = [MetadataRecord::PartitionChange(PartitionChangeRecord::default())];
+    let bytes = MetadataRecord::encode_all(&defaults, LEVEL).unwrap();
+    assert_eq!(MetadataRecord::decode_all(bytes).unwrap(), defaults);
+}
+
+/// The bytes of level 1. They lie on disks: a change of any of them is a new version of the record at a new level.
+#[test]
+fn bytes_on_disk_do_not_change() {
+    let expected: Vec<&str> = include_str!("level-1.txt").lines().collect();
+    let written: Vec<String> = samples().iter().map(hex).collect();
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn what_is_above_the_level_is_not_written() {
+    let samples = samples();
+    for record in &samples[1..] {
+        let written = MetadataRecord::encode_all(std::slice::from_ref(record), RecordLevel::NONE);
+        assert!(matches!(written, Err(RecordEncodeError::AboveLevel { needed: 1, .. })), "{record:?}");
+    }
+    let error = MetadataRecord::encode_all(&samples[1..], RecordLevel::NONE).unwrap_err();
+    assert!(error.to_string().contains("needs record level 1, and the cluster is at 0"), "{error}");
+    assert!(
+        MetadataRecord::encode_all(&samples, RecordLevel::NONE).is_ok(),
+        "the level that comes first admits the rest"
+    );
+}
+
+#[test]
+fn the_version_is_the_newest_that_the_level_has() {
+    let level = |level| version_at(9, &[1, 3, 4], RecordLevel(level)).map_err(|error| error.to_string());
+    assert!(level(0).unwrap_err().contains("type 9 needs record level 1"));
+    let versions = [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2)];
+    for (at, version) in versions {
+        assert_eq!(level(at), Ok(version), "level {at}");
+    }
+}
+
+#[test]
+fn no_type_has_a_version_above_the_newest_level_or_out_of_order() {
+    let mut kinds: Vec<u16> = Vec::new();
+    for record in samples() {
+        let (kind, levels) = record.kind();
+        assert!(levels.is_sorted() && levels.iter().all(|level| *level <= LEVEL.0), "{record:?}");
+        kinds.push(kind);
+    }
+    let in_order = kinds.clone();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, in_order, "each type once; a sample is there for every one");
+}
+
+#[test]
+fn a_later_level_names_the_version_that_wrote_it() {
+    let later = MetadataRecord::Level(LevelRecord { level: LEVEL.0 + 1, software: "9.8.7".into() });
+    let bytes = MetadataRecord::encode_all(&[later], RecordLevel::NONE).unwrap();
+    let error = MetadataRecord::decode_all(bytes).unwrap_err();
+    assert_eq!(error, RecordError::LaterLevel { level: LEVEL.0 + 1, software: "9.8.7".into() });
+    let message = error.to_string();
+    for part in ["written by Esker 9.8.7", SOFTWARE, "start Esker 9.8.7 or a later version"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn an_unknown_type_or_version_is_an_error() {
+    let decode = |bytes: &'static [u8]| MetadataRecord::decode_all(Bytes::from_static(bytes)).unwrap_err();
+    assert_eq!(decode(&[0xff, 0xff, 0, 0]), RecordError::UnknownType(u16::MAX));
+    assert_eq!(decode(&[0, 3, 0, 0, 1, 2, 3]), RecordError::UnknownType(3), "of a build before the first release");
+    assert_eq!(decode(&[0, 14, 0, 1, 1]), RecordError::UnknownVersion { kind: 14, version: 1 });
+    assert_eq!(decode(&[0, 14, 0xff, 0xff, 1]), RecordError::UnknownVersion { kind: 14, version: -1 });
+    assert!(decode(&[0, 14, 0, 1]).to_string().contains("start the version that used this data folder last"));
+    assert!(matches!(decode(&[0, 14, 0, 0]), RecordError::Decode(_)), "cut off");
+}
+
+#[test]
+fn a_level_never_falls() {
+    let mut image = MetadataImage::default();
+    assert_eq!(image.level(), RecordLevel::NONE);
+    image.apply(&MetadataRecord::newest_level());
+    image.apply(&MetadataRecord::Level(LevelRecord { level: 0, software: "0.0.1".into() }));
+    assert_eq!(image.level(), LEVEL);
+}
