@@ -100,6 +100,17 @@ async fn a_decision_that_panics_harms_nobody_else() {
     metadata.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_decision_whose_caller_has_gone_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    let late = metadata.submit(tokio::time::Instant::now(), |_| topic("late")).await;
+    assert!(matches!(late, Err(super::SubmitError::TimedOut)), "{late:?}");
+    metadata.submit(soon(), |_| topic("a")).await.unwrap();
+    assert!(metadata.image().topic("late").is_none());
+    metadata.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let dir = tempfile::tempdir().unwrap();
