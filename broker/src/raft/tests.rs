@@ -104,7 +104,8 @@ async fn a_decision_that_panics_harms_nobody_else() {
 async fn a_decision_whose_caller_has_gone_is_not_made() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
-    let late = metadata.submit(tokio::time::Instant::now(), |_| topic("late")).await;
+    let past = tokio::time::Instant::now().checked_sub(std::time::Duration::from_secs(1)).unwrap();
+    let late = metadata.submit(past, |_| topic("late")).await;
     assert!(matches!(late, Err(super::SubmitError::TimedOut)), "{late:?}");
     metadata.submit(soon(), |_| topic("a")).await.unwrap();
     assert!(metadata.image().topic("late").is_none());
