@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::Decision;
+use esker_core::controller::ControllerRequest;
 use esker_core::fetch_session::FetchSessions;
-use esker_core::metadata::MetadataImage;
-use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use parking_lot::Mutex;
@@ -14,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
 use crate::config::BrokerConfig;
-use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
+use crate::controller::{SubmitError, submit};
+use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
-use crate::raft::{Metadata, SubmitError};
+use crate::raft::Metadata;
 use crate::replica::ReplicaManager;
 use crate::server::RequestMemory;
 use crate::telemetry::Metrics;
@@ -34,15 +33,17 @@ pub struct Broker {
     /// The cluster's id.
     pub cluster_id: Str,
     /// The cluster's metadata.
-    pub metadata: Metadata,
+    pub metadata: Arc<Metadata>,
     /// The partitions that lie here.
     pub replicas: Arc<ReplicaManager>,
     /// Consumer groups.
-    pub groups: GroupCoordinator,
+    pub groups: Arc<GroupCoordinator>,
     /// Transactions.
-    pub transactions: TransactionCoordinator,
+    pub transactions: Arc<TransactionCoordinator>,
+    /// What markers are written with.
+    pub coordinators: CoordinatorScope,
     /// Producer ids to hand out.
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
     /// Fetch sessions (KIP-227).
     pub fetch_sessions: Mutex<FetchSessions>,
     /// Compaction; `None` with `log.cleaner.enable=false`.
@@ -124,25 +125,12 @@ impl Broker {
     }
 
     /// Has a change of the metadata decided, committed, and in force here, all within `timeout`. What is late may still come.
-    pub async fn change<R: Send + 'static>(
-        &self,
-        timeout: Duration,
-        decide: impl FnOnce(&MetadataImage) -> Decision<R> + Send + 'static,
-    ) -> Result<R, SubmitError> {
+    pub async fn change<R: ControllerRequest>(&self, timeout: Duration, request: R) -> Result<R::Reply, SubmitError> {
         let deadline = Instant::now() + timeout;
-        let committed = self.metadata.submit(deadline, decide).await?;
+        let committed = submit(self.metadata.as_ref(), request, deadline).await?;
         if committed.changed && !self.replicas.wait_applied(committed.offset, deadline).await {
             return Err(SubmitError::TimedOut);
         }
         Ok(committed.reply)
-    }
-
-    /// Kafka's code for a decision that was not committed.
-    pub fn submit_error(error: &SubmitError) -> ErrorCode {
-        tracing::warn!(%error, "a change of the metadata failed");
-        match error {
-            SubmitError::Unavailable(_) | SubmitError::Stopping | SubmitError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
-            SubmitError::Encode(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
-        }
     }
 }

@@ -4,6 +4,7 @@ use esker_protocol::error::ErrorCode;
 use esker_storage::validate::RejectReason;
 use esker_storage::{AppendError, LogError, ProducerError, ReadError};
 
+use crate::controller::SubmitError;
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, MoveError, ProduceError};
 
 /// An error that clients are told by code.
@@ -123,6 +124,16 @@ impl KafkaError for LogError {
             Self::TopicIdMismatch { .. } => ErrorCode::INCONSISTENT_TOPIC_ID,
             Self::Unknown { .. } => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             Self::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+        }
+    }
+}
+
+impl KafkaError for SubmitError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable(_) | Self::Stopping | Self::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
+            Self::NotController(_) => ErrorCode::NOT_CONTROLLER,
+            Self::Encode(_) | Self::Fault(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
         }
     }
 }

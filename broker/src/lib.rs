@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod controller;
 pub mod coordinator;
 pub mod daemon;
 pub mod error;

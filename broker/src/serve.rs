@@ -9,18 +9,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::{Adopted, FoundPartition, Registration, register_and_adopt};
+use esker_core::config::Statics;
+use esker_core::controller::{Adopted, FoundPartition, RegisterBroker, Registration};
 use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
 use esker_core::group::consumer::ConsumerLimits;
-use esker_core::metadata::ListenerRecord;
+use esker_core::metadata::{ListenerRecord, MetadataImage};
 use esker_core::transaction;
 use esker_protocol::primitives::Str;
 use esker_storage::io::{Disk, OsDisk};
 use esker_storage::{Cleaner, Folder, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,14 +31,15 @@ use crate::background::{self, run_cleaner};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
-use crate::coordinator::{self, GroupConfig, GroupCoordinator, TransactionCoordinator};
+use crate::controller::{ControllerClient, SubmitError, submit};
+use crate::coordinator::{self, CoordinatorScope, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::handlers::{ClientService, served_apis};
 use crate::http::{self, HttpError, Served};
 use crate::metadata_dir::{MetadataDir, MetadataDirError};
 use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
-use crate::raft::{self, RaftId, StartError, SubmitError};
-use crate::replica::{ReplicaManager, StaticConfig};
+use crate::raft::{self, Metadata, RaftId, StartError};
+use crate::replica::{LeadershipChange, ReplicaManager, StaticConfig};
 use crate::server::{Admission, BindError, ConnectionLimits, Listeners, RequestMemory, ServerScope};
 use crate::system_limits::{limit_open_segments, request_bytes};
 use crate::telemetry::Metrics;
@@ -92,6 +94,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const REGISTER: Duration = Duration::from_secs(60);
 /// How often the log says how far a long start is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
 /// Starts a broker; it serves when this returns.
 pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
     start_on(Arc::new(OsDisk), config).await
@@ -99,34 +102,67 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 
 /// As [`start`], with the logs and the metadata log on another file system.
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
-    let node = Node::new(config, Arc::new(Machine));
-    let config = node.config();
+    start_in(Node::new(config, Arc::new(Machine)), disk).await
+}
+
+/// As [`start`], with time, randomness and threads of `node`, and everything that is kept on `disk`.
+pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running, ServeError> {
     blocking::install();
     let stop = CancellationToken::new();
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());
-    let open_files = limit_open_segments(config.open_files_max);
-    let bound = http::bind(&config.http_listen).await.map(|(listener, address)| {
-        tokio::spawn(http::serve(listener, Arc::clone(&served), stop.clone()));
-        address
-    });
+    let http_bound = serve_http(&node, &served, &stop).await;
     // A data folder that another process holds is the better reason, so it is looked at first.
-    let metadata_dir = MetadataDir::find(config)?;
+    let metadata_dir = MetadataDir::find(node.config())?;
     let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id()?, &served.loading).await?;
-    logs.limit_open_segments(open_files);
-    let http_address = bound?;
-    let listeners = Listeners::bind(&config.listeners, config.socket_buffers).await?;
-    let (directory, metadata_folder) = metadata_dir.open(&logs, config.node_id)?;
-    let id = RaftId { node_id: config.node_id, directory: directory.0 };
-    let metadata = raft::start(disk, metadata_dir.log(), id).await?;
-    metadata_dir.remember(&config.log_dirs);
-    let registration = registration(&node, &listeners, &logs);
-    let found = if metadata.image().brokers().next().is_none() { found_partitions(&logs) } else { Vec::new() };
-    let deadline = tokio::time::Instant::now() + REGISTER;
-    let ids = node.clone();
-    let decide = move |image: &_| register_and_adopt(image, registration, &found, || ids.random_id());
-    let joined = metadata.submit(deadline, decide).await?;
-    let Adopted { topics, left } = joined.reply;
+    logs.limit_open_segments(limit_open_segments(node.config().open_files_max));
+    let http = http_bound?;
+    let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
+    let kafka = listeners.addresses().next().map_or(http, |(_, address)| address);
+    let (metadata, metadata_folder) = start_metadata(&node, disk, &metadata_dir, &logs).await?;
+    register(&node, &metadata, &listeners, &logs).await?;
+    let (broker, changes) = build_broker(&node, metadata, logs)?;
+    open_partitions(&broker).await?;
+    start_tasks(&broker, changes, &stop);
+    let _ = served.broker.set(Arc::clone(&broker));
+    let connections = accept_connections(&broker, listeners, &stop);
+    stop_on_error.disarm();
+    Ok(Running { broker, kafka, http, stop, connections, _metadata_folder: metadata_folder })
+}
+
+/// HTTP answers from the first moment on, so that health checks see how far a start is.
+async fn serve_http(node: &Node, served: &Arc<Served>, stop: &CancellationToken) -> Result<SocketAddr, HttpError> {
+    let (listener, address) = http::bind(&node.config().http_listen).await?;
+    tokio::spawn(http::serve(listener, Arc::clone(served), stop.clone()));
+    Ok(address)
+}
+
+/// Starts the metadata log; the lock of a folder of its own comes with it.
+async fn start_metadata(
+    node: &Node,
+    disk: Arc<dyn Disk>,
+    dir: &MetadataDir,
+    logs: &Arc<LogManager>,
+) -> Result<(Arc<Metadata>, Option<Folder>), ServeError> {
+    let (directory, folder) = dir.open(logs, node.id())?;
+    let id = RaftId { node_id: node.id(), directory: directory.0 };
+    let metadata = raft::start(disk, dir.log(), id).await?;
+    dir.remember(&node.config().log_dirs);
+    Ok((Arc::new(metadata), folder))
+}
+
+/// Registers this broker; a new cluster takes over what lies in its log dirs.
+async fn register(
+    node: &Node,
+    metadata: &Metadata,
+    listeners: &Listeners,
+    logs: &LogManager,
+) -> Result<(), ServeError> {
+    let registration = registration(node, listeners, logs);
+    let found = if metadata.image().brokers().next().is_none() { found_partitions(logs) } else { Vec::new() };
+    let fresh_ids = found.iter().map(|_| node.random_id()).collect();
+    let request = RegisterBroker { registration, found, fresh_ids };
+    let Adopted { topics, left } = submit(metadata, request, Instant::now() + REGISTER).await?.reply;
     if !topics.is_empty() {
         info!(
             ?topics,
@@ -136,74 +172,96 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
     for (topic, why) in left {
         error!(%topic, why, "what lies in the log dirs of this topic is not taken over");
     }
+    Ok(())
+}
 
+/// Puts the parts together; nothing runs yet.
+fn build_broker(
+    node: &Node,
+    metadata: Arc<Metadata>,
+    logs: Arc<LogManager>,
+) -> Result<(Arc<Broker>, mpsc::UnboundedReceiver<LeadershipChange>), ServeError> {
+    let config = node.config();
+    let cluster_id = Str::from(logs.cluster_id().to_owned());
     let metrics = Arc::new(Metrics::new(served_apis())?);
     let statics = StaticConfig {
-        node_id: config.node_id,
-        statics: config.statics.clone(),
+        node_id: node.id(),
+        statics: Statics::clone(&config.statics),
         log_dir_move_threads: config.log_dir_move_threads,
     };
-    let (replicas, changes) = ReplicaManager::new(config.node_id, Arc::clone(&logs), statics, Arc::clone(&metrics));
-    let kafka = listeners.addresses().next().map_or(http_address, |(_, address)| address);
-    let live = LiveConfig::read(&metadata.image(), config.node_id, &config.statics);
-    let broker = Arc::new(Broker {
-        node_id: config.node_id,
-        cluster_id: Str::from(logs.cluster_id().to_owned()),
-        replicas: Arc::new(replicas),
-        groups: GroupCoordinator::new(
-            GroupConfig {
-                node_id: config.node_id,
-                statics: config.statics.clone(),
-                limits: group_limits(config),
-                consumer_groups: ConsumerLimits::read(&metadata.image(), config.node_id, &config.statics).enabled,
-                rebalance_history: config.group_rebalance_history_size,
-                commit_timeout: config.offsets_commit_timeout,
-            },
-            metadata.subscribe(),
-            metrics.groups.clone(),
-        ),
-        transactions: TransactionCoordinator::new(transaction_limits(config)),
-        producer_ids: ProducerIds::new(config.node_id),
-        request_memory: Arc::new(RequestMemory::new(
-            request_bytes(config.queued_max_request_bytes),
-            metrics.network.memory_waits.clone(),
-        )),
-        fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
-        metadata,
-        metrics,
-        cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
-        cleaner_threads: Arc::default(),
-        scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
+    let (replicas, changes) = ReplicaManager::new(node.id(), logs, statics, Arc::clone(&metrics));
+    let replicas = Arc::new(replicas);
+    let controller: Arc<dyn ControllerClient> = Arc::clone(&metadata) as _;
+    let producer_ids = Arc::new(ProducerIds::new(node.id(), controller));
+    let group_config = group_config(node, &metadata.image());
+    let groups = GroupCoordinator::new(node, group_config, metadata.subscribe(), metrics.groups.clone());
+    let transactions = TransactionCoordinator::new(node, transaction_limits(config), Arc::clone(&producer_ids));
+    let coordinators = CoordinatorScope {
+        node: node.clone(),
+        images: metadata.subscribe(),
+        replicas: Arc::clone(&replicas),
+        groups: Arc::new(groups),
+        transactions: Arc::new(transactions),
+        producer_ids: Arc::clone(&producer_ids),
+    };
+    let memory =
+        RequestMemory::new(request_bytes(config.queued_max_request_bytes), metrics.network.memory_waits.clone());
+    let live = LiveConfig::read(&metadata.image(), node.id(), &config.statics);
+    let broker = Broker {
+        node_id: node.id(),
+        cluster_id,
         config: Arc::clone(config),
         node: node.clone(),
-    });
-    let first = broker.metadata.image();
-    let replicas = Arc::clone(&broker.replicas);
-    node.run_blocking(move || {
+        metadata,
+        replicas,
+        groups: Arc::clone(&coordinators.groups),
+        transactions: Arc::clone(&coordinators.transactions),
+        coordinators,
+        producer_ids,
+        fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
+        cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
+        cleaner_threads: Arc::default(),
+        request_memory: Arc::new(memory),
+        scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
+        metrics,
+    };
+    Ok((Arc::new(broker), changes))
+}
+
+/// Brings the partitions in step with the metadata before anything is served.
+async fn open_partitions(broker: &Arc<Broker>) -> Result<(), ServeError> {
+    let (replicas, first) = (Arc::clone(&broker.replicas), broker.metadata.image());
+    let opened = broker.node.run_blocking(move || {
         replicas.apply(&first);
         replicas.set_strays_aside();
-    })
-    .await?;
+    });
+    opened.await?;
     broker.replicas.resume_moves();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(&broker))));
+    Ok(())
+}
+
+/// Starts what works beside requests.
+fn start_tasks(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
+    tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(broker))));
     tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
     let background = broker.background();
-    background::start(&background, &broker.scrubber, &stop);
+    background::start(&background, &broker.scrubber, stop);
     if let Some(cleaner) = &broker.cleaner {
-        run_cleaner(&background, Arc::clone(cleaner), &broker.cleaner_threads, &stop);
+        run_cleaner(&background, Arc::clone(cleaner), &broker.cleaner_threads, stop);
     }
-    coordinator::start(&broker, changes, &stop);
-    let _ = served.broker.set(Arc::clone(&broker));
+    coordinator::start(&broker.coordinators, changes, stop);
+}
+
+/// Serves clients; the tracker is done when every connection has ended.
+fn accept_connections(broker: &Arc<Broker>, listeners: Listeners, stop: &CancellationToken) -> TaskTracker {
+    let config = Arc::clone(&broker.config);
     let limits =
         ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
-    let (images, own) = (broker.metadata.subscribe(), Arc::clone(config));
-    let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), own.node_id, &own.statics));
-    let service = Arc::new(ClientService::new(Arc::clone(&broker)));
+    let images = broker.metadata.subscribe();
+    let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), config.node_id, &config.statics));
+    let service = Arc::new(ClientService::new(Arc::clone(broker)));
     let (metrics, memory) = (Arc::clone(&broker.metrics), Arc::clone(&broker.request_memory));
-    let scope = ServerScope { service, metrics, memory, limits, admission };
-    let connections = listeners.serve(&scope, &stop);
-    stop_on_error.disarm();
-    Ok(Running { broker, kafka, http: http_address, stop, connections, _metadata_folder: metadata_folder })
+    listeners.serve(&ServerScope { service, metrics, memory, limits, admission }, stop)
 }
 
 impl Running {
@@ -271,6 +329,18 @@ fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
         producer_id: log.producers().iter().map(|producer| producer.producer_id).max().unwrap_or(-1),
     };
     logs.logs().iter().map(found).collect()
+}
+
+fn group_config(node: &Node, image: &MetadataImage) -> GroupConfig {
+    let config = node.config();
+    GroupConfig {
+        node_id: node.id(),
+        statics: Arc::clone(&config.statics),
+        limits: group_limits(config),
+        consumer_groups: ConsumerLimits::read(image, node.id(), &config.statics).enabled,
+        rebalance_history: config.group_rebalance_history_size,
+        commit_timeout: config.offsets_commit_timeout,
+    }
 }
 
 fn group_limits(config: &BrokerConfig) -> GroupLimits {

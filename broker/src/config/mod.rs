@@ -13,6 +13,7 @@ mod tests;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::config::{Statics, list_items};
@@ -28,7 +29,7 @@ use values::text;
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct BrokerConfig {
-    pub statics: Statics,
+    pub statics: Arc<Statics>,
     pub node_id: i32,
     pub rack: Option<Str>,
     pub listeners: Vec<Listener>,
@@ -172,7 +173,7 @@ impl BrokerConfig {
                 .unwrap_or(1),
             transaction_topic_min_isr: int("transaction.state.log.min.isr"),
             transaction_topic_segment_bytes: int("transaction.state.log.segment.bytes"),
-            statics,
+            statics: Arc::new(statics),
         })
     }
 }

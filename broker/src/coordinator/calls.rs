@@ -18,7 +18,6 @@ use esker_storage::{Guard, Origin};
 
 use super::GroupCoordinator;
 use super::shard::ShardHandle;
-use crate::clock::now_ms;
 use crate::replica::{ReplicaManager, TopicRef};
 
 /// Kafka's code for why a group's coordinator cannot answer.
@@ -47,8 +46,9 @@ impl GroupCoordinator {
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         // As in Kafka the member's id is not repeated.
         let failed = |error| JoinReply::failed(error, &Str::default());
-        let asked =
-            self.shard_at(image, &request.group).and_then(|s| s.ask(|s, token| s.join(request, token, now_ms())));
+        let asked = self
+            .shard_at(image, &request.group)
+            .and_then(|s| s.ask(|s, token| s.join(request, token, self.node.now_ms())));
         match asked {
             Err(error) => failed(error),
             Ok(asked) => match asked.answer().await {
@@ -61,8 +61,9 @@ impl GroupCoordinator {
 
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
-        let asked =
-            self.shard_at(image, &request.group).and_then(|s| s.ask(|s, token| s.sync(request, token, now_ms())));
+        let asked = self
+            .shard_at(image, &request.group)
+            .and_then(|s| s.ask(|s, token| s.sync(request, token, self.node.now_ms())));
         match asked {
             Err(error) => SyncReply::failed(error),
             Ok(asked) => match asked.answer().await {
@@ -75,7 +76,7 @@ impl GroupCoordinator {
 
     /// Heartbeat. While groups load a member is told that all is well.
     pub fn heartbeat(&self, image: &MetadataImage, group: &str, who: &Identity) -> ErrorCode {
-        match self.shard_at(image, group).and_then(|s| s.write(|s| Ok(s.heartbeat(group, who, now_ms())))) {
+        match self.shard_at(image, group).and_then(|s| s.write(|s| Ok(s.heartbeat(group, who, self.node.now_ms())))) {
             Ok((code, _)) => code,
             Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => ErrorCode::NONE,
             Err(code) => code,
@@ -91,7 +92,7 @@ impl GroupCoordinator {
     ) -> Result<Vec<LeaveReply>, CoordinatorError> {
         let shard = self.shard_at(image, group)?;
         let (replies, position) = shard.write(|s| {
-            let (replies, effects) = s.leave_saying(group, members, now_ms());
+            let (replies, effects) = s.leave_saying(group, members, self.node.now_ms());
             Ok((effects, replies))
         })?;
         shard.committed(position).await?;
@@ -105,7 +106,7 @@ impl GroupCoordinator {
         request: OffsetCommitRequest,
     ) -> Result<Vec<ErrorCode>, CoordinatorError> {
         let shard = self.shard(image, &request.group)?;
-        let (codes, position) = shard.write(|s| s.commit(&request, now_ms()))?;
+        let (codes, position) = shard.write(|s| s.commit(&request, self.node.now_ms()))?;
         shard.committed(position).await?;
         self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
@@ -135,7 +136,8 @@ impl GroupCoordinator {
             Some(guard) => Origin::TransactionalOffsets { guard },
             None => Origin::Coordinator { transaction_v2: false },
         };
-        let (codes, position) = shard.write_as(origin, |s| s.commit_in_transaction(&request, writer, now_ms()))?;
+        let (codes, position) =
+            shard.write_as(origin, |s| s.commit_in_transaction(&request, writer, self.node.now_ms()))?;
         shard.committed(position).await?;
         self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
@@ -174,7 +176,7 @@ impl GroupCoordinator {
     ) -> Result<HeartbeatReply, Refusal> {
         let refused = |code| Refusal { code, message: Str::default() };
         let shard = self.shard_at(image, &request.group).map_err(refused)?;
-        let decide = |s: &GroupShard| match s.consumer_heartbeat(request, now_ms()) {
+        let decide = |s: &GroupShard| match s.consumer_heartbeat(request, self.node.now_ms()) {
             Ok((effects, reply)) => Ok((effects, Ok(reply))),
             Err(refusal) => Ok((Effects::default(), Err(refusal))),
         };

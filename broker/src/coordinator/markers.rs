@@ -9,84 +9,53 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_core::metadata::OFFSETS_TOPIC;
 use esker_core::transaction::{Action, Markers, Producer, TransactionShard};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
-use esker_protocol::records::{BatchHeader, EndTxnMarker, end_txn_batch};
-use esker_storage::Origin;
 use tokio::sync::mpsc;
 
-use super::OFFSETS_TOPIC;
 use super::commit::committed;
-use super::runtime::Act;
-use super::shard::ShardHandle;
-use crate::broker::Broker;
-use crate::clock::now_ms;
+use super::marker::Marker;
+use super::scope::CoordinatorScope;
+use super::shard::{Act, ShardHandle};
 use crate::error::KafkaError;
-use crate::replica::{Partition, TopicRef};
+use crate::replica::TopicRef;
 
 /// First and longest pause before markers are tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// One marker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marker {
-    /// Whose transaction ends.
-    pub producer_id: i64,
-    /// The producer's epoch.
-    pub producer_epoch: i16,
-    /// Commit or abort.
-    pub commit: bool,
-    /// The leader epoch of the coordinator's partition.
-    pub coordinator_epoch: i32,
-    /// The transaction version: from 2 on the epoch must be a new one.
-    pub version: i16,
-}
-
-impl Marker {
-    /// Appends the marker; the offset behind it.
-    pub(super) fn append_to(&self, partition: &Partition, now: i64) -> Result<i64, ErrorCode> {
-        let marker = EndTxnMarker { committed: self.commit, coordinator_epoch: self.coordinator_epoch };
-        let unencodable = |_| ErrorCode::UNKNOWN_SERVER_ERROR;
-        let batch = end_txn_batch(self.producer_id, self.producer_epoch, marker, now).map_err(unencodable)?;
-        let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let origin = Origin::Coordinator { transaction_v2: self.version >= 2 };
-        let appended = partition.append(&header, &batch, origin, true, now).map_err(|error| error.code())?;
-        Ok(appended.last_offset.saturating_add(1))
-    }
-}
-
 /// Writes a marker into a partition that this broker leads, and waits until it is committed.
-pub async fn write_marker(broker: &Broker, marker: &Marker, topic: &Str, index: i32) -> Result<(), ErrorCode> {
-    let partition = broker.replicas.partition(&TopicRef::by_name(topic), index).map_err(|error| error.code())?;
+pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str, index: i32) -> Result<(), ErrorCode> {
+    let partition = scope.replicas.partition(&TopicRef::by_name(topic), index).map_err(|error| error.code())?;
     let role = partition.lead(-1).map_err(|error| error.code())?;
     if partition.topic() == OFFSETS_TOPIC {
         // Offsets that wait for the marker are the group coordinator's.
-        let shard = broker.groups.shard_of(index)?;
+        let shard = scope.groups.shard_of(index)?;
         let position = shard.end_transaction(marker)?;
         return committed(shard.partition(), position.end, shard.leader_epoch()).await;
     }
-    let end = marker.append_to(&partition, now_ms())?;
+    let end = marker.append_to(&partition, scope.node.now_ms())?;
     let lost = |_| ErrorCode::NOT_LEADER_OR_FOLLOWER;
     committed(&partition, end, role.assignment.leader_epoch).await.map_err(lost)
 }
 
 /// Does what transactions want done, for ever.
-pub(super) async fn act(broker: Arc<Broker>, mut actions: mpsc::UnboundedReceiver<Act<TransactionShard>>) {
+pub(super) async fn act(scope: CoordinatorScope, mut actions: mpsc::UnboundedReceiver<Act<TransactionShard>>) {
     while let Some((shard, action)) = actions.recv().await {
-        let broker = Arc::clone(&broker);
+        let scope = scope.clone();
         match action {
-            Action::WriteMarkers(markers) => drop(tokio::spawn(complete(broker, shard, markers))),
-            Action::AbortLate(id) => drop(tokio::spawn(abort_late(broker, shard, id))),
+            Action::WriteMarkers(markers) => drop(tokio::spawn(complete(scope, shard, markers))),
+            Action::AbortLate(id) => drop(tokio::spawn(abort_late(scope, shard, id))),
         }
     }
 }
 
 /// Aborts a transaction that outlived its time-out and needs a producer id for that. If it fails, time asks again.
-async fn abort_late(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard>>, id: Str) {
-    let aborted = match broker.producer_ids.next(&broker.metadata).await {
-        Ok(fresh) => shard.write(|s| Ok((s.abort_late(&id, fresh, now_ms()), ()))).map(|_| ()),
+async fn abort_late(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, id: Str) {
+    let aborted = match scope.producer_ids.next().await {
+        Ok(fresh) => shard.write(|s| Ok((s.abort_late(&id, fresh, scope.node.now_ms()), ()))).map(|_| ()),
         Err(error) => Err(error),
     };
     if let Err(error) = aborted {
@@ -95,7 +64,7 @@ async fn abort_late(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard
 }
 
 /// Writes all markers of a transaction, then records that they are.
-async fn complete(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard>>, markers: Markers) {
+async fn complete(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, markers: Markers) {
     let marker = Marker {
         producer_id: markers.producer_id,
         producer_epoch: markers.epoch,
@@ -109,10 +78,10 @@ async fn complete(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard>>
     }
     let mut pause = RETRY_AFTER;
     loop {
-        left = write_all(&broker, &marker, left, &markers.id).await;
+        left = write_all(&scope, &marker, left, &markers.id).await;
         if left.is_empty() {
             let producer = Producer { id: markers.producer_id, epoch: markers.epoch };
-            match shard.write(|s| Ok((s.markers_written(&markers.id, producer, now_ms()), ()))) {
+            match shard.write(|s| Ok((s.markers_written(&markers.id, producer, scope.node.now_ms()), ()))) {
                 Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => return,
                 Err(error) => tracing::warn!(%error, id = %markers.id, "the end of a transaction is not recorded yet"),
             }
@@ -126,10 +95,10 @@ async fn complete(broker: Arc<Broker>, shard: Arc<ShardHandle<TransactionShard>>
 }
 
 /// Writes what can be written; gives back what must be tried again.
-async fn write_all(broker: &Broker, marker: &Marker, wanted: Vec<(Str, i32)>, id: &Str) -> Vec<(Str, i32)> {
-    let writes = wanted.iter().map(|(topic, partition)| write_marker(broker, marker, topic, *partition));
+async fn write_all(scope: &CoordinatorScope, marker: &Marker, wanted: Vec<(Str, i32)>, id: &Str) -> Vec<(Str, i32)> {
+    let writes = wanted.iter().map(|(topic, partition)| write_marker(scope, marker, topic, *partition));
     let outcomes = futures_util::future::join_all(writes).await;
-    let image = broker.metadata.image();
+    let image = scope.image();
     let mut left = Vec::new();
     for ((topic, partition), outcome) in wanted.into_iter().zip(outcomes) {
         match outcome {

@@ -4,41 +4,32 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use esker_core::coordinator::StateMachine;
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::replay::replay;
-use super::shard::ShardHandle;
-use crate::clock::now_ms;
+use super::shard::{Act, ShardHandle, ShardLinks};
+use crate::node::Node;
 use crate::replica::Partition;
 
 /// The longest that the timer sleeps.
 const LONGEST_SLEEP_MS: i64 = 60_000;
 
-/// What a state machine wants done, and the shard that it came from.
-pub type Act<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
-
-/// Tells the world of what came to pass.
-pub type Tell<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
-
 /// One coordinator.
 pub struct Runtime<M: StateMachine> {
     topic: &'static str,
     make: Box<dyn Fn(i32) -> M + Send + Sync>,
-    tell: Tell<M>,
+    links: ShardLinks<M>,
     shards: ArcSwap<HashMap<i32, Arc<ShardHandle<M>>>>,
-    /// A shard's next deadline came nearer.
-    sooner: Arc<Notify>,
-    actions: mpsc::UnboundedSender<Act<M>>,
     to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Act<M>>>>,
     /// Milliseconds that the slowest load took.
     longest_load: Arc<AtomicU64>,
-    commit_timeout: Duration,
 }
 
 impl<M: StateMachine> fmt::Debug for Runtime<M> {
@@ -52,6 +43,7 @@ impl<M: StateMachine> Runtime<M> {
     /// An answer waits for its records to be committed until `commit_timeout`.
     pub fn new(
         topic: &'static str,
+        node: &Node,
         commit_timeout: Duration,
         make: impl Fn(i32) -> M + Send + Sync + 'static,
         tell: impl Fn(&M::Event) + Send + Sync + 'static,
@@ -61,13 +53,16 @@ impl<M: StateMachine> Runtime<M> {
         Self {
             topic,
             make: Box::new(make),
-            tell: Arc::new(tell),
+            links: ShardLinks {
+                node: node.clone(),
+                sooner: Arc::default(),
+                actions,
+                tell: Arc::new(tell),
+                commit_timeout,
+            },
             shards: ArcSwap::default(),
-            sooner: Arc::default(),
-            actions,
             to_act: parking_lot::Mutex::new(Some(to_act)),
             longest_load: Arc::default(),
-            commit_timeout,
         }
     }
 
@@ -104,9 +99,7 @@ impl<M: StateMachine> Runtime<M> {
 
     /// Leadership of a partition began: its shard loads on a blocking thread.
     pub(super) fn gained(&self, partition: Arc<Partition>, leader_epoch: i32) {
-        let (sooner, tell) = (Arc::clone(&self.sooner), Arc::clone(&self.tell));
-        let handle = ShardHandle::new(partition, leader_epoch, sooner, self.actions.clone(), tell, self.commit_timeout);
-        let handle = Arc::new(handle);
+        let handle = Arc::new(ShardHandle::new(partition, leader_epoch, self.links.clone()));
         let mut shards = HashMap::clone(&self.shards.load());
         if let Some(old) = shards.insert(handle.index(), Arc::clone(&handle)) {
             old.unload();
@@ -114,9 +107,10 @@ impl<M: StateMachine> Runtime<M> {
         self.shards.store(Arc::new(shards));
         let machine = (self.make)(handle.index());
         let longest = Arc::clone(&self.longest_load);
-        tokio::task::spawn_blocking(move || {
+        let now_ms = self.links.node.now_ms();
+        self.links.node.spawn_blocking(move || {
             let began = Instant::now();
-            load(machine, &handle);
+            load(machine, &handle, now_ms);
             longest.fetch_max(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         });
     }
@@ -138,7 +132,7 @@ impl<M: StateMachine> Runtime<M> {
     /// Lets time pass in every shard, for ever.
     pub(super) async fn keep_time(&self) {
         loop {
-            let now = now_ms();
+            let now = self.links.node.now_ms();
             let mut next = now + LONGEST_SLEEP_MS;
             for shard in self.shards() {
                 if shard.deadline() <= now {
@@ -146,17 +140,17 @@ impl<M: StateMachine> Runtime<M> {
                 }
                 next = next.min(shard.deadline());
             }
-            let wait = Duration::from_millis(u64::try_from(next - now_ms()).unwrap_or_default());
+            let wait = Duration::from_millis(u64::try_from(next - self.links.node.now_ms()).unwrap_or_default());
             // A deadline that came nearer wakes us; one that did not is found in time.
-            let _ = tokio::time::timeout(wait, self.sooner.notified()).await;
+            let _ = tokio::time::timeout(wait, self.links.sooner.notified()).await;
         }
     }
 }
 
 /// Loads a shard, or leaves it unavailable: a state of which a part is missing is never served. Blocks on the disk.
-fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>) {
+fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>, now_ms: i64) {
     let (topic, partition) = (handle.partition().topic(), handle.index());
-    match replay(machine, handle.partition(), now_ms()) {
+    match replay(machine, handle.partition(), now_ms) {
         Ok((machine, records)) => {
             handle.activate(machine);
             if records > 0 {

@@ -16,10 +16,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batches::{self, MAX_DIVISIBLE};
 use super::commit::{committed, committed_within};
-use super::markers::Marker;
-use super::runtime::{Act, Tell};
-use crate::clock::now_ms;
+use super::marker::Marker;
 use crate::error::KafkaError;
+use crate::node::Node;
 use crate::replica::Partition;
 
 /// The rules for what a coordinator writes of its own accord.
@@ -32,6 +31,12 @@ const RETRY_MS: i64 = 500;
 
 /// Pause before the commit of what actions follow from is waited for once more.
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What a state machine wants done, and the shard that it came from.
+pub type Act<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
+
+/// Tells the world of what came to pass.
+pub type Tell<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
 
 /// What a shard is doing.
 enum Phase<M> {
@@ -59,12 +64,30 @@ pub struct ShardHandle<M: StateMachine> {
     deadline: AtomicI64,
     /// Its log could not be read: it stays as good as loading.
     failed: AtomicBool,
-    /// Told when the deadline comes nearer.
-    sooner: Arc<Notify>,
-    actions: mpsc::UnboundedSender<Act<M>>,
-    tell: Tell<M>,
+    links: ShardLinks<M>,
+}
+
+/// What all shards of a coordinator share.
+pub(super) struct ShardLinks<M: StateMachine> {
+    pub(super) node: Node,
+    /// Notified when a shard's deadline comes nearer.
+    pub(super) sooner: Arc<Notify>,
+    pub(super) actions: mpsc::UnboundedSender<Act<M>>,
+    pub(super) tell: Tell<M>,
     /// How long a request waits for what it wrote to be committed.
-    commit_timeout: Duration,
+    pub(super) commit_timeout: Duration,
+}
+
+impl<M: StateMachine> Clone for ShardLinks<M> {
+    fn clone(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+            sooner: Arc::clone(&self.sooner),
+            actions: self.actions.clone(),
+            tell: Arc::clone(&self.tell),
+            commit_timeout: self.commit_timeout,
+        }
+    }
 }
 
 impl<M: StateMachine> fmt::Debug for ShardHandle<M> {
@@ -96,19 +119,12 @@ impl<M: StateMachine> Asked<M> {
 
 impl<M: StateMachine> ShardHandle<M> {
     /// A shard that is to be loaded.
-    pub(super) fn new(
-        partition: Arc<Partition>,
-        leader_epoch: i32,
-        sooner: Arc<Notify>,
-        actions: mpsc::UnboundedSender<Act<M>>,
-        tell: Tell<M>,
-        commit_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(partition: Arc<Partition>, leader_epoch: i32, links: ShardLinks<M>) -> Self {
         let inner = Inner { phase: Phase::Loading, parked: HashMap::new(), next_token: 0, written: None };
         let deadline = AtomicI64::new(i64::MAX);
         let failed = AtomicBool::new(false);
         let inner = Mutex::new(inner);
-        Self { partition, leader_epoch, inner, deadline, failed, sooner, actions, tell, commit_timeout }
+        Self { partition, leader_epoch, inner, deadline, failed, links }
     }
 
     /// The partition's number.
@@ -140,7 +156,7 @@ impl<M: StateMachine> ShardHandle<M> {
     pub fn activate(self: &Arc<Self>, mut machine: M) {
         let mut inner = self.lock();
         if matches!(inner.phase, Phase::Loading) {
-            let effects = machine.loaded(now_ms());
+            let effects = machine.loaded(self.links.node.now_ms());
             inner.phase = Phase::Active(Box::new(machine));
             // What was loaded is answered for only when it is committed in this epoch.
             inner.written = Some(Position { end: self.partition.log().log_end_offset() });
@@ -237,7 +253,7 @@ impl<M: StateMachine> ShardHandle<M> {
     pub fn tick(self: &Arc<Self>) {
         let mut inner = self.lock();
         for _ in 0..MAX_TICKS {
-            let now = now_ms();
+            let now = self.links.node.now_ms();
             let Ok(machine) = inner.active() else { return };
             if machine.next_deadline().is_none_or(|at| at > now) {
                 break;
@@ -257,7 +273,7 @@ impl<M: StateMachine> ShardHandle<M> {
     pub async fn committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
         match position {
             Some(Position { end }) => {
-                committed_within(self.commit_timeout, &self.partition, end, self.leader_epoch).await
+                committed_within(self.links.commit_timeout, &self.partition, end, self.leader_epoch).await
             }
             None => Ok(()),
         }
@@ -267,7 +283,7 @@ impl<M: StateMachine> ShardHandle<M> {
     pub fn end_transaction(&self, marker: &Marker) -> Result<Position, ErrorCode> {
         let mut inner = self.lock();
         let machine = inner.active()?;
-        let now = now_ms();
+        let now = self.links.node.now_ms();
         let appended = marker.append_to(&self.partition, now)?;
         machine.transaction_ended(marker.producer_id, marker.commit, now);
         let position = Position { end: appended };
@@ -287,7 +303,7 @@ impl<M: StateMachine> ShardHandle<M> {
         origin: Origin,
     ) -> Result<(), ErrorCode> {
         self.append(inner, &mut effects, origin)?;
-        effects.events.iter().for_each(|event| (self.tell)(event));
+        effects.events.iter().for_each(|event| (self.links.tell)(event));
         inner.active()?.apply(Applied::all(&mut effects));
         inner.deliver(effects.replies, None);
         // An answer may rest on what an earlier request wrote: everything written so far is waited for.
@@ -336,13 +352,13 @@ impl<M: StateMachine> ShardHandle<M> {
     fn act(self: &Arc<Self>, actions: Vec<M::Action>) {
         for action in actions {
             // The receiver is gone only when the broker stops.
-            let _ = self.actions.send((Arc::clone(self), action));
+            let _ = self.links.actions.send((Arc::clone(self), action));
         }
     }
 
     fn after_commit(self: &Arc<Self>, inner: &mut Inner<M>, stored: M::Stored, outcome: Result<(), ErrorCode>) {
         let Ok(machine) = inner.active() else { return };
-        let effects = machine.committed(stored, outcome, now_ms());
+        let effects = machine.committed(stored, outcome, self.links.node.now_ms());
         if let Err(error) = self.carry_out(inner, effects, COORDINATOR) {
             tracing::warn!(%error, topic = self.partition.topic(), partition = self.index(), "what follows from a commit is not written");
         }
@@ -353,7 +369,7 @@ impl<M: StateMachine> ShardHandle<M> {
         let Phase::Active(machine) = &inner.phase else { return };
         let next = machine.next_deadline().unwrap_or(i64::MAX);
         if next < self.deadline.swap(next, Ordering::AcqRel) {
-            self.sooner.notify_one();
+            self.links.sooner.notify_one();
         }
     }
 
@@ -362,7 +378,7 @@ impl<M: StateMachine> ShardHandle<M> {
     fn append(&self, inner: &mut Inner<M>, effects: &mut EffectsOf<M>, origin: Origin) -> Result<(), ErrorCode> {
         let limit = if effects.divisible { MAX_DIVISIBLE } else { usize::MAX };
         while !effects.records.is_empty() {
-            let now = now_ms();
+            let now = self.links.node.now_ms();
             let (batch, count) = batches::encode::<M>(&effects.records, effects.writer, limit, now)
                 .ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
             inner.written = Some(self.append_batch(batch, origin, now)?);

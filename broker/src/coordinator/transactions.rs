@@ -1,32 +1,29 @@
 //! What handlers ask of the transaction coordinator.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
-use esker_core::metadata::{MetadataImage, TRANSACTION_VERSION};
+use esker_core::metadata::MetadataImage;
 use esker_core::transaction::{
     AddRequest, EndRequest, InitRequest, ListFilter, Producer, Reply, TransactionDescription, TransactionSummary,
     Verdicts,
 };
 use esker_protocol::error::ErrorCode;
 
-use super::TransactionCoordinator;
-use crate::broker::Broker;
-use crate::clock::now_ms;
+use super::transaction_coordinator::TransactionCoordinator;
 
 /// How often a request comes back for a producer id: once, unless others are faster.
 const MAX_TURNS: usize = 10;
 
 impl TransactionCoordinator {
     /// InitProducerId with a transactional id.
-    pub async fn init(&self, broker: &Broker, request: InitRequest) -> Result<Producer, ErrorCode> {
-        let shard = self.shard(&broker.metadata.image(), &request.id)?;
+    pub async fn init(&self, image: &MetadataImage, request: InitRequest) -> Result<Producer, ErrorCode> {
+        let shard = self.shard(image, &request.id)?;
         let mut fresh = None;
         for _ in 0..MAX_TURNS {
-            let asked = shard.ask(|s, token| s.init(&request, fresh, token, now_ms()))?;
+            let asked = shard.ask(|s, token| s.init(&request, fresh, token, self.node.now_ms()))?;
             match asked.answer().await? {
                 Reply::Producer(outcome) => return outcome,
-                Reply::NeedsProducerId => fresh = Some(broker.producer_ids.next(&broker.metadata).await?),
+                Reply::NeedsProducerId => fresh = Some(self.producer_ids.next().await?),
                 Reply::Added(_) | Reply::Verified(_) => break,
             }
         }
@@ -34,14 +31,14 @@ impl TransactionCoordinator {
     }
 
     /// EndTxn: what the producer goes on with.
-    pub async fn end(&self, broker: &Broker, request: EndRequest) -> Result<Producer, ErrorCode> {
-        let shard = self.shard(&broker.metadata.image(), &request.id)?;
+    pub async fn end(&self, image: &MetadataImage, request: EndRequest) -> Result<Producer, ErrorCode> {
+        let shard = self.shard(image, &request.id)?;
         let mut fresh = None;
         for _ in 0..MAX_TURNS {
-            let asked = shard.ask(|s, token| s.end(&request, fresh, token, now_ms()))?;
+            let asked = shard.ask(|s, token| s.end(&request, fresh, token, self.node.now_ms()))?;
             match asked.answer().await? {
                 Reply::Producer(outcome) => return outcome,
-                Reply::NeedsProducerId => fresh = Some(broker.producer_ids.next(&broker.metadata).await?),
+                Reply::NeedsProducerId => fresh = Some(self.producer_ids.next().await?),
                 Reply::Added(_) | Reply::Verified(_) => break,
             }
         }
@@ -51,7 +48,12 @@ impl TransactionCoordinator {
     /// AddPartitionsToTxn and AddOffsetsToTxn, for one transaction: one code for all partitions.
     pub async fn add(&self, image: &MetadataImage, request: AddRequest) -> ErrorCode {
         let added = async {
-            match self.shard(image, &request.id)?.ask(|s, token| s.add(&request, token, now_ms()))?.answer().await? {
+            match self
+                .shard(image, &request.id)?
+                .ask(|s, token| s.add(&request, token, self.node.now_ms()))?
+                .answer()
+                .await?
+            {
                 Reply::Added(ErrorCode::NONE) => Ok(()),
                 Reply::Added(code) => Err(code),
                 _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -77,7 +79,7 @@ impl TransactionCoordinator {
     pub fn list(&self, filter: &ListFilter, passes: impl Fn(&str) -> bool) -> (Vec<TransactionSummary>, bool) {
         let (mut rows, mut loading) = (Vec::new(), false);
         for shard in self.shards() {
-            match shard.read(|s| s.list(filter, &passes, now_ms())) {
+            match shard.read(|s| s.list(filter, &passes, self.node.now_ms())) {
                 Ok(list) => rows.extend(list),
                 Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => loading = true,
                 Err(_) => {}
@@ -96,16 +98,5 @@ impl TransactionCoordinator {
             }
         }
         counts
-    }
-
-    /// Follows the cluster's `transaction.version`.
-    pub(super) fn follow(&self, image: &MetadataImage) {
-        let level = image.feature(TRANSACTION_VERSION);
-        if self.version.swap(level, Ordering::AcqRel) != level {
-            for shard in self.shards() {
-                // One that is loading was told when it was made, or is told by the next change.
-                let _ = shard.update(|s| s.set_version(level));
-            }
-        }
     }
 }

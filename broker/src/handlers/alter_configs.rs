@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use esker_core::controller::{self, ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, Decision};
+use esker_core::controller::{self, ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::{alter_configs, incremental_alter_configs};
 use esker_protocol::primitives::Str;
@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::PATIENCE;
 use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The AlterConfigs API.
 pub struct AlterConfigs;
@@ -112,19 +113,12 @@ fn told(outcome: ConfigOutcome) -> (ErrorCode, Option<Str>) {
 /// Has the changes decided and committed, and waits until they are in force here.
 async fn alter(broker: &Arc<Broker>, targets: Vec<ConfigTarget>, validate_only: bool) -> Vec<ConfigOutcome> {
     let count = targets.len();
-    let deciding = Arc::clone(broker);
-    let altered = broker.change(PATIENCE, move |image| {
-        let config = &deciding.config;
-        let (mut records, reply) = controller::alter_configs(image, config.node_id, &config.statics, &targets);
-        if validate_only {
-            records.clear();
-        }
-        Decision { records, reply }
-    });
-    match altered.await {
+    let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
+    let alter = controller::AlterConfigs { targets, validate_only, node_id, statics };
+    match broker.change(PATIENCE, alter).await {
         Ok(reply) => reply,
         Err(error) => {
-            let code = Broker::submit_error(&error);
+            let code = error.code();
             let message = Str::from(error.to_string());
             vec![Err(controller::Refusal { code, message }); count]
         }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
-use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The CreatePartitions API.
 pub struct CreatePartitions;
@@ -23,13 +23,12 @@ impl Handler for CreatePartitions {
         let names: Vec<_> = request.topics.iter().map(|t| t.name.clone()).collect();
         Staged::Later(
             async move {
-                let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-                let broker = &ctx.broker;
                 let timeout = patience(request.timeout_ms);
-                match broker.change(timeout, move |image| controller::create_partitions(image, &request, seed)).await {
+                let seed = ctx.broker.node.random_u64();
+                match ctx.broker.change(timeout, controller::CreatePartitions { request, seed }).await {
                     Ok(reply) => reply,
                     Err(error) => {
-                        let error_code = Broker::submit_error(&error);
+                        let error_code = error.code();
                         let failed = |name| CreatePartitionsTopicResult { name, error_code, ..Default::default() };
                         let results = names.into_iter().map(failed).collect();
                         CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }

@@ -4,15 +4,16 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use esker_core::controller::{self, CreateTopicsContext};
+use esker_core::controller::{self, TopicDefaults};
 use esker_protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
-use esker_protocol::primitives::{Str, Uuid};
+use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
 use crate::broker::Broker;
-use crate::raft::SubmitError;
+use crate::controller::SubmitError;
+use crate::error::KafkaError;
 
 /// The CreateTopics API.
 pub struct CreateTopics;
@@ -26,7 +27,7 @@ impl Handler for CreateTopics {
             async move {
                 let names: Vec<Str> = request.topics.iter().map(|t| t.name.clone()).collect();
                 create(&ctx.broker, request).await.unwrap_or_else(|error| {
-                    let error_code = Broker::submit_error(&error);
+                    let error_code = error.code();
                     let failed = |name| CreatableTopicResult {
                         name,
                         error_code,
@@ -46,20 +47,14 @@ pub(crate) async fn create(
     broker: &Arc<Broker>,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, SubmitError> {
-    let ids: Vec<Uuid> = request.topics.iter().map(|_| Uuid(*uuid::Uuid::new_v4().as_bytes())).collect();
-    let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-    let deciding = Arc::clone(broker);
-    let created = broker.change(patience(request.timeout_ms), move |image| {
-        let config = &deciding.config;
-        let ctx = CreateTopicsContext {
-            node_id: config.node_id,
-            statics: &config.statics,
-            default_partitions: config.num_partitions,
-            default_replication_factor: config.default_replication_factor,
-            topic_ids: &ids,
-            seed,
-        };
-        controller::create_topics(image, &ctx, &request)
-    });
-    created.await
+    let (config, node) = (&broker.config, &broker.node);
+    let defaults = TopicDefaults {
+        node_id: config.node_id,
+        statics: Arc::clone(&config.statics),
+        partitions: config.num_partitions,
+        replication_factor: config.default_replication_factor,
+    };
+    let topic_ids = request.topics.iter().map(|_| node.random_id()).collect();
+    let timeout = patience(request.timeout_ms);
+    broker.change(timeout, controller::CreateTopics { request, defaults, topic_ids, seed: node.random_u64() }).await
 }

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
-use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The DeleteTopics API.
 pub struct DeleteTopics;
@@ -36,12 +36,11 @@ async fn delete(ctx: RequestContext, request: DeleteTopicsRequest) -> DeleteTopi
         request.topic_names.into_iter().map(by_name).collect()
     };
     let enabled = ctx.broker.config.delete_topic_enable;
-    let asked = wanted.clone();
-    let decide = move |image: &_| controller::delete_topics(image, &asked, enabled);
-    let mut response = match ctx.broker.change(patience(request.timeout_ms), decide).await {
+    let delete = controller::DeleteTopics { topics: wanted.clone(), enabled };
+    let mut response = match ctx.broker.change(patience(request.timeout_ms), delete).await {
         Ok(reply) => reply,
         Err(error) => {
-            let error_code = Broker::submit_error(&error);
+            let error_code = error.code();
             let failed = |topic: DeleteTopicState| DeletableTopicResult {
                 name: topic.name,
                 topic_id: topic.topic_id,

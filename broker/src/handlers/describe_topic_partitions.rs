@@ -14,7 +14,7 @@ use esker_protocol::primitives::Str;
 use super::handler::{Handler, RequestContext, Staged};
 use super::metadata::offline;
 use super::operations;
-use crate::replica::INTERNAL_TOPICS;
+use esker_core::metadata::INTERNAL_TOPICS;
 
 /// The DescribeTopicPartitions API.
 pub struct DescribeTopicPartitions;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use esker_core::controller::{self, ElectionRules};
+use esker_core::controller;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult, TopicPartitions,
@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
-use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The ElectLeaders API.
 pub struct ElectLeaders;
@@ -27,14 +27,10 @@ impl Handler for ElectLeaders {
                 let broker = &ctx.broker;
                 let timeout = patience(request.timeout_ms);
                 let asked = request.topic_partitions.clone().unwrap_or_default();
-                let config = Arc::clone(&broker.config);
-                let decide = move |image: &_| {
-                    let rules = ElectionRules { node_id: config.node_id, statics: &config.statics };
-                    controller::elect_leaders(image, rules, &request)
-                };
-                match broker.change(timeout, decide).await {
+                let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
+                match broker.change(timeout, controller::ElectLeaders { request, node_id, statics }).await {
                     Ok(reply) => reply,
-                    Err(error) => refused(ctx.api_version, asked, Broker::submit_error(&error)),
+                    Err(error) => refused(ctx.api_version, asked, error.code()),
                 }
             }
             .boxed(),

@@ -28,7 +28,7 @@ impl Handler for EndTxn {
             client_version: if version >= VERSION_2 { 2 } else { 0 },
         };
         Staged::start(async move {
-            match ctx.broker.transactions.end(&ctx.broker, end).await {
+            match ctx.broker.transactions.end(&ctx.broker.metadata.image(), end).await {
                 Ok(Producer { id, epoch }) => {
                     EndTxnResponse { producer_id: id, producer_epoch: epoch, ..EndTxnResponse::default() }
                 }

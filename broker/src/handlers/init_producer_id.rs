@@ -35,7 +35,7 @@ impl Handler for InitProducerId {
             }
             let init = InitRequest { id, timeout_ms: request.transaction_timeout_ms, current };
             return Staged::start(async move {
-                match ctx.broker.transactions.init(&ctx.broker, init).await {
+                match ctx.broker.transactions.init(&ctx.broker.metadata.image(), init).await {
                     Ok(producer) => granted(producer.id, producer.epoch),
                     Err(code) => refused(fenced_as(code, ctx.api_version, 4)),
                 }
@@ -46,7 +46,7 @@ impl Handler for InitProducerId {
         }
         Staged::Later(
             async move {
-                match ctx.broker.producer_ids.next(&ctx.broker.metadata).await {
+                match ctx.broker.producer_ids.next().await {
                     Ok(producer_id) => granted(producer_id, 0),
                     Err(code) => refused(code),
                 }

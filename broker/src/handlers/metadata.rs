@@ -20,7 +20,7 @@ use esker_protocol::primitives::Str;
 use super::handler::{Handler, RequestContext, Staged};
 use super::{create_topics, operations};
 use crate::broker::Broker;
-use crate::replica::INTERNAL_TOPICS;
+use esker_core::metadata::INTERNAL_TOPICS;
 
 /// The Metadata API.
 pub struct Metadata;

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use esker_core::controller::{self, ElectionRules};
+use esker_core::controller;
 use esker_protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
-use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The AlterPartitionReassignments API.
 pub struct AlterPartitionReassignments;
@@ -32,15 +32,12 @@ impl Handler for AlterPartitionReassignments {
             async move {
                 let broker = &ctx.broker;
                 let timeout = patience(request.timeout_ms);
-                let config = Arc::clone(&broker.config);
-                let decide = move |image: &_| {
-                    let rules = ElectionRules { node_id: config.node_id, statics: &config.statics };
-                    controller::alter_partition_reassignments(image, rules, &request)
-                };
-                match broker.change(timeout, decide).await {
+                let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
+                let alter = controller::AlterPartitionReassignments { request, node_id, statics };
+                match broker.change(timeout, alter).await {
                     Ok(reply) => reply,
                     Err(error) => AlterPartitionReassignmentsResponse {
-                        error_code: Broker::submit_error(&error),
+                        error_code: error.code(),
                         ..AlterPartitionReassignmentsResponse::default()
                     },
                 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::patience::patience;
-use crate::broker::Broker;
+use crate::error::KafkaError;
 
 /// The UpdateFeatures API.
 pub struct UpdateFeatures;
@@ -22,13 +22,11 @@ impl Handler for UpdateFeatures {
             async move {
                 let version = ctx.api_version;
                 let timeout = patience(request.timeout_ms);
-                let decide = move |image: &_| controller::update_features(image, &request, version);
-                match ctx.broker.change(timeout, decide).await {
+                match ctx.broker.change(timeout, controller::UpdateFeatures { request, version }).await {
                     Ok(reply) => reply,
-                    Err(error) => UpdateFeaturesResponse {
-                        error_code: Broker::submit_error(&error),
-                        ..UpdateFeaturesResponse::default()
-                    },
+                    Err(error) => {
+                        UpdateFeaturesResponse { error_code: error.code(), ..UpdateFeaturesResponse::default() }
+                    }
                 }
             }
             .boxed(),

@@ -49,7 +49,7 @@ async fn one(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMark
     let mut topics = Vec::with_capacity(wanted.topics.len());
     for topic in wanted.topics {
         let writes = topic.partition_indexes.iter().map(|index| {
-            let write = write_marker(&ctx.broker, &marker, &topic.name, *index);
+            let write = write_marker(&ctx.broker.coordinators, &marker, &topic.name, *index);
             tokio::time::timeout(COMMIT_TIMEOUT, write)
         });
         let outcomes = futures_util::future::join_all(writes).await;

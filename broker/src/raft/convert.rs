@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use esker_storage::metalog::{self, Members, Payload, VoterId};
 use openraft::{BasicNode, EntryPayload};
 
@@ -44,7 +45,7 @@ pub(super) fn from_vote(vote: metalog::Vote) -> Vote {
 pub(super) fn to_entry(entry: Entry) -> metalog::Entry {
     let payload = match entry.payload {
         EntryPayload::Blank => Payload::Blank,
-        EntryPayload::Normal(Proposal { records }) => Payload::Records(records),
+        EntryPayload::Normal(proposal) => Payload::Records(to_records(&proposal)),
         EntryPayload::Membership(membership) => Payload::Members(to_members(&membership)),
     };
     metalog::Entry { id: to_log_id(&entry.log_id), payload }
@@ -53,10 +54,27 @@ pub(super) fn to_entry(entry: Entry) -> metalog::Entry {
 pub(super) fn from_entry(entry: metalog::Entry) -> io::Result<Entry> {
     let payload = match entry.payload {
         Payload::Blank => EntryPayload::Blank,
-        Payload::Records(records) => EntryPayload::Normal(Proposal { records }),
+        Payload::Records(records) => EntryPayload::Normal(from_records(records)?),
         Payload::Members(members) => EntryPayload::Membership(from_members(members)?),
     };
     Ok(Entry { log_id: from_log_id(entry.id), payload })
+}
+
+/// `term u64, offset u64, records`: see `storage/FORMAT.md`.
+fn to_records(proposal: &Proposal) -> Bytes {
+    let Proposal { term, decided_on, records } = proposal;
+    let mut bytes = BytesMut::with_capacity(16 + records.len());
+    bytes.put_u64(*term);
+    bytes.put_u64(*decided_on);
+    bytes.put_slice(records);
+    bytes.freeze()
+}
+
+fn from_records(mut bytes: Bytes) -> io::Result<Proposal> {
+    let cut_off = |_| io::Error::new(io::ErrorKind::InvalidData, "an entry does not say on which state it was decided");
+    let term = bytes.try_get_u64().map_err(cut_off)?;
+    let decided_on = bytes.try_get_u64().map_err(cut_off)?;
+    Ok(Proposal { term, decided_on, records: bytes })
 }
 
 fn to_members(membership: &Membership) -> Members {

@@ -13,7 +13,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::convert::{from_meta, from_snapshot, to_meta};
-use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{Applied, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The image and where in the log it stands.
 #[derive(Debug)]
@@ -106,22 +106,25 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             self.applied = Some(entry.log_id());
-            match entry.payload {
-                EntryPayload::Blank => {}
-                EntryPayload::Normal(proposal) => {
+            let outcome = match entry.payload {
+                EntryPayload::Blank => Applied::Nothing,
+                EntryPayload::Normal(proposal) if proposal.is_current_at(&entry.log_id) => {
                     for record in MetadataRecord::decode_all(proposal.records).map_err(io::Error::other)? {
                         self.image.apply(&record);
                     }
+                    Applied::Changed
                 }
+                EntryPayload::Normal(_) => Applied::Stale,
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(self.applied, membership);
+                    Applied::Nothing
                 }
-            }
-            answers.extend(responder);
+            };
+            answers.extend(responder.map(|responder| (responder, outcome)));
         }
         // The image has the records before their submitters are answered.
         self.publish();
-        answers.into_iter().for_each(|answer| answer.send(()));
+        answers.into_iter().for_each(|(answer, outcome)| answer.send(outcome));
         Ok(())
     }
 

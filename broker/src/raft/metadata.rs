@@ -1,61 +1,51 @@
 //! What the rest of the broker sees of the metadata log.
 //!
-//! Everybody reads the image without a lock. Whoever wants it changed hands in a decision; one task takes the decisions in
-//! turn, each over the image as the ones before it leave it, and commits those that wait together as one entry. An answer
-//! is given when its records are committed and the image has them.
+//! The image is read without a lock. A change is a request: one task decides the requests in turn, each over the image as the ones
+//! before it leave it, and commits those that wait together as one entry, bounded in bytes. An answer is given when its records are
+//! committed and the image has them. An entry says on which image and in which term it was decided; where another entry came in
+//! between, the state machine refuses it on every node alike, and the requests are decided again.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::Decision;
+use esker_core::controller::{Decision, Reply, Request, decide};
 use esker_core::metadata::{MetadataImage, MetadataRecord};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, ServerState};
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
-use super::types::{LogId, Proposal, RaftId, TypeConfig};
+use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
+use crate::controller::{Committed, ControllerClient, SubmitError};
 
-/// Why a decision was not committed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SubmitError {
-    /// The quorum does not answer; trying again may help.
-    #[error("the metadata log cannot be written: {0}")]
-    Unavailable(String),
-    /// The records cannot be encoded.
-    #[error("the metadata records cannot be encoded: {0}")]
-    Encode(String),
-    /// The broker stops.
-    #[error("the broker is stopping")]
-    Stopping,
-    /// The client's time is over.
-    #[error("the change is not in force in time; it may come later")]
-    TimedOut,
+/// Decides over an image; once more where the image has changed before the commit.
+type Decide = Box<dyn Fn(&MetadataImage) -> Decision<Reply> + Send>;
+
+/// A request that waits for its turn.
+struct Work {
+    decide: Decide,
+    answer: oneshot::Sender<Result<Committed<Reply>, SubmitError>>,
 }
 
-/// An answer and the offset of the metadata log at which it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed<R> {
-    /// The answer.
-    pub reply: R,
-    /// An image at least this new has what was decided.
-    pub offset: u64,
-    /// There were records.
-    pub changed: bool,
+/// A request that is decided, and whose records are on their way.
+struct Decided {
+    work: Work,
+    reply: Reply,
+    changed: bool,
 }
 
-/// A decision that waits for its turn: gives its records and what to do once they are committed.
-type Work = Box<dyn FnOnce(&MetadataImage) -> (Vec<MetadataRecord>, Finish) + Send>;
-type Finish = Box<dyn FnOnce(Result<u64, SubmitError>) + Send>;
-
-/// Decisions that may wait at once; more slow their senders down.
+/// Requests that may wait at once; more slow their senders down.
 const QUEUE: usize = 1024;
-/// Decisions that share one entry of the log.
+/// Requests that share one entry of the log.
 const BATCH: usize = 256;
+/// Bytes of records past which an entry takes no further request. One request's records stay together.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// The metadata of the cluster.
 #[derive(Debug)]
@@ -68,7 +58,7 @@ pub struct Metadata {
 impl Metadata {
     pub(super) fn new(raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
         let (work, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(run(raft.clone(), published.changes.clone(), inbox));
+        tokio::spawn(run(raft.clone(), published.clone(), inbox));
         Self { published, work, raft }
     }
 
@@ -82,31 +72,25 @@ impl Metadata {
         self.published.changes.clone()
     }
 
-    /// Has `decide` run in its turn and its records committed; then gives its reply. At `deadline` the caller is released: a
-    /// decision that is not made by then is never made, one whose records are on their way may still be committed.
-    pub async fn submit<R: Send + 'static>(
-        &self,
-        deadline: Instant,
-        decide: impl FnOnce(&MetadataImage) -> Decision<R> + Send + 'static,
-    ) -> Result<Committed<R>, SubmitError> {
+    /// As [`ControllerClient::submit`], with any decision.
+    async fn submit_decision(&self, decide: Decide, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |image| {
-            if answer.is_closed() {
-                return (Vec::new(), Box::new(|_| {}));
-            }
-            let decision = decide(image);
-            let changed = !decision.records.is_empty();
-            let finish: Finish = Box::new(move |committed| {
-                // The caller may have hung up.
-                let _ = answer.send(committed.map(|offset| Committed { reply: decision.reply, offset, changed }));
-            });
-            (decision.records, finish)
-        });
         let submitted = async {
-            self.work.send(work).await.map_err(|_| SubmitError::Stopping)?;
+            self.work.send(Work { decide, answer }).await.map_err(|_| SubmitError::Stopping)?;
             answered.await.map_err(|_| SubmitError::Stopping)?
         };
         tokio::time::timeout_at(deadline, submitted).await.unwrap_or(Err(SubmitError::TimedOut))
+    }
+
+    /// For tests: submits a decision that no request leads to.
+    #[cfg(test)]
+    pub(super) async fn submit_records(
+        &self,
+        deadline: Instant,
+        decide: impl Fn(&MetadataImage) -> Vec<MetadataRecord> + Send + 'static,
+    ) -> Result<Committed<Reply>, SubmitError> {
+        let decide = move |image: &_| Decision { records: decide(image), reply: Reply::InitializeFeatures(()) };
+        self.submit_decision(Box::new(decide), deadline).await
     }
 
     /// The voters of the metadata quorum, and its term.
@@ -143,62 +127,91 @@ impl Metadata {
     }
 }
 
-async fn run(
-    raft: Raft<TypeConfig, StateMachine>,
-    published: watch::Receiver<Arc<MetadataImage>>,
-    mut inbox: mpsc::Receiver<Work>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while inbox.recv_many(&mut batch, BATCH).await > 0 {
-        let (records, finishes) = decide_all(MetadataImage::clone(&published.borrow()), batch.drain(..));
-        let committed = commit(&raft, &published, &records).await;
-        finishes.into_iter().for_each(|finish| finish(committed.clone()));
+impl ControllerClient for Metadata {
+    fn submit(&self, request: Request, deadline: Instant) -> BoxFuture<'_, Result<Committed<Reply>, SubmitError>> {
+        self.submit_decision(Box::new(move |image| decide(image, &request)), deadline).boxed()
     }
 }
 
-/// Runs decisions, each over the image as the ones before it leave it: the bytes of all their records, and what to do once those are
-/// committed. A decision that panics or that cannot be written fails alone.
-fn decide_all(mut image: MetadataImage, batch: impl Iterator<Item = Work>) -> (Vec<u8>, Vec<Finish>) {
-    let (mut records, mut finishes) = (Vec::new(), Vec::new());
-    for work in batch {
-        let Ok((decided, finish)) = catch_unwind(AssertUnwindSafe(|| work(&image))) else { continue };
-        match MetadataRecord::encode_all(&decided, image.level()) {
-            Ok(bytes) => {
-                records.extend_from_slice(&bytes);
-                decided.iter().for_each(|record| image.apply(record));
-                finishes.push(finish);
-            }
-            Err(error) => finish(Err(SubmitError::Encode(error.to_string()))),
+async fn run(raft: Raft<TypeConfig, StateMachine>, published: Published, mut inbox: mpsc::Receiver<Work>) {
+    let (mut batch, mut pending) = (Vec::with_capacity(BATCH), VecDeque::new());
+    loop {
+        if pending.is_empty() && inbox.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        pending.extend(batch.drain(..));
+        let image = published.current.load_full();
+        let (records, decided) = decide_all(MetadataImage::clone(&image), &mut pending);
+        let committed =
+            if records.is_empty() { Ok(Some(image.offset())) } else { commit(&raft, image.offset(), &records).await };
+        match committed {
+            Ok(Some(offset)) => decided.into_iter().for_each(|Decided { work, reply, changed }| {
+                // The caller may have hung up.
+                let _ = work.answer.send(Ok(Committed { reply, offset, changed }));
+            }),
+            // Another entry came in between: the image has it by now.
+            Ok(None) => decided.into_iter().rev().for_each(|decided| pending.push_front(decided.work)),
+            Err(error) => decided.into_iter().for_each(|decided| drop(decided.work.answer.send(Err(error.clone())))),
         }
     }
-    (records, finishes)
 }
 
+/// Decides requests from the front, each over the image as the ones before it leave it, until an entry is full: the bytes of their
+/// records, and the requests. One that panics or that cannot be written fails alone; one whose caller has gone is not decided.
+fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>) -> (Vec<u8>, Vec<Decided>) {
+    let (mut records, mut decided) = (Vec::new(), Vec::new());
+    while decided.len() < BATCH && records.len() < BATCH_BYTES {
+        let Some(work) = pending.pop_front() else { break };
+        if work.answer.is_closed() {
+            continue;
+        }
+        let Ok(decision) = catch_unwind(AssertUnwindSafe(|| (work.decide)(&image))) else {
+            let _ = work.answer.send(Err(SubmitError::Fault("a decision of the controller panicked".to_owned())));
+            continue;
+        };
+        match MetadataRecord::encode_all(&decision.records, image.level()) {
+            Ok(bytes) => {
+                let changed = !bytes.is_empty();
+                records.extend_from_slice(&bytes);
+                decision.records.iter().for_each(|record| image.apply(record));
+                decided.push(Decided { work, reply: decision.reply, changed });
+            }
+            Err(error) => drop(work.answer.send(Err(SubmitError::Encode(error.to_string())))),
+        }
+    }
+    (records, decided)
+}
+
+/// How long the start, or an election, may take before a write gives up. A write that openraft has accepted is waited for to its end,
+/// also when the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Commits one entry that was decided on the image at `decided_on`: the offset behind it, `None` if it is stale. A leader whose lease is
+/// not confirmed yet refuses for a moment; the write waits for a change of the quorum's state then. A node that another one leads
+/// refuses at once.
 async fn commit(
     raft: &Raft<TypeConfig, StateMachine>,
-    published: &watch::Receiver<Arc<MetadataImage>>,
+    decided_on: u64,
     records: &[u8],
-) -> Result<u64, SubmitError> {
-    if records.is_empty() {
-        return Ok(published.borrow().offset());
-    }
-    write(raft, Proposal::new(records)).await
-}
-
-/// How long an election may take before a write gives up. A write that openraft has accepted is waited for to its end, also when
-/// the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
-const PATIENCE: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_millis(1);
-
-/// Commits one entry: the answer is the offset behind it. A leader whose lease is not confirmed yet refuses for a moment.
-pub(super) async fn write(raft: &Raft<TypeConfig, StateMachine>, proposal: Proposal) -> Result<u64, SubmitError> {
+) -> Result<Option<u64>, SubmitError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match raft.client_write(proposal.clone()).await {
-            Ok(written) => return Ok(written.log_id.index + 1),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) if Instant::now() < deadline => {
-                tokio::time::sleep(RETRY).await;
+        let mut metrics = raft.metrics();
+        let term = metrics.borrow_watched().current_term;
+        match raft.client_write(Proposal::new(term, decided_on, records)).await {
+            Ok(written) => {
+                let applied = matches!(written.data, Applied::Changed);
+                return Ok(applied.then_some(written.log_id.index + 1));
             }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => match forward.leader_id {
+                Some(leader) => return Err(SubmitError::NotController(Some(leader.node_id))),
+                None => {
+                    let changed = tokio::time::timeout_at(deadline, metrics.changed()).await;
+                    if !matches!(changed, Ok(Ok(()))) {
+                        return Err(SubmitError::NotController(None));
+                    }
+                }
+            },
             Err(error) => return Err(SubmitError::Unavailable(error.to_string())),
         }
     }
@@ -210,25 +223,53 @@ mod tests {
 
     use super::*;
 
+    type Answer = oneshot::Receiver<Result<Committed<Reply>, SubmitError>>;
+
+    fn work(records: Vec<MetadataRecord>) -> (Work, Answer) {
+        let (answer, answered) = oneshot::channel();
+        let reply = || Reply::InitializeFeatures(());
+        let decide: Decide = Box::new(move |_| Decision { records: records.clone(), reply: reply() });
+        (Work { decide, answer }, answered)
+    }
+
+    fn topic(name: &str) -> MetadataRecord {
+        MetadataRecord::Topic(TopicRecord { name: name.to_owned().into(), ..TopicRecord::default() })
+    }
+
     #[test]
     fn a_decision_that_cannot_be_written_fails_alone() {
-        let (told, outcomes) = std::sync::mpsc::channel();
-        let work = |record: MetadataRecord| -> Work {
-            let told = told.clone();
-            Box::new(move |_| {
-                let finish: Finish = Box::new(move |committed| drop(told.send(committed)));
-                (vec![record], finish)
-            })
-        };
-        let topic = || MetadataRecord::Topic(TopicRecord { name: "t".into(), ..TopicRecord::default() });
         // Without a level a log holds nothing else.
-        let batch = [topic(), MetadataRecord::newest_level(), topic()].map(work);
-        let (records, finishes) = decide_all(MetadataImage::default(), batch.into_iter());
-        assert_eq!(finishes.len(), 2);
-        let refused = outcomes.try_recv().unwrap().unwrap_err();
+        let batch = [topic("t"), MetadataRecord::newest_level(), topic("t")].map(|record| work(vec![record]));
+        let (works, mut answers): (VecDeque<Work>, Vec<Answer>) = batch.into_iter().unzip();
+        let mut pending = works;
+        let (records, decided) = decide_all(MetadataImage::default(), &mut pending);
+        assert_eq!(decided.len(), 2);
+        let refused = answers.remove(0).try_recv().unwrap().unwrap_err();
         assert!(refused.to_string().contains("needs record level 1"), "{refused}");
-        assert!(outcomes.try_recv().is_err(), "the others wait for the commit");
+        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "the others wait for the commit");
         let written = MetadataRecord::decode_all(records.into()).unwrap();
-        assert_eq!(written, [MetadataRecord::newest_level(), topic()]);
+        assert_eq!(written, [MetadataRecord::newest_level(), topic("t")]);
+    }
+
+    #[test]
+    fn an_entry_is_bounded_in_bytes_and_requests_stay_in_order() {
+        let mut image = MetadataImage::default();
+        image.apply(&MetadataRecord::newest_level());
+        let large = || vec![topic(&"n".repeat(BATCH_BYTES / 3)); 2];
+        let mut answers = Vec::new();
+        let mut pending: VecDeque<Work> = VecDeque::new();
+        for _ in 0..5 {
+            let (work, answer) = work(large());
+            pending.push_back(work);
+            answers.push(answer);
+        }
+        drop(answers.remove(2));
+        let mut sizes = Vec::new();
+        while !pending.is_empty() {
+            let (records, decided) = decide_all(image.clone(), &mut pending);
+            assert!(records.len() < BATCH_BYTES + BATCH_BYTES);
+            sizes.push(decided.len());
+        }
+        assert_eq!(sizes, [2, 2], "the third caller has gone");
     }
 }

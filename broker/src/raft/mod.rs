@@ -14,14 +14,14 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use metadata::{Committed, Metadata, SubmitError};
+pub use metadata::Metadata;
 pub use types::RaftId;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::{Decision, new_cluster_features};
+use esker_core::controller::InitializeFeatures;
 use esker_storage::io::Disk;
 use esker_storage::metalog::MetadataFiles;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -29,6 +29,7 @@ use openraft::{BasicNode, Config, Raft, RaftState, ServerState, SnapshotPolicy};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::controller::submit;
 use log::LogStore;
 use machine::{Published, StateMachine};
 use network::Network;
@@ -148,10 +149,6 @@ async fn start_with(
     }
     let metadata = Metadata::new(raft, published);
     metadata.caught_up().await.map_err(|e| raft_error(&e))?;
-    if metadata.image().features().next().is_none() {
-        // A new cluster begins with its features.
-        let features = || Decision { records: new_cluster_features(), reply: () };
-        metadata.submit(Instant::now() + START, move |_| features()).await.map_err(|e| raft_error(&e))?;
-    }
+    submit(&metadata, InitializeFeatures, Instant::now() + START).await.map_err(|e| raft_error(&e))?;
     Ok(metadata)
 }

@@ -4,7 +4,7 @@ mod install;
 
 use std::path::Path;
 
-use esker_core::controller::{Decision, allocate_producer_ids};
+use esker_core::controller::AllocateProducerIds;
 use esker_core::metadata::{ConfigRecord, MetadataRecord, TopicRecord};
 use esker_protocol::primitives::Uuid;
 use esker_storage::io::OsDisk;
@@ -12,7 +12,9 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
+use super::types::{Applied, Proposal};
 use super::*;
+use crate::controller::SubmitError;
 
 impl From<u64> for RaftId {
     fn from(id: u64) -> Self {
@@ -43,11 +45,8 @@ async fn open(dir: &Path) -> Metadata {
     start(Arc::new(OsDisk), dir.to_owned(), RaftId::from(1)).await.unwrap()
 }
 
-fn topic(name: &'static str) -> Decision<&'static str> {
-    Decision {
-        records: vec![MetadataRecord::Topic(TopicRecord { name: name.into(), id: Uuid([name.len() as u8; 16]) })],
-        reply: name,
-    }
+fn topic(name: &str) -> Vec<MetadataRecord> {
+    vec![MetadataRecord::Topic(TopicRecord { name: name.to_owned().into(), id: Uuid([name.len() as u8; 16]) })]
 }
 
 #[tokio::test]
@@ -55,8 +54,8 @@ async fn a_new_log_has_features_and_what_is_committed_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
     assert!(metadata.image().feature("metadata.version") > 0);
-    let committed = metadata.submit(soon(), |_| topic("a")).await.unwrap();
-    assert_eq!(committed.reply, "a");
+    let committed = metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
+    assert!(committed.changed);
     let image = metadata.image();
     assert!(image.topic("a").is_some() && image.offset() >= committed.offset);
     assert_eq!(metadata.quorum().0, [RaftId::from(1)]);
@@ -75,9 +74,9 @@ async fn decisions_see_all_that_was_decided_before() {
     let metadata = Arc::new(open(dir.path()).await);
     let ask = |_| {
         let metadata = Arc::clone(&metadata);
-        tokio::spawn(
-            async move { metadata.submit(soon(), |image| allocate_producer_ids(image, 1)).await.unwrap().reply },
-        )
+        tokio::spawn(async move {
+            submit(metadata.as_ref(), AllocateProducerIds { node_id: 1 }, soon()).await.unwrap().reply
+        })
     };
     let asked: Vec<_> = (0..100).map(ask).collect();
     let mut blocks = Vec::new();
@@ -93,11 +92,39 @@ async fn decisions_see_all_that_was_decided_before() {
 async fn a_decision_that_panics_harms_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
-    let failed = metadata.submit(soon(), |_| -> Decision<()> { panic!("a fault") }).await;
-    assert!(failed.is_err());
-    metadata.submit(soon(), |_| topic("a")).await.unwrap();
+    let failed = metadata.submit_records(soon(), |_| panic!("a fault")).await;
+    assert!(matches!(failed, Err(SubmitError::Fault(_))), "{failed:?}");
+    metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
     assert!(metadata.image().topic("a").is_some());
     metadata.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_decided_on_another_state_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    let before = metadata.image();
+    metadata.shutdown().await;
+    drop(metadata);
+    let (raft, published) = start_raft(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
+    raft.trigger().elect(true).await.unwrap();
+    let leads = |m: &openraft::RaftMetrics<TypeConfig>| {
+        m.state == ServerState::Leader && m.last_applied.map(|id| id.index) == m.last_log_index
+    };
+    raft.wait(Some(std::time::Duration::from_secs(60))).metrics(leads, "to lead").await.unwrap();
+    let (term, now) = (raft.metrics().borrow_watched().current_term, published.current.load().offset());
+    assert!(now > before.offset(), "the new leader has written");
+    let records = MetadataRecord::encode_all(&topic("a"), published.current.load().level()).unwrap();
+    for (term, decided_on) in [(term, before.offset()), (term, now + 1), (term + 1, now), (term - 1, now + 2)] {
+        let written = raft.client_write(Proposal::new(term, decided_on, &records)).await.unwrap();
+        assert_eq!(written.data, Applied::Stale, "{term} {decided_on}");
+    }
+    assert!(published.current.load().topic("a").is_none());
+    let now = published.current.load().offset();
+    let written = raft.client_write(Proposal::new(term, now, &records)).await.unwrap();
+    assert_eq!(written.data, Applied::Changed);
+    assert!(published.current.load().topic("a").is_some());
+    raft.shutdown().await.unwrap();
 }
 
 #[tokio::test]
@@ -105,9 +132,9 @@ async fn a_decision_whose_caller_has_gone_is_not_made() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
     let past = tokio::time::Instant::now().checked_sub(std::time::Duration::from_secs(1)).unwrap();
-    let late = metadata.submit(past, |_| topic("late")).await;
-    assert!(matches!(late, Err(super::SubmitError::TimedOut)), "{late:?}");
-    metadata.submit(soon(), |_| topic("a")).await.unwrap();
+    let late = metadata.submit_records(past, |_| topic("late")).await;
+    assert!(matches!(late, Err(SubmitError::TimedOut)), "{late:?}");
+    metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
     assert!(metadata.image().topic("late").is_none());
     metadata.shutdown().await;
 }
@@ -118,24 +145,21 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     const AFTER: u64 = 64;
     let open = || async { start_with(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
     let metadata = open().await;
-    metadata.submit(soon(), |_| topic("a")).await.unwrap();
+    metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
     // More than one chunk of the snapshot.
     let named = |n: u128| TopicRecord { name: n.to_string().into(), id: Uuid(n.to_be_bytes()) };
-    let many =
-        move |_: &_| Decision { records: (0..1500).map(|n| MetadataRecord::Topic(named(n))).collect(), reply: () };
-    metadata.submit(soon(), many).await.unwrap();
+    let many = move |_: &_| (0..1500).map(|n| MetadataRecord::Topic(named(n))).collect();
+    metadata.submit_records(soon(), many).await.unwrap();
     let mut entries = 0u64;
     while entries < AFTER * 3 {
         let value = entries.to_string();
-        let committed = metadata.submit(soon(), move |_| Decision {
-            records: vec![MetadataRecord::Config(ConfigRecord {
-                resource_type: 2,
-                resource_name: "a".into(),
-                name: "retention.ms".into(),
-                value: Some(value.into()),
-            })],
-            reply: (),
-        });
+        let config = ConfigRecord {
+            resource_type: 2,
+            resource_name: "a".into(),
+            name: "retention.ms".into(),
+            value: Some(value.into()),
+        };
+        let committed = metadata.submit_records(soon(), move |_| vec![MetadataRecord::Config(config.clone())]);
         entries = committed.await.unwrap().offset;
     }
     let snapshot = dir.path().join("metadata.snapshot");

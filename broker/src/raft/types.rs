@@ -31,14 +31,40 @@ impl fmt::Debug for RaftId {
 /// Metadata records that are committed together: the payload of an entry.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proposal {
+    /// The term in which they were decided.
+    pub term: u64,
+    /// The offset of the image that they were decided on: the index that the entry must have.
+    pub decided_on: u64,
     /// Encoded [`esker_core::metadata::MetadataRecord`]s.
     pub records: Bytes,
 }
 
 impl Proposal {
     /// Copies the records, so that an entry in memory holds nothing else.
-    pub(super) fn new(records: &[u8]) -> Self {
-        Self { records: Bytes::copy_from_slice(records) }
+    pub(super) fn new(term: u64, decided_on: u64, records: &[u8]) -> Self {
+        Self { term, decided_on, records: Bytes::copy_from_slice(records) }
+    }
+
+    /// Whether it was decided on the state right before the entry at `id`. Every node that applies the entry finds the same.
+    pub(super) fn is_current_at(&self, id: &LogId) -> bool {
+        self.term == id.leader_id.term && self.decided_on == id.index
+    }
+}
+
+/// What an entry came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Its records are in the image.
+    Changed,
+    /// It was decided on another state, and changed nothing.
+    Stale,
+    /// It has no records.
+    Nothing,
+}
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
     }
 }
 
@@ -58,7 +84,7 @@ openraft::declare_raft_types!(
     /// openraft's types.
     pub TypeConfig:
         D = Proposal,
-        R = (),
+        R = Applied,
         NodeId = RaftId,
 );
 

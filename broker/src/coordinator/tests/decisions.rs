@@ -21,8 +21,8 @@ use esker_storage::hooked::{Doing, HookedDisk, Hooks};
 use esker_storage::io::LogFile;
 
 use super::*;
-use crate::coordinator::OFFSETS_TOPIC;
 use crate::test_support::{broker_in, broker_on};
+use esker_core::metadata::OFFSETS_TOPIC;
 
 const SETTINGS: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "1"),

@@ -46,7 +46,10 @@ fn records(topic: &str) -> Bytes {
 }
 
 fn entry(leader: u64, index: u64, topic: &str) -> Entry {
-    Entry::new(id(leader, index), EntryPayload::Normal(Proposal { records: records(topic) }))
+    Entry::new(
+        id(leader, index),
+        EntryPayload::Normal(Proposal { term: leader - 1, decided_on: index, records: records(topic) }),
+    )
 }
 
 /// Fails everything from the n-th operation on.
