@@ -120,6 +120,10 @@ macro_rules! records {
                 }
             }
 
+            /// All types, in order.
+            #[cfg(test)]
+            const KINDS: &[u16] = &[$($id,)*];
+
             fn encode_body(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$variant(body) => body.encode(w, version),)*

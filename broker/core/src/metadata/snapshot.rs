@@ -43,8 +43,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::record::{
-        BrokerChangeRecord, BrokerRecord, FeatureRangeRecord, ListenerRecord, PartitionChangeRecord, PartitionRecord,
-        RemoveTopicRecord, UnregisterBrokerRecord,
+        BrokerChangeRecord, BrokerRecord, FeatureRangeRecord, ListenerRecord, NewLeaderEpochsRecord,
+        PartitionChangeRecord, PartitionRecord, RemoveTopicRecord, UnregisterBrokerRecord,
     };
     use super::*;
 
@@ -147,6 +147,7 @@ mod tests {
                 MetadataRecord::Config(ConfigRecord { resource_type: 2, resource_name, name, value })
             }),
             1 => (name(), 0..3i16).prop_map(|(name, level)| MetadataRecord::Feature(FeatureRecord { name, level })),
+            1 => (0..5i32).prop_map(|node_id| MetadataRecord::NewLeaderEpochs(NewLeaderEpochsRecord { node_id })),
             1 => (0..9i64).prop_map(|next| MetadataRecord::ProducerIds(ProducerIdsRecord { node_id: 1, next })),
         ]
     }

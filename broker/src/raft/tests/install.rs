@@ -37,7 +37,8 @@ fn members() -> Membership<RaftId, BasicNode> {
 }
 
 fn records(topic: &str) -> Bytes {
-    let id = Uuid([topic.len() as u8; 16]);
+    // No two topics have the same id.
+    let id = Uuid(std::array::from_fn(|at| topic.as_bytes().get(at).copied().unwrap_or_default()));
     MetadataRecord::encode_all(
         &[MetadataRecord::Topic(TopicRecord { name: topic.to_owned().into(), id })],
         RecordLevel::NEWEST,
