@@ -48,6 +48,10 @@ const LACKING: &[&str] = &[
     "DescribeQuorum nodes",
     "DescribeCluster endpoint_type",
     "DescribeCluster brokers.is_fenced",
+    "CreateDelegationToken token_requester_principal_type",
+    "CreateDelegationToken token_requester_principal_name",
+    "DescribeDelegationToken tokens.token_requester_principal_type",
+    "DescribeDelegationToken tokens.token_requester_principal_name",
 ];
 
 fn collect(api: &str, path: &str, schema: &Schema, served: Versions, found: &mut Vec<String>) {
