@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::{Owners, Spec};
+use super::spec::{Owners, Spec};
 use crate::group::consumer::member::Partitions;
 
 const MAX_ROUNDS: usize = 16;

@@ -1,7 +1,7 @@
 //! `range`: each topic is cut into runs, one a member. Members stand in one order for all topics, so that partitions with
 //! the same number of topics with as many partitions come to the same member.
 
-use super::{Candidate, Spec, Topic};
+use super::spec::{Candidate, Spec, Topic};
 use crate::group::consumer::member::Partitions;
 
 /// Static members first, by instance id; the rest by member id.

@@ -1,7 +1,7 @@
 //! `uniform` for members that subscribe to the same topics: everybody gets as many partitions, give or take one, and keeps
 //! as many of its own as that allows. No assignment moves fewer.
 
-use super::{Owners, Spec};
+use super::spec::{Owners, Spec};
 use crate::group::consumer::member::Partitions;
 
 pub(super) fn assign(spec: &Spec<'_>) -> Vec<Partitions> {
