@@ -3,9 +3,9 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::init::Producer;
-use super::shard::{Effects, Reply, TransactionShard};
-use super::state::{NO_PRODUCER_ID, State, Transaction, TransactionPartition};
+use super::decision::{Effects, Producer, Reply};
+use super::state::TransactionShard;
+use super::transactional_id::{NO_PRODUCER_ID, State, Transaction, TransactionPartition};
 use crate::coordinator::Token;
 
 /// Partitions that a producer names.
@@ -20,9 +20,6 @@ pub struct AddRequest {
     /// The transaction version that the request speaks.
     pub client_version: i16,
 }
-
-/// A code for each partition that was asked about, in order; or one for all.
-pub type Verdicts = Result<Vec<ErrorCode>, ErrorCode>;
 
 impl TransactionShard {
     /// Adds partitions to the producer's transaction, and begins it if there is none.

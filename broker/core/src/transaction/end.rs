@@ -7,9 +7,10 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::init::Producer;
-use super::shard::{Effects, Reply, TransactionShard};
-use super::state::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, State, Transaction};
+use super::decision::{Effects, Producer, Reply};
+use super::state::TransactionShard;
+use super::transactional_id::{LAST_EPOCH, NO_PRODUCER_ID, State, Transaction};
+use super::transitions::{complete_transaction, rotate_producer_id};
 use crate::coordinator::Token;
 
 /// EndTxn of a producer.
@@ -59,7 +60,7 @@ impl TransactionShard {
                 return answer(Ok(Producer { id: known.producer_id, epoch: known.epoch }));
             };
             let reply = Reply::Producer(Ok(Producer { id: producer_id, epoch: 0 }));
-            return self.change(&request.id, rotated(known, producer_id, now), Some((token, reply)));
+            return self.change(&request.id, rotate_producer_id(known, producer_id, now), Some((token, reply)));
         }
         let next_producer_id = fresh.filter(|_| exhausted).unwrap_or(NO_PRODUCER_ID);
         let next = Transaction {
@@ -72,7 +73,7 @@ impl TransactionShard {
             client_version: request.client_version,
             ..known.clone()
         };
-        let goes_on = completed(&next, now);
+        let goes_on = complete_transaction(&next, now);
         let reply = Reply::Producer(Ok(Producer { id: goes_on.producer_id, epoch: goes_on.epoch }));
         self.change(&request.id, next, Some((token, reply)))
     }
@@ -83,7 +84,7 @@ impl TransactionShard {
             Some(known)
                 if known.state.is_prepared() && known.producer_id == producer.id && known.epoch == producer.epoch =>
             {
-                self.change(id, completed(known, now), None)
+                self.change(id, complete_transaction(known, now), None)
             }
             _ => Effects::default(),
         }
@@ -94,67 +95,13 @@ impl TransactionShard {
     pub fn abort_late(&self, id: &Str, fresh: i64, now: i64) -> Effects {
         match self.transactions.get(id) {
             Some(known) if known.state == State::Ongoing && known.time_out_at() <= now => {
-                match self.fenced(known, Some(fresh), now) {
+                match self.fence_producer(known, Some(fresh), now) {
                     Some(next) => self.abort_timed_out(id, next),
                     None => Effects::default(),
                 }
             }
             _ => Effects::default(),
         }
-    }
-
-    pub(super) fn abort_timed_out(&self, id: &Str, next: Transaction) -> Effects {
-        let mut effects = self.change(id, next, None);
-        effects.events.push((id.clone(), "it lasted longer than its time-out and is aborted"));
-        effects
-    }
-
-    /// The end of an ongoing transaction that its producer did not ask for: the epoch rises, which fences the producer. `None` if
-    /// that takes a `fresh` producer id: in transaction version 2 the producer may learn the epoch that follows, and the last
-    /// epoch is given to none.
-    pub(super) fn fenced(&self, known: &Transaction, fresh: Option<i64>, now: i64) -> Option<Transaction> {
-        let bumps = self.version >= 2;
-        let rotates = bumps && known.is_exhausted();
-        if rotates && fresh.is_none() {
-            return None;
-        }
-        Some(Transaction {
-            state: State::PrepareAbort,
-            updated_ms: now,
-            next_producer_id: fresh.filter(|_| rotates).unwrap_or(NO_PRODUCER_ID),
-            epoch: known.epoch.saturating_add(1),
-            last_epoch: if bumps { known.epoch } else { NO_EPOCH },
-            client_version: self.version,
-            ..known.clone()
-        })
-    }
-}
-
-/// A complete transaction whose producer id has no epoch left goes on under a fresh one.
-pub(super) fn rotated(known: &Transaction, producer_id: i64, now: i64) -> Transaction {
-    Transaction {
-        producer_id,
-        previous_producer_id: known.producer_id,
-        next_producer_id: NO_PRODUCER_ID,
-        epoch: 0,
-        last_epoch: LAST_EPOCH,
-        updated_ms: now,
-        ..known.clone()
-    }
-}
-
-/// What a transaction becomes when its markers are written.
-fn completed(known: &Transaction, now: i64) -> Transaction {
-    let rotates = known.bumps_epoch() && known.next_producer_id != NO_PRODUCER_ID;
-    Transaction {
-        state: if known.state == State::PrepareCommit { State::CompleteCommit } else { State::CompleteAbort },
-        producer_id: if rotates { known.next_producer_id } else { known.producer_id },
-        previous_producer_id: known.producer_id,
-        next_producer_id: NO_PRODUCER_ID,
-        epoch: if rotates { 0 } else { known.epoch },
-        partitions: Default::default(),
-        updated_ms: now,
-        ..known.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What time does: transactions that last too long are aborted, ids that nobody uses are forgotten.
 
-use super::shard::{Action, Effects, TransactionRecord, TransactionShard};
+use super::decision::{Action, Effects, TransactionRecord};
+use super::state::TransactionShard;
 
 /// Changes in one batch; what is left comes with the next.
 const MAX_AT_ONCE: usize = 500;
@@ -44,7 +45,7 @@ impl TransactionShard {
                 if !all {
                     break;
                 }
-                let Some(next) = self.fenced(known, None, now) else {
+                let Some(next) = self.fence_producer(known, None, now) else {
                     effects.actions.push(Action::AbortLate(id.clone()));
                     continue;
                 };

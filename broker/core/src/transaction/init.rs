@@ -3,19 +3,11 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::end::rotated;
-use super::shard::{Effects, Reply, TransactionShard};
-use super::state::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, State, Transaction};
+use super::decision::{Effects, Producer, Reply};
+use super::state::TransactionShard;
+use super::transactional_id::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, State, Transaction};
+use super::transitions::rotate_producer_id;
 use crate::coordinator::Token;
-
-/// A producer id with its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Producer {
-    /// The id.
-    pub id: i64,
-    /// The epoch.
-    pub epoch: i16,
-}
 
 /// InitProducerId of a producer with a transactional id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +86,9 @@ impl TransactionShard {
             State::PrepareCommit | State::PrepareAbort | State::Dead | State::PrepareEpochFence => {
                 Err(ErrorCode::CONCURRENT_TRANSACTIONS)
             }
-            State::Ongoing => Ok(self.fenced(known, fresh, now).map_or(Outcome::NeedsProducerId, Outcome::Becomes)),
+            State::Ongoing => {
+                Ok(self.fence_producer(known, fresh, now).map_or(Outcome::NeedsProducerId, Outcome::Becomes))
+            }
             State::Empty | State::CompleteCommit | State::CompleteAbort => {
                 let given = request.current.map(|current| current.epoch);
                 if known.is_exhausted() && given.is_none_or(|epoch| epoch == known.epoch) {
@@ -113,7 +107,11 @@ impl TransactionShard {
                     Some(epoch) if epoch == known.last_epoch => {
                         if known.is_past_last_epoch() {
                             let Some(producer_id) = fresh else { return Ok(Outcome::NeedsProducerId) };
-                            return Ok(Outcome::Becomes(rotated(&emptied(known, request, now), producer_id, now)));
+                            return Ok(Outcome::Becomes(rotate_producer_id(
+                                &emptied(known, request, now),
+                                producer_id,
+                                now,
+                            )));
                         }
                         (known.epoch, known.last_epoch)
                     }

@@ -9,8 +9,12 @@
 //! Kafka keeps what is being written apart (a pending state) and refuses with CONCURRENT_TRANSACTIONS what comes meanwhile. Here
 //! records are applied when they are appended, and answers wait until all that they rest on is committed: what comes
 //! meanwhile is decided on the newer state.
+//!
+//! From the bottom: `transactional_id` and `decision`, the state (`state`), what several requests lead to (`transitions`), one file a
+//! request, and the state machine (`shard`). A file imports those below it.
 
 mod add;
+mod decision;
 mod end;
 mod expiry;
 mod init;
@@ -18,11 +22,14 @@ mod shard;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transactional_id;
+mod transitions;
 mod view;
 
-pub use add::{AddRequest, Verdicts};
+pub use add::AddRequest;
+pub use decision::{Action, Effects, Markers, Producer, Reply, TransactionRecord, Update, Verdicts};
 pub use end::EndRequest;
-pub use init::{InitRequest, Producer};
-pub use shard::{Action, Effects, Limits, Markers, Reply, TransactionRecord, TransactionShard, Update};
-pub use state::{State, Transaction, TransactionPartition};
+pub use init::InitRequest;
+pub use state::{Limits, TransactionShard};
+pub use transactional_id::{State, Transaction, TransactionPartition};
 pub use view::{ListFilter, TransactionDescription, TransactionSummary};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use esker_protocol::primitives::Str;
 
-use super::shard::TransactionShard;
-use super::state::{State, Transaction};
+use super::state::TransactionShard;
+use super::transactional_id::{State, Transaction};
 
 /// One transactional id of DescribeTransactions.
 #[derive(Debug, Clone, PartialEq, Eq)]
