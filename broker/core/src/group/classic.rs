@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::internal::{GroupMetadataValue, MemberMetadata};
+use esker_protocol::messages::internal::{GroupMetadataKey, GroupMetadataValue, MemberMetadata};
 use esker_protocol::primitives::Str;
 use imbl::{OrdMap, OrdSet};
 
 use super::member::{Member, Protocol};
+use super::record::GroupRecord;
+
+/// The protocol type of consumers.
+pub(super) const CONSUMER: &str = "consumer";
 
 /// The states of a classic group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,8 +216,13 @@ impl ClassicGroup {
         Some(Arc::unwrap_or_clone(member))
     }
 
-    /// What is written to the log.
-    pub(super) fn to_record(&self) -> GroupMetadataValue {
+    /// The record that writes it to the log.
+    pub(super) fn record(&self) -> GroupRecord {
+        let key = GroupMetadataKey { group: self.id.clone() };
+        GroupRecord::Group(key, Some(self.to_record()))
+    }
+
+    fn to_record(&self) -> GroupMetadataValue {
         let protocol = self.protocol.clone().unwrap_or_default();
         let members = self.members.values().map(|m| MemberMetadata {
             member_id: m.id.clone(),

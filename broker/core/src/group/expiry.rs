@@ -7,9 +7,12 @@ use std::collections::HashSet;
 use esker_protocol::messages::internal::OffsetCommitKey;
 use esker_protocol::primitives::Str;
 
-use super::classic::{ClassicGroup, State};
-use super::offsets::{CONSUMER, Committed, Subscribed};
-use super::shard::{Effects, GroupRecord, GroupShard};
+use super::classic::{CONSUMER, ClassicGroup, State};
+use super::committed_offset::Committed;
+use super::decision::Effects;
+use super::offsets::Subscribed;
+use super::record::GroupRecord;
+use super::state::GroupShard;
 
 impl GroupShard {
     /// What has lapsed by `now`: offsets, and groups of which nothing is left.
@@ -21,7 +24,7 @@ impl GroupShard {
             let offsets = self.offsets.get(id);
             let subscribed = group.subscribed();
             let keep = self.limits.offsets_retention_ms;
-            let out: Vec<_> = offsets
+            let lapsed_keys: Vec<_> = offsets
                 .into_iter()
                 .flatten()
                 .filter(|((topic, _), committed)| lapsed(group, &subscribed, topic, committed, keep, now))
@@ -32,12 +35,12 @@ impl GroupShard {
                 })
                 .collect();
             let unused = group.state == State::Empty && group.pending.is_empty();
-            let nothing_left = out.len() == offsets.map_or(0, |o| o.len());
+            let nothing_left = lapsed_keys.len() == offsets.map_or(0, |o| o.len());
             let long_empty = now.saturating_sub(group.state_since) >= keep || group.came_to_nothing();
             if unused && nothing_left && (offsets.is_some() || group.generation > 0 || long_empty) {
                 gone.push(id.clone());
             } else {
-                effects.records.extend(out.into_iter().map(|key| GroupRecord::Offset(key, None)));
+                effects.records.extend(lapsed_keys.into_iter().map(|key| GroupRecord::Offset(key, None)));
             }
         }
         gone.iter().for_each(|id| self.remove_group(id, &mut effects));

@@ -11,7 +11,6 @@ use esker_protocol::primitives::Str;
 
 use super::consumer::ConsumerMember;
 use super::member::Member;
-use super::shard::GroupShard;
 
 /// How many rebalances of a group are kept if nothing else is said (`group.rebalance.history.size`).
 pub const DEFAULT_HISTORY: usize = 32;
@@ -236,42 +235,27 @@ pub struct Rebalance {
 }
 
 /// The last rebalances of a group, oldest first.
-pub(super) type History = VecDeque<Rebalance>;
+#[derive(Debug, Default)]
+pub(super) struct History(VecDeque<Rebalance>);
 
-impl GroupShard {
-    /// Keeps so many rebalances of each group.
-    #[must_use]
-    pub fn with_history(mut self, size: usize) -> Self {
-        self.history_size = size;
-        self
+impl History {
+    /// The rebalances, oldest first.
+    pub fn rebalances(&self) -> Vec<Rebalance> {
+        self.0.iter().cloned().collect()
     }
 
-    /// The last rebalances of a group, oldest first; `None` if there is no such group.
-    pub fn rebalances(&self, group: &str) -> Option<Vec<Rebalance>> {
-        let known = self.groups.contains_key(group) || self.is_consumer_group(group);
-        let kept = self.histories.get(group).map(|history| history.iter().cloned().collect());
-        kept.or_else(|| known.then(Vec::new))
-    }
-
-    /// An event came to pass.
-    pub(super) fn remember(&mut self, event: &GroupEvent) {
-        if self.history_size == 0 {
-            return;
-        }
-        if !self.histories.contains_key(&event.group) {
-            self.histories.insert(event.group.detached(), History::new());
-        }
-        let Some(history) = self.histories.get_mut(&event.group) else { return };
+    /// Keeps an event: with the rebalance that it comes to, or as the newest of at most `size`.
+    pub fn record_event(&mut self, event: &GroupEvent, size: usize) {
         let cause = (event.at, event.cause.clone());
-        match history.back_mut().filter(|last| !event.begins && last.to == event.to) {
+        match self.0.back_mut().filter(|last| !event.begins && last.to == event.to) {
             Some(last) if last.causes.len() < MOST_CAUSES => last.causes.push(cause),
             Some(last) => last.more = last.more.saturating_add(1),
             None => {
-                if history.len() >= self.history_size {
-                    history.pop_front();
+                if self.0.len() >= size {
+                    self.0.pop_front();
                 }
                 let GroupEvent { kind, from, to, .. } = *event;
-                history.push_back(Rebalance { kind, from, to, causes: vec![cause], more: 0 });
+                self.0.push_back(Rebalance { kind, from, to, causes: vec![cause], more: 0 });
             }
         }
     }

@@ -4,83 +4,19 @@ use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::classic::{ClassicGroup, State};
+use super::classic::{CONSUMER, ClassicGroup, State};
 use super::consumer::subscribed_topics;
+use super::decision::{Effects, Reply};
 use super::history::{Cause, Reason};
+use super::limits::GroupLimits;
 use super::member::{Member, Protocol};
-use super::offsets::CONSUMER;
-use super::shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply};
-use super::sync::SyncReply;
+use super::record::GroupRecord;
+use super::request::{JoinReply, JoinRequest, SyncReply};
+use super::state::GroupShard;
 use crate::coordinator::Token;
 
-/// A join.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JoinRequest {
-    /// The group.
-    pub group: Str,
-    /// The member's id; empty for a newcomer.
-    pub member_id: Str,
-    /// `group.instance.id`.
-    pub instance_id: Option<Str>,
-    /// The client's name for itself.
-    pub client_id: Str,
-    /// Where it connects from.
-    pub client_host: Str,
-    /// Session time-out in ms.
-    pub session_timeout_ms: i32,
-    /// Rebalance time-out in ms.
-    pub rebalance_timeout_ms: i32,
-    /// E.g. `consumer`.
-    pub protocol_type: Str,
-    /// What it offers.
-    pub protocols: Vec<Protocol>,
-    /// v4+: a newcomer is first told its id (KIP-394).
-    pub require_known_member_id: bool,
-    /// v9+: a static leader that comes back can be told to leave the assignment as it is (KIP-814).
-    pub can_skip_assignment: bool,
-    /// Something unique, for the id of a newcomer.
-    pub fresh: Str,
-}
-
-/// The answer to a join.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JoinReply {
-    /// Kafka's code.
-    pub error: ErrorCode,
-    /// The generation, -1 if none.
-    pub generation: i32,
-    /// The group's protocol type.
-    pub protocol_type: Option<Str>,
-    /// The chosen protocol.
-    pub protocol: Option<Str>,
-    /// Member id of the leader.
-    pub leader: Str,
-    /// v9: the leader need not assign.
-    pub skip_assignment: bool,
-    /// The member's id.
-    pub member_id: Str,
-    /// For the leader: id, instance id and metadata of everybody.
-    pub members: Vec<(Str, Option<Str>, Bytes)>,
-}
-
-impl JoinReply {
-    /// A refusal.
-    pub fn failed(error: ErrorCode, member_id: &Str) -> Self {
-        Self {
-            error,
-            generation: -1,
-            protocol_type: None,
-            protocol: None,
-            leader: Str::default(),
-            skip_assignment: false,
-            member_id: member_id.clone(),
-            members: Vec::new(),
-        }
-    }
-}
-
 /// A newcomer may wait this long for its first generation.
-pub(super) const NEW_MEMBER_TIMEOUT_MS: i64 = 300_000;
+const NEW_MEMBER_TIMEOUT_MS: i64 = 300_000;
 
 impl GroupShard {
     /// A member joins. The answer comes in this or a later call's effects, under `token`.
@@ -315,26 +251,5 @@ impl ClassicGroup {
         let cause = (self.state != State::PreparingRebalance).then_some(cause);
         self.rebalance(cause, now, limits, effects);
         Ok(())
-    }
-
-    /// What a member is told of the generation that is.
-    pub(super) fn joined(&self, id: &Str, with_members: bool) -> JoinReply {
-        let protocol = self.protocol.clone().unwrap_or_default();
-        let members = self.members.values().filter(|_| with_members);
-        JoinReply {
-            error: ErrorCode::NONE,
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone().unwrap_or_default(),
-            skip_assignment: false,
-            member_id: id.clone(),
-            members: members.map(|m| (m.id.clone(), m.instance_id.clone(), m.metadata(&protocol))).collect(),
-        }
-    }
-
-    pub(super) fn record(&self) -> GroupRecord {
-        let key = esker_protocol::messages::internal::GroupMetadataKey { group: self.id.clone() };
-        GroupRecord::Group(key, Some(self.to_record()))
     }
 }

@@ -3,18 +3,28 @@
 //! A [`GroupShard`] holds the groups and committed offsets of one partition. A request goes in with `now`, and out come
 //! records to append and answers to give. It is a [`StateMachine`](crate::coordinator::StateMachine): loaded by replay, told
 //! when records are applied and committed, and that time passes. Parked joins and syncs are named by tokens.
+//!
+//! From the bottom: types (`record`, `request`, `member`, `classic`, `history`, `decision`), the state (`state`, and for consumer groups
+//! `consumer::state`), what several requests lead to (`rebalance`, `consumer::draft`, `consumer::migrate`), one file a request, and the
+//! state machine (`shard`). A file imports those below it.
 
 mod classic;
+mod committed_offset;
 pub mod consumer;
+mod decision;
 mod expiry;
 mod hash;
 mod history;
 mod join;
+mod limits;
 mod member;
 mod offsets;
 mod pending;
 mod rebalance;
+mod record;
+mod request;
 mod shard;
+mod state;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -23,11 +33,15 @@ mod view;
 
 pub use crate::coordinator::Token;
 pub use classic::{ClassicGroup, State};
+pub use committed_offset::Committed;
+pub use decision::{Effects, Reply, Stored, Update};
 pub use hash::{java_hash, partition_for};
 pub use history::{Cause, DEFAULT_HISTORY, GroupEvent, Kind, Leaving, Reason, Rebalance, Who};
-pub use join::{JoinReply, JoinRequest};
+pub use limits::GroupLimits;
 pub use member::{Member, Protocol};
-pub use offsets::{Committed, OffsetCommit, OffsetCommitRequest, OffsetWish};
-pub use shard::{Effects, GroupLimits, GroupRecord, GroupShard, Reply, Stored, Update};
-pub use sync::{Identity, LeaveReply, SyncReply, SyncRequest};
+pub use record::GroupRecord;
+pub use request::{
+    Identity, JoinReply, JoinRequest, LeaveReply, OffsetCommit, OffsetCommitRequest, OffsetWish, SyncReply, SyncRequest,
+};
+pub use state::GroupShard;
 pub use view::{GroupDescription, GroupSummary, MemberDescription};

@@ -3,100 +3,16 @@
 use std::collections::BTreeMap;
 
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::internal::{OffsetCommitKey, OffsetCommitValue};
-use esker_protocol::primitives::{Str, Uuid};
+use esker_protocol::messages::internal::OffsetCommitKey;
+use esker_protocol::primitives::Str;
 
-use super::classic::{ClassicGroup, State};
+use super::classic::{CONSUMER, ClassicGroup, State};
+use super::committed_offset::Committed;
 use super::consumer::{CommitCheck, subscribed_topics};
-use super::shard::{Effects, GroupRecord, GroupShard};
-use super::sync::Identity;
-
-/// A committed offset.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The offset.
-    pub offset: i64,
-    /// Leader epoch of the last record consumed, -1 if unknown.
-    pub leader_epoch: i32,
-    /// What the client stored beside it.
-    pub metadata: Str,
-    /// When it was committed.
-    pub committed_at: i64,
-    /// When it lapses, if the commit said so.
-    pub expires_at: Option<i64>,
-    /// The topic's id, zero if unknown.
-    pub topic_id: Uuid,
-}
-
-impl Committed {
-    pub(super) fn from_record(value: OffsetCommitValue) -> Self {
-        Self {
-            offset: value.offset,
-            leader_epoch: value.leader_epoch,
-            metadata: value.metadata.detached(),
-            committed_at: value.commit_timestamp,
-            expires_at: Some(value.expire_timestamp).filter(|at| *at >= 0),
-            topic_id: value.topic_id,
-        }
-    }
-
-    fn to_record(&self) -> OffsetCommitValue {
-        OffsetCommitValue {
-            offset: self.offset,
-            leader_epoch: self.leader_epoch,
-            metadata: self.metadata.clone(),
-            commit_timestamp: self.committed_at,
-            expire_timestamp: self.expires_at.unwrap_or(-1),
-            topic_id: self.topic_id,
-        }
-    }
-}
-
-/// One partition's offset to commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetCommit {
-    /// The topic.
-    pub topic: Str,
-    /// Its id, zero if unknown.
-    pub topic_id: Uuid,
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
-    /// Leader epoch of the last record consumed, -1 if unknown.
-    pub leader_epoch: i32,
-    /// What the client stores beside it.
-    pub metadata: Option<Str>,
-    /// v1: when it counts as committed, -1 for now.
-    pub committed_at: i64,
-}
-
-/// A commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetCommitRequest {
-    /// The group.
-    pub group: Str,
-    /// Who commits; generation -1 and an empty id for one without membership.
-    pub who: Identity,
-    /// v2-4: how long the offsets are kept.
-    pub retention_ms: Option<i64>,
-    /// v9+: a group that is not there is answered with its own code, and members of consumer groups may commit.
-    pub not_found_code: bool,
-    /// The offsets.
-    pub offsets: Vec<OffsetCommit>,
-}
-
-/// A topic's committed offsets by partition, `None` where there is none.
-pub type TopicOffsets = (Str, Vec<(i32, Option<Committed>)>);
-
-/// Which offsets are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OffsetWish {
-    /// All that the group has.
-    All,
-    /// These partitions.
-    Of(Vec<(Str, Vec<i32>)>),
-}
+use super::decision::Effects;
+use super::record::GroupRecord;
+use super::request::{OffsetCommitRequest, OffsetWish, TopicOffsets};
+use super::state::GroupShard;
 
 impl GroupShard {
     /// Decides a commit: an error for all, or records and a code for each offset. The shard learns the offsets by
@@ -198,30 +114,6 @@ impl GroupShard {
         }
     }
 
-    /// A committed offset, which whatever open transactions said before it can no longer replace.
-    pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
-        self.pending.forget(key);
-        self.place_offset(key, committed);
-    }
-
-    pub(super) fn place_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
-        let of_group = match self.offsets.get_mut(&key.group) {
-            Some(of_group) => of_group,
-            None => self.offsets.entry(key.group.detached()).or_default(),
-        };
-        of_group.insert((key.topic.detached(), key.partition), committed);
-    }
-
-    pub(super) fn remove_offset(&mut self, group: &Str, topic: &Str, partition: i32) {
-        self.pending.forget(&OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition });
-        if let Some(of_group) = self.offsets.get_mut(group) {
-            of_group.remove(&(topic.clone(), partition));
-            if of_group.is_empty() {
-                self.offsets.remove(group);
-            }
-        }
-    }
-
     /// Offsets that are asked for; `None` where there is none.
     pub fn fetch(&self, group: &str, wish: &OffsetWish) -> Vec<TopicOffsets> {
         let known = self.offsets.get(group);
@@ -289,8 +181,6 @@ impl GroupShard {
         records
     }
 }
-
-pub(super) const CONSUMER: &str = "consumer";
 
 /// The topics that a classic group's members subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use esker_protocol::messages::internal::OffsetCommitKey;
 use esker_protocol::primitives::Str;
 
-use super::offsets::Committed;
+use super::committed_offset::Committed;
 
 type Key = (Str, Str, i32);
 

@@ -4,10 +4,11 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, JoinPhase, State};
+use super::decision::{Effects, Reply};
 use super::history::{Cause, GroupEvent, Kind, Reason, Who};
-use super::join::JoinReply;
-use super::shard::{Effects, GroupLimits, Reply};
-use super::sync::SyncReply;
+use super::limits::GroupLimits;
+use super::member::Member;
+use super::request::{JoinReply, SyncReply};
 
 /// However short the rebalance time-outs of absent static members are, their group looks for them no more often.
 const LEAST_WAIT_MS: i64 = 100;
@@ -24,8 +25,8 @@ impl ClassicGroup {
         self.generation.checked_add(1).unwrap_or(1)
     }
 
-    /// Something leads to the next generation.
-    pub(super) fn tell(&self, cause: Cause, begins: bool, now: i64, effects: &mut Effects) {
+    /// A cause leads to the next generation.
+    fn record_cause(&self, cause: Cause, begins: bool, now: i64, effects: &mut Effects) {
         let (group, kind, from, to) = (self.id.clone(), Kind::Classic, self.generation, self.next_generation());
         effects.events.push(GroupEvent { group, kind, from, to, at: now, begins, cause });
     }
@@ -40,7 +41,7 @@ impl ClassicGroup {
     ) {
         let mut begins = self.state != State::PreparingRebalance;
         for cause in causes {
-            self.tell(cause, std::mem::take(&mut begins), now, effects);
+            self.record_cause(cause, std::mem::take(&mut begins), now, effects);
         }
         if self.state == State::PreparingRebalance {
             return self.try_complete_join(now, effects);
@@ -91,7 +92,7 @@ impl ClassicGroup {
             .collect();
         for id in &absent {
             if let Some(member) = self.remove(id) {
-                self.tell(Cause::by(Reason::RebalanceTimeout, &member), false, now, effects);
+                self.record_cause(Cause::by(Reason::RebalanceTimeout, &member), false, now, effects);
             }
         }
         if !self.elect_present_leader() && !self.members.is_empty() {
@@ -123,6 +124,22 @@ impl ClassicGroup {
         }
         self.awaiting_sync = joined.into_iter().collect();
         self.sync_deadline = Some(now.saturating_add(self.longest_rebalance_ms()));
+    }
+
+    /// The answer to a member that has joined the current generation.
+    pub(super) fn joined(&self, id: &Str, with_members: bool) -> JoinReply {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let members = self.members.values().filter(|_| with_members);
+        JoinReply {
+            error: ErrorCode::NONE,
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone().unwrap_or_default(),
+            skip_assignment: false,
+            member_id: id.clone(),
+            members: members.map(|m| (m.id.clone(), m.instance_id.clone(), m.metadata(&protocol))).collect(),
+        }
     }
 
     /// The leader stays if it joined; else one of those who did leads.
@@ -211,7 +228,7 @@ impl ClassicGroup {
     }
 }
 
-impl super::member::Member {
+impl Member {
     /// Whether its session runs: not while it waits for an answer from us (newcomers wait only so long).
     fn expires(&self) -> bool {
         self.is_new || (self.join.is_none() && self.sync.is_none())

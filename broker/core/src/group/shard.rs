@@ -1,166 +1,24 @@
-//! The groups and offsets of one partition of `__consumer_offsets`.
-
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+//! The coordinator as a state machine: records and replay, decisions in force, time; and how groups are deleted.
+//!
+//! At the top of the module: nothing here may import this file.
 
 use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::internal::consumer_groups::ConsumerGroupRecord;
-use esker_protocol::messages::internal::{
-    GroupKey, GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
-};
+use esker_protocol::messages::internal::{GroupKey, GroupMetadataValue, OffsetCommitValue};
 use esker_protocol::primitives::{DecodeError, EncodeError, Str};
 
 use super::classic::{ClassicGroup, State};
-use super::consumer::{Consequence, Consumers, Out, RegexJob};
-use super::history::{DEFAULT_HISTORY, GroupEvent, History};
-use super::join::JoinReply;
-use super::offsets::Committed;
-use super::pending::PendingOffsets;
-use super::sync::SyncReply;
-use crate::coordinator::{self, Applied, StateMachine, Token, Writer};
-
-/// The rules that the broker's config sets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupLimits {
-    /// `group.initial.rebalance.delay.ms`.
-    pub initial_rebalance_delay_ms: i64,
-    /// `group.min.session.timeout.ms`.
-    pub min_session_timeout_ms: i32,
-    /// `group.max.session.timeout.ms`.
-    pub max_session_timeout_ms: i32,
-    /// `group.max.size`.
-    pub max_size: usize,
-    /// `offset.metadata.max.bytes`.
-    pub offset_metadata_max_bytes: usize,
-    /// `offsets.retention.minutes`, in ms.
-    pub offsets_retention_ms: i64,
-}
-
-/// A record for the log: what it says, before it is bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum GroupRecord {
-    /// An offset, or its removal.
-    Offset(OffsetCommitKey, Option<OffsetCommitValue>),
-    /// A group, or its removal.
-    Group(GroupMetadataKey, Option<GroupMetadataValue>),
-    /// Part of a consumer group, or its removal.
-    Consumer(ConsumerGroupRecord),
-}
-
-impl GroupRecord {
-    /// Key and value as they are written.
-    pub fn to_bytes(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
-        match self {
-            Self::Offset(key, value) => Ok((key.to_bytes()?, value.as_ref().map(|v| v.to_bytes()).transpose()?)),
-            Self::Group(key, value) => Ok((key.to_bytes()?, value.as_ref().map(|v| v.to_bytes()).transpose()?)),
-            Self::Consumer(record) => record.to_bytes(),
-        }
-    }
-}
-
-/// An answer to a parked request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reply {
-    /// To a join.
-    Join(JoinReply),
-    /// To a sync.
-    Sync(SyncReply),
-}
-
-/// What must be told to [`StateMachine::committed`] when the records that came with it are committed (or are not).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The group.
-    pub group: Str,
-    /// The generation whose assignment was written.
-    pub generation: i32,
-    pub(super) assignments: BTreeMap<Str, Bytes>,
-}
-
-/// What a decision changes beside its records: what no record says, and classic groups, whose records say less than the
-/// coordinator knows of them.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Update {
-    /// Classic groups as they are from now on; `None` for one that is gone.
-    classic: Vec<(Str, Option<Box<ClassicGroup>>)>,
-    /// Sessions of members of classic groups that begin anew, and when they end: group, member, time.
-    sessions: Vec<(Str, Str, i64)>,
-    /// The same for consumer groups.
-    pub(super) consequences: Vec<Consequence>,
-    /// The group that time has passed for, and until when.
-    ticked: Option<(Str, i64)>,
-}
-
-impl Update {
-    /// A classic group is this from now on.
-    pub(super) fn put(&mut self, group: ClassicGroup) {
-        self.classic.push((group.id.clone(), Some(Box::new(group))));
-    }
-
-    /// A member of a classic group lives.
-    pub(super) fn session(&mut self, group: &Str, member: &Str, until: i64) {
-        self.sessions.push((group.clone(), member.clone(), until));
-    }
-}
-
-/// What a request leads to.
-pub type Effects = coordinator::Effects<GroupRecord, Reply, Stored, RegexJob, Update, GroupEvent>;
-
-/// See the module.
-#[derive(Debug)]
-pub struct GroupShard {
-    pub(super) limits: GroupLimits,
-    pub(super) groups: HashMap<Str, ClassicGroup>,
-    pub(super) offsets: HashMap<Str, BTreeMap<(Str, i32), Committed>>,
-    /// Offsets of open transactions.
-    pub(super) pending: PendingOffsets,
-    pub(super) consumers: Consumers,
-    /// The last rebalances of each group, and how many are kept.
-    pub(super) histories: HashMap<Str, History>,
-    pub(super) history_size: usize,
-    deadlines: BTreeSet<(i64, Str)>,
-    registered: HashMap<Str, i64>,
-}
+use super::committed_offset::Committed;
+use super::consumer::RegexJob;
+use super::decision::{Effects, Reply, Stored, Update};
+use super::history::GroupEvent;
+use super::record::GroupRecord;
+use super::request::{JoinReply, SyncReply};
+use super::state::GroupShard;
+use crate::coordinator::{Applied, StateMachine, Token, Writer};
 
 impl GroupShard {
-    /// An empty shard.
-    pub fn new(limits: GroupLimits) -> Self {
-        Self {
-            limits,
-            groups: HashMap::new(),
-            offsets: HashMap::new(),
-            pending: PendingOffsets::default(),
-            consumers: Consumers::default(),
-            histories: HashMap::new(),
-            history_size: DEFAULT_HISTORY,
-            deadlines: BTreeSet::new(),
-            registered: HashMap::new(),
-        }
-    }
-
-    /// A group's timers may have changed. A deadline that only moved back is found out when it comes.
-    pub(super) fn schedule(&mut self, id: &Str) {
-        let classic = self.groups.get(id).and_then(ClassicGroup::next_deadline);
-        let consumer = self.consumers.groups.get(id).and_then(|live| live.timers.next());
-        let next = classic.into_iter().chain(consumer).min();
-        let known = self.registered.get(id).copied();
-        match (next, known) {
-            (Some(next), Some(known)) if known <= next => {}
-            (Some(next), known) => {
-                if let Some(known) = known {
-                    self.deadlines.remove(&(known, id.clone()));
-                }
-                self.deadlines.insert((next, id.clone()));
-                self.registered.insert(id.clone(), next);
-            }
-            (None, Some(known)) => {
-                self.deadlines.remove(&(known, id.clone()));
-                self.registered.remove(id);
-            }
-            (None, None) => {}
-        }
-    }
-
     /// Deletes groups: what to write, and what to answer once that is committed.
     pub fn delete_groups(&self, ids: &[Str], effects: &mut Effects) -> Vec<(Str, ErrorCode)> {
         // A group's own tombstone comes last: while offsets are left there is a group to delete.
@@ -179,33 +37,6 @@ impl GroupShard {
             answers.push((id.clone(), code));
         }
         answers
-    }
-
-    pub(super) fn remove_group(&self, id: &Str, effects: &mut Effects) {
-        self.remove_offsets(id, effects);
-        effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
-    }
-
-    pub(super) fn remove_offsets(&self, id: &Str, effects: &mut Effects) {
-        let committed = self.offsets.get(id).into_iter().flat_map(BTreeMap::keys);
-        for (topic, partition) in committed {
-            let key = OffsetCommitKey { group: id.clone(), topic: topic.clone(), partition: *partition };
-            effects.records.push(GroupRecord::Offset(key, None));
-        }
-        for key in self.pending.keys().filter(|key| key.group == *id) {
-            effects.records.push(GroupRecord::Offset(key, None));
-        }
-    }
-
-    /// A decision about a classic group ends: the group is what became of it. One that never had a generation, has no members
-    /// (nor ids given out that may still join) and no offsets was made by a join that came to nothing, and goes.
-    pub(super) fn settle(&self, group: ClassicGroup, effects: &mut Effects) {
-        let has_offsets = self.offsets.contains_key(&group.id) || self.pending.groups().any(|id| *id == group.id);
-        if group.came_to_nothing() && !has_offsets {
-            effects.update.classic.push((group.id.clone(), None));
-        } else {
-            effects.update.put(group);
-        }
     }
 
     fn apply_record(&mut self, record: &GroupRecord, writer: Option<Writer>) {
@@ -243,7 +74,7 @@ impl GroupShard {
             self.schedule(&id);
         }
         for consequence in &update.consequences {
-            self.consumers.follow(consequence);
+            self.consumers.apply_consequence(consequence);
             self.schedule(consequence.group());
         }
         if let Some((id, now)) = update.ticked {
@@ -338,7 +169,7 @@ impl StateMachine for GroupShard {
             self.apply_record(record, decision.writer);
         }
         self.apply_update(decision.update);
-        decision.events.iter().for_each(|event| self.remember(event));
+        decision.events.iter().for_each(|event| self.record_event(event));
         self.forget_histories(decision.records);
     }
 
@@ -348,15 +179,14 @@ impl StateMachine for GroupShard {
 
     /// Sessions end, rebalances end: of one group.
     fn tick(&self, now: i64) -> Effects {
-        let (mut effects, mut out) = (Effects::default(), Out::default());
+        let mut effects = Effects::default();
         let Some((_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) else { return effects };
         if let Some(group) = self.groups.get(id).filter(|group| group.next_deadline().is_some_and(|at| at <= now)) {
             let mut group = group.clone();
             group.tick(now, &self.limits, &mut effects);
             self.settle(group, &mut effects);
         }
-        self.tick_consumers(id, now, &mut out);
-        out.conclude(&mut effects);
+        self.tick_consumers(id, now, &mut effects);
         effects.update.ticked = Some((id.clone(), now));
         effects
     }

@@ -7,66 +7,11 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, State};
+use super::decision::{Effects, Reply, Stored};
 use super::history::{Cause, Leaving};
-use super::shard::{Effects, GroupShard, Reply, Stored};
+use super::request::{Identity, LeaveReply, SyncReply, SyncRequest};
+use super::state::GroupShard;
 use crate::coordinator::Token;
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Member id.
-    pub member_id: Str,
-    /// `group.instance.id`.
-    pub instance_id: Option<Str>,
-    /// The generation it believes in.
-    pub generation: i32,
-}
-
-/// A sync.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SyncRequest {
-    /// The group.
-    pub group: Str,
-    /// Who asks.
-    pub who: Identity,
-    /// v5+: the protocol type it believes in.
-    pub protocol_type: Option<Str>,
-    /// v5+: the protocol it believes in.
-    pub protocol: Option<Str>,
-    /// From the leader: everybody's assignment.
-    pub assignments: Vec<(Str, Bytes)>,
-}
-
-/// The answer to a sync.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SyncReply {
-    /// Kafka's code.
-    pub error: ErrorCode,
-    /// The group's protocol type.
-    pub protocol_type: Option<Str>,
-    /// The chosen protocol.
-    pub protocol: Option<Str>,
-    /// The member's assignment.
-    pub assignment: Bytes,
-}
-
-impl SyncReply {
-    /// A refusal.
-    pub fn failed(error: ErrorCode) -> Self {
-        Self { error, protocol_type: None, protocol: None, assignment: Bytes::new() }
-    }
-}
-
-/// What became of one member that was to leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaveReply {
-    /// Member id of the request.
-    pub member_id: Str,
-    /// Instance id of the request.
-    pub instance_id: Option<Str>,
-    /// Kafka's code.
-    pub error: ErrorCode,
-}
 
 impl GroupShard {
     /// A member wants its assignment, or brings everybody's.
@@ -237,13 +182,13 @@ impl ClassicGroup {
                 *place = assignment.clone();
             }
         }
-        let mut after = self.clone();
+        let mut assigned = self.clone();
         for (id, assignment) in &assignments {
-            if let Some(member) = after.member_mut(id) {
+            if let Some(member) = assigned.member_mut(id) {
                 member.assignment = assignment.clone();
             }
         }
-        effects.records.push(after.record());
+        effects.records.push(assigned.record());
         effects.stored = Some(Stored { group: self.id.clone(), generation: self.generation, assignments });
     }
 

@@ -7,8 +7,9 @@ use esker_protocol::primitives::Str;
 
 use super::classic::State;
 use super::consumer::CommitCheck;
-use super::offsets::OffsetCommitRequest;
-use super::shard::{Effects, GroupShard};
+use super::decision::Effects;
+use super::request::OffsetCommitRequest;
+use super::state::GroupShard;
 use crate::coordinator::Writer;
 
 impl GroupShard {

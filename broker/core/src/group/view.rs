@@ -1,9 +1,12 @@
-//! What DescribeGroups and ListGroups tell.
+//! What DescribeGroups, ListGroups and the history of rebalances show.
 
 use bytes::Bytes;
 use esker_protocol::primitives::Str;
 
-use super::shard::GroupShard;
+use super::classic::{ClassicGroup, State};
+use super::consumer::ConsumerGroup;
+use super::history::{History, Rebalance};
+use super::state::GroupShard;
 
 /// One row of ListGroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +54,13 @@ pub struct MemberDescription {
 impl GroupShard {
     /// All groups.
     pub fn list(&self) -> Vec<GroupSummary> {
-        let row = |group: &super::ClassicGroup| GroupSummary {
+        let row = |group: &ClassicGroup| GroupSummary {
             group: group.id.clone(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             state: group.state.name(),
             kind: "classic",
         };
-        let consumer = |group: &super::consumer::ConsumerGroup| GroupSummary {
+        let consumer = |group: &ConsumerGroup| GroupSummary {
             group: group.id.clone(),
             protocol_type: "consumer".into(),
             state: group.state().name(),
@@ -81,7 +84,7 @@ impl GroupShard {
     /// One group.
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
         let group = self.groups.get(group)?;
-        let settled = group.state == super::State::Stable;
+        let settled = group.state == State::Stable;
         let protocol = group.protocol.clone().filter(|_| settled).unwrap_or_default();
         let members = group.members.values().map(|m| MemberDescription {
             member_id: m.id.clone(),
@@ -102,5 +105,12 @@ impl GroupShard {
     /// Every committed offset: group, topic, partition, offset.
     pub fn all_offsets(&self) -> impl Iterator<Item = (&Str, &Str, i32, i64)> {
         self.offsets.iter().flat_map(|(group, offsets)| offsets.iter().map(move |((t, p), c)| (group, t, *p, c.offset)))
+    }
+
+    /// The last rebalances of a group, oldest first; `None` if there is no such group.
+    pub fn rebalances(&self, group: &str) -> Option<Vec<Rebalance>> {
+        let known = self.groups.contains_key(group) || self.is_consumer_group(group);
+        let kept = self.histories.get(group).map(History::rebalances);
+        kept.or_else(|| known.then(Vec::new))
     }
 }

@@ -6,28 +6,21 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::internal::consumer_groups::ClassicMemberMetadata;
 use esker_protocol::primitives::Str;
 
+use super::draft::{Change, Draft, static_member, unknown_member};
+use super::embedded::{assignment_bytes, classic_protocol, read_subscription};
 use super::group::ConsumerGroup;
-use super::heartbeat::{Change, Draft, unknown_member};
-use super::leave::static_member;
 use super::limits::MigrationPolicy;
 use super::member::{ConsumerMember, MemberState, Partitions, plain};
-use super::migrate::{assignment_bytes, classic_protocol, read_subscription};
-use super::shard::{Consequence, Out};
 use super::timers::Clock;
 use crate::controller::Refusal;
 use crate::coordinator::Token;
+use crate::group::classic::CONSUMER;
+use crate::group::decision::{Consequence, Effects, Reply};
 use crate::group::history::{Cause, Leaving, Reason};
-use crate::group::join::{JoinReply, JoinRequest};
-use crate::group::offsets::CONSUMER;
-use crate::group::shard::{Effects, GroupShard, Reply};
-use crate::group::sync::{Identity, LeaveReply, SyncReply, SyncRequest};
+use crate::group::request::{Identity, JoinReply, JoinRequest, LeaveReply, SyncReply, SyncRequest};
+use crate::group::state::GroupShard;
 
 impl GroupShard {
-    /// Whether requests of the classic protocol to this group are for here.
-    pub(in crate::group) fn is_consumer_group(&self, id: &str) -> bool {
-        self.consumers.groups.contains_key(id)
-    }
-
     /// JoinGroup.
     pub(in crate::group) fn classic_joins_consumer(
         &self,
@@ -35,13 +28,18 @@ impl GroupShard {
         token: Token,
         now: i64,
     ) -> Result<Effects, Refusal> {
-        let (mut out, mut effects) = (Out::default(), Effects::default());
-        self.take_in(request, token, now, &mut out)?;
-        out.conclude(&mut effects);
+        let mut effects = Effects::default();
+        self.accept_classic_member(request, token, now, &mut effects)?;
         Ok(effects)
     }
 
-    fn take_in(&self, request: &JoinRequest, token: Token, now: i64, out: &mut Out) -> Result<(), Refusal> {
+    fn accept_classic_member(
+        &self,
+        request: &JoinRequest,
+        token: Token,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         let Some(group) = self.consumers.group(&request.group).cloned() else {
             return Err(Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, "The group is gone."));
         };
@@ -60,7 +58,7 @@ impl GroupShard {
         }
         if newcomer && request.instance_id.is_none() && request.require_known_member_id {
             let reply = JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, member_id);
-            out.replies.push((token, Reply::Join(reply)));
+            effects.replies.push((token, Reply::Join(reply)));
             return Ok(());
         }
         let metadata = request.protocols.first().map(|p| p.metadata.clone()).unwrap_or_default();
@@ -99,34 +97,34 @@ impl GroupShard {
         if after != before {
             draft.emit(after.metadata_record(&draft.group.id));
         }
-        let regex = self.update_regexes(&mut draft, &before, &after, now, out)?;
+        let regex = self.update_regexes(&mut draft, &before, &after, now, effects)?;
         let bump = after.topics != before.topics || regex.changed;
         let reason = if new { Reason::MemberJoined } else { Reason::SubscriptionChanged };
         let cause = bump.then(|| Cause::by(reason, &after));
         let change = Change { before, after, subscription: bump };
-        self.refresh(&mut draft, cause, now, out);
+        self.refresh(&mut draft, cause, now, effects);
         let owned = self.named(&subscription.owned_partitions);
         let member;
         if downgrades {
             let stale = draft.group.assignment_epoch < draft.group.epoch;
-            member = if stale { change.after } else { self.step(&mut draft, &change, Some(&owned), now, out)? };
+            member = if stale { change.after } else { self.step(&mut draft, &change, Some(&owned), now, effects)? };
             // The log has the old group: what the draft adds to it is told by the classic group alone.
             let (Some(old), Some(holder)) = (self.consumers.group(&request.group).cloned(), holder) else {
                 return Err(unknown_member(&draft.group, member_id));
             };
-            out.consequences.clear();
-            out.events.clear();
+            effects.update.consequences.clear();
+            effects.events.clear();
             let why = stale.then(|| Cause::by(Reason::Downgraded, &member));
-            self.downgrade(&old, &[], Some((&member, &holder.id)), why, now, out);
+            self.downgrade(&old, &[], Some((&member, &holder.id)), why, now, effects);
         } else {
             self.retarget(&mut draft, now);
-            member = self.step(&mut draft, &change, Some(&owned), now, out)?;
-            out.records.append(&mut draft.records);
+            member = self.step(&mut draft, &change, Some(&owned), now, effects)?;
+            effects.records.append(&mut draft.records);
             let session = now.saturating_add(i64::from(request.session_timeout_ms));
             let sync = now.saturating_add(i64::from(request.rebalance_timeout_ms));
             for (clock, at) in [(Clock::Join, None), (Clock::Session, Some(session)), (Clock::Sync, Some(sync))] {
                 let (group, id) = (draft.group.id.clone(), member.id.clone());
-                out.consequences.push(Consequence::Clock(group, id, clock, at));
+                effects.update.consequences.push(Consequence::Clock(group, id, clock, at));
             }
         }
         let reply = JoinReply {
@@ -139,7 +137,7 @@ impl GroupShard {
             member_id: member.id.clone(),
             members: Vec::new(),
         };
-        out.on_commit.push((token, Reply::Join(reply)));
+        effects.on_commit.push((token, Reply::Join(reply)));
         Ok(())
     }
 
@@ -167,13 +165,18 @@ impl GroupShard {
         token: Token,
         now: i64,
     ) -> Result<Effects, ErrorCode> {
-        let (mut out, mut effects) = (Out::default(), Effects::default());
-        self.tell_assignment(request, token, now, &mut out)?;
-        out.conclude(&mut effects);
+        let mut effects = Effects::default();
+        self.answer_sync(request, token, now, &mut effects)?;
         Ok(effects)
     }
 
-    fn tell_assignment(&self, request: &SyncRequest, token: Token, now: i64, out: &mut Out) -> Result<(), ErrorCode> {
+    fn answer_sync(
+        &self,
+        request: &SyncRequest,
+        token: Token,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
         let group = self.consumers.group(&request.group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let (member, said) = check(group, &request.who)?;
         let protocol = said.supported_protocols.first();
@@ -184,13 +187,13 @@ impl GroupShard {
         }
         let clock = |clock, at| Consequence::Clock(group.id.clone(), member.id.clone(), clock, at);
         if group.assignment_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
-            out.consequences.extend(self.must_join(group, member, now));
+            effects.update.consequences.extend(self.must_join(group, member, now));
             let reply = SyncReply::failed(ErrorCode::REBALANCE_IN_PROGRESS);
-            out.replies.push((token, Reply::Sync(reply)));
+            effects.replies.push((token, Reply::Sync(reply)));
             return Ok(());
         }
         let session = now.saturating_add(i64::from(said.session_timeout_ms));
-        out.consequences.extend([clock(Clock::Sync, None), clock(Clock::Session, Some(session))]);
+        effects.update.consequences.extend([clock(Clock::Sync, None), clock(Clock::Session, Some(session))]);
         let metadata = protocol.map(|p| p.metadata.clone()).unwrap_or_default();
         let reply = SyncReply {
             error: ErrorCode::NONE,
@@ -198,7 +201,7 @@ impl GroupShard {
             protocol: request.protocol.clone(),
             assignment: assignment_bytes(&plain(&member.assigned), &metadata, &self.consumers.image),
         };
-        out.on_commit.push((token, Reply::Sync(reply)));
+        effects.on_commit.push((token, Reply::Sync(reply)));
         Ok(())
     }
 
@@ -244,7 +247,6 @@ impl GroupShard {
         now: i64,
         effects: &mut Effects,
     ) -> Vec<LeaveReply> {
-        let mut out = Out::default();
         let Some(group) = self.consumers.group(id) else { return Vec::new() };
         let mut leaving: Vec<(Str, Cause)> = Vec::new();
         let mut replies = Vec::new();
@@ -272,8 +274,7 @@ impl GroupShard {
             replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
         }
         let id = group.id.clone();
-        self.fence(&id, &leaving, now, &mut out);
-        out.conclude(effects);
+        self.fence(&id, &leaving, now, effects);
         replies
     }
 }

@@ -3,70 +3,17 @@
 use std::collections::BTreeSet;
 
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::internal::consumer_groups::ConsumerGroupRecord;
 use esker_protocol::primitives::Str;
 
+use super::draft::{Change, Draft, static_member, unknown_member};
 use super::group::ConsumerGroup;
-use super::leave::static_member;
-use super::member::{ConsumerMember, LEFT_FOR_A_WHILE, MemberState, Partitions, plain};
-use super::reconcile::{MustRejoin, Step};
+use super::member::{ConsumerMember, LEFT_FOR_A_WHILE, plain};
 use super::request::{HeartbeatReply, HeartbeatRequest};
-use super::shard::{Consequence, Out};
-use super::target::new_target;
 use super::timers::Clock;
 use crate::controller::Refusal;
-use crate::group::history::{Cause, Kind, Reason};
-use crate::group::shard::{Effects, GroupRecord, GroupShard};
-
-/// A clone of a group with the records that made it differ.
-pub(super) struct Draft {
-    pub group: ConsumerGroup,
-    pub records: Vec<GroupRecord>,
-}
-
-impl Draft {
-    pub fn new(group: ConsumerGroup) -> Self {
-        Self { group, records: Vec::new() }
-    }
-
-    pub fn emit(&mut self, record: ConsumerGroupRecord) {
-        self.group.apply(&record);
-        self.records.push(GroupRecord::Consumer(record));
-    }
-
-    /// A member is out.
-    pub fn remove(&mut self, member: &Str) {
-        self.emit(self.group.current_tombstone(member));
-        self.emit(self.group.target_tombstone(member));
-        self.emit(self.group.member_tombstone(member));
-    }
-
-    /// A static member came back: it takes the place of its former self, with all that it had.
-    pub fn take_over(&mut self, old: &ConsumerMember, new_id: &Str) -> ConsumerMember {
-        let mut new = old.clone();
-        new.id = new_id.clone();
-        (new.epoch, new.previous_epoch) = (0, 0);
-        let target = self.group.target_of(&old.id).map(|target| Partitions::clone(target)).unwrap_or_default();
-        self.remove(&old.id);
-        self.emit(new.metadata_record(&self.group.id));
-        self.emit(self.group.target_record(&new.id, &target));
-        self.emit(new.current_record(&self.group.id));
-        new
-    }
-}
-
-pub(super) fn unknown_member(group: &ConsumerGroup, member: &str) -> Refusal {
-    let message = format!("Member {member} is not a member of group {}.", group.id);
-    Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, message)
-}
-
-/// A member that changes what it says, and what followed from that.
-pub(super) struct Change {
-    pub before: ConsumerMember,
-    pub after: ConsumerMember,
-    /// The member's subscription is another.
-    pub subscription: bool,
-}
+use crate::group::decision::{Consequence, Effects};
+use crate::group::history::{Cause, Reason};
+use crate::group::state::GroupShard;
 
 impl GroupShard {
     /// ConsumerGroupHeartbeat.
@@ -75,19 +22,23 @@ impl GroupShard {
         request: &HeartbeatRequest,
         now: i64,
     ) -> Result<(Effects, HeartbeatReply), Refusal> {
-        let (mut out, mut effects) = (Out::default(), Effects::default());
-        let reply = self.hear(request, now, &mut out)?;
-        out.conclude(&mut effects);
+        let mut effects = Effects::default();
+        let reply = self.process_consumer_heartbeat(request, now, &mut effects)?;
         Ok((effects, reply))
     }
 
-    fn hear(&self, request: &HeartbeatRequest, now: i64, out: &mut Out) -> Result<HeartbeatReply, Refusal> {
+    fn process_consumer_heartbeat(
+        &self,
+        request: &HeartbeatRequest,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<HeartbeatReply, Refusal> {
         request.check(&self.consumers.limits)?;
         if request.leaves() {
-            return self.consumer_leave(request, now, out);
+            return self.consumer_leave(request, now, effects);
         }
         let joins = request.epoch == 0;
-        let mut draft = Draft::new(self.consumer_group_for(&request.group, joins, now, out)?);
+        let mut draft = Draft::new(self.consumer_group_for(&request.group, joins, now, effects)?);
         self.check_room(&draft.group, &request.member_id, request.instance_id.as_ref())?;
         let member_id = if request.member_id.is_empty() { &request.fresh } else { &request.member_id };
         let before = match &request.instance_id {
@@ -100,7 +51,7 @@ impl GroupShard {
             draft.emit(after.metadata_record(&draft.group.id));
         }
         let names = after.topics != before.topics;
-        let regex = self.update_regexes(&mut draft, &before, &after, now, out)?;
+        let regex = self.update_regexes(&mut draft, &before, &after, now, effects)?;
         let assignor = self.assignor_changes(&draft.group, &before, &after);
         let reason = match (names, regex.resolved, assignor) {
             (false, false, false) => None,
@@ -111,11 +62,11 @@ impl GroupShard {
         };
         let cause = reason.map(|reason| Cause::by(reason, &after));
         let change = Change { before, after, subscription: names || regex.changed };
-        self.refresh(&mut draft, cause, now, out);
+        self.refresh(&mut draft, cause, now, effects);
         self.retarget(&mut draft, now);
-        let member = self.step(&mut draft, &change, request.owned.as_ref(), now, out)?;
+        let member = self.step(&mut draft, &change, request.owned.as_ref(), now, effects)?;
         let session = now.saturating_add(self.consumers.session_timeout_ms(&request.group));
-        out.consequences.push(Consequence::Clock(
+        effects.update.consequences.push(Consequence::Clock(
             draft.group.id.clone(),
             member.id.clone(),
             Clock::Session,
@@ -128,12 +79,18 @@ impl GroupShard {
             heartbeat_interval_ms: self.consumers.heartbeat_interval_ms(&request.group),
             assignment: told.then(|| plain(&member.assigned)),
         };
-        out.records.extend(draft.records);
+        effects.records.extend(draft.records);
         Ok(reply)
     }
 
     /// The group that a member speaks of, or the one that it would make by joining.
-    fn consumer_group_for(&self, id: &Str, joins: bool, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
+    fn consumer_group_for(
+        &self,
+        id: &Str,
+        joins: bool,
+        now: i64,
+        effects: &mut Effects,
+    ) -> Result<ConsumerGroup, Refusal> {
         let not_found = |message: String| Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, message));
         if let Some(group) = self.consumers.group(id) {
             return Ok(group.clone());
@@ -142,23 +99,8 @@ impl GroupShard {
             (None, false) => not_found(format!("Consumer group {id} not found.")),
             (Some(_), false) => not_found(format!("Group {id} is not a consumer group.")),
             (None, true) => Ok(ConsumerGroup::new(id.clone())),
-            (Some(_), true) => self.upgrade(id, now, out),
+            (Some(_), true) => self.upgrade(id, now, effects),
         }
-    }
-
-    pub(super) fn check_room(
-        &self,
-        group: &ConsumerGroup,
-        member_id: &Str,
-        instance: Option<&Str>,
-    ) -> Result<(), Refusal> {
-        let most = self.consumers.limits.max_size;
-        let known = instance.is_some_and(|i| group.static_members.contains_key(i)) || group.member(member_id).is_some();
-        if known || group.members.len() < most {
-            return Ok(());
-        }
-        let message = format!("The consumer group has reached its maximum capacity of {most} members.");
-        Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, message))
     }
 
     /// Whether the group's choice of an assignor changes with a member.
@@ -172,83 +114,6 @@ impl GroupShard {
             wished.or_else(|| self.consumers.limits.assignors.first().cloned())
         };
         assignor(before) != assignor(Some(after))
-    }
-
-    /// Looks at the topics if it must; a change of them, or of the members, makes a new epoch.
-    pub(super) fn refresh(&self, draft: &mut Draft, cause: Option<Cause>, now: i64, out: &mut Out) {
-        let consumers = &self.consumers;
-        let id = draft.group.id.clone();
-        let needed = consumers.groups.get(&id).is_none_or(|live| live.needs_refresh(now));
-        if cause.is_none() && !needed {
-            return;
-        }
-        let hash = consumers.hashes.of_group(&consumers.image, &draft.group);
-        if cause.is_some() || hash != draft.group.metadata_hash {
-            let (from, to) = (draft.group.epoch, draft.group.epoch.saturating_add(1));
-            draft.emit(draft.group.epoch_record(to, hash));
-            let cause = cause.unwrap_or_else(|| consumers.news_of(&id));
-            out.tell(&id, (Kind::Consumer, from, to), cause, now);
-        }
-        let until = now.saturating_add(i64::from(i32::MAX));
-        out.consequences.push(Consequence::Refreshed(id, until, draft.group.epoch));
-        if draft.group.has_partition_metadata {
-            draft.emit(draft.group.partition_metadata_tombstone());
-        }
-    }
-
-    /// Whether the target assignment is behind the group, and the last one is not too fresh.
-    pub(super) fn is_target_due(&self, group: &ConsumerGroup, now: i64) -> bool {
-        let interval = self.consumers.assignment_interval_ms(&group.id);
-        let too_soon = group.assigned_at != 0 && now < group.assigned_at.saturating_add(interval);
-        group.assignment_epoch < group.epoch && !(interval > 0 && too_soon)
-    }
-
-    /// Makes a new target assignment, if one is due.
-    pub(super) fn retarget(&self, draft: &mut Draft, now: i64) {
-        let group = &draft.group;
-        if !self.is_target_due(group, now) {
-            return;
-        }
-        let records = new_target(group, &self.consumers.image, self.consumers.assignor_of(group), now);
-        records.into_iter().for_each(|record| draft.emit(record));
-    }
-
-    /// Takes the member one step towards the target.
-    pub(super) fn step(
-        &self,
-        draft: &mut Draft,
-        change: &Change,
-        owned: Option<&Partitions>,
-        now: i64,
-        out: &mut Out,
-    ) -> Result<ConsumerMember, Refusal> {
-        let (group, member) = (&draft.group, &change.after);
-        if !change.subscription && member.is_reconciled_to(group.assignment_epoch) {
-            return Ok(member.clone());
-        }
-        let nothing = Partitions::new();
-        let step = Step {
-            group,
-            image: &self.consumers.image,
-            target_epoch: group.assignment_epoch,
-            target: group.target_of(&member.id).map_or(&nothing, |target| target),
-            subscription_changed: change.subscription,
-            owned,
-        };
-        let next = step.take(member).map_err(|MustRejoin| {
-            let message = "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.";
-            Refusal::new(ErrorCode::FENCED_MEMBER_EPOCH, message)
-        })?;
-        if next != *member {
-            draft.emit(next.current_record(&draft.group.id));
-            if !next.is_classic() {
-                let waits = next.state == MemberState::UnrevokedPartitions;
-                let at = waits.then(|| now.saturating_add(i64::from(next.rebalance_timeout_ms)));
-                let (group, member) = (draft.group.id.clone(), next.id.clone());
-                out.consequences.push(Consequence::Clock(group, member, Clock::Rebalance, at));
-            }
-        }
-        Ok(next)
     }
 }
 

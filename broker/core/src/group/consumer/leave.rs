@@ -3,21 +3,21 @@
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
-use super::group::ConsumerGroup;
-use super::heartbeat::{Draft, unknown_member};
+use super::draft::{Draft, static_member, unknown_member};
 use super::member::{LEFT_FOR_A_WHILE, Owned};
 use super::request::{HeartbeatReply, HeartbeatRequest};
-use super::shard::Out;
 use crate::controller::Refusal;
+use crate::group::decision::Effects;
 use crate::group::history::{Cause, Kind, Reason, Who};
-use crate::group::shard::{GroupRecord, GroupShard};
+use crate::group::record::GroupRecord;
+use crate::group::state::GroupShard;
 
 impl GroupShard {
     pub(super) fn consumer_leave(
         &self,
         request: &HeartbeatRequest,
         now: i64,
-        out: &mut Out,
+        effects: &mut Effects,
     ) -> Result<HeartbeatReply, Refusal> {
         let group = self.consumers.group(&request.group).ok_or_else(|| {
             let why = if self.groups.contains_key(&request.group) { "is not a consumer group." } else { "not found." };
@@ -39,17 +39,17 @@ impl GroupShard {
             away.epoch = LEFT_FOR_A_WHILE;
             away.revoking = Owned::new();
             away.assigned.values_mut().flat_map(|partitions| partitions.values_mut()).for_each(|epoch| *epoch = 0);
-            out.records.push(GroupRecord::Consumer(away.current_record(&group.id)));
+            effects.records.push(GroupRecord::Consumer(away.current_record(&group.id)));
         } else {
             let (group, member) = (group.id.clone(), member.id.clone());
-            self.fence(&group, &[(member, Cause::new(Reason::MemberLeft))], now, out);
+            self.fence(&group, &[(member, Cause::new(Reason::MemberLeft))], now, effects);
         }
         Ok(reply)
     }
 
     /// Members are out: what they had is free, and the group's epoch rises. If only members of the classic protocol are
     /// left, the group becomes a classic one.
-    pub(in crate::group) fn fence(&self, id: &Str, members: &[(Str, Cause)], now: i64, out: &mut Out) {
+    pub(in crate::group) fn fence(&self, id: &Str, members: &[(Str, Cause)], now: i64, effects: &mut Effects) {
         let Some(group) = self.consumers.group(id) else { return };
         if members.is_empty() {
             return;
@@ -60,12 +60,12 @@ impl GroupShard {
         let members: Vec<Str> = members.iter().map(|(id, _)| id.clone()).collect();
         if self.may_downgrade(group, &members) {
             let group = group.clone();
-            self.downgrade(&group, &members, None, Some(Cause::new(Reason::Downgraded)), now, out);
-            causes.into_iter().for_each(|cause| out.tell(id, (Kind::Classic, from, to), cause, now));
+            self.downgrade(&group, &members, None, Some(Cause::new(Reason::Downgraded)), now, effects);
+            causes.into_iter().for_each(|cause| effects.record_cause(id, (Kind::Classic, from, to), cause, now));
             return;
         }
         let mut draft = Draft::new(group.clone());
-        causes.into_iter().for_each(|cause| out.tell(id, (Kind::Consumer, from, to), cause, now));
+        causes.into_iter().for_each(|cause| effects.record_cause(id, (Kind::Consumer, from, to), cause, now));
         for member in &members {
             draft.remove(member);
         }
@@ -81,24 +81,6 @@ impl GroupShard {
         if draft.group.members.is_empty() {
             draft.emit(draft.group.assignment_record(epoch, 0));
         }
-        out.records.extend(draft.records);
+        effects.records.extend(draft.records);
     }
-}
-
-/// The holder of an instance id, if it is who asks.
-pub(super) fn static_member<'a>(
-    group: &'a ConsumerGroup,
-    instance: &Str,
-    member_id: &Str,
-) -> Result<&'a super::member::ConsumerMember, Refusal> {
-    let holder = group
-        .static_member(instance)
-        .ok_or_else(|| Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, format!("Instance id {instance} is unknown.")))?;
-    if holder.id != *member_id {
-        return Err(Refusal::new(
-            ErrorCode::FENCED_INSTANCE_ID,
-            format!("Static member {member_id} with instance id {instance} was fenced by member {}.", holder.id),
-        ));
-    }
-    Ok(holder)
 }

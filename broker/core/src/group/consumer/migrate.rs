@@ -5,28 +5,24 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use esker_protocol::Message as _;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::consumer_protocol::{
-    AssignedPartitions, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
-};
 use esker_protocol::messages::internal::GroupMetadataKey;
-use esker_protocol::messages::internal::consumer_groups::{ClassicMemberMetadata, ClassicProtocol};
-use esker_protocol::primitives::{DecodeError, Reader, Str, Writer};
+use esker_protocol::messages::internal::consumer_groups::ClassicMemberMetadata;
+use esker_protocol::primitives::{DecodeError, Str};
 
+use super::draft::Draft;
+use super::embedded::{assignment_bytes, classic_protocol, read_assignment, read_subscription};
 use super::group::ConsumerGroup;
-use super::heartbeat::Draft;
 use super::member::{ConsumerMember, Partitions, owned_since};
-use super::shard::{Consequence, Out};
 use super::timers::Clock;
 use crate::controller::Refusal;
-use crate::group::classic::{ClassicGroup, State};
+use crate::group::classic::{CONSUMER, ClassicGroup, State};
+use crate::group::decision::{Consequence, Effects, Reply};
 use crate::group::history::{Cause, Kind, Reason};
-use crate::group::join::JoinReply;
 use crate::group::member::{Member, Protocol};
-use crate::group::offsets::CONSUMER;
-use crate::group::shard::{GroupRecord, GroupShard, Reply};
-use crate::group::sync::SyncReply;
+use crate::group::record::GroupRecord;
+use crate::group::request::{JoinReply, SyncReply};
+use crate::group::state::GroupShard;
 use crate::metadata::MetadataImage;
 
 fn not_upgraded(id: &Str, why: &str) -> Refusal {
@@ -39,9 +35,9 @@ fn not_upgraded(id: &Str, why: &str) -> Refusal {
 impl GroupShard {
     /// A classic group becomes a consumer group, as a member of the new protocol joins. Its members stay, and go on with
     /// the protocol that they speak.
-    pub(super) fn upgrade(&self, id: &Str, now: i64, out: &mut Out) -> Result<ConsumerGroup, Refusal> {
+    pub(super) fn upgrade(&self, id: &Str, now: i64, effects: &mut Effects) -> Result<ConsumerGroup, Refusal> {
         let Some(classic) = self.groups.get(id) else { return Ok(ConsumerGroup::new(id.clone())) };
-        out.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
+        effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
         if classic.state() == State::Empty {
             return Ok(ConsumerGroup::new(id.clone()));
         }
@@ -71,18 +67,23 @@ impl GroupShard {
             draft.emit(member.current_record(id));
             let timeout = member.classic.as_ref().map_or(0, |classic| classic.session_timeout_ms);
             let at = now.saturating_add(i64::from(timeout));
-            out.consequences.push(Consequence::Clock(id.clone(), member.id.clone(), Clock::Session, Some(at)));
+            effects.update.consequences.push(Consequence::Clock(
+                id.clone(),
+                member.id.clone(),
+                Clock::Session,
+                Some(at),
+            ));
         }
         // Whoever waits for the rest of the group asks again, and is answered by the new one.
         let again = ErrorCode::REBALANCE_IN_PROGRESS;
         for member in classic.members.values() {
-            out.replies.extend(member.join.map(|token| (token, Reply::Join(JoinReply::failed(again, &member.id)))));
-            out.replies.extend(member.sync.map(|token| (token, Reply::Sync(SyncReply::failed(again)))));
+            effects.replies.extend(member.join.map(|token| (token, Reply::Join(JoinReply::failed(again, &member.id)))));
+            effects.replies.extend(member.sync.map(|token| (token, Reply::Sync(SyncReply::failed(again)))));
         }
         // The member that joins brings the epoch that follows.
         let to = generation.saturating_add(1);
-        out.tell(id, (Kind::Consumer, generation, to), Cause::new(Reason::Upgraded), now);
-        out.records.append(&mut draft.records);
+        effects.record_cause(id, (Kind::Consumer, generation, to), Cause::new(Reason::Upgraded), now);
+        effects.records.append(&mut draft.records);
         Ok(draft.group)
     }
 
@@ -105,9 +106,9 @@ impl GroupShard {
         joining: Option<(&ConsumerMember, &Str)>,
         rebalance: Option<Cause>,
         now: i64,
-        out: &mut Out,
+        effects: &mut Effects,
     ) {
-        out.records.extend(group.tombstones().into_iter().map(GroupRecord::Consumer));
+        effects.records.extend(group.tombstones().into_iter().map(GroupRecord::Consumer));
         let mut classic = ClassicGroup::new(group.id.clone(), now);
         classic.enter(State::Stable, now);
         classic.generation = group.epoch;
@@ -128,11 +129,11 @@ impl GroupShard {
                 place.assignment = assignment_bytes(target, &place.metadata(&protocol), &self.consumers.image);
             }
         }
-        out.records.push(classic.record());
+        effects.records.push(classic.record());
         if rebalance.is_some() {
-            classic.rebalance(rebalance, now, &self.limits, &mut out.effects);
+            classic.rebalance(rebalance, now, &self.limits, effects);
         }
-        out.install = Some(classic);
+        effects.update.put(classic);
     }
 }
 
@@ -208,46 +209,4 @@ fn convert(classic: &ClassicGroup, image: &MetadataImage) -> Result<Vec<(Consume
         members.push((new, target));
     }
     Ok(members)
-}
-
-pub(super) fn classic_protocol(protocol: &Protocol) -> ClassicProtocol {
-    ClassicProtocol { name: protocol.name.clone(), metadata: protocol.metadata.clone() }
-}
-
-/// A version of the consumer protocol that is read: what is newer is read as the newest that there is.
-fn version(r: &mut Reader) -> Result<i16, DecodeError> {
-    r.i16().map(|version| version.clamp(0, ConsumerProtocolSubscription::SCHEMA.versions.last))
-}
-
-pub(super) fn read_subscription(bytes: Bytes) -> Result<ConsumerProtocolSubscription, DecodeError> {
-    let mut r = Reader::new(bytes);
-    let version = version(&mut r)?;
-    ConsumerProtocolSubscription::decode(&mut r, version)
-}
-
-/// The topics that a member of the classic protocol says it subscribes to, sorted.
-pub(in crate::group) fn subscribed_topics(metadata: Bytes) -> Option<Vec<Str>> {
-    let mut topics = read_subscription(metadata).ok()?.topics;
-    topics.sort_unstable();
-    Some(topics)
-}
-
-fn read_assignment(bytes: Bytes) -> Result<ConsumerProtocolAssignment, DecodeError> {
-    let mut r = Reader::new(bytes);
-    let version = version(&mut r)?;
-    ConsumerProtocolAssignment::decode(&mut r, version)
-}
-
-/// An assignment for a member of the classic protocol, in the version that it speaks.
-pub(super) fn assignment_bytes(partitions: &Partitions, metadata: &Bytes, image: &MetadataImage) -> Bytes {
-    let version = version(&mut Reader::new(metadata.clone())).unwrap_or_default();
-    let named = partitions.iter().filter_map(|(topic, list)| Some((image.topic_by_id(*topic)?, list)));
-    let assigned =
-        named.map(|(topic, list)| AssignedPartitions { topic: topic.name.clone(), partitions: list.clone() });
-    let assignment = ConsumerProtocolAssignment { assigned_partitions: assigned.collect(), user_data: None };
-    let mut w = Writer::new();
-    w.put_i16(version);
-    // Names and numbers that were read from a log fit into what is written.
-    let _ = assignment.encode(&mut w, version);
-    w.finish().into_bytes()
 }

@@ -11,6 +11,8 @@
 
 mod assignor;
 mod classic;
+mod draft;
+mod embedded;
 mod group;
 mod hash;
 mod heartbeat;
@@ -23,6 +25,8 @@ mod reconcile;
 mod regexes;
 mod request;
 mod shard;
+mod state;
+mod steps;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -30,14 +34,14 @@ mod timers;
 mod view;
 
 pub use assignor::Assignor;
+pub(in crate::group) use embedded::subscribed_topics;
 pub use group::{ConsumerGroup, ConsumerState, Resolved};
 pub use limits::{Bounded, ConsumerLimits, MigrationPolicy};
 pub use member::{ConsumerMember, LEFT, LEFT_FOR_A_WHILE, MemberState, Owned, Partitions};
-pub(in crate::group) use migrate::subscribed_topics;
-pub use regexes::{RegexJob, check_regex, resolve_regexes};
-pub use request::{HeartbeatReply, HeartbeatRequest};
+pub use regexes::{check_regex, resolve_regexes};
+pub use request::{HeartbeatReply, HeartbeatRequest, RegexJob};
 pub use timers::Clock;
 pub use view::{ConsumerDescription, ConsumerMemberDescription};
 
 pub(super) use offsets::CommitCheck;
-pub(super) use shard::{Consequence, Consumers, Out};
+pub(super) use state::Consumers;

@@ -8,8 +8,11 @@ use esker_protocol::primitives::{Str, Uuid};
 
 use super::group::ConsumerGroup;
 use super::member::ConsumerMember;
-use crate::group::offsets::{OffsetCommit, OffsetCommitRequest};
-use crate::group::shard::{Effects, GroupRecord, GroupShard};
+use crate::group::committed_offset::Committed;
+use crate::group::decision::Effects;
+use crate::group::record::GroupRecord;
+use crate::group::request::{OffsetCommit, OffsetCommitRequest};
+use crate::group::state::GroupShard;
 
 /// Which offsets a commit may hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,11 +94,11 @@ impl GroupShard {
         let mut gone = Vec::new();
         for (id, live) in &self.consumers.groups {
             let offsets = self.offsets.get(id);
-            let lapsed = |committed: &crate::group::Committed| match committed.expires_at {
+            let lapsed = |committed: &Committed| match committed.expires_at {
                 Some(at) => now >= at,
                 None => now.saturating_sub(committed.committed_at) >= keep,
             };
-            let out: Vec<_> = offsets
+            let lapsed_keys: Vec<_> = offsets
                 .into_iter()
                 .flatten()
                 .filter(|((topic, _), committed)| !live.group.is_subscribed(topic) && lapsed(committed))
@@ -103,11 +106,11 @@ impl GroupShard {
                 .collect();
             let empty = live.group.members().next().is_none();
             let pending = self.pending.groups().any(|group| group == id);
-            if empty && !pending && out.len() == offsets.map_or(0, BTreeMap::len) {
+            if empty && !pending && lapsed_keys.len() == offsets.map_or(0, BTreeMap::len) {
                 gone.push(id.clone());
                 continue;
             }
-            effects.records.extend(out.into_iter().map(|(topic, partition)| {
+            effects.records.extend(lapsed_keys.into_iter().map(|(topic, partition)| {
                 GroupRecord::Offset(OffsetCommitKey { group: id.clone(), topic, partition }, None)
             }));
         }

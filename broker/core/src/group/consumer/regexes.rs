@@ -13,22 +13,14 @@ use esker_protocol::messages::internal::consumer_groups::{
 use esker_protocol::primitives::Str;
 use regex::{Regex, RegexBuilder};
 
-use super::heartbeat::Draft;
+use super::draft::Draft;
 use super::member::ConsumerMember;
-use super::shard::{Consequence, Out};
+use super::request::RegexJob;
 use crate::controller::Refusal;
+use crate::group::decision::{Consequence, Effects};
 use crate::group::history::{Cause, Kind, Reason};
-use crate::group::shard::{Effects, GroupShard};
+use crate::group::state::GroupShard;
 use crate::metadata::MetadataImage;
-
-/// Expressions of a group that are to be looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegexJob {
-    /// The group.
-    pub group: Str,
-    /// The expressions.
-    pub regexes: BTreeSet<Str>,
-}
 
 /// What an expression may be long.
 const MAX_LENGTH: usize = 4096;
@@ -137,7 +129,7 @@ impl GroupShard {
         before: &ConsumerMember,
         after: &ConsumerMember,
         now: i64,
-        out: &mut Out,
+        effects: &mut Effects,
     ) -> Result<RegexChange, Refusal> {
         let mut change = RegexChange::default();
         let mut needed = false;
@@ -170,18 +162,17 @@ impl GroupShard {
         needed |= now > looked_at.saturating_add(self.consumers.limits.regex_refresh_interval_ms);
         if needed {
             let regexes = group.regexes.keys().take(MAX_AT_ONCE).cloned().collect();
-            out.actions.push(RegexJob { group: group.id.clone(), regexes });
-            out.consequences.push(Consequence::Resolving(group.id.clone(), true));
+            effects.actions.push(RegexJob { group: group.id.clone(), regexes });
+            effects.update.consequences.push(Consequence::Resolving(group.id.clone(), true));
         }
         Ok(change)
     }
 
     /// What a [`RegexJob`] found in the metadata of `version`, or that it could not be done.
     pub fn regexes_resolved(&self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64) -> Effects {
-        let (mut out, mut effects) = (Out::default(), Effects::default());
-        out.consequences.push(Consequence::Resolving(id.clone(), false));
-        self.take_resolved(id, found, version, now, &mut out);
-        out.conclude(&mut effects);
+        let mut effects = Effects::default();
+        effects.update.consequences.push(Consequence::Resolving(id.clone(), false));
+        self.record_resolved_topics(id, found, version, now, &mut effects);
         effects
     }
 
@@ -192,7 +183,14 @@ impl GroupShard {
         effects
     }
 
-    fn take_resolved(&self, id: &Str, found: &BTreeMap<Str, BTreeSet<Str>>, version: u64, now: i64, out: &mut Out) {
+    fn record_resolved_topics(
+        &self,
+        id: &Str,
+        found: &BTreeMap<Str, BTreeSet<Str>>,
+        version: u64,
+        now: i64,
+        effects: &mut Effects,
+    ) {
         let Some(group) = self.consumers.group(id) else { return };
         let mut draft = Draft::new(group.clone());
         let mut bump = false;
@@ -216,11 +214,11 @@ impl GroupShard {
             let (from, to) = (draft.group.epoch, draft.group.epoch.saturating_add(1));
             draft.emit(draft.group.epoch_record(to, hash));
             let cause = if bump { Cause::new(Reason::RegexChanged) } else { consumers.news_of(id) };
-            out.tell(id, (Kind::Consumer, from, to), cause, now);
+            effects.record_cause(id, (Kind::Consumer, from, to), cause, now);
             let until = now.saturating_add(i64::from(i32::MAX));
-            out.consequences.push(Consequence::Refreshed(id.clone(), until, draft.group.epoch));
+            effects.update.consequences.push(Consequence::Refreshed(id.clone(), until, draft.group.epoch));
         }
-        out.records = draft.records;
+        effects.records.extend(draft.records);
     }
 }
 

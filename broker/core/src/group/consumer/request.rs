@@ -1,5 +1,7 @@
 //! ConsumerGroupHeartbeat: what a member says and what it is told; what is wrong with a request whatever the group.
 
+use std::collections::BTreeSet;
+
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
@@ -51,6 +53,15 @@ pub struct HeartbeatReply {
     pub heartbeat_interval_ms: i32,
     /// What it owns, if that changed or it needs to be told.
     pub assignment: Option<Partitions>,
+}
+
+/// Expressions of a group that are to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegexJob {
+    /// The group.
+    pub group: Str,
+    /// The expressions.
+    pub regexes: BTreeSet<Str>,
 }
 
 fn invalid<T>(message: &str) -> Result<T, Refusal> {

@@ -1,191 +1,15 @@
-//! The consumer groups of a shard, and what they are decided with: the cluster's topics, the limits, clocks.
-
-use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
+//! What happens to the consumer groups of a shard beside requests: metadata changes, records are applied, loading ends, time passes.
 
 use esker_protocol::messages::internal::consumer_groups::ConsumerGroupRecord;
 use esker_protocol::primitives::Str;
 
-use super::assignor::Assignor;
-use super::group::ConsumerGroup;
-use super::hash::TopicHashes;
-use super::limits::{ConsumerLimits, of_group};
+use super::limits::ConsumerLimits;
 use super::member::MemberState;
-use super::timers::{Clock, Timers};
-use crate::group::classic::ClassicGroup;
-use crate::group::history::{Cause, GroupEvent, Kind, Reason};
-use crate::group::shard::{Effects, GroupShard};
+use super::timers::Clock;
+use crate::group::decision::Effects;
+use crate::group::history::{Cause, Reason};
+use crate::group::state::GroupShard;
 use crate::metadata::{MetadataImage, TopicImage};
-
-/// What follows from a request and is in no record. In force once the records are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::group) enum Consequence {
-    /// A member's clock is set, or stopped.
-    Clock(Str, Str, Clock, Option<i64>),
-    /// The group has seen its topics as they are; that holds until a time and from an epoch on.
-    Refreshed(Str, i64, i32),
-    /// Its regular expressions are being looked up, or are not any more.
-    Resolving(Str, bool),
-}
-
-impl Consequence {
-    pub(in crate::group) fn group(&self) -> &Str {
-        match self {
-            Self::Clock(group, ..) | Self::Refreshed(group, ..) | Self::Resolving(group, _) => group,
-        }
-    }
-}
-
-/// What a decision about consumer groups leads to: as [`Effects`], and what is in no record.
-#[derive(Debug, Default)]
-pub(in crate::group) struct Out {
-    pub effects: Effects,
-    pub consequences: Vec<Consequence>,
-    /// A classic group that takes the place of a consumer group.
-    pub install: Option<ClassicGroup>,
-}
-
-impl Out {
-    /// Something leads a group from an epoch to another.
-    pub fn tell(&mut self, group: &Str, (kind, from, to): (Kind, i32, i32), cause: Cause, now: i64) {
-        let begins = !self.effects.events.iter().any(|event| event.group == *group && event.to == to);
-        let group = group.clone();
-        self.effects.events.push(GroupEvent { group, kind, from, to, at: now, begins, cause });
-    }
-}
-
-impl Out {
-    /// The decision is made: what it leads to is part of `effects`.
-    pub fn conclude(mut self, effects: &mut Effects) {
-        effects.records.append(&mut self.effects.records);
-        effects.replies.append(&mut self.effects.replies);
-        effects.on_commit.append(&mut self.effects.on_commit);
-        effects.actions.append(&mut self.effects.actions);
-        effects.events.append(&mut self.effects.events);
-        effects.update.consequences.append(&mut self.consequences);
-        if let Some(group) = self.install {
-            effects.update.put(group);
-        }
-    }
-}
-
-impl Deref for Out {
-    type Target = Effects;
-
-    fn deref(&self) -> &Effects {
-        &self.effects
-    }
-}
-
-impl DerefMut for Out {
-    fn deref_mut(&mut self) -> &mut Effects {
-        &mut self.effects
-    }
-}
-
-/// A group with what is in no record.
-#[derive(Debug, Clone)]
-pub(in crate::group) struct Live {
-    pub group: ConsumerGroup,
-    pub timers: Timers,
-    refreshed: (i64, i32),
-    pub resolving: bool,
-    /// What became of its topics since it last looked.
-    pub news: Option<Cause>,
-}
-
-impl Live {
-    fn new(group: ConsumerGroup) -> Self {
-        Self { group, timers: Timers::default(), refreshed: (0, 0), resolving: false, news: None }
-    }
-
-    /// Whether it must look at its topics again.
-    pub fn needs_refresh(&self, now: i64) -> bool {
-        let (until, epoch) = self.refreshed;
-        now >= until || self.group.epoch < epoch
-    }
-}
-
-/// See the module.
-#[derive(Debug, Default)]
-pub(in crate::group) struct Consumers {
-    pub groups: HashMap<Str, Live>,
-    pub image: MetadataImage,
-    pub limits: ConsumerLimits,
-    pub hashes: TopicHashes,
-    /// The version of the metadata that last brought a topic.
-    pub new_topics_at: u64,
-}
-
-impl Consumers {
-    pub fn heartbeat_interval_ms(&self, group: &Str) -> i32 {
-        of_group(&self.image, group, "consumer.heartbeat.interval.ms", self.limits.heartbeat_interval_ms)
-    }
-
-    pub fn session_timeout_ms(&self, group: &Str) -> i64 {
-        of_group(&self.image, group, "consumer.session.timeout.ms", self.limits.session_timeout_ms).into()
-    }
-
-    pub fn assignment_interval_ms(&self, group: &Str) -> i64 {
-        of_group(&self.image, group, "consumer.assignment.interval.ms", self.limits.assignment_interval_ms).into()
-    }
-
-    /// The assignor that a group uses.
-    pub fn assignor_of(&self, group: &ConsumerGroup) -> Assignor {
-        let wished = group.preferred_assignor().and_then(|name| Assignor::of_name(name));
-        let default = || self.limits.assignors.first().and_then(|name| Assignor::of_name(name));
-        wished.or_else(default).unwrap_or(Assignor::Uniform)
-    }
-
-    /// What became of a group's topics since it last looked.
-    pub fn news_of(&self, id: &str) -> Cause {
-        let news = self.groups.get(id).and_then(|live| live.news.clone());
-        news.unwrap_or_else(|| Cause::new(Reason::TopicsChanged))
-    }
-
-    pub fn group(&self, id: &str) -> Option<&ConsumerGroup> {
-        self.groups.get(id).map(|live| &live.group)
-    }
-
-    /// Puts a record in force.
-    pub fn apply(&mut self, record: &ConsumerGroupRecord) {
-        let id = record.group_id();
-        if let ConsumerGroupRecord::Group(_, None) = record {
-            self.groups.remove(id);
-            return;
-        }
-        if !self.groups.contains_key(id) {
-            if record.is_tombstone() {
-                return;
-            }
-            let id = id.detached();
-            self.groups.insert(id.clone(), Live::new(ConsumerGroup::new(id)));
-        }
-        let Some(live) = self.groups.get_mut(id) else { return };
-        live.group.apply(record);
-        if let ConsumerGroupRecord::Member(key, None) = record {
-            live.timers.remove(&key.member_id);
-        }
-    }
-
-    /// Puts in force what no record says.
-    pub fn follow(&mut self, consequence: &Consequence) {
-        let Some(live) = self.groups.get_mut(consequence.group()) else { return };
-        match consequence {
-            Consequence::Clock(_, member, clock, at) => {
-                // A member that is gone meanwhile needs no clock.
-                if live.group.member(member).is_some() {
-                    live.timers.set(member, *clock, *at);
-                }
-            }
-            Consequence::Refreshed(_, until, epoch) => {
-                live.refreshed = (*until, *epoch);
-                live.news = None;
-            }
-            Consequence::Resolving(_, resolving) => live.resolving = *resolving,
-        }
-    }
-}
 
 /// How many members go at once: their records are one batch.
 const MOST_AT_ONCE: usize = 200;
@@ -256,7 +80,7 @@ impl GroupShard {
     }
 
     /// Time has passed for a consumer group.
-    pub(in crate::group) fn tick_consumers(&self, id: &Str, now: i64, out: &mut Out) {
+    pub(in crate::group) fn tick_consumers(&self, id: &Str, now: i64, effects: &mut Effects) {
         let Some(live) = self.consumers.groups.get(id) else { return };
         let mut room = MOST_BYTES_AT_ONCE;
         let mut due = live.timers.due(now, MOST_AT_ONCE);
@@ -270,6 +94,6 @@ impl GroupShard {
         due.truncate(count);
         let late: Vec<(Str, Cause)> =
             due.into_iter().map(|(member, clock)| (member, Cause::new(clock.reason()))).collect();
-        self.fence(id, &late, now, out);
+        self.fence(id, &late, now, effects);
     }
 }

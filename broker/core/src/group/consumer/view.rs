@@ -4,7 +4,7 @@ use esker_protocol::primitives::Str;
 
 use super::group::ConsumerGroup;
 use super::member::{ConsumerMember, Partitions, plain};
-use crate::group::shard::GroupShard;
+use crate::group::state::GroupShard;
 
 /// A group of ConsumerGroupDescribe.
 #[derive(Debug, Clone, PartialEq)]
