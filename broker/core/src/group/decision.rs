@@ -70,12 +70,12 @@ pub struct Update {
 
 impl Update {
     /// A classic group is this from now on.
-    pub(super) fn put(&mut self, group: ClassicGroup) {
+    pub(super) fn replace_group(&mut self, group: ClassicGroup) {
         self.classic.push((group.id.clone(), Some(Box::new(group))));
     }
 
     /// A member of a classic group lives.
-    pub(super) fn session(&mut self, group: &Str, member: &Str, until: i64) {
+    pub(super) fn extend_session(&mut self, group: &Str, member: &Str, until: i64) {
         self.sessions.push((group.clone(), member.clone(), until));
     }
 }

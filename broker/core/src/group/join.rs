@@ -38,7 +38,7 @@ impl GroupShard {
                 // An empty consumer group makes room for a classic one.
                 let tombstones = replaced.into_iter().flat_map(|group| group.tombstones());
                 effects.records.splice(0..0, tombstones.map(GroupRecord::Consumer));
-                effects.update.put(group);
+                effects.update.replace_group(group);
                 effects
             }
             Err(error) => {
@@ -150,7 +150,7 @@ impl ClassicGroup {
         self.pending.remove(&id);
         let joined = Cause::by(Reason::MemberJoined, &member);
         self.add(member, &request.protocol_type);
-        self.newcomer();
+        self.record_newcomer();
         self.rebalance([joined], now, limits, effects);
     }
 

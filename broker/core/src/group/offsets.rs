@@ -32,7 +32,7 @@ impl GroupShard {
     /// Offsets of a group that is not there yet make it: a group of offsets alone.
     pub(super) fn create_group_of_offsets(&self, id: &Str, now: i64, effects: &mut Effects) {
         if !effects.records.is_empty() && !self.groups.contains_key(id) && !self.is_consumer_group(id) {
-            effects.update.put(ClassicGroup::new(id.detached(), now));
+            effects.update.replace_group(ClassicGroup::new(id.detached(), now));
         }
     }
 
@@ -107,7 +107,7 @@ impl GroupShard {
             State::CompletingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             State::Stable | State::PreparingRebalance => {
                 if let Some(member) = group.members.get(&who.member_id) {
-                    effects.update.session(&group.id, &member.id, member.session_from(now));
+                    effects.update.extend_session(&group.id, &member.id, member.session_from(now));
                 }
                 Ok(())
             }
@@ -157,7 +157,7 @@ impl GroupShard {
             }
             let known = self.offsets.get(group_id).is_some_and(|k| k.contains_key(&(topic.clone(), *partition)));
             // Also where an open transaction has the only one: its commit must not bring it back.
-            if known || self.pending.holds(group_id, topic, *partition) {
+            if known || self.pending.has_offset(group_id, topic, *partition) {
                 let key = OffsetCommitKey { group: group_id.clone(), topic: topic.clone(), partition: *partition };
                 records.push(GroupRecord::Offset(key, None));
             }

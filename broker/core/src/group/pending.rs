@@ -22,14 +22,14 @@ pub(super) struct PendingOffsets {
 
 impl PendingOffsets {
     /// A producer wrote an offset in its transaction.
-    pub(super) fn put(&mut self, producer_id: i64, key: &OffsetCommitKey, committed: Committed) {
+    pub(super) fn stage_offset(&mut self, producer_id: i64, key: &OffsetCommitKey, committed: Committed) {
         self.written += 1;
         let key = (key.group.detached(), key.topic.detached(), key.partition);
         self.by_producer.entry(producer_id).or_default().insert(key, (self.written, committed));
     }
 
     /// Something newer stands in the log than all that is pending for this partition.
-    pub(super) fn forget(&mut self, key: &OffsetCommitKey) {
+    pub(super) fn forget_offset(&mut self, key: &OffsetCommitKey) {
         if !self.by_producer.is_empty() {
             self.forget_before(&(key.group.clone(), key.topic.clone(), key.partition), u64::MAX);
         }
@@ -45,7 +45,7 @@ impl PendingOffsets {
     }
 
     /// A producer's transaction ended: what counts from now on.
-    pub(super) fn end(&mut self, producer_id: i64, committed: bool) -> Vec<(OffsetCommitKey, Committed)> {
+    pub(super) fn end_transaction(&mut self, producer_id: i64, committed: bool) -> Vec<(OffsetCommitKey, Committed)> {
         let offsets = self.by_producer.remove(&producer_id).unwrap_or_default();
         if !committed {
             return Vec::new();
@@ -60,7 +60,7 @@ impl PendingOffsets {
     }
 
     /// Whether something is pending for a partition.
-    pub(super) fn holds(&self, group: &Str, topic: &Str, partition: i32) -> bool {
+    pub(super) fn has_offset(&self, group: &Str, topic: &Str, partition: i32) -> bool {
         if self.by_producer.is_empty() {
             return false;
         }

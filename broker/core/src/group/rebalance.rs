@@ -15,7 +15,7 @@ const LEAST_WAIT_MS: i64 = 100;
 
 impl ClassicGroup {
     /// Somebody joined during the first phase of a group: it may wait longer.
-    pub(super) fn newcomer(&mut self) {
+    pub(super) fn record_newcomer(&mut self) {
         if let Some(JoinPhase::Initial { newcomers, .. }) = &mut self.phase {
             *newcomers = true;
         }
@@ -158,7 +158,14 @@ impl ClassicGroup {
     }
 
     /// A member is gone, for whatever reason.
-    pub(super) fn lose(&mut self, id: &Str, why: Cause, now: i64, limits: &GroupLimits, effects: &mut Effects) {
+    pub(super) fn remove_and_rebalance(
+        &mut self,
+        id: &Str,
+        why: Cause,
+        now: i64,
+        limits: &GroupLimits,
+        effects: &mut Effects,
+    ) {
         let Some(mut member) = self.remove(id) else { return };
         let why = Cause { who: Some(Who::from(&member)), ..why };
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
@@ -192,7 +199,7 @@ impl ClassicGroup {
         let silent: Vec<Str> =
             self.members.values().filter(|m| m.expires() && m.session_deadline <= now).map(|m| m.id.clone()).collect();
         for id in &silent {
-            self.lose(id, Cause::new(Reason::SessionTimeout), now, limits, effects);
+            self.remove_and_rebalance(id, Cause::new(Reason::SessionTimeout), now, limits, effects);
         }
         if self.sync_deadline.is_some_and(|deadline| deadline <= now) {
             self.sync_deadline = None;

@@ -45,7 +45,7 @@ impl GroupShard {
                 self.put_offset(key, Committed::from_record(value.clone()));
             }
             (GroupRecord::Offset(key, Some(value)), Some(writer)) => {
-                self.pending.put(writer.producer_id, key, Committed::from_record(value.clone()));
+                self.pending.stage_offset(writer.producer_id, key, Committed::from_record(value.clone()));
             }
             (GroupRecord::Offset(key, None), _) => self.remove_offset(&key.group, &key.topic, key.partition),
             // One that became a consumer group is gone.
@@ -82,7 +82,7 @@ impl GroupShard {
                 self.deadlines.remove(&(known, id.clone()));
             }
             if let Some(live) = self.consumers.groups.get_mut(&id) {
-                live.timers.settle(now);
+                live.timers.reschedule_passed(now);
             }
             self.schedule(&id);
         }
@@ -122,7 +122,7 @@ impl StateMachine for GroupShard {
             (GroupKey::Offset(key), Some(value)) => {
                 let committed = Committed::from_record(OffsetCommitValue::from_bytes(value)?);
                 match writer {
-                    Some(producer_id) => self.pending.put(producer_id, &key, committed),
+                    Some(producer_id) => self.pending.stage_offset(producer_id, &key, committed),
                     None => self.put_offset(&key, committed),
                 }
             }
@@ -144,7 +144,7 @@ impl StateMachine for GroupShard {
     }
 
     fn transaction_ended(&mut self, producer_id: i64, committed: bool, now: i64) {
-        for (key, offset) in self.pending.end(producer_id, committed) {
+        for (key, offset) in self.pending.end_transaction(producer_id, committed) {
             self.place_offset(&key, offset);
             if !self.is_consumer_group(&key.group) {
                 self.groups.entry(key.group.detached()).or_insert_with_key(|id| ClassicGroup::new(id.clone(), now));
@@ -184,7 +184,7 @@ impl StateMachine for GroupShard {
         if let Some(group) = self.groups.get(id).filter(|group| group.next_deadline().is_some_and(|at| at <= now)) {
             let mut group = group.clone();
             group.tick(now, &self.limits, &mut effects);
-            self.settle(group, &mut effects);
+            self.replace_or_remove_group(group, &mut effects);
         }
         self.tick_consumers(id, now, &mut effects);
         effects.update.ticked = Some((id.clone(), now));
@@ -202,8 +202,8 @@ impl StateMachine for GroupShard {
         let mut effects = Effects::default();
         if let Some(group) = self.groups.get(&stored.group) {
             let mut group = group.clone();
-            group.stored(&stored, outcome, now, &mut effects);
-            effects.update.put(group);
+            group.confirm_assignment(&stored, outcome, now, &mut effects);
+            effects.update.replace_group(group);
         }
         effects
     }

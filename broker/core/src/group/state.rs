@@ -87,7 +87,7 @@ impl GroupShard {
 
     /// A committed offset, which whatever open transactions said before it can no longer replace.
     pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
-        self.pending.forget(key);
+        self.pending.forget_offset(key);
         self.place_offset(key, committed);
     }
 
@@ -100,7 +100,7 @@ impl GroupShard {
     }
 
     pub(super) fn remove_offset(&mut self, group: &Str, topic: &Str, partition: i32) {
-        self.pending.forget(&OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition });
+        self.pending.forget_offset(&OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition });
         if let Some(of_group) = self.offsets.get_mut(group) {
             of_group.remove(&(topic.clone(), partition));
             if of_group.is_empty() {
@@ -127,12 +127,12 @@ impl GroupShard {
 
     /// A decision about a classic group ends: the group is what became of it. One that never had a generation, has no members
     /// (nor ids given out that may still join) and no offsets was made by a join that came to nothing, and goes.
-    pub(super) fn settle(&self, group: ClassicGroup, effects: &mut Effects) {
+    pub(super) fn replace_or_remove_group(&self, group: ClassicGroup, effects: &mut Effects) {
         let has_offsets = self.offsets.contains_key(&group.id) || self.pending.groups().any(|id| *id == group.id);
         if group.came_to_nothing() && !has_offsets {
             effects.update.classic.push((group.id.clone(), None));
         } else {
-            effects.update.put(group);
+            effects.update.replace_group(group);
         }
     }
 

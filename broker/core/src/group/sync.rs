@@ -30,7 +30,7 @@ impl GroupShard {
             Some(group) => group.sync(&request, token, now, &mut effects),
         };
         match (outcome, group) {
-            (Ok(()), Some(group)) => effects.update.put(group),
+            (Ok(()), Some(group)) => effects.update.replace_group(group),
             (Ok(()), None) => {}
             (Err(error), _) => effects.replies.push((token, Reply::Sync(SyncReply::failed(error)))),
         }
@@ -62,7 +62,7 @@ impl GroupShard {
             (Ok(()), State::Empty) => return ErrorCode::UNKNOWN_MEMBER_ID,
             _ => {}
         }
-        effects.update.session(&group.id, &member.id, member.session_from(now));
+        effects.update.extend_session(&group.id, &member.id, member.session_from(now));
         match group.state {
             State::PreparingRebalance => ErrorCode::REBALANCE_IN_PROGRESS,
             _ => ErrorCode::NONE,
@@ -107,7 +107,7 @@ impl GroupShard {
             let Leaving { member_id, instance_id, said } = leaving;
             let error = match &mut group {
                 None => ErrorCode::UNKNOWN_MEMBER_ID,
-                Some(group) => match group.leaver(member_id, instance_id.as_ref()) {
+                Some(group) => match group.find_leaving_member(member_id, instance_id.as_ref()) {
                     Ok(Leaver::Pending) => {
                         group.pending.remove(member_id);
                         group.try_complete_join(now, &mut effects);
@@ -115,7 +115,7 @@ impl GroupShard {
                     }
                     Ok(Leaver::Member(id)) => {
                         let why = Cause::new(leaving.reason()).saying(said.as_ref());
-                        group.lose(&id, why, now, limits, &mut effects);
+                        group.remove_and_rebalance(&id, why, now, limits, &mut effects);
                         ErrorCode::NONE
                     }
                     Err(error) => error,
@@ -124,7 +124,7 @@ impl GroupShard {
             replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
         }
         if let Some(group) = group {
-            effects.update.put(group);
+            effects.update.replace_group(group);
         }
         (Ok(replies), effects)
     }
@@ -167,7 +167,7 @@ impl ClassicGroup {
                 }
                 self.awaiting_sync.remove(&who.member_id);
                 if is_leader {
-                    self.store(&request.assignments, effects);
+                    self.store_assignment(&request.assignments, effects);
                 }
                 Ok(())
             }
@@ -175,7 +175,7 @@ impl ClassicGroup {
     }
 
     /// The leader's assignment is written; members learn it when that is committed.
-    fn store(&mut self, given: &[(Str, Bytes)], effects: &mut Effects) {
+    fn store_assignment(&mut self, given: &[(Str, Bytes)], effects: &mut Effects) {
         let mut assignments: BTreeMap<Str, Bytes> = self.members.keys().map(|id| (id.clone(), Bytes::new())).collect();
         for (id, assignment) in given {
             if let Some(place) = assignments.get_mut(id) {
@@ -193,7 +193,13 @@ impl ClassicGroup {
     }
 
     /// The assignment of a generation is committed, or could not be.
-    pub(super) fn stored(&mut self, stored: &Stored, outcome: Result<(), ErrorCode>, now: i64, effects: &mut Effects) {
+    pub(super) fn confirm_assignment(
+        &mut self,
+        stored: &Stored,
+        outcome: Result<(), ErrorCode>,
+        now: i64,
+        effects: &mut Effects,
+    ) {
         if self.state != State::CompletingRebalance || self.generation != stored.generation {
             return;
         }
@@ -218,7 +224,7 @@ impl ClassicGroup {
         });
     }
 
-    fn leaver(&self, member_id: &Str, instance_id: Option<&Str>) -> Result<Leaver, ErrorCode> {
+    fn find_leaving_member(&self, member_id: &Str, instance_id: Option<&Str>) -> Result<Leaver, ErrorCode> {
         if let Some(instance) = instance_id {
             let holder = self.static_members.get(instance).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
             if !member_id.is_empty() && holder != member_id {

@@ -56,6 +56,6 @@ impl GroupShard {
 
     /// Whether a transaction that is open may still change an offset.
     pub fn is_unstable(&self, group: &Str, topic: &Str, partition: i32) -> bool {
-        self.pending.holds(group, topic, partition)
+        self.pending.has_offset(group, topic, partition)
     }
 }

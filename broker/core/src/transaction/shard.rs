@@ -31,7 +31,7 @@ impl StateMachine for TransactionShard {
     fn replay(&mut self, key: Bytes, value: Option<Bytes>, _writer: Option<i64>, _now: i64) -> Result<(), DecodeError> {
         let Some(key) = TransactionLogKey::from_bytes(key)? else { return Ok(()) };
         let value = value.map(TransactionLogValue::from_bytes).transpose()?;
-        self.put(key.transactional_id.detached(), value.and_then(Transaction::from_record));
+        self.replace_transaction(key.transactional_id.detached(), value.and_then(Transaction::from_record));
         Ok(())
     }
 
@@ -43,7 +43,7 @@ impl StateMachine for TransactionShard {
 
     fn apply(&mut self, decision: Applied<'_, Self>) {
         for record in decision.records {
-            self.put(record.id.clone(), record.transaction.clone());
+            self.replace_transaction(record.id.clone(), record.transaction.clone());
         }
         self.aborted_at = decision.update.aborted_at.unwrap_or(self.aborted_at);
         self.expired_at = decision.update.expired_at.unwrap_or(self.expired_at);

@@ -70,7 +70,7 @@ impl TransactionShard {
         Effects { records: vec![record], on_commit: reply.into_iter().collect(), actions, ..Effects::default() }
     }
 
-    pub(super) fn put(&mut self, id: Str, transaction: Option<Transaction>) {
+    pub(super) fn replace_transaction(&mut self, id: Str, transaction: Option<Transaction>) {
         if let Some(old) = self.transactions.get(&id) {
             match self.deadline(old) {
                 Deadline::TimeOut(at) => self.ongoing.remove(&(at, id.clone())),

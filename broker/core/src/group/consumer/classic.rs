@@ -3,6 +3,7 @@
 //! again, and its assignment comes with the sync.
 
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use esker_protocol::messages::internal::consumer_groups::ClassicMemberMetadata;
 use esker_protocol::primitives::Str;
 
@@ -43,19 +44,9 @@ impl GroupShard {
         let Some(group) = self.consumers.group(&request.group).cloned() else {
             return Err(Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, "The group is gone."));
         };
-        let inconsistent = |message: String| Refusal::new(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, message);
-        if self.consumers.limits.migration == MigrationPolicy::Disabled {
-            return Err(inconsistent(format!(
-                "Cannot join the consumer group {} with the classic protocol because the group migration is disabled.",
-                group.id
-            )));
-        }
         let newcomer = request.member_id.is_empty();
         let member_id = if newcomer { &request.fresh } else { &request.member_id };
-        self.check_room(&group, member_id, request.instance_id.as_ref())?;
-        if !supports(&group, request) {
-            return Err(inconsistent(format!("Member {member_id}'s protocols are not supported.")));
-        }
+        self.check_classic_join(&group, request, member_id)?;
         if newcomer && request.instance_id.is_none() && request.require_known_member_id {
             let reply = JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, member_id);
             effects.replies.push((token, Reply::Join(reply)));
@@ -63,7 +54,7 @@ impl GroupShard {
         }
         let metadata = request.protocols.first().map(|p| p.metadata.clone()).unwrap_or_default();
         let subscription = read_subscription(metadata).map_err(|_| {
-            inconsistent("Malformed embedded consumer protocol in subscription deserialization.".to_owned())
+            refuse_protocol("Malformed embedded consumer protocol in subscription deserialization.".to_owned())
         })?;
         let holder = request.instance_id.as_ref().and_then(|instance| group.static_member(instance)).cloned();
         let mut draft = Draft::new(group);
@@ -77,22 +68,7 @@ impl GroupShard {
         };
         // The member that it replaces may have been the last of the new protocol.
         let downgrades = holder.as_ref().is_some_and(|holder| self.only_left(&request.group, holder));
-        let mut after = before.clone();
-        if request.instance_id.is_some() {
-            after.instance_id.clone_from(&request.instance_id);
-        }
-        if let Some(rack) = subscription.rack_id.filter(|rack| !rack.is_empty()) {
-            after.rack_id = Some(rack.detached());
-        }
-        after.rebalance_timeout_ms = request.rebalance_timeout_ms;
-        after.topics = subscription.topics.iter().map(Str::detached).collect();
-        after.regex = Str::default();
-        after.client_id = request.client_id.clone();
-        after.client_host = request.client_host.clone();
-        after.classic = Some(ClassicMemberMetadata {
-            session_timeout_ms: request.session_timeout_ms,
-            supported_protocols: request.protocols.iter().map(classic_protocol).collect(),
-        });
+        let after = updated(&before, request, &subscription);
         let new = draft.group.member(&after.id).is_none();
         if after != before {
             draft.emit(after.metadata_record(&draft.group.id));
@@ -102,12 +78,16 @@ impl GroupShard {
         let reason = if new { Reason::MemberJoined } else { Reason::SubscriptionChanged };
         let cause = bump.then(|| Cause::by(reason, &after));
         let change = Change { before, after, subscription: bump };
-        self.refresh(&mut draft, cause, now, effects);
+        self.refresh_topics(&mut draft, cause, now, effects);
         let owned = self.named(&subscription.owned_partitions);
         let member;
         if downgrades {
             let stale = draft.group.assignment_epoch < draft.group.epoch;
-            member = if stale { change.after } else { self.step(&mut draft, &change, Some(&owned), now, effects)? };
+            member = if stale {
+                change.after
+            } else {
+                self.reconcile_member(&mut draft, &change, Some(&owned), now, effects)?
+            };
             // The log has the old group: what the draft adds to it is told by the classic group alone.
             let (Some(old), Some(holder)) = (self.consumers.group(&request.group).cloned(), holder) else {
                 return Err(unknown_member(&draft.group, member_id));
@@ -117,8 +97,8 @@ impl GroupShard {
             let why = stale.then(|| Cause::by(Reason::Downgraded, &member));
             self.downgrade(&old, &[], Some((&member, &holder.id)), why, now, effects);
         } else {
-            self.retarget(&mut draft, now);
-            member = self.step(&mut draft, &change, Some(&owned), now, effects)?;
+            self.update_target(&mut draft, now);
+            member = self.reconcile_member(&mut draft, &change, Some(&owned), now, effects)?;
             effects.records.append(&mut draft.records);
             let session = now.saturating_add(i64::from(request.session_timeout_ms));
             let sync = now.saturating_add(i64::from(request.rebalance_timeout_ms));
@@ -127,17 +107,23 @@ impl GroupShard {
                 effects.update.consequences.push(Consequence::Clock(group, id, clock, at));
             }
         }
-        let reply = JoinReply {
-            error: ErrorCode::NONE,
-            generation: member.epoch,
-            protocol_type: Some(CONSUMER.into()),
-            protocol: request.protocols.first().map(|p| p.name.clone()),
-            leader: Str::default(),
-            skip_assignment: false,
-            member_id: member.id.clone(),
-            members: Vec::new(),
-        };
+        let reply = joined(request, &member);
         effects.on_commit.push((token, Reply::Join(reply)));
+        Ok(())
+    }
+
+    /// Whether the group may have a member of the classic protocol, room for it, and a protocol in common with it.
+    fn check_classic_join(&self, group: &ConsumerGroup, request: &JoinRequest, member_id: &Str) -> Result<(), Refusal> {
+        if self.consumers.limits.migration == MigrationPolicy::Disabled {
+            return Err(refuse_protocol(format!(
+                "Cannot join the consumer group {} with the classic protocol because the group migration is disabled.",
+                group.id
+            )));
+        }
+        self.check_room(group, member_id, request.instance_id.as_ref())?;
+        if !supports(group, request) {
+            return Err(refuse_protocol(format!("Member {member_id}'s protocols are not supported.")));
+        }
         Ok(())
     }
 
@@ -274,8 +260,51 @@ impl GroupShard {
             replies.push(LeaveReply { member_id: member_id.clone(), instance_id: instance_id.clone(), error });
         }
         let id = group.id.clone();
-        self.fence(&id, &leaving, now, effects);
+        self.fence_members(&id, &leaving, now, effects);
         replies
+    }
+}
+
+fn refuse_protocol(message: String) -> Refusal {
+    Refusal::new(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, message)
+}
+
+/// The member with what the join says.
+fn updated(
+    before: &ConsumerMember,
+    request: &JoinRequest,
+    subscription: &ConsumerProtocolSubscription,
+) -> ConsumerMember {
+    let mut member = before.clone();
+    if request.instance_id.is_some() {
+        member.instance_id.clone_from(&request.instance_id);
+    }
+    if let Some(rack) = subscription.rack_id.as_ref().filter(|rack| !rack.is_empty()) {
+        member.rack_id = Some(rack.detached());
+    }
+    member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    member.topics = subscription.topics.iter().map(Str::detached).collect();
+    member.regex = Str::default();
+    member.client_id = request.client_id.clone();
+    member.client_host = request.client_host.clone();
+    member.classic = Some(ClassicMemberMetadata {
+        session_timeout_ms: request.session_timeout_ms,
+        supported_protocols: request.protocols.iter().map(classic_protocol).collect(),
+    });
+    member
+}
+
+/// The answer to a member that has joined.
+fn joined(request: &JoinRequest, member: &ConsumerMember) -> JoinReply {
+    JoinReply {
+        error: ErrorCode::NONE,
+        generation: member.epoch,
+        protocol_type: Some(CONSUMER.into()),
+        protocol: request.protocols.first().map(|p| p.name.clone()),
+        leader: Str::default(),
+        skip_assignment: false,
+        member_id: member.id.clone(),
+        members: Vec::new(),
     }
 }
 

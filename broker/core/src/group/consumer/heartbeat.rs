@@ -62,9 +62,9 @@ impl GroupShard {
         };
         let cause = reason.map(|reason| Cause::by(reason, &after));
         let change = Change { before, after, subscription: names || regex.changed };
-        self.refresh(&mut draft, cause, now, effects);
-        self.retarget(&mut draft, now);
-        let member = self.step(&mut draft, &change, request.owned.as_ref(), now, effects)?;
+        self.refresh_topics(&mut draft, cause, now, effects);
+        self.update_target(&mut draft, now);
+        let member = self.reconcile_member(&mut draft, &change, request.owned.as_ref(), now, effects)?;
         let session = now.saturating_add(self.consumers.session_timeout_ms(&request.group));
         effects.update.consequences.push(Consequence::Clock(
             draft.group.id.clone(),

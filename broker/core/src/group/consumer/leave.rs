@@ -42,14 +42,14 @@ impl GroupShard {
             effects.records.push(GroupRecord::Consumer(away.current_record(&group.id)));
         } else {
             let (group, member) = (group.id.clone(), member.id.clone());
-            self.fence(&group, &[(member, Cause::new(Reason::MemberLeft))], now, effects);
+            self.fence_members(&group, &[(member, Cause::new(Reason::MemberLeft))], now, effects);
         }
         Ok(reply)
     }
 
     /// Members are out: what they had is free, and the group's epoch rises. If only members of the classic protocol are
     /// left, the group becomes a classic one.
-    pub(in crate::group) fn fence(&self, id: &Str, members: &[(Str, Cause)], now: i64, effects: &mut Effects) {
+    pub(in crate::group) fn fence_members(&self, id: &Str, members: &[(Str, Cause)], now: i64, effects: &mut Effects) {
         let Some(group) = self.consumers.group(id) else { return };
         if members.is_empty() {
             return;

@@ -133,7 +133,7 @@ impl GroupShard {
         if rebalance.is_some() {
             classic.rebalance(rebalance, now, &self.limits, effects);
         }
-        effects.update.put(classic);
+        effects.update.replace_group(classic);
     }
 }
 

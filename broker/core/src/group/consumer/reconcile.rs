@@ -33,7 +33,7 @@ pub(super) struct MustRejoin;
 
 impl Step<'_> {
     /// Takes a member one step further; the same member if there is nothing to do.
-    pub fn take(&self, member: &ConsumerMember) -> Result<ConsumerMember, MustRejoin> {
+    pub fn advance(&self, member: &ConsumerMember) -> Result<ConsumerMember, MustRejoin> {
         Ok(match member.state {
             MemberState::Stable if member.epoch != self.target_epoch => self.next(member, member.epoch),
             MemberState::Stable if self.subscription_changed => self.narrow(member),

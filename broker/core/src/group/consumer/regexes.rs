@@ -213,7 +213,7 @@ impl GroupShard {
         if bump || hash != draft.group.metadata_hash {
             let (from, to) = (draft.group.epoch, draft.group.epoch.saturating_add(1));
             draft.emit(draft.group.epoch_record(to, hash));
-            let cause = if bump { Cause::new(Reason::RegexChanged) } else { consumers.news_of(id) };
+            let cause = if bump { Cause::new(Reason::RegexChanged) } else { consumers.topic_cause_of(id) };
             effects.record_cause(id, (Kind::Consumer, from, to), cause, now);
             let until = now.saturating_add(i64::from(i32::MAX));
             effects.update.consequences.push(Consequence::Refreshed(id.clone(), until, draft.group.epoch));

@@ -17,7 +17,7 @@ const MOST_AT_ONCE: usize = 200;
 const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 impl GroupShard {
-    /// The cluster's metadata as it is; `limits` is asked if that is news.
+    /// The newest metadata of the cluster; `limits` is called if it is newer than what the shard has.
     pub fn see(&mut self, image: &MetadataImage, limits: impl FnOnce() -> ConsumerLimits) {
         let consumers = &mut self.consumers;
         if image.offset() <= consumers.image.offset() && consumers.image.offset() > 0 {
@@ -36,17 +36,17 @@ impl GroupShard {
         };
         let changed = delta.changed_topics.iter().map(|topic| (&topic.name, what(topic)));
         let deleted = delta.deleted_topics.iter().map(|(name, _)| (name, Reason::TopicDeleted));
-        let news: Vec<(&Str, Reason)> = changed.chain(deleted).collect();
+        let topic_changes: Vec<(&Str, Reason)> = changed.chain(deleted).collect();
         consumers.image = image.clone();
         consumers.limits = limits();
         consumers.hashes.refresh(image);
-        if news.is_empty() {
+        if topic_changes.is_empty() {
             return;
         }
         for live in consumers.groups.values_mut() {
-            if let Some((name, reason)) = news.iter().find(|(name, _)| live.group.is_subscribed(name)) {
+            if let Some((name, reason)) = topic_changes.iter().find(|(name, _)| live.group.is_subscribed(name)) {
                 live.refreshed = (0, 0);
-                live.news.get_or_insert_with(|| Cause::of_topic(*reason, name));
+                live.topic_cause.get_or_insert_with(|| Cause::of_topic(*reason, name));
             }
         }
     }
@@ -94,6 +94,6 @@ impl GroupShard {
         due.truncate(count);
         let late: Vec<(Str, Cause)> =
             due.into_iter().map(|(member, clock)| (member, Cause::new(clock.reason()))).collect();
-        self.fence(id, &late, now, effects);
+        self.fence_members(id, &late, now, effects);
     }
 }

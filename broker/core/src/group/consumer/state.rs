@@ -25,12 +25,12 @@ pub(in crate::group) struct Live {
     pub refreshed: (i64, i32),
     pub resolving: bool,
     /// What became of its topics since it last looked.
-    pub news: Option<Cause>,
+    pub topic_cause: Option<Cause>,
 }
 
 impl Live {
     fn new(group: ConsumerGroup) -> Self {
-        Self { group, timers: Timers::default(), refreshed: (0, 0), resolving: false, news: None }
+        Self { group, timers: Timers::default(), refreshed: (0, 0), resolving: false, topic_cause: None }
     }
 
     /// Whether it must look at its topics again.
@@ -72,9 +72,9 @@ impl Consumers {
     }
 
     /// What became of a group's topics since it last looked.
-    pub fn news_of(&self, id: &str) -> Cause {
-        let news = self.groups.get(id).and_then(|live| live.news.clone());
-        news.unwrap_or_else(|| Cause::new(Reason::TopicsChanged))
+    pub fn topic_cause_of(&self, id: &str) -> Cause {
+        let topic_cause = self.groups.get(id).and_then(|live| live.topic_cause.clone());
+        topic_cause.unwrap_or_else(|| Cause::new(Reason::TopicsChanged))
     }
 
     pub fn group(&self, id: &str) -> Option<&ConsumerGroup> {
@@ -114,7 +114,7 @@ impl Consumers {
             }
             Consequence::Refreshed(_, until, epoch) => {
                 live.refreshed = (*until, *epoch);
-                live.news = None;
+                live.topic_cause = None;
             }
             Consequence::Resolving(_, resolving) => live.resolving = *resolving,
         }

@@ -32,7 +32,7 @@ impl GroupShard {
     }
 
     /// Looks at the topics if it must; a change of them, or of the members, makes a new epoch.
-    pub(super) fn refresh(&self, draft: &mut Draft, cause: Option<Cause>, now: i64, effects: &mut Effects) {
+    pub(super) fn refresh_topics(&self, draft: &mut Draft, cause: Option<Cause>, now: i64, effects: &mut Effects) {
         let consumers = &self.consumers;
         let id = draft.group.id.clone();
         let needed = consumers.groups.get(&id).is_none_or(|live| live.needs_refresh(now));
@@ -43,7 +43,7 @@ impl GroupShard {
         if cause.is_some() || hash != draft.group.metadata_hash {
             let (from, to) = (draft.group.epoch, draft.group.epoch.saturating_add(1));
             draft.emit(draft.group.epoch_record(to, hash));
-            let cause = cause.unwrap_or_else(|| consumers.news_of(&id));
+            let cause = cause.unwrap_or_else(|| consumers.topic_cause_of(&id));
             effects.record_cause(&id, (Kind::Consumer, from, to), cause, now);
         }
         let until = now.saturating_add(i64::from(i32::MAX));
@@ -61,7 +61,7 @@ impl GroupShard {
     }
 
     /// Makes a new target assignment, if one is due.
-    pub(super) fn retarget(&self, draft: &mut Draft, now: i64) {
+    pub(super) fn update_target(&self, draft: &mut Draft, now: i64) {
         let group = &draft.group;
         if !self.is_target_due(group, now) {
             return;
@@ -71,7 +71,7 @@ impl GroupShard {
     }
 
     /// Takes the member one step towards the target.
-    pub(super) fn step(
+    pub(super) fn reconcile_member(
         &self,
         draft: &mut Draft,
         change: &Change,
@@ -92,7 +92,7 @@ impl GroupShard {
             subscription_changed: change.subscription,
             owned,
         };
-        let next = step.take(member).map_err(|MustRejoin| {
+        let next = step.advance(member).map_err(|MustRejoin| {
             let message = "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.";
             Refusal::new(ErrorCode::FENCED_MEMBER_EPOCH, message)
         })?;

@@ -124,7 +124,7 @@ impl Timers {
     }
 
     /// Members that were due by `now` and are not any more stand in the order under their new time.
-    pub fn settle(&mut self, now: i64) {
+    pub fn reschedule_passed(&mut self, now: i64) {
         let passed: Vec<(i64, Str)> = self.order.iter().take_while(|(at, _)| *at <= now).cloned().collect();
         for (at, id) in passed {
             let Some(deadlines) = self.members.get_mut(&id) else { continue };
