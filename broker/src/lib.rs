@@ -7,7 +7,6 @@ pub mod background;
 mod blocking;
 pub mod broker;
 pub mod cli;
-mod clock;
 pub mod config;
 pub mod controller;
 pub mod coordinator;

@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::config::Statics;
 use esker_core::controller::{Adopted, FoundPartition, RegisterBroker, Registration};
 use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
@@ -39,7 +38,7 @@ use crate::metadata_dir::{MetadataDir, MetadataDirError};
 use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
 use crate::raft::{self, Metadata, RaftId, StartError};
-use crate::replica::{LeadershipChange, ReplicaManager, StaticConfig};
+use crate::replica::{LeadershipChange, ReplicaManager};
 use crate::server::{Admission, BindError, ConnectionLimits, Listeners, RequestMemory, ServerScope};
 use crate::system_limits::{limit_open_segments, request_bytes};
 use crate::telemetry::Metrics;
@@ -184,12 +183,7 @@ fn build_broker(
     let config = node.config();
     let cluster_id = Str::from(logs.cluster_id().to_owned());
     let metrics = Arc::new(Metrics::new(served_apis())?);
-    let statics = StaticConfig {
-        node_id: node.id(),
-        statics: Statics::clone(&config.statics),
-        log_dir_move_threads: config.log_dir_move_threads,
-    };
-    let (replicas, changes) = ReplicaManager::new(node.id(), logs, statics, Arc::clone(&metrics));
+    let (replicas, changes) = ReplicaManager::new(node.clone(), logs, Arc::clone(&metrics));
     let replicas = Arc::new(replicas);
     let controller: Arc<dyn ControllerClient> = Arc::clone(&metadata) as _;
     let producer_ids = Arc::new(ProducerIds::new(node.id(), controller));

@@ -14,7 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::config::{BrokerConfig, Origin, Sources};
+use crate::node::{Environment, Machine};
 use crate::serve::{self, Running};
+
+/// The wall clock in ms.
+pub(crate) fn now_ms() -> i64 {
+    Machine.now_ms()
+}
 
 /// A broker in a folder that goes with it.
 pub(crate) async fn broker(settings: &[(&str, &str)]) -> (Running, TempDir) {

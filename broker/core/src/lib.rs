@@ -9,6 +9,7 @@ pub mod controller;
 pub mod coordinator;
 pub mod fetch_session;
 pub mod group;
+pub mod internal_topics;
 pub mod metadata;
 pub mod replication;
 pub mod transaction;

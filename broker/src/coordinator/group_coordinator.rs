@@ -7,7 +7,8 @@ use std::time::Duration;
 use esker_core::config::Statics;
 use esker_core::group::consumer::ConsumerLimits;
 use esker_core::group::{GroupLimits, GroupShard};
-use esker_core::metadata::{MetadataImage, OFFSETS_TOPIC};
+use esker_core::internal_topics::OFFSETS_TOPIC;
+use esker_core::metadata::MetadataImage;
 use tokio::sync::watch;
 
 use super::events;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::metadata::OFFSETS_TOPIC;
+use esker_core::internal_topics::OFFSETS_TOPIC;
 use esker_core::transaction::{Action, Markers, Producer, TransactionShard};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::group::{Effects, GroupRecord, GroupShard};
-use esker_core::metadata::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+use esker_core::internal_topics::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use tokio::sync::mpsc;

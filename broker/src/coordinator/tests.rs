@@ -17,9 +17,9 @@ use esker_protocol::messages::transaction_log::{TransactionLogKey, TransactionLo
 use esker_protocol::records::{BatchBuilder, Batches};
 use esker_storage::Origin;
 
-use crate::clock::now_ms;
 use crate::replica::TopicRef;
 use crate::serve::Running;
+use crate::test_support::now_ms;
 use crate::test_support::{Client, broker, create_topic_with};
 
 const SETTINGS: &[(&str, &str)] = &[("transaction.state.log.num.partitions", "1")];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, Ordering};
 use std::time::Duration;
 
-use esker_core::metadata::{MetadataImage, TRANSACTION_TOPIC, TRANSACTION_VERSION};
+use esker_core::internal_topics::TRANSACTION_TOPIC;
+use esker_core::metadata::{MetadataImage, TRANSACTION_VERSION};
 use esker_core::transaction::{Limits, TransactionShard};
 
 use super::events;

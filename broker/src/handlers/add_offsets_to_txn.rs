@@ -10,7 +10,7 @@ use esker_protocol::messages::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOf
 use super::add_partitions_to_txn::fenced_as;
 use super::find_coordinator;
 use super::handler::{Handler, RequestContext, Staged};
-use esker_core::metadata::OFFSETS_TOPIC;
+use esker_core::internal_topics::OFFSETS_TOPIC;
 
 /// The AddOffsetsToTxn API.
 pub struct AddOffsetsToTxn;

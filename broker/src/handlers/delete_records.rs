@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use esker_core::internal_topics::is_internal;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
@@ -74,9 +75,8 @@ fn answer(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsR
 type Deleted = Result<(Arc<Partition>, i64), DeleteRecordsError>;
 
 fn delete(ctx: &RequestContext, target: &TopicRef, wanted: &DeleteRecordsPartition) -> Deleted {
-    let replicas = &ctx.broker.replicas;
-    let partition = replicas.partition(target, wanted.partition_index)?;
-    if replicas.is_internal(partition.topic()) {
+    let partition = ctx.broker.replicas.partition(target, wanted.partition_index)?;
+    if is_internal(partition.topic()) {
         return Err(DeleteRecordsError::InternalTopic);
     }
     let low_watermark = partition.delete_records(wanted.offset)?;

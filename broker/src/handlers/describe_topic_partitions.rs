@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, PartitionImage, check_topic_name};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_topic_partitions::{
@@ -14,7 +15,6 @@ use esker_protocol::primitives::Str;
 use super::handler::{Handler, RequestContext, Staged};
 use super::metadata::offline;
 use super::operations;
-use esker_core::metadata::INTERNAL_TOPICS;
 
 /// The DescribeTopicPartitions API.
 pub struct DescribeTopicPartitions;
@@ -86,7 +86,7 @@ fn page(image: &MetadataImage, names: BTreeSet<Str>, first: usize, limit: usize)
             error_code: ErrorCode::NONE,
             name: Some(topic.name.clone()),
             topic_id: topic.id,
-            is_internal: INTERNAL_TOPICS.contains(&topic.name.as_str()),
+            is_internal: is_internal(&topic.name),
             partitions: shown,
             topic_authorized_operations: operations::TOPIC,
         });

@@ -15,7 +15,7 @@ use esker_protocol::primitives::Str;
 use super::create_topics;
 use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::{Broker, Endpoint};
-use esker_core::metadata::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+use esker_core::internal_topics::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 
 /// The FindCoordinator API.
 pub struct FindCoordinator;

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -20,7 +21,6 @@ use esker_protocol::primitives::Str;
 use super::handler::{Handler, RequestContext, Staged};
 use super::{create_topics, operations};
 use crate::broker::Broker;
-use esker_core::metadata::INTERNAL_TOPICS;
 
 /// The Metadata API.
 pub struct Metadata;
@@ -111,7 +111,7 @@ fn describe(
     let name = wanted.name.clone().unwrap_or_default();
     let failed = |error_code| MetadataResponseTopic {
         error_code,
-        is_internal: INTERNAL_TOPICS.contains(&name.as_str()),
+        is_internal: is_internal(&name),
         name: Some(name.clone()),
         ..MetadataResponseTopic::default()
     };
@@ -130,7 +130,7 @@ fn known(ctx: &RequestContext, image: &MetadataImage, topic: &TopicImage) -> Met
         error_code: ErrorCode::NONE,
         name: Some(topic.name.clone()),
         topic_id: topic.id,
-        is_internal: INTERNAL_TOPICS.contains(&topic.name.as_str()),
+        is_internal: is_internal(&topic.name),
         partitions: topic.partitions.iter().map(|p| partition(ctx, image, p)).collect(),
         ..MetadataResponseTopic::default()
     }
@@ -165,7 +165,7 @@ pub(super) fn offline(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
 /// Makes topics that somebody asked for, in the background. Asking again meanwhile does no harm: the second creation finds
 /// the topic.
 fn create_missing(broker: &Arc<Broker>, names: Vec<Str>) {
-    let names: Vec<_> = names.into_iter().filter(|name| !INTERNAL_TOPICS.contains(&name.as_str())).collect();
+    let names: Vec<_> = names.into_iter().filter(|name| !is_internal(name)).collect();
     if names.is_empty() {
         return;
     }

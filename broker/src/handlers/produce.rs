@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_core::internal_topics::is_internal;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
@@ -222,12 +223,11 @@ fn append_partition(
     acks: i16,
     verdicts: &Verdicts,
 ) -> Result<Written, Refused> {
-    let replicas = &ctx.broker.replicas;
-    let partition = replicas.partition(target, data.index)?;
+    let partition = ctx.broker.replicas.partition(target, data.index)?;
     if !(-1..=1).contains(&acks) {
         return Err(ProduceError::InvalidAcks(acks).into());
     }
-    if replicas.is_internal(partition.topic()) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT) {
+    if is_internal(partition.topic()) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT) {
         return Err(ProduceError::InternalTopic(partition.topic().to_owned()).into());
     }
     let role = partition.lead(-1)?;

@@ -14,7 +14,7 @@ use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::offset_commit::resolve;
-use esker_core::metadata::OFFSETS_TOPIC;
+use esker_core::internal_topics::OFFSETS_TOPIC;
 
 /// The TxnOffsetCommit API.
 pub struct TxnOffsetCommit;

@@ -8,23 +8,41 @@
 //! Must never: run on an async worker, or say "flushed" after a sync that failed (the log dir goes offline then, and the
 //! waiters find that out when they look).
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::partition::Partition;
+use crate::node::Node;
 use crate::telemetry::FlushMetrics;
 
 /// Syncs of one disk that may wait at once: with more, the journal's own order is the limit.
 const SIDE_BY_SIDE: usize = 16;
 
+/// A log that is flushed on request: a partition.
+pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
+    /// Notes that it is in a queue of the flusher; false if it is in one already. The target clears the note when its flush begins.
+    fn enqueue_flush(&self) -> bool;
+
+    /// Whether its log lies in this log dir.
+    fn is_in(&self, log_dir: &Path) -> bool;
+
+    /// Starts the writing that [`FlushTarget::flush`] waits for.
+    fn start_flush(&self);
+
+    /// Flushes the log and releases the requests that wait for that. Blocks.
+    fn flush(&self);
+}
+
 #[derive(Debug)]
 struct Disk {
     dir: PathBuf,
-    queue: Mutex<Vec<Arc<Partition>>>,
+    queue: Mutex<Vec<Arc<dyn FlushTarget>>>,
     wake: Notify,
 }
 
@@ -32,67 +50,58 @@ struct Disk {
 #[derive(Debug)]
 pub struct Flusher {
     disks: Vec<Arc<Disk>>,
+    node: Node,
     metrics: FlushMetrics,
 }
 
 impl Flusher {
     /// Queues for `dirs`; nothing is flushed before [`Flusher::run`].
-    pub fn new(dirs: impl IntoIterator<Item = PathBuf>, metrics: FlushMetrics) -> Self {
+    pub fn new(node: Node, dirs: impl IntoIterator<Item = PathBuf>, metrics: FlushMetrics) -> Self {
         let disk = |dir| Arc::new(Disk { dir, queue: Mutex::default(), wake: Notify::new() });
-        Self { disks: dirs.into_iter().map(disk).collect(), metrics }
+        Self { disks: dirs.into_iter().map(disk).collect(), node, metrics }
     }
 
-    /// Asks for everything in the partition's log to be brought to disk. Who waits must be registered before.
-    pub(super) fn ask(&self, partition: &Arc<Partition>) {
-        if !partition.enqueue_flush() {
+    /// Flushes everything in the target's log with the next round. The requests that wait for it must be registered before.
+    pub(super) fn request_flush<T: FlushTarget + 'static>(&self, target: &Arc<T>) {
+        if !target.enqueue_flush() {
             return;
         }
-        let Some(disk) = self.disk_of(partition.log().dir()) else { return };
-        disk.queue.lock().push(Arc::clone(partition));
+        let disk = self.disks.iter().find(|disk| target.is_in(&disk.dir)).or_else(|| self.disks.first());
+        let Some(disk) = disk else { return };
+        disk.queue.lock().push(Arc::<T>::clone(target));
         disk.wake.notify_one();
-    }
-
-    fn disk_of(&self, partition_dir: &Path) -> Option<&Arc<Disk>> {
-        let home = partition_dir.parent();
-        self.disks.iter().find(|disk| Some(disk.dir.as_path()) == home).or_else(|| self.disks.first())
     }
 
     /// Serves all queues until it is dropped.
     pub async fn run(self: Arc<Self>) {
-        futures_util::future::join_all(self.disks.iter().map(|disk| serve(disk, &self.metrics))).await;
+        join_all(self.disks.iter().map(|disk| serve(disk, &self.node, &self.metrics))).await;
     }
 }
 
-async fn serve(disk: &Disk, metrics: &FlushMetrics) {
+async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
     loop {
         let round = Arc::new(std::mem::take(&mut *disk.queue.lock()));
         if round.is_empty() {
             disk.wake.notified().await;
             continue;
         }
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         if round.len() > 1 {
             let starting = Arc::clone(&round);
-            let started =
-                tokio::task::spawn_blocking(move || starting.iter().for_each(|partition| partition.start_flush()));
             // A hint: without it the syncs below do all the work.
-            let _ = started.await;
+            let _ = node.run_blocking(move || starting.iter().for_each(|target| target.start_flush())).await;
         }
         let next = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..round.len().min(SIDE_BY_SIDE))
-            .map(|_| {
-                let (round, next) = (Arc::clone(&round), Arc::clone(&next));
-                tokio::task::spawn_blocking(move || {
-                    while let Some(partition) = round.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        partition.flush();
-                    }
-                })
+        let threads = (0..round.len().min(SIDE_BY_SIDE)).map(|_| {
+            let (round, next) = (Arc::clone(&round), Arc::clone(&next));
+            node.run_blocking(move || {
+                while let Some(target) = round.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    target.flush();
+                }
             })
-            .collect();
-        for thread in threads {
-            if let Err(error) = thread.await {
-                tracing::error!(%error, "a flush was cut short");
-            }
+        });
+        for error in join_all(threads).await.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "a flush did not end: its requests are answered at their time-out");
         }
         metrics.round(started.elapsed(), round.len());
     }

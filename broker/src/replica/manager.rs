@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use esker_core::config::{Scope, list_items, lookup, resolve_broker};
+use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::{LogError, LogManager};
@@ -24,13 +25,12 @@ use tracing::{error, warn};
 use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
 use super::flusher::Flusher;
-use super::moves::{Moves, same_path};
-use super::partition::{Assignment, Partition, Role};
-use super::settings::{StaticConfig, TopicSettings};
+use super::moves::{MoveError, Moves, same_path};
+use super::partition::Partition;
+use super::role::{Assignment, Role};
+use super::settings::TopicSettings;
+use crate::node::Node;
 use crate::telemetry::Metrics;
-
-/// Topics that only the broker itself writes.
-pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// How a request names a topic.
 #[derive(Debug, Clone)]
@@ -122,12 +122,11 @@ pub enum LeadershipChange {
 /// All partitions of this broker.
 #[derive(Debug)]
 pub struct ReplicaManager {
-    node_id: i32,
+    node: Node,
     logs: Arc<LogManager>,
-    statics: StaticConfig,
     metrics: Arc<Metrics>,
     flusher: Arc<Flusher>,
-    moves: Moves,
+    moves: Arc<Moves>,
     cold: ColdGate,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
@@ -139,21 +138,21 @@ impl ReplicaManager {
     /// A manager over opened logs that holds nothing until it is given an image. The receiver gets leadership changes of
     /// internal topics and deletions of topics, in order.
     pub fn new(
-        node_id: i32,
+        node: Node,
         logs: Arc<LogManager>,
-        statics: StaticConfig,
         metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<LeadershipChange>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let flusher = Flusher::new(logs.dirs().into_iter().map(|dir| dir.path), metrics.flushes.clone());
-        let moves = Moves::new(statics.log_dir_move_threads.unwrap_or_else(|| logs.dirs().len()));
+        let dirs: Vec<_> = logs.dirs().into_iter().map(|dir| dir.path).collect();
+        let move_threads = node.config().log_dir_move_threads.unwrap_or(dirs.len());
+        let moves = Moves::new(node.clone(), Arc::clone(&logs), move_threads);
+        let flusher = Flusher::new(node.clone(), dirs, metrics.flushes.clone());
         let manager = Self {
-            node_id,
+            node,
             logs,
-            statics,
             metrics,
             flusher: Arc::new(flusher),
-            moves,
+            moves: Arc::new(moves),
             cold: ColdGate::default(),
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
@@ -173,6 +172,21 @@ impl ReplicaManager {
         &self.moves
     }
 
+    /// AlterReplicaLogDirs for one partition: begins a move, changes where one goes, or cancels one. Does not wait for its end. Blocks
+    /// shortly on the disk. Must run within the runtime.
+    pub fn move_replica(&self, topic: &TopicRef, partition: i32, to: &Path) -> Result<(), MoveError> {
+        self.moves.start(self.partition(topic, partition)?, to)
+    }
+
+    /// Goes on with moves that the last stop interrupted.
+    pub fn resume_moves(&self) {
+        for (topic, partition, to) in self.logs.unfinished_moves() {
+            if let Err(error) = self.move_replica(&TopicRef::Id(topic), partition, &to) {
+                tracing::warn!(%topic, partition, to = %to.display(), %error, "a move between log dirs does not go on");
+            }
+        }
+    }
+
     /// Who may bring cold data into memory.
     pub fn cold_gate(&self) -> &ColdGate {
         &self.cold
@@ -181,11 +195,6 @@ impl ReplicaManager {
     /// Who brings logs to disk.
     pub fn flusher(&self) -> &Arc<Flusher> {
         &self.flusher
-    }
-
-    /// Whether the broker alone writes this topic.
-    pub fn is_internal(&self, topic: &str) -> bool {
-        INTERNAL_TOPICS.contains(&topic)
     }
 
     /// The topic as far as it lies here.
@@ -253,7 +262,7 @@ impl ReplicaManager {
     fn follow_own_configs(&self, image: &MetadataImage) {
         let text = |name: &str| {
             let key = lookup(Scope::Broker, name)?;
-            resolve_broker(image, self.node_id, &self.statics.statics, key).value().map(str::to_owned)
+            resolve_broker(image, self.node.id(), &self.node.config().statics, key).value().map(str::to_owned)
         };
         let cordoned = text("cordoned.log.dirs").unwrap_or_default();
         let is_cordoned =
@@ -305,7 +314,8 @@ impl ReplicaManager {
     }
 
     fn take(&self, topics: &mut Topics, image: &MetadataImage, topic: &TopicImage) {
-        let settings = Arc::new(TopicSettings::resolve(image, &topic.name, &self.statics));
+        let settings =
+            Arc::new(TopicSettings::resolve(image, &topic.name, self.node.id(), &self.node.config().statics));
         let known = topics.by_id.get(&topic.id).cloned();
         if let Some(old) = topics.by_name.get(&topic.name).filter(|t| t.id != topic.id).map(|t| t.id) {
             self.remove(topics, &topic.name, old);
@@ -313,7 +323,7 @@ impl ReplicaManager {
         let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
             let hint = LeaderHint { leader: p.leader, leader_epoch: p.leader_epoch };
-            if !p.replicas.contains(&self.node_id) {
+            if !p.replicas.contains(&self.node.id()) {
                 return Slot::Elsewhere(hint);
             }
             let assignment = Assignment {
@@ -322,7 +332,7 @@ impl ReplicaManager {
                 replicas: p.replicas.clone(),
                 isr: p.isr.clone(),
             };
-            let leads = p.leader == self.node_id;
+            let leads = p.leader == self.node.id();
             let role = Role { leads, deleted: false, assignment, settings: Arc::clone(&settings) };
             let held = known.as_ref().and_then(|t| t.partition(index).ok());
             match self.guarded(&topic.name, || self.hold(topic, index, held, role)) {
@@ -362,7 +372,7 @@ impl ReplicaManager {
                     self.set_aside(&topic.name, index);
                 }
                 let config = role.settings.log.clone();
-                let log = self.logs.create(&topic.name, index, topic.id, config, crate::clock::now_ms())?;
+                let log = self.logs.create(&topic.name, index, topic.id, config, self.node.now_ms())?;
                 let rates = self.metrics.topics.of(&topic.name);
                 Arc::new(Partition::new(topic.id, log, rates, Arc::clone(&self.flusher), role)?)
             }
@@ -384,7 +394,7 @@ impl ReplicaManager {
     }
 
     fn announce(&self, topic: &str, change: LeadershipChange) {
-        if self.is_internal(topic) {
+        if is_internal(topic) {
             // Whoever listens is gone only when the broker stops.
             let _ = self.changes.send(change);
         }

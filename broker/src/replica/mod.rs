@@ -13,14 +13,18 @@ mod moves;
 mod partition;
 mod purgatory;
 mod read;
+mod role;
 mod settings;
+#[cfg(test)]
+mod test_support;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_resident, wait_for_more};
 pub use flusher::Flusher;
-pub use manager::{INTERNAL_TOPICS, LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
+pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
-pub use partition::{Assignment, Guarantee, Partition, PendingCommit, Role};
+pub use partition::{Guarantee, Partition, PendingCommit};
 pub use purgatory::CommitGate;
 pub use read::{PartitionRead, ReadAt, ReadBound};
-pub use settings::{StaticConfig, TopicSettings};
+pub use role::{Assignment, Role};
+pub use settings::TopicSettings;

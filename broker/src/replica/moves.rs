@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use esker_protocol::primitives::Uuid;
-use esker_storage::{LogError, Move};
+use esker_storage::{LogError, LogManager, Move};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::manager::{ReplicaManager, TopicRef};
 use super::partition::Partition;
-use crate::clock::now_ms;
+use crate::node::Node;
 
 /// What may be left to copy when appends are held off.
 const CLOSE_ENOUGH: u64 = 256 << 10;
@@ -58,6 +57,8 @@ pub struct MoveProgress {
 /// not end the one that took its place.
 #[derive(Debug)]
 pub struct Moves {
+    node: Node,
+    logs: Arc<LogManager>,
     under_way: Mutex<HashMap<(Uuid, i32), (Ticket, MoveProgress)>>,
     tickets: AtomicU64,
     /// Held while it is decided where a replica goes, and while one is put in place: whoever was told that a move is taken back must
@@ -72,8 +73,10 @@ struct Ticket(u64);
 
 impl Moves {
     /// Room for `threads` moves side by side.
-    pub fn new(threads: usize) -> Self {
+    pub fn new(node: Node, logs: Arc<LogManager>, threads: usize) -> Self {
         Self {
+            node,
+            logs,
             under_way: Mutex::default(),
             tickets: AtomicU64::new(0),
             turn: Mutex::default(),
@@ -117,28 +120,25 @@ impl Moves {
             under_way.remove(&key);
         }
     }
-}
 
-impl ReplicaManager {
-    /// AlterReplicaLogDirs for one partition: begins a move, changes where one goes, or takes one back. Does not wait for its end.
-    /// Blocks shortly on the disk. Must run within the runtime.
-    pub fn move_replica(self: &Arc<Self>, topic: &TopicRef, partition: i32, to: &Path) -> Result<(), MoveError> {
-        let dirs = self.logs().dirs();
+    /// Begins the move of a replica to the log dir `to`, changes where one goes, or cancels one (`to` is where the replica lies). Does
+    /// not wait for its end. Blocks shortly on the disk. Must run within the runtime.
+    pub(super) fn start(self: &Arc<Self>, partition: Arc<Partition>, to: &Path) -> Result<(), MoveError> {
+        let dirs = self.logs.dirs();
         let found = dirs.iter().find(|dir| same_path(&dir.path, to));
         let found = found.ok_or_else(|| MoveError::UnknownDir(to.to_owned()))?;
         if found.cordoned {
             return Err(MoveError::Cordoned(to.to_owned()));
         }
         let to = found.path.clone();
-        let partition = self.partition(topic, partition)?;
         let key = (partition.topic_id(), partition.index());
-        let _turn = self.moves().turn.lock();
-        if self.moves().goes_to(key, &to) {
+        let _turn = self.turn.lock();
+        if self.goes_to(key, &to) {
             return Ok(());
         }
         // Whatever was under way for it sees that it is no longer wanted.
-        self.moves().take_back(key);
-        let Some(moving) = self.logs().begin_move(partition.topic(), partition.index(), &to)? else { return Ok(()) };
+        self.take_back(key);
+        let Some(moving) = self.logs.begin_move(partition.topic(), partition.index(), &to)? else { return Ok(()) };
         let log = partition.log();
         let progress = MoveProgress {
             topic: Arc::clone(log.topic()),
@@ -147,33 +147,24 @@ impl ReplicaManager {
             copied: 0,
             behind: log.size_bytes(),
         };
-        let ticket = self.moves().begin(key, progress);
-        let (manager, threads) = (Arc::clone(self), Arc::clone(&self.moves().threads));
+        let ticket = self.begin(key, progress);
+        let moves = Arc::clone(self);
         tokio::spawn(async move {
-            let Ok(_permit) = threads.acquire_owned().await else { return };
-            let moved = tokio::task::spawn_blocking(move || manager.carry(&partition, ticket, moving)).await;
-            if let Err(error) = moved {
-                tracing::error!(%error, "a move between log dirs was cut short");
+            let Ok(_permit) = Arc::clone(&moves.threads).acquire_owned().await else { return };
+            let node = moves.node.clone();
+            if let Err(error) = node.run_blocking(move || moves.carry(&partition, ticket, moving)).await {
+                tracing::error!(%error, "a move between log dirs did not end; it goes on after the next start");
             }
         });
         Ok(())
     }
 
-    /// Goes on with what the last stop cut short.
-    pub fn resume_moves(self: &Arc<Self>) {
-        for (topic, partition, to) in self.logs().unfinished_moves() {
-            if let Err(error) = self.move_replica(&TopicRef::Id(topic), partition, &to) {
-                tracing::warn!(%topic, partition, to = %to.display(), %error, "a move between log dirs does not go on");
-            }
-        }
-    }
-
     fn carry(&self, partition: &Partition, ticket: Ticket, mut moving: Move) {
-        let (moves, key) = (self.moves(), (partition.topic_id(), partition.index()));
+        let key = (partition.topic_id(), partition.index());
         for round in 0..MOST_ROUNDS {
-            if !moves.wanted(key, ticket) || partition.log().is_offline() {
-                moves.end(key, ticket);
-                return self.logs().abandon_move(moving);
+            if !self.wanted(key, ticket) || partition.log().is_offline() {
+                self.end(key, ticket);
+                return self.logs.abandon_move(moving);
             }
             if round > 0 && moving.bytes_behind() <= CLOSE_ENOUGH {
                 break;
@@ -181,15 +172,16 @@ impl ReplicaManager {
             if let Err(error) = moving.copy() {
                 return self.failed(key, ticket, moving, &error);
             }
-            moves.note(key, ticket, &moving);
+            self.note(key, ticket, &moving);
         }
-        let _turn = moves.turn.lock();
-        if !moves.wanted(key, ticket) {
-            return self.logs().abandon_move(moving);
+        let _turn = self.turn.lock();
+        if !self.wanted(key, ticket) {
+            return self.logs.abandon_move(moving);
         }
-        match partition.replace_log(|install| self.logs().finish_move(&mut moving, now_ms(), install).map(drop)) {
+        match partition.replace_log(|install| self.logs.finish_move(&mut moving, self.node.now_ms(), install).map(drop))
+        {
             Ok(()) => {
-                moves.end(key, ticket);
+                self.end(key, ticket);
                 let to = moving.destination().display();
                 tracing::info!(topic = partition.topic(), partition = partition.index(), %to, "replica moved to another log dir");
             }
@@ -198,9 +190,9 @@ impl ReplicaManager {
     }
 
     fn failed(&self, key: (Uuid, i32), ticket: Ticket, moving: Move, error: &LogError) {
-        self.moves().end(key, ticket);
+        self.end(key, ticket);
         tracing::error!(to = %moving.destination().display(), %error, "a replica stays where it is: it could not be moved");
-        self.logs().abandon_move(moving);
+        self.logs.abandon_move(moving);
     }
 }
 

@@ -6,6 +6,7 @@
 //! across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
 //! off its async worker ([`blocking`]).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -17,55 +18,13 @@ use esker_protocol::records::BatchHeader;
 use esker_storage::{AppendBatch, Appended, Log, LogError, Origin, ReadError};
 use parking_lot::RwLock;
 
-use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
-use super::flusher::Flusher;
+use super::error::{AccessError, DeleteRecordsError, FetchError, ProduceError};
+use super::flusher::{FlushTarget, Flusher};
 use super::purgatory::{CommitGate, CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
 use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, readable_end};
-use super::settings::TopicSettings;
+use super::role::{Assignment, Role};
 use crate::blocking;
 use crate::telemetry::TopicRates;
-
-/// What the metadata image says of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// Node id of the leader, -1 for none.
-    pub leader: i32,
-    /// Leader epoch.
-    pub leader_epoch: i32,
-    /// Replicas, in order of preference.
-    pub replicas: Vec<i32>,
-    /// Replicas in sync.
-    pub isr: Vec<i32>,
-}
-
-/// The role of this broker in a partition, immutable; replaced whole when the image or the topic's config changes.
-#[derive(Debug)]
-pub struct Role {
-    /// From the image.
-    pub assignment: Assignment,
-    /// This broker leads.
-    pub leads: bool,
-    /// The topic was deleted: what still holds the partition finds it gone.
-    pub deleted: bool,
-    /// The topic's configuration, resolved.
-    pub settings: Arc<TopicSettings>,
-}
-
-impl Role {
-    fn hint(&self) -> LeaderHint {
-        LeaderHint { leader: self.assignment.leader, leader_epoch: self.assignment.leader_epoch }
-    }
-
-    /// Why a request for the leader is refused here.
-    fn not_leading(&self) -> AccessError {
-        if self.deleted { AccessError::UnknownPartition } else { AccessError::NotLeader(self.hint()) }
-    }
-
-    /// `min.insync.replicas`, capped at the number of replicas.
-    fn min_in_sync(&self) -> usize {
-        self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))
-    }
-}
 
 /// What must be so before a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,7 +193,7 @@ impl Partition {
     /// The role, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
     pub fn lead(&self, current_leader_epoch: i32) -> Result<Arc<Role>, AccessError> {
         let role = self.role();
-        check_epoch(&role, current_leader_epoch)?;
+        role.check_epoch(current_leader_epoch)?;
         Ok(role)
     }
 
@@ -377,20 +336,10 @@ impl Partition {
 
     /// Everything in the log goes to disk with the next round of syncs.
     pub fn flush_soon(self: &Arc<Self>) {
-        self.flusher.ask(self);
+        self.flusher.request_flush(self);
     }
 
-    /// False if it stands in the flusher's queue already.
-    pub(super) fn enqueue_flush(&self) -> bool {
-        !self.flush_queued.swap(true, Ordering::SeqCst)
-    }
-
-    /// Starts what `flush` will wait for.
-    pub(super) fn start_flush(&self) {
-        self.log().start_flush();
-    }
-
-    /// Brings the log to disk and releases who waits for that. Blocks.
+    /// Flushes the log and releases the requests that wait for that. Blocks.
     pub(crate) fn flush(&self) {
         // Before the log looks at its end: who asks from here on is queued again.
         self.flush_queued.store(false, Ordering::SeqCst);
@@ -498,6 +447,24 @@ impl Partition {
     }
 }
 
+impl FlushTarget for Partition {
+    fn enqueue_flush(&self) -> bool {
+        !self.flush_queued.swap(true, Ordering::SeqCst)
+    }
+
+    fn is_in(&self, log_dir: &Path) -> bool {
+        self.log.load().dir().parent() == Some(log_dir)
+    }
+
+    fn start_flush(&self) {
+        self.log().start_flush();
+    }
+
+    fn flush(&self) {
+        Self::flush(self);
+    }
+}
+
 /// A produce's place among those that wait for a partition: it leaves when this is dropped.
 #[derive(Debug)]
 pub struct PendingCommit {
@@ -514,21 +481,4 @@ impl Drop for PendingCommit {
             self.partition.flushes.leave(self.offset, &self.gate);
         }
     }
-}
-
-fn check_epoch(role: &Role, requested: i32) -> Result<(), AccessError> {
-    if role.deleted {
-        return Err(AccessError::UnknownPartition);
-    }
-    let current = role.hint();
-    if requested >= 0 && requested < current.leader_epoch {
-        return Err(AccessError::FencedLeaderEpoch { requested, current });
-    }
-    if requested > current.leader_epoch {
-        return Err(AccessError::UnknownLeaderEpoch { requested, current });
-    }
-    if !role.leads {
-        return Err(role.not_leading());
-    }
-    Ok(())
 }

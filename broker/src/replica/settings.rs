@@ -1,26 +1,14 @@
 //! A topic's configuration in the shape that the replica manager acts on, worked out once when the image changes.
 
 use esker_core::config::{CompressionChoice, Scope, Statics, TopicConfig, lookup, resolve_broker};
+use esker_core::internal_topics::is_internal;
 use esker_core::metadata::MetadataImage;
 use esker_protocol::compression::Compression;
 use esker_storage::LogConfig;
 use esker_storage::validate::{CompressionTarget, TimestampType, ValidateRules};
 
-use super::manager::INTERNAL_TOPICS;
-
 #[cfg(test)]
 mod tests;
-
-/// What the broker itself was started with, as far as topics inherit from it.
-#[derive(Debug, Clone, Default)]
-pub struct StaticConfig {
-    /// `node.id`.
-    pub node_id: i32,
-    /// File, environment and flags.
-    pub statics: Statics,
-    /// `num.replica.alter.log.dirs.threads`; one a log dir if it is not set.
-    pub log_dir_move_threads: Option<usize>,
-}
 
 /// The resolved configuration of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +24,12 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
-    /// What holds for `topic` in `image`.
-    pub fn resolve(image: &MetadataImage, topic: &str, config: &StaticConfig) -> Self {
-        let c = TopicConfig::resolve(image, config.node_id, &config.statics, topic);
+    /// What holds for `topic` in `image` on the broker `node_id`, which was started with `statics`.
+    pub fn resolve(image: &MetadataImage, topic: &str, node_id: i32, statics: &Statics) -> Self {
+        let c = TopicConfig::resolve(image, node_id, statics, topic);
         let size = |value: i32| usize::try_from(value).unwrap_or_default();
-        let internal = INTERNAL_TOPICS.contains(&topic);
         let broker_value = |name: &str| -> Option<i64> {
-            let resolved = resolve_broker(image, config.node_id, &config.statics, lookup(Scope::Broker, name)?);
+            let resolved = resolve_broker(image, node_id, statics, lookup(Scope::Broker, name)?);
             resolved.value()?.trim().parse().ok()
         };
         Self {
@@ -54,7 +41,7 @@ impl TopicSettings {
                 index_interval_bytes: u32::try_from(c.index_interval_bytes).unwrap_or(4096),
                 retention_ms: c.retention_ms,
                 retention_bytes: c.retention_bytes,
-                delete: c.delete && !internal,
+                delete: c.delete && !is_internal(topic),
                 compact: c.compact,
                 min_cleanable_dirty_ppm: c.min_cleanable_dirty_ppm,
                 min_compaction_lag_ms: c.min_compaction_lag_ms,

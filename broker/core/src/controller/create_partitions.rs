@@ -10,6 +10,7 @@ use esker_protocol::messages::create_partitions::{
 use super::create_topics::{MAX_PARTITIONS as MAX_AT_ONCE, check_replicas, excessive, new_partition};
 use super::decision::{Decision, Refusal};
 use super::place::place;
+use crate::internal_topics::{OFFSETS_TOPIC, SHARE_GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::metadata::{MetadataImage, MetadataRecord};
 
 /// The most partitions that a topic may have.
@@ -18,9 +19,9 @@ const MAX_PARTITIONS: usize = 100_000;
 /// Topics of coordinators, whose keys are placed by the number of partitions, and what these keys are. Kafka takes more partitions,
 /// and finds nothing of what is in the old ones after its next start.
 const PLACED_BY_COUNT: [(&str, &str); 3] = [
-    ("__consumer_offsets", "groups and their committed offsets"),
-    ("__transaction_state", "transactional ids"),
-    ("__share_group_state", "share groups"),
+    (OFFSETS_TOPIC, "groups and their committed offsets"),
+    (TRANSACTION_TOPIC, "transactional ids"),
+    (SHARE_GROUP_TOPIC, "share groups"),
 ];
 
 /// Decides a CreatePartitions request. `seed` says where placement begins.

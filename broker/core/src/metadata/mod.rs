@@ -17,9 +17,7 @@ mod snapshot;
 pub use codec::{MetadataRecord, RecordEncodeError, RecordError, RecordLevel, SOFTWARE};
 pub use delta::Delta;
 pub use image::{BrokerImage, ConfigResource, ListenerImage, MetadataImage, ResourceKind, TopicImage};
-pub use names::{
-    INTERNAL_TOPICS, InvalidTopicName, OFFSETS_TOPIC, SHARE_GROUP_TOPIC, TRANSACTION_TOPIC, check_topic_name, collides,
-};
+pub use names::{InvalidTopicName, check_topic_name, collides};
 pub use partitions::{NO_CHANGE, NO_LEADER, PartitionId, PartitionImage, Partitions, directory};
 pub use record::{
     BrokerChangeRecord, BrokerRecord, ConfigRecord, FeatureRangeRecord, FeatureRecord, LevelRecord, ListenerRecord,

@@ -2,15 +2,6 @@
 
 use thiserror::Error;
 
-/// The topic that consumer groups live in.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// The topic that transactions live in.
-pub const TRANSACTION_TOPIC: &str = "__transaction_state";
-/// The topic that share groups live in.
-pub const SHARE_GROUP_TOPIC: &str = "__share_group_state";
-/// Topics that only brokers write to.
-pub const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, TRANSACTION_TOPIC, SHARE_GROUP_TOPIC];
-
 /// Why a topic name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidTopicName {

@@ -22,7 +22,7 @@ use esker_storage::io::LogFile;
 
 use super::*;
 use crate::test_support::{broker_in, broker_on};
-use esker_core::metadata::OFFSETS_TOPIC;
+use esker_core::internal_topics::OFFSETS_TOPIC;
 
 const SETTINGS: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "1"),

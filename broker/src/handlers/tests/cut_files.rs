@@ -15,7 +15,7 @@ use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, To
 use esker_protocol::primitives::Str;
 use esker_protocol::records::BatchBuilder;
 
-use crate::clock::now_ms;
+use crate::test_support::now_ms;
 use crate::test_support::{Client, broker, create_topic_with};
 
 async fn produce(client: &mut Client, topic: &'static str) -> i64 {

@@ -17,10 +17,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::replica::flusher::Flusher;
-use crate::replica::partition::{Assignment, Guarantee, Role};
+use crate::replica::partition::Guarantee;
 use crate::replica::purgatory::CommitGate;
 use crate::replica::read::ReadBound;
-use crate::replica::settings::{StaticConfig, TopicSettings};
+use crate::replica::role::{Assignment, Role};
+use crate::replica::settings::TopicSettings;
+use crate::replica::test_support::node;
 use crate::telemetry::Metrics;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -58,11 +60,11 @@ impl Lab {
             progress: Arc::default(),
         };
         let logs = LogManager::open(config, NOW).unwrap();
-        let mut settings = TopicSettings::resolve(&MetadataImage::default(), "t", &StaticConfig::default());
+        let mut settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
         settings.log.segment_bytes = segment_bytes;
         let settings = Arc::new(settings);
         let metrics = Metrics::new(std::iter::empty()).unwrap();
-        let flusher = Arc::new(Flusher::new([], metrics.flushes.clone()));
+        let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));
         let partition = |index| {
             let log = logs.create("t", index, Uuid([1; 16]), settings.log.clone(), NOW).unwrap();
             let (rates, role) = (metrics.topics.of("t"), role(&settings, &[1]));

@@ -133,7 +133,7 @@ async fn a_decided_transaction_is_on_disk() {
     let mut builder = BatchBuilder::new(Compression::None)
         .producer(producer.producer_id, producer.producer_epoch, 0)
         .transactional(true);
-    builder.append(0, crate::clock::now_ms(), Some(b"k"), Some(b"v"), &[]);
+    builder.append(0, crate::test_support::now_ms(), Some(b"k"), Some(b"v"), &[]);
     let mut request = produce("t", -1);
     request.transactional_id = Some("tx".into());
     request.topic_data[0].partition_data[0].records = Some(builder.build().unwrap());

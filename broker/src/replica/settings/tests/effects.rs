@@ -10,7 +10,7 @@ use esker_storage::Log;
 use esker_storage::io::OsDisk;
 
 use super::*;
-use crate::clock::now_ms;
+use crate::test_support::now_ms;
 use crate::test_support::{broker_in, create_topic_with};
 
 const PATIENCE: Duration = Duration::from_secs(30);
