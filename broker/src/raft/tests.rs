@@ -103,7 +103,6 @@ async fn a_decision_that_panics_harms_nobody_else() {
 async fn an_entry_that_was_decided_on_another_state_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path()).await;
-    let before = metadata.image();
     metadata.shutdown().await;
     drop(metadata);
     let (raft, published) = start_raft(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
@@ -112,12 +111,12 @@ async fn an_entry_that_was_decided_on_another_state_changes_nothing() {
         m.state == ServerState::Leader && m.last_applied.map(|id| id.index) == m.last_log_index
     };
     raft.wait(Some(std::time::Duration::from_secs(60))).metrics(leads, "to lead").await.unwrap();
-    let (term, now) = (raft.metrics().borrow_watched().current_term, published.current.load().offset());
-    assert!(now > before.offset(), "the new leader has written");
+    let term = raft.metrics().borrow_watched().current_term;
     let records = MetadataRecord::encode_all(&topic("a"), published.current.load().level()).unwrap();
-    for (term, decided_on) in [(term, before.offset()), (term, now + 1), (term + 1, now), (term - 1, now + 2)] {
-        let written = raft.client_write(Proposal::new(term, decided_on, &records)).await.unwrap();
-        assert_eq!(written.data, Applied::Stale, "{term} {decided_on}");
+    for (other_term, off_by) in [(term, -1), (term, 1), (term + 1, 0), (term - 1, 0)] {
+        let decided_on = published.current.load().offset().checked_add_signed(off_by).unwrap();
+        let written = raft.client_write(Proposal::new(other_term, decided_on, &records)).await.unwrap();
+        assert_eq!(written.data, Applied::Stale, "{other_term} {off_by}");
     }
     assert!(published.current.load().topic("a").is_none());
     let now = published.current.load().offset();
