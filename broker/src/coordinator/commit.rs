@@ -20,7 +20,7 @@ pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch
             Err(_) => return Err(ErrorCode::NOT_COORDINATOR),
         }
         let gate = CommitGate::new(1);
-        let pending = partition.park_commit(guarantee, end, &gate);
+        let pending = partition.park_commit(guarantee, end, leader_epoch, &gate);
         gate.wait().await;
         drop(pending);
         if !matches!(partition.holds(guarantee, end, leader_epoch), Ok(true)) {

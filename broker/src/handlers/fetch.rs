@@ -26,8 +26,8 @@ use futures_util::FutureExt;
 use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::replica::{
-    AccessError, Assignment, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound,
-    TopicRef, Wanted, is_enough, read_cold, read_resident, wait_for_more,
+    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound, TopicRef,
+    Wanted, is_enough, read_cold, read_resident, wait_for_more,
 };
 
 /// The Fetch API.
@@ -155,11 +155,7 @@ fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, replic
 /// Only a follower of the partition may read it as a broker does, that is past the high watermark.
 fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>, AccessError> {
     if replica >= 0 {
-        let role = partition.role();
-        let Assignment { leader, leader_epoch, ref replicas, .. } = role.assignment;
-        if replica == leader || !replicas.contains(&replica) {
-            return Err(AccessError::NotLeader(LeaderHint { leader, leader_epoch }));
-        }
+        partition.role().check_follower(replica)?;
     }
     Ok(partition)
 }

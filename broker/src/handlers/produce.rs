@@ -272,7 +272,8 @@ const ADMIN_CLIENT: &str = "__admin_client";
 async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms: i32) -> ProduceResponse {
     let waiting = std::mem::take(&mut answers.waiting);
     let gate = CommitGate::new(waiting.len());
-    let pending: Vec<_> = waiting.iter().map(|wait| wait.partition.park_commit(wait.needs, wait.end, &gate)).collect();
+    let pending: Vec<_> =
+        waiting.iter().map(|wait| wait.partition.park_commit(wait.needs, wait.end, wait.leader_epoch, &gate)).collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
     drop(pending);

@@ -137,10 +137,9 @@ async fn ask_in(state: State) {
     match state {
         State::Led => {}
         State::LedElsewhere => {
-            let role = partition.role();
+            let role = partition.lead(-1).unwrap();
             let assignment = Assignment { leader: 2, leader_epoch: 5, ..role.assignment.clone() };
-            let settings = Arc::clone(&role.settings);
-            partition.set_role(Role { leads: false, deleted: false, assignment, settings }).unwrap();
+            partition.set_role(Role::of(1, assignment, Arc::clone(&role.settings))).unwrap();
         }
         State::Deleted => partition.close(),
     }

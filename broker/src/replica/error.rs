@@ -112,6 +112,17 @@ pub enum FetchError {
     UndefinedEpoch(i32),
 }
 
+/// Why a follower's log was left as it is.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// The role changed since the leader was asked.
+    #[error("this broker does not follow in leader epoch {0}")]
+    NotFollowing(i32),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
 /// Why DeleteRecords failed for one partition.
 #[derive(Debug, Error)]
 pub enum DeleteRecordsError {

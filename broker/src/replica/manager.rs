@@ -27,7 +27,7 @@ use super::fetch::ColdGate;
 use super::flusher::Flusher;
 use super::moves::{MoveError, Moves, same_path};
 use super::partition::Partition;
-use super::role::{Assignment, Role};
+use super::role::{Assignment, NoReplica, Role};
 use super::settings::TopicSettings;
 use crate::node::Node;
 use crate::telemetry::Metrics;
@@ -290,7 +290,7 @@ impl ReplicaManager {
         }
         for partition in gone.here() {
             partition.close();
-            self.announce(name, LeadershipChange::Lost { topic: name.clone(), partition: partition.index() });
+            self.announce_loss(partition);
             self.delete_log(name, partition.index());
         }
         self.metrics.topics.forget(name);
@@ -323,7 +323,12 @@ impl ReplicaManager {
         let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
             let hint = LeaderHint { leader: p.leader, leader_epoch: p.leader_epoch };
+            let held = known.as_ref().and_then(|t| t.partition(index).ok());
             if !p.replicas.contains(&self.node.id()) {
+                if let Some(partition) = held {
+                    self.drop_replica(&partition, hint);
+                    self.delete_log(&topic.name, index);
+                }
                 return Slot::Elsewhere(hint);
             }
             let assignment = Assignment {
@@ -332,10 +337,8 @@ impl ReplicaManager {
                 replicas: p.replicas.clone(),
                 isr: p.isr.clone(),
             };
-            let leads = p.leader == self.node.id();
-            let role = Role { leads, deleted: false, assignment, settings: Arc::clone(&settings) };
-            let held = known.as_ref().and_then(|t| t.partition(index).ok());
-            match self.guarded(&topic.name, || self.hold(topic, index, held, role)) {
+            let role = Role::of(self.node.id(), assignment, Arc::clone(&settings));
+            match self.guarded(&topic.name, || self.hold(topic, index, held.clone(), role, &settings)) {
                 Some(Ok(partition)) => return Slot::Here(partition),
                 Some(Err(error)) => {
                     self.metrics.apply_errors.inc();
@@ -343,7 +346,11 @@ impl ReplicaManager {
                 }
                 None => error!(topic = %topic.name, partition = index, "cannot serve the partition"),
             }
-            Slot::Elsewhere(LeaderHint { leader: -1, ..hint })
+            let hint = LeaderHint { leader: -1, ..hint };
+            if let Some(partition) = held {
+                self.drop_replica(&partition, hint);
+            }
+            Slot::Elsewhere(hint)
         });
         let replicas =
             Arc::new(TopicReplicas { name: topic.name.clone(), id: topic.id, partitions: partitions.collect() });
@@ -351,15 +358,17 @@ impl ReplicaManager {
         topics.by_id.insert(topic.id, replicas);
     }
 
+    /// Gives a partition its role; opens or makes its log if it is not held yet.
     fn hold(
         &self,
         topic: &TopicImage,
         index: i32,
         held: Option<Arc<Partition>>,
         role: Role,
+        settings: &TopicSettings,
     ) -> Result<Arc<Partition>, LogError> {
-        let before = held.as_ref().map(|p| p.role());
-        let (leads, leader_epoch) = (role.leads, role.assignment.leader_epoch);
+        let led = held.as_ref().and_then(|partition| partition.role().leading_epoch());
+        let leads = role.leading_epoch();
         let partition = match held {
             Some(partition) => {
                 partition.set_role(role)?;
@@ -371,7 +380,7 @@ impl ReplicaManager {
                 if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
                     self.set_aside(&topic.name, index);
                 }
-                let config = role.settings.log.clone();
+                let config = settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, self.node.now_ms())?;
                 let rates = self.metrics.topics.of(&topic.name);
                 Arc::new(Partition::new(topic.id, log, rates, Arc::clone(&self.flusher), role)?)
@@ -379,18 +388,33 @@ impl ReplicaManager {
         };
         // The role first: a log that is put in place from here on takes its configuration from it. One that was found at the start
         // has the defaults until now: with them it would lose what its topic keeps for longer.
-        let (role, log) = (partition.role(), partition.log());
-        if role.settings.log != *log.config() {
-            log.update_config(role.settings.log.clone());
+        let log = partition.log();
+        if settings.log != *log.config() {
+            log.update_config(settings.log.clone());
         }
-        let (led, epoch) = before.map_or((false, -1), |r| (r.leads, r.assignment.leader_epoch));
-        if leads && (!led || epoch != leader_epoch) {
-            let gained = LeadershipChange::Gained { partition: Arc::clone(&partition), leader_epoch };
-            self.announce(&topic.name, gained);
-        } else if led && !leads {
-            self.announce(&topic.name, LeadershipChange::Lost { topic: topic.name.clone(), partition: index });
+        match leads {
+            Some(leader_epoch) if led != leads => {
+                let gained = LeadershipChange::Gained { partition: Arc::clone(&partition), leader_epoch };
+                self.announce(&topic.name, gained);
+            }
+            None if led.is_some() => self.announce_loss(&partition),
+            _ => {}
         }
         Ok(partition)
+    }
+
+    /// Ends the role of a replica that this broker holds no more: pending requests look again and find the new leader.
+    fn drop_replica(&self, partition: &Partition, hint: LeaderHint) {
+        let led = partition.role().is_leader();
+        partition.end(NoReplica::Elsewhere(hint));
+        if led {
+            self.announce_loss(partition);
+        }
+    }
+
+    fn announce_loss(&self, partition: &Partition) {
+        let lost = LeadershipChange::Lost { topic: Str::copy(partition.topic()), partition: partition.index() };
+        self.announce(partition.topic(), lost);
     }
 
     fn announce(&self, topic: &str, change: LeadershipChange) {

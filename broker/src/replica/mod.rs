@@ -18,7 +18,7 @@ mod settings;
 #[cfg(test)]
 mod test_support;
 
-pub use error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+pub use error::{AccessError, DeleteRecordsError, FetchError, FollowError, LeaderHint, ProduceError};
 pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_resident, wait_for_more};
 pub use flusher::Flusher;
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
@@ -26,5 +26,5 @@ pub use moves::{MoveError, MoveProgress, Moves};
 pub use partition::{Guarantee, Partition, PendingCommit};
 pub use purgatory::CommitGate;
 pub use read::{PartitionRead, ReadAt, ReadBound};
-pub use role::{Assignment, Role};
+pub use role::{Assignment, Follower, Leader, NoReplica, Role};
 pub use settings::TopicSettings;

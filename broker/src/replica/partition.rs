@@ -2,38 +2,32 @@
 //!
 //! The role follows the metadata image and nothing else. An append holds `appending` for reading while it writes, so that a
 //! leader that is being demoted finishes the appends it began and starts no more; everybody else takes a snapshot of the role and
-//! of the log, and never blocks. Order of locks: `appending`, then the log's writer; never the other way round, and neither
-//! across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
+//! of the log, and never blocks. Order of locks: `appending`, then a leader's followers, then the log's writer; never the other way round,
+//! and none across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
 //! off its async worker ([`blocking`]).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use esker_core::replication::{CommitRule, high_watermark};
 use esker_protocol::primitives::Uuid;
 use esker_protocol::records::BatchHeader;
 use esker_storage::{AppendBatch, Appended, Log, LogError, Origin, ReadError};
 use parking_lot::RwLock;
 
-use super::error::{AccessError, DeleteRecordsError, FetchError, ProduceError};
-use super::flusher::{FlushTarget, Flusher};
-use super::purgatory::{CommitGate, CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
+use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+use super::flusher::Flusher;
+use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
 use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, readable_end};
-use super::role::{Assignment, Role};
+use super::role::{Leader, NoReplica, Role};
 use crate::blocking;
 use crate::telemetry::TopicRates;
 
-/// What must be so before a write is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guarantee {
-    /// The high watermark has passed it (`acks=all`).
-    pub committed: bool,
-    /// It is on this broker's disk (topic config `durability=flush` with `acks=all`; `flush.messages`).
-    pub on_disk: bool,
-}
+mod commit;
+mod progress;
+
+pub use commit::{Guarantee, PendingCommit};
 
 /// One partition held by this broker.
 #[derive(Debug)]
@@ -73,12 +67,7 @@ impl Partition {
             index: log.partition(),
             log: ArcSwap::new(log),
             rates,
-            role: ArcSwap::from_pointee(Role {
-                assignment: Assignment { leader: -1, leader_epoch: -1, replicas: Vec::new(), isr: Vec::new() },
-                leads: false,
-                deleted: false,
-                settings: Arc::clone(&role.settings),
-            }),
+            role: ArcSwap::from_pointee(Role::None(NoReplica::Elsewhere(LeaderHint { leader: -1, leader_epoch: -1 }))),
             appending: RwLock::new(()),
             fetches: FetchWaiters::default(),
             uncredited: AtomicBool::new(false),
@@ -132,10 +121,12 @@ impl Partition {
         let made = make(&|log| {
             // The configuration may have changed on the old one meanwhile.
             let role = self.role.load();
-            log.update_config(role.settings.log.clone());
+            if let Some(settings) = role.settings() {
+                log.update_config(settings.log.clone());
+            }
             // An epoch without records is in no file.
-            if role.leads
-                && let Err(error) = log.begin_epoch(role.assignment.leader_epoch)
+            if let Role::Leader(leader) = &**role
+                && let Err(error) = log.begin_epoch(leader.assignment.leader_epoch)
             {
                 tracing::error!(%error, topic = self.topic(), partition = self.index, "a moved log cannot begin its leader epoch");
             }
@@ -143,7 +134,7 @@ impl Partition {
         });
         drop(appending);
         made?;
-        self.flushes.reached(self.log.load().recovery_point());
+        self.flushed_up_to(self.log.load().recovery_point());
         self.fetches.wake_all();
         Ok(())
     }
@@ -153,48 +144,54 @@ impl Partition {
         self.role.load_full()
     }
 
-    /// Takes a new role. When leadership begins, so does its epoch in the log.
+    /// Takes a new role. When leadership begins, so does its epoch in the log: in memory only, nothing is written here.
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
-        let appending = blocking::write(&self.appending);
+        let held = blocking::write(&self.appending);
         let current = self.role.load_full();
-        let begins = role.leads && (!current.leads || current.assignment.leader_epoch < role.assignment.leader_epoch);
-        let ends = current.leads && !role.leads;
-        if begins {
-            self.log().begin_epoch(role.assignment.leader_epoch)?;
+        let log = self.log.load();
+        let mut ends = current.is_leader();
+        if let Role::Leader(leader) = &role {
+            match &*current {
+                Role::Leader(before) if before.assignment.leader_epoch >= leader.assignment.leader_epoch => {
+                    leader.continue_from(before);
+                    ends = false;
+                }
+                _ => log.begin_epoch(leader.assignment.leader_epoch)?,
+            }
         }
         let role = Arc::new(role);
         self.role.store(Arc::clone(&role));
-        if role.leads {
-            self.advance(&role);
+        if let Role::Leader(leader) = &*role
+            && self.advance(&held, &log, leader)
+        {
+            self.commits.reached(log.high_watermark());
         }
-        drop(appending);
         if ends {
+            // Before the next append: those that wait are of the leadership that ended.
             self.release_writers();
         }
+        drop(held);
         self.fetches.wake_all();
         Ok(())
     }
 
     /// The topic is deleted: pending requests look again and find the partition gone.
     pub fn close(&self) {
-        let appending = blocking::write(&self.appending);
-        let role = self.role.load();
-        self.role.store(Arc::new(Role {
-            assignment: Assignment { leader: -1, ..role.assignment.clone() },
-            leads: false,
-            deleted: true,
-            settings: Arc::clone(&role.settings),
-        }));
-        drop(appending);
+        self.end(NoReplica::TopicDeleted);
+    }
+
+    /// This broker has no replica any more: pending requests look again and find out why.
+    pub(super) fn end(&self, why: NoReplica) {
+        let held = blocking::write(&self.appending);
+        self.role.store(Arc::new(Role::None(why)));
         self.release_writers();
+        drop(held);
         self.fetches.wake_all();
     }
 
-    /// The role, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
-    pub fn lead(&self, current_leader_epoch: i32) -> Result<Arc<Role>, AccessError> {
-        let role = self.role();
-        role.check_epoch(current_leader_epoch)?;
-        Ok(role)
+    /// The leader's part, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
+    pub fn lead(&self, current_leader_epoch: i32) -> Result<Arc<Leader>, AccessError> {
+        self.role.load().lead(current_leader_epoch).cloned()
     }
 
     /// Appends one validated batch as leader. Does not wait for anything: see [`Partition::holds`].
@@ -207,21 +204,20 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Appended, ProduceError> {
         let size = bytes.len();
-        let guard = blocking::read(&self.appending);
-        let role: &Role = &self.role.load();
-        if !role.leads {
-            return Err(role.not_leading().into());
-        }
-        if all_in_sync && role.assignment.isr.len() < role.min_in_sync() {
+        let held = blocking::read(&self.appending);
+        let role = self.role.load();
+        let Role::Leader(leader) = &**role else { return Err(role.not_leading().into()) };
+        if all_in_sync && leader.is_under_min_isr() {
             return Err(ProduceError::NotEnoughReplicas {
-                in_sync: role.assignment.isr.len(),
-                required: role.min_in_sync(),
+                in_sync: leader.assignment.isr.len(),
+                required: leader.min_in_sync(),
             });
         }
         let log = self.log.load();
-        let appended = log.append(AppendBatch { header, bytes }, origin, role.assignment.leader_epoch, now_ms)?;
-        let moved = self.advance(role);
-        drop(guard);
+        let epoch = leader.assignment.leader_epoch;
+        let appended = log.append(AppendBatch { header, bytes }, origin, epoch, now_ms)?;
+        let moved = leader.commits_at_append() && self.advance(&held, &log, leader);
+        drop(held);
         if moved {
             self.commits.reached(log.high_watermark());
         }
@@ -262,107 +258,6 @@ impl Partition {
         });
     }
 
-    /// Whether bytes without credit are below the high watermark now. Others may still lie above it.
-    fn settle_credit(&self, log: &Log) -> bool {
-        let uncredited = self.uncredited.swap(false, Ordering::SeqCst);
-        if log.high_watermark() < log.log_end_offset() {
-            self.uncredited.store(true, Ordering::SeqCst);
-        }
-        uncredited
-    }
-
-    /// Moves the high watermark as far as the in-sync replicas allow; true if it moved.
-    fn advance(&self, role: &Role) -> bool {
-        let log = self.log.load();
-        let rule = CommitRule {
-            current: log.high_watermark(),
-            leader_end: log.log_end_offset(),
-            in_sync: role.assignment.isr.len(),
-            min_in_sync: role.min_in_sync(),
-        };
-        // What followers have arrives with their fetches; until a follower has fetched, nothing is known of it.
-        let others = role.assignment.isr.iter().filter(|id| **id != role.assignment.leader).map(|_| -1);
-        log.advance_high_watermark(high_watermark(rule, others)).is_some()
-    }
-
-    /// What an answer waits for that says `acks=all`.
-    pub fn full_guarantee(&self) -> Guarantee {
-        Guarantee { committed: true, on_disk: self.role().settings.flush_before_ack }
-    }
-
-    /// Whether `guarantee` holds for everything below `offset`, in the leader epoch it was written in.
-    pub fn holds(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
-        let role = self.role();
-        if !role.leads || role.assignment.leader_epoch != leader_epoch {
-            return Err(role.not_leading().into());
-        }
-        let log = self.log_in_use();
-        if guarantee.on_disk && log.recovery_point() < offset {
-            return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
-        }
-        if guarantee.committed {
-            if log.high_watermark() < offset {
-                return Ok(false);
-            }
-            if role.assignment.isr.len() < role.min_in_sync() {
-                return Err(ProduceError::NotEnoughReplicasAfterAppend);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer come to hold here.
-    /// The registration ends with the guard.
-    #[must_use = "the registration ends when this is dropped"]
-    pub fn park_commit(self: &Arc<Self>, guarantee: Guarantee, offset: i64, gate: &Arc<CommitGate>) -> PendingCommit {
-        let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
-        if guarantee.on_disk {
-            gate.hold();
-            self.flushes.register(offset, Arc::clone(gate));
-            self.flushes.reached(self.log.load().recovery_point());
-            self.flush_soon();
-        }
-        if guarantee.committed {
-            gate.hold();
-            self.commits.register(offset, Arc::clone(gate));
-            self.commits.reached(self.log.load().high_watermark());
-        }
-        if !self.role().leads {
-            self.release_writers();
-        }
-        gate.release();
-        pending
-    }
-
-    /// Everything in the log goes to disk with the next round of syncs.
-    pub fn flush_soon(self: &Arc<Self>) {
-        self.flusher.request_flush(self);
-    }
-
-    /// Flushes the log and releases the requests that wait for that. Blocks.
-    pub(crate) fn flush(&self) {
-        // Before the log looks at its end: who asks from here on is queued again.
-        self.flush_queued.store(false, Ordering::SeqCst);
-        let log = self.log();
-        let flushed = log.flush().or_else(|error| {
-            // It may have moved to another log dir meanwhile.
-            let now = self.log();
-            if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
-        });
-        match flushed {
-            Ok(point) => self.flushes.reached(point),
-            Err(error) => {
-                tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be brought to disk");
-                self.flushes.release_all();
-            }
-        }
-    }
-
-    fn release_writers(&self) {
-        self.commits.release_all();
-        self.flushes.release_all();
-    }
-
     /// Wakes `waiter` when more becomes readable below `bound`. Look at the partition again after this call, and call
     /// [`Partition::unpark_fetch`] once.
     pub(super) fn park_fetch(&self, bound: ReadBound, waiter: &Arc<FetchWaiter>) -> Place {
@@ -381,11 +276,9 @@ impl Partition {
 
     /// Whether a read at `at` would find other ends now than `read` did, or another leader.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
-        let role = self.role.load();
-        if !role.leads || role.assignment.leader_epoch != read.leader_epoch {
+        if self.role.load().leads_in(read.leader_epoch).is_err() {
             return true;
         }
-        drop(role);
         let log = self.log.load();
         readable_end(&log, at.bound) != read.up_to
             || log.high_watermark() != read.high_watermark
@@ -401,12 +294,12 @@ impl Partition {
         at_least_one: bool,
         access: Access,
     ) -> Result<Option<PartitionRead>, FetchError> {
-        let leader_epoch = self.lead(at.current_leader_epoch)?.assignment.leader_epoch;
+        let leader_epoch = self.role.load().lead(at.current_leader_epoch)?.assignment.leader_epoch;
         let read = match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
             // It moved to another log dir: the next one was in place before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
-                self.lead(at.current_leader_epoch)?;
+                self.role.load().lead(at.current_leader_epoch)?;
                 read_from(&self.log.load(), at, max_bytes, at_least_one, access)
             }
             read => read,
@@ -447,38 +340,5 @@ impl Partition {
     }
 }
 
-impl FlushTarget for Partition {
-    fn enqueue_flush(&self) -> bool {
-        !self.flush_queued.swap(true, Ordering::SeqCst)
-    }
-
-    fn is_in(&self, log_dir: &Path) -> bool {
-        self.log.load().dir().parent() == Some(log_dir)
-    }
-
-    fn start_flush(&self) {
-        self.log().start_flush();
-    }
-
-    fn flush(&self) {
-        Self::flush(self);
-    }
-}
-
-/// A produce's place among those that wait for a partition: it leaves when this is dropped.
-#[derive(Debug)]
-pub struct PendingCommit {
-    partition: Arc<Partition>,
-    offset: i64,
-    gate: Arc<CommitGate>,
-}
-
-impl Drop for PendingCommit {
-    fn drop(&mut self) {
-        // An open gate was released by every list that it was in.
-        if !self.gate.is_open() {
-            self.partition.commits.leave(self.offset, &self.gate);
-            self.partition.flushes.leave(self.offset, &self.gate);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

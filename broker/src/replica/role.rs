@@ -1,6 +1,12 @@
-//! The role of this broker in a partition, as the metadata image gives it. A value: it is replaced whole.
+//! The role of this broker in a partition, as the metadata image gives it.
+//!
+//! A value that is replaced whole; only what a leader knows of its followers changes in place. Must never: decide who leads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use esker_core::replication::{CommitRule, CountedEnd, Followers, ReplicaEnds, high_watermark};
+use parking_lot::Mutex;
 
 use super::error::{AccessError, LeaderHint};
 use super::settings::TopicSettings;
@@ -14,31 +20,186 @@ pub struct Assignment {
     pub leader_epoch: i32,
     /// Replicas, in order of preference.
     pub replicas: Vec<i32>,
-    /// Replicas in sync.
+    /// The committed ISR: the replicas in sync that the controller knows.
     pub isr: Vec<i32>,
 }
 
-/// The role of this broker in a partition, immutable; replaced whole when the image or the topic's config changes.
-#[derive(Debug)]
-pub struct Role {
+impl Assignment {
+    fn hint(&self) -> LeaderHint {
+        LeaderHint { leader: self.leader, leader_epoch: self.leader_epoch }
+    }
+}
+
+/// The role of this broker in a partition; replaced whole when the image or the topic's config changes.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// This broker takes appends.
+    Leader(Arc<Leader>),
+    /// Another broker leads, or none does.
+    Follower(Follower),
+    /// This broker has no replica any more: requests that still hold the partition are refused.
+    None(NoReplica),
+}
+
+/// Why this broker has no replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoReplica {
+    /// The topic is deleted.
+    TopicDeleted,
+    /// The partition lies on other brokers, or cannot be served here.
+    Elsewhere(LeaderHint),
+}
+
+/// A replica that does not lead.
+#[derive(Debug, Clone)]
+pub struct Follower {
     /// From the image.
     pub assignment: Assignment,
-    /// This broker leads.
-    pub leads: bool,
-    /// The topic was deleted: what still holds the partition finds it gone.
-    pub deleted: bool,
     /// The topic's configuration, resolved.
     pub settings: Arc<TopicSettings>,
 }
 
+/// A replica that leads, in one leader epoch.
+#[derive(Debug)]
+pub struct Leader {
+    /// From the image.
+    pub assignment: Assignment,
+    /// The topic's configuration, resolved.
+    pub settings: Arc<TopicSettings>,
+    pub(super) counted: CountedEnd,
+    followers: Mutex<Followers>,
+    /// No follower is in the maximal ISR. Changes only while no append is under way.
+    is_alone: AtomicBool,
+}
+
 impl Role {
-    fn hint(&self) -> LeaderHint {
-        LeaderHint { leader: self.assignment.leader, leader_epoch: self.assignment.leader_epoch }
+    /// The role of broker `node_id` in a partition that has a replica on it.
+    pub fn of(node_id: i32, assignment: Assignment, settings: Arc<TopicSettings>) -> Self {
+        if assignment.leader == node_id {
+            Self::Leader(Arc::new(Leader::new(assignment, settings)))
+        } else {
+            Self::Follower(Follower { assignment, settings })
+        }
     }
 
-    /// Why a request for the leader is refused here.
+    /// Whether this broker takes appends.
+    pub fn is_leader(&self) -> bool {
+        matches!(self, Self::Leader(_))
+    }
+
+    /// The leader epoch, if this broker leads.
+    pub fn leading_epoch(&self) -> Option<i32> {
+        match self {
+            Self::Leader(leader) => Some(leader.assignment.leader_epoch),
+            _ => None,
+        }
+    }
+
+    /// What the image says; of a partition without a replica here, nothing.
+    pub fn assignment(&self) -> Option<&Assignment> {
+        match self {
+            Self::Leader(leader) => Some(&leader.assignment),
+            Self::Follower(follower) => Some(&follower.assignment),
+            Self::None(_) => None,
+        }
+    }
+
+    /// The topic's configuration; of a partition without a replica here, none.
+    pub fn settings(&self) -> Option<&Arc<TopicSettings>> {
+        match self {
+            Self::Leader(leader) => Some(&leader.settings),
+            Self::Follower(follower) => Some(&follower.settings),
+            Self::None(_) => None,
+        }
+    }
+
+    /// The leader's part, for a client that believes in `leader_epoch` (`-1`: it names none).
+    pub(super) fn lead(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+        let current = match self {
+            Self::Leader(leader) => leader.assignment.hint(),
+            Self::Follower(follower) => follower.assignment.hint(),
+            Self::None(_) => return Err(self.not_leading()),
+        };
+        if leader_epoch >= 0 && leader_epoch < current.leader_epoch {
+            return Err(AccessError::FencedLeaderEpoch { requested: leader_epoch, current });
+        }
+        if leader_epoch > current.leader_epoch {
+            return Err(AccessError::UnknownLeaderEpoch { requested: leader_epoch, current });
+        }
+        match self {
+            Self::Leader(leader) => Ok(leader),
+            _ => Err(self.not_leading()),
+        }
+    }
+
+    /// The leader's part, if this broker still leads in the epoch that something began in.
+    pub(super) fn leads_in(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+        match self {
+            Self::Leader(leader) if leader.assignment.leader_epoch == leader_epoch => Ok(leader),
+            _ => Err(self.not_leading()),
+        }
+    }
+
+    /// Refuses a broker that is no follower of this partition: only a follower may read past the high watermark.
+    pub fn check_follower(&self, broker: i32) -> Result<(), AccessError> {
+        match self.assignment() {
+            Some(assignment) if broker != assignment.leader && assignment.replicas.contains(&broker) => Ok(()),
+            _ => Err(self.not_leading()),
+        }
+    }
+
+    /// Why a request for the leader is refused here; for one that began in another epoch, which leader goes on.
     pub(super) fn not_leading(&self) -> AccessError {
-        if self.deleted { AccessError::UnknownPartition } else { AccessError::NotLeader(self.hint()) }
+        match self {
+            Self::Leader(leader) => AccessError::NotLeader(leader.assignment.hint()),
+            Self::Follower(follower) => AccessError::NotLeader(follower.assignment.hint()),
+            Self::None(NoReplica::Elsewhere(hint)) => AccessError::NotLeader(*hint),
+            Self::None(NoReplica::TopicDeleted) => AccessError::UnknownPartition,
+        }
+    }
+}
+
+impl Leader {
+    /// A leader that knows nothing of its followers yet.
+    pub fn new(assignment: Assignment, settings: Arc<TopicSettings>) -> Self {
+        let followers = Followers::new(assignment.leader, &assignment.replicas, &assignment.isr);
+        let is_alone = AtomicBool::new(followers.is_leader_alone());
+        let followers = Mutex::new(followers);
+        Self { assignment, settings, counted: CountedEnd::LogEnd, followers, is_alone }
+    }
+
+    /// Takes over what the leader of the same epoch knew of its followers. While no append is under way.
+    pub(super) fn continue_from(&self, before: &Self) {
+        let known = before.followers.lock();
+        let mut followers = self.followers.lock();
+        followers.continue_from(&known);
+        self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
+    }
+
+    /// Takes in a follower's ends; see [`Followers::record_ends`].
+    pub(super) fn record_ends(&self, follower: i32, ends: ReplicaEnds, log_end: i64) -> bool {
+        self.followers.lock().record_ends(follower, ends, log_end)
+    }
+
+    /// Whether an append alone may move the high watermark: no follower has to fetch first, and no flush has to end.
+    pub(super) fn commits_at_append(&self) -> bool {
+        !self.counts_flushed() && self.is_alone.load(Ordering::Relaxed)
+    }
+
+    /// Whether a flush may move the high watermark.
+    pub(super) fn counts_flushed(&self) -> bool {
+        self.counted == CountedEnd::Flushed
+    }
+
+    /// The high watermark that follows from `current` and the leader's own ends. Takes no lock where the leader is alone.
+    pub(super) fn high_watermark(&self, current: i64, own: ReplicaEnds) -> i64 {
+        let min_in_sync = self.min_in_sync();
+        if self.is_alone.load(Ordering::Relaxed) {
+            let in_sync = self.assignment.isr.len();
+            let rule = CommitRule { current, leader: own, counted: self.counted, in_sync, min_in_sync };
+            return high_watermark(rule, []);
+        }
+        self.followers.lock().high_watermark(current, own, self.counted, min_in_sync)
     }
 
     /// `min.insync.replicas`, capped at the number of replicas.
@@ -46,22 +207,8 @@ impl Role {
         self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))
     }
 
-    /// Refuses a client's leader epoch that is not the current one (`-1`: it names none), and any request where this broker does not
-    /// lead.
-    pub(super) fn check_epoch(&self, requested: i32) -> Result<(), AccessError> {
-        if self.deleted {
-            return Err(AccessError::UnknownPartition);
-        }
-        let current = self.hint();
-        if requested >= 0 && requested < current.leader_epoch {
-            return Err(AccessError::FencedLeaderEpoch { requested, current });
-        }
-        if requested > current.leader_epoch {
-            return Err(AccessError::UnknownLeaderEpoch { requested, current });
-        }
-        if !self.leads {
-            return Err(self.not_leading());
-        }
-        Ok(())
+    /// Whether too few replicas are in sync for `acks=all`.
+    pub(super) fn is_under_min_isr(&self) -> bool {
+        self.assignment.isr.len() < self.min_in_sync()
     }
 }

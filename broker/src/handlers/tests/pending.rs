@@ -17,10 +17,9 @@ fn partition(running: &Running) -> Arc<Partition> {
 
 /// Another replica, of which nothing is known, is in sync: the high watermark stands still.
 fn hold_high_watermark(partition: &Partition) {
-    let role = partition.role();
+    let role = partition.lead(-1).unwrap();
     let assignment = Assignment { replicas: vec![1, 2], isr: vec![1, 2], ..role.assignment.clone() };
-    let settings = Arc::clone(&role.settings);
-    partition.set_role(Role { leads: true, deleted: false, assignment, settings }).unwrap();
+    partition.set_role(Role::of(1, assignment, Arc::clone(&role.settings))).unwrap();
 }
 
 fn fetch(version: i16, id: Uuid, offset: i64, min_bytes: i32) -> FetchRequest {

@@ -54,7 +54,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
     let gauges = Gauges::default();
     gauges.one(STATE.0, STATE.1, RUNNING)?;
     let partitions = broker.replicas.partitions();
-    let leaders = partitions.iter().filter(|p| p.role().leads).count();
+    let leaders = partitions.iter().filter(|p| p.role().is_leader()).count();
     gauges.one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
     gauges.one("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", leaders)?;
     let image = broker.metadata.image();

@@ -114,8 +114,12 @@ impl Lab {
 }
 
 fn role(settings: &Arc<TopicSettings>, isr: &[i32]) -> Role {
-    let assignment = Assignment { leader: 1, leader_epoch: 0, replicas: vec![1, 2], isr: isr.to_vec() };
-    Role { leads: true, deleted: false, assignment, settings: Arc::clone(settings) }
+    role_under(1, settings, isr)
+}
+
+fn role_under(leader: i32, settings: &Arc<TopicSettings>, isr: &[i32]) -> Role {
+    let assignment = Assignment { leader, leader_epoch: 0, replicas: vec![1, 2], isr: isr.to_vec() };
+    Role::of(1, assignment, Arc::clone(settings))
 }
 
 fn plain(size: usize) -> Bytes {
@@ -354,7 +358,7 @@ async fn a_fetch_of_a_deleted_topic_finds_it_gone() {
         let lab = Lab::new(1, 1 << 20);
         let wanted = [lab.want(0, bound, 0, 1 << 20)];
         let mut waiting = wait(&lab, &wanted, &limits);
-        lab.partitions[0].set_role(Role { leads: false, ..role(&lab.settings, &[1]) }).unwrap();
+        lab.partitions[0].set_role(role_under(2, &lab.settings, &[1])).unwrap();
         let pass = settle(&mut waiting).await.expect("it is answered at once");
         assert!(matches!(pass.reads[0], Err(FetchError::Access(AccessError::NotLeader(_)))), "{bound:?}");
     }
@@ -392,7 +396,7 @@ async fn dropped_requests_leave_no_trace() {
     append(&lab.partitions[0], plain(100), CLIENT);
     let gate = CommitGate::new(2000);
     let guarantee = Guarantee { committed: true, on_disk: true };
-    let mut pending: Vec<_> = (1..=2000).map(|end| lab.partitions[0].park_commit(guarantee, end, &gate)).collect();
+    let mut pending: Vec<_> = (1..=2000).map(|end| lab.partitions[0].park_commit(guarantee, end, 0, &gate)).collect();
     assert_eq!(lab.pending(), (0, 4000));
     pending.drain(500..1500);
     assert_eq!(lab.pending(), (0, 2000));

@@ -71,15 +71,15 @@ impl CommitWaiters {
         fence(Ordering::SeqCst);
     }
 
-    /// Removes a gate that was registered for `offset`, if it is still there.
-    pub(in super::super) fn leave(&self, offset: i64, gate: &Arc<CommitGate>) {
+    /// Removes a gate that was registered for `offset`; false if it was released before.
+    pub(in super::super) fn leave(&self, offset: i64, gate: &Arc<CommitGate>) -> bool {
         let mut queue = self.queue.lock();
         let from = queue.partition_point(|(o, _)| *o < offset);
         let mut of_offset = queue.range(from..).take_while(|(o, _)| *o == offset);
-        if let Some(at) = of_offset.position(|(_, other)| Arc::ptr_eq(other, gate)) {
-            queue.remove(from + at);
-            self.publish_lowest(&queue);
-        }
+        let Some(at) = of_offset.position(|(_, other)| Arc::ptr_eq(other, gate)) else { return false };
+        queue.remove(from + at);
+        self.publish_lowest(&queue);
+        true
     }
 
     /// The high watermark stands at `high_watermark`: releases all gates that waited for no more than that.

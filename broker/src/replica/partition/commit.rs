@@ -1,0 +1,147 @@
+//! Produces that wait: for the high watermark, for a flush, or for the end of the leadership that they were written in.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Partition;
+use crate::replica::error::ProduceError;
+use crate::replica::flusher::FlushTarget;
+use crate::replica::purgatory::CommitGate;
+
+/// What must be so before a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarantee {
+    /// The high watermark has passed it (`acks=all`).
+    pub committed: bool,
+    /// It is on this broker's disk (topic config `durability=flush` with `acks=all`; `flush.messages`).
+    pub on_disk: bool,
+}
+
+impl Partition {
+    /// What an answer waits for that says `acks=all`.
+    pub fn full_guarantee(&self) -> Guarantee {
+        // Without a replica here, nothing is acknowledged: `holds` refuses.
+        let on_disk = self.role.load().settings().is_none_or(|settings| settings.flush_before_ack);
+        Guarantee { committed: true, on_disk }
+    }
+
+    /// Whether `guarantee` holds for everything below `offset`, in the leader epoch it was written in.
+    pub fn holds(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
+        let role = self.role.load();
+        let leader = role.leads_in(leader_epoch)?;
+        let log = self.log_in_use();
+        if guarantee.on_disk && log.recovery_point() < offset {
+            return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
+        }
+        if guarantee.committed {
+            if log.high_watermark() < offset {
+                return Ok(false);
+            }
+            if leader.is_under_min_isr() {
+                return Err(ProduceError::NotEnoughReplicasAfterAppend);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer come to hold here: this broker
+    /// leads no more in the epoch that the records were written in. The registration ends with the guard.
+    #[must_use = "the registration ends when this is dropped"]
+    pub fn park_commit(
+        self: &Arc<Self>,
+        guarantee: Guarantee,
+        offset: i64,
+        leader_epoch: i32,
+        gate: &Arc<CommitGate>,
+    ) -> PendingCommit {
+        let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
+        if guarantee.on_disk {
+            gate.hold();
+            self.flushes.register(offset, Arc::clone(gate));
+            self.flushes.reached(self.log.load().recovery_point());
+            self.flush_soon();
+        }
+        if guarantee.committed {
+            gate.hold();
+            self.commits.register(offset, Arc::clone(gate));
+            self.commits.reached(self.log.load().high_watermark());
+        }
+        // A role that ended before the registration released nothing here.
+        if self.role.load().leads_in(leader_epoch).is_err() {
+            for waiters in [&self.commits, &self.flushes] {
+                if waiters.leave(offset, gate) {
+                    gate.release();
+                }
+            }
+        }
+        gate.release();
+        pending
+    }
+
+    /// Flushes everything in the log with the next round.
+    pub fn flush_soon(self: &Arc<Self>) {
+        self.flusher.request_flush(self);
+    }
+
+    /// Flushes the log and releases the requests that wait for that. Blocks.
+    pub(crate) fn flush(&self) {
+        // Before the log looks at its end: a request from here on is queued again.
+        self.flush_queued.store(false, Ordering::SeqCst);
+        let log = self.log();
+        let flushed = log.flush().or_else(|error| {
+            // It may have moved to another log dir meanwhile.
+            let now = self.log();
+            if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
+        });
+        match flushed {
+            Ok(point) => self.flushed_up_to(point),
+            Err(error) => {
+                tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be flushed; their producers get an error");
+                self.flushes.release_all();
+            }
+        }
+    }
+
+    /// Fails every produce that waits: the leadership that it was written in has ended.
+    pub(super) fn release_writers(&self) {
+        self.commits.release_all();
+        self.flushes.release_all();
+    }
+}
+
+impl FlushTarget for Partition {
+    fn enqueue_flush(&self) -> bool {
+        !self.flush_queued.swap(true, Ordering::SeqCst)
+    }
+
+    fn is_in(&self, log_dir: &Path) -> bool {
+        self.log.load().log_dir() == log_dir
+    }
+
+    fn start_flush(&self) {
+        self.log().start_flush();
+    }
+
+    fn flush(&self) {
+        Self::flush(self);
+    }
+}
+
+/// A produce's place among those that wait for a partition: it leaves when this is dropped.
+#[derive(Debug)]
+pub struct PendingCommit {
+    partition: Arc<Partition>,
+    offset: i64,
+    gate: Arc<CommitGate>,
+}
+
+impl Drop for PendingCommit {
+    fn drop(&mut self) {
+        // An open gate was released by every list that it was in.
+        if !self.gate.is_open() {
+            self.partition.commits.leave(self.offset, &self.gate);
+            self.partition.flushes.leave(self.offset, &self.gate);
+        }
+    }
+}

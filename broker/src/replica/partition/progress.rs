@@ -1,0 +1,124 @@
+//! What moves the high watermark, and what takes it back: appends, flushes, fetches of followers, and truncation.
+//!
+//! The high watermark of a partition moves only while `appending` is held, and a log is truncated only while it is held for writing: no
+//! thread sets a high watermark that it worked out from a log end that is gone. [`HeldRole`] is the proof. Must never: wake a
+//! request before the new high watermark is published.
+
+use std::sync::atomic::{Ordering, fence};
+
+use esker_core::replication::ReplicaEnds;
+use esker_storage::{Log, LogError};
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+
+use super::Partition;
+use crate::blocking;
+use crate::replica::error::{AccessError, FollowError};
+use crate::replica::purgatory::{EVERYTHING, Progress};
+use crate::replica::role::{Leader, Role};
+
+/// Proof that `appending` is held: the role stands, and the log is not truncated.
+pub(super) trait HeldRole {}
+
+impl HeldRole for RwLockReadGuard<'_, ()> {}
+impl HeldRole for RwLockWriteGuard<'_, ()> {}
+
+impl Partition {
+    /// Moves the high watermark as far as the in-sync replicas allow; true if it moved. The caller wakes the requests.
+    pub(super) fn advance(&self, _held: &impl HeldRole, log: &Log, leader: &Leader) -> bool {
+        let own = ReplicaEnds { log_end: log.log_end_offset(), flushed: log.recovery_point() };
+        let target = leader.high_watermark(log.high_watermark(), own);
+        let moved = log.advance_high_watermark(target).is_some();
+        debug_assert!(log.high_watermark() <= log.log_end_offset(), "the high watermark is past the log end");
+        moved
+    }
+
+    /// As [`Partition::advance`], for what is no append: then releases the produces that are committed now, and wakes the consumers.
+    /// An append in between may have left bytes without credit, and nobody knows how many: every consumer looks again.
+    fn advance_and_wake(&self, held: RwLockReadGuard<'_, ()>, leader: &Leader) -> bool {
+        let log = self.log.load();
+        let stable = log.last_stable_offset();
+        let moved = self.advance(&held, &log, leader);
+        drop(held);
+        if moved {
+            self.wake_consumers(&log, stable);
+        }
+        moved
+    }
+
+    /// The high watermark moved by something else than an append; `stable` is the last stable offset before that.
+    fn wake_consumers(&self, log: &Log, stable: i64) {
+        self.commits.reached(log.high_watermark());
+        // Between the high watermark that was published and the flags and lists that are looked at: see `purgatory`.
+        fence(Ordering::SeqCst);
+        self.settle_credit(log);
+        let last_stable = if log.last_stable_offset() > stable { EVERYTHING } else { 0 };
+        self.fetches.credit(Progress { high_watermark: EVERYTHING, last_stable, log_end: 0 });
+    }
+
+    /// Whether bytes without credit are below the high watermark now. Others may still lie above it.
+    pub(super) fn settle_credit(&self, log: &Log) -> bool {
+        let uncredited = self.uncredited.swap(false, Ordering::SeqCst);
+        if log.high_watermark() < log.log_end_offset() {
+            self.uncredited.store(true, Ordering::SeqCst);
+        }
+        uncredited
+    }
+
+    /// A follower fetched from `ends.log_end` in `leader_epoch`, and has flushed what lies below `ends.flushed`: the high watermark
+    /// moves if it waited for that. True if it moved.
+    pub fn update_follower(&self, follower: i32, leader_epoch: i32, ends: ReplicaEnds) -> Result<bool, AccessError> {
+        let held = blocking::read(&self.appending);
+        let role = self.role.load();
+        let leader = role.leads_in(leader_epoch)?;
+        role.check_follower(follower)?;
+        let recorded = leader.record_ends(follower, ends, self.log.load().log_end_offset());
+        Ok(recorded && self.advance_and_wake(held, leader))
+    }
+
+    /// Everything below `offset` is flushed: releases the produces that wait for that. Where the flushed offset is what counts, the
+    /// high watermark moves.
+    pub(super) fn flushed_up_to(&self, offset: i64) {
+        self.flushes.reached(offset);
+        if !matches!(&**self.role.load(), Role::Leader(leader) if leader.counts_flushed()) {
+            return;
+        }
+        let held = blocking::read(&self.appending);
+        if let Role::Leader(leader) = &**self.role.load() {
+            self.advance_and_wake(held, leader);
+        }
+    }
+
+    /// As a follower in `leader_epoch`: the leader's high watermark is this replica's, as far as its log reaches. True if it moved.
+    pub fn follow_high_watermark(&self, leader_epoch: i32, high_watermark: i64) -> Result<bool, FollowError> {
+        let held = blocking::read(&self.appending);
+        self.check_following(leader_epoch)?;
+        let log = self.log.load();
+        let stable = log.last_stable_offset();
+        let moved = log.advance_high_watermark(high_watermark).is_some();
+        drop(held);
+        if moved {
+            self.wake_consumers(&log, stable);
+        }
+        Ok(moved)
+    }
+
+    /// As a follower in `leader_epoch`: cuts the log back to `offset`, and the high watermark with it. Blocks on the disk.
+    pub fn truncate_to(&self, leader_epoch: i32, offset: i64) -> Result<(), FollowError> {
+        let held = blocking::write(&self.appending);
+        self.check_following(leader_epoch)?;
+        let log = self.log.load();
+        let cut: Result<(), LogError> = log.truncate_to(offset);
+        assert!(log.high_watermark() <= log.log_end_offset(), "a truncation left the high watermark past the log end");
+        drop(held);
+        // Parked fetches hold slices of what is gone.
+        self.fetches.wake_all();
+        Ok(cut?)
+    }
+
+    fn check_following(&self, leader_epoch: i32) -> Result<(), FollowError> {
+        match &**self.role.load() {
+            Role::Follower(follower) if follower.assignment.leader_epoch == leader_epoch => Ok(()),
+            _ => Err(FollowError::NotFollowing(leader_epoch)),
+        }
+    }
+}
