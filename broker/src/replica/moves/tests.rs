@@ -14,9 +14,8 @@ use esker_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::{BatchBuilder, Batches};
-use esker_storage::{LogConfig, LogManager, LogManagerConfig};
 
-use crate::replica::test_support::node;
+use crate::replica::test_support::{logs, node};
 use crate::serve::Running;
 use crate::test_support::{Client, broker, create_topic_with};
 
@@ -103,16 +102,7 @@ fn writer(running: &Running, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<
 /// A move that ends late must not end, or write over, the one that took its place: seen as a move that never ended.
 #[test]
 fn only_the_last_move_of_a_replica_counts() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = LogManagerConfig {
-        dirs: vec![dir.path().to_path_buf()],
-        node_id: 1,
-        cluster_id: None,
-        load_threads: 1,
-        default_config: LogConfig::default(),
-        progress: Arc::default(),
-    };
-    let logs = Arc::new(LogManager::open(config, 0).unwrap());
+    let (_dir, logs) = logs(&Arc::default());
     let (moves, key) = (super::Moves::new(node(), logs, 1), (esker_protocol::primitives::Uuid::ZERO, 0));
     let progress =
         |to: &str| super::MoveProgress { topic: "t".into(), partition: 0, to: to.into(), copied: 0, behind: 9 };
