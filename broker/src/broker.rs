@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::ControllerRequest;
-use esker_core::fetch_session::FetchSessions;
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
 use crate::config::BrokerConfig;
 use crate::controller::{SubmitError, submit};
 use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
+use crate::fetch_sessions::FetchSessions;
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
 use crate::raft::Metadata;
@@ -45,7 +44,7 @@ pub struct Broker {
     /// Producer ids to hand out.
     pub producer_ids: Arc<ProducerIds>,
     /// Fetch sessions (KIP-227).
-    pub fetch_sessions: Mutex<FetchSessions>,
+    pub fetch_sessions: FetchSessions,
     /// Compaction; `None` with `log.cleaner.enable=false`.
     pub cleaner: Option<Arc<Cleaner>>,
     /// The loops that run it.

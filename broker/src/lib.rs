@@ -12,6 +12,7 @@ pub mod controller;
 pub mod coordinator;
 pub mod daemon;
 pub mod error;
+pub mod fetch_sessions;
 pub mod handlers;
 pub mod http;
 mod metadata_dir;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::{Adopted, FoundPartition, RegisterBroker, Registration};
-use esker_core::fetch_session::FetchSessions;
 use esker_core::group::GroupLimits;
 use esker_core::group::consumer::ConsumerLimits;
 use esker_core::metadata::{ListenerRecord, MetadataImage};
@@ -18,7 +17,6 @@ use esker_core::transaction;
 use esker_protocol::primitives::Str;
 use esker_storage::io::{Disk, OsDisk};
 use esker_storage::{Cleaner, Folder, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
-use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -32,6 +30,7 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
 use crate::controller::{ControllerClient, SubmitError, submit};
 use crate::coordinator::{self, CoordinatorScope, GroupConfig, GroupCoordinator, TransactionCoordinator};
+use crate::fetch_sessions::FetchSessions;
 use crate::handlers::{ClientService, served_apis};
 use crate::http::{self, HttpError, Served};
 use crate::metadata_dir::{MetadataDir, MetadataDirError};
@@ -212,7 +211,7 @@ fn build_broker(
         transactions: Arc::clone(&coordinators.transactions),
         coordinators,
         producer_ids,
-        fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
+        fetch_sessions: FetchSessions::new(config.fetch_session_slots),
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
         cleaner_threads: Arc::default(),
         request_memory: Arc::new(memory),

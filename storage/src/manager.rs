@@ -281,6 +281,11 @@ impl LogManager {
         logs
     }
 
+    /// How many log dirs are offline. A load for each dir.
+    pub fn offline_dirs(&self) -> usize {
+        self.dirs.iter().filter(|dir| dir.is_offline()).count()
+    }
+
     /// The log dirs. Asks the file systems for their space.
     pub fn dirs(&self) -> Vec<LogDirInfo> {
         let info = |dir: &Arc<LogDir>| {

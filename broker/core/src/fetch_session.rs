@@ -1,11 +1,17 @@
-//! Fetch sessions (KIP-227): a consumer of many partitions names them once, then only what changes.
+//! One fetch session (KIP-227): a client names its partitions once, then only what changes.
 //!
-//! A session remembers its partitions and what was last told of each. An incremental answer carries the partitions that
-//! have records, an error, or a high watermark or log start offset that the client does not know yet. Sessions are
-//! bounded in number; a full cache gives up the one that was idle longest (if that is long enough), else the new client
-//! simply fetches without a session.
+//! A session remembers its partitions and the offsets last reported for each. An incremental fetch reads the partitions on
+//! the session's ready-list only. A partition enters the list when the request names it or when it moved
+//! ([`FetchSession::mark_moved`]). It leaves the list when a read finds nothing to return and nothing to report. Partitions
+//! off the list are caught up and fully reported, so reading them could not change the answer. The cost of a fetch
+//! therefore follows the number of partitions that moved, not the size of the session.
+//!
+//! The caller must register for moves of a partition before it reads it, and must call [`FetchSession::mark_moved`] for
+//! every move since: a change of the high watermark, of the read bound, of the log start offset, of leadership, or the deletion of the topic.
+//!
+//! Must never: remove a partition from the list on the word of a read that an overlapping fetch has overtaken.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
@@ -34,36 +40,27 @@ pub struct PartitionWish {
     pub last_fetched_epoch: i32,
 }
 
-/// What an answer says of one partition, as far as a session cares.
+/// What a read of one partition found, as far as a session cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionNews {
-    /// It has an error, records, or something else that must be told.
+    /// It has an error, records, or something else that every answer carries.
     pub must_tell: bool,
+    /// Nothing is readable at the wanted offset, without an error: only a move of the partition can change the result.
+    pub is_caught_up: bool,
     /// High watermark.
     pub high_watermark: i64,
     /// Log start offset.
     pub log_start_offset: i64,
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
-    wish: PartitionWish,
-    high_watermark: i64,
-    log_start_offset: i64,
-    /// Place in the order of service: what was served goes to the end.
-    turn: u64,
+/// A partition's place in a session. A place that is used again has another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    index: u32,
+    generation: u32,
 }
 
-#[derive(Debug)]
-struct Session {
-    next_epoch: i32,
-    last_used_ms: i64,
-    by_id: bool,
-    entries: HashMap<FetchTarget, Entry>,
-    turns: u64,
-}
-
-/// A request as the cache sees it.
+/// A fetch request as sessions see it.
 #[derive(Debug)]
 pub struct SessionRequest {
     /// `session_id`.
@@ -78,239 +75,282 @@ pub struct SessionRequest {
     pub forgotten: Vec<FetchTarget>,
 }
 
-/// What to fetch, and how to answer.
+/// What a request's `session_id` and `session_epoch` ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionAction {
+    /// A fetch without a session; ends the session that the request names.
+    Close,
+    /// A full fetch that begins a session if there is room for one; ends the session that the request names.
+    Create,
+    /// An incremental fetch.
+    Resume,
+}
+
+impl SessionRequest {
+    /// KIP-227's meaning of the epoch.
+    pub fn action(&self) -> SessionAction {
+        match self.epoch {
+            FINAL_EPOCH => SessionAction::Close,
+            INITIAL_EPOCH => SessionAction::Create,
+            _ => SessionAction::Resume,
+        }
+    }
+}
+
+/// What to read, and how to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFetch {
-    /// `session_id` of the answer; 0 for none.
-    pub id: i32,
     /// What to read, in order.
     pub partitions: Vec<(FetchTarget, PartitionWish)>,
     /// The answer leaves out partitions without news.
     pub incremental: bool,
+    /// The session has other partitions, all of them caught up.
+    pub has_others: bool,
+    /// One for each of `partitions`; empty without a session.
+    pub slots: Vec<Slot>,
+    listing: u64,
 }
 
-/// How long a session must have been idle before it may be given up for another.
-const EVICT_AFTER_MS: i64 = 120_000;
-
-/// All sessions of a broker.
-#[derive(Debug)]
-pub struct FetchSessions {
-    slots: usize,
-    sessions: HashMap<i32, Session>,
-    by_use: BTreeMap<(i64, i32), ()>,
-    partitions: usize,
-    evictions: u64,
+impl SessionFetch {
+    /// A fetch without a session.
+    pub fn sessionless(partitions: Vec<(FetchTarget, PartitionWish)>) -> Self {
+        Self { partitions, incremental: false, has_others: false, slots: Vec::new(), listing: 0 }
+    }
 }
 
-const FINAL_EPOCH: i32 = -1;
+/// A session idle for longer may be evicted in favor of another.
+pub const EVICT_AFTER_MS: i64 = 120_000;
+
+/// The epoch of a request that wants no session.
+pub const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
 
-impl FetchSessions {
-    /// A cache of at most `slots` sessions (`max.incremental.fetch.session.cache.slots`).
-    pub fn new(slots: usize) -> Self {
-        Self { slots, sessions: HashMap::new(), by_use: BTreeMap::new(), partitions: 0, evictions: 0 }
-    }
+#[derive(Debug)]
+struct Entry<W> {
+    target: FetchTarget,
+    wish: PartitionWish,
+    high_watermark: i64,
+    log_start_offset: i64,
+    /// Position in the order of reads: a partition that returned records goes to the end.
+    turn: u64,
+    /// The latest listing that had it.
+    listing: u64,
+    watch: Option<W>,
+}
 
-    /// Sessions, partitions in them, and how many sessions were given up for others.
-    pub fn counts(&self) -> (usize, usize, u64) {
-        (self.sessions.len(), self.partitions, self.evictions)
-    }
+#[derive(Debug)]
+struct Place<W> {
+    generation: u32,
+    entry: Option<Entry<W>>,
+}
 
-    /// Begins a fetch. `fresh_id` is a random id for a session that may begin here.
-    pub fn begin(&mut self, request: SessionRequest, fresh_id: i32, now_ms: i64) -> Result<SessionFetch, ErrorCode> {
-        let full = |partitions| SessionFetch { id: 0, partitions, incremental: false };
-        match request.epoch {
-            FINAL_EPOCH => {
-                if request.id != 0 {
-                    self.remove(request.id);
-                }
-                Ok(full(request.partitions))
-            }
-            INITIAL_EPOCH => {
-                if request.id != 0 {
-                    self.remove(request.id);
-                }
-                Ok(self.create(request, fresh_id, now_ms))
-            }
-            _ => self.resume(request, now_ms),
-        }
-    }
+/// See the module. `W` is what the caller keeps for each partition (its registration for moves); it is dropped when the
+/// partition leaves the session.
+#[derive(Debug)]
+pub struct FetchSession<W> {
+    next_epoch: i32,
+    by_id: bool,
+    slots: HashMap<FetchTarget, Slot>,
+    places: Vec<Place<W>>,
+    free: Vec<u32>,
+    ready: BTreeSet<(u64, Slot)>,
+    turns: u64,
+    listings: u64,
+}
 
-    fn create(&mut self, request: SessionRequest, fresh_id: i32, now_ms: i64) -> SessionFetch {
-        let mut id = fresh_id.saturating_abs().max(1);
-        while self.sessions.contains_key(&id) {
-            id = id.checked_add(1).unwrap_or(1);
-        }
-        let worth = !request.partitions.is_empty() && self.make_room(now_ms);
-        if worth {
-            let mut session = Session {
-                next_epoch: 1,
-                last_used_ms: now_ms,
-                by_id: request.by_id,
-                entries: HashMap::new(),
-                turns: 0,
-            };
-            for (target, wish) in &request.partitions {
-                session.put(target.clone(), *wish);
-            }
-            self.partitions += session.entries.len();
-            self.sessions.insert(id, session);
-            self.by_use.insert((now_ms, id), ());
-        }
-        SessionFetch { id: if worth { id } else { 0 }, partitions: request.partitions, incremental: false }
-    }
-
-    fn make_room(&mut self, now_ms: i64) -> bool {
-        if self.sessions.len() < self.slots {
-            return true;
-        }
-        let oldest = self.by_use.keys().next().copied();
-        match oldest {
-            Some((used, id)) if now_ms.saturating_sub(used) > EVICT_AFTER_MS => {
-                self.remove(id);
-                self.evictions += 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn remove(&mut self, id: i32) {
-        if let Some(session) = self.sessions.remove(&id) {
-            self.partitions -= session.entries.len();
-            self.by_use.remove(&(session.last_used_ms, id));
-        }
-    }
-
-    fn resume(&mut self, request: SessionRequest, now_ms: i64) -> Result<SessionFetch, ErrorCode> {
-        let Some(session) = self.sessions.get_mut(&request.id) else {
-            return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+impl<W> FetchSession<W> {
+    /// A session of the partitions that a full fetch names, and what that fetch reads.
+    pub fn create(request: SessionRequest) -> (Self, SessionFetch) {
+        let mut session = Self {
+            next_epoch: 1,
+            by_id: request.by_id,
+            slots: HashMap::with_capacity(request.partitions.len()),
+            places: Vec::with_capacity(request.partitions.len()),
+            free: Vec::new(),
+            ready: BTreeSet::new(),
+            turns: 0,
+            listings: 1,
         };
-        if session.next_epoch != request.epoch {
+        let slots = request.partitions.iter().map(|(target, wish)| session.upsert(target, *wish)).collect();
+        session.places.iter_mut().filter_map(|place| place.entry.as_mut()).for_each(|entry| entry.listing = 1);
+        let fetch = SessionFetch { slots, listing: 1, ..SessionFetch::sessionless(request.partitions) };
+        (session, fetch)
+    }
+
+    /// Takes an incremental request in. A session that is empty afterwards is to be closed, as Kafka does.
+    pub fn resume(&mut self, request: &SessionRequest) -> Result<(), ErrorCode> {
+        if self.next_epoch != request.epoch {
             return Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
         }
-        if session.by_id != request.by_id {
+        if self.by_id != request.by_id {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
-        let before = session.entries.len();
+        for (target, wish) in &request.partitions {
+            self.upsert(target, *wish);
+        }
         for target in &request.forgotten {
-            session.entries.remove(target);
+            self.remove(target);
         }
-        for (target, wish) in request.partitions {
-            session.put(target, wish);
+        self.next_epoch = request.epoch.checked_add(1).unwrap_or(1);
+        Ok(())
+    }
+
+    /// Partitions in the session.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether it has no partition.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The partition at `slot` moved: the next listing has it. A slot of a partition that left the session is ignored.
+    pub fn mark_moved(&mut self, slot: Slot) {
+        if let Some(turn) = self.entry(slot).map(|entry| entry.turn) {
+            self.ready.insert((turn, slot));
         }
-        self.partitions = self.partitions + session.entries.len() - before;
-        session.next_epoch = request.epoch.checked_add(1).unwrap_or(1);
-        self.by_use.remove(&(session.last_used_ms, request.id));
-        session.last_used_ms = now_ms;
-        self.by_use.insert((now_ms, request.id), ());
-        let mut ordered: Vec<_> = session.entries.iter().map(|(t, e)| (e.turn, t.clone(), e.wish)).collect();
-        ordered.sort_unstable_by_key(|(turn, ..)| *turn);
-        let partitions = ordered.into_iter().map(|(_, target, wish)| (target, wish)).collect();
-        Ok(SessionFetch { id: request.id, partitions, incremental: true })
+    }
+
+    /// Puts every partition on the ready-list: what the reader may see has changed.
+    pub fn mark_all(&mut self) {
+        let turn = |slot: &Slot| Some((self.entry(*slot)?.turn, *slot));
+        self.ready = self.slots.values().filter_map(turn).collect();
+    }
+
+    /// The registration for moves of the partition at `slot`.
+    pub fn watch(&self, slot: Slot) -> Option<&W> {
+        self.entry(slot)?.watch.as_ref()
+    }
+
+    /// Replaces the registration of the partition at `slot`; drops the old one.
+    pub fn set_watch(&mut self, slot: Slot, watch: Option<W>) {
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.watch = watch;
+        }
+    }
+
+    /// What an incremental fetch reads now: the ready-list, in the order of reads.
+    pub fn list_ready(&mut self) -> SessionFetch {
+        self.listings += 1;
+        let listing = self.listings;
+        let ready = &self.ready;
+        let mut fetch = SessionFetch {
+            partitions: Vec::with_capacity(ready.len()),
+            incremental: true,
+            has_others: ready.len() < self.slots.len(),
+            slots: Vec::with_capacity(ready.len()),
+            listing,
+        };
+        for (_, slot) in ready {
+            let place = self.places.get_mut(slot.index as usize).filter(|place| place.generation == slot.generation);
+            if let Some(entry) = place.and_then(|place| place.entry.as_mut()) {
+                entry.listing = listing;
+                fetch.partitions.push((entry.target.clone(), entry.wish));
+                fetch.slots.push(*slot);
+            }
+        }
+        fetch
     }
 
     /// Ends a fetch: which of `news` (in the order of [`SessionFetch::partitions`]) belong into the answer. Partitions
     /// with records go to the end of the order, so that others get their turn.
     pub fn finish(&mut self, fetch: &SessionFetch, news: &[PartitionNews]) -> Vec<bool> {
-        let Some(session) = self.sessions.get_mut(&fetch.id) else { return vec![true; news.len()] };
-        let mut told = Vec::with_capacity(news.len());
-        for ((target, _), news) in fetch.partitions.iter().zip(news) {
-            let turn = session.turns;
-            let tell = match session.entries.get_mut(target) {
-                None => true,
-                Some(entry) => {
-                    let moved =
-                        entry.high_watermark != news.high_watermark || entry.log_start_offset != news.log_start_offset;
-                    entry.high_watermark = news.high_watermark;
-                    entry.log_start_offset = news.log_start_offset;
-                    if news.must_tell {
-                        entry.turn = turn;
-                        session.turns += 1;
-                    }
-                    news.must_tell || moved
-                }
-            };
-            told.push(tell || !fetch.incremental);
-        }
-        told
+        let listed = fetch.slots.iter().zip(&fetch.partitions).zip(news);
+        listed
+            .map(|((slot, (_, wish)), news)| self.settle(*slot, wish, news, fetch.listing) || !fetch.incremental)
+            .collect()
     }
-}
 
-impl Session {
-    fn put(&mut self, target: FetchTarget, wish: PartitionWish) {
+    /// Whether the answer has this partition.
+    fn settle(&mut self, slot: Slot, wish: &PartitionWish, news: &PartitionNews, listing: u64) -> bool {
+        let turn = self.turns;
+        let Some(entry) = self.entry_mut(slot) else { return true };
+        let moved = entry.high_watermark != news.high_watermark || entry.log_start_offset != news.log_start_offset;
+        entry.high_watermark = news.high_watermark;
+        entry.log_start_offset = news.log_start_offset;
+        let before = (entry.turn, slot);
+        if news.must_tell {
+            entry.turn = turn;
+        }
+        let after = (entry.turn, slot);
+        let is_latest = entry.listing == listing && entry.wish == *wish;
+        self.turns += u64::from(news.must_tell);
+        self.ready.remove(&before);
+        if !news.is_caught_up || !is_latest {
+            self.ready.insert(after);
+        }
+        news.must_tell || moved
+    }
+
+    /// Removes all partitions, and drops what the caller keeps for them.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.ready.clear();
+        for (index, place) in self.places.iter_mut().enumerate() {
+            if place.entry.take().is_some() {
+                self.free.extend(u32::try_from(index));
+            }
+        }
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry<W>> {
+        let place = self.places.get(slot.index as usize).filter(|place| place.generation == slot.generation);
+        place?.entry.as_ref()
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<W>> {
+        let place = self.places.get_mut(slot.index as usize).filter(|place| place.generation == slot.generation);
+        place?.entry.as_mut()
+    }
+
+    /// A partition that the request names is on the ready-list, whether its wish changed or not.
+    fn upsert(&mut self, target: &FetchTarget, wish: PartitionWish) -> Slot {
+        let known = self.slots.get(target).copied();
+        if let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.entry_mut(slot)?))) {
+            entry.wish = wish;
+            let turn = entry.turn;
+            self.ready.insert((turn, slot));
+            return slot;
+        }
         let turn = self.turns;
         self.turns += 1;
-        self.entries.entry(target).and_modify(|entry| entry.wish = wish).or_insert(Entry {
+        let slot = self.insert(Entry {
+            target: target.clone(),
             wish,
             high_watermark: -1,
             log_start_offset: -1,
             turn,
+            listing: 0,
+            watch: None,
         });
+        self.slots.insert(target.clone(), slot);
+        self.ready.insert((turn, slot));
+        slot
+    }
+
+    fn insert(&mut self, entry: Entry<W>) -> Slot {
+        let reused = self.free.pop().and_then(|index| Some((index, self.places.get_mut(index as usize)?)));
+        if let Some((index, place)) = reused {
+            place.generation = place.generation.wrapping_add(1);
+            place.entry = Some(entry);
+            return Slot { index, generation: place.generation };
+        }
+        // A request names far fewer partitions than a u32 counts.
+        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(Place { generation: 0, entry: Some(entry) });
+        Slot { index, generation: 0 }
+    }
+
+    fn remove(&mut self, target: &FetchTarget) {
+        let Some(slot) = self.slots.remove(target) else { return };
+        let entry = self.places.get_mut(slot.index as usize).and_then(|place| place.entry.take());
+        if let Some(entry) = entry {
+            self.ready.remove(&(entry.turn, slot));
+            self.free.push(slot.index);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(partition: i32) -> FetchTarget {
-        FetchTarget { topic: "t".into(), topic_id: Uuid::ZERO, partition }
-    }
-
-    fn request(id: i32, epoch: i32, partitions: &[i32], forgotten: &[i32]) -> SessionRequest {
-        let wish = PartitionWish { offset: 0, max_bytes: 1, current_leader_epoch: -1, last_fetched_epoch: -1 };
-        SessionRequest {
-            id,
-            epoch,
-            by_id: false,
-            partitions: partitions.iter().map(|p| (target(*p), wish)).collect(),
-            forgotten: forgotten.iter().map(|p| target(*p)).collect(),
-        }
-    }
-
-    fn order(fetch: &SessionFetch) -> Vec<i32> {
-        fetch.partitions.iter().map(|(t, _)| t.partition).collect()
-    }
-
-    fn news(must_tell: bool, high_watermark: i64) -> PartitionNews {
-        PartitionNews { must_tell, high_watermark, log_start_offset: 0 }
-    }
-
-    #[test]
-    fn a_session_from_begin_to_end() {
-        let mut sessions = FetchSessions::new(10);
-        let first = sessions.begin(request(0, 0, &[0, 1, 2], &[]), 42, 0).unwrap();
-        assert_eq!((first.id, first.incremental, order(&first)), (42, false, vec![0, 1, 2]));
-        assert_eq!(sessions.finish(&first, &[news(true, 5), news(false, 5), news(false, 5)]), [true; 3]);
-        let second = sessions.begin(request(42, 1, &[], &[]), 0, 1).unwrap();
-        assert_eq!(order(&second), [1, 2, 0], "what was served goes to the end");
-        assert_eq!(sessions.finish(&second, &[news(false, 5), news(false, 6), news(false, 5)]), [false, true, false]);
-        let third = sessions.begin(request(42, 2, &[3], &[1]), 0, 2).unwrap();
-        assert_eq!(order(&third), [2, 0, 3]);
-        assert_eq!(sessions.begin(request(42, 2, &[], &[]), 0, 3), Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH));
-        assert_eq!(sessions.begin(request(41, 1, &[], &[]), 0, 3), Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
-        let by_id = SessionRequest { by_id: true, ..request(42, 3, &[], &[]) };
-        assert_eq!(sessions.begin(by_id, 0, 3), Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR));
-        let last = sessions.begin(request(42, -1, &[0], &[]), 0, 4).unwrap();
-        assert_eq!((last.id, sessions.counts()), (0, (0, 0, 0)));
-    }
-
-    #[test]
-    fn a_full_cache_keeps_who_is_active() {
-        let mut sessions = FetchSessions::new(1);
-        assert_eq!(sessions.begin(request(0, 0, &[0], &[]), 7, 0).unwrap().id, 7);
-        assert_eq!(sessions.begin(request(0, 0, &[0], &[]), 8, 1000).unwrap().id, 0);
-        assert_eq!(sessions.begin(request(0, 0, &[0], &[]), 8, EVICT_AFTER_MS + 1).unwrap().id, 8);
-        assert_eq!(sessions.counts(), (1, 1, 1));
-    }
-
-    #[test]
-    fn epochs_wrap_to_one() {
-        let mut sessions = FetchSessions::new(1);
-        let id = sessions.begin(request(0, 0, &[0], &[]), 7, 0).unwrap().id;
-        sessions.sessions.get_mut(&id).unwrap().next_epoch = i32::MAX;
-        assert!(sessions.begin(request(id, i32::MAX, &[], &[]), 0, 0).is_ok());
-        assert!(sessions.begin(request(id, 1, &[], &[]), 0, 0).is_ok());
-    }
-}
+mod tests;

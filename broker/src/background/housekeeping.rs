@@ -24,13 +24,13 @@ pub(super) async fn run(background: Background) {
         if retain {
             retention_due = Instant::now() + retention;
         }
-        let (logs, now_ms) = (Arc::clone(background.replicas.logs()), background.node.now_ms());
+        let (replicas, now_ms) = (Arc::clone(&background.replicas), background.node.now_ms());
         let done = background.node.run_blocking(move || {
-            if let Err(error) = logs.flush_checkpoints() {
+            if let Err(error) = replicas.logs().flush_checkpoints() {
                 error!(%error, "checkpoints cannot be written");
             }
             if retain {
-                let outcome = logs.retention_pass(now_ms);
+                let outcome = replicas.retention_pass(now_ms);
                 if outcome.segments > 0 {
                     info!(segments = outcome.segments, bytes = outcome.bytes, "retention removed old segments");
                 }

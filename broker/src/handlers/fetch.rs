@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::fetch_session::{FetchTarget, PartitionNews, PartitionWish, SessionFetch, SessionRequest};
+use esker_core::fetch_session::{FINAL_EPOCH, FetchTarget, PartitionNews, PartitionWish, SessionFetch, SessionRequest};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
@@ -25,9 +25,10 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
+use crate::fetch_sessions::{BegunFetch, FoundPartition, ReaderView};
 use crate::replica::{
-    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound, TopicRef,
-    Wanted, is_enough, read_cold, read_resident, wait_for_more,
+    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound, ReadyRequests,
+    TopicRef, Wanted, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
 };
 
 /// The Fetch API.
@@ -38,34 +39,104 @@ impl Handler for Fetch {
     const VERSIONS: RangeInclusive<i16> = 0..=18;
 
     fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
-        let (replica, limits) = (replica_of(&request), limits_of(&ctx, &request));
-        let bound = bound_of(replica, request.isolation_level);
-        let fetch = match begin(&ctx, request) {
-            Ok(fetch) => fetch,
+        let reader = Reader::of(&ctx, &request);
+        let mut limits = limits_of(&ctx, &request);
+        let begun = match begin(&ctx, &reader, request) {
+            Ok(begun) => begun,
             Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
         };
-        let wanted: Vec<_> =
-            fetch.partitions.iter().map(|(target, wish)| want(&ctx, target, wish, replica, bound)).collect();
+        limits.has_others = begun.fetch.has_others;
+        let wanted = reader.want_all(&begun.fetch, &begun.partitions);
         let pass = read_resident(&wanted, &limits);
         let pass = match pass {
-            Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &fetch, &wanted, pass)),
+            Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
             pass => pass,
         };
-        Staged::Later(
-            async move {
-                let gate = ctx.broker.replicas.cold_gate();
-                let mut pass = match pass {
-                    Some(pass) => pass,
-                    None => read_cold(gate, &wanted, &limits).await,
+        Staged::Later(finish_later(ctx, reader, limits, begun, wanted, pass).boxed())
+    }
+}
+
+/// Stage two: reads what is not in memory, and waits for more.
+async fn finish_later(
+    ctx: RequestContext,
+    reader: Reader,
+    limits: FetchLimits,
+    mut begun: BegunFetch,
+    wanted: Vec<Wanted>,
+    pass: Option<Pass>,
+) -> FetchResponse {
+    let gate = ctx.broker.replicas.cold_gate();
+    let mut pass = match pass {
+        Some(pass) => pass,
+        None => read_cold(gate, &wanted, &limits).await,
+    };
+    let mut wanted = wanted;
+    if !is_enough(&pass, &limits) {
+        match begun.session.clone().filter(|_| begun.fetch.incremental) {
+            None => pass = wait_for_more(gate, &wanted, &limits, pass).await,
+            Some(session) => {
+                let list = || {
+                    let (fetch, partitions) = session.list_again(&reader.finder(&ctx))?;
+                    let (wanted, has_others) = (reader.want_all(&fetch, &partitions), fetch.has_others);
+                    (begun.fetch, begun.partitions) = (fetch, partitions);
+                    Some(ReadyRequests { wanted, has_others })
                 };
-                if !is_enough(&pass, &limits) {
-                    pass = wait_for_more(gate, &wanted, &limits, pass).await;
-                }
-                pass.refuse_deleted(&wanted);
-                answer(&ctx, &fetch, &wanted, pass)
+                (wanted, pass) = wait_for_ready(gate, session.ready(), (wanted, pass), &limits, list).await;
             }
-            .boxed(),
-        )
+        }
+    }
+    pass.refuse_deleted(&wanted);
+    answer(&ctx, &begun, &wanted, pass)
+}
+
+/// Who reads, and by which rules.
+#[derive(Debug, Clone, Copy)]
+struct Reader {
+    api_version: i16,
+    replica: i32,
+    bound: ReadBound,
+}
+
+impl Reader {
+    fn of(ctx: &RequestContext, request: &FetchRequest) -> Self {
+        let replica = replica_of(request);
+        Self { api_version: ctx.api_version, replica, bound: bound_of(replica, request.isolation_level) }
+    }
+
+    fn view(&self, ctx: &RequestContext) -> ReaderView {
+        ReaderView {
+            replica: self.replica,
+            bound: self.bound,
+            checks_epochs: self.checks_epochs(),
+            offline_dirs: ctx.broker.replicas.logs().offline_dirs(),
+        }
+    }
+
+    /// A session may be gone on with in a version that has no field for a diverging epoch.
+    fn checks_epochs(&self) -> bool {
+        self.api_version >= 12
+    }
+
+    fn finder<'a>(&'a self, ctx: &'a RequestContext) -> impl Fn(&FetchTarget) -> FoundPartition + 'a {
+        move |target: &FetchTarget| {
+            let topic = TopicRef::of_request(self.api_version >= 13, &target.topic, target.topic_id);
+            let partition = ctx.broker.replicas.partition(&topic, target.partition)?;
+            for_replica(partition, self.replica)
+        }
+    }
+
+    fn want_all(&self, fetch: &SessionFetch, partitions: &[FoundPartition]) -> Vec<Wanted> {
+        let want = |((_, wish), partition): (&(FetchTarget, PartitionWish), &FoundPartition)| Wanted {
+            partition: partition.clone(),
+            at: ReadAt {
+                offset: wish.offset,
+                current_leader_epoch: wish.current_leader_epoch,
+                last_fetched_epoch: if self.checks_epochs() { wish.last_fetched_epoch } else { -1 },
+                bound: self.bound,
+            },
+            max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
+        };
+        fetch.partitions.iter().zip(partitions).map(want).collect()
     }
 }
 
@@ -93,10 +164,11 @@ fn limits_of(ctx: &RequestContext, request: &FetchRequest) -> FetchLimits {
         min_bytes: i64::from(request.min_bytes.min(most)),
         max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default()),
         first_batch_whole: ctx.api_version >= 3,
+        has_others: false,
     }
 }
 
-fn begin(ctx: &RequestContext, request: FetchRequest) -> Result<SessionFetch, ErrorCode> {
+fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result<BegunFetch, ErrorCode> {
     let partitions = request.topics.into_iter().flat_map(|topic| {
         let (name, id) = (topic.topic, topic.topic_id);
         topic.partitions.into_iter().map(move |p| {
@@ -110,8 +182,9 @@ fn begin(ctx: &RequestContext, request: FetchRequest) -> Result<SessionFetch, Er
             (target, wish)
         })
     });
-    if request.session_epoch == SESSIONLESS && request.session_id == 0 {
-        return Ok(SessionFetch { id: 0, partitions: partitions.collect(), incremental: false });
+    let finder = reader.finder(ctx);
+    if request.session_epoch == FINAL_EPOCH && request.session_id == 0 {
+        return Ok(BegunFetch::of(partitions.collect(), &finder));
     }
     let detached =
         |(target, wish): (FetchTarget, PartitionWish)| (FetchTarget { topic: target.topic.detached(), ..target }, wish);
@@ -130,26 +203,8 @@ fn begin(ctx: &RequestContext, request: FetchRequest) -> Result<SessionFetch, Er
         partitions: partitions.map(detached).collect(),
         forgotten: forgotten.collect(),
     };
-    let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
-    ctx.broker.fetch_sessions.lock().begin(session, i32::from_be_bytes([a, b, c, d]), ctx.broker.now_ms())
-}
-
-const SESSIONLESS: i32 = -1;
-
-fn want(ctx: &RequestContext, target: &FetchTarget, wish: &PartitionWish, replica: i32, bound: ReadBound) -> Wanted {
-    let topic = TopicRef::of_request(ctx.api_version >= 13, &target.topic, target.topic_id);
-    let partition = ctx.broker.replicas.partition(&topic, target.partition);
-    Wanted {
-        partition: partition.and_then(|partition| for_replica(partition, replica)),
-        at: ReadAt {
-            offset: wish.offset,
-            current_leader_epoch: wish.current_leader_epoch,
-            // A session may be gone on with in a version that has no field for a diverging epoch.
-            last_fetched_epoch: if ctx.api_version >= 12 { wish.last_fetched_epoch } else { -1 },
-            bound,
-        },
-        max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
-    }
+    let random = || ctx.broker.node.random_u64();
+    ctx.broker.fetch_sessions.begin(session, reader.view(ctx), &finder, random, ctx.broker.now_ms())
 }
 
 /// Only a follower of the partition may read it as a broker does, that is past the high watermark.
@@ -160,21 +215,26 @@ fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>
     Ok(partition)
 }
 
-fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: Pass) -> FetchResponse {
+fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pass) -> FetchResponse {
+    let fetch = &begun.fetch;
     let mut hints: BTreeMap<i32, LeaderHint> = BTreeMap::new();
     let mut told = Vec::with_capacity(pass.reads.len());
+    let mut news = Vec::with_capacity(if begun.session.is_some() { pass.reads.len() } else { 0 });
     for ((want, read), (target, _)) in wanted.iter().zip(pass.reads).zip(&fetch.partitions) {
+        let is_at_end = read.as_ref().is_ok_and(|read| want.at.offset >= read.up_to);
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
-        told.push(match read.and_then(|read| partition_data(target.partition, want, read)) {
+        let data = match read.and_then(|read| partition_data(target.partition, want, read)) {
             Ok(data) => data,
             Err(error) => failed(ctx.api_version, target.partition, &error, &mut hints),
-        });
+        };
+        if begun.session.is_some() {
+            news.push(news_of(&data, is_at_end));
+        }
+        told.push(data);
     }
-    let shown = if fetch.id == 0 {
-        vec![true; told.len()]
-    } else {
-        let news: Vec<_> = told.iter().map(news_of).collect();
-        ctx.broker.fetch_sessions.lock().finish(fetch, &news)
+    let shown = match &begun.session {
+        Some(_) => ctx.broker.fetch_sessions.finish(begun, &news),
+        None => vec![true; told.len()],
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for (((data, (target, _)), _), want) in
@@ -194,7 +254,7 @@ fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: P
     }
     let endpoints = hints.keys().filter_map(|id| ctx.endpoint_of(*id));
     FetchResponse {
-        session_id: fetch.id,
+        session_id: begun.session_id(),
         responses,
         node_endpoints: endpoints
             .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
@@ -203,10 +263,12 @@ fn answer(ctx: &RequestContext, fetch: &SessionFetch, wanted: &[Wanted], pass: P
     }
 }
 
-fn news_of(data: &PartitionData) -> PartitionNews {
+fn news_of(data: &PartitionData, is_at_end: bool) -> PartitionNews {
     let records = data.records.as_ref().is_some_and(|r| !r.is_empty());
+    let must_tell = records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default();
     PartitionNews {
-        must_tell: records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default(),
+        must_tell,
+        is_caught_up: is_at_end && !must_tell,
         high_watermark: data.high_watermark,
         log_start_offset: data.log_start_offset,
     }

@@ -2,26 +2,28 @@
 //!
 //! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a thread of its own (see `cold_threads`) before
 //! its slices are handed on, so that neither a look at them nor sending them makes an async worker wait for the disk. A fetch that finds too little parks on its partitions
-//! (see `purgatory`) and looks again when enough has come in, when leadership, the topic or the log start changed, or when its time is
+//! (see `waiting`) and looks again when enough has come in, when leadership, the topic or the log start changed, or when its time is
 //! over. The rules of what answers at once are Kafka's: no time to wait, nothing asked for, an error, a diverging epoch,
 //! enough bytes, or readable records in a later segment (a read takes from one). Beside these: no partition has room
 //! left for more, so that no record to come could make the answer larger.
 //!
 //! Each read remembers the ends that it saw; a waiting fetch reads again only if one of them is another now. Must never:
-//! loop past the deadline, or return slices from below the log start.
+//! return slices from below the log start.
+
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use esker_storage::ReadError;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::cold_threads::ColdThreads;
 use super::error::{AccessError, FetchError};
 use super::partition::Partition;
-use super::purgatory::{FetchWaiter, Place};
 use super::read::{Access, PartitionRead, ReadAt};
+
+pub use waiting::{ReadyRequests, wait_for_more, wait_for_ready};
 
 /// One partition of a fetch.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub struct FetchLimits {
     pub max_wait: Duration,
     /// The first non-empty partition returns a batch even if it is larger than any limit (all but Fetch v0-2).
     pub first_batch_whole: bool,
+    /// The session has partitions beside those that are read. They are caught up, and each may bring more.
+    pub has_others: bool,
 }
 
 /// One pass over the partitions.
@@ -136,9 +140,9 @@ fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<
     #[cfg(test)]
     tests::count_pass();
     let mut left = limits.max_bytes;
-    let mut pass = Pass { reads: Vec::with_capacity(wanted.len()), bytes: 0, answer_now: wanted.is_empty() };
+    let mut pass = Pass { reads: Vec::with_capacity(wanted.len()), bytes: 0, answer_now: false };
     let mut first = limits.first_batch_whole;
-    let mut all_full = true;
+    let mut all_full = !limits.has_others;
     for want in wanted {
         let read = match &want.partition {
             Ok(partition) => partition.read(&want.at, want.max_bytes.min(left), first, access).transpose()?,
@@ -166,58 +170,6 @@ fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<
 /// What a fetch does with a first pass: answer, or wait for more.
 pub fn is_enough(pass: &Pass, limits: &FetchLimits) -> bool {
     limits.max_wait.is_zero() || limits.min_bytes <= 0 || pass.enough(limits)
-}
-
-/// A fetch's registrations with its partitions: they end when this is dropped.
-struct ParkedFetch<'a> {
-    waiter: Arc<FetchWaiter>,
-    wanted: &'a [Wanted],
-    /// One for each partition that can be read, in order.
-    places: Vec<Place>,
-}
-
-impl<'a> ParkedFetch<'a> {
-    fn on(wanted: &'a [Wanted]) -> Self {
-        let mut parked = Self { waiter: FetchWaiter::new(), wanted, places: Vec::with_capacity(wanted.len()) };
-        for (partition, at) in readable(wanted) {
-            parked.places.push(partition.park_fetch(at.bound, &parked.waiter));
-        }
-        parked
-    }
-}
-
-impl Drop for ParkedFetch<'_> {
-    fn drop(&mut self) {
-        for ((partition, at), place) in readable(self.wanted).zip(self.places.drain(..)) {
-            partition.unpark_fetch(at.bound, place);
-        }
-    }
-}
-
-fn readable(wanted: &[Wanted]) -> impl Iterator<Item = (&Arc<Partition>, &ReadAt)> {
-    wanted.iter().filter_map(|want| Some((want.partition.as_ref().ok()?, &want.at)))
-}
-
-/// Waits until there is enough (or time is over) and returns the last pass, which is as the partitions are then.
-pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
-    let deadline = Instant::now() + limits.max_wait;
-    let parked = ParkedFetch::on(wanted);
-    let (mut pass, mut credited) = (first, 0);
-    // What came before this fetch stood in the lists gave no credit: the ends show it.
-    let mut is_stale = pass.is_stale(wanted);
-    loop {
-        let time_is_over = Instant::now() >= deadline;
-        if is_stale {
-            credited = parked.waiter.credited();
-            pass = read(gate, wanted, limits).await;
-        }
-        if time_is_over || pass.enough(limits) {
-            return pass;
-        }
-        parked.waiter.arm(credited, limits.min_bytes.saturating_sub(pass.bytes));
-        let is_woken = tokio::time::timeout_at(deadline, parked.waiter.wait()).await.is_ok();
-        is_stale = is_woken || pass.is_stale(wanted);
-    }
 }
 
 #[cfg(test)]

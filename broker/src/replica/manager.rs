@@ -15,7 +15,7 @@ use esker_core::config::{Scope, list_items, lookup, resolve_broker};
 use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
-use esker_storage::{LogError, LogManager};
+use esker_storage::{LogError, LogManager, RetentionOutcome};
 use imbl::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -233,7 +233,8 @@ impl ReplicaManager {
     /// longer has are deleted.
     pub fn apply(&self, image: &Arc<MetadataImage>) {
         let mut before = self.applying.lock();
-        let mut topics = Topics::clone(&self.topics.load());
+        let former = self.topics.load_full();
+        let mut topics = Topics::clone(&former);
         self.guarded("the broker's own configs", || self.follow_own_configs(image));
         let delta = image.changes_since(&before);
         for (name, id) in &delta.deleted_topics {
@@ -243,8 +244,31 @@ impl ReplicaManager {
             self.guarded(&topic.name, || self.take(&mut topics, image, topic));
         }
         self.topics.store(Arc::new(topics));
+        for topic in &delta.changed_topics {
+            self.wake_departed(&former, topic.id);
+        }
         *before = Arc::clone(image);
         self.applied.send_replace(image.offset());
+    }
+
+    /// Fetchers of partitions that this broker has no longer must look at the new image: no partition of theirs reports anything again.
+    fn wake_departed(&self, former: &Topics, topic: Uuid) {
+        for partition in former.by_id.get(&topic).iter().flat_map(|topic| topic.here()) {
+            if self.partition(&TopicRef::Id(topic), partition.index()).is_err() {
+                partition.wake_fetchers();
+            }
+        }
+    }
+
+    /// Deletes what is due by retention. Fetchers see the log start offsets that moved. Blocks on the disk.
+    pub fn retention_pass(&self, now_ms: i64) -> RetentionOutcome {
+        let start_of = |partition: Arc<Partition>| (partition.log().log_start_offset(), partition);
+        let before: Vec<_> = self.partitions().into_iter().map(start_of).collect();
+        let outcome = self.logs.retention_pass(now_ms);
+        for (_, partition) in before.iter().filter(|(start, partition)| partition.log().log_start_offset() != *start) {
+            partition.wake_fetchers();
+        }
+        outcome
     }
 
     /// Runs one part of applying an image. A panic in it is a fault of this broker that must stop neither the other parts nor

@@ -17,14 +17,19 @@ mod role;
 mod settings;
 #[cfg(test)]
 mod test_support;
+mod watch;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, FollowError, LeaderHint, ProduceError};
-pub use fetch::{ColdGate, FetchLimits, Pass, Wanted, is_enough, read_cold, read_resident, wait_for_more};
+pub use fetch::{
+    ColdGate, FetchLimits, Pass, ReadyRequests, Wanted, is_enough, read_cold, read_resident, wait_for_more,
+    wait_for_ready,
+};
 pub use flusher::Flusher;
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
 pub use partition::{Guarantee, Partition, PendingCommit};
-pub use purgatory::CommitGate;
+pub use purgatory::{CommitGate, ReadyList};
 pub use read::{PartitionRead, ReadAt, ReadBound};
 pub use role::{Assignment, Follower, Leader, NoReplica, Role};
 pub use settings::TopicSettings;
+pub use watch::Watch;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use esker_core::fetch_session::Slot;
 use esker_protocol::primitives::Uuid;
 use esker_protocol::records::BatchHeader;
 use esker_storage::{AppendBatch, Appended, Log, LogError, Origin, ReadError};
@@ -18,7 +19,7 @@ use parking_lot::RwLock;
 
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 use super::flusher::Flusher;
-use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress};
+use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress, ReadyList};
 use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, readable_end};
 use super::role::{Leader, NoReplica, Role};
 use crate::blocking;
@@ -222,14 +223,14 @@ impl Partition {
             self.commits.reached(log.high_watermark());
         }
         if !appended.duplicate || moved {
-            self.wake_fetches(&log, &appended, size, header.attributes.is_control());
+            self.wake_fetches(&log, &appended, size, header.attributes.is_control(), moved);
         }
         Ok(appended)
     }
 
     /// Wakes the fetches for which an append made enough bytes readable. An append credits its own bytes; where the high
     /// watermark lags behind, whatever moves it wakes all consumers.
-    fn wake_fetches(&self, log: &Log, appended: &Appended, size: usize, is_control: bool) {
+    fn wake_fetches(&self, log: &Log, appended: &Appended, size: usize, is_control: bool, moved: bool) {
         let size = if appended.duplicate { 0 } else { i64::try_from(size).unwrap_or(i64::MAX) };
         if log.high_watermark() <= appended.last_offset {
             self.uncredited.store(true, Ordering::SeqCst);
@@ -244,6 +245,7 @@ impl Partition {
         let stable = || log.first_unstable_offset().is_none_or(|offset| offset > appended.base_offset);
         self.fetches.credit(Progress {
             log_end: size,
+            moves_high_watermark: moved,
             high_watermark: match committed {
                 true if catches_up => EVERYTHING,
                 true => size,
@@ -267,6 +269,25 @@ impl Partition {
     /// Ends a registration of [`Partition::park_fetch`].
     pub(super) fn unpark_fetch(&self, bound: ReadBound, place: Place) {
         self.fetches.leave(bound, place);
+    }
+
+    /// Puts this partition on `ready` whenever it moves: see [`super::watch::Watch`], which also ends it.
+    pub(super) fn watch(&self, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Place {
+        self.fetches.watch(ready, slot, bound)
+    }
+
+    pub(super) fn unwatch(&self, place: Place) {
+        self.fetches.unwatch(place);
+    }
+
+    /// Fetch sessions that watch this partition.
+    pub fn watching_sessions(&self) -> usize {
+        self.fetches.watching()
+    }
+
+    /// Requests and sessions look at this partition again: it moved in a way that it did not see itself.
+    pub(super) fn wake_fetchers(&self) {
+        self.fetches.wake_all();
     }
 
     /// Requests that wait for this partition to move: fetches, and produces.

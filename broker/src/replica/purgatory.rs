@@ -13,8 +13,13 @@
 mod commit;
 mod fetch;
 mod places;
+mod waiter;
+mod watch;
 
 pub use commit::CommitGate;
 pub(super) use commit::CommitWaiters;
-pub(super) use fetch::{EVERYTHING, FetchWaiter, FetchWaiters, Progress};
+pub(super) use fetch::FetchWaiters;
 pub(super) use places::Place;
+pub(super) use waiter::{EVERYTHING, FetchWaiter, Progress};
+pub use watch::ReadyList;
+pub(super) use watch::SessionPark;

@@ -67,7 +67,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
         image.live_brokers().count(),
     )?;
     gauges.one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
-    let (sessions, session_partitions, evictions) = broker.fetch_sessions.lock().counts();
+    let (sessions, session_partitions, evictions) = broker.fetch_sessions.counts();
     gauges.one("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions)?;
     gauges.one(
         "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",

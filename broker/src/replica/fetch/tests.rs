@@ -145,7 +145,7 @@ fn commit(to: &Partition) {
 }
 
 fn limits(min_bytes: i64, max_wait: Duration) -> FetchLimits {
-    FetchLimits { max_bytes: 1 << 20, min_bytes, max_wait, first_batch_whole: true }
+    FetchLimits { max_bytes: 1 << 20, min_bytes, max_wait, first_batch_whole: true, has_others: false }
 }
 
 /// A pass that finds what lies in closed segments, too.

@@ -52,7 +52,12 @@ impl Partition {
         fence(Ordering::SeqCst);
         self.settle_credit(log);
         let last_stable = if log.last_stable_offset() > stable { EVERYTHING } else { 0 };
-        self.fetches.credit(Progress { high_watermark: EVERYTHING, last_stable, log_end: 0 });
+        self.fetches.credit(Progress {
+            high_watermark: EVERYTHING,
+            moves_high_watermark: true,
+            last_stable,
+            log_end: 0,
+        });
     }
 
     /// Whether bytes without credit are below the high watermark now. Others may still lie above it.

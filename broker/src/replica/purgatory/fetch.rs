@@ -2,85 +2,17 @@
 //! uncommitted records, but no `read_committed` consumer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
+use esker_core::fetch_session::Slot;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::places::{Place, Places};
+use super::waiter::{EVERYTHING, FetchWaiter, Progress};
+use super::watch::{ReadyList, Watches};
 use crate::replica::read::ReadBound;
 
-/// A parked fetch: wakes once enough bytes have become readable over all of its partitions.
-#[derive(Debug)]
-pub(in super::super) struct FetchWaiter {
-    /// Bytes since it was made; it never goes back, so that no credit is lost between a pass and [`FetchWaiter::arm`].
-    credited: AtomicI64,
-    wakes_at: AtomicI64,
-    notify: Notify,
-}
-
-impl FetchWaiter {
-    /// A waiter that wakes for [`EVERYTHING`] only, until it is armed.
-    pub(in super::super) fn new() -> Arc<Self> {
-        Arc::new(Self { credited: AtomicI64::new(0), wakes_at: AtomicI64::new(i64::MAX), notify: Notify::new() })
-    }
-
-    /// Resolves when enough has arrived or something happened that must be answered at once.
-    pub(in super::super) async fn wait(&self) {
-        self.notify.notified().await;
-    }
-
-    /// The credit so far. A pass that begins after this call finds all that was credited.
-    pub(in super::super) fn credited(&self) -> i64 {
-        self.credited.load(Ordering::SeqCst)
-    }
-
-    /// Wakes when `missing` bytes more have come than there were at `credited`.
-    pub(in super::super) fn arm(&self, credited: i64, missing: i64) {
-        let wakes_at = credited.saturating_add(missing);
-        self.wakes_at.store(wakes_at, Ordering::SeqCst);
-        if self.credited() >= wakes_at {
-            self.notify.notify_one();
-        }
-    }
-
-    fn credit(&self, bytes: i64) {
-        if bytes >= EVERYTHING {
-            self.notify.notify_one();
-            return;
-        }
-        let credited = self.credited.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
-        if credited >= self.wakes_at.load(Ordering::SeqCst) {
-            self.notify.notify_one();
-        }
-    }
-}
-
 const BOUNDS: [ReadBound; 3] = [ReadBound::HighWatermark, ReadBound::LastStable, ReadBound::LogEnd];
-
-/// Wakes every fetch, whatever it waits for.
-pub(in super::super) const EVERYTHING: i64 = i64::MAX / 4;
-
-/// Bytes that have become readable below each bound; 0 where the bound stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in super::super) struct Progress {
-    /// Below the high watermark.
-    pub high_watermark: i64,
-    /// Below the last stable offset.
-    pub last_stable: i64,
-    /// Below the log end.
-    pub log_end: i64,
-}
-
-impl Progress {
-    fn below(&self, bound: ReadBound) -> i64 {
-        match bound {
-            ReadBound::HighWatermark => self.high_watermark,
-            ReadBound::LastStable => self.last_stable,
-            ReadBound::LogEnd => self.log_end,
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Waiters {
@@ -88,12 +20,13 @@ struct Waiters {
     list: Mutex<Places<Arc<FetchWaiter>>>,
 }
 
-/// The fetches parked on one partition.
+/// The fetches parked on one partition, and the sessions that watch it.
 #[derive(Debug, Default)]
 pub(in super::super) struct FetchWaiters {
     high_watermark: Waiters,
     last_stable: Waiters,
     log_end: Waiters,
+    watches: Watches,
 }
 
 impl FetchWaiters {
@@ -125,9 +58,26 @@ impl FetchWaiters {
         waiters.count.store(list.len(), Ordering::Release);
     }
 
-    /// More has become readable: wakes the fetches that have enough now. Between the new ends and this call stands a
+    /// Puts the partition on `ready` whenever it moves, as `slot`. The caller must read the partition afterwards, and must
+    /// call [`FetchWaiters::unwatch`] once.
+    pub(in super::super) fn watch(&self, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Place {
+        self.watches.insert(ready, slot, bound)
+    }
+
+    /// Ends a registration of [`FetchWaiters::watch`].
+    pub(in super::super) fn unwatch(&self, place: Place) {
+        self.watches.remove(place);
+    }
+
+    /// Sessions that watch the partition.
+    pub(in super::super) fn watching(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// The partition moved: wakes the fetches that have enough now, and puts it on the ready-lists. Between the new ends and this call stands a
     /// sequentially consistent fence.
     pub(in super::super) fn credit(&self, progress: Progress) {
+        self.watches.report(progress);
         for bound in BOUNDS {
             let (waiters, bytes) = (self.of(bound), progress.below(bound));
             if bytes > 0 && waiters.count.load(Ordering::Acquire) > 0 {
@@ -139,7 +89,12 @@ impl FetchWaiters {
     /// Leadership, the topic, the log or its start changed: every fetch must look again.
     pub(in super::super) fn wake_all(&self) {
         fence(Ordering::SeqCst);
-        self.credit(Progress { high_watermark: EVERYTHING, last_stable: EVERYTHING, log_end: EVERYTHING });
+        self.credit(Progress {
+            high_watermark: EVERYTHING,
+            last_stable: EVERYTHING,
+            log_end: EVERYTHING,
+            moves_high_watermark: true,
+        });
     }
 
     /// Fetches that wait here.
@@ -147,9 +102,9 @@ impl FetchWaiters {
         BOUNDS.into_iter().map(|bound| self.of(bound).count.load(Ordering::Acquire)).sum()
     }
 
-    /// Whether none waits.
+    /// Whether no fetch waits and no session watches.
     pub(in super::super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.watches.is_empty()
     }
 }
 
