@@ -1,5 +1,6 @@
 //! What the benchmarks share: batches to write and to send, and what the kernel says about a broker's process.
 
+pub mod broker;
 pub mod client;
 pub mod process;
 

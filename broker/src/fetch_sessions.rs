@@ -100,6 +100,14 @@ impl FetchSessions {
         (load(&self.sessions), load(&self.partitions), self.evictions.load(Ordering::Relaxed))
     }
 
+    /// Fetches that wait for a session's partitions to move.
+    pub fn parked_fetches(&self) -> usize {
+        let parked = |shard: &Mutex<HashMap<i32, Arc<Session>>>| {
+            shard.lock().values().map(|session| session.ready.parked()).sum::<usize>()
+        };
+        self.shards.iter().map(parked).sum()
+    }
+
     /// Begins a fetch. `random` is called for the id of a new session only.
     pub fn begin(
         &self,

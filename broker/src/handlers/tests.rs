@@ -6,6 +6,7 @@ mod cut_files;
 mod encodable;
 mod pending;
 mod security;
+mod sessions;
 mod transactions;
 
 use esker_protocol::Request;

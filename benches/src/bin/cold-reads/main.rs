@@ -6,13 +6,11 @@
 
 mod load;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
+use esker_benches::broker::Broker;
 use esker_benches::{Result, process};
 
 use load::Latencies;
@@ -164,7 +162,7 @@ fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'
         drop_pages(dir)?;
     }
     std::thread::sleep(Duration::from_secs(options.rest));
-    let cpu = process::cpu_seconds(broker.child.id())?;
+    let cpu = process::cpu_seconds(broker.pid())?;
     let least = Duration::from_secs(options.seconds);
     let outcome = load::run(options, broker.address, mode, cold, least)?;
     if options.by_second {
@@ -184,7 +182,7 @@ fn phase(options: &Options, broker: &Broker, dir: &Path, binary: usize, mode: &'
         produce: outcome.produce,
         tail: outcome.tail,
         cold_mb_per_second: outcome.cold_bytes as f64 / 1e6 / outcome.cold_seconds.max(1e-9),
-        cpu_seconds: process::cpu_seconds(broker.child.id())? - cpu,
+        cpu_seconds: process::cpu_seconds(broker.pid())? - cpu,
         stolen_seconds: outcome.by_second.iter().map(|second| second.stolen).sum(),
     })
 }
@@ -197,45 +195,4 @@ fn drop_pages(dir: &Path) -> Result<()> {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     }
     Ok(())
-}
-
-/// A broker that runs; it is stopped when dropped.
-struct Broker {
-    address: SocketAddr,
-    child: Child,
-}
-
-impl Broker {
-    fn start(binary: &Path, dir: &Path) -> Result<Self> {
-        let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
-            .arg(dir)
-            .env("ESKER_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("kafka=")?.parse().ok());
-        match address {
-            Some(address) => Ok(Self { address, child }),
-            None => {
-                let _ = child.kill();
-                Err(format!("{} did not start", binary.display()).into())
-            }
-        }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let began = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < Duration::from_secs(30) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -36,14 +36,14 @@ pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, 
     encode(&gauges.gather())
 }
 
-fn purgatory(gauges: &Gauges, partitions: &[Arc<Partition>]) -> Result<(), prometheus::Error> {
+fn purgatory(gauges: &Gauges, partitions: &[Arc<Partition>], on_sessions: usize) -> Result<(), prometheus::Error> {
     let size = gauges.many(
         "kafka_server_delayedoperationpurgatory_purgatorysize",
-        "Places of requests that wait, one for each partition that they wait for",
+        "Places of requests that wait, one for each partition that they wait for; an incremental fetch has one for its session",
         &["delayedOperation"],
     )?;
     let pending = partitions.iter().map(|partition| partition.pending_requests());
-    let (fetches, produces) = pending.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    let (fetches, produces) = pending.fold((on_sessions, 0), |all, one| (all.0 + one.0, all.1 + one.1));
     for (operation, places) in [("Fetch", fetches), ("Produce", produces)] {
         size.with_label_values(&[operation]).set(i64::try_from(places).unwrap_or(i64::MAX));
     }
@@ -108,7 +108,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
         all_damaged += ranges;
         offline += usize::from(log.is_offline());
     }
-    purgatory(&gauges, &partitions)?;
+    purgatory(&gauges, &partitions, broker.fetch_sessions.parked_fetches())?;
     let offline_dir = gauges.many("kafka_log_logmanager_logdirectoryoffline", "1 if it failed", &["logDirectory"])?;
     let dirs = broker.replicas.logs().dirs();
     for dir in &dirs {

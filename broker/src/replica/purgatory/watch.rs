@@ -51,6 +51,11 @@ impl ReadyList {
         slots
     }
 
+    /// Fetches parked on the session.
+    pub fn parked(&self) -> usize {
+        self.parked_count.load(Ordering::SeqCst)
+    }
+
     /// Wakes every parked fetch.
     pub fn wake_parked(&self) {
         self.parked.lock().iter().for_each(|waiter| waiter.wake());
