@@ -28,7 +28,9 @@ use futures_util::FutureExt;
 use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Endpoint;
 use crate::error::KafkaError;
-use crate::replica::{AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef};
+use crate::replica::{
+    AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef, TopicReplicas,
+};
 use crate::server::CloseReason;
 use verify::Verdicts;
 
@@ -72,7 +74,12 @@ fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> 
             Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
             None => Staged::NoReply,
         },
-        _ if !answers.waiting.is_empty() => Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed()),
+        _ if !answers.waiting.is_empty() => {
+            answers.detach_names();
+            // The client's name for itself is a slice of the frame, too.
+            let ctx = RequestContext { client_id: None, ..ctx };
+            Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed())
+        }
         _ => Staged::Ready(answers.finish(&ctx)),
     }
 }
@@ -122,6 +129,13 @@ struct Answers {
 }
 
 impl Answers {
+    /// Copies the topic names, slices of the request's frame: a pending answer must not keep the records in memory, which the log has.
+    fn detach_names(&mut self) {
+        for topic in &mut self.topics {
+            topic.name = topic.name.detached();
+        }
+    }
+
     fn failed(&mut self, index: i32, error: &ProduceError) -> PartitionProduceResponse {
         let code = error.code();
         self.first_error.get_or_insert(code);
@@ -164,10 +178,15 @@ impl Answers {
 
 fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduceData, acks: i16, verdicts: &Verdicts) {
     let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
+    let replicas = ctx.broker.replicas.topic(&target);
     let mut responses = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = data.index;
-        let answer = match append_partition(ctx, &target, data, acks, verdicts) {
+        let written = match &replicas {
+            Ok(replicas) => append_partition(ctx, replicas, data, acks, verdicts),
+            Err(error) => Err(Refused::from(error.clone())),
+        };
+        let answer = match written {
             Ok((answer, waiting)) => {
                 if let Some((needs, partition, end, leader_epoch)) = waiting {
                     let (topic, slot) = (answers.topics.len(), responses.len());
@@ -218,12 +237,12 @@ type Written = (PartitionProduceResponse, Option<(Guarantee, Arc<Partition>, i64
 
 fn append_partition(
     ctx: &RequestContext,
-    target: &TopicRef,
+    topic: &TopicReplicas,
     data: PartitionProduceData,
     acks: i16,
     verdicts: &Verdicts,
 ) -> Result<Written, Refused> {
-    let partition = ctx.broker.replicas.partition(target, data.index)?;
+    let partition = topic.partition(data.index)?;
     if !(-1..=1).contains(&acks) {
         return Err(ProduceError::InvalidAcks(acks).into());
     }
@@ -261,8 +280,10 @@ fn append_partition(
     let all = acks == -1;
     let needs =
         Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && appended.flush_due };
-    let waits = needs.on_disk && partition.log().recovery_point() < end
-        || needs.committed && partition.log().high_watermark() < end;
+    let waits = (needs.on_disk || needs.committed) && {
+        let log = partition.log();
+        needs.on_disk && log.recovery_point() < end || needs.committed && log.high_watermark() < end
+    };
     Ok((answer, waits.then_some((needs, partition, end, epoch))))
 }
 

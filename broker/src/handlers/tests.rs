@@ -1,6 +1,7 @@
 //! Every API in every version that it is served in: an answer that cannot be written in an old version would close the
 //! connection, and some client in the wild speaks just that version.
 
+mod allocations;
 mod back_to_back;
 mod cut_files;
 mod encodable;
@@ -62,6 +63,7 @@ use esker_protocol::primitives::Uuid;
 
 use super::*;
 use crate::replica::{Assignment, Role, TopicRef};
+use crate::server::{ConnectionInfo, Reply};
 use crate::test_support::{Client, broker, create_topic, create_topic_with};
 
 #[test]
@@ -94,6 +96,28 @@ fn batch() -> bytes::Bytes {
     let mut batch = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
     batch.append(0, 1, Some(b"key"), Some(b"value"), &[]);
     batch.build().unwrap()
+}
+
+/// What is known of a connection that does not exist.
+fn connection() -> Arc<ConnectionInfo> {
+    Arc::new(ConnectionInfo {
+        peer: "127.0.0.1:1".parse().unwrap(),
+        listener: "PLAINTEXT".into(),
+        software: std::sync::OnceLock::new(),
+    })
+}
+
+/// Runs stage one of the request in `frame` as a connection does.
+fn dispatch(service: &ClientService, connection: &Arc<ConnectionInfo>, frame: bytes::Bytes) -> Outcome {
+    let mut reader = Reader::new(frame);
+    let header = esker_protocol::RequestHeader::decode(&mut reader).unwrap();
+    let incoming = Incoming { header, connection: Arc::clone(connection), received: tokio::time::Instant::now() };
+    service.dispatch(incoming, &mut reader)
+}
+
+/// The frame of a request, without its length.
+fn frame<R: Request>(version: i16, request: &R) -> bytes::Bytes {
+    esker_protocol::encode_request(version, 7, Some("test".into()), request).unwrap().into_bytes().slice(4..)
 }
 
 /// What the partition that is asked about has become.

@@ -90,6 +90,7 @@ pub(super) fn questions(ctx: &RequestContext, request: &ProduceRequest) -> Resul
     let mut producer: Option<Producer> = None;
     for topic in &request.topic_data {
         let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
+        let replicas = ctx.broker.replicas.topic(&target);
         for data in &topic.partition_data {
             let Some(records) = data.records.as_ref().filter(|records| is_transactional(records)) else { continue };
             // What is malformed is refused where batches are looked at.
@@ -98,7 +99,9 @@ pub(super) fn questions(ctx: &RequestContext, request: &ProduceRequest) -> Resul
             if *producer.get_or_insert(of_batch) != of_batch {
                 return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
             }
-            let Ok(partition) = ctx.broker.replicas.partition(&target, data.index) else { continue };
+            let Some(partition) = replicas.as_ref().ok().and_then(|topic| topic.partition(data.index).ok()) else {
+                continue;
+            };
             if partition.lead(-1).is_err() || !verifies && ctx.api_version < ADDS_ITSELF {
                 continue;
             }

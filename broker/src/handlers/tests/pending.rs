@@ -94,6 +94,56 @@ async fn a_produce_whose_topic_is_deleted_meanwhile_is_answered_with_unknown_top
     running.stop().await.unwrap();
 }
 
+/// A request's frame, and a sign of it that lives as long.
+struct Frame(bytes::Bytes, #[allow(dead_code)] Arc<()>);
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_produce_holds_nothing_of_its_frame() {
+    let (running, _dir) = broker(&SETTINGS).await;
+    create_topic(&mut Client::to(&running).await).await;
+    let held = partition(&running);
+    hold_high_watermark(&held);
+    let service = ClientService::new(Arc::clone(&running.broker));
+    let mut records = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
+    records.append(0, 1, None, Some(&vec![7; 1_000_000]), &[]);
+    let records = records.build().unwrap();
+    let mut parked = Vec::new();
+    for version in 3..=*produce::Produce::VERSIONS.end() {
+        let mut request = produce(version, held.topic_id());
+        request.topic_data[0].partition_data[0].records = Some(records.clone());
+        // The name of a topic that nothing is written to goes into the answer as well.
+        let unknown = TopicProduceData {
+            name: if version >= 13 { "".into() } else { "unknown".into() },
+            topic_id: if version >= 13 { Uuid([9; 16]) } else { Uuid::ZERO },
+            partition_data: request.topic_data[0].partition_data.clone(),
+        };
+        request.topic_data.push(unknown);
+        let alive = Arc::new(());
+        let memory = bytes::Bytes::from_owner(Frame(frame(version, &request), Arc::clone(&alive)));
+        let Outcome::Later(answer) = dispatch(&service, &connection(), memory) else { panic!("version {version}") };
+        parked.push((version, alive, tokio::spawn(answer)));
+    }
+    until(|| held.pending_requests().1 == parked.len()).await;
+    for (version, alive, _) in &parked {
+        assert_eq!(Arc::strong_count(alive), 1, "version {version}: the frame is in memory");
+    }
+    held.close();
+    for (version, _, answer) in parked {
+        let Reply::Frame(answer) = answer.await.unwrap() else { panic!("version {version}") };
+        let (_, answer) =
+            esker_protocol::decode_response::<ProduceRequest>(version, answer.into_bytes().slice(4..)).unwrap();
+        let names: Vec<_> = answer.responses.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, if version >= 13 { ["", ""] } else { ["t", "unknown"] });
+    }
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_follower_fetches_as_a_broker() {
     let (running, _dir) = broker(&SETTINGS).await;
