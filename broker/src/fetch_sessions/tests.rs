@@ -78,7 +78,7 @@ impl Lab {
 
     fn finish(&self, begun: &BegunFetch, view: ReaderView) -> (Vec<i32>, Vec<i32>) {
         let news = |found: &FoundPartition| match found {
-            Ok(partition) if partition.role().leads => {
+            Ok(partition) if partition.role().is_leader() => {
                 let log = partition.log();
                 assert!(view.bound == ReadBound::LogEnd || log.high_watermark() <= log.log_end_offset());
                 PartitionNews {
@@ -100,9 +100,10 @@ impl Lab {
     fn set_role(&self, index: i32, leads: bool, isr: &[i32]) {
         let partition = self.partition(index);
         let role = partition.role();
-        let assignment = Assignment { replicas: vec![1, 2], isr: isr.to_vec(), ..role.assignment.clone() };
-        let settings = Arc::clone(&role.settings);
-        partition.set_role(Role { leads, deleted: false, assignment, settings }).unwrap();
+        let leader = if leads { 1 } else { 2 };
+        let assignment = role.assignment().unwrap().clone();
+        let assignment = Assignment { leader, replicas: vec![1, 2], isr: isr.to_vec(), ..assignment };
+        partition.set_role(Role::of(1, assignment, Arc::clone(role.settings().unwrap()))).unwrap();
     }
 }
 

@@ -5,7 +5,8 @@
 //! watermark waits for every member of the maximal ISR, so that whichever of the two sets the next leader is chosen from, it has every
 //! committed record. Must never: drop a member of the maximal ISR before the controller's answer.
 
-use super::{CommitRule, CountedEnd, ReplicaEnds, high_watermark};
+use super::ends::{CountedEnd, ReplicaEnds};
+use super::high_watermark::{CommitRule, high_watermark};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Follower {

@@ -4,7 +4,7 @@
 //! It never goes back while a leader leads (KIP-101), and it stands still while fewer replicas than
 //! `min.insync.replicas` are in sync (KIP-966): a record that too few replicas hold must not become visible as committed.
 
-use super::{CountedEnd, ReplicaEnds};
+use super::ends::{CountedEnd, ReplicaEnds};
 
 /// What a leader knows about its partition when the high watermark may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
