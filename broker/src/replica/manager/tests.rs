@@ -1,15 +1,18 @@
 //! Faults and hung disks while an image is applied: one topic has the damage, clients have an answer, later images come through.
 
 use std::io;
-use std::sync::Arc;
 
+use esker_core::metadata::{MetadataRecord, PartitionRecord, TopicRecord};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_storage::hooked::{Doing, HookedDisk, Hooks};
 use esker_storage::io::Disk;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Condvar;
 
-use super::TopicRef;
+use super::*;
+use crate::replica::partition::Guarantee;
+use crate::replica::purgatory::CommitGate;
+use crate::replica::test_support::{logs, node};
 use crate::serve::Running;
 use crate::test_support::{Client, broker_on, create_topic};
 
@@ -74,4 +77,76 @@ async fn a_hung_disk_ends_the_wait_of_a_client() {
     create_topic(&mut client).await;
     assert!(running.broker.replicas.partition(&TopicRef::by_name(&"slow".into()), 0).is_ok());
     running.stop().await.unwrap();
+}
+
+/// Partition 0 of a topic after one change of the image each.
+struct Images {
+    image: MetadataImage,
+    topic: &'static str,
+    manager: ReplicaManager,
+    changes: mpsc::UnboundedReceiver<LeadershipChange>,
+    _dir: tempfile::TempDir,
+}
+
+impl Images {
+    fn of(topic: &'static str) -> Self {
+        let (dir, logs) = logs(&Arc::default());
+        let metrics = Arc::new(Metrics::new(std::iter::empty()).unwrap());
+        let (manager, changes) = ReplicaManager::new(node(), logs, metrics);
+        let mut image = MetadataImage::default();
+        image.apply(&MetadataRecord::Topic(TopicRecord { name: topic.into(), id: Uuid([7; 16]) }));
+        Self { image, topic, manager, changes, _dir: dir }
+    }
+
+    fn assign(&mut self, leader: i32, leader_epoch: i32, replicas: &[i32]) -> Result<Arc<Partition>, AccessError> {
+        let (topic_id, replicas) = (Uuid([7; 16]), replicas.to_vec());
+        let isr = replicas.clone();
+        let record = PartitionRecord { topic_id, replicas, isr, leader, leader_epoch, ..PartitionRecord::default() };
+        self.image.apply(&MetadataRecord::Partition(record));
+        self.image.set_offset(self.image.offset() + 1);
+        self.manager.apply(&Arc::new(self.image.clone()));
+        self.manager.partition(&TopicRef::by_name(&self.topic.into()), 0)
+    }
+
+    /// The announced leader epochs; `None` is a loss.
+    fn announced(&mut self) -> Vec<Option<i32>> {
+        let epoch = |change| match change {
+            LeadershipChange::Gained { leader_epoch, .. } => Some(leader_epoch),
+            LeadershipChange::Lost { .. } | LeadershipChange::TopicDeleted { .. } => None,
+        };
+        std::iter::from_fn(|| self.changes.try_recv().ok()).map(epoch).collect()
+    }
+}
+
+#[test]
+fn a_partition_that_moved_to_another_broker_is_closed_here() {
+    for topic in ["t", "__consumer_offsets"] {
+        let mut images = Images::of(topic);
+        let led = images.assign(1, 0, &[1, 2]).unwrap();
+        let gate = CommitGate::new(1);
+        let guarantee = Guarantee { committed: true, on_disk: false };
+        let pending = led.park_commit(guarantee, 1, 0, &gate);
+        assert!(!gate.is_open());
+        let hint = LeaderHint { leader: 2, leader_epoch: 1 };
+        assert_eq!(images.assign(2, 1, &[2, 3]).unwrap_err(), AccessError::NotLeader(hint));
+        assert!(gate.is_open(), "a produce that waits is answered");
+        assert_eq!(led.lead(-1).unwrap_err(), AccessError::NotLeader(hint));
+        assert!(images.manager.partitions().is_empty());
+        assert!(images.manager.logs().get(topic, 0).is_none(), "its log is deleted");
+        drop(pending);
+        // It comes back as a replica of its own.
+        let back = images.assign(1, 2, &[1]).unwrap();
+        assert!(!Arc::ptr_eq(&back, &led) && back.lead(2).is_ok());
+        let announced: &[_] = if topic == "t" { &[] } else { &[Some(0), None, Some(2)] };
+        assert_eq!(images.announced(), announced);
+    }
+}
+
+#[test]
+fn leadership_is_announced_by_epoch() {
+    let mut images = Images::of("__consumer_offsets");
+    for (leader, epoch) in [(1, 0), (1, 0), (1, 1), (2, 2), (2, 3), (1, 4)] {
+        assert!(images.assign(leader, epoch, &[1, 2]).is_ok());
+    }
+    assert_eq!(images.announced(), [Some(0), Some(1), None, Some(4)]);
 }
