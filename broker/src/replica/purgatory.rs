@@ -8,7 +8,8 @@
 //! No wake-up is lost: a partition publishes its new end *before* it looks for waiters, a waiter enters the list
 //! *before* it looks at the ends once more, and a sequentially consistent fence stands between the two on either side.
 //!
-//! Must never: hold a list's lock across an await, or wake while holding anything but that lock.
+//! Must never: hold a list's lock across an await, or wake while holding anything but that lock (and a partition's `appending`, where a
+//! leadership ends).
 
 mod commit;
 mod fetch;

@@ -46,10 +46,12 @@ mod tests {
         ReplicaEnds { log_end, flushed }
     }
 
+    /// Followers as (log end, flushed), the high watermark by log ends and by flushed offsets, and why.
+    type Case<'a> = (CommitRule, &'a [(i64, i64)], i64, i64, &'a str);
+
     #[test]
     fn table() {
-        // Followers as (log end, flushed), the high watermark by log ends and by flushed offsets.
-        let cases: &[(CommitRule, &[(i64, i64)], i64, i64, &str)] = &[
+        let cases: &[Case<'_>] = &[
             (
                 rule(0, (10, 6), 1, 1),
                 &[],

@@ -182,11 +182,13 @@ fn a_new_leader_epoch_fails_the_produces_of_the_old_one_and_no_others() {
     assert_eq!(partition.pending_requests(), (0, 0));
 }
 
+type End<'a> = &'a dyn Fn(&Replica);
+
 #[test]
 fn a_role_that_ends_releases_every_request() {
     let hint = LeaderHint { leader: 2, leader_epoch: 1 };
     let not_leader = AccessError::NotLeader(hint);
-    let ends: [(&dyn Fn(&Replica), AccessError); 3] = [
+    let ends: [(End<'_>, AccessError); 3] = [
         (&|replica| replica.set_role(2, 1, &[1, 2]), not_leader.clone()),
         (&|replica| replica.partition.end(NoReplica::Elsewhere(hint)), not_leader),
         (&|replica| replica.partition.close(), AccessError::UnknownPartition),

@@ -22,10 +22,12 @@ fn by_log_end(followers: &Followers, current: i64, min_in_sync: usize) -> i64 {
     followers.high_watermark(current, ends(10, 10), CountedEnd::LogEnd, min_in_sync)
 }
 
+/// Committed ISR, proposed ISR, ends of followers, `min.insync.replicas`, the high watermark from 1 with the leader at 10, and why.
+type Case<'a> = (&'a [i32], Option<&'a [i32]>, &'a [(i32, i64)], usize, i64, &'a str);
+
 #[test]
 fn the_maximal_isr_moves_the_high_watermark_and_the_committed_isr_is_counted() {
-    // Committed ISR, proposed ISR, ends of followers, min.insync.replicas, the high watermark from 1 with the leader at 10.
-    let cases: &[(&[i32], Option<&[i32]>, &[(i32, i64)], usize, i64, &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&[1], None, &[(2, 4), (3, 5)], 1, 10, "replicas that are not in sync hold nothing"),
         (&[1, 2], None, &[(2, 4), (3, 2)], 1, 4, "the in-sync follower decides"),
         (&[1, 2], Some(&[1, 2, 3]), &[(2, 4), (3, 2)], 1, 2, "a follower that is proposed to join is waited for"),
