@@ -1,6 +1,7 @@
 //! Sessions over real partitions: every kind of move reaches the ready-list, a listing has nothing else, and a partition has no
 //! watch of a session that has ended.
 
+use esker_core::metadata::{MetadataImage, MetadataRecord, PartitionRecord};
 use esker_protocol::compression::Compression;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::delete_topics::DeleteTopicsRequest;
@@ -202,6 +203,15 @@ async fn retention_and_partitions_that_leave_the_broker_reach_the_ready_list() {
     tokio::task::spawn_blocking(move || replicas.retention_pass(far)).await.unwrap();
     assert_eq!(lab.partition(1).log().log_start_offset(), 3);
     assert_eq!(lab.fetch(42, 2, CONSUMER), (vec![1], vec![1]));
+
+    // The image gives one partition to another broker: the old replica here hears nothing of it.
+    let mut image = MetadataImage::clone(&lab.running.broker.metadata.image());
+    let held =
+        image.topics().find(|topic| *topic.name == *"t").and_then(|topic| topic.partitions.get(2).cloned()).unwrap();
+    image.apply(&MetadataRecord::Partition(PartitionRecord { replicas: vec![2], isr: vec![2], leader: 2, ..held }));
+    let replicas = Arc::clone(&lab.running.broker.replicas);
+    tokio::task::spawn_blocking(move || replicas.apply(&Arc::new(image))).await.unwrap();
+    assert_eq!(lab.fetch(42, 3, CONSUMER).1, [2]);
     lab.running.stop().await.unwrap();
 }
 

@@ -41,12 +41,12 @@ impl Handler for Fetch {
     fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
         let reader = Reader::of(&ctx, &request);
         let mut limits = limits_of(&ctx, &request);
-        let begun = match begin(&ctx, &reader, request) {
+        let mut begun = match begin(&ctx, &reader, request) {
             Ok(begun) => begun,
             Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
         };
         limits.has_others = begun.fetch.has_others;
-        let wanted = reader.want_all(&begun.fetch, &begun.partitions);
+        let wanted = reader.want_all(&begun.fetch, std::mem::take(&mut begun.partitions));
         let pass = read_resident(&wanted, &limits);
         let pass = match pass {
             Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
@@ -77,8 +77,8 @@ async fn finish_later(
             Some(session) => {
                 let list = || {
                     let (fetch, partitions) = session.list_again(&reader.finder(&ctx))?;
-                    let (wanted, has_others) = (reader.want_all(&fetch, &partitions), fetch.has_others);
-                    (begun.fetch, begun.partitions) = (fetch, partitions);
+                    let (wanted, has_others) = (reader.want_all(&fetch, partitions), fetch.has_others);
+                    begun.fetch = fetch;
                     Some(ReadyRequests { wanted, has_others })
                 };
                 (wanted, pass) = wait_for_ready(gate, session.ready(), (wanted, pass), &limits, list).await;
@@ -125,9 +125,9 @@ impl Reader {
         }
     }
 
-    fn want_all(&self, fetch: &SessionFetch, partitions: &[FoundPartition]) -> Vec<Wanted> {
-        let want = |((_, wish), partition): (&(FetchTarget, PartitionWish), &FoundPartition)| Wanted {
-            partition: partition.clone(),
+    fn want_all(&self, fetch: &SessionFetch, partitions: Vec<FoundPartition>) -> Vec<Wanted> {
+        let want = |((_, wish), partition): (&(FetchTarget, PartitionWish), FoundPartition)| Wanted {
+            partition,
             at: ReadAt {
                 offset: wish.offset,
                 current_leader_epoch: wish.current_leader_epoch,
