@@ -6,24 +6,24 @@
 
 use std::time::Duration;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
 /// How long a lock is waited for in place.
 const PATIENCE: Duration = Duration::from_micros(200);
 
-/// Has storage wait in this way, too.
-pub fn install() {
-    esker_storage::set_blocking_hook(run);
-}
-
 /// Runs a step that may block. A runtime of one thread has no other to hand its tasks to.
-fn run(step: &mut dyn FnMut()) {
+pub fn run(step: &mut dyn FnMut()) {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(step),
         _ => step(),
     }
+}
+
+/// Takes a lock.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.try_lock_for(PATIENCE).unwrap_or_else(|| run_once(|| mutex.lock()))
 }
 
 /// Takes a lock for reading.

@@ -164,7 +164,7 @@ impl MetadataDir {
         if self.own {
             // A log that was moved here knows this controller by the folder that it was in.
             let known = raft::directory_of(&OsDisk, &self.log(), node_id).map(Uuid);
-            let folder = Folder::open(&OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
+            let folder = Folder::open(logs.env().as_ref(), &OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
             return Ok((folder.directory_id, Some(folder)));
         }
         let dirs = logs.dirs();

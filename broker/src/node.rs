@@ -4,14 +4,17 @@
 //! each of these seams. Must never: hold state of the cluster.
 
 use std::any::Any;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use esker_protocol::primitives::Uuid;
+use esker_storage::{Env, MachineEnv, ThreadBody};
 use thiserror::Error;
 
+use crate::blocking;
 use crate::config::BrokerConfig;
 
 /// Work for a thread that may block.
@@ -27,6 +30,9 @@ pub trait Environment: fmt::Debug + Send + Sync {
 
     /// Runs `work` where it may block.
     fn run_blocking(&self, work: Work);
+
+    /// What storage takes from outside: a monotonic clock, randomness, threads.
+    fn storage(&self) -> Arc<dyn Env>;
 }
 
 /// The machine that the broker runs on.
@@ -49,6 +55,36 @@ impl Environment for Machine {
     fn run_blocking(&self, work: Work) {
         drop(tokio::task::spawn_blocking(work));
     }
+
+    fn storage(&self) -> Arc<dyn Env> {
+        Arc::new(MachineStorage(MachineEnv::default()))
+    }
+}
+
+/// The machine under storage, whose callers may be async workers.
+#[derive(Debug)]
+struct MachineStorage(MachineEnv);
+
+impl Env for MachineStorage {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn random(&self) -> u128 {
+        self.0.random()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.sleep(time);
+    }
+
+    fn run_blocking(&self, step: &mut dyn FnMut()) {
+        blocking::run(step);
+    }
+
+    fn spawn(&self, name: &str, stack_bytes: Option<usize>, body: ThreadBody) -> io::Result<JoinHandle<()>> {
+        self.0.spawn(name, stack_bytes, body)
+    }
 }
 
 /// Blocking work ended in a panic, or was never run because the runtime is shutting down.
@@ -64,12 +100,13 @@ pub struct BlockingError {
 pub struct Node {
     config: Arc<BrokerConfig>,
     environment: Arc<dyn Environment>,
+    storage: Arc<dyn Env>,
 }
 
 impl Node {
     /// A node in `environment`.
     pub fn new(config: BrokerConfig, environment: Arc<dyn Environment>) -> Self {
-        Self { config: Arc::new(config), environment }
+        Self { config: Arc::new(config), storage: environment.storage(), environment }
     }
 
     /// `node.id`.
@@ -95,6 +132,11 @@ impl Node {
     /// 64 random bits.
     pub fn random_u64(&self) -> u64 {
         (self.environment.random() >> 64) as u64
+    }
+
+    /// What storage takes from outside.
+    pub fn storage(&self) -> &Arc<dyn Env> {
+        &self.storage
     }
 
     /// The clock alone, for what needs nothing else.

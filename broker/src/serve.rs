@@ -25,7 +25,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::background::{self, run_cleaner};
-use crate::blocking;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
 use crate::controller::{ControllerClient, SubmitError, submit};
@@ -105,7 +104,6 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Resul
 
 /// As [`start`], with time, randomness and threads of `node`, and everything that is kept on `disk`.
 pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running, ServeError> {
-    blocking::install();
     let stop = CancellationToken::new();
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());
@@ -144,7 +142,7 @@ async fn start_metadata(
 ) -> Result<(Arc<Metadata>, Option<Folder>), ServeError> {
     let (directory, folder) = dir.open(logs, node.id())?;
     let id = RaftId { node_id: node.id(), directory: directory.0 };
-    let metadata = raft::start(disk, dir.log(), id).await?;
+    let metadata = raft::start(node, disk, dir.log(), id).await?;
     dir.remember(&node.config().log_dirs);
     Ok((Arc::new(metadata), folder))
 }
@@ -290,7 +288,8 @@ async fn open_logs(
     };
     let began = Instant::now();
     let now_ms = node.now_ms();
-    let mut opening = pin!(node.run_blocking(move || LogManager::open_on(disk, open, now_ms)));
+    let env = Arc::clone(node.storage());
+    let mut opening = pin!(node.run_blocking(move || LogManager::open_in(env, disk, open, now_ms)));
     let opened = loop {
         match tokio::time::timeout(PROGRESS_EVERY, opening.as_mut()).await {
             Ok(opened) => break opened??,

@@ -14,12 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::config::{BrokerConfig, Origin, Sources};
-use crate::node::{Environment, Machine};
+use crate::node::{Environment, Machine, Node};
 use crate::serve::{self, Running};
 
 /// The wall clock in ms.
 pub(crate) fn now_ms() -> i64 {
     Machine.now_ms()
+}
+
+/// A node with the built-in configuration.
+pub(crate) fn node() -> Node {
+    Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine))
 }
 
 /// A broker in a folder that goes with it.

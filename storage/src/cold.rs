@@ -10,13 +10,12 @@ use std::sync::{Arc, Weak};
 
 use crate::{
     error::FileError,
-    eviction::{ColdCache, EvictPages},
+    eviction::EvictPages,
     files::LOG,
     io::Context,
-    open_files::Opened,
-    residency::{self, CHUNK},
+    open_files::{OpenFiles, Opened},
+    residency::CHUNK,
     segment::Segment,
-    turns,
 };
 
 /// Chunks that are begun for a reader before it asks.
@@ -26,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// Bytes read at once.
 const STEP: usize = 64 << 10;
 
-impl ColdCache {
+impl OpenFiles {
     /// Brings `len` bytes from `from` on into memory. Blocks for the disk.
     pub(crate) fn bring_in(
         &self,
@@ -43,29 +42,29 @@ impl ColdCache {
         let (first, last) = (from / CHUNK, (end - 1) / CHUNK);
         let missing: Vec<u64> = (first..=last).filter(|chunk| !segment.has_chunk(opened, *chunk, size)).collect();
         let Some(next) = missing.last().map(|last| last + 1) else { return Ok(()) };
-        self.count_read();
-        let follows = missing.first().is_some_and(|first| *first > 0 && self.holds(id, first - 1));
+        self.cold.count_read();
+        let follows = missing.first().is_some_and(|first| *first > 0 && self.cold.holds(id, first - 1));
         let mut buffer = vec![0; STEP];
-        let at_once = if turns::is_quiet() { AT_ONCE } else { 1 };
+        let at_once = if self.turns.is_quiet() { AT_ONCE } else { 1 };
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
-            let _turn = turns::wait(piece.len() as u64 * CHUNK);
+            let _turn = self.turns.wait(piece.len() as u64 * CHUNK);
             begin(opened, piece);
             for chunk in piece {
                 read(segment, opened, *chunk, size, &mut buffer)?;
             }
         }
         // What comes next is on its way while this is sent; but not before what others wait for.
-        let ahead = next..if follows && turns::is_quiet() { next + AHEAD } else { next };
+        let ahead = next..if follows && self.turns.is_quiet() { next + AHEAD } else { next };
         let ahead: Vec<u64> =
             ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
         ahead.chunk_by(|a, b| a + 1 == *b).for_each(|run| begin(opened, run));
         let wanted: Vec<u64> = missing.into_iter().chain(ahead).collect();
         let bytes = wanted.len() as u64 * CHUNK;
-        self.count_bytes(bytes);
-        residency::spend(bytes);
+        self.cold.count_bytes(bytes);
+        self.residency.spend(bytes);
         let data: Weak<dyn EvictPages> = Arc::downgrade(&opened.data) as _;
         let opened: Weak<dyn EvictPages> = Arc::downgrade(opened) as _;
-        self.keep(id, &data, &opened, &wanted);
+        self.cold.keep(&self.residency, id, &data, &opened, &wanted);
         Ok(())
     }
 }
@@ -88,7 +87,7 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
             return Ok(());
         }
         if map.holds(from, end.saturating_sub(from)) {
-            residency::note(segment.id(), chunk);
+            opened.files().residency.note(segment.id(), chunk);
             return Ok(());
         }
     }
@@ -102,6 +101,6 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
         }
         at += found as u64;
     }
-    residency::note(segment.id(), chunk);
+    opened.files().residency.note(segment.id(), chunk);
     Ok(())
 }

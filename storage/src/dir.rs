@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Uuid,
+    Env, Uuid,
     checkpoints::Checkpoints,
     error::{FileError, LogError},
     io::Disk,
@@ -82,6 +82,10 @@ impl LogDir {
     /// Before a log's offsets go back to `offset` (`None`: it begins anew). Blocks for the disk.
     pub(crate) fn lower_checkpoints(&self, partition: (&str, i32), offset: Option<i64>) -> Result<(), FileError> {
         self.checkpoints.lower(self.disk.as_ref(), &self.path, partition, offset)
+    }
+
+    pub(crate) fn env(&self) -> &dyn Env {
+        self.files.env.as_ref()
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -14,7 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::residency::{self, CHUNK};
+use crate::residency::{CHUNK, INDEX_CHUNK, Residency};
 
 /// All chunks that were brought in take at most this part of memory, within these bounds.
 const PART_OF_MEMORY: u64 = 16;
@@ -105,6 +105,7 @@ impl ColdCache {
     /// Puts chunks at the end of the line, and evicts those at its front past the bound.
     pub(crate) fn keep(
         &self,
+        residency: &Residency,
         segment: u64,
         data: &Weak<dyn EvictPages>,
         opened: &Weak<dyn EvictPages>,
@@ -113,7 +114,7 @@ impl ColdCache {
         let most = usize::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let mut over = Vec::new();
         let mut line = self.line.lock();
-        for number in chunks.iter().copied().filter(|number| *number != residency::INDEX_CHUNK) {
+        for number in chunks.iter().copied().filter(|number| *number != INDEX_CHUNK) {
             if line.members.insert((segment, number)) {
                 let (data, opened) = (Weak::clone(data), Weak::clone(opened));
                 line.chunks.push_back(Chunk { segment, number, data, opened });
@@ -127,7 +128,7 @@ impl ColdCache {
         drop(line);
         for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
             let Some(first) = run.first() else { continue };
-            run.iter().for_each(|chunk| residency::forget(chunk.segment, chunk.number));
+            run.iter().for_each(|chunk| residency.forget(chunk.segment, chunk.number));
             // What was closed meanwhile is the kernel's to keep or drop.
             let Some(data) = first.data.upgrade() else { continue };
             let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);

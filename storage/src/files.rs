@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::Uuid;
 
 use crate::{
+    env::{Env, version_4},
     error::{FileError, OpenError},
     io::{Context, Disk, Open},
 };
@@ -68,26 +69,16 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
 }
 
 /// `topic-partition.<uuid>-delete`, cut so that it fits into a file name.
-pub(crate) fn deleted_dir(topic: &str, partition: i32) -> String {
-    unique_dir(topic, partition, DELETED)
+pub(crate) fn deleted_dir(env: &dyn Env, topic: &str, partition: i32) -> String {
+    unique_dir(env, topic, partition, DELETED)
 }
 
 /// `topic-partition.<uuid><end>`, cut in the same way.
-pub(crate) fn unique_dir(topic: &str, partition: i32, end: &str) -> String {
-    let suffix = format!("-{partition}.{}{end}", uuid::Uuid::new_v4().simple());
+pub(crate) fn unique_dir(env: &dyn Env, topic: &str, partition: i32, end: &str) -> String {
+    let suffix = format!("-{partition}.{}{end}", version_4(env).simple());
     let keep = topic.len().min(255usize.saturating_sub(suffix.len()));
     // Topic names are ASCII; another name would be kept whole.
     format!("{}{suffix}", topic.get(..keep).unwrap_or(topic))
-}
-
-/// A random uuid as Kafka makes them: none of the reserved ones, none that begins with '-' in text.
-pub(crate) fn random_uuid() -> Uuid {
-    loop {
-        let id = Uuid(*uuid::Uuid::new_v4().as_bytes());
-        if !id.to_string().starts_with('-') {
-            return id;
-        }
-    }
 }
 
 /// The partition of a folder whose name [`unique_dir`] made.
@@ -197,7 +188,7 @@ pub(crate) fn write_partition_metadata(disk: &dyn Disk, dir: &Path, topic_id: Uu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::OsDisk;
+    use crate::{MachineEnv, io::OsDisk, test_support::random_uuid};
 
     #[test]
     fn names() {
@@ -209,7 +200,7 @@ mod tests {
         for other in ["a", "-1", "a-", "a-x", "a-1.0123-delete", "a-1.0123-future", "a--1x", METADATA_LOG] {
             assert_eq!(parse_partition_dir(other), None, "{other}");
         }
-        let deleted = deleted_dir(&"t".repeat(249), 11);
+        let deleted = deleted_dir(&MachineEnv::default(), &"t".repeat(249), 11);
         assert_eq!(deleted.len(), 255);
         assert!(deleted.ends_with("-delete"));
     }

@@ -10,6 +10,7 @@ mod cold;
 mod compaction;
 mod config;
 mod dir;
+mod env;
 mod epochs;
 mod error;
 mod eviction;
@@ -38,19 +39,18 @@ mod types;
 pub mod validate;
 mod walk;
 
-pub use blocking::{BlockingHook, lock, set_blocking_hook};
 pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats, RunningPasses};
 pub use config::LogConfig;
+pub use env::{Env, MachineEnv, ThreadBody};
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;
 pub use esker_protocol::records::BatchHeader;
 pub use eviction::ColdReadStats;
 pub use log::Log;
 pub use manager::{Folder, LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress};
-pub use mmap::{Map, file_of, is_damaged, open_maps, unguarded_maps, verify_slice};
+pub use mmap::{Map, file_of, is_damaged, unguarded_maps, verify_slice};
 pub use open_files::OpenFileStats;
 pub use producers::ProducerError;
-pub use residency::age_residency;
 pub use scrub::{ScrubStats, Scrubber};
 pub use types::{
     AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Guard, OpenTransaction, Origin,

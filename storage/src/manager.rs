@@ -27,7 +27,7 @@ use parallel::in_parallel;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    ColdReadStats, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
+    ColdReadStats, Env, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
     dir::LogDir,
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
@@ -215,7 +215,7 @@ impl LogManager {
         let _changing = self.changing.lock();
         let log = self.take(topic, partition)?;
         log.close();
-        let renamed = log.home().path.join(files::deleted_dir(topic, partition));
+        let renamed = log.home().path.join(files::deleted_dir(log.home().env(), topic, partition));
         rename(&log, &renamed)?;
         self.reaper.remove_folder(&log.home().disk, renamed, log.config().file_delete_delay_ms);
         Ok(())
@@ -228,7 +228,7 @@ impl LogManager {
         let log = self.take(topic, partition)?;
         log.close_clean(true)?;
         log.close();
-        let renamed = log.home().path.join(files::unique_dir(topic, partition, STRAY));
+        let renamed = log.home().path.join(files::unique_dir(log.home().env(), topic, partition, STRAY));
         rename(&log, &renamed)?;
         Ok(renamed)
     }
@@ -253,6 +253,26 @@ impl LogManager {
     /// What is open.
     pub fn open_files(&self) -> OpenFileStats {
         self.files.stats()
+    }
+
+    /// Where time, randomness and threads of these logs come from.
+    pub fn env(&self) -> &Arc<dyn Env> {
+        &self.files.env
+    }
+
+    /// Maps of data and index files that are there, also those that only slices hold.
+    pub fn open_maps(&self) -> usize {
+        self.files.maps()
+    }
+
+    /// What is known to be in memory grows older: call it about four times a second.
+    pub fn age_residency(&self) {
+        self.files.residency.age();
+    }
+
+    /// Removes deleted files that are due. For an environment without threads; with them a thread does it, and this does nothing. Blocks.
+    pub fn reap_due(&self) {
+        self.reaper.reap_due();
     }
 
     /// What cold reads have done.

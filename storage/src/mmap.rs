@@ -32,6 +32,8 @@ pub struct Map(Option<Mapped>);
 struct Mapped {
     guard: Registration,
     map: Mmap,
+    /// Where it is counted.
+    counter: Option<Arc<AtomicUsize>>,
 }
 
 impl Map {
@@ -46,8 +48,7 @@ impl Map {
         // unlinks, which keeps the pages. Other brokers are kept out by the lock file of the log dir; what any other process does to
         // the file shows as damage of the map.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
-        MAPS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self(Some(Mapped { guard: Registration::new(map.as_ptr().addr(), len), map })))
+        Ok(Self(Some(Mapped { guard: Registration::new(map.as_ptr().addr(), len), map, counter: None })))
     }
 
     fn map(&self) -> Option<&Mmap> {
@@ -61,16 +62,8 @@ impl Map {
     }
 }
 
-/// Maps that there are.
-static MAPS: AtomicUsize = AtomicUsize::new(0);
-
-/// How many maps of files this process has made and not dropped yet.
-pub fn open_maps() -> usize {
-    MAPS.load(Ordering::Relaxed)
-}
-
 /// Maps of open files by their first address: so that a slice of one can be sent from its file (`sendfile`) by whoever
-/// knows nothing but the slice.
+/// knows nothing but the slice. One for the process, as addresses are.
 static MAPPED: RwLock<BTreeMap<usize, FileMap>> = RwLock::new(BTreeMap::new());
 
 #[derive(Debug)]
@@ -118,11 +111,19 @@ impl Map {
     /// As `of`, for a file that stays open: [`file_of`] finds it by any slice of the map.
     pub fn of_open(file: &Arc<File>, len: usize) -> io::Result<Self> {
         let map = Self::of(file, len)?;
-        if let Some(Mapped { guard, map }) = &map.0 {
+        if let Some(Mapped { guard, map, .. }) = &map.0 {
             let entry = FileMap { len: map.len(), file: Arc::downgrade(file), mark: guard.mark() };
             MAPPED.write().insert(map.as_ptr().addr(), entry);
         }
         Ok(map)
+    }
+
+    /// Counts the map in `counter` for as long as it is there. Each map once.
+    pub(crate) fn count_in(&mut self, counter: &Arc<AtomicUsize>) {
+        if let Some(mapped) = self.0.as_mut().filter(|mapped| mapped.counter.is_none()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+            mapped.counter = Some(Arc::clone(counter));
+        }
     }
 
     /// Takes all pages out of this process's resident memory. They stay in the page cache: the next touch brings them back
@@ -194,10 +195,11 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        if let Some(map) = self.map() {
-            // Before it is unmapped: the address may be another map's a moment later.
-            MAPPED.write().remove(&map.as_ptr().addr());
-            MAPS.fetch_sub(1, Ordering::Relaxed);
+        let Some(Mapped { map, counter, .. }) = &self.0 else { return };
+        // Before it is unmapped: the address may be another map's a moment later.
+        MAPPED.write().remove(&map.as_ptr().addr());
+        if let Some(counter) = counter {
+            counter.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

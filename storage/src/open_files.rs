@@ -22,11 +22,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
+    Env, MachineEnv,
     error::FileError,
     eviction::{ColdCache, EvictPages},
     index::{OffsetIndex, TimeIndex},
     io::LogFile,
     mmap::Map,
+    residency::Residency,
+    turns::Turns,
 };
 
 /// Segments open at once, until somebody sets it.
@@ -54,6 +57,13 @@ pub struct OpenFileStats {
 /// See the module. One for all logs of a broker.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) residency: Residency,
+    pub(crate) turns: Turns,
+    /// Of the next handle.
+    next_id: AtomicU64,
+    /// Maps of data and index files that are there. A map may outlive this.
+    maps: Arc<AtomicUsize>,
     limit: AtomicUsize,
     /// Handles in the order in which they were opened or given another chance; each open one once.
     ring: Mutex<VecDeque<Weak<Handle>>>,
@@ -68,7 +78,18 @@ pub(crate) struct OpenFiles {
 
 impl Default for OpenFiles {
     fn default() -> Self {
+        Self::new(Arc::new(MachineEnv::default()))
+    }
+}
+
+impl OpenFiles {
+    pub(crate) fn new(env: Arc<dyn Env>) -> Self {
         Self {
+            turns: Turns::new(Arc::clone(&env)),
+            env,
+            residency: Residency::default(),
+            next_id: AtomicU64::new(1),
+            maps: Arc::default(),
             limit: AtomicUsize::new(DEFAULT_LIMIT),
             ring: Mutex::default(),
             files: AtomicUsize::new(0),
@@ -78,9 +99,17 @@ impl Default for OpenFiles {
             cold: ColdCache::default(),
         }
     }
-}
 
-impl OpenFiles {
+    /// Maps of data and index files that are there, also those that only slices hold.
+    pub(crate) fn maps(&self) -> usize {
+        self.maps.load(Ordering::Relaxed)
+    }
+
+    /// Counts a map for as long as it is there.
+    pub(crate) fn count_map(&self, map: &mut Map) {
+        map.count_in(&self.maps);
+    }
+
     pub(crate) fn set_limit(&self, segments: usize) {
         self.limit.store(segments.max(1), Ordering::Relaxed);
         self.shrink(self.limit());
@@ -217,6 +246,10 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    pub(crate) fn files(&self) -> &OpenFiles {
+        &self.data.files
+    }
+
     /// The data file.
     pub(crate) fn file(&self) -> &dyn LogFile {
         self.data.file.as_ref()
@@ -227,7 +260,9 @@ impl Opened {
         if let Some((bytes, _)) = self.map.get() {
             return Ok(bytes);
         }
-        let map = Arc::new(self.data.file.map(usize::try_from(capacity).unwrap_or(usize::MAX))?);
+        let mut map = self.data.file.map(usize::try_from(capacity).unwrap_or(usize::MAX))?;
+        self.files().count_map(&mut map);
+        let map = Arc::new(map);
         map.read_as_told();
         let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(&self.data) };
         Ok(&self.map.get_or_init(|| (Bytes::from_owner(owner), map)).0)
@@ -258,7 +293,7 @@ impl EvictPages for Opened {
 /// it becomes.
 #[derive(Debug)]
 pub(crate) struct Handle {
-    /// No other file ever has it.
+    /// No other file of this broker ever has it.
     pub(crate) id: u64,
     files: Arc<OpenFiles>,
     slot: ArcSwapOption<Opened>,
@@ -281,12 +316,10 @@ struct State {
     before: Weak<DataFile>,
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 impl Handle {
     pub(crate) fn new(files: Arc<OpenFiles>) -> Arc<Self> {
         Arc::new(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: files.next_id.fetch_add(1, Ordering::Relaxed),
             files,
             slot: ArcSwapOption::empty(),
             used: AtomicBool::new(false),

@@ -18,63 +18,81 @@ const FRESH: u32 = 256;
 /// MiB that a turn of the broker's clock counts as: with four a second, everything is looked at again after 8 s.
 const TURN: u64 = 8 << 20;
 
-static BYTES: AtomicU64 = AtomicU64::new(1 << 20);
-/// The upper half says which chunk, the lower when.
-static TABLE: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
+/// On a cache line of its own: appends move it.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Clock(AtomicU64);
 
-/// Time goes by: call it about four times a second.
-pub fn age_residency() {
-    spend(TURN);
+/// See the module. One for all logs of a broker.
+#[derive(Debug)]
+pub(crate) struct Residency {
+    clock: Clock,
+    /// The upper half says which chunk, the lower when.
+    table: Box<[AtomicU64]>,
 }
 
-/// So many bytes came into the page cache.
-pub(crate) fn spend(bytes: u64) {
-    BYTES.fetch_add(bytes, Ordering::Relaxed);
+impl Default for Residency {
+    fn default() -> Self {
+        let table = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+        Self { clock: Clock(AtomicU64::new(1 << 20)), table }
+    }
 }
 
-/// The clock.
-pub(crate) fn now() -> u32 {
-    (BYTES.load(Ordering::Relaxed) >> 20) as u32
-}
+impl Residency {
+    /// Time goes by: call it about four times a second.
+    pub(crate) fn age(&self) {
+        self.spend(TURN);
+    }
 
-/// Whether what was in memory at `then` still counts as such.
-pub(crate) fn is_fresh(then: u32) -> bool {
-    now().wrapping_sub(then) <= FRESH
-}
+    /// So many bytes came into the page cache.
+    pub(crate) fn spend(&self, bytes: u64) {
+        self.clock.0.fetch_add(bytes, Ordering::Relaxed);
+    }
 
-/// Half of the time that something stays fresh has gone by.
-pub(crate) fn is_aging(then: u32) -> bool {
-    now().wrapping_sub(then) > FRESH / 2
-}
+    /// The clock.
+    pub(crate) fn now(&self) -> u32 {
+        (self.clock.0.load(Ordering::Relaxed) >> 20) as u32
+    }
 
-fn place(file: u64, chunk: u64) -> (&'static AtomicU64, u64) {
-    let mixed = (file.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ chunk.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
-        .wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let mixed = mixed ^ mixed >> 33;
-    static NONE: AtomicU64 = AtomicU64::new(0);
-    // The remainder is always a place in the table.
-    let slot = TABLE.get(mixed as usize % SLOTS).unwrap_or(&NONE);
-    (slot, mixed >> 32 << 32 | 1 << 32)
-}
+    /// Whether what was in memory at `then` still counts as such.
+    pub(crate) fn is_fresh(&self, then: u32) -> bool {
+        self.now().wrapping_sub(then) <= FRESH
+    }
 
-/// A chunk is in memory.
-pub(crate) fn note(file: u64, chunk: u64) {
-    let (slot, key) = place(file, chunk);
-    slot.store(key | u64::from(now()), Ordering::Relaxed);
-}
+    /// Half of the time that something stays fresh has gone by.
+    pub(crate) fn is_aging(&self, then: u32) -> bool {
+        self.now().wrapping_sub(then) > FRESH / 2
+    }
 
-/// Whether a chunk is known to be in memory.
-pub(crate) fn is_known(file: u64, chunk: u64) -> bool {
-    let (slot, key) = place(file, chunk);
-    let found = slot.load(Ordering::Relaxed);
-    found >> 32 << 32 == key && is_fresh(found as u32)
-}
+    /// The chunk's slot, which is always there, and its key.
+    fn place(&self, file: u64, chunk: u64) -> (Option<&AtomicU64>, u64) {
+        let mixed = (file.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ chunk.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+            .wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = mixed ^ mixed >> 33;
+        (self.table.get(mixed as usize % SLOTS), mixed >> 32 << 32 | 1 << 32)
+    }
 
-/// A chunk is not in memory any more.
-pub(crate) fn forget(file: u64, chunk: u64) {
-    let (slot, key) = place(file, chunk);
-    if slot.load(Ordering::Relaxed) >> 32 << 32 == key {
-        slot.store(0, Ordering::Relaxed);
+    /// A chunk is in memory.
+    pub(crate) fn note(&self, file: u64, chunk: u64) {
+        if let (Some(slot), key) = self.place(file, chunk) {
+            slot.store(key | u64::from(self.now()), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a chunk is known to be in memory.
+    pub(crate) fn is_known(&self, file: u64, chunk: u64) -> bool {
+        let (slot, key) = self.place(file, chunk);
+        let found = slot.map_or(0, |slot| slot.load(Ordering::Relaxed));
+        found >> 32 << 32 == key && self.is_fresh(found as u32)
+    }
+
+    /// A chunk is not in memory any more.
+    pub(crate) fn forget(&self, file: u64, chunk: u64) {
+        if let (Some(slot), key) = self.place(file, chunk)
+            && slot.load(Ordering::Relaxed) >> 32 << 32 == key
+        {
+            slot.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -84,19 +102,32 @@ mod tests {
 
     #[test]
     fn what_was_noted_is_known_until_it_is_forgotten() {
-        let file = u64::MAX - 7;
-        assert!(!is_known(file, 3));
-        note(file, 3);
-        assert!(is_known(file, 3) && !is_known(file, 4) && !is_known(file - 1, 3));
-        forget(file, 4);
-        assert!(is_known(file, 3));
-        forget(file, 3);
-        assert!(!is_known(file, 3));
+        let (residency, file) = (Residency::default(), u64::MAX - 7);
+        assert!(!residency.is_known(file, 3));
+        residency.note(file, 3);
+        assert!(residency.is_known(file, 3) && !residency.is_known(file, 4) && !residency.is_known(file - 1, 3));
+        residency.forget(file, 4);
+        assert!(residency.is_known(file, 3));
+        residency.forget(file, 3);
+        assert!(!residency.is_known(file, 3));
     }
 
     #[test]
     fn an_hour_makes_everything_old() {
-        assert!(is_fresh(now()) && !is_aging(now()));
-        assert!(!is_fresh(now().wrapping_sub(FRESH + 1)) && is_aging(now().wrapping_sub(FRESH)));
+        let residency = Residency::default();
+        let now = residency.now();
+        assert!(residency.is_fresh(now) && !residency.is_aging(now));
+        assert!(!residency.is_fresh(now.wrapping_sub(FRESH + 1)) && residency.is_aging(now.wrapping_sub(FRESH)));
+    }
+
+    #[test]
+    fn two_brokers_in_one_process_share_nothing() {
+        let (one, other) = (Residency::default(), Residency::default());
+        one.note(7, 3);
+        assert!(one.is_known(7, 3) && !other.is_known(7, 3));
+        let before = other.now();
+        one.spend(1 << 30);
+        assert_eq!(other.now(), before);
+        assert!(!one.is_known(7, 3));
     }
 }

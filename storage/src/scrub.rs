@@ -19,6 +19,7 @@ use std::{
 
 use crate::{
     DamagedRange, Log, LogManager,
+    dir::LogDir,
     error::FileError,
     files::LOG,
     io::{Context, LogFile, Open},
@@ -26,7 +27,6 @@ use crate::{
     scan::{Damage, Window, scan_through},
     segment::Segment,
     throttle::Throttle,
-    turns,
 };
 
 /// What a scrub has done since the start.
@@ -147,17 +147,17 @@ impl Scrubber {
 
     /// Piece by piece, and as reads of cold data do: one that syncs goes first, and what was not in memory does not stay there, where
     /// it would take the place of what somebody needs.
-    fn read(&self, file: &dyn LogFile, mut buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    fn read(&self, home: &LogDir, file: &dyn LogFile, mut buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut done = 0;
         while !buffer.is_empty() {
             let at = position.saturating_add(done as u64);
             let whole = usize::try_from(CHUNK - at % CHUNK).unwrap_or(usize::MAX).min(buffer.len());
             let (piece, rest) = buffer.split_at_mut(whole);
-            self.throttle.take(piece.len() as u64, &self.stop);
+            self.throttle.take(home.env(), piece.len() as u64, &self.stop);
             if self.stopped() {
                 return Err(io::Error::other("the broker stops"));
             }
-            let turn = turns::wait(piece.len() as u64);
+            let turn = home.files.turns.wait(piece.len() as u64);
             let mut read = file.read_in_memory(piece, at)?;
             if read < piece.len() {
                 read = file.read_at(piece, at)?;
@@ -177,7 +177,7 @@ impl Scrubber {
     /// All damage of a segment, in order: what is known, and what is not yet.
     fn damage_of(&self, log: &Log, segment: &Segment, path: &Path) -> Result<Vec<DamagedRange>, FileError> {
         let file = log.home().disk.open(path, Open::Existing).context("open", path)?;
-        let read = |buffer: &mut [u8], position: u64| self.read(file.as_ref(), buffer, position);
+        let read = |buffer: &mut [u8], position: u64| self.read(log.home(), file.as_ref(), buffer, position);
         let mut window = Window::read_by(file.as_ref(), path, &read);
         let (limit, base, next) = (segment.size(), segment.base_offset, segment.next_offset());
         let mut damage = Damage { segment: base, sure: i64::MAX, next, known: &segment.damaged, found: Vec::new() };

@@ -1,13 +1,19 @@
 //! Batches, logs and disks for tests.
 
 pub(crate) mod disk;
+mod env;
 pub(crate) mod gate;
 
 use bytes::Bytes;
+pub(crate) use env::ManualEnv;
 use esker_protocol::{
     compression::Compression,
     records::{BatchBuilder, BatchHeader},
 };
+
+pub(crate) fn random_uuid() -> crate::Uuid {
+    crate::env::random_uuid(&crate::MachineEnv::default())
+}
 
 /// A header of `count` records of nobody.
 pub(crate) fn header(count: i32) -> BatchHeader {

@@ -2,11 +2,12 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+
+use crate::Env;
 
 /// Longest sleep before a stop is looked for.
 const NAP: Duration = Duration::from_millis(100);
@@ -17,7 +18,7 @@ pub(crate) struct Throttle {
     /// The bits of a float.
     bytes_per_second: AtomicU64,
     /// When all that was taken so far is paid for.
-    paid_at: Mutex<Option<Instant>>,
+    paid_at: Mutex<Option<Duration>>,
 }
 
 impl Throttle {
@@ -39,9 +40,9 @@ impl Throttle {
     }
 
     /// Waits until what was taken before is paid for, then takes `bytes`. Ends early when `stop` is set.
-    pub(crate) fn take(&self, bytes: u64, stop: &AtomicBool) {
+    pub(crate) fn take(&self, env: &dyn Env, bytes: u64, stop: &AtomicBool) {
         while self.rate() <= 0.0 && !stop.load(Ordering::Acquire) {
-            thread::sleep(NAP);
+            env.sleep(NAP);
         }
         let rate = self.rate();
         let price = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(Duration::MAX);
@@ -50,36 +51,40 @@ impl Throttle {
         }
         let until = {
             let mut paid_at = self.paid_at.lock();
-            let from = paid_at.map_or_else(Instant::now, |at| at.max(Instant::now()));
+            let now = env.now();
+            let from = paid_at.map_or(now, |at| at.max(now));
             *paid_at = from.checked_add(price);
             from
         };
         while !stop.load(Ordering::Acquire) && self.rate() == rate {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_sub(env.now());
             if left.is_zero() {
                 return;
             }
-            thread::sleep(left.min(NAP));
+            env.sleep(left.min(NAP));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{thread, time::Instant};
+
     use super::*;
+    use crate::MachineEnv;
 
     #[test]
     fn no_limit_costs_nothing_and_a_limit_is_kept() {
-        let stop = AtomicBool::new(false);
+        let (env, stop) = (&MachineEnv::default(), AtomicBool::new(false));
         let free = Throttle::new(f64::MAX);
-        free.take(u64::MAX, &stop);
+        free.take(env, u64::MAX, &stop);
         assert!(free.paid_at.lock().is_none());
         let tight = Throttle::new(100_000.0);
         let began = Instant::now();
-        (0..6).for_each(|_| tight.take(1000, &stop));
+        (0..6).for_each(|_| tight.take(env, 1000, &stop));
         assert!(began.elapsed() >= Duration::from_millis(50), "five were to be paid for");
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| (0..3).for_each(|_| tight.take(u64::MAX / 2, &stop)));
+            let waiting = scope.spawn(|| (0..3).for_each(|_| tight.take(env, u64::MAX / 2, &stop)));
             while !waiting.is_finished() {
                 // Whoever waits learns of another rate, and that nothing is let through any more.
                 for rate in [0.0, 1.0, f64::MAX] {
@@ -90,7 +95,7 @@ mod tests {
         });
         tight.set_rate(1.0);
         stop.store(true, Ordering::Release);
-        tight.take(u64::MAX, &stop);
-        tight.take(1, &stop);
+        tight.take(env, u64::MAX, &stop);
+        tight.take(env, 1, &stop);
     }
 }

@@ -10,12 +10,11 @@
 //! slower, and grows while they are not. A sync that takes far longer than is usual says that the disk has something else to do: then
 //! reads stand back for a moment. Where nobody syncs there is no rate.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::Env;
 
 /// A read waits for so long at most for the sync under way.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -191,8 +190,7 @@ impl Pace {
 }
 
 #[derive(Debug)]
-struct Turns {
-    began: Option<Instant>,
+struct State {
     pace: Pace,
     under_way: usize,
     ended: u64,
@@ -200,94 +198,114 @@ struct Turns {
     reads: usize,
 }
 
-impl Turns {
-    fn since_start(&mut self, at: Instant) -> Duration {
-        at.saturating_duration_since(*self.began.get_or_insert(at))
-    }
+/// See the module. One for all logs of a broker.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    env: Arc<dyn Env>,
+    state: Mutex<State>,
+    sync_ended: Condvar,
+    read_ended: Condvar,
 }
-
-static TURNS: Mutex<Turns> = Mutex::new(Turns { began: None, pace: Pace::new(), under_way: 0, ended: 0, reads: 0 });
-static ENDED: Condvar = Condvar::new();
-static READ_ENDED: Condvar = Condvar::new();
 
 /// A sync under way.
-pub(crate) struct Sync(Duration);
-
-impl Sync {
-    pub(crate) fn begin() -> Self {
-        let mut turns = TURNS.lock();
-        turns.under_way += 1;
-        Self(turns.since_start(Instant::now()))
-    }
+pub(crate) struct Sync<'a> {
+    turns: &'a Turns,
+    began: Duration,
 }
 
-impl Drop for Sync {
+impl Drop for Sync<'_> {
     fn drop(&mut self) {
-        let mut turns = TURNS.lock();
-        turns.under_way -= 1;
-        turns.ended = turns.ended.wrapping_add(1);
-        let now = turns.since_start(Instant::now());
-        turns.pace.sync_ended(self.0, now);
-        drop(turns);
-        ENDED.notify_all();
+        let mut state = self.turns.state.lock();
+        state.under_way -= 1;
+        state.ended = state.ended.wrapping_add(1);
+        let now = self.turns.env.now();
+        state.pace.sync_ended(self.began, now);
+        drop(state);
+        self.turns.sync_ended.notify_all();
     }
-}
-
-/// Whether nobody waits for a sync, or has just waited for one.
-pub(crate) fn is_quiet() -> bool {
-    let mut turns = TURNS.lock();
-    let now = turns.since_start(Instant::now());
-    turns.under_way == 0 && turns.pace.is_quiet(now)
 }
 
 /// A piece that is read now.
-pub(crate) struct Piece(Instant);
+pub(crate) struct Piece<'a> {
+    turns: &'a Turns,
+    began: Duration,
+}
 
-impl Drop for Piece {
+impl Drop for Piece<'_> {
     fn drop(&mut self) {
-        let mut turns = TURNS.lock();
-        turns.reads -= 1;
-        let (began, now) = (turns.since_start(self.0), turns.since_start(Instant::now()));
-        turns.pace.piece_ended(began, now);
-        drop(turns);
-        READ_ENDED.notify_one();
+        let mut state = self.turns.state.lock();
+        state.reads -= 1;
+        let now = self.turns.env.now();
+        state.pace.piece_ended(self.began, now);
+        drop(state);
+        self.turns.read_ended.notify_one();
     }
 }
 
-/// Waits until a piece of so many bytes may be read; it is over when the result is dropped.
-pub(crate) fn wait(bytes: u64) -> Piece {
-    let mut patience = PATIENCE_WITH_READS;
-    loop {
-        let mut turns = TURNS.lock();
-        let now = turns.since_start(Instant::now());
-        if turns.reads > 0 && !patience.is_zero() && !turns.pace.is_quiet(now) {
-            let _ = READ_ENDED.wait_for(&mut turns, patience);
-            let after = turns.since_start(Instant::now());
-            patience = patience.saturating_sub(after.saturating_sub(now));
-            continue;
+impl Turns {
+    pub(crate) fn new(env: Arc<dyn Env>) -> Self {
+        let state = Mutex::new(State { pace: Pace::new(), under_way: 0, ended: 0, reads: 0 });
+        Self { env, state, sync_ended: Condvar::new(), read_ended: Condvar::new() }
+    }
+
+    /// A sync begins; it ends when the result is dropped.
+    pub(crate) fn begin_sync(&self) -> Sync<'_> {
+        let mut state = self.state.lock();
+        state.under_way += 1;
+        Sync { turns: self, began: self.env.now() }
+    }
+
+    /// Whether nobody waits for a sync, or has just waited for one.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let state = self.state.lock();
+        let now = self.env.now();
+        state.under_way == 0 && state.pace.is_quiet(now)
+    }
+
+    /// Waits until a piece of so many bytes may be read; it is over when the result is dropped.
+    pub(crate) fn wait(&self, bytes: u64) -> Piece<'_> {
+        let mut patience = PATIENCE_WITH_READS;
+        loop {
+            let mut state = self.state.lock();
+            let now = self.env.now();
+            if state.reads > 0 && !patience.is_zero() && !state.pace.is_quiet(now) {
+                let waited = self.read_ended.wait_for(&mut state, patience);
+                // Not by the clock alone: a simulated one may stand still.
+                patience = match waited.timed_out() {
+                    true => Duration::ZERO,
+                    false => patience.saturating_sub(self.env.now().saturating_sub(now)),
+                };
+                continue;
+            }
+            let wait = state.pace.wait(bytes, now);
+            if wait.is_zero() {
+                state.reads += 1;
+                let ended = state.ended;
+                let still = |state: &mut State| state.under_way > 0 && state.ended == ended;
+                let _ = self.sync_ended.wait_while_for(&mut state, still, PATIENCE);
+                let now = self.env.now();
+                let held = state.pace.held.saturating_sub(now);
+                drop(state);
+                // The sync that was waited for may have been the slow one.
+                self.env.sleep(held);
+                return Piece { turns: self, began: self.env.now() };
+            }
+            drop(state);
+            self.env.sleep(wait);
         }
-        let wait = turns.pace.wait(bytes, now);
-        if wait.is_zero() {
-            turns.reads += 1;
-            let ended = turns.ended;
-            let _ = ENDED.wait_while_for(&mut turns, |now| now.under_way > 0 && now.ended == ended, PATIENCE);
-            let now = turns.since_start(Instant::now());
-            let held = turns.pace.held.saturating_sub(now);
-            drop(turns);
-            // The sync that was waited for may have been the slow one.
-            thread::sleep(held);
-            return Piece(Instant::now());
-        }
-        drop(turns);
-        thread::sleep(wait);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::Instant,
+    };
 
     use super::*;
+    use crate::MachineEnv;
 
     const PIECE: u64 = 256 << 10;
 
@@ -423,24 +441,24 @@ mod tests {
     /// Beside syncs one piece is read at a time; the next waits for it, though not for ever.
     #[test]
     fn beside_syncs_pieces_are_read_one_at_a_time() {
-        let done = AtomicBool::new(false);
+        let (turns, done) = (Turns::new(Arc::new(MachineEnv::default())), AtomicBool::new(false));
         thread::scope(|scope| {
             let syncs = scope.spawn(|| {
                 let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
                 while !done.load(Ordering::Relaxed) {
-                    drop(Sync::begin());
+                    drop(turns.begin_sync());
                     thread::sleep(Duration::from_millis(1));
                     longest = longest.max(last.elapsed());
                     last = Instant::now();
                 }
                 longest
             });
-            while is_quiet() {
+            while turns.is_quiet() {
                 thread::yield_now();
             }
-            let first = wait(PIECE);
+            let first = turns.wait(PIECE);
             let asked = Instant::now();
-            let second = wait(PIECE);
+            let second = turns.wait(PIECE);
             let waited = asked.elapsed();
             drop((first, second));
             done.store(true, Ordering::Relaxed);

@@ -20,7 +20,7 @@ const LIMIT: u64 = 24 << 20;
 pub(super) async fn run(background: Background) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        esker_storage::age_residency();
+        background.replicas.logs().age_residency();
         if resident_file_bytes().is_none_or(|bytes| bytes <= LIMIT) {
             continue;
         }

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::batches::{self, MAX_DIVISIBLE};
 use super::commit::{committed, committed_within};
 use super::marker::Marker;
+use crate::blocking;
 use crate::error::KafkaError;
 use crate::node::Node;
 use crate::replica::Partition;
@@ -149,7 +150,7 @@ impl<M: StateMachine> ShardHandle<M> {
 
     /// Its state. Another thread may hold it across an append that waits for the disk: an async caller waits off its worker.
     fn lock(&self) -> MutexGuard<'_, Inner<M>> {
-        esker_storage::lock(&self.inner)
+        blocking::lock(&self.inner)
     }
 
     /// Loading is over.

@@ -14,10 +14,12 @@ use tokio::sync::watch;
 
 use super::convert::{from_meta, from_snapshot, to_meta};
 use super::types::{Applied, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::node::Node;
 
 /// The image and where in the log it stands.
 #[derive(Debug)]
 pub struct StateMachine {
+    node: Node,
     snapshots: Arc<Snapshots>,
     image: MetadataImage,
     applied: Option<LogId>,
@@ -42,10 +44,11 @@ const CHUNK_RECORDS: usize = 512;
 
 impl StateMachine {
     /// Starts from the folder's snapshot, or from nothing. Blocks for the disk.
-    pub fn open(files: MetadataFiles) -> io::Result<(Self, Published)> {
+    pub fn open(node: Node, files: MetadataFiles) -> io::Result<(Self, Published)> {
         let (published, changes) = watch::channel(Arc::default());
         let current: Arc<ArcSwap<MetadataImage>> = Arc::default();
         let mut machine = Self {
+            node,
             snapshots: Arc::clone(&files.snapshots),
             image: MetadataImage::default(),
             applied: None,
@@ -86,8 +89,11 @@ fn read_image(snapshot: &SnapshotFile) -> io::Result<MetadataImage> {
 }
 
 /// Runs work that waits for the disk off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+async fn blocking<T: Send + 'static>(
+    node: &Node,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    node.run_blocking(work).await.map_err(io::Error::other)?
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -130,6 +136,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
+            node: self.node.clone(),
             snapshots: Arc::clone(&self.snapshots),
             image: self.image.clone(),
             applied: self.applied,
@@ -140,7 +147,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
         let snapshots = Arc::clone(&self.snapshots);
         // It is read from the folder's own file, so that nothing is believed that a restart would not find.
-        let image = blocking(move || read_image(&snapshots.install(&snapshot)?)).await?;
+        let image = blocking(&self.node, move || read_image(&snapshots.install(&snapshot)?)).await?;
         self.restore(meta.clone(), image);
         Ok(())
     }
@@ -153,6 +160,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Writes a snapshot of one image; the machine goes on meanwhile.
 #[derive(Debug)]
 pub struct Builder {
+    node: Node,
     snapshots: Arc<Snapshots>,
     image: MetadataImage,
     applied: Option<LogId>,
@@ -165,7 +173,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let meta = to_meta(self.applied.as_ref(), &self.membership);
         let (snapshots, image) = (Arc::clone(&self.snapshots), self.image.clone());
-        blocking(move || {
+        blocking(&self.node, move || {
             let records = snapshot_records(&image);
             let chunks = records.chunks(CHUNK_RECORDS);
             let encoded =

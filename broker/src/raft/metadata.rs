@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::machine::{Published, StateMachine};
 use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
 use crate::controller::{Committed, ControllerClient, SubmitError};
+use crate::node::Node;
 
 /// Decides over an image; once more where the image has changed before the commit.
 type Decide = Box<dyn Fn(&MetadataImage) -> Decision<Reply> + Send>;
@@ -53,13 +54,14 @@ pub struct Metadata {
     published: Published,
     work: mpsc::Sender<Work>,
     raft: Raft<TypeConfig, StateMachine>,
+    node: Node,
 }
 
 impl Metadata {
-    pub(super) fn new(raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
+    pub(super) fn new(node: Node, raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
         let (work, inbox) = mpsc::channel(QUEUE);
         tokio::spawn(run(raft.clone(), published.clone(), inbox));
-        Self { published, work, raft }
+        Self { published, work, raft, node }
     }
 
     /// The image as it stands.
@@ -121,7 +123,7 @@ impl Metadata {
         }
         // The next start may come in this process: nothing may write to the folder by then.
         let files = self.published.files.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+        if let Err(error) = self.node.run_blocking(move || files.close()).await {
             tracing::warn!(%error, "the metadata log was not closed; a snapshot may still be written");
         }
     }

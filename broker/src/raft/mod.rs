@@ -30,6 +30,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::controller::submit;
+use crate::node::Node;
 use log::LogStore;
 use machine::{Published, StateMachine};
 use network::Network;
@@ -81,28 +82,34 @@ const START: Duration = Duration::from_secs(60);
 const CHANNEL: u64 = 1024;
 
 /// Starts the metadata log in `dir` with this node as its only voter, and waits until it can be written.
-pub async fn start(disk: Arc<dyn Disk>, dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
-    start_with(disk, dir, id, SNAPSHOT_AFTER).await
+pub async fn start(node: &Node, disk: Arc<dyn Disk>, dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
+    start_with(node, disk, dir, id, SNAPSHOT_AFTER).await
 }
 
 /// Opens the files and what openraft needs of them.
-async fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<(LogStore, StateMachine, Published), StartError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let files = MetadataFiles::open(disk, &dir)?;
+async fn open(
+    node: &Node,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+) -> Result<(LogStore, StateMachine, Published), StartError> {
+    let of_machine = node.clone();
+    let opened = node.run_blocking(move || {
+        let files = MetadataFiles::open(of_machine.storage().as_ref(), disk, &dir)?;
         let log = LogStore(Arc::clone(&files.log));
-        StateMachine::open(files).map(|(machine, published)| (log, machine, published))
+        StateMachine::open(of_machine, files).map(|(machine, published)| (log, machine, published))
     });
     opened.await.map_err(std::io::Error::other).flatten().map_err(StartError::Store)
 }
 
 /// Starts openraft over the files; nothing leads yet.
 async fn start_raft(
+    node: &Node,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: RaftId,
     snapshot_after: u64,
 ) -> Result<(Raft<TypeConfig, StateMachine>, Published), StartError> {
-    let (log, machine, published) = open(disk, dir).await?;
+    let (log, machine, published) = open(node, disk, dir).await?;
     let config = Config {
         cluster_name: "esker".to_owned(),
         heartbeat_interval: 100,
@@ -122,13 +129,14 @@ async fn start_raft(
 }
 
 async fn start_with(
+    node: &Node,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: RaftId,
     snapshot_after: u64,
 ) -> Result<Metadata, StartError> {
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let (raft, published) = start_raft(disk, dir.clone(), id.clone(), snapshot_after).await?;
+    let (raft, published) = start_raft(node, disk, dir.clone(), id.clone(), snapshot_after).await?;
     if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
         let members = |state: &RaftState<TypeConfig>| -> Vec<RaftId> {
             state.membership_state.effective().nodes().map(|(member, _)| member.clone()).collect()
@@ -147,7 +155,7 @@ async fn start_with(
         let members = std::collections::BTreeMap::from([(id, BasicNode::default())]);
         raft.initialize(members).await.map_err(|e| raft_error(&e))?;
     }
-    let metadata = Metadata::new(raft, published);
+    let metadata = Metadata::new(node.clone(), raft, published);
     metadata.caught_up().await.map_err(|e| raft_error(&e))?;
     submit(&metadata, InitializeFeatures, Instant::now() + START).await.map_err(|e| raft_error(&e))?;
     Ok(metadata)

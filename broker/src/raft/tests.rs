@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::types::{Applied, Proposal};
 use super::*;
 use crate::controller::SubmitError;
+use crate::test_support::node;
 
 impl From<u64> for RaftId {
     fn from(id: u64) -> Self {
@@ -27,7 +28,7 @@ struct Stores;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let (log, machine, _published) = super::open(Arc::new(OsDisk), dir.path().to_owned()).await.unwrap();
+        let (log, machine, _published) = super::open(&node(), Arc::new(OsDisk), dir.path().to_owned()).await.unwrap();
         Ok((dir, log, machine))
     }
 }
@@ -42,7 +43,7 @@ async fn openrafts_own_suite() {
 }
 
 async fn open(dir: &Path) -> Metadata {
-    start(Arc::new(OsDisk), dir.to_owned(), RaftId::from(1)).await.unwrap()
+    start(&node(), Arc::new(OsDisk), dir.to_owned(), RaftId::from(1)).await.unwrap()
 }
 
 fn topic(name: &str) -> Vec<MetadataRecord> {
@@ -105,7 +106,8 @@ async fn an_entry_that_was_decided_on_another_state_changes_nothing() {
     let metadata = open(dir.path()).await;
     metadata.shutdown().await;
     drop(metadata);
-    let (raft, published) = start_raft(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
+    let (raft, published) =
+        start_raft(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
     raft.trigger().elect(true).await.unwrap();
     let leads = |m: &openraft::RaftMetrics<TypeConfig>| {
         m.state == ServerState::Leader && m.last_applied.map(|id| id.index) == m.last_log_index
@@ -142,7 +144,9 @@ async fn a_decision_whose_caller_has_gone_is_not_made() {
 async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let dir = tempfile::tempdir().unwrap();
     const AFTER: u64 = 64;
-    let open = || async { start_with(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap() };
+    let open = || async {
+        start_with(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap()
+    };
     let metadata = open().await;
     metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
     // More than one chunk of the snapshot.
@@ -191,7 +195,7 @@ async fn the_log_of_a_build_before_the_format_is_refused_with_what_to_do() {
     frame.extend(0xfe84_41ceu32.to_le_bytes());
     frame.extend(steps);
     std::fs::write(dir.path().join("metadata.log"), &frame).unwrap();
-    let refused = start(Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1)).await;
+    let refused = start(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1)).await;
     let message = refused.err().map(|error| error.to_string()).unwrap();
     assert!(message.contains("earlier build of Esker") && message.contains("adopts the topics"), "{message}");
     assert_eq!(std::fs::read(dir.path().join("metadata.log")).unwrap(), frame);

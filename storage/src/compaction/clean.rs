@@ -25,7 +25,7 @@ use super::{
     transactions::Transactions,
 };
 use crate::{
-    Log, LogError, ReadError,
+    Env, Log, LogError, ReadError,
     error::FileError,
     index::AbortedTxn,
     segment::Segment,
@@ -58,6 +58,7 @@ pub(super) struct Run<'a> {
     pub now_ms: i64,
     /// Bytes for the offset map.
     pub memory: usize,
+    pub env: &'a dyn Env,
     pub throttle: &'a Throttle,
     pub stop: &'a AtomicBool,
     pub progress: &'a Progress,
@@ -157,7 +158,7 @@ fn batches(
         if run.stop.load(Ordering::Acquire) {
             return Err(CleanError::Stopped);
         }
-        run.throttle.take(step.size as u64, run.stop);
+        run.throttle.take(run.env, step.size as u64, run.stop);
         // Messages of the formats before magic 2 stay as they are.
         let batch = match step.magic {
             2 => Some(Batch::parse(view.slice(position, step.size)?)),
@@ -252,7 +253,7 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
                     0
                 }
             };
-            run.throttle.take(written, run.stop);
+            run.throttle.take(run.env, written, run.stop);
             Ok(ControlFlow::Continue(()))
         })?;
         filter.stats.bytes_read += segment.size();

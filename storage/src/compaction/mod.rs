@@ -23,7 +23,6 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use clean::{CleanError, Run};
@@ -125,15 +124,16 @@ impl Cleaner {
         let busy = Busy { cleaner: self, log: &log };
         let config = *self.config.lock();
         let memory = config.dedupe_buffer_bytes / config.threads.max(1);
-        let run = Run { now_ms, memory, throttle: &self.throttle, stop: &self.stop, progress: &progress };
-        let began = Instant::now();
+        let env = logs.env().as_ref();
+        let run = Run { env, now_ms, memory, throttle: &self.throttle, stop: &self.stop, progress: &progress };
+        let began = env.now();
         let cleaned = clean::clean(&log, &plan, &run);
         drop(busy);
         match cleaned {
             Ok(last) => {
                 let mut stats = self.stats.lock();
                 stats.compactions += 1;
-                (stats.last, stats.last_seconds) = (last, began.elapsed().as_secs_f64());
+                (stats.last, stats.last_seconds) = (last, env.now().saturating_sub(began).as_secs_f64());
                 drop(stats);
                 tracing::debug!(topic = %log.topic(), partition = log.partition(), ?last, "compacted a log");
                 if last.without_key > 0 {

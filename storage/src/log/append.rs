@@ -1,7 +1,6 @@
 //! Appends: producer checks, offsets, one positioned write, indexes, then the new end is published.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     io::{self, IoSlice},
     sync::{Arc, atomic::Ordering},
 };
@@ -11,7 +10,7 @@ use esker_protocol::records::{BATCH_OVERHEAD, Batch, EndTxnMarker, TimestampType
 
 use super::{Log, Writer};
 use crate::{
-    AppendBatch, AppendError, Appended, BatchHeader, LogConfig, LogError, Origin, blocking,
+    AppendBatch, AppendError, Appended, BatchHeader, Env, LogConfig, LogError, Origin, blocking,
     error::FileError,
     files::{self, LOG, SNAPSHOT, segment_path},
     index::{AbortedTxn, OffsetIndex, TimeIndex},
@@ -210,7 +209,7 @@ impl Log {
             || used == 0 && placed.last_offset() - active.base_offset > i64::from(i32::MAX);
         if due {
             let capacity = u64::from(config.segment_bytes).max(size as u64).min(MAX_SEGMENT);
-            blocking::run(|| self.roll_to(writer, placed.base_offset, capacity, now_ms))
+            blocking::run(self.log_dir.env(), || self.roll_to(writer, placed.base_offset, capacity, now_ms))
                 .map_err(|error| self.write_error(error))?;
         }
         self.reserve(writer, size, last)
@@ -258,7 +257,7 @@ impl Log {
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
             // Steps grow with the segment, so few appends come here; the file system may wait for its journal.
-            more => blocking::run(|| file.reserve(from, more)).map(|()| up_to),
+            more => blocking::run(self.log_dir.env(), || file.reserve(from, more)).map(|()| up_to),
         };
         // Near the end of the disk what is needed may still fit where the step does not.
         let reserved = take(up_to).or_else(|_| take(need));
@@ -381,7 +380,7 @@ impl Log {
         writer.first_timestamp = None;
         writer.indexed_bytes = 0;
         writer.dir_dirty = true;
-        writer.jitter_ms = jitter(self.config.load().segment_jitter_ms);
+        writer.jitter_ms = jitter(self.log_dir.env(), self.config.load().segment_jitter_ms);
     }
 
     /// Creates an empty segment's files.
@@ -440,8 +439,8 @@ fn place(header: &BatchHeader) -> Placed<'_> {
 }
 
 /// A random share of `segment.jitter.ms`.
-pub(super) fn jitter(max_ms: i64) -> i64 {
-    if max_ms <= 0 { 0 } else { (RandomState::new().hash_one(0) >> 1) as i64 % max_ms }
+pub(super) fn jitter(env: &dyn Env, max_ms: i64) -> i64 {
+    if max_ms <= 0 { 0 } else { (env.random() as u64 >> 1) as i64 % max_ms }
 }
 
 /// Start and header of every whole batch, all checked.

@@ -17,7 +17,6 @@ use crate::{
     files::{LOG, PARTITION_METADATA, SNAPSHOT, offset_of},
     io::{Context, Open},
     segment::Segment,
-    turns,
 };
 
 /// The offset index grows by so much at most before it is saved: 8 bytes stand for `index.interval.bytes` of data.
@@ -109,7 +108,7 @@ impl Log {
     }
 
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
-        let _turn = turns::Sync::begin();
+        let _turn = self.log_dir.files.turns.begin_sync();
         let first = self.segments_from(segments, self.recovery_point());
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
             let file = match segment.file_once() {

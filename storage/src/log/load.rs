@@ -109,6 +109,7 @@ impl Load {
         }
         replay.producers.advance_high_watermark(high_watermark);
 
+        let jitter_ms = append::jitter(self.log_dir.env(), self.config.segment_jitter_ms);
         let log = Log {
             topic: self.topic,
             partition: self.partition,
@@ -134,7 +135,7 @@ impl Load {
                 reserved: 0,
                 bytes_since_index: rebuilt.bytes_since_index,
                 first_timestamp: rebuilt.first_timestamp,
-                jitter_ms: append::jitter(self.config.segment_jitter_ms),
+                jitter_ms,
                 producers: replay.producers,
                 snapshot_at: replay.snapshot_at,
                 unflushed_records: 0,

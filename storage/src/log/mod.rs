@@ -156,7 +156,7 @@ impl Log {
 
     /// The writer's lock. Retention, index saves and moves hold it for I/O: an async caller waits for that off its worker.
     fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        blocking::lock(&self.writer)
+        blocking::lock(self.log_dir.env(), &self.writer)
     }
 
     /// Current configuration.

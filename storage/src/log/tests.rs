@@ -46,7 +46,7 @@ impl Opening {
     }
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
-        let reaper = Arc::new(crate::reaper::Reaper::start());
+        let reaper = Arc::new(crate::reaper::Reaper::start(Arc::clone(&self.files.env)));
         let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::clone(&self.files), reaper));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();

@@ -9,7 +9,7 @@ use super::{
     load::{check, create_dir, lock},
     meta::Meta,
 };
-use crate::{OpenError, Uuid, files::random_uuid, io::Disk};
+use crate::{Env, OpenError, Uuid, env::random_uuid, io::Disk};
 
 /// See the module. The lock is released when it is dropped.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ impl Folder {
 
     /// Makes, locks and formats the folder, or checks whose it is. A folder without an id gets `new_id`, or a random one.
     pub fn open(
+        env: &dyn Env,
         disk: &dyn Disk,
         path: &Path,
         cluster_id: &str,
@@ -44,7 +45,7 @@ impl Folder {
         let directory_id = match meta.and_then(|meta| meta.directory_id) {
             Some(id) => id,
             None => {
-                let id = new_id.unwrap_or_else(random_uuid);
+                let id = new_id.unwrap_or_else(|| random_uuid(env));
                 Meta { cluster_id: cluster_id.to_owned(), node_id, directory_id: Some(id) }.write(disk, path)?;
                 id
             }

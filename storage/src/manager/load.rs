@@ -11,12 +11,13 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta, parallel::in_parallel};
 use crate::{
-    OpenError, Uuid,
+    Env, MachineEnv, OpenError, Uuid,
     dir::LogDir,
+    env::random_uuid,
     error::FileError,
     files::{
         self, CLEAN_SHUTDOWN, CLEANER_OFFSETS, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED,
-        RECOVERY_POINTS, parse_partition_dir, random_uuid,
+        RECOVERY_POINTS, parse_partition_dir,
     },
     io::{Context, Disk, OsDisk},
     log::Load,
@@ -47,19 +48,34 @@ impl LogManager {
 
     /// As `open`, over another file system.
     pub fn open_on(disk: Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<Self, OpenError> {
-        open(&disk, config, now_ms)
+        Self::open_in(Arc::new(MachineEnv::default()), disk, config, now_ms)
+    }
+
+    /// As `open_on`, with time, randomness and threads of `env`.
+    pub fn open_in(
+        env: Arc<dyn Env>,
+        disk: Arc<dyn Disk>,
+        config: LogManagerConfig,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        open(env, &disk, config, now_ms)
     }
 }
 
-fn open(disk: &Arc<dyn Disk>, config: LogManagerConfig, now_ms: i64) -> Result<LogManager, OpenError> {
+fn open(
+    env: Arc<dyn Env>,
+    disk: &Arc<dyn Disk>,
+    config: LogManagerConfig,
+    now_ms: i64,
+) -> Result<LogManager, OpenError> {
     let mut locks: Vec<Box<dyn Debug + Send + Sync>> = Vec::new();
     for dir in &config.dirs {
         create_dir(disk.as_ref(), dir)?;
         locks.push(lock(disk.as_ref(), dir)?);
     }
-    let (cluster_id, directory_ids) = identify(disk.as_ref(), &config)?;
-    let reaper = Arc::new(Reaper::start());
-    let files = Arc::<OpenFiles>::default();
+    let (cluster_id, directory_ids) = identify(env.as_ref(), disk.as_ref(), &config)?;
+    let reaper = Arc::new(Reaper::start(Arc::clone(&env)));
+    let files = Arc::new(OpenFiles::new(env));
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
         let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
@@ -121,7 +137,7 @@ pub(super) fn check(meta: &Meta, dir: &Path, cluster_id: &str, node_id: i32) -> 
 }
 
 /// Holds the dirs' `meta.properties` against the config and each other; writes the missing ones.
-fn identify(disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
+fn identify(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
     let mut cluster_id = config.cluster_id.clone();
     let mut metas = Vec::new();
     for dir in &config.dirs {
@@ -132,13 +148,13 @@ fn identify(disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<U
         }
         metas.push(meta);
     }
-    let cluster_id = cluster_id.unwrap_or_else(|| random_uuid().to_string());
+    let cluster_id = cluster_id.unwrap_or_else(|| random_uuid(env).to_string());
     let mut ids = Vec::new();
     for (dir, meta) in config.dirs.iter().zip(metas) {
         let id = match meta.and_then(|meta| meta.directory_id) {
             Some(id) => id,
             None => {
-                let id = random_uuid();
+                let id = random_uuid(env);
                 let cluster_id = cluster_id.clone();
                 Meta { cluster_id, node_id: config.node_id, directory_id: Some(id) }.write(disk, dir)?;
                 id
@@ -235,7 +251,7 @@ fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenE
         let twice = times.get(&(Arc::clone(&one.topic), one.partition)).is_some_and(|times| *times > 1);
         let marker = one.dir.join(MOVED);
         if twice && files::read_optional(one.log_dir.disk.as_ref(), &marker)?.is_some() {
-            let doomed = one.log_dir.path.join(files::deleted_dir(&one.topic, one.partition));
+            let doomed = one.log_dir.path.join(files::deleted_dir(one.log_dir.env(), &one.topic, one.partition));
             one.log_dir.disk.rename(&one.dir, &doomed).context("rename", &one.dir)?;
             reaper.remove_folder(&one.log_dir.disk, doomed, 0);
         } else {

@@ -121,7 +121,7 @@ impl Move {
                 target.write_at(&mut [IoSlice::new(part)], at).context("write to", &path)?;
                 at += read as u64;
                 if let Some((throttle, stop)) = limit {
-                    throttle.take(read as u64, stop);
+                    throttle.take(self.to.env(), read as u64, stop);
                 }
             }
             target.sync_data().context("sync", &path)?;
@@ -160,7 +160,7 @@ impl LogManager {
         if Arc::ptr_eq(to, log.home()) {
             return Ok(None);
         }
-        let future = to.path.join(files::unique_dir(topic, partition, FUTURE));
+        let future = to.path.join(files::unique_dir(to.env(), topic, partition, FUTURE));
         let made = to.disk.create_dir_all(&future).context("create", &future);
         to.noting(made)?;
         let written = files::write_partition_metadata(to.disk.as_ref(), &future, log.topic_id());
@@ -190,7 +190,8 @@ impl LogManager {
         moving.to.checkpoints.arrived(old.as_ref());
         let new = placed?;
         // From here on nothing can go back: the new folder has the name.
-        let (home, doomed) = (old.home(), old.home().path.join(files::deleted_dir(old.topic(), old.partition())));
+        let (home, doomed) =
+            (old.home(), old.home().path.join(files::deleted_dir(old.home().env(), old.topic(), old.partition())));
         let renamed = home.disk.rename(old.dir(), &doomed).context("rename", old.dir());
         match renamed.and_then(|()| home.disk.sync_dir(&home.path).context("sync", &home.path)) {
             Ok(()) => self.reaper.remove_folder(&home.disk, doomed, old.config().file_delete_delay_ms),
@@ -236,7 +237,7 @@ impl LogManager {
         }
         opened.map_err(|error| {
             // The old one keeps the name: the copy must not be found beside it.
-            let doomed = to.path.join(files::deleted_dir(old.topic(), old.partition()));
+            let doomed = to.path.join(files::deleted_dir(old.home().env(), old.topic(), old.partition()));
             if to.disk.rename(&dir, &doomed).is_ok() {
                 self.reaper.remove_folder(&to.disk, doomed, 0);
             }

@@ -5,8 +5,12 @@ use esker_protocol::{compression::Compression, records::Batch};
 
 use super::*;
 use crate::checkpoints::Checkpoints;
-use crate::{AppendBatch, AppendError, Origin, ReadError, files::random_uuid, test_support::batch};
+use crate::{
+    AppendBatch, AppendError, Origin, ReadError,
+    test_support::{batch, random_uuid},
+};
 
+mod environment;
 mod log_starts;
 mod recreated;
 

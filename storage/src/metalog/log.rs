@@ -20,7 +20,10 @@ use super::{
     types::{Entry, LogId, Step, Vote},
     writer::{Done, Work, Writer},
 };
-use crate::io::{Context, Disk};
+use crate::{
+    Env,
+    io::{Context, Disk},
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ fn too_long(_: TooLong) -> io::Error {
 
 impl MetadataLog {
     /// Opens the log in `dir`, or begins one. Blocks for the disk.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
+    pub fn open(env: &dyn Env, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
         disk.create_dir_all(dir).context("create", dir)?;
         // A rewrite that a crash cut off.
         let fresh = dir.join(FRESH);
@@ -53,7 +56,7 @@ impl MetadataLog {
             let what = format!("entry {found} stands where entry {needed} belongs");
             return Err(MetadataError::damaged(&dir.join(NAME), what));
         }
-        let writer = Writer::start(file).context("start the thread that writes", dir)?;
+        let writer = Writer::start(env, file).context("start the thread that writes", dir)?;
         Ok(Self { state: Mutex::new(state), writer })
     }
 

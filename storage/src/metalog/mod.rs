@@ -17,7 +17,7 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
-use crate::io::Disk;
+use crate::{Env, io::Disk};
 
 pub use error::MetadataError;
 pub use frames::FORMAT_VERSION;
@@ -37,8 +37,8 @@ pub struct MetadataFiles {
 
 impl MetadataFiles {
     /// Opens what is in `dir`, or begins there. Blocks for the disk.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
-        let log = MetadataLog::open(Arc::clone(&disk), dir)?;
+    pub fn open(env: &dyn Env, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
+        let log = MetadataLog::open(env, Arc::clone(&disk), dir)?;
         let snapshots = Snapshots::open(disk, dir)?;
         let mismatch = |what: String| Err(MetadataError::Mismatch { dir: dir.to_path_buf(), what });
         let last = snapshots.current().and_then(|snapshot| snapshot.meta().last).map(|id| id.index);

@@ -1,8 +1,10 @@
 use super::*;
-use crate::io::OsDisk;
+use std::io;
+
+use crate::{MachineEnv, io::OsDisk, test_support::ManualEnv};
 
 fn open(dir: &Path) -> Result<MetadataFiles, MetadataError> {
-    MetadataFiles::open(Arc::new(OsDisk), dir)
+    MetadataFiles::open(&MachineEnv::default(), Arc::new(OsDisk), dir)
 }
 
 fn id(index: u64) -> LogId {
@@ -83,4 +85,39 @@ fn a_hole_in_the_log_is_never_written() {
     let seen = Arc::clone(&error);
     files.log.append(vec![entry(10)], Box::new(move |written| *seen.lock() = written.err())).unwrap();
     assert!(error.lock().as_ref().is_some_and(|error| error.to_string().contains("closed")));
+}
+
+/// Without threads the call that changes the log has written it when it returns.
+#[test]
+fn without_threads_the_caller_writes() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (dir, env) = (tempfile::tempdir().unwrap(), ManualEnv::default());
+    let open = || MetadataFiles::open(&env, Arc::new(OsDisk), dir.path()).unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = || -> Done {
+        let done = Arc::clone(&done);
+        Box::new(move |result| {
+            result.unwrap();
+            done.fetch_add(1, Ordering::SeqCst);
+        })
+    };
+    let files = open();
+    let vote = Vote { term: 1, candidate: VoterId::default(), committed: true };
+    files.log.save_vote(vote, count());
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+    let entries = (1..4).map(|index| Entry { id: id(index), payload: Payload::Blank }).collect();
+    files.log.append(entries, count()).unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 2);
+    files.log.save_committed(Some(id(2))).unwrap();
+    // As after a power cut: the hint is not there, all that was done is.
+    let after_a_cut = open();
+    assert_eq!((after_a_cut.log.vote(), after_a_cut.log.last_id()), (Some(vote), Some(id(3))));
+    assert_eq!(after_a_cut.log.committed(), None);
+    files.log.close();
+    assert_eq!(open().log.committed(), Some(id(2)));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&refused);
+    let refuse = move |result: io::Result<()>| _ = counted.fetch_add(usize::from(result.is_err()), Ordering::SeqCst);
+    files.log.save_vote(vote, Box::new(refuse));
+    assert_eq!(refused.load(Ordering::SeqCst), 1, "a closed log takes nothing");
 }

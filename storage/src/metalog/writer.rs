@@ -1,20 +1,17 @@
-//! The thread that writes `metadata.log`.
+//! The thread that writes `metadata.log`. (In an environment without threads, the call that changes the log writes.)
 //!
 //! Steps that wait together are written as one frame with one sync; the order of steps is the order in which they were handed
 //! over. After a failed write or sync nothing is accepted any more: the content of the disk is then unknown.
 
-use std::{
-    fmt, io,
-    sync::mpsc,
-    thread::{self, JoinHandle},
-};
+use std::{fmt, io, sync::mpsc, thread::JoinHandle};
 
 use parking_lot::Mutex;
 
 use super::file::StepFile;
-use crate::error::FileError;
+use crate::{Env, error::FileError};
 
-/// Called when steps are durable, or cannot be made so. Runs on the writer's thread and must not block it.
+/// Called when steps are durable, or cannot be made so. Runs on the writer's thread and must not block it. In an
+/// environment without threads it runs before the call that was given it returns, and must not call the log.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// Steps that have to be in the file.
@@ -37,10 +34,15 @@ pub(super) enum Work {
 /// Steps of so many bytes are written before more are added to their frame.
 const FRAME_BYTES: usize = 4 << 20;
 
-/// The way to the thread.
-pub(super) struct Writer {
-    work: Mutex<Option<mpsc::Sender<Work>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// The stack of the thread.
+const STACK_BYTES: usize = 256 << 10;
+
+/// The way to what writes.
+pub(super) enum Writer {
+    /// A thread.
+    Thread { work: Mutex<Option<mpsc::Sender<Work>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    /// The caller itself; `None` once closed.
+    Caller(Mutex<Option<Writing>>),
 }
 
 impl fmt::Debug for Writer {
@@ -50,22 +52,32 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(super) fn start(file: StepFile) -> io::Result<Self> {
-        let (work, inbox) = mpsc::channel();
+    /// Starts the thread, where there are threads.
+    pub(super) fn start(env: &dyn Env, file: StepFile) -> io::Result<Self> {
         let writing = Writing { file, steps: Vec::new(), waiting: Vec::new(), broken: false };
-        let thread = thread::Builder::new()
-            .name("metadata-log".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || writing.run(&inbox))?;
-        Ok(Self { work: Mutex::new(Some(work)), thread: Mutex::new(Some(thread)) })
+        if !env.has_threads() {
+            return Ok(Self::Caller(Mutex::new(Some(writing))));
+        }
+        let (work, inbox) = mpsc::channel();
+        let thread = env.spawn("metadata-log", Some(STACK_BYTES), Box::new(move || writing.run(&inbox)))?;
+        Ok(Self::Thread { work: Mutex::new(Some(work)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Hands work over; does not wait.
+    /// Hands work over; does not wait, unless there are no threads.
     pub(super) fn send(&self, work: Work) {
-        let refused = match self.work.lock().as_ref() {
-            Some(sender) => sender.send(work).err().map(|mpsc::SendError(work)| work),
-            None => Some(work),
+        let refused = match self {
+            Self::Thread { work: sender, .. } => match sender.lock().as_ref() {
+                Some(sender) => sender.send(work).err().map(|mpsc::SendError(work)| work),
+                None => Some(work),
+            },
+            Self::Caller(writing) => match writing.lock().as_mut() {
+                Some(writing) => {
+                    writing.add(work);
+                    writing.write_due();
+                    None
+                }
+                None => Some(work),
+            },
         };
         if let Some(Work::Append { done, .. } | Work::Rewrite { done, .. }) = refused {
             done(Err(io::Error::other("the metadata log is closed")));
@@ -74,16 +86,26 @@ impl Writer {
 
     /// Refuses further work and waits until the thread has ended.
     pub(super) fn close(&self) {
-        drop(self.work.lock().take());
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the metadata log has panicked");
+        match self {
+            Self::Thread { work, thread } => {
+                drop(work.lock().take());
+                if let Some(thread) = thread.lock().take()
+                    && thread.join().is_err()
+                {
+                    tracing::error!("the thread that writes the metadata log has panicked");
+                }
+            }
+            Self::Caller(writing) => {
+                if let Some(mut writing) = writing.lock().take() {
+                    writing.write();
+                }
+            }
         }
     }
 }
 
-struct Writing {
+/// What is to be written, and where.
+pub(super) struct Writing {
     file: StepFile,
     /// Steps of the next frame, and what waits for them.
     steps: Vec<u8>,
@@ -99,11 +121,16 @@ impl Writing {
                 self.add(work);
                 next = if self.steps.len() < FRAME_BYTES { inbox.try_recv().ok() } else { None };
             }
-            if !self.waiting.is_empty() || self.steps.len() >= FRAME_BYTES {
-                self.write();
-            }
+            self.write_due();
         }
         self.write();
+    }
+
+    /// Writes, unless nothing waits for the few steps that there are.
+    fn write_due(&mut self) {
+        if !self.waiting.is_empty() || self.steps.len() >= FRAME_BYTES {
+            self.write();
+        }
     }
 
     fn add(&mut self, work: Work) {

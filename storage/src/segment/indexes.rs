@@ -125,7 +125,9 @@ impl Segment {
     fn mapped_index(&self, suffix: &str, entry: u64) -> Option<Map> {
         let file = self.disk.open(&self.path(suffix), Open::Existing).ok()?;
         let len = file.size().ok().filter(|len| len % entry == 0)?;
-        file.map(usize::try_from(len).ok()?).ok()
+        let mut map = file.map(usize::try_from(len).ok()?).ok()?;
+        self.handle.files().count_map(&mut map);
+        Some(map)
     }
 
     /// Whether the last entry of an offset index file matches the data.

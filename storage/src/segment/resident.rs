@@ -7,7 +7,7 @@ use crate::{
     error::{FileError, ReadError},
     index::OffsetIndex,
     open_files::Opened,
-    residency::{self, CHUNK, INDEX_CHUNK},
+    residency::{CHUNK, INDEX_CHUNK, Residency},
     types::ReadInfo,
 };
 
@@ -32,17 +32,21 @@ impl Segment {
         (u64::from(entry), u64::from(walked).saturating_add(max_bytes).saturating_add(LOOKED_AT_BEHIND))
     }
 
+    fn residency(&self) -> &Residency {
+        &self.handle.files().residency
+    }
+
     /// What is about to be published up to `size` was just written. Only the log's writer may call this.
     pub(super) fn note_appended(&self, size: u64) {
-        let [older, newer] = &self.recent;
-        let (from, now) = (self.size.load(Ordering::Relaxed), residency::now());
+        let ([older, newer], residency) = (&self.recent, self.residency());
+        let (from, now) = (self.size.load(Ordering::Relaxed), residency.now());
         // The clock is everybody's: a write of few bytes leaves it to the one that fills up a step of it.
         let steps = (size / CLOCK_STEP).saturating_sub(from / CLOCK_STEP);
         if steps > 0 {
-            residency::spend(steps * CLOCK_STEP);
+            residency.spend(steps * CLOCK_STEP);
         }
         let last = newer.load(Ordering::Relaxed);
-        if last == super::NEVER || residency::is_aging((last >> 32) as u32) {
+        if last == super::NEVER || residency.is_aging((last >> 32) as u32) {
             older.store(last, Ordering::Relaxed);
             newer.store(mark(now, from), Ordering::Relaxed);
         }
@@ -52,14 +56,14 @@ impl Segment {
     fn is_recent(&self, position: u64) -> bool {
         self.recent.iter().any(|mark| {
             let mark = mark.load(Ordering::Relaxed);
-            position >= mark & u64::from(u32::MAX) && residency::is_fresh((mark >> 32) as u32)
+            position >= mark & u64::from(u32::MAX) && self.residency().is_fresh((mark >> 32) as u32)
         })
     }
 
     /// Whether a chunk of the data file, which has `size` bytes, is in memory.
     pub(crate) fn has_chunk(&self, opened: &Opened, chunk: u64, size: u64) -> bool {
         let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
-        if residency::is_known(self.handle.id, chunk) || self.is_recent(from) {
+        if self.residency().is_known(self.handle.id, chunk) || self.is_recent(from) {
             return true;
         }
         let there = match (opened.map(self.capacity), opened.mapped()) {
@@ -71,7 +75,7 @@ impl Segment {
             _ => true,
         };
         if there && end == (chunk + 1) * CHUNK {
-            residency::note(self.handle.id, chunk);
+            self.residency().note(self.handle.id, chunk);
         }
         there
     }
@@ -104,12 +108,12 @@ impl Segment {
     }
 
     fn has_index(&self, offsets: &OffsetIndex) -> bool {
-        if residency::is_known(self.handle.id, INDEX_CHUNK) {
+        if self.residency().is_known(self.handle.id, INDEX_CHUNK) {
             return true;
         }
         let there = offsets.is_resident();
         if there {
-            residency::note(self.handle.id, INDEX_CHUNK);
+            self.residency().note(self.handle.id, INDEX_CHUNK);
         }
         there
     }
@@ -143,15 +147,15 @@ impl Segment {
         let offsets = self.offsets(&opened)?;
         if self.growing.get().is_none() && !self.has_index(offsets) {
             offsets.populate();
-            residency::note(self.handle.id, INDEX_CHUNK);
+            self.residency().note(self.handle.id, INDEX_CHUNK);
         }
         let (position, len) = self.looked_at(offsets, self.relative(offset), max_bytes);
-        Ok(self.handle.files().cold.bring_in(self, &opened, position, len)?)
+        Ok(self.handle.files().bring_in(self, &opened, position, len)?)
     }
 
     /// As `bring_in`, for what [`Self::has_rest`] asks for.
     pub(crate) fn bring_rest(&self, info: &ReadInfo, max_bytes: usize) -> Result<(), FileError> {
         let Some((from, len, opened)) = self.rest(info, max_bytes) else { return Ok(()) };
-        self.handle.files().cold.bring_in(self, &opened, from, len)
+        self.handle.files().bring_in(self, &opened, from, len)
     }
 }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use esker_storage::metalog::{Done, Entry, LogId, Members, MetadataFiles, Payload, SnapshotMeta, Vote, VoterId};
+use esker_storage::{
+    MachineEnv,
+    metalog::{Done, Entry, LogId, Members, MetadataFiles, Payload, SnapshotMeta, Vote, VoterId},
+};
 
 use crate::{
     disk::{EIO, ENOSPC, KILL, Plan, SimDisk},
@@ -156,7 +159,7 @@ struct Run {
 }
 
 fn open(disk: &SimDisk, dir: &Path) -> Result<MetadataFiles, String> {
-    MetadataFiles::open(Arc::new(disk.clone()), dir).map_err(|error| error.to_string())
+    MetadataFiles::open(&MachineEnv::default(), Arc::new(disk.clone()), dir).map_err(|error| error.to_string())
 }
 
 impl Run {

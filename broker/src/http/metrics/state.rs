@@ -254,7 +254,7 @@ fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
             "Segments that may be (log.open.files.max, as far as the system allows)",
             open.limit,
         ),
-        ("log_maps", "Maps of files", esker_storage::open_maps()),
+        ("log_maps", "Maps of files", broker.replicas.logs().open_maps()),
         (
             "log_maps_unguarded",
             "Maps of files beyond what the SIGBUS handler knows: a file cut by another process ends the broker",
