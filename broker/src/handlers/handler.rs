@@ -45,6 +45,8 @@ pub enum Staged<R> {
     Ready(R),
     /// The answer will come; meanwhile later requests of the connection begin.
     Later(BoxFuture<'static, R>),
+    /// As `Later`, of a request that has been let go of: only so many bytes of it are still in memory.
+    Parked(usize, BoxFuture<'static, R>),
     /// Stage one goes on after a wait: until it is over no later request of the connection begins.
     Held(BoxFuture<'static, Staged<R>>),
     /// The client expects no answer.

@@ -78,7 +78,9 @@ fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> 
             answers.detach_names();
             // The client's name for itself is a slice of the frame, too.
             let ctx = RequestContext { client_id: None, ..ctx };
-            Staged::Later(wait_then_answer(ctx, answers, timeout_ms).boxed())
+            let partitions: usize = answers.topics.iter().map(|topic| topic.partition_responses.len()).sum();
+            let answer = wait_then_answer(ctx, answers, timeout_ms).boxed();
+            Staged::Parked(partitions.saturating_mul(PARKED_PARTITION), answer)
         }
         _ => Staged::Ready(answers.finish(&ctx)),
     }
@@ -115,6 +117,9 @@ struct Waiting {
     end: i64,
     leader_epoch: i32,
 }
+
+/// Bytes that a partition of a pending answer takes: its response, its place among those that wait, and its name's share.
+const PARKED_PARTITION: usize = 512;
 
 /// From here on an answer names the new leader (KIP-951).
 const NAMES_LEADER: i16 = 10;

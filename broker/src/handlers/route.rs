@@ -81,6 +81,9 @@ where
     match staged {
         Staged::Ready(response) => Outcome::Ready(encode(&metrics, &response)),
         Staged::Later(response) => Outcome::Later(async move { encode(&metrics, &response.await) }.boxed()),
+        Staged::Parked(bytes, response) => {
+            Outcome::Parked(bytes, async move { encode(&metrics, &response.await) }.boxed())
+        }
         Staged::Held(rest) => {
             let rest = async move { outcome::<H>(rest.await, metrics, version, received, encode) };
             Outcome::Held(rest.boxed())

@@ -208,6 +208,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         match outcome {
             Outcome::Ready(reply) => self.answers.ready(reply),
             Outcome::Later(reply) => self.answers.later(size, reply),
+            Outcome::Parked(bytes, reply) => self.answers.later(bytes.min(size), reply),
             Outcome::Held(rest) => self.held = Some((size, rest)),
             Outcome::Refused(reason) => return Err(reason),
         }

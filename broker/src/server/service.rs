@@ -42,6 +42,8 @@ pub enum Outcome {
     Ready(Reply),
     /// The answer will come.
     Later(BoxFuture<'static, Reply>),
+    /// As `Later`, of a request whose frame is no longer in memory: only so many bytes are accounted until the answer is there.
+    Parked(usize, BoxFuture<'static, Reply>),
     /// What comes of it is seen later, and no other request of the connection begins before.
     Held(BoxFuture<'static, Outcome>),
     /// The request is none that can be answered.

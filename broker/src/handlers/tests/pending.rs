@@ -103,6 +103,41 @@ impl AsRef<[u8]> for Frame {
     }
 }
 
+/// A produce of so many bytes.
+fn large_produce(version: i16, id: Uuid, bytes: usize) -> ProduceRequest {
+    let mut records = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
+    records.append(0, 1, None, Some(&vec![7; bytes]), &[]);
+    let mut request = produce(version, id);
+    request.topic_data[0].partition_data[0].records = Some(records.build().unwrap());
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_produces_leave_the_memory_of_requests_to_others() {
+    let limit = ("queued.max.request.bytes", "1048576");
+    let (running, _dir) = broker(&[SETTINGS[0], limit]).await;
+    create_topic(&mut Client::to(&running).await).await;
+    let held = partition(&running);
+    hold_high_watermark(&held);
+    let mut writers = Vec::new();
+    for parked in 1..=4 {
+        let mut writer = Client::to(&running).await;
+        let (id, held) = (held.topic_id(), &held);
+        let wait = async move {
+            writer.send(9, 1, &large_produce(9, id, 700_000)).await;
+            until(|| held.pending_requests().1 == parked).await;
+            writer
+        };
+        let writer = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await;
+        writers.push(writer.expect("a parked produce keeps the memory that the next request needs"));
+    }
+    held.close();
+    for mut writer in writers {
+        writer.answer::<ProduceRequest>(9).await;
+    }
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_produce_holds_nothing_of_its_frame() {
     let (running, _dir) = broker(&SETTINGS).await;
@@ -110,13 +145,9 @@ async fn a_parked_produce_holds_nothing_of_its_frame() {
     let held = partition(&running);
     hold_high_watermark(&held);
     let service = ClientService::new(Arc::clone(&running.broker));
-    let mut records = esker_protocol::records::BatchBuilder::new(esker_protocol::compression::Compression::None);
-    records.append(0, 1, None, Some(&vec![7; 1_000_000]), &[]);
-    let records = records.build().unwrap();
     let mut parked = Vec::new();
     for version in 3..=*produce::Produce::VERSIONS.end() {
-        let mut request = produce(version, held.topic_id());
-        request.topic_data[0].partition_data[0].records = Some(records.clone());
+        let mut request = large_produce(version, held.topic_id(), 1_000_000);
         // The name of a topic that nothing is written to goes into the answer as well.
         let unknown = TopicProduceData {
             name: if version >= 13 { "".into() } else { "unknown".into() },
@@ -126,7 +157,7 @@ async fn a_parked_produce_holds_nothing_of_its_frame() {
         request.topic_data.push(unknown);
         let alive = Arc::new(());
         let memory = bytes::Bytes::from_owner(Frame(frame(version, &request), Arc::clone(&alive)));
-        let Outcome::Later(answer) = dispatch(&service, &connection(), memory) else { panic!("version {version}") };
+        let Outcome::Parked(_, answer) = dispatch(&service, &connection(), memory) else { panic!("version {version}") };
         parked.push((version, alive, tokio::spawn(answer)));
     }
     until(|| held.pending_requests().1 == parked.len()).await;
