@@ -2,10 +2,12 @@
 //!
 //! A request's way: `server` cuts it out of the stream, `handlers` dispatches it, `replica` and `coordinator` carry it out,
 //! `raft` keeps the metadata that all of them read.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod background;
 mod blocking;
 pub mod broker;
+#[allow(clippy::disallowed_methods, reason = "a program of its own: no simulation runs it")]
 pub mod cli;
 pub mod config;
 pub mod controller;

@@ -129,6 +129,11 @@ impl Node {
         Uuid(*uuid::Builder::from_random_bytes(self.environment.random().to_be_bytes()).into_uuid().as_bytes())
     }
 
+    /// As [`Self::random_id`], in text of 36 characters: the end of a member id that the broker makes.
+    pub fn random_text(&self) -> String {
+        uuid::Uuid::from_bytes(self.random_id().0).to_string()
+    }
+
     /// 64 random bits.
     pub fn random_u64(&self) -> u64 {
         (self.environment.random() >> 64) as u64
@@ -145,19 +150,22 @@ impl Node {
         move || environment.now_ms()
     }
 
-    /// Runs `work` on a thread that may block, and gives what it returns. Dropping the future does not stop the work.
-    pub async fn run_blocking<R: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, BlockingError> {
+    /// Starts `work` on a thread that may block; the future gives what it returns. Dropping the future does not stop the work.
+    pub fn run_blocking<R, F>(&self, work: F) -> impl Future<Output = Result<R, BlockingError>> + Send + use<R, F>
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+    {
         let (done, ended) = tokio::sync::oneshot::channel();
         self.environment.run_blocking(Box::new(move || {
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
         }));
-        match ended.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(panic)) => Err(BlockingError { reason: panic_message(panic.as_ref()) }),
-            Err(_) => Err(BlockingError { reason: "the runtime is shutting down".to_owned() }),
+        async move {
+            match ended.await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(panic)) => Err(BlockingError { reason: panic_message(panic.as_ref()) }),
+                Err(_) => Err(BlockingError { reason: "the runtime is shutting down".to_owned() }),
+            }
         }
     }
 
@@ -182,6 +190,10 @@ mod tests {
     async fn blocking_work_gives_its_result_and_a_panic_is_an_error() {
         let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
         assert_eq!(node.run_blocking(|| 7).await.unwrap(), 7);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let not_awaited = node.run_blocking(move || sender.send(7).unwrap());
+        assert_eq!(receiver.recv(), Ok(7), "it starts at once");
+        drop(not_awaited);
         let failed = node.run_blocking(|| -> i32 { panic!("a fault") }).await;
         assert!(failed.unwrap_err().to_string().contains("a fault"));
         assert_eq!(node.run_blocking(|| 8).await.unwrap(), 8);
@@ -191,6 +203,9 @@ mod tests {
     fn ids_differ() {
         let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
         assert_ne!(node.random_id(), node.random_id());
+        let text = node.random_text();
+        assert!(text.len() == 36 && text != node.random_text(), "{text}");
+        assert_eq!(text.parse::<uuid::Uuid>().unwrap().get_version_num(), 4);
         assert!(node.now_ms() > 1_700_000_000_000);
     }
 }

@@ -1,5 +1,6 @@
 //! What many partitions cost: `cargo run --release -p esker-storage --example many_logs -- DIR COUNT [BATCHES BYTES]`.
 //! Creates logs with one batch each, or as many as are asked for, then starts over them after a crash and after a clean stop.
+#![allow(clippy::disallowed_methods)]
 
 use std::{error::Error, path::PathBuf, time::Instant};
 

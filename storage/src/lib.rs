@@ -3,6 +3,7 @@
 //! No network, no async: calls may block on the disk, and their docs say when. `io` is the seam to the file system and
 //! `mmap` the only module with `unsafe`. [`LogManager`] opens the log dirs, [`Log`] is one replica, [`validate`] checks
 //! what producers send before it is appended.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod blocking;
 mod checkpoints;

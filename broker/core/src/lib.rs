@@ -3,6 +3,7 @@
 //! `decide(&state, now, request) -> records + reply | refusal`, and `apply(&mut state, &record)` as the only mutation. What
 //! is random or read from a clock comes in as an argument; what follows from it rides inside the records, so that every
 //! node that applies them comes to the same state.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod config;
 pub mod controller;

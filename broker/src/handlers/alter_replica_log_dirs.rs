@@ -30,7 +30,8 @@ impl Handler for AlterReplicaLogDirs {
     fn handle(ctx: RequestContext, request: AlterReplicaLogDirsRequest) -> Staged<AlterReplicaLogDirsResponse> {
         let request = Arc::new(request);
         let moving = Arc::clone(&request);
-        let moved = blocking(PATIENCE, move || {
+        let node = ctx.broker.node.clone();
+        let moved = blocking(&node, PATIENCE, move || {
             let to = |topic: &Str, partition, dir: &str| {
                 ctx.broker.replicas.move_replica(&TopicRef::by_name(topic), partition, Path::new(dir))
             };

@@ -55,7 +55,7 @@ pub(super) fn is_served(broker: &Broker) -> bool {
 async fn answer(ctx: &RequestContext, heartbeat: &HeartbeatRequest) -> Result<HeartbeatReply, Refusal> {
     if let Some(regex) = heartbeat.regex.clone().filter(|regex| !regex.is_empty()) {
         // Clients send an expression when it changes, not with each heartbeat.
-        let checked = tokio::task::spawn_blocking(move || check_regex(&regex)).await;
+        let checked = ctx.broker.node.run_blocking(move || check_regex(&regex)).await;
         checked.unwrap_or_else(|_| Err(Refusal { code: ErrorCode::UNKNOWN_SERVER_ERROR, message: Str::default() }))?;
     }
     let image = ctx.broker.metadata.image();
@@ -79,7 +79,7 @@ fn heartbeat(ctx: &RequestContext, request: ConsumerGroupHeartbeatRequest) -> He
         owned: request.topic_partitions.map(owned),
         client_id: ctx.client_id.as_ref().map(Str::detached).unwrap_or_default(),
         client_host: Str::from(format!("/{}", ctx.connection.peer.ip())),
-        fresh: Str::from(uuid::Uuid::new_v4().to_string()),
+        fresh: Str::from(ctx.broker.node.random_text()),
     }
 }
 

@@ -27,7 +27,8 @@ impl Handler for DeleteRecords {
     /// Writes checkpoints and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: DeleteRecordsRequest) -> Staged<DeleteRecordsResponse> {
         let topics = request.topics.clone();
-        let deleted = blocking(patience(request.timeout_ms), move || answer(&ctx, request));
+        let node = ctx.broker.node.clone();
+        let deleted = blocking(&node, patience(request.timeout_ms), move || answer(&ctx, request));
         Staged::Later(async move { deleted.await.unwrap_or_else(|code| failed(topics, code)) }.boxed())
     }
 }

@@ -30,7 +30,8 @@ impl Handler for DescribeLogDirs {
     /// Asks the file system and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: DescribeLogDirsRequest) -> Staged<DescribeLogDirsResponse> {
         let version = ctx.api_version;
-        let described = blocking(PATIENCE, move || answer(&ctx, request.topics.as_deref()));
+        let node = ctx.broker.node.clone();
+        let described = blocking(&node, PATIENCE, move || answer(&ctx, request.topics.as_deref()));
         // There is no error for all before version 3.
         let failed = move |error_code| DescribeLogDirsResponse {
             error_code: if version >= 3 { error_code } else { ErrorCode::NONE },

@@ -36,7 +36,7 @@ impl Handler for JoinGroup {
             protocols: protocols.collect(),
             require_known_member_id: version >= 4,
             can_skip_assignment: version >= 9,
-            fresh: Str::from(uuid::Uuid::new_v4().to_string()),
+            fresh: Str::from(ctx.broker.node.random_text()),
         };
         Staged::start(async move {
             let image = ctx.broker.metadata.image();

@@ -38,7 +38,8 @@ impl Handler for ListOffsets {
         let timeout = if ctx.api_version >= 10 { patience(request.timeout_ms) } else { PATIENCE };
         let request = Arc::new(request);
         let looking_up = Arc::clone(&request);
-        let found = blocking(timeout, move || answer(&ctx, &looking_up));
+        let node = ctx.broker.node.clone();
+        let found = blocking(&node, timeout, move || answer(&ctx, &looking_up));
         Staged::Later(async move { found.await.unwrap_or_else(|code| failed_all(&request, code)) }.boxed())
     }
 }

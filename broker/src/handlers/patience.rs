@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
 
+use crate::node::Node;
+
 /// For requests without a time-out of their own: as the default `request.timeout.ms` of Kafka's clients.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -16,11 +18,12 @@ pub(crate) fn patience(timeout_ms: i32) -> Duration {
 }
 
 /// Starts `work`, which may wait for a disk, on a thread of its own. It goes on when the time is over, and nobody waits for it.
-pub(crate) fn blocking<T: Send + 'static>(
+pub(crate) fn blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+    node: &Node,
     timeout: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> impl Future<Output = Result<T, ErrorCode>> {
-    let task = tokio::task::spawn_blocking(work);
+    work: F,
+) -> impl Future<Output = Result<T, ErrorCode>> + use<T, F> {
+    let task = node.run_blocking(work);
     async move {
         match tokio::time::timeout(timeout, task).await {
             Ok(Ok(done)) => Ok(done),
@@ -41,15 +44,17 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::test_support::node;
 
     #[tokio::test]
     async fn a_wait_for_a_disk_ends() {
+        let node = node();
         let (release, gate) = mpsc::channel::<()>();
-        let hung = blocking(Duration::from_millis(1), move || gate.recv().is_ok());
+        let hung = blocking(&node, Duration::from_millis(1), move || gate.recv().is_ok());
         assert_eq!(hung.await, Err(ErrorCode::REQUEST_TIMED_OUT));
         drop(release);
-        assert_eq!(blocking(PATIENCE, || 7).await, Ok(7));
-        let faulty = blocking(PATIENCE, || -> i32 { panic!("a fault") });
+        assert_eq!(blocking(&node, PATIENCE, || 7).await, Ok(7));
+        let faulty = blocking(&node, PATIENCE, || -> i32 { panic!("a fault") });
         assert_eq!(faulty.await, Err(ErrorCode::UNKNOWN_SERVER_ERROR));
     }
 

@@ -68,7 +68,8 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     };
     // It asks the file systems for their space.
-    let asked = tokio::task::spawn_blocking(move || broker.not_ready().ok_or_else(|| broker.concerns())).await;
+    let node = broker.node.clone();
+    let asked = node.run_blocking(move || broker.not_ready().ok_or_else(|| broker.concerns())).await;
     match asked {
         Ok(Err(concerns)) => {
             let lines: String = concerns.iter().map(|concern| format!("{concern}\n")).collect();
@@ -81,11 +82,13 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
 
 async fn all_metrics(State(served): State<Arc<Served>>) -> Response {
     // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
-    let scraped = tokio::task::spawn_blocking(move || match served.broker.get() {
-        Some(broker) => scrape(broker, &served.ages),
-        None => scrape_loading(&served.loading),
-    });
-    let text = scraped.await.map_err(|error| error.to_string());
+    let text = match served.broker.get().cloned() {
+        Some(broker) => {
+            let node = broker.node.clone();
+            node.run_blocking(move || scrape(&broker, &served.ages)).await.map_err(|error| error.to_string())
+        }
+        None => Ok(scrape_loading(&served.loading)),
+    };
     match text.and_then(|text| text.map_err(|error| error.to_string())) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -136,10 +136,10 @@ async fn start_with(
     snapshot_after: u64,
 ) -> Result<Metadata, StartError> {
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let (raft, published) = start_raft(node, disk, dir.clone(), id.clone(), snapshot_after).await?;
+    let (raft, published) = start_raft(node, disk, dir.clone(), id, snapshot_after).await?;
     if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
         let members = |state: &RaftState<TypeConfig>| -> Vec<RaftId> {
-            state.membership_state.effective().nodes().map(|(member, _)| member.clone()).collect()
+            state.membership_state.effective().nodes().map(|(member, _)| *member).collect()
         };
         let members = raft.with_raft_state(members).await.map_err(|e| raft_error(&e))?;
         if !members.contains(&id) {

@@ -47,6 +47,7 @@ fn start(count: usize) -> Sender<Job> {
     let jobs = Arc::new(Mutex::new(receiver));
     for number in 0..count {
         let jobs = Arc::clone(&jobs);
+        #[allow(clippy::disallowed_methods)]
         let thread = std::thread::Builder::new().name(format!("cold-read-{number}")).spawn(move || serve(&jobs));
         if let Err(error) = thread {
             tracing::warn!(%error, "fewer threads than meant bring in cold data");

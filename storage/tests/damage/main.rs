@@ -3,6 +3,7 @@
 //!
 //! `ESKER_CRASH_SEEDS=n` damages each file in n times as many ways.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods)]
 
 #[allow(dead_code, reason = "the other test needs more of it")]
 #[path = "../crash/rng.rs"]
