@@ -113,11 +113,16 @@ pub trait Disk: Send + Sync + Debug {
 /// Adds what was attempted, and on which file, to a system error.
 pub(crate) trait Context<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, FileError>;
+    /// As `context`, for paths that are built: only an error pays for that.
+    fn context_of(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T, FileError>;
 }
 
 impl<T> Context<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, FileError> {
         self.map_err(|source| FileError { action, path: path.to_path_buf(), source })
+    }
+    fn context_of(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T, FileError> {
+        self.map_err(|source| FileError { action, path: path(), source })
     }
 }
 

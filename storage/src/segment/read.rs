@@ -29,7 +29,7 @@ impl Segment {
     /// Opens what is needed to read it.
     pub(crate) fn view(&self) -> Result<View<'_>, FileError> {
         let opened = self.opened()?;
-        opened.map(self.capacity).context("map", &self.path(LOG))?;
+        opened.map(self.capacity).context_of("map", || self.path(LOG))?;
         self.offsets(&opened)?;
         Ok(View { segment: self, opened })
     }
@@ -72,7 +72,7 @@ impl Segment {
 
 impl View<'_> {
     fn map(&self) -> Result<&Bytes, FileError> {
-        self.opened.map(self.segment.capacity).context("map", &self.segment.path(LOG))
+        self.opened.map(self.segment.capacity).context_of("map", || self.segment.path(LOG))
     }
 
     /// The offset index.
