@@ -101,10 +101,10 @@ async fn a_request_costs_no_more_allocations_than_its_bound() {
         ("Produce, 1 partition, acks=all", bench.allocations(produce(9, -1, one)), 9),
         ("Produce, 10 partitions, acks=1", bench.allocations(produce(9, 1, ten)), 10),
         ("Produce, 10 partitions, acks=all", bench.allocations(produce(9, -1, ten)), 10),
-        ("Fetch, 1 partition", bench.allocations(|_| frame(12, &bench.fetch(one, false))), 40),
-        ("Fetch, 10 partitions", bench.allocations(|_| frame(12, &bench.fetch(ten, false))), 300),
-        ("Fetch, session of 1, records", bench.allocations(bench.incremental(bench.fetch(one, false))), 40),
-        ("Fetch, session of 10, nothing new", bench.allocations(bench.incremental(bench.fetch(ten, true))), 12),
+        ("Fetch, 1 partition", bench.allocations(|_| frame(12, &bench.fetch(one, false))), 14),
+        ("Fetch, 10 partitions", bench.allocations(|_| frame(12, &bench.fetch(ten, false))), 44),
+        ("Fetch, session of 1, records", bench.allocations(bench.incremental(bench.fetch(one, false))), 16),
+        ("Fetch, session of 10, nothing new", bench.allocations(bench.incremental(bench.fetch(ten, true))), 14),
     ];
     for (what, allocations, bound) in measured {
         println!("{what}: {allocations} allocations, at most {bound}");
