@@ -33,6 +33,11 @@ pub trait Environment: fmt::Debug + Send + Sync {
 
     /// What storage takes from outside: a monotonic clock, randomness, threads.
     fn storage(&self) -> Arc<dyn Env>;
+
+    /// Bytes of files in the resident set; `None` where nothing is known of it. Never waits for a disk.
+    fn resident_file_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The machine that the broker runs on.
@@ -58,6 +63,12 @@ impl Environment for Machine {
 
     fn storage(&self) -> Arc<dyn Env> {
         Arc::new(MachineStorage(MachineEnv::default()))
+    }
+
+    fn resident_file_bytes(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = statm.split_whitespace().nth(2)?.parse().ok()?;
+        Some(pages.saturating_mul(rustix::param::page_size() as u64))
     }
 }
 
@@ -144,6 +155,11 @@ impl Node {
         &self.storage
     }
 
+    /// Bytes of files in the resident set, if known.
+    pub fn resident_file_bytes(&self) -> Option<u64> {
+        self.environment.resident_file_bytes()
+    }
+
     /// The clock alone, for what needs nothing else.
     pub fn clock(&self) -> impl Fn() -> i64 + Send + Sync + Clone + 'static {
         let environment = Arc::clone(&self.environment);
@@ -207,5 +223,8 @@ mod tests {
         assert!(text.len() == 36 && text != node.random_text(), "{text}");
         assert_eq!(text.parse::<uuid::Uuid>().unwrap().get_version_num(), 4);
         assert!(node.now_ms() > 1_700_000_000_000);
+        if cfg!(target_os = "linux") {
+            assert!(node.resident_file_bytes().unwrap() > 0);
+        }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Order of the start: configuration, HTTP (it tells how far recovery is), data folder (lock, recovery), listeners (so that
 //! a port in use is found before anything is changed), metadata log, partitions, coordinators, and only then the first
-//! connection is accepted.
+//! connection is accepted. [`embedded`] starts the same broker without sockets.
+
+pub mod embedded;
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::pin::pin;
@@ -116,7 +118,8 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
     let kafka = listeners.addresses().next().map_or(http, |(_, address)| address);
     let (metadata, metadata_folder) = start_metadata(&node, disk, &metadata_dir, &logs).await?;
-    register(&node, &metadata, &listeners, &logs).await?;
+    let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.clone(), address)).collect();
+    register(&node, &metadata, &addresses, &logs).await?;
     let (broker, changes) = build_broker(&node, metadata, logs)?;
     open_partitions(&broker).await?;
     start_tasks(&broker, changes, &stop);
@@ -151,7 +154,7 @@ async fn start_metadata(
 async fn register(
     node: &Node,
     metadata: &Metadata,
-    listeners: &Listeners,
+    listeners: &[(Str, SocketAddr)],
     logs: &LogManager,
 ) -> Result<(), ServeError> {
     let registration = registration(node, listeners, logs);
@@ -245,6 +248,11 @@ fn start_tasks(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<Leadership
 
 /// Serves clients; the tracker is done when every connection has ended.
 fn accept_connections(broker: &Arc<Broker>, listeners: Listeners, stop: &CancellationToken) -> TaskTracker {
+    listeners.serve(&client_scope(broker), stop)
+}
+
+/// What all client connections share.
+fn client_scope(broker: &Arc<Broker>) -> ServerScope<ClientService> {
     let config = Arc::clone(&broker.config);
     let limits =
         ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
@@ -252,7 +260,7 @@ fn accept_connections(broker: &Arc<Broker>, listeners: Listeners, stop: &Cancell
     let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), config.node_id, &config.statics));
     let service = Arc::new(ClientService::new(Arc::clone(broker)));
     let (metrics, memory) = (Arc::clone(&broker.metrics), Arc::clone(&broker.request_memory));
-    listeners.serve(&ServerScope { service, metrics, memory, limits, admission }, stop)
+    ServerScope { service, metrics, memory, limits, admission }
 }
 
 impl Running {
@@ -355,7 +363,7 @@ fn transaction_limits(config: &BrokerConfig) -> transaction::Limits {
     }
 }
 
-fn registration(node: &Node, listeners: &Listeners, logs: &LogManager) -> Registration {
+fn registration(node: &Node, listeners: &[(Str, SocketAddr)], logs: &LogManager) -> Registration {
     let config = node.config();
     let advertised = |name: &Str, bound: SocketAddr| -> ListenerRecord {
         let wanted: Option<&Listener> = config.advertised.iter().find(|l| l.name == *name);
@@ -374,7 +382,7 @@ fn registration(node: &Node, listeners: &Listeners, logs: &LogManager) -> Regist
     Registration {
         node_id: config.node_id,
         incarnation: node.random_id(),
-        listeners: listeners.addresses().map(|(name, address)| advertised(name, address)).collect(),
+        listeners: listeners.iter().map(|(name, address)| advertised(name, *address)).collect(),
         rack: config.rack.clone(),
         log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
     }

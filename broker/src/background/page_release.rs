@@ -21,30 +21,13 @@ pub(super) async fn run(background: Background) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         background.replicas.logs().age_residency();
-        if resident_file_bytes().is_none_or(|bytes| bytes <= LIMIT) {
+        if background.node.resident_file_bytes().is_none_or(|bytes| bytes <= LIMIT) {
             continue;
         }
         let logs = Arc::clone(background.replicas.logs());
         let released = background.node.run_blocking(move || logs.release_memory());
         if let Err(error) = released.await {
             error!(%error, "mapped pages could not be released");
-        }
-    }
-}
-
-/// What the kernel says; never waits for a disk. `None` where there is no `/proc`.
-fn resident_file_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(2)?.parse().ok()?;
-    Some(pages.saturating_mul(rustix::param::page_size() as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_kernel_tells() {
-        if cfg!(target_os = "linux") {
-            assert!(super::resident_file_bytes().unwrap() > 0);
         }
     }
 }

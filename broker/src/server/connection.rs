@@ -58,6 +58,18 @@ pub(super) struct Connection<T, S> {
     stopping: bool,
 }
 
+impl<S: Service> ServerScope<S> {
+    /// Serves one connection over any transport until there is a reason to close it.
+    pub fn serve_connection(
+        &self,
+        transport: impl Transport,
+        info: Arc<ConnectionInfo>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = CloseReason> + Send + 'static {
+        Connection::new(transport, self, info, stop).run()
+    }
+}
+
 impl<T: Transport, S: Service> Connection<T, S> {
     pub(super) fn new(
         transport: T,

@@ -12,11 +12,13 @@ const HEADER: usize = 6;
 const ENTRY: usize = 46;
 
 impl Producers {
-    /// The file's bytes.
+    /// The file's bytes: the same state gives the same bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(producer_id, _)| **producer_id);
         let mut body = Vec::with_capacity(4 + self.entries.len() * ENTRY);
         body.extend_from_slice(&(self.entries.len() as i32).to_be_bytes());
-        for (producer_id, entry) in &self.entries {
+        for (producer_id, entry) in entries {
             let last = entry.batches.back();
             body.extend_from_slice(&producer_id.to_be_bytes());
             body.extend_from_slice(&entry.epoch.to_be_bytes());

@@ -40,6 +40,8 @@ struct Recorder {
     steps: usize,
     plan: Option<Plan>,
     failed: Vec<String>,
+    /// See [`SimDisk::lie_about_syncs`].
+    lies: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl SimDisk {
             }
         }
         let state = State::from_image(image);
-        let recorder = Recorder { state, journal: Vec::new(), steps: 0, plan: None, failed: Vec::new() };
+        let recorder = Recorder { state, journal: Vec::new(), steps: 0, plan: None, failed: Vec::new(), lies: false };
         let shared = Shared { root: root.to_path_buf(), recorder: Mutex::new(recorder) };
         Self { shared: Arc::new(shared), alive: Arc::new(AtomicBool::new(true)) }
     }
@@ -90,6 +92,16 @@ impl SimDisk {
         let _recorder = self.shared.recorder.lock().unwrap();
         self.alive.store(false, Ordering::SeqCst);
         Self { shared: Arc::clone(&self.shared), alive: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether the process that uses it was killed.
+    pub fn is_dead(&self) -> bool {
+        !self.alive.load(Ordering::SeqCst)
+    }
+
+    /// From now on a sync of a file says that it is done, and does nothing.
+    pub fn lie_about_syncs(&self) {
+        self.shared.recorder.lock().unwrap().lies = true;
     }
 
     pub fn fail(&self, plan: Option<Plan>) {
@@ -107,6 +119,11 @@ impl SimDisk {
 
     pub fn events(&self) -> usize {
         self.shared.recorder.lock().unwrap().journal.len()
+    }
+
+    /// What happened since the journal had so many events.
+    pub fn journal_from(&self, at: usize) -> Vec<Event> {
+        self.shared.recorder.lock().unwrap().journal.get(at..).unwrap_or_default().to_vec()
     }
 
     pub fn journal(&self) -> Vec<Event> {
@@ -204,7 +221,9 @@ impl LogFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         match self.disk.turn("sync", &self.path) {
             Turn::Go(mut recorder) => {
-                recorder.note(Event::SyncFile(self.id));
+                if !recorder.lies {
+                    recorder.note(Event::SyncFile(self.id));
+                }
                 Ok(())
             }
             Turn::Fail(mut recorder, error) => {

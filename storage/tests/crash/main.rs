@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods)]
 
 mod check;
+// The simulation of a whole broker uses all of it.
+#[allow(dead_code)]
 mod disk;
 mod driver;
 mod faults;

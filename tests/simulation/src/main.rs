@@ -1,0 +1,121 @@
+//! A whole broker (server, handlers, replica manager, coordinators, raft with one voter) under power cuts, in virtual time, on a
+//! simulated network and disk.
+//!
+//! Each seed is one run, the same every time. `ESKER_SIMULATION_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_SIMULATION_SEED=s`
+//! only that one, as a failed test's message says; `ESKER_SIMULATION_TRACE=path` writes its trace there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod client;
+#[allow(dead_code)]
+#[path = "../../../storage/tests/crash/disk.rs"]
+mod disk;
+mod environment;
+mod group;
+mod model;
+mod network;
+#[path = "../../../storage/tests/crash/rng.rs"]
+mod rng;
+#[allow(dead_code)]
+#[path = "../../../storage/tests/crash/state.rs"]
+mod state;
+mod trace;
+mod workload;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use model::Counts;
+use world::{Outcome, Planted, run};
+
+/// Seeds of every run.
+const FIXED: u64 = 12;
+/// How long the additional seeds may take.
+const BOUND: Duration = Duration::from_secs(60);
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+fn only_seed() -> Option<u64> {
+    number("ESKER_SIMULATION_SEED")
+}
+
+fn check(seed: u64) -> Outcome {
+    let outcome = run(seed, Planted::Nothing);
+    if let Ok(path) = std::env::var("ESKER_SIMULATION_TRACE") {
+        std::fs::write(path, &outcome.trace).unwrap();
+    }
+    if let Some(violation) = &outcome.violation {
+        let tail: Vec<&str> = outcome.trace.lines().rev().take(60).collect();
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        panic!("{tail}\nESKER_SIMULATION_SEED={seed}: {violation}");
+    }
+    outcome
+}
+
+#[test]
+fn acknowledged_records_and_offsets_survive_power_cuts() {
+    let began = Instant::now();
+    let mut all = Counts::default();
+    let mut add = |seed: u64| {
+        let counts = check(seed).counts;
+        all.cuts += counts.cuts;
+        all.acknowledged += counts.acknowledged;
+        all.checked += counts.checked;
+        all.commits += counts.commits;
+        all.read_and_lost += counts.read_and_lost;
+    };
+    match only_seed() {
+        Some(seed) => add(seed),
+        None => {
+            (0..FIXED).for_each(&mut add);
+            let more = number("ESKER_SIMULATION_SEEDS").unwrap_or(0);
+            // Other seeds each time.
+            let first = u64::from(std::process::id()) << 32;
+            (first..first + more).take_while(|_| began.elapsed() < BOUND).for_each(&mut add);
+        }
+    }
+    println!("{all:?} in {:?}", began.elapsed());
+    assert!(all.acknowledged > 0);
+}
+
+/// The first line that differs.
+fn assert_same(one: &str, other: &str) {
+    for (at, (a, b)) in one.lines().zip(other.lines()).enumerate() {
+        assert_eq!(a, b, "line {at}");
+    }
+    assert!(one == other, "one trace is longer");
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_in_one_process_and_in_two() {
+    if only_seed().is_some() {
+        return;
+    }
+    for seed in 0..3 {
+        let trace = check(seed).trace;
+        assert_same(&trace, &check(seed).trace);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace");
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "acknowledged_records_and_offsets_survive_power_cuts"])
+            .env("ESKER_SIMULATION_SEED", seed.to_string())
+            .env("ESKER_SIMULATION_TRACE", &path)
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        assert_same(&trace, &std::fs::read_to_string(path).unwrap());
+    }
+}
+
+#[test]
+fn planted_faults_are_found() {
+    if only_seed().is_some() {
+        return;
+    }
+    for planted in [Planted::AnswerBeforeFlush, Planted::LyingSync] {
+        let found = (0..FIXED).filter(|seed| run(*seed, planted).violation.is_some()).count();
+        println!("{planted:?}: found in {found} of {FIXED} seeds");
+        assert!(found >= FIXED as usize / 3, "{planted:?} was found in {found} seeds");
+    }
+}
