@@ -340,7 +340,10 @@ impl Partition {
     }
 
     /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
+    /// Blocks while the log moves to another log dir.
     pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        // Held so that the log cannot be replaced in between: its log start is copied before it is closed.
+        let _appending = blocking::read(&self.appending);
         let role = self.lead(-1)?;
         if !role.settings.log.delete {
             return Err(DeleteRecordsError::Policy);

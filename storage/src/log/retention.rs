@@ -17,6 +17,10 @@ impl Log {
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, LogError> {
         self.log_dir.check()?;
         let mut writer = self.lock_writer();
+        // Closed while the lock was waited for: a start that moved here would be lost.
+        if self.is_offline() {
+            return Err(LogError::Unknown { topic: self.topic.to_string(), partition: self.partition });
+        }
         let high_watermark = self.high_watermark();
         if offset > high_watermark {
             return Err(LogError::OffsetOutOfRange { offset, low: self.log_start_offset(), high: high_watermark });
