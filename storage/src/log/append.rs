@@ -21,6 +21,8 @@ use crate::{
     walk,
 };
 
+/// Steps of at least so many bytes are reserved where a wait holds up no other task of an async worker.
+const HAND_ON_FROM: u64 = 1 << 20;
 /// Disk space is reserved in steps as large as the segment is by then, within these bounds.
 const MIN_RESERVE: u64 = 64 << 10;
 const MAX_RESERVE: u64 = 16 << 20;
@@ -256,7 +258,9 @@ impl Log {
         let room = if last { u64::MAX } else { self.log_dir.room() };
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
-            // Steps grow with the segment, so few appends come here; the file system may wait for its journal.
+            // Steps grow with the segment, so few appends come here; the file system may wait for its journal. The first ones are many
+            // where there are many small segments, and cost less than what handing the worker's other tasks on does.
+            more if more < HAND_ON_FROM => file.reserve(from, more).map(|()| up_to),
             more => blocking::run(self.log_dir.env(), || file.reserve(from, more)).map(|()| up_to),
         };
         // Near the end of the disk what is needed may still fit where the step does not.
