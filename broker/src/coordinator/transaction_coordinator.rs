@@ -43,7 +43,7 @@ impl TransactionCoordinator {
         let level = image.feature(TRANSACTION_VERSION);
         if self.version.swap(level, Ordering::AcqRel) != level {
             for shard in self.shards() {
-                // One that is loading was told when it was made, or is told by the next change.
+                // A shard that loads got the level when it was made, or gets it with the next change.
                 let _ = shard.update(|s| s.set_version(level));
             }
         }

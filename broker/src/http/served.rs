@@ -7,7 +7,7 @@ use esker_storage::LoadProgress;
 use super::metrics::Ages;
 use crate::broker::Broker;
 
-/// What HTTP tells of: first a broker that starts, then the broker.
+/// What HTTP reports on: first a broker that starts, then the broker.
 #[derive(Debug, Default)]
 pub struct Served {
     /// How far the logs are.

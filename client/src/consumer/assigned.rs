@@ -63,7 +63,7 @@ impl Consumer {
         }
     }
 
-    /// Reads these partitions from now on, each from where it is told, and no others.
+    /// Reads these partitions from now on, each from the given start, and no others.
     pub fn assign<T: Into<Str>>(&mut self, partitions: impl IntoIterator<Item = (T, i32, StartAt)>) {
         let partitions = partitions.into_iter();
         self.set_assignment(partitions.map(|(topic, p, start)| (TopicPartition::new(topic, p), start)).collect());

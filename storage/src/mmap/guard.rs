@@ -71,14 +71,14 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-/// What [`Registration::mark`] returns: tells of one map whether it is damaged.
+/// What [`Registration::mark`] returns: says whether one map is damaged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark(Option<&'static Slot>);
 
 impl Mark {
     /// Offset in the map from which nothing read from it is the file's; `None` for a sound map. To be asked after the touch.
     pub(super) fn damaged_from(self) -> Option<usize> {
-        // The handler sets the mark before it maps the zeros: whoever saw a zero sees the mark, if the load stays behind the touch.
+        // The handler sets the mark before it maps the zeros: a reader that saw a zero sees the mark, if the load stays behind the touch.
         fence(Ordering::Acquire);
         match self.0?.mark.load(Ordering::Relaxed) {
             0 => None,
@@ -193,7 +193,7 @@ fn cover(address: usize) -> bool {
 
 /// The part behind `from` may need one map more than the kernel allows; all of it (`from` 0) takes the place of what is there.
 fn mark_and_map(slot: &Slot, start: usize, from: usize, len: usize) -> bool {
-    // The mark first: whoever sees a zero must see it.
+    // The mark first: a reader that sees a zero must see it.
     if slot.mark.fetch_max(usize::MAX - from, Ordering::SeqCst) == 0 {
         DAMAGED.fetch_add(1, Ordering::SeqCst);
     }

@@ -15,7 +15,7 @@ use crate::{
     open_files::{Opened, SOUND},
 };
 
-/// What readers and operators are told.
+/// The cause that readers and operators see.
 pub(crate) const CUT: &str =
     "the file was cut short by another process, or cannot be read; restore it and restart the broker";
 

@@ -73,7 +73,7 @@ impl JoinReply {
     }
 }
 
-/// Who asks.
+/// The member that sends the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Member id.
@@ -89,7 +89,7 @@ pub struct Identity {
 pub struct SyncRequest {
     /// The group.
     pub group: Str,
-    /// Who asks.
+    /// The member that sends the request.
     pub who: Identity,
     /// v5+: the protocol type it believes in.
     pub protocol_type: Option<Str>,

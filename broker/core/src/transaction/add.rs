@@ -13,7 +13,7 @@ use crate::coordinator::Token;
 pub struct AddRequest {
     /// The transactional id.
     pub id: Str,
-    /// Who asks.
+    /// The producer that sends the request.
     pub producer: Producer,
     /// The partitions; for offsets, that of the group in `__consumer_offsets`.
     pub partitions: Vec<TransactionPartition>,

@@ -18,7 +18,7 @@ use crate::coordinator::Token;
 pub struct EndRequest {
     /// The transactional id.
     pub id: Str,
-    /// Who asks.
+    /// The producer that sends the request.
     pub producer: Producer,
     /// Commit or abort.
     pub commit: bool,

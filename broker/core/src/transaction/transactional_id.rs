@@ -43,7 +43,7 @@ impl State {
         Self::PrepareEpochFence,
     ];
 
-    /// As it is told to clients.
+    /// As clients see it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",

@@ -6,7 +6,7 @@ use esker_protocol::schema::{Kind, Schema, Versions};
 use super::*;
 
 /// Every field of an answer that some version served here lacks although it may not be dropped silently. Each of them is
-/// left at its default in those versions, or belongs to a request that only newer versions can send. Whoever adds one: set it
+/// left at its default in those versions, or belongs to a request that only newer versions can send. To add a field, set it
 /// by version, and add its errors to the tests of the handler.
 const LACKING: &[&str] = &[
     "Produce responses.partition_responses.current_leader",

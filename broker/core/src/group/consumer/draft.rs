@@ -59,7 +59,7 @@ pub(super) struct Change {
     pub subscription: bool,
 }
 
-/// The holder of an instance id, if it is who asks.
+/// The holder of an instance id, if the request is from it.
 pub(super) fn static_member<'a>(
     group: &'a ConsumerGroup,
     instance: &Str,
