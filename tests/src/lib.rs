@@ -19,6 +19,11 @@ pub fn ask<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> R::
     let id = 7;
     let bytes = encode_request(version, id, Some("test".into()), request).expect("it can be encoded").into_bytes();
     stream.write_all(&bytes).expect("the broker takes it");
+    read_answer::<R>(stream, version, id)
+}
+
+/// Reads the answer to a request that was sent with this version and correlation id.
+pub fn read_answer<R: Request>(stream: &mut TcpStream, version: i16, id: i32) -> R::Response {
     let mut size = [0; 4];
     stream.read_exact(&mut size).expect("the broker answers");
     let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).expect("a size")];
