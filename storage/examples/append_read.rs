@@ -92,6 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     node_id: 1,
                     cluster_id: None,
                     load_threads: 0,
+                    journal_bytes: 0,
                     default_config: LogConfig::default(),
                     progress: std::sync::Arc::default(),
                 },

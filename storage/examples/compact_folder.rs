@@ -40,6 +40,7 @@ fn clean(dir: PathBuf, segment_bytes: u32, delete_retention_ms: i64, now_ms: i64
         node_id: 1,
         cluster_id: None,
         load_threads: 0,
+        journal_bytes: 0,
         default_config: config,
         progress: Arc::default(),
     };

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             node_id: 1,
             cluster_id: None,
             load_threads: 0,
+            journal_bytes: 0,
             default_config: config.clone(),
             progress: std::sync::Arc::default(),
         },

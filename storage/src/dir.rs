@@ -13,6 +13,7 @@ use crate::{
     checkpoints::Checkpoints,
     error::{FileError, LogError},
     io::Disk,
+    journal::Journal,
     open_files::OpenFiles,
     reaper::Reaper,
     reserve::reserve,
@@ -28,6 +29,7 @@ pub(crate) struct LogDir {
     pub(crate) files: Arc<OpenFiles>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) reaper: Arc<Reaper>,
+    pub(crate) journal: Journal,
     offline: AtomicBool,
 }
 
@@ -38,9 +40,10 @@ impl LogDir {
         disk: Arc<dyn Disk>,
         files: Arc<OpenFiles>,
         reaper: Arc<Reaper>,
+        journal: Journal,
     ) -> Self {
         let (checkpoints, offline) = (Checkpoints::default(), AtomicBool::new(false));
-        Self { path, directory_id, disk, files, checkpoints, reaper, offline }
+        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline }
     }
 
     pub(crate) fn is_offline(&self) -> bool {

@@ -27,7 +27,7 @@ use parallel::in_parallel;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    ColdReadStats, Env, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
+    ColdReadStats, Env, Journal, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
     dir::LogDir,
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
@@ -49,6 +49,8 @@ pub struct LogManagerConfig {
     pub cluster_id: Option<String>,
     /// Threads that load logs at start; 0 = one a core. With 1 a clean stop takes one log after the other, too.
     pub load_threads: usize,
+    /// `log.journal.bytes`: the most that the journal of a log dir takes of its disk; 0 for none.
+    pub journal_bytes: u64,
     /// Configuration of logs found at start, until `update_config`.
     pub default_config: LogConfig,
     /// Counts along while the dirs are opened.
@@ -146,6 +148,7 @@ impl LogManager {
         let create = || -> Result<Log, OpenError> {
             // What checkpoints say of an earlier partition of that name must not be believed of this one.
             log_dir.lower_checkpoints((topic, partition), None)?;
+            log_dir.journal.void((topic_id, partition), i64::MIN)?;
             log_dir.disk.create_dir_all(&dir).context("create", &dir)?;
             files::write_partition_metadata(log_dir.disk.as_ref(), &dir, topic_id)?;
             Load {
@@ -163,6 +166,8 @@ impl LogManager {
                 cleaned: -1,
                 progress: Arc::default(),
                 now_ms,
+                journal: Vec::new(),
+                journaled: 0,
             }
             .open()
         };
@@ -328,6 +333,7 @@ impl LogManager {
     pub fn flush_checkpoints(&self) -> Result<(), LogError> {
         let logs = self.logs();
         let mut result = Ok(());
+        self.dirs.iter().for_each(|dir| dir.journal.look_for_room());
         for log in &logs {
             if let Err(error) = log.flush_closed().and_then(|_| log.save_indexes())
                 && !log.is_offline()
@@ -367,6 +373,20 @@ impl LogManager {
             }
         }
         Ok(())
+    }
+
+    /// Brings these logs to disk by the journal of the first one's log dir, where that is the cheaper way. Of the others, whose numbers are
+    /// returned in order, the segments must be synced ([`Log::flush`]). Blocks for the disk. A failed write or sync takes the log dir offline.
+    pub fn flush_by_journal(logs: &[Arc<Log>]) -> Result<Vec<usize>, LogError> {
+        let Some(dir) = logs.first().map(|log| log.home()) else { return Ok(Vec::new()) };
+        dir.check()?;
+        let flushed = dir.journal.flush(logs, |log| Arc::ptr_eq(log.home(), dir));
+        Ok(dir.noting(flushed)?)
+    }
+
+    /// The journals of all log dirs.
+    pub fn journals(&self) -> impl Iterator<Item = (&Path, &Journal)> {
+        self.dirs.iter().map(|dir| (dir.path(), &dir.journal))
     }
 
     /// One retention pass over all logs. Blocks. What fails is logged.

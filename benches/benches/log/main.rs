@@ -34,6 +34,7 @@ fn open(dir: &TempDir) -> LogManager {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: LogConfig::default(),
         progress: std::sync::Arc::default(),
     };

@@ -55,6 +55,8 @@ pub struct BrokerConfig {
     pub checkpoint_interval: Duration,
     /// `log.recovery.max.bytes` (Esker's own).
     pub recovery_max_bytes: u64,
+    /// `log.journal.bytes` (Esker's own).
+    pub journal_bytes: u64,
     pub flush_scheduler_interval: Duration,
     pub cleaner_enable: bool,
     pub log_dir_move_threads: Option<usize>,
@@ -148,6 +150,7 @@ impl BrokerConfig {
             retention_check_interval: duration("log.retention.check.interval.ms"),
             checkpoint_interval: duration("replica.high.watermark.checkpoint.interval.ms"),
             recovery_max_bytes: u64::try_from(long("log.recovery.max.bytes")).unwrap_or_default(),
+            journal_bytes: u64::try_from(long("log.journal.bytes")).unwrap_or_default(),
             flush_scheduler_interval: duration("log.flush.scheduler.interval.ms"),
             cleaner_enable: flag("log.cleaner.enable"),
             log_dir_move_threads: text("num.replica.alter.log.dirs.threads").and_then(|n| n.parse().ok()),

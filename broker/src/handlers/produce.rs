@@ -287,7 +287,7 @@ fn append_partition(
         Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && appended.flush_due };
     let waits = (needs.on_disk || needs.committed) && {
         let log = partition.log();
-        needs.on_disk && log.recovery_point() < end || needs.committed && log.high_watermark() < end
+        needs.on_disk && log.durable_offset() < end || needs.committed && log.high_watermark() < end
     };
     Ok((answer, waits.then_some((needs, partition, end, epoch))))
 }

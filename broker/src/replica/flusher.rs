@@ -1,9 +1,9 @@
 //! Group commit: partitions whose acknowledgements wait for the disk are brought there together.
 //!
-//! A disk's cost is the wait, not the call: while one round of syncs is under way, everything that asks gathers for the next. One task
-//! a log dir takes all that gathered, starts the writing of all their data, and syncs them side by side on blocking threads, so that the
-//! disk works on all of it at once and a journal commit serves as many as it can. A partition stands in the queue at most once,
-//! however many requests wait on it.
+//! A disk's cost is the wait, not the call: while one round is under way, everything that asks gathers for the next. One task a log dir
+//! takes all that gathered and brings it to disk by the log dir's journal, with one sync. What goes the other way (few logs with much data,
+//! a log's first flush, no room in the journal) is synced side by side on blocking threads, after the writing of all of it was started. A
+//! partition stands in the queue at most once, however many requests wait on it.
 //!
 //! Must never: run on an async worker, or say "flushed" after a sync that failed (the log dir goes offline then, and the
 //! waiters find that out when they look).
@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use esker_storage::{Log, LogManager};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::node::Node;
+use crate::node::{BlockingError, Node};
 use crate::telemetry::FlushMetrics;
 
 /// Syncs of one disk that may wait at once: with more, the journal's own order is the limit.
@@ -31,6 +32,12 @@ pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
 
     /// Whether its log lies in this log dir.
     fn is_in(&self, log_dir: &Path) -> bool;
+
+    /// A flush begins: a request from here on is queued again. The log, where there is one, may go by its journal.
+    fn begin_flush(&self) -> Option<Arc<Log>>;
+
+    /// All that the log had when the flush began is durable: releases the requests that wait for that.
+    fn end_flush(&self);
 
     /// Starts the writing that [`FlushTarget::flush`] waits for.
     fn start_flush(&self);
@@ -80,31 +87,92 @@ impl Flusher {
 
 async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
     loop {
-        let round = Arc::new(std::mem::take(&mut *disk.queue.lock()));
+        let round = std::mem::take(&mut *disk.queue.lock());
         if round.is_empty() {
             disk.wake.notified().await;
             continue;
         }
         let started = Instant::now();
-        if round.len() > 1 {
-            let starting = Arc::clone(&round);
-            // A hint: without it the syncs below do all the work.
-            let _ = node.run_blocking(move || starting.iter().for_each(|target| target.start_flush())).await;
+        let logs = round.len();
+        let keeper = node.clone();
+        let others = match node.run_blocking(move || flush_by_journal(round, &keeper)).await {
+            Ok(others) => others,
+            Err(error) => {
+                report(&error);
+                continue;
+            }
+        };
+        metrics.round("journal", started.elapsed(), logs - others.targets.len());
+        if !others.targets.is_empty() {
+            flush_side_by_side(others, node, metrics).await;
         }
-        let next = Arc::new(AtomicUsize::new(0));
-        let threads = (0..round.len().min(SIDE_BY_SIDE)).map(|_| {
-            let (round, next) = (Arc::clone(&round), Arc::clone(&next));
-            node.run_blocking(move || {
-                while let Some(target) = round.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    target.flush();
-                }
-            })
-        });
-        for error in join_all(threads).await.into_iter().filter_map(Result::err) {
-            tracing::error!(%error, "a flush did not end: its requests are answered at their time-out");
-        }
-        metrics.round(started.elapsed(), round.len());
     }
+}
+
+/// What a round leaves to syncs of its own, and the round's logs.
+struct Others {
+    targets: Vec<Arc<dyn FlushTarget>>,
+    /// Bytes of theirs that are not durable.
+    bytes: u64,
+    log: Option<Arc<Log>>,
+}
+
+/// Brings to disk what goes by the journal. Blocks.
+fn flush_by_journal(round: Vec<Arc<dyn FlushTarget>>, node: &Node) -> Others {
+    let (mut with_log, mut others) = (Vec::new(), Vec::new());
+    for target in round {
+        match target.begin_flush() {
+            Some(log) => with_log.push((target, log)),
+            None => others.push(target),
+        }
+    }
+    let logs: Vec<Arc<Log>> = with_log.iter().map(|(_, log)| Arc::clone(log)).collect();
+    // A disk that failed: the syncs say so, each to those who wait for it.
+    let left = LogManager::flush_by_journal(&logs).unwrap_or_else(|_| (0..logs.len()).collect());
+    let mut bytes = 0;
+    let mut left = left.into_iter().peekable();
+    for (number, (target, log)) in with_log.into_iter().enumerate() {
+        if left.next_if_eq(&number).is_some() {
+            bytes += log.unsynced_bytes();
+            others.push(target);
+        } else {
+            target.end_flush();
+        }
+    }
+    let log = logs.into_iter().next();
+    if let Some(log) = log.as_ref().filter(|log| log.journal().is_behind()) {
+        let log = Arc::clone(log);
+        node.spawn_blocking(move || log.journal().keep_up());
+    }
+    Others { targets: others, bytes, log }
+}
+
+async fn flush_side_by_side(others: Others, node: &Node, metrics: &FlushMetrics) {
+    let started = Instant::now();
+    let round = Arc::new(others.targets);
+    if round.len() > 1 {
+        let starting = Arc::clone(&round);
+        // A hint: without it the syncs below do all the work.
+        let _ = node.run_blocking(move || starting.iter().for_each(|target| target.start_flush())).await;
+    }
+    let next = Arc::new(AtomicUsize::new(0));
+    let threads = (0..round.len().min(SIDE_BY_SIDE)).map(|_| {
+        let (round, next) = (Arc::clone(&round), Arc::clone(&next));
+        node.run_blocking(move || {
+            while let Some(target) = round.get(next.fetch_add(1, Ordering::Relaxed)) {
+                target.flush();
+            }
+        })
+    });
+    join_all(threads).await.into_iter().filter_map(Result::err).for_each(|error| report(&error));
+    if let Some(log) = &others.log {
+        log.journal().note_segments(started.elapsed(), round.len(), others.bytes);
+    }
+    metrics.round("segments", started.elapsed(), round.len());
+}
+
+fn report(error: &BlockingError) {
+    tracing::error!(%error, "a flush did not end: its requests are answered at their time-out");
 }
 
 #[cfg(test)]

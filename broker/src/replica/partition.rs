@@ -135,7 +135,7 @@ impl Partition {
         });
         drop(appending);
         made?;
-        self.flushed_up_to(self.log.load().recovery_point());
+        self.flushed_up_to(self.log.load().durable_offset());
         self.fetches.wake_all();
         Ok(())
     }

@@ -55,6 +55,7 @@ pub(super) fn logs(disk: &Arc<CountedDisk>) -> (TempDir, Arc<LogManager>) {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: LogConfig::default(),
         progress: Arc::default(),
     };

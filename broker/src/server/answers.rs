@@ -270,6 +270,7 @@ mod tests {
             node_id: 1,
             cluster_id: None,
             load_threads: 1,
+            journal_bytes: 0,
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };

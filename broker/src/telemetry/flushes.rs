@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use prometheus::core::Metric;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGaugeVec, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Counters of group commit.
 #[derive(Debug, Clone)]
 pub struct FlushMetrics {
     rounds: Histogram,
+    ways: IntCounterVec,
     logs: IntCounter,
 }
 
@@ -20,15 +21,24 @@ impl FlushMetrics {
             HistogramOpts::new(name, "Rounds of syncs that acknowledgements waited for").buckets(buckets.into());
         let metrics = Self {
             rounds: Histogram::with_opts(options)?,
+            ways: IntCounterVec::new(
+                Opts::new("esker_flush_rounds_total", "Rounds of flushes, by the journal or by a sync of each segment"),
+                &["way"],
+            )?,
             logs: IntCounter::new("esker_log_flushes_total", "Logs brought to disk because somebody waited for it")?,
         };
         registry.register(Box::new(metrics.rounds.clone()))?;
+        registry.register(Box::new(metrics.ways.clone()))?;
         registry.register(Box::new(metrics.logs.clone()))?;
         Ok(metrics)
     }
 
-    /// A round of syncs over some logs of one dir ended.
-    pub fn round(&self, took: Duration, logs: usize) {
+    /// A round over some logs of one dir ended.
+    pub fn round(&self, way: &str, took: Duration, logs: usize) {
+        if logs == 0 {
+            return;
+        }
+        self.ways.with_label_values(&[way]).inc();
         self.rounds.observe(took.as_secs_f64());
         self.logs.inc_by(logs as u64);
     }

@@ -68,7 +68,7 @@ pub(super) struct Run<'a> {
 pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
     // Only what is on disk is replaced: the new files are then never less durable than the old.
     let truncations = log.truncations();
-    log.flush_closed()?;
+    log.flush_closed_for_good()?;
     let segments = log.segments();
     let closed = segments.get(..segments.len().saturating_sub(1)).unwrap_or_default();
     let stable = log.high_watermark();

@@ -39,6 +39,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> LogManager {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: config(),
         progress: Arc::default(),
     };

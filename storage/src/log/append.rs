@@ -328,6 +328,9 @@ impl Log {
         if self.dirty_since_ms.load(Ordering::Relaxed) > now_ms {
             self.dirty_since_ms.store(now_ms, Ordering::Release);
         }
+        if self.unsynced_since_ms.load(Ordering::Relaxed) > now_ms {
+            self.unsynced_since_ms.store(now_ms, Ordering::Release);
+        }
         self.clock_ms.store(now_ms, Ordering::Relaxed);
     }
 

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{Log, Writer};
+use super::{Log, Spot, Writer};
 use crate::{
     LogError,
     error::FileError,
@@ -35,6 +35,9 @@ struct Due {
     /// Records that `flush.messages` counts, and when the oldest of them was appended.
     records: i64,
     dirty_since_ms: i64,
+    unsynced_since_ms: i64,
+    /// `end`, in the segments.
+    spot: Spot,
 }
 
 impl Log {
@@ -74,11 +77,13 @@ impl Log {
             if end <= self.recovery_point() && writer.unsynced_indexes == i64::MAX && !names {
                 return Ok(self.recovery_point());
             }
-            let (mut records, mut dirty_since_ms) = (0, i64::MAX);
+            let (mut records, mut dirty_since_ms, mut unsynced_since_ms) = (0, i64::MAX, i64::MAX);
             if with_active {
                 records = std::mem::take(&mut writer.unflushed_records);
                 dirty_since_ms = self.dirty_since_ms.swap(i64::MAX, Ordering::AcqRel);
+                unsynced_since_ms = self.unsynced_since_ms.swap(i64::MAX, Ordering::AcqRel);
             }
+            let position = if with_active { writer.active.size() } else { 0 };
             let due = Due {
                 end,
                 dir: std::mem::take(&mut writer.dir_dirty),
@@ -86,6 +91,8 @@ impl Log {
                 indexes: std::mem::replace(&mut writer.unsynced_indexes, i64::MAX),
                 records,
                 dirty_since_ms,
+                unsynced_since_ms,
+                spot: Spot { offset: end, segment: writer.active.base_offset, position },
             };
             (segments, due, self.truncations.load(Ordering::Acquire))
         };
@@ -98,11 +105,13 @@ impl Log {
             writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
             writer.unflushed_records = writer.unflushed_records.saturating_add(due.records);
             self.dirty_since_ms.fetch_min(due.dirty_since_ms, Ordering::AcqRel);
+            self.unsynced_since_ms.fetch_min(due.unsynced_since_ms, Ordering::AcqRel);
         }
         self.noting(flushed)?;
         let _writer = self.lock_writer();
         if self.truncations.load(Ordering::Acquire) == truncations {
             self.recovery_point.fetch_max(due.end, Ordering::AcqRel);
+            self.move_durable(due.spot);
         }
         Ok(self.recovery_point())
     }
@@ -163,7 +172,7 @@ impl Log {
             segment.size().saturating_sub(flushed.into())
         });
         // Not known of what was there at the start: long ago.
-        let since = self.dirty_since_ms.load(Ordering::Acquire);
+        let since = self.unsynced_since_ms.load(Ordering::Acquire);
         Some((bytes.sum(), if since == i64::MAX { i64::MIN } else { since }))
     }
 
@@ -261,10 +270,17 @@ impl Log {
         Ok(taken)
     }
 
+    /// As [`Log::flush_closed`], and a start after a crash leaves what is on disk by then alone: it may be written anew.
+    pub(crate) fn flush_closed_for_good(&self) -> Result<(), LogError> {
+        let point = self.flush_closed()?;
+        Ok(self.log_dir.noting(self.log_dir.journal.synced(self.key(), point))?)
+    }
+
     /// All of a closed log has been brought to disk.
     pub(crate) fn mark_flushed(&self) {
         if self.closed.load(Ordering::Acquire) {
             self.recovery_point.store(self.log_end_offset(), Ordering::Release);
+            self.durable.store(self.log_end_offset(), Ordering::Release);
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
     index::TransactionIndex,
     io::{Context, Open},
+    journal::{Entry, replay_journal},
     producers::Producers,
     segment::{Rebuilt, Segment, SegmentParts},
 };
@@ -53,12 +54,18 @@ pub(crate) struct Load {
     pub cleaned: i64,
     pub progress: Arc<LoadProgress>,
     pub now_ms: i64,
+    /// What the journal of the log dir holds of it.
+    pub journal: Vec<Entry>,
+    /// Everything below is on disk, in segments or in the journal, as `open` finds out.
+    pub journaled: i64,
 }
 
 impl Load {
     /// Opens the log. Blocks; may read all that was written since the recovery point.
-    pub(crate) fn open(self) -> Result<Log, OpenError> {
+    pub(crate) fn open(mut self) -> Result<Log, OpenError> {
         let (mut bases, unindexed) = self.tidy()?;
+        self.journaled = replay_journal(&self, &mut bases)?;
+        let sure = self.sure();
         if bases.is_empty() {
             files::create_segment(self.log_dir.disk.as_ref(), &self.dir, self.log_start)?;
             bases.push((self.log_start, 0));
@@ -123,8 +130,11 @@ impl Load {
             first_unstable: AtomicI64::new(STABLE),
             awaits_high_watermark: AtomicBool::new(false),
             recovery_point: AtomicI64::new(if self.clean { end } else { self.recovery_point.min(end) }),
+            durable: AtomicI64::new(if self.clean { end } else { sure.min(end) }),
+            durable_spot: Mutex::new(None),
             cleaned: AtomicI64::new(self.cleaned),
             dirty_since_ms: AtomicI64::new(i64::MAX),
+            unsynced_since_ms: AtomicI64::new(i64::MAX),
             clock_ms: AtomicI64::new(self.now_ms),
             truncations: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -155,6 +165,11 @@ impl Load {
         log.report_damage(&damaged)?;
         log.remove_snapshots(|offset| offset > end.min(snapshot))?;
         Ok(log)
+    }
+
+    /// What is not there below was on disk once.
+    fn sure(&self) -> i64 {
+        self.recovery_point.max(self.journaled)
     }
 
     /// Removes what a crash left half done; returns bases and sizes of the data files, in order, and the base of the last one
@@ -296,7 +311,7 @@ impl Load {
         let recover_from = bases.partition_point(|(base, _)| *base < believed).min(bases.len().saturating_sub(1));
         // What no flush has seen is checked to the last byte.
         let check_from = if self.clean { i64::MAX } else { self.recovery_point };
-        let sure = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.recovery_point };
+        let sure = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.sure() };
         if !self.clean {
             self.progress.to_recover(bases.len() - recover_from);
         }
@@ -329,7 +344,7 @@ impl Load {
             // topic's own config is not known yet.
             let hole = |next: i64| {
                 let compacted = rebuilt.gaps || self.cleaned >= 0 || self.config.compact;
-                rebuilt.next_offset < next && next > self.recovery_point && !self.clean && !compacted
+                rebuilt.next_offset < next && next > self.sure() && !self.clean && !compacted
             };
             let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));
             if torn {
@@ -372,7 +387,7 @@ impl Load {
     fn cut_torn(&self, segment: &Segment, rebuilt: &Rebuilt, size: u64, later: &[(i64, u64)]) -> Result<(), OpenError> {
         let what = rebuilt.damage.unwrap_or("the next segment does not follow on it");
         let lost = size.saturating_sub(rebuilt.end_position);
-        if rebuilt.next_offset < self.recovery_point || self.clean {
+        if rebuilt.next_offset < self.sure() || self.clean {
             tracing::error!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "damaged data that was on disk before; cutting the log there");
         } else {
             tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");

@@ -8,6 +8,7 @@ mod append;
 mod checkpoint;
 mod compact;
 mod damage;
+mod durable;
 mod flush;
 mod load;
 mod read;
@@ -28,6 +29,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+pub(crate) use durable::Spot;
 pub(crate) use load::Load;
 
 use crate::{
@@ -66,18 +68,23 @@ pub struct Log {
     /// A finished transaction waits for the high watermark.
     awaits_high_watermark: AtomicBool,
     recovery_point: AtomicI64,
+    durable: AtomicI64,
+    /// Where that is in the segments, if it is known.
+    durable_spot: Mutex<Option<Spot>>,
     /// Where the last compaction ended; -1 if there was none.
     cleaned: AtomicI64,
-    /// When the oldest unflushed append was made; `i64::MAX` if all is flushed.
-    dirty_since_ms: AtomicI64,
+    /// When the oldest append was made that is not durable; `i64::MAX` if all are.
+    pub(crate) dirty_since_ms: AtomicI64,
+    /// When the oldest append past the recovery point was made; `i64::MAX` if there is none.
+    unsynced_since_ms: AtomicI64,
     /// Latest wall clock that a caller told.
     clock_ms: AtomicI64,
     /// Cuts of the end so far: a flush that overlaps one proves nothing.
-    truncations: AtomicU64,
+    pub(crate) truncations: AtomicU64,
     closed: AtomicBool,
     epochs: RwLock<EpochCache>,
     /// The latest of `epochs`, -1 for none: appends ask for it. Changed under the writer's lock.
-    latest_epoch: AtomicI32,
+    pub(crate) latest_epoch: AtomicI32,
     writer: Mutex<Writer>,
     flushing: Mutex<()>,
     /// Held while the epoch checkpoint is written: flushes do so without the writer's lock. True once another log may have the
@@ -87,8 +94,8 @@ pub struct Log {
 
 /// What only the writer needs.
 #[derive(Debug)]
-struct Writer {
-    active: Arc<Segment>,
+pub(crate) struct Writer {
+    pub(crate) active: Arc<Segment>,
     /// Disk space of the active file is reserved up to here.
     reserved: u64,
     bytes_since_index: u64,
@@ -98,13 +105,13 @@ struct Writer {
     producers: Producers,
     /// The producer state of this offset is on disk.
     snapshot_at: i64,
-    unflushed_records: i64,
+    pub(crate) unflushed_records: i64,
     /// Names were created or removed in the folder since it was synced.
     dir_dirty: bool,
     /// Appended to since its indexes were last written whole.
     touched: bool,
     /// The folder's own name and `partition.metadata` are not known to be on disk.
-    newborn: bool,
+    pub(crate) newborn: bool,
     /// Index files of segments from this base offset on are not known to be on disk; `i64::MAX` if all are.
     unsynced_indexes: i64,
     /// Index bytes that were in the files when they were last written.
@@ -140,6 +147,11 @@ impl Log {
         Ok(self.topic_id() == topic_id)
     }
 
+    /// How the journal knows it.
+    pub(crate) fn key(&self) -> (Uuid, i32) {
+        (self.topic_id(), self.partition)
+    }
+
     /// The log dir (not the partition's folder) it lies in.
     pub fn log_dir(&self) -> &Path {
         self.log_dir.path()
@@ -155,7 +167,7 @@ impl Log {
     }
 
     /// The writer's lock. Retention, index saves and moves hold it for I/O: an async caller waits for that off its worker.
-    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
         blocking::lock(self.log_dir.env(), &self.writer)
     }
 
@@ -227,7 +239,7 @@ impl Log {
         self.segments.load().len()
     }
 
-    /// Everything below is on disk.
+    /// Everything below is on disk in its segments: a start after a crash does not look at it.
     pub fn recovery_point(&self) -> i64 {
         self.recovery_point.load(Ordering::Acquire)
     }

@@ -47,7 +47,10 @@ impl Opening {
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
         let reaper = Arc::new(crate::reaper::Reaper::start(Arc::clone(&self.files.env)));
-        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, Arc::clone(&self.files), reaper));
+        std::fs::create_dir_all(dir).unwrap();
+        let (journal, _) = crate::journal::open(&disk, &self.files.env, dir, Uuid([1; 16]), 0, true).unwrap();
+        let files = Arc::clone(&self.files);
+        let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, files, reaper, journal));
         let partition = dir.join("t-0");
         std::fs::create_dir_all(&partition).unwrap();
         Load {
@@ -65,6 +68,8 @@ impl Opening {
             cleaned: -1,
             progress: Arc::default(),
             now_ms: NOW,
+            journal: Vec::new(),
+            journaled: 0,
         }
         .open()
         .unwrap()

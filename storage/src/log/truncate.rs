@@ -46,6 +46,8 @@ impl Log {
 
     fn start_anew(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
         self.go_back(offset)?;
+        // Also what lies below: its segments go.
+        self.log_dir.journal.void(self.key(), 0)?;
         // From the back, so that a crash leaves a log without holes.
         for segment in self.segments.load().iter().rev() {
             segment.remove_files()?;
@@ -66,6 +68,8 @@ impl Log {
     fn go_back(&self, offset: i64) -> Result<(), FileError> {
         self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
+        self.lower_durable(offset);
+        self.log_dir.journal.void(self.key(), offset)?;
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.cleaned.fetch_min(offset, Ordering::AcqRel);
         self.log_dir.lower_checkpoints((&self.topic, self.partition), Some(offset))

@@ -20,11 +20,17 @@ use crate::{
         RECOVERY_POINTS, parse_partition_dir,
     },
     io::{Context, Disk, OsDisk},
+    journal::{self, Entry},
     log::Load,
     open_files::OpenFiles,
     reaper::Reaper,
     throttle::Throttle,
 };
+
+/// The journal takes at most this part of a file system.
+const JOURNAL_SHARE: u64 = 32;
+/// With less a journal is not worth its while.
+const LEAST_JOURNAL: u64 = 1 << 20;
 
 /// One partition's folder that was found.
 struct Found {
@@ -38,6 +44,8 @@ struct Found {
     /// -1 if it was never compacted.
     cleaned: i64,
     clean: bool,
+    /// What the journal has of it.
+    journal: Vec<Entry>,
 }
 
 impl LogManager {
@@ -77,18 +85,36 @@ fn open(
     let reaper = Arc::new(Reaper::start(Arc::clone(&env)));
     let files = Arc::new(OpenFiles::new(env));
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
+    let mut journals = Vec::new();
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
+        // Before the mark of a clean stop goes: from then on what the journal holds would count.
+        let clean = files::read_optional(disk.as_ref(), &path.join(CLEAN_SHUTDOWN))?.is_some();
+        let bytes = journal_bytes(disk.as_ref(), path, config.journal_bytes)?;
+        let (journal, in_journal) = journal::open(disk, &files.env, path, directory_id, bytes, clean)?;
         let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
-        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it));
+        let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it, journal));
         was_clean &= look(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
+        journals.push(in_journal);
     }
     let mut unfinished = Vec::new();
     for log_dir in &dirs {
         unfinished.extend(drop_futures(log_dir, &reaper)?);
     }
     let found = without_moved(found, &reaper)?;
+    let mut found = found;
+    for one in &mut found {
+        let index = dirs.iter().position(|dir| Arc::ptr_eq(dir, &one.log_dir));
+        let journal = index.and_then(|index| journals.get(index)).filter(|found| !found.logs.is_empty());
+        let Some(journal) = journal else { continue };
+        if let Some(id) = files::read_partition_metadata(one.log_dir.disk.as_ref(), &one.dir)? {
+            one.journal = journal.logs.get(&(id, one.partition)).cloned().unwrap_or_default();
+        }
+    }
     let logs = load_all(&config, found, now_ms)?;
+    for (dir, journal) in dirs.iter().zip(journals) {
+        begin(dir, &journal, &logs)?;
+    }
     Ok(LogManager {
         dirs,
         cluster_id,
@@ -103,6 +129,23 @@ fn open(
         unfinished: Mutex::new(unfinished),
         _locks: locks,
     })
+}
+
+/// What the journal of a dir may take: on a small disk less than configured, on a very small one nothing.
+fn journal_bytes(disk: &dyn Disk, dir: &Path, configured: u64) -> Result<u64, FileError> {
+    let (total, _) = disk.space(dir).context("look at", dir)?;
+    let bytes = configured.min(total / JOURNAL_SHARE);
+    Ok(if bytes < configured && bytes < LEAST_JOURNAL { 0 } else { bytes })
+}
+
+/// The journal of a dir goes on once its logs are open.
+fn begin(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenError> {
+    let mut by_key = HashMap::new();
+    if !found.logs.is_empty() {
+        let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
+        by_key.extend(all.map(|log| (log.key(), Arc::clone(log))));
+    }
+    Ok(dir.noting(dir.journal.begin(found, |key| by_key.get(key).cloned()))?)
 }
 
 /// Takes a folder's lock; it is held until the lock is dropped.
@@ -206,6 +249,7 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
                 high_watermark: at(&high_watermarks),
                 cleaned: cleaned.get(&key).copied().unwrap_or(-1),
                 clean: marked,
+                journal: Vec::new(),
             });
             partitions += 1;
         }
@@ -298,6 +342,8 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         cleaned: found.cleaned,
         progress: Arc::clone(&config.progress),
         now_ms,
+        journal: found.journal.clone(),
+        journaled: 0,
     }
     .open()?;
     config.progress.opened();

@@ -205,6 +205,8 @@ impl LogManager {
         moving.copy_at(None)?;
         let (old, to) = (&moving.log, &moving.to);
         to.noting(moving.copy_rest())?;
+        // The log may have lain there before.
+        to.noting(to.journal.void(old.key(), i64::MIN))?;
         // Before the new folder counts: after a crash nothing else says where the log starts.
         to.noting(to.checkpoints.arrive(to.disk.as_ref(), &to.path, old.as_ref()))?;
         let marker = old.dir().join(MOVED);
@@ -230,6 +232,8 @@ impl LogManager {
             cleaned: old.cleaned_offset(),
             progress: Arc::default(),
             now_ms,
+            journal: Vec::new(),
+            journaled: 0,
         }
         .open();
         if let Ok(new) = &opened {

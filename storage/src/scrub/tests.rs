@@ -28,6 +28,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> (LogManager, Arc<Log>) {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: small(),
         progress: Arc::default(),
     };

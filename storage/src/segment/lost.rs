@@ -6,6 +6,8 @@
 //!
 //! Must never: serve the zeros that a damaged map shows, or take the log dir offline, whose other files are sound.
 
+use bytes::Bytes;
+
 use super::Segment;
 use crate::{
     DamagedRange,
@@ -33,6 +35,20 @@ impl Segment {
             _ => {}
         }
         self.lost_from()
+    }
+
+    /// A slice of the map, if nothing of the segment is damaged; to be touched before [`Self::is_sound`] is asked.
+    pub(crate) fn sound_slice(&self, position: u64, length: u64) -> Option<Bytes> {
+        let from = usize::try_from(position).ok()?;
+        let to = from.checked_add(usize::try_from(length).ok()?)?;
+        let opened = self.opened().ok()?;
+        let map = opened.map(self.capacity).ok()?;
+        (to <= map.len() && self.is_sound()).then(|| map.slice(from..to))
+    }
+
+    /// Whether all of it can be read, as far as it was touched.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.damaged.is_empty() && self.opened().is_ok_and(|opened| self.check_map(&opened).is_none())
     }
 
     /// The data is lost from `position` on, or from the end of the file if that comes before (a map shows zeros up to the next page).

@@ -4,6 +4,8 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,7 +14,8 @@ use esker_protocol::{
     records::{Batch as Parsed, BatchBuilder, EndTxnMarker, end_txn_batch},
 };
 use esker_storage::{
-    AppendBatch, AppendError, FileError, Log, LogConfig, LogError, LogManager, LogManagerConfig, Origin, Uuid,
+    AppendBatch, AppendError, Env, FileError, Log, LogConfig, LogError, LogManager, LogManagerConfig, MachineEnv,
+    Origin, ThreadBody, Uuid,
 };
 
 use crate::{
@@ -55,6 +58,8 @@ pub struct Driver {
     pub stopped: bool,
     /// The model if what failed last had worked.
     perhaps: Option<Parts>,
+    /// Rounds that the journal wrote.
+    pub by_journal: u64,
 }
 
 /// How an operation ended that the disk let down. Everything else is a failed test.
@@ -97,10 +102,42 @@ pub fn open(disk: &SimDisk, dir: &Path, config: &LogConfig) -> Result<LogManager
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: JOURNAL,
         default_config: config.clone(),
         progress: Arc::default(),
     };
-    LogManager::open_on(Arc::new(disk.clone()), open, NOW).map_err(|error| error.to_string())
+    let env = Arc::new(StillEnv::default());
+    LogManager::open_in(env, Arc::new(disk.clone()), open, NOW).map_err(|error| error.to_string())
+}
+
+/// So small that its files are used again and again.
+const JOURNAL: u64 = 80 << 10;
+
+/// The machine's, but for a clock that stands still: what the journal measures must not decide what a seed does.
+#[derive(Debug, Default)]
+struct StillEnv(MachineEnv);
+
+impl Env for StillEnv {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn random(&self) -> u128 {
+        self.0.random()
+    }
+    fn sleep(&self, time: Duration) {
+        self.0.sleep(time);
+    }
+    fn spawn(&self, name: &str, stack_bytes: Option<usize>, body: ThreadBody) -> std::io::Result<JoinHandle<()>> {
+        self.0.spawn(name, stack_bytes, body)
+    }
+}
+
+/// A round of the journal over some logs; what it leaves is synced one by one.
+pub fn flush_round(logs: &[Arc<Log>]) -> Result<(), LogError> {
+    for number in LogManager::flush_by_journal(logs)? {
+        logs[number].flush()?;
+    }
+    Ok(())
 }
 
 impl Driver {
@@ -123,6 +160,7 @@ impl Driver {
             log: Vec::new(),
             stopped: false,
             perhaps: None,
+            by_journal: 0,
         }
     }
 
@@ -164,7 +202,7 @@ impl Driver {
         let Some(manager) = &self.manager else { return };
         for (key, part) in &mut self.parts {
             if let Some(log) = manager.get(&key.0, key.1) {
-                part.flushed = log.recovery_point();
+                part.flushed = log.durable_offset();
                 let flushed = part.flushed;
                 part.unacknowledged.retain(|batch| batch.base >= flushed);
             }
@@ -202,10 +240,10 @@ impl Driver {
         let key = keys[self.rng.below(keys.len())].clone();
         let before = self.log.len();
         let outcome = match pick {
-            0..44 => self.append(&key),
-            44..50 => self.append_replicated(&key),
-            50..54 => self.roll(&key),
-            54..65 => self.flush(&key),
+            0..40 => self.append(&key),
+            40..46 => self.append_replicated(&key),
+            46..50 => self.roll(&key),
+            50..65 => self.flush(&key),
             65..72 => self.checkpoints(),
             72..77 => self.delete_records(&key),
             77..80 => self.retention(&key),
@@ -392,12 +430,43 @@ impl Driver {
     }
 
     fn flush(&mut self, key: &Key) -> Result<Outcome, String> {
+        if self.rng.chance(60) {
+            return self.flush_several(key);
+        }
         self.log.push(format!("flush {key:?}"));
         let (outcome, point) = outcome(self.get(key)?.flush())?;
         match point {
             Some(point) if point != self.parts[key].end => Err(format!("{key:?}: flushed only up to {point}")),
             _ => Ok(outcome),
         }
+    }
+
+    fn rounds(&self) -> u64 {
+        let journals = self.manager.iter().flat_map(LogManager::journals);
+        journals.map(|(_, journal)| journal.stats().rounds).sum()
+    }
+
+    fn flush_several(&mut self, key: &Key) -> Result<Outcome, String> {
+        let mut keys: Vec<Key> = self.parts.keys().cloned().collect();
+        keys.retain(|other| other == key || self.rng.chance(70));
+        self.log.push(format!("flush together {keys:?}"));
+        let logs: Vec<Arc<Log>> = keys.iter().map(|key| self.get(key)).collect::<Result<_, _>>()?;
+        let before = self.rounds();
+        let (outcome, done) = outcome(flush_round(&logs))?;
+        self.by_journal += self.rounds() - before;
+        if done.is_some() {
+            for (key, log) in keys.iter().zip(&logs) {
+                let (durable, end) = (log.durable_offset(), self.parts[key].end);
+                if durable != end {
+                    return Err(format!("{key:?}: durable only up to {durable}, not {end}"));
+                }
+            }
+        }
+        if self.rng.chance(60) {
+            self.log.push("keep up".to_owned());
+            self.manager.as_ref().ok_or("not open")?.journals().for_each(|(_, journal)| journal.keep_up());
+        }
+        Ok(outcome)
     }
 
     fn checkpoints(&mut self) -> Result<Outcome, String> {

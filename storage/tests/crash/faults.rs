@@ -1,6 +1,8 @@
 //! Disks that fail: one operation with EIO, or a stretch of them for lack of space. After an EIO the log dir is offline for
 //! good; a full disk is passing. What was acknowledged before and after survives the power cut that follows.
 
+use std::sync::atomic::AtomicU64;
+
 use crate::{
     check,
     disk::{EIO, ENOSPC, Plan, SimDisk},
@@ -29,10 +31,12 @@ fn run_with(seed: u64, plan: Plan, operations: usize) -> Result<(), String> {
         Some(mark) if mark.op == "failed" => mark.events - 1,
         _ => disk.events(),
     };
-    survives(&driver, &disk.state().image(&mut rng), events, &mut rng).map_err(about).map_err(|error| {
-        let marks: Vec<String> = driver.marks.iter().map(|mark| format!("{} {}", mark.events, mark.op)).collect();
-        format!("{error}\nfailed: {:?}\noperations\n  {}", disk.failed(), tail(&marks))
-    })
+    survives(&driver, &disk.state().image(&mut rng), events, &mut rng, &AtomicU64::new(0)).map_err(about).map_err(
+        |error| {
+            let marks: Vec<String> = driver.marks.iter().map(|mark| format!("{} {}", mark.events, mark.op)).collect();
+            format!("{error}\nfailed: {:?}\noperations\n  {}", disk.failed(), tail(&marks))
+        },
+    )
 }
 
 fn operate(driver: &mut Driver, disk: &SimDisk, plan: &Plan, operations: usize) -> Result<(), String> {

@@ -16,7 +16,7 @@ mod model;
 mod rng;
 mod state;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use check::{Claim, check};
 use disk::SimDisk;
@@ -89,12 +89,13 @@ fn around(marks: &[Mark], events: usize) -> (&Mark, Option<&Mark>) {
 }
 
 /// Opens what a power cut left and holds it against the model.
-fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng) -> Result<(), String> {
+fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng, replayed: &AtomicU64) -> Result<(), String> {
     let (before, under_way) = around(&driver.marks, events);
     let root = folder();
     let disk = SimDisk::new(root.path(), image);
     let dir = root.path().join("data");
     let manager = open(&disk, &dir, &driver.config)?;
+    replayed.fetch_add(manager.journals().map(|(_, journal)| journal.stats().replayed).sum(), Ordering::Relaxed);
     let mut keys: Vec<_> = before.parts.keys().chain(under_way.iter().flat_map(|mark| mark.parts.keys())).collect();
     keys.sort();
     keys.dedup();
@@ -143,8 +144,14 @@ fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng) -> Res
     }
     // It goes on, and the next cut finds what this start found.
     let mut ends = Vec::new();
+    let together = rng.chance(50);
+    if together {
+        driver::flush_round(&after).map_err(|error| error.to_string())?;
+    }
     for log in &after {
-        log.flush().map_err(|error| error.to_string())?;
+        if !together {
+            log.flush().map_err(|error| error.to_string())?;
+        }
         ends.push((log.topic().clone(), log.partition(), log.log_end_offset(), check::scan(log, 4000)?));
     }
     if rng.chance(50) {
@@ -177,9 +184,11 @@ fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng) -> Res
 
 #[test]
 fn power_cuts_take_nothing_that_was_flushed() {
+    let (rounds, replayed) = (AtomicU64::new(0), AtomicU64::new(0));
     in_parallel(&seeds(5), |seed| {
         let root = folder();
         let driver = run(seed, 60, root.path());
+        rounds.fetch_add(driver.by_journal, Ordering::Relaxed);
         let mut state = State::from_image(&Image::new());
         let journal = driver.disk.journal();
         let mut rng = Rng::new(seed ^ 0xc0ffee);
@@ -187,7 +196,7 @@ fn power_cuts_take_nothing_that_was_flushed() {
             state.apply(event);
             let events = index + 1;
             let image = state.image(&mut rng);
-            if let Err(error) = survives(&driver, &image, events, &mut rng) {
+            if let Err(error) = survives(&driver, &image, events, &mut rng, &replayed) {
                 let (before, under_way) = around(&driver.marks, events);
                 let from = index.saturating_sub(25);
                 let last: Vec<String> = journal[from..=index].iter().map(short).collect();
@@ -210,6 +219,9 @@ fn power_cuts_take_nothing_that_was_flushed() {
             }
         }
     });
+    let (rounds, replayed) = (rounds.into_inner(), replayed.into_inner());
+    println!("{rounds} rounds of the journal, {replayed} bytes written from it after a cut");
+    assert!(rounds > 0 && replayed > 0, "the journal was not put to the test");
 }
 
 /// Names and sizes; of the small text files the content.

@@ -75,6 +75,7 @@ pub fn open(dir: &Path, config: &LogConfig, cluster_id: Option<&str>) -> Result<
         node_id: 1,
         cluster_id: cluster_id.map(str::to_owned),
         load_threads: 1,
+        journal_bytes: 0,
         default_config: config.clone(),
         progress: std::sync::Arc::default(),
     };

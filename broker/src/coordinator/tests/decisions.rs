@@ -40,7 +40,7 @@ struct Room {
 impl Hooks for Room {
     fn before(&self, doing: Doing<'_>) -> io::Result<()> {
         if let Doing::SyncData(path) = doing
-            && path.to_string_lossy().contains(OFFSETS_TOPIC)
+            && [OFFSETS_TOPIC, "esker-journal-"].iter().any(|name| path.to_string_lossy().contains(name))
         {
             while self.no_flush.load(Ordering::SeqCst) {
                 std::thread::sleep(std::time::Duration::from_millis(1));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use esker_storage::LoadProgress;
+use esker_storage::{JournalStats, LoadProgress};
 use prometheus::proto::MetricFamily;
 
 use super::ages::Ages;
@@ -181,6 +181,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
     groups::register(broker, &gauges)?;
     transactions::register(broker, &gauges)?;
     files(broker, &gauges)?;
+    journals(broker, &gauges)?;
     register_process(gauges.registry())?;
     Ok(gauges.gather())
 }
@@ -236,6 +237,30 @@ fn compaction(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error>
         ("esker_log_compactions_running_records", "Records in what they have read", stats.running.records),
     ] {
         gauges.one(name, help, usize::try_from(value).unwrap_or(usize::MAX))?;
+    }
+    Ok(())
+}
+
+/// The journals of the log dirs.
+fn journals(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
+    let rows: [(&str, &str, fn(&JournalStats) -> u64); 8] = [
+        ("rounds", "Rounds of flushes that the journal took since the start", |stats| stats.rounds),
+        ("bytes_written", "Bytes written to the journal since the start", |stats| stats.bytes),
+        ("without_room", "Rounds that synced segments because the journal had no room, since the start", |stats| {
+            stats.without_room
+        }),
+        ("damaged", "Places in which the last start found the journal damaged", |stats| stats.damaged),
+        ("replayed_bytes", "Bytes that the last start wrote from the journal to segments", |stats| stats.replayed),
+        ("prepared_bytes", "Bytes of the journal's files", |stats| stats.prepared),
+        ("used_bytes", "Bytes of these that are needed until segments are synced past them", |stats| stats.used),
+        ("behind_bytes", "Bytes of these in files that are full and wait for syncs of segments", |stats| stats.behind),
+    ];
+    for (name, help, value) in rows {
+        let gauge = gauges.many(&format!("esker_journal_{name}"), help, &["log_dir"])?;
+        for (dir, journal) in broker.replicas.logs().journals() {
+            let value = i64::try_from(value(&journal.stats())).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[&dir.display().to_string()]).set(value);
+        }
     }
     Ok(())
 }

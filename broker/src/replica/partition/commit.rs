@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use esker_storage::Log;
+
 use super::Partition;
 use crate::replica::error::ProduceError;
 use crate::replica::flusher::FlushTarget;
@@ -31,7 +33,7 @@ impl Partition {
         let role = self.role.load();
         let leader = role.leads_in(leader_epoch)?;
         let log = self.log_in_use();
-        if guarantee.on_disk && log.recovery_point() < offset {
+        if guarantee.on_disk && log.durable_offset() < offset {
             return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
         }
         if guarantee.committed {
@@ -59,7 +61,7 @@ impl Partition {
         if guarantee.on_disk {
             gate.hold();
             self.flushes.register(offset, Arc::clone(gate));
-            self.flushes.reached(self.log.load().recovery_point());
+            self.flushes.reached(self.log.load().durable_offset());
             self.flush_soon();
         }
         if guarantee.committed {
@@ -95,7 +97,7 @@ impl Partition {
             if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
         });
         match flushed {
-            Ok(point) => self.flushed_up_to(point),
+            Ok(_) => self.flushed_up_to(self.log.load().durable_offset()),
             Err(error) => {
                 tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be flushed; their producers get an error");
                 self.flushes.release_all();
@@ -117,6 +119,15 @@ impl FlushTarget for Partition {
 
     fn is_in(&self, log_dir: &Path) -> bool {
         self.log.load().log_dir() == log_dir
+    }
+
+    fn begin_flush(&self) -> Option<Arc<Log>> {
+        self.flush_queued.store(false, Ordering::SeqCst);
+        Some(self.log())
+    }
+
+    fn end_flush(&self) {
+        self.flushed_up_to(self.log.load().durable_offset());
     }
 
     fn start_flush(&self) {

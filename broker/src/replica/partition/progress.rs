@@ -25,7 +25,7 @@ impl HeldRole for RwLockWriteGuard<'_, ()> {}
 impl Partition {
     /// Moves the high watermark as far as the in-sync replicas allow; true if it moved. The caller wakes the requests.
     pub(super) fn advance(&self, _held: &impl HeldRole, log: &Log, leader: &Leader) -> bool {
-        let own = ReplicaEnds { log_end: log.log_end_offset(), flushed: log.recovery_point() };
+        let own = ReplicaEnds { log_end: log.log_end_offset(), flushed: log.durable_offset() };
         let target = leader.high_watermark(log.high_watermark(), own);
         let moved = log.advance_high_watermark(target).is_some();
         debug_assert!(log.high_watermark() <= log.log_end_offset(), "the high watermark is past the log end");

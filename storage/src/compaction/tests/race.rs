@@ -188,6 +188,7 @@ fn race(seed: u64) -> u64 {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: config.clone(),
         progress: Arc::default(),
     };
@@ -268,6 +269,7 @@ fn race(seed: u64) -> u64 {
         node_id: 1,
         cluster_id: None,
         load_threads: 1,
+        journal_bytes: 0,
         default_config: super::config(),
         progress: Arc::default(),
     };

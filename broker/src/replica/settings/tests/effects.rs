@@ -326,20 +326,20 @@ async fn logs_are_brought_to_disk() {
     let log = w.topic("d", &[]).await;
     let all = Sent { acks: -1, ..PLAIN };
     w.append("d", all).await;
-    assert_eq!(log.recovery_point(), 1, "durability is flush");
+    assert_eq!(log.durable_offset(), 1, "durability is flush");
     w.default(&[("durability", Some("page-cache"))]).await;
     w.append("d", all).await;
-    assert_eq!(log.recovery_point(), 1, "nobody asked for a sync");
+    assert_eq!(log.durable_offset(), 1, "nobody asked for a sync");
     w.default(&[("flush.messages", Some("3"))]).await;
     w.append("d", PLAIN).await;
-    assert_eq!(log.recovery_point(), 1, "two");
+    assert_eq!(log.durable_offset(), 1, "two");
     w.append("d", PLAIN).await;
-    until("three", || log.recovery_point() == 4).await;
+    until("three", || log.durable_offset() == 4).await;
     w.default(&[("flush.messages", None)]).await;
     w.append("d", PLAIN).await;
-    assert_eq!(log.recovery_point(), 4);
+    assert_eq!(log.durable_offset(), 4);
     w.default(&[("flush.ms", Some("10"))]).await;
-    until("by age", || log.recovery_point() == 5).await;
+    until("by age", || log.durable_offset() == 5).await;
 
     let file = |log: &Log| log.dir().join("00000000000000000000.log").metadata().unwrap().blocks() * 512;
     let log = w.topic("few", &[]).await;

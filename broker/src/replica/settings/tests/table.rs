@@ -130,6 +130,7 @@ pub(super) const BROKER: &[BrokerRow] = &[
     fixed!("log.cleaner.enable" "true" "false" |r| r.broker.cleaner.is_some().to_string()),
     dynamic!("log.cleaner.io.max.bytes.per.second" "1.7976931348623157E308" "1000000" "1000001" "1000002" Some(rate)),
     dynamic!("log.cleaner.threads" "1" "2" "3" "4" Some(|r| live(r).cleaner.threads.to_string())),
+    fixed!("log.journal.bytes" "536870912" "77" |r| r.broker.config.journal_bytes.to_string()),
     fixed!("log.open.files.max" "16384" "99" |r| r.broker.config.open_files_max.to_string()),
     fixed!("log.recovery.max.bytes" "1073741824" "77" |r| r.broker.config.recovery_max_bytes.to_string()),
     fixed!("log.retention.check.interval.ms" "300000" "51"
