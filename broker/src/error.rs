@@ -1,4 +1,7 @@
-//! The one map from what goes wrong inside to Kafka's error codes. Exhaustive on purpose: a new error needs a decision here.
+//! The one map from the broker's errors to Kafka's error codes.
+//!
+//! Each match over an error enum is exhaustive, so that a new error needs a decision here. Handlers and coordinators never have a map of
+//! their own; the rules in `esker-core` choose codes only where Kafka's protocol makes the code part of the rule.
 
 use esker_protocol::error::ErrorCode;
 use esker_storage::validate::RejectReason;
@@ -7,9 +10,9 @@ use esker_storage::{AppendError, LogError, ProducerError, ReadError};
 use crate::controller::SubmitError;
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, MoveError, ProduceError};
 
-/// An error that clients are told by code.
+/// An error that has a code of Kafka.
 pub trait KafkaError {
-    /// Kafka's code for it.
+    /// Kafka's code for the error.
     fn code(&self) -> ErrorCode;
 }
 
@@ -46,6 +49,92 @@ impl KafkaError for ProduceError {
             Self::NotFlushed => ErrorCode::KAFKA_STORAGE_ERROR,
             Self::NotEnoughReplicasAfterAppend => ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         }
+    }
+}
+
+/// The code for a coordinator's client whose request could not be written to the coordinator's partition, or was not committed there.
+/// The client asked a coordinator, so the code names the coordinator, not the partition.
+pub fn coordinator_code(error: &ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::Access(AccessError::NotLeader(_)) => ErrorCode::NOT_COORDINATOR,
+        ProduceError::Access(
+            AccessError::UnknownPartition
+            | AccessError::UnknownTopicId
+            | AccessError::InconsistentTopicId
+            | AccessError::FencedLeaderEpoch { .. }
+            | AccessError::UnknownLeaderEpoch { .. },
+        ) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ProduceError::Rejected(rejected) => match rejected.reason {
+            RejectReason::TooLarge { .. } => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+            RejectReason::InvalidRecord(_)
+            | RejectReason::Corrupt(_)
+            | RejectReason::InvalidTimestamp(_)
+            | RejectReason::UnsupportedCompression(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        },
+        ProduceError::Append(error) => coordinator_append_code(error),
+        ProduceError::NotEnoughReplicas { .. } | ProduceError::TimedOut => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ProduceError::NotFlushed | ProduceError::NotEnoughReplicasAfterAppend => ErrorCode::NOT_COORDINATOR,
+        // Checks of a client's Produce: no coordinator's write meets them.
+        ProduceError::InternalTopic(_) | ProduceError::InvalidAcks(_) | ProduceError::NotInTransaction { .. } => {
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        }
+    }
+}
+
+/// [`coordinator_code`] for an append that the log refused.
+fn coordinator_append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Producer(
+            error @ (ProducerError::InvalidEpoch { .. }
+            | ProducerError::InvalidTxnState { .. }
+            | ProducerError::NotVerified { .. }),
+        ) => error.code(),
+        AppendError::LargerThanSegment { .. } => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+        AppendError::Producer(ProducerError::OutOfOrderSequence { .. } | ProducerError::CoordinatorFenced { .. })
+        | AppendError::OffsetsOutOfOrder { .. }
+        | AppendError::Corrupt { .. }
+        | AppendError::DiskFull(_)
+        | AppendError::Offline { .. }
+        | AppendError::File(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+    }
+}
+
+/// The part of KIP-890 that the version of a request knows.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionSupport {
+    /// The request adds its partitions to the transaction (transaction version 2).
+    pub adds_partitions: bool,
+    /// The client knows TRANSACTION_ABORTABLE.
+    pub knows_abortable: bool,
+}
+
+/// The code of a partition in a Produce response when the transaction coordinator answered the verification with `code`. A temporary
+/// error becomes NOT_ENOUGH_REPLICAS, as in Kafka: producers of every version retry it, without a refresh of their metadata.
+pub fn produce_verification_code(code: ErrorCode, client: TransactionSupport) -> ErrorCode {
+    match code {
+        ErrorCode::CONCURRENT_TRANSACTIONS if !client.adds_partitions => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_COORDINATOR
+        | ErrorCode::NETWORK_EXCEPTION => ErrorCode::NOT_ENOUGH_REPLICAS,
+        code => commit_verification_code(code, client),
+    }
+}
+
+/// The code of a TxnOffsetCommit when the transaction coordinator answered the verification with `code`.
+pub fn commit_verification_code(code: ErrorCode, client: TransactionSupport) -> ErrorCode {
+    match code {
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::TRANSACTION_ABORTABLE if !client.knows_abortable => ErrorCode::INVALID_TXN_STATE,
+        code => code,
+    }
+}
+
+/// `code` for a client whose version of an API may be older than PRODUCER_FENCED, which came with version `first_with_code`.
+pub fn producer_fenced_code(code: ErrorCode, version: i16, first_with_code: i16) -> ErrorCode {
+    match code {
+        ErrorCode::PRODUCER_FENCED if version < first_with_code => ErrorCode::INVALID_PRODUCER_EPOCH,
+        code => code,
     }
 }
 

@@ -3,21 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_protocol::error::ErrorCode;
-
-use crate::replica::{CommitGate, Partition};
+use crate::replica::{CommitGate, Partition, ProduceError};
 
 /// Pause before a failed sync is waited for once more.
 const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Waits until all below `end` is committed as `acks=all` promises it, in the leader epoch that it was written in.
-pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch: i32) -> Result<(), ErrorCode> {
+pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch: i32) -> Result<(), ProduceError> {
     let guarantee = partition.full_guarantee();
     loop {
-        match partition.holds(guarantee, end, leader_epoch) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(_) => return Err(ErrorCode::NOT_COORDINATOR),
+        if partition.holds(guarantee, end, leader_epoch)? {
+            return Ok(());
         }
         let gate = CommitGate::new(1);
         let pending = partition.park_commit(guarantee, end, leader_epoch, &gate);
@@ -30,16 +26,13 @@ pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch
     }
 }
 
-/// As [`committed`], for a request: after `limit` the answer is what Kafka gives for a write that timed out. The records stay written,
-/// so the client asks again.
+/// As [`committed`], for a request, which waits no longer than `limit`. The records stay written, so the client may send the request
+/// again.
 pub(super) async fn committed_within(
     limit: Duration,
     partition: &Arc<Partition>,
     end: i64,
     leader_epoch: i32,
-) -> Result<(), ErrorCode> {
-    match tokio::time::timeout(limit, committed(partition, end, leader_epoch)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
-    }
+) -> Result<(), ProduceError> {
+    tokio::time::timeout(limit, committed(partition, end, leader_epoch)).await.unwrap_or(Err(ProduceError::TimedOut))
 }

@@ -18,7 +18,7 @@ use super::batches::{self, MAX_DIVISIBLE};
 use super::commit::{committed, committed_within};
 use super::marker::Marker;
 use crate::blocking;
-use crate::error::KafkaError;
+use crate::error::coordinator_code;
 use crate::node::Node;
 use crate::replica::Partition;
 
@@ -274,7 +274,8 @@ impl<M: StateMachine> ShardHandle<M> {
     pub async fn committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
         match position {
             Some(Position { end }) => {
-                committed_within(self.links.commit_timeout, &self.partition, end, self.leader_epoch).await
+                let wait = committed_within(self.links.commit_timeout, &self.partition, end, self.leader_epoch);
+                wait.await.map_err(|error| coordinator_code(&error))
             }
             None => Ok(()),
         }
@@ -396,14 +397,7 @@ impl<M: StateMachine> ShardHandle<M> {
         let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
         let appended = self.partition.append(&header, &batch, origin, true, now).map_err(|error| {
             tracing::warn!(%error, partition = self.index(), "cannot append to {}", self.partition.topic());
-            match error.code() {
-                ErrorCode::NOT_LEADER_OR_FOLLOWER => ErrorCode::NOT_COORDINATOR,
-                ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
-                    ErrorCode::INVALID_COMMIT_OFFSET_SIZE
-                }
-                code @ (ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::INVALID_TXN_STATE) => code,
-                _ => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-            }
+            coordinator_code(&error)
         })?;
         Ok(Position { end: appended.last_offset.saturating_add(1) })
     }

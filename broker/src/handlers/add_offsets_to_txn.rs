@@ -7,9 +7,9 @@ use esker_core::transaction::{AddRequest, Producer};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
-use super::add_partitions_to_txn::fenced_as;
 use super::find_coordinator;
 use super::handler::{Handler, RequestContext, Staged};
+use crate::error::producer_fenced_code;
 use esker_core::internal_topics::OFFSETS_TOPIC;
 
 /// The AddOffsetsToTxn API.
@@ -21,7 +21,7 @@ impl Handler for AddOffsetsToTxn {
 
     fn handle(ctx: RequestContext, request: AddOffsetsToTxnRequest) -> Staged<AddOffsetsToTxnResponse> {
         Staged::start(async move {
-            let error_code = fenced_as(add(&ctx, request).await, ctx.api_version, 2);
+            let error_code = producer_fenced_code(add(&ctx, request).await, ctx.api_version, 2);
             AddOffsetsToTxnResponse { error_code, ..AddOffsetsToTxnResponse::default() }
         })
     }

@@ -14,6 +14,7 @@ use esker_protocol::messages::add_partitions_to_txn::{
 use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
+use crate::error::producer_fenced_code;
 
 /// The AddPartitionsToTxn API.
 pub struct AddPartitionsToTxn;
@@ -84,7 +85,7 @@ async fn one(
             Err(code) => *code,
         });
     }
-    let code = fenced_as(ctx.broker.transactions.add(image, request).await, version, 2);
+    let code = producer_fenced_code(ctx.broker.transactions.add(image, request).await, version, 2);
     results(topics, |_, _| code)
 }
 
@@ -100,13 +101,4 @@ fn results(
         AddPartitionsToTxnTopicResult { results_by_partition: results.collect(), name: topic.name }
     };
     topics.into_iter().map(of_topic).collect()
-}
-
-/// PRODUCER_FENCED as a version of an API tells it that may be older than the code.
-pub(super) fn fenced_as(code: ErrorCode, version: i16, first_with_code: i16) -> ErrorCode {
-    if code == ErrorCode::PRODUCER_FENCED && version < first_with_code {
-        ErrorCode::INVALID_PRODUCER_EPOCH
-    } else {
-        code
-    }
 }

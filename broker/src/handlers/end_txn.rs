@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use esker_core::transaction::{EndRequest, Producer};
 use esker_protocol::messages::end_txn::{EndTxnRequest, EndTxnResponse};
 
-use super::add_partitions_to_txn::fenced_as;
 use super::handler::{Handler, RequestContext, Staged};
+use crate::error::producer_fenced_code;
 
 /// The EndTxn API.
 pub struct EndTxn;
@@ -32,7 +32,9 @@ impl Handler for EndTxn {
                 Ok(Producer { id, epoch }) => {
                     EndTxnResponse { producer_id: id, producer_epoch: epoch, ..EndTxnResponse::default() }
                 }
-                Err(code) => EndTxnResponse { error_code: fenced_as(code, version, 2), ..EndTxnResponse::default() },
+                Err(code) => {
+                    EndTxnResponse { error_code: producer_fenced_code(code, version, 2), ..EndTxnResponse::default() }
+                }
             }
         })
     }

@@ -12,8 +12,8 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use futures_util::FutureExt;
 
-use super::add_partitions_to_txn::fenced_as;
 use super::handler::{Handler, RequestContext, Staged};
+use crate::error::producer_fenced_code;
 
 /// The InitProducerId API.
 pub struct InitProducerId;
@@ -37,7 +37,7 @@ impl Handler for InitProducerId {
             return Staged::start(async move {
                 match ctx.broker.transactions.init(&ctx.broker.metadata.image(), init).await {
                     Ok(producer) => granted(producer.id, producer.epoch),
-                    Err(code) => refused(fenced_as(code, ctx.api_version, 4)),
+                    Err(code) => refused(producer_fenced_code(code, ctx.api_version, 4)),
                 }
             });
         }

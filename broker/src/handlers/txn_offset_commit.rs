@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use esker_core::coordinator::Writer;
 use esker_core::group::{Identity, OffsetCommit as Commit, OffsetCommitRequest as CommitRequest};
+use esker_core::internal_topics::OFFSETS_TOPIC;
 use esker_core::transaction::{AddRequest, Producer};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::txn_offset_commit::{
@@ -14,13 +15,15 @@ use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
 use super::offset_commit::resolve;
-use esker_core::internal_topics::OFFSETS_TOPIC;
+use crate::error::{TransactionSupport, commit_verification_code};
 
 /// The TxnOffsetCommit API.
 pub struct TxnOffsetCommit;
 
 /// From here on the group's partition is added to the transaction by itself.
 const ADDS_ITSELF: i16 = 5;
+/// From here on clients know TRANSACTION_ABORTABLE.
+const KNOWS_ABORTABLE: i16 = 4;
 /// How often the coordinator is asked for one request, at most.
 const MOST_TURNS: u32 = 4;
 
@@ -111,7 +114,7 @@ async fn commit_all(
         partitions: vec![(OFFSETS_TOPIC.into(), partition)],
         client_version: if adds { 2 } else { 0 },
     };
-    let verdict = if adds {
+    let verification = if adds {
         let mut turns = 0;
         loop {
             let code = ctx.broker.transactions.add(&image, request.clone()).await;
@@ -124,14 +127,15 @@ async fn commit_all(
             }
         }
     } else {
-        let verdicts = ctx.broker.transactions.verify(&image, &request).await;
-        verdicts.map_or_else(|code| code, |codes| codes.first().copied().unwrap_or(ErrorCode::NONE))
+        let codes = ctx.broker.transactions.verify(&image, &request).await;
+        codes.map_or_else(|code| code, |codes| codes.first().copied().unwrap_or(ErrorCode::NONE))
     };
-    match verdict {
-        ErrorCode::NONE => {}
-        ErrorCode::TRANSACTION_ABORTABLE if ctx.api_version < 4 => return Err(ErrorCode::INVALID_TXN_STATE),
-        ErrorCode::PRODUCER_FENCED => return Err(ErrorCode::INVALID_PRODUCER_EPOCH),
-        code => return Err(code),
+    if verification.is_error() {
+        let knows_abortable = ctx.api_version >= KNOWS_ABORTABLE;
+        return Err(commit_verification_code(
+            verification,
+            TransactionSupport { adds_partitions: adds, knows_abortable },
+        ));
     }
     ctx.broker.groups.commit_in_transaction(&image, commit, writer, guard).await
 }

@@ -16,6 +16,7 @@ use esker_protocol::primitives::Str;
 use esker_protocol::records::{Attributes, BatchHeader};
 use esker_storage::{Guard, Origin};
 
+use crate::error::{TransactionSupport, produce_verification_code};
 use crate::handlers::handler::RequestContext;
 use crate::replica::{Partition, ProduceError, TopicRef};
 
@@ -140,9 +141,11 @@ pub(super) async fn ask(ctx: &RequestContext, mut questions: Questions) -> Verdi
         let verdicts = ctx.broker.transactions.verify(&ctx.broker.metadata.image(), &request).await;
         verdicts.unwrap_or_else(|code| vec![code; questions.asked.len()])
     };
+    let support =
+        TransactionSupport { adds_partitions: version >= ADDS_ITSELF, knows_abortable: version >= KNOWS_ABORTABLE };
     let mut verdicts = HashMap::with_capacity(codes.len());
     for ((name, question), underlying) in request.partitions.into_iter().zip(questions.asked).zip(codes) {
-        let verdict = match told(underlying, version) {
+        let verdict = match produce_verification_code(underlying, support) {
             ErrorCode::NONE => match question.guard {
                 Some(guard) => Ok(guard),
                 None => continue,
@@ -183,20 +186,6 @@ async fn add(ctx: &RequestContext, request: &AddRequest, questions: &mut Questio
         if !being_ended && !overtaken {
             return code;
         }
-    }
-}
-
-/// The coordinator's code as a producer is told it: what passes by itself is one that any client tries again.
-fn told(code: ErrorCode, version: i16) -> ErrorCode {
-    match code {
-        ErrorCode::CONCURRENT_TRANSACTIONS if version < ADDS_ITSELF => ErrorCode::NOT_ENOUGH_REPLICAS,
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-        | ErrorCode::COORDINATOR_NOT_AVAILABLE
-        | ErrorCode::NOT_COORDINATOR
-        | ErrorCode::NETWORK_EXCEPTION => ErrorCode::NOT_ENOUGH_REPLICAS,
-        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
-        ErrorCode::TRANSACTION_ABORTABLE if version < KNOWS_ABORTABLE => ErrorCode::INVALID_TXN_STATE,
-        code => code,
     }
 }
 
