@@ -53,49 +53,53 @@ impl KafkaError for ProduceError {
 }
 
 /// The code for a coordinator's client whose request could not be written to the coordinator's partition, or was not committed there.
-/// The client asked a coordinator, so the code names the coordinator, not the partition.
+/// As in Kafka the code names the coordinator, not the partition: the client asked a coordinator.
 pub fn coordinator_code(error: &ProduceError) -> ErrorCode {
     match error {
-        ProduceError::Access(AccessError::NotLeader(_)) => ErrorCode::NOT_COORDINATOR,
-        ProduceError::Access(
-            AccessError::UnknownPartition
-            | AccessError::UnknownTopicId
-            | AccessError::InconsistentTopicId
-            | AccessError::FencedLeaderEpoch { .. }
-            | AccessError::UnknownLeaderEpoch { .. },
-        ) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ProduceError::Access(AccessError::NotLeader(_)) | ProduceError::NotFlushed => ErrorCode::NOT_COORDINATOR,
+        ProduceError::Access(AccessError::UnknownPartition)
+        | ProduceError::NotEnoughReplicas { .. }
+        | ProduceError::NotEnoughReplicasAfterAppend
+        | ProduceError::TimedOut => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ProduceError::Append(error) => coordinator_append_code(error),
         ProduceError::Rejected(rejected) => match rejected.reason {
-            RejectReason::TooLarge { .. } => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+            RejectReason::TooLarge { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
             RejectReason::InvalidRecord(_)
             | RejectReason::Corrupt(_)
             | RejectReason::InvalidTimestamp(_)
-            | RejectReason::UnsupportedCompression(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            | RejectReason::UnsupportedCompression(_) => error.code(),
         },
-        ProduceError::Append(error) => coordinator_append_code(error),
-        ProduceError::NotEnoughReplicas { .. } | ProduceError::TimedOut => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-        ProduceError::NotFlushed | ProduceError::NotEnoughReplicasAfterAppend => ErrorCode::NOT_COORDINATOR,
-        // Checks of a client's Produce: no coordinator's write meets them.
-        ProduceError::InternalTopic(_) | ProduceError::InvalidAcks(_) | ProduceError::NotInTransaction { .. } => {
-            ErrorCode::COORDINATOR_NOT_AVAILABLE
-        }
+        ProduceError::Access(
+            AccessError::UnknownTopicId
+            | AccessError::InconsistentTopicId
+            | AccessError::FencedLeaderEpoch { .. }
+            | AccessError::UnknownLeaderEpoch { .. },
+        )
+        | ProduceError::InternalTopic(_)
+        | ProduceError::InvalidAcks(_)
+        | ProduceError::NotInTransaction { .. } => error.code(),
     }
 }
 
 /// [`coordinator_code`] for an append that the log refused.
 fn coordinator_append_code(error: &AppendError) -> ErrorCode {
     match error {
-        AppendError::Producer(
-            error @ (ProducerError::InvalidEpoch { .. }
-            | ProducerError::InvalidTxnState { .. }
-            | ProducerError::NotVerified { .. }),
-        ) => error.code(),
-        AppendError::LargerThanSegment { .. } => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
-        AppendError::Producer(ProducerError::OutOfOrderSequence { .. } | ProducerError::CoordinatorFenced { .. })
-        | AppendError::OffsetsOutOfOrder { .. }
-        | AppendError::Corrupt { .. }
-        | AppendError::DiskFull(_)
-        | AppendError::Offline { .. }
-        | AppendError::File(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
+        AppendError::Offline { .. } | AppendError::File(_) => ErrorCode::NOT_COORDINATOR,
+        // A full disk keeps its leaders, unlike in Kafka: another look-up would find the same coordinator.
+        AppendError::DiskFull(_) => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        AppendError::Producer(_) | AppendError::OffsetsOutOfOrder { .. } | AppendError::Corrupt { .. } => error.code(),
+    }
+}
+
+/// The code of a partition in a WriteTxnMarkers response when the group coordinator answered with `code`: as in Kafka transaction
+/// coordinators retry NOT_LEADER_OR_FOLLOWER, and know no code of a group coordinator.
+pub fn marker_code(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::NOT_COORDINATOR => {
+            ErrorCode::NOT_LEADER_OR_FOLLOWER
+        }
+        code => code,
     }
 }
 
@@ -223,6 +227,44 @@ impl KafkaError for SubmitError {
             Self::Unavailable(_) | Self::Stopping | Self::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
             Self::NotController(_) => ErrorCode::NOT_CONTROLLER,
             Self::Encode(_) | Self::Fault(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use esker_storage::validate::Rejected;
+
+    use super::*;
+    use crate::replica::LeaderHint;
+
+    #[test]
+    fn a_failed_write_of_a_coordinator_has_kafkas_code() {
+        let not_leader = AccessError::NotLeader(LeaderHint { leader: 2, leader_epoch: 1 });
+        let too_large = RejectReason::TooLarge { size: 2, max: 1 };
+        let fenced = ProducerError::InvalidEpoch { producer_id: 1, epoch: 0, current: 1 };
+        let cases = [
+            (ProduceError::Access(not_leader), ErrorCode::NOT_COORDINATOR),
+            (ProduceError::NotFlushed, ErrorCode::NOT_COORDINATOR),
+            (ProduceError::TimedOut, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (ProduceError::NotEnoughReplicas { in_sync: 1, required: 2 }, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (ProduceError::NotEnoughReplicasAfterAppend, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (
+                ProduceError::Rejected(Rejected { reason: too_large, record_errors: Vec::new() }),
+                ErrorCode::UNKNOWN_SERVER_ERROR,
+            ),
+            (
+                ProduceError::Append(AppendError::LargerThanSegment { size: 2, segment_bytes: 1 }),
+                ErrorCode::UNKNOWN_SERVER_ERROR,
+            ),
+            (
+                ProduceError::Append(AppendError::Offline { topic: "t".into(), partition: 0 }),
+                ErrorCode::NOT_COORDINATOR,
+            ),
+            (ProduceError::Append(AppendError::Producer(fenced)), ErrorCode::INVALID_PRODUCER_EPOCH),
+        ];
+        for (error, code) in cases {
+            assert_eq!(coordinator_code(&error), code, "{error}");
         }
     }
 }

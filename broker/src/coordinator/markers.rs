@@ -19,7 +19,7 @@ use super::commit::committed;
 use super::marker::Marker;
 use super::scope::CoordinatorScope;
 use super::shard::{Act, ShardHandle};
-use crate::error::{KafkaError, coordinator_code};
+use crate::error::{KafkaError, coordinator_code, marker_code};
 use crate::replica::TopicRef;
 
 /// First and longest pause before markers are tried again.
@@ -32,13 +32,13 @@ pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str
     let role = partition.lead(-1).map_err(|error| error.code())?;
     if partition.topic() == OFFSETS_TOPIC {
         // Offsets that wait for the marker are the group coordinator's.
-        let shard = scope.groups.shard_of(index)?;
-        let position = shard.end_transaction(marker)?;
+        let shard = scope.groups.shard_of(index).map_err(marker_code)?;
+        let position = shard.end_transaction(marker).map_err(marker_code)?;
         let committed = committed(shard.partition(), position.end, shard.leader_epoch()).await;
-        return committed.map_err(|error| coordinator_code(&error));
+        return committed.map_err(|error| marker_code(coordinator_code(&error)));
     }
     let end = marker.append_to(&partition, scope.node.now_ms())?;
-    committed(&partition, end, role.assignment.leader_epoch).await.map_err(|_| ErrorCode::NOT_LEADER_OR_FOLLOWER)
+    committed(&partition, end, role.assignment.leader_epoch).await.map_err(|error| error.code())
 }
 
 /// Does what transactions want done, for ever.
