@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use esker_core::fetch_session::{
-    EVICT_AFTER_MS, FetchSession, FetchTarget, PartitionNews, PartitionWish, SessionAction, SessionFetch,
+    EVICT_AFTER_MS, FetchSession, FetchTarget, PartitionRequest, PartitionStatus, SessionAction, SessionFetch,
     SessionRequest,
 };
 use esker_protocol::error::ErrorCode;
@@ -134,10 +134,10 @@ impl FetchSessions {
     }
 
     /// Ends a fetch: which of its partitions belong into the answer.
-    pub fn finish(&self, begun: &BegunFetch, news: &[PartitionNews]) -> Vec<bool> {
+    pub fn finish(&self, begun: &BegunFetch, statuses: &[PartitionStatus]) -> Vec<bool> {
         match &begun.session {
-            Some(session) => session.state.lock().session.finish(&begun.fetch, news),
-            None => vec![true; news.len()],
+            Some(session) => session.state.lock().session.finish(&begun.fetch, statuses),
+            None => vec![true; statuses.len()],
         }
     }
 
@@ -306,7 +306,7 @@ impl BegunFetch {
     }
 
     /// A fetch that names no session.
-    pub fn of(partitions: Vec<(FetchTarget, PartitionWish)>, find: FindPartition<'_>) -> Self {
+    pub fn of(partitions: Vec<(FetchTarget, PartitionRequest)>, find: FindPartition<'_>) -> Self {
         let found = partitions.iter().map(|(target, _)| find(target)).collect();
         Self { session: None, fetch: SessionFetch::sessionless(partitions), partitions: found }
     }

@@ -27,11 +27,11 @@ pub struct Writer {
 }
 
 /// The plainest event: who had something happen to it, and why.
-pub type Told = (Str, &'static str);
+pub type NamedEvent = (Str, &'static str);
 
 /// What a request (or time) leads to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Effects<Record, Reply, Stored, Action, Update, Event = Told> {
+pub struct Effects<Record, Reply, Stored, Action, Update, Event = NamedEvent> {
     /// To be appended as one batch, in order, and applied.
     pub records: Vec<Record>,
     /// Each record stands for itself: they may be appended as several batches, and a failure leaves those before it in force.

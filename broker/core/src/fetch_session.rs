@@ -29,7 +29,7 @@ pub struct FetchTarget {
 
 /// What the client wants of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionWish {
+pub struct PartitionRequest {
     /// Next offset wanted.
     pub offset: i64,
     /// Most bytes wanted.
@@ -42,9 +42,9 @@ pub struct PartitionWish {
 
 /// What a read of one partition found, as far as a session cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionNews {
+pub struct PartitionStatus {
     /// It has an error, records, or something else that every answer carries.
-    pub must_tell: bool,
+    pub must_report: bool,
     /// Nothing is readable at the wanted offset, without an error: only a move of the partition can change the result.
     pub is_caught_up: bool,
     /// High watermark.
@@ -70,7 +70,7 @@ pub struct SessionRequest {
     /// The version names topics by id.
     pub by_id: bool,
     /// Partitions that the request names.
-    pub partitions: Vec<(FetchTarget, PartitionWish)>,
+    pub partitions: Vec<(FetchTarget, PartitionRequest)>,
     /// Partitions that leave the session.
     pub forgotten: Vec<FetchTarget>,
 }
@@ -101,7 +101,7 @@ impl SessionRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFetch {
     /// What to read, in order.
-    pub partitions: Vec<(FetchTarget, PartitionWish)>,
+    pub partitions: Vec<(FetchTarget, PartitionRequest)>,
     /// The answer leaves out partitions without news.
     pub incremental: bool,
     /// The session has other partitions, all of them caught up.
@@ -113,7 +113,7 @@ pub struct SessionFetch {
 
 impl SessionFetch {
     /// A fetch without a session.
-    pub fn sessionless(partitions: Vec<(FetchTarget, PartitionWish)>) -> Self {
+    pub fn sessionless(partitions: Vec<(FetchTarget, PartitionRequest)>) -> Self {
         Self { partitions, incremental: false, has_others: false, slots: Vec::new(), listing: 0 }
     }
 }
@@ -128,7 +128,7 @@ const INITIAL_EPOCH: i32 = 0;
 #[derive(Debug)]
 struct Entry<W> {
     target: FetchTarget,
-    wish: PartitionWish,
+    wanted: PartitionRequest,
     high_watermark: i64,
     log_start_offset: i64,
     /// Position in the order of reads: a partition that returned records goes to the end.
@@ -171,7 +171,7 @@ impl<W> FetchSession<W> {
             turns: 0,
             listings: 1,
         };
-        let slots = request.partitions.iter().map(|(target, wish)| session.upsert(target, *wish)).collect();
+        let slots = request.partitions.iter().map(|(target, wanted)| session.upsert(target, *wanted)).collect();
         session.places.iter_mut().filter_map(|place| place.entry.as_mut()).for_each(|entry| entry.listing = 1);
         let fetch = SessionFetch { slots, listing: 1, ..SessionFetch::sessionless(request.partitions) };
         (session, fetch)
@@ -185,8 +185,8 @@ impl<W> FetchSession<W> {
         if self.by_id != request.by_id {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
-        for (target, wish) in &request.partitions {
-            self.upsert(target, *wish);
+        for (target, wanted) in &request.partitions {
+            self.upsert(target, *wanted);
         }
         for target in &request.forgotten {
             self.remove(target);
@@ -246,41 +246,43 @@ impl<W> FetchSession<W> {
             let place = self.places.get_mut(slot.index as usize).filter(|place| place.generation == slot.generation);
             if let Some(entry) = place.and_then(|place| place.entry.as_mut()) {
                 entry.listing = listing;
-                fetch.partitions.push((entry.target.clone(), entry.wish));
+                fetch.partitions.push((entry.target.clone(), entry.wanted));
                 fetch.slots.push(*slot);
             }
         }
         fetch
     }
 
-    /// Ends a fetch: which of `news` (in the order of [`SessionFetch::partitions`]) belong into the answer. Partitions
+    /// Ends a fetch: which of `statuses` (in the order of [`SessionFetch::partitions`]) belong into the answer. Partitions
     /// with records go to the end of the order, so that others get their turn.
-    pub fn finish(&mut self, fetch: &SessionFetch, news: &[PartitionNews]) -> Vec<bool> {
-        let listed = fetch.slots.iter().zip(&fetch.partitions).zip(news);
+    pub fn finish(&mut self, fetch: &SessionFetch, statuses: &[PartitionStatus]) -> Vec<bool> {
+        let listed = fetch.slots.iter().zip(&fetch.partitions).zip(statuses);
         listed
-            .map(|((slot, (_, wish)), news)| self.settle(*slot, wish, news, fetch.listing) || !fetch.incremental)
+            .map(|((slot, (_, wanted)), status)| {
+                self.update_entry(*slot, wanted, status, fetch.listing) || !fetch.incremental
+            })
             .collect()
     }
 
     /// Whether the answer has this partition.
-    fn settle(&mut self, slot: Slot, wish: &PartitionWish, news: &PartitionNews, listing: u64) -> bool {
+    fn update_entry(&mut self, slot: Slot, wanted: &PartitionRequest, status: &PartitionStatus, listing: u64) -> bool {
         let turn = self.turns;
         let Some(entry) = self.entry_mut(slot) else { return true };
-        let moved = entry.high_watermark != news.high_watermark || entry.log_start_offset != news.log_start_offset;
-        entry.high_watermark = news.high_watermark;
-        entry.log_start_offset = news.log_start_offset;
+        let moved = entry.high_watermark != status.high_watermark || entry.log_start_offset != status.log_start_offset;
+        entry.high_watermark = status.high_watermark;
+        entry.log_start_offset = status.log_start_offset;
         let before = (entry.turn, slot);
-        if news.must_tell {
+        if status.must_report {
             entry.turn = turn;
         }
         let after = (entry.turn, slot);
-        let is_latest = entry.listing == listing && entry.wish == *wish;
-        self.turns += u64::from(news.must_tell);
+        let is_latest = entry.listing == listing && entry.wanted == *wanted;
+        self.turns += u64::from(status.must_report);
         self.ready.remove(&before);
-        if !news.is_caught_up || !is_latest {
+        if !status.is_caught_up || !is_latest {
             self.ready.insert(after);
         }
-        news.must_tell || moved
+        status.must_report || moved
     }
 
     /// Removes all partitions, and drops what the caller keeps for them.
@@ -305,10 +307,10 @@ impl<W> FetchSession<W> {
     }
 
     /// A partition that the request names is on the ready-list, whether its wish changed or not.
-    fn upsert(&mut self, target: &FetchTarget, wish: PartitionWish) -> Slot {
+    fn upsert(&mut self, target: &FetchTarget, wanted: PartitionRequest) -> Slot {
         let known = self.slots.get(target).copied();
         if let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.entry_mut(slot)?))) {
-            entry.wish = wish;
+            entry.wanted = wanted;
             let turn = entry.turn;
             self.ready.insert((turn, slot));
             return slot;
@@ -317,7 +319,7 @@ impl<W> FetchSession<W> {
         self.turns += 1;
         let slot = self.insert(Entry {
             target: target.clone(),
-            wish,
+            wanted,
             high_watermark: -1,
             log_start_offset: -1,
             turn,

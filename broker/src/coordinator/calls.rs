@@ -8,7 +8,7 @@ use esker_core::coordinator::Writer;
 use esker_core::group::consumer::{ConsumerDescription, HeartbeatReply, HeartbeatRequest};
 use esker_core::group::{
     Effects, GroupDescription, GroupShard, GroupSummary, Identity, JoinReply, JoinRequest, LeaveReply, Leaving,
-    OffsetCommitRequest, OffsetWish, Rebalance, Reply, SyncReply, SyncRequest,
+    OffsetCommitRequest, OffsetSelection, Rebalance, Reply, SyncReply, SyncRequest,
 };
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
@@ -75,8 +75,11 @@ impl GroupCoordinator {
     }
 
     /// Heartbeat. While groups load a member is told that all is well.
-    pub fn heartbeat(&self, image: &MetadataImage, group: &str, who: &Identity) -> ErrorCode {
-        match self.shard_at(image, group).and_then(|s| s.write(|s| Ok(s.heartbeat(group, who, self.node.now_ms())))) {
+    pub fn heartbeat(&self, image: &MetadataImage, group: &str, identity: &Identity) -> ErrorCode {
+        match self
+            .shard_at(image, group)
+            .and_then(|s| s.write(|s| Ok(s.heartbeat(group, identity, self.node.now_ms()))))
+        {
             Ok((code, _)) => code,
             Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => ErrorCode::NONE,
             Err(code) => code,
@@ -92,7 +95,7 @@ impl GroupCoordinator {
     ) -> Result<Vec<LeaveReply>, CoordinatorError> {
         let shard = self.shard_at(image, group)?;
         let (replies, position) = shard.write(|s| {
-            let (replies, effects) = s.leave_saying(group, members, self.node.now_ms());
+            let (replies, effects) = s.leave_with_reasons(group, members, self.node.now_ms());
             Ok((effects, replies))
         })?;
         shard.committed(position).await?;
@@ -150,14 +153,14 @@ impl GroupCoordinator {
         image: &MetadataImage,
         group: &Str,
         member: (Option<&str>, i32),
-        wish: &OffsetWish,
+        selection: &OffsetSelection,
         stable: bool,
     ) -> Result<(Fetched, Vec<(Str, i32)>), CoordinatorError> {
         let shard = self.shard(image, group)?;
         // Both at one moment: a marker in between would make an old offset look stable.
         let (found, position) = shard.write(|s| {
             s.check_fetch(group, member.0, member.1)?;
-            let topics = s.fetch(group, wish);
+            let topics = s.fetch(group, selection);
             let all = topics.iter().flat_map(|(topic, list)| list.iter().map(move |(p, _)| (topic, *p)));
             let open = all.filter(|(topic, partition)| stable && s.is_unstable(group, topic, *partition));
             let open = open.map(|(topic, partition)| (topic.clone(), partition)).collect();

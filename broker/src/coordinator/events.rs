@@ -1,6 +1,6 @@
 //! What comes to pass in coordinators, for logs and metrics.
 
-use esker_core::coordinator::Told;
+use esker_core::coordinator::NamedEvent;
 use esker_core::group::GroupEvent;
 
 use crate::telemetry::GroupMetrics;
@@ -11,7 +11,7 @@ pub(super) fn rebalance(event: &GroupEvent, metrics: &GroupMetrics) {
     if *begins {
         metrics.rebalance(*kind, cause.reason);
     }
-    let who = cause.who.as_ref();
+    let member = cause.member.as_ref();
     let message = if *begins { "group rebalances" } else { "group rebalances also for this" };
     tracing::info!(
         %group,
@@ -19,17 +19,17 @@ pub(super) fn rebalance(event: &GroupEvent, metrics: &GroupMetrics) {
         reason = cause.reason.name(),
         from,
         to,
-        member = who.map(|who| tracing::field::display(&who.member_id)),
-        instance = who.and_then(|who| who.instance_id.as_ref()).map(tracing::field::display),
-        client = who.map(|who| tracing::field::display(&who.client_id)),
-        host = who.map(|who| tracing::field::display(&who.client_host)),
+        member = member.map(|member| tracing::field::display(&member.member_id)),
+        instance = member.and_then(|member| member.instance_id.as_ref()).map(tracing::field::display),
+        client = member.map(|member| tracing::field::display(&member.client_id)),
+        host = member.map(|member| tracing::field::display(&member.client_host)),
         topic = cause.topic.as_ref().map(tracing::field::display),
-        said = cause.said.as_ref().map(tracing::field::debug),
+        said = cause.client_reason.as_ref().map(tracing::field::debug),
         "{message}"
     );
 }
 
 /// Something happened to a transaction.
-pub(super) fn transaction((id, why): &Told) {
+pub(super) fn transaction((id, why): &NamedEvent) {
     tracing::info!(of = %id, reason = why, "transaction");
 }

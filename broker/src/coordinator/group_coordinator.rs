@@ -45,7 +45,7 @@ pub struct GroupConfig {
 impl GroupConfig {
     /// Shows a shard the cluster as it is.
     pub(super) fn show(&self, shard: &mut GroupShard, image: &MetadataImage) {
-        shard.see(image, || ConsumerLimits::read(image, self.node_id, &self.statics));
+        shard.update_image(image, || ConsumerLimits::read(image, self.node_id, &self.statics));
     }
 }
 

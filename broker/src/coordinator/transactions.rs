@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use esker_core::metadata::MetadataImage;
 use esker_core::transaction::{
     AddRequest, EndRequest, InitRequest, ListFilter, Producer, Reply, TransactionDescription, TransactionSummary,
-    Verdicts,
+    VerificationResult,
 };
 use esker_protocol::error::ErrorCode;
 
@@ -63,7 +63,7 @@ impl TransactionCoordinator {
     }
 
     /// Whether partitions are in a transaction: a code for each.
-    pub async fn verify(&self, image: &MetadataImage, request: &AddRequest) -> Verdicts {
+    pub async fn verify(&self, image: &MetadataImage, request: &AddRequest) -> VerificationResult {
         match self.shard(image, &request.id)?.ask(|s, token| s.verify(request, token))?.answer().await? {
             Reply::Verified(verdicts) => verdicts,
             _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),

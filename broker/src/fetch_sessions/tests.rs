@@ -78,21 +78,21 @@ impl Lab {
     }
 
     fn finish(&self, begun: &BegunFetch, view: ReaderView) -> (Vec<i32>, Vec<i32>) {
-        let news = |found: &FoundPartition| match found {
+        let status = |found: &FoundPartition| match found {
             Ok(partition) if partition.role().is_leader() => {
                 let log = partition.log();
                 assert!(view.bound == ReadBound::LogEnd || log.high_watermark() <= log.log_end_offset());
-                PartitionNews {
-                    must_tell: false,
+                PartitionStatus {
+                    must_report: false,
                     is_caught_up: true,
                     high_watermark: log.high_watermark(),
                     log_start_offset: log.log_start_offset(),
                 }
             }
-            _ => PartitionNews { must_tell: true, is_caught_up: false, high_watermark: -1, log_start_offset: -1 },
+            _ => PartitionStatus { must_report: true, is_caught_up: false, high_watermark: -1, log_start_offset: -1 },
         };
-        let news: Vec<_> = begun.partitions.iter().map(news).collect();
-        let told = self.sessions.finish(begun, &news);
+        let statuses: Vec<_> = begun.partitions.iter().map(status).collect();
+        let told = self.sessions.finish(begun, &statuses);
         let read: Vec<_> = begun.fetch.partitions.iter().map(|(target, _)| target.partition).collect();
         let reported = read.iter().zip(told).filter(|(_, told)| *told).map(|(partition, _)| *partition).collect();
         (read, reported)
@@ -113,8 +113,8 @@ fn target(partition: i32) -> FetchTarget {
 }
 
 fn request(id: i32, epoch: i32, partitions: std::ops::Range<i32>) -> SessionRequest {
-    let wish = PartitionWish { offset: 0, max_bytes: 1 << 20, current_leader_epoch: -1, last_fetched_epoch: -1 };
-    let partitions = partitions.map(|partition| (target(partition), wish)).collect();
+    let wanted = PartitionRequest { offset: 0, max_bytes: 1 << 20, current_leader_epoch: -1, last_fetched_epoch: -1 };
+    let partitions = partitions.map(|partition| (target(partition), wanted)).collect();
     SessionRequest { id, epoch, by_id: false, partitions, forgotten: Vec::new() }
 }
 

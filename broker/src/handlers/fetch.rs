@@ -15,7 +15,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::fetch_session::{FINAL_EPOCH, FetchTarget, PartitionNews, PartitionWish, SessionFetch, SessionRequest};
+use esker_core::fetch_session::{
+    FINAL_EPOCH, FetchTarget, PartitionRequest, PartitionStatus, SessionFetch, SessionRequest,
+};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
@@ -126,15 +128,15 @@ impl Reader {
     }
 
     fn want_all(&self, fetch: &SessionFetch, partitions: Vec<FoundPartition>) -> Vec<Wanted> {
-        let want = |((_, wish), partition): (&(FetchTarget, PartitionWish), FoundPartition)| Wanted {
+        let want = |((_, wanted), partition): (&(FetchTarget, PartitionRequest), FoundPartition)| Wanted {
             partition,
             at: ReadAt {
-                offset: wish.offset,
-                current_leader_epoch: wish.current_leader_epoch,
-                last_fetched_epoch: if self.checks_epochs() { wish.last_fetched_epoch } else { -1 },
+                offset: wanted.offset,
+                current_leader_epoch: wanted.current_leader_epoch,
+                last_fetched_epoch: if self.checks_epochs() { wanted.last_fetched_epoch } else { -1 },
                 bound: self.bound,
             },
-            max_bytes: usize::try_from(wish.max_bytes).unwrap_or_default(),
+            max_bytes: usize::try_from(wanted.max_bytes).unwrap_or_default(),
         };
         fetch.partitions.iter().zip(partitions).map(want).collect()
     }
@@ -173,21 +175,22 @@ fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result
         let (name, id) = (topic.topic, topic.topic_id);
         topic.partitions.into_iter().map(move |p| {
             let target = FetchTarget { topic: name.clone(), topic_id: id, partition: p.partition };
-            let wish = PartitionWish {
+            let wanted = PartitionRequest {
                 offset: p.fetch_offset,
                 max_bytes: p.partition_max_bytes,
                 current_leader_epoch: p.current_leader_epoch,
                 last_fetched_epoch: p.last_fetched_epoch,
             };
-            (target, wish)
+            (target, wanted)
         })
     });
     let finder = reader.finder(ctx);
     if request.session_epoch == FINAL_EPOCH && request.session_id == 0 {
         return Ok(BegunFetch::of(partitions.collect(), &finder));
     }
-    let detached =
-        |(target, wish): (FetchTarget, PartitionWish)| (FetchTarget { topic: target.topic.detached(), ..target }, wish);
+    let detached = |(target, wanted): (FetchTarget, PartitionRequest)| {
+        (FetchTarget { topic: target.topic.detached(), ..target }, wanted)
+    };
     let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
         topic.partitions.iter().map(|p| FetchTarget {
             topic: topic.topic.clone(),
@@ -219,7 +222,7 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pas
     let fetch = &begun.fetch;
     let mut hints: BTreeMap<i32, LeaderHint> = BTreeMap::new();
     let mut told = Vec::with_capacity(pass.reads.len());
-    let mut news = Vec::with_capacity(if begun.session.is_some() { pass.reads.len() } else { 0 });
+    let mut statuses = Vec::with_capacity(if begun.session.is_some() { pass.reads.len() } else { 0 });
     for ((want, read), (target, _)) in wanted.iter().zip(pass.reads).zip(&fetch.partitions) {
         let is_at_end = read.as_ref().is_ok_and(|read| want.at.offset >= read.up_to);
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
@@ -228,12 +231,12 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pas
             Err(error) => failed(ctx.api_version, target.partition, &error, &mut hints),
         };
         if begun.session.is_some() {
-            news.push(news_of(&data, is_at_end));
+            statuses.push(status_of(&data, is_at_end));
         }
         told.push(data);
     }
     let shown = match &begun.session {
-        Some(_) => ctx.broker.fetch_sessions.finish(begun, &news),
+        Some(_) => ctx.broker.fetch_sessions.finish(begun, &statuses),
         None => vec![true; told.len()],
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
@@ -263,12 +266,12 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pas
     }
 }
 
-fn news_of(data: &PartitionData, is_at_end: bool) -> PartitionNews {
+fn status_of(data: &PartitionData, is_at_end: bool) -> PartitionStatus {
     let records = data.records.as_ref().is_some_and(|r| !r.is_empty());
-    let must_tell = records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default();
-    PartitionNews {
-        must_tell,
-        is_caught_up: is_at_end && !must_tell,
+    let must_report = records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default();
+    PartitionStatus {
+        must_report,
+        is_caught_up: is_at_end && !must_report,
         high_watermark: data.high_watermark,
         log_start_offset: data.log_start_offset,
     }

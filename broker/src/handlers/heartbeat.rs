@@ -16,13 +16,13 @@ impl Handler for Heartbeat {
     const VERSIONS: RangeInclusive<i16> = 0..=4;
 
     fn handle(ctx: RequestContext, request: HeartbeatRequest) -> Staged<HeartbeatResponse> {
-        let who = Identity {
+        let identity = Identity {
             member_id: request.member_id,
             instance_id: request.group_instance_id,
             generation: request.generation_id,
         };
         let image = ctx.broker.metadata.image();
-        let error_code = ctx.broker.groups.heartbeat(&image, &request.group_id, &who);
+        let error_code = ctx.broker.groups.heartbeat(&image, &request.group_id, &identity);
         Staged::Ready(HeartbeatResponse { error_code, ..HeartbeatResponse::default() })
     }
 }

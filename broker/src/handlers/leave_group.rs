@@ -21,7 +21,7 @@ impl Handler for LeaveGroup {
             let leaving = |m: MemberIdentity| Leaving {
                 member_id: m.member_id,
                 instance_id: m.group_instance_id,
-                said: m.reason,
+                client_reason: m.reason,
             };
             request.members.into_iter().map(leaving).collect()
         } else {

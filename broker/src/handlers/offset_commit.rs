@@ -59,7 +59,7 @@ async fn commit(ctx: RequestContext, request: OffsetCommitRequest) -> OffsetComm
     }
     let commit = CommitRequest {
         group: request.group_id,
-        who: Identity {
+        identity: Identity {
             member_id: request.member_id,
             instance_id: request.group_instance_id,
             generation: request.generation_id_or_member_epoch,

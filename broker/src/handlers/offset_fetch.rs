@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use esker_core::group::{Committed, OffsetWish};
+use esker_core::group::{Committed, OffsetSelection};
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::offset_fetch::{
@@ -46,12 +46,12 @@ async fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetc
         };
         topics.iter().map(pair).collect()
     };
-    let wish = match &request.topics {
-        Some(topics) => OffsetWish::Of(named(topics)),
-        None => OffsetWish::All,
+    let selection = match &request.topics {
+        Some(topics) => OffsetSelection::Of(named(topics)),
+        None => OffsetSelection::All,
     };
     let groups = &ctx.broker.groups;
-    let fetched = groups.fetch(image, &request.group_id, (None, -1), &wish, request.require_stable).await;
+    let fetched = groups.fetch(image, &request.group_id, (None, -1), &selection, request.require_stable).await;
     let mut response = OffsetFetchResponse::default();
     let mut unstable = Vec::new();
     let (topics, error_code) = match fetched {
@@ -65,7 +65,7 @@ async fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetc
             if version >= 2 {
                 return response;
             }
-            let OffsetWish::Of(topics) = wish else { return response };
+            let OffsetSelection::Of(topics) = selection else { return response };
             let none =
                 |(topic, partitions): (Str, Vec<i32>)| (topic, partitions.into_iter().map(|p| (p, None)).collect());
             (topics.into_iter().map(none).collect(), error)
@@ -107,9 +107,9 @@ async fn of_group(
 ) -> OffsetFetchResponseGroup {
     let by_id = ctx.api_version >= 10;
     let mut unknown = Vec::new();
-    let wish = match &group.topics {
-        None => OffsetWish::All,
-        Some(topics) => OffsetWish::Of(
+    let selection = match &group.topics {
+        None => OffsetSelection::All,
+        Some(topics) => OffsetSelection::Of(
             topics
                 .iter()
                 .filter_map(|t| {
@@ -135,7 +135,7 @@ async fn of_group(
     };
     let mut response = OffsetFetchResponseGroup { group_id: group.group_id.clone(), ..Default::default() };
     let member = (group.member_id.as_deref(), group.member_epoch);
-    match ctx.broker.groups.fetch(image, &group.group_id, member, &wish, stable).await {
+    match ctx.broker.groups.fetch(image, &group.group_id, member, &selection, stable).await {
         Err(error) => response.error_code = error,
         Ok((topics, unstable)) => {
             let told = |topic: &Str, (partition, committed): (i32, Option<Committed>)| match unstable

@@ -26,7 +26,7 @@ impl Handler for SyncGroup {
             .collect();
         let sync = SyncRequest {
             group: request.group_id.detached(),
-            who: Identity {
+            identity: Identity {
                 member_id: request.member_id.detached(),
                 instance_id: request.group_instance_id.as_ref().map(Str::detached),
                 generation: request.generation_id,

@@ -71,7 +71,7 @@ async fn commit(ctx: RequestContext, request: TxnOffsetCommitRequest) -> TxnOffs
     let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
     let commit = CommitRequest {
         group: request.group_id,
-        who: Identity {
+        identity: Identity {
             member_id: request.member_id,
             instance_id: request.group_instance_id,
             generation: request.generation_id_or_member_epoch,

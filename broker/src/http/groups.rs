@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use esker_core::group::{Cause, Rebalance, Who};
+use esker_core::group::{Cause, MemberInfo, Rebalance};
 use esker_protocol::error::ErrorCode;
 use serde_json::{Value, json};
 
@@ -52,17 +52,17 @@ fn caused(at: i64, cause: &Cause) -> Value {
     json!({
         "at_ms": at,
         "reason": cause.reason.name(),
-        "member": cause.who.as_ref().map(member),
+        "member": cause.member.as_ref().map(member),
         "topic": cause.topic.as_deref(),
-        "said": cause.said.as_deref(),
+        "said": cause.client_reason.as_deref(),
     })
 }
 
-fn member(who: &Who) -> Value {
+fn member(member: &MemberInfo) -> Value {
     json!({
-        "member_id": who.member_id.as_str(),
-        "instance_id": who.instance_id.as_deref(),
-        "client_id": who.client_id.as_str(),
-        "host": who.client_host.as_str(),
+        "member_id": member.member_id.as_str(),
+        "instance_id": member.instance_id.as_deref(),
+        "client_id": member.client_id.as_str(),
+        "host": member.client_host.as_str(),
     })
 }

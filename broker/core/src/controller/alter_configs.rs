@@ -11,7 +11,7 @@ use esker_protocol::primitives::Str;
 
 use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
 use super::decision::Refusal;
-use super::elections::{ElectionRules, Event, follow_event};
+use super::elections::{ElectionRules, Event, apply_event};
 use crate::config::{
     ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, removed, resolve_broker,
     resolve_resource, resolve_topic, unserved_protection, validate,
@@ -127,7 +127,7 @@ fn change_partitions(
     let affected = after.topics().filter(|topic| all || topics.contains(&topic.name));
     let partitions = affected.flat_map(|topic| topic.partitions.iter());
     let partitions = partitions.filter(|partition| !partition.elr.is_empty() || partition.leader == NO_LEADER);
-    follow_event(&after, ElectionRules { node_id, statics }, partitions, Event::Reconfigured)
+    apply_event(&after, ElectionRules { node_id, statics }, partitions, Event::Reconfigured)
 }
 
 fn alter(
@@ -299,7 +299,7 @@ fn changed(
                 format!("Can't append to or subtract from key {}, because its type is not LIST.", change.name),
             ));
         }
-        ConfigOp::Append | ConfigOp::Subtract => combined(image, node_id, statics, resource, key, op, value),
+        ConfigOp::Append | ConfigOp::Subtract => combine_lists(image, node_id, statics, resource, key, op, value),
         ConfigOp::Set | ConfigOp::Delete => value.to_string(),
     };
     let value = canonical(key, &value);
@@ -326,7 +326,7 @@ fn check_served(resource: &ConfigResource, key: &ConfigKey, value: &str) -> Resu
     })
 }
 
-fn combined(
+fn combine_lists(
     image: &MetadataImage,
     node_id: i32,
     statics: &Statics,

@@ -7,7 +7,7 @@ use esker_protocol::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 
-use super::create_topics::{MAX_PARTITIONS as MAX_AT_ONCE, check_replicas, excessive, new_partition};
+use super::create_topics::{MAX_PARTITIONS as MAX_AT_ONCE, check_replicas, new_partition, too_many_partitions};
 use super::decision::{Decision, Refusal};
 use super::place::place;
 use crate::internal_topics::{OFFSETS_TOPIC, SHARE_GROUP_TOPIC, TRANSACTION_TOPIC};
@@ -40,7 +40,7 @@ pub fn create_partitions(
             }
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
         } else {
-            grow(image, topic, seed)
+            add_partitions(image, topic, seed)
         };
         let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
         match decided {
@@ -58,7 +58,11 @@ pub fn create_partitions(
     Decision { records, reply: CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() } }
 }
 
-fn grow(image: &MetadataImage, topic: &CreatePartitionsTopic, seed: u64) -> Result<Vec<MetadataRecord>, Refusal> {
+fn add_partitions(
+    image: &MetadataImage,
+    topic: &CreatePartitionsTopic,
+    seed: u64,
+) -> Result<Vec<MetadataRecord>, Refusal> {
     let known = image.topic(&topic.name).ok_or_else(|| {
         Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
     })?;
@@ -88,7 +92,7 @@ fn grow(image: &MetadataImage, topic: &CreatePartitionsTopic, seed: u64) -> Resu
     }
     let more = wants - has;
     if more > MAX_AT_ONCE {
-        return Err(excessive());
+        return Err(too_many_partitions());
     }
     let factor = known.partitions.first().map_or(1, |p| p.replicas.len());
     let lists = match &topic.assignments {

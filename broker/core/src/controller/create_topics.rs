@@ -64,7 +64,7 @@ pub fn create_topics(
             }
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic."))
         } else if too_many {
-            Err(excessive())
+            Err(too_many_partitions())
         } else {
             let id = ctx.topic_ids.get(at).copied().unwrap_or_default();
             create(&after, ctx, topic, id, ctx.seed.wrapping_add(at as u64))
@@ -90,7 +90,7 @@ pub fn create_topics(
 }
 
 /// More than [`MAX_PARTITIONS`] are asked for at once.
-pub(super) fn excessive() -> Refusal {
+pub(super) fn too_many_partitions() -> Refusal {
     Refusal::new(
         ErrorCode::POLICY_VIOLATION,
         format!("Excessively large number of partitions per request: at most {MAX_PARTITIONS} are made at once."),

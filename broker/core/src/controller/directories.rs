@@ -4,7 +4,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
 
 use super::decision::{Decision, Refusal};
-use super::elections::{ElectionRules, Event, check_epoch, follow_event, is_available};
+use super::elections::{ElectionRules, Event, apply_event, check_epoch, is_available};
 use super::partition_change::PartitionChange;
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord, PartitionId, directory};
 
@@ -22,7 +22,7 @@ pub fn fail_directories(
         return Ok(Decision { records: Vec::new(), reply: () });
     }
     let hit = image.replicated_by(node_id).filter(|partition| offline.contains(&partition.directory(node_id)));
-    let mut records = follow_event(image, rules, hit, Event::Leaves(node_id));
+    let mut records = apply_event(image, rules, hit, Event::Leaves(node_id));
     let change = BrokerChangeRecord { node_id, epoch, log_dirs: Some(online), ..BrokerChangeRecord::default() };
     records.push(MetadataRecord::BrokerChange(change));
     Ok(Decision { records, reply: () })

@@ -79,7 +79,7 @@ fn has_directory(broker: &BrokerImage, partition: &PartitionImage) -> bool {
 }
 
 /// The changes of `partitions` that follow from `event`. Partitions of a topic should stand together: its configs are looked up once.
-pub(super) fn follow_event<'a>(
+pub(super) fn apply_event<'a>(
     image: &'a MetadataImage,
     rules: ElectionRules<'_>,
     partitions: impl Iterator<Item = &'a PartitionImage>,

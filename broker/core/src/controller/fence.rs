@@ -1,7 +1,7 @@
 //! Fencing: a broker whose session ended leads nothing and is in sync with nothing, until it has caught up with the metadata log.
 
 use super::decision::{Decision, Refusal};
-use super::elections::{ElectionRules, Event, check_epoch, follow_event};
+use super::elections::{ElectionRules, Event, apply_event, check_epoch};
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord};
 
 /// Fences a broker: its leaderships move first. The answer says whether that changes anything.
@@ -14,7 +14,7 @@ pub fn fence_broker(
     if check_epoch(image, node_id, epoch)?.fenced {
         return Ok(Decision { records: Vec::new(), reply: false });
     }
-    let mut records = follow_event(image, rules, image.replicated_by(node_id), Event::Leaves(node_id));
+    let mut records = apply_event(image, rules, image.replicated_by(node_id), Event::Leaves(node_id));
     let fenced = BrokerChangeRecord { node_id, epoch, fenced: 1, ..BrokerChangeRecord::default() };
     records.push(MetadataRecord::BrokerChange(fenced));
     Ok(Decision { records, reply: true })
@@ -43,6 +43,6 @@ pub fn unfence_broker(
     let unfenced = BrokerChangeRecord { node_id, epoch, fenced: -1, ..BrokerChangeRecord::default() };
     records.push(MetadataRecord::BrokerChange(unfenced));
     let leaderless = image.leaderless().filter(|partition| partition.replicas.contains(&node_id));
-    records.extend(follow_event(image, rules, leaderless, Event::Returns(node_id)));
+    records.extend(apply_event(image, rules, leaderless, Event::Returns(node_id)));
     Ok(Decision { records, reply: true })
 }

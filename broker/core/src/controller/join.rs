@@ -10,7 +10,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
 
 use super::decision::{Decision, Refusal};
-use super::elections::{ElectionRules, Event, follow_event};
+use super::elections::{ElectionRules, Event, apply_event};
 use super::register::Registration;
 use crate::metadata::{BrokerImage, BrokerRecord, FeatureRangeRecord, MetadataImage, MetadataRecord, directory};
 
@@ -50,7 +50,7 @@ pub fn join_broker(
     let mut records = Vec::new();
     if amended.is_none() {
         let event = end_of_previous(known, request);
-        records.extend(follow_event(image, rules, image.replicated_by(node_id), event));
+        records.extend(apply_event(image, rules, image.replicated_by(node_id), event));
     }
     let next_epoch = || {
         let offset = i64::try_from(image.offset()).unwrap_or(i64::MAX);

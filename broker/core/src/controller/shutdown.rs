@@ -1,7 +1,7 @@
 //! Controlled shutdown: a broker hands its leaderships over before it stops, so that no client waits for a session to end.
 
 use super::decision::{Decision, Refusal};
-use super::elections::{ElectionRules, Event, check_epoch, follow_event};
+use super::elections::{ElectionRules, Event, apply_event, check_epoch};
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord, NO_LEADER};
 
 /// Begins the controlled shutdown of a broker, or goes on with it: the broker leaves the in-sync sets and its leaderships move. The answer
@@ -19,7 +19,7 @@ pub fn shut_down_broker(
             BrokerChangeRecord { node_id, epoch, in_controlled_shutdown: true, ..BrokerChangeRecord::default() };
         records.push(MetadataRecord::BrokerChange(begun));
     }
-    let moved = follow_event(image, rules, image.replicated_by(node_id), Event::Leaves(node_id));
+    let moved = apply_event(image, rules, image.replicated_by(node_id), Event::Leaves(node_id));
     let none = |record: &&MetadataRecord| matches!(record, MetadataRecord::PartitionChange(change) if change.leader == NO_LEADER);
     let leaderless = moved.iter().filter(none).count();
     records.extend(moved);

@@ -98,8 +98,8 @@ fn topics_are_created_or_refused_one_by_one() {
     assert_eq!(image.topic("a.b").unwrap().partitions.len(), 3);
     assert_eq!(image.topic("assigned").unwrap().partitions[1].replicas, [1, 0]);
     let large = |name, num_partitions| CreatableTopic { num_partitions, ..topic(name) };
-    let excessive = create(&mut image, vec![large("big", 9_000), large("more", 1_001)]);
-    assert_eq!(excessive, [(ErrorCode::POLICY_VIOLATION, -1); 2]);
+    let too_many_partitions = create(&mut image, vec![large("big", 9_000), large("more", 1_001)]);
+    assert_eq!(too_many_partitions, [(ErrorCode::POLICY_VIOLATION, -1); 2]);
     assert_eq!(create(&mut image, vec![topic("__cluster_metadata")]), [(ErrorCode::INVALID_REQUEST, -1)]);
     let tiered = CreatableTopic { name: "tiered".into(), ..config("remote.storage.enable", "true") };
     assert_eq!(create(&mut image, vec![tiered]), [(ErrorCode::INVALID_CONFIG, -1)]);

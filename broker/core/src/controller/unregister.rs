@@ -4,7 +4,7 @@
 use esker_protocol::error::ErrorCode;
 
 use super::decision::{Decision, Refusal};
-use super::elections::{ElectionRules, Event, follow_event};
+use super::elections::{ElectionRules, Event, apply_event};
 use crate::metadata::{MetadataImage, MetadataRecord, UnregisterBrokerRecord};
 
 /// Decides an UnregisterBroker request.
@@ -17,7 +17,7 @@ pub fn unregister_broker(
         let message = format!("Broker ID {node_id} is not currently registered");
         return Err(Refusal::new(ErrorCode::BROKER_ID_NOT_REGISTERED, message));
     };
-    let mut records = follow_event(image, rules, image.replicated_by(node_id), Event::Lost(node_id));
+    let mut records = apply_event(image, rules, image.replicated_by(node_id), Event::Lost(node_id));
     records.push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord { node_id, epoch: broker.epoch }));
     Ok(Decision { records, reply: () })
 }

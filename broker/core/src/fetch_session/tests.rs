@@ -12,12 +12,12 @@ fn target(partition: i32) -> FetchTarget {
     FetchTarget { topic: "t".into(), topic_id: Uuid::ZERO, partition }
 }
 
-fn wish(offset: i64) -> PartitionWish {
-    PartitionWish { offset, max_bytes: 100, current_leader_epoch: -1, last_fetched_epoch: -1 }
+fn wanted(offset: i64) -> PartitionRequest {
+    PartitionRequest { offset, max_bytes: 100, current_leader_epoch: -1, last_fetched_epoch: -1 }
 }
 
 fn request(epoch: i32, partitions: &[i32], forgotten: &[i32]) -> SessionRequest {
-    let partitions = partitions.iter().map(|p| (target(*p), wish(0))).collect();
+    let partitions = partitions.iter().map(|p| (target(*p), wanted(0))).collect();
     SessionRequest { id: 7, epoch, by_id: false, partitions, forgotten: forgotten.iter().map(|p| target(*p)).collect() }
 }
 
@@ -25,22 +25,22 @@ fn order(fetch: &SessionFetch) -> Vec<i32> {
     fetch.partitions.iter().map(|(t, _)| t.partition).collect()
 }
 
-fn news(must_tell: bool, high_watermark: i64) -> PartitionNews {
-    PartitionNews { must_tell, is_caught_up: !must_tell, high_watermark, log_start_offset: 0 }
+fn status(must_report: bool, high_watermark: i64) -> PartitionStatus {
+    PartitionStatus { must_report, is_caught_up: !must_report, high_watermark, log_start_offset: 0 }
 }
 
 #[test]
 fn a_session_from_begin_to_end() {
     let (mut session, first) = FetchSession::<()>::create(request(0, &[0, 1, 2], &[]));
     assert_eq!((first.incremental, first.has_others, order(&first)), (false, false, vec![0, 1, 2]));
-    assert_eq!(session.finish(&first, &[news(true, 5), news(false, 5), news(false, 5)]), [true; 3]);
+    assert_eq!(session.finish(&first, &[status(true, 5), status(false, 5), status(false, 5)]), [true; 3]);
 
     session.resume(&request(1, &[], &[])).unwrap();
     session.mark_moved(first.slots[1]);
     let second = session.list_ready();
     assert_eq!((second.incremental, second.has_others), (true, true));
     assert_eq!(order(&second), [1, 0], "0 had records: it is at the end, and may have more");
-    assert_eq!(session.finish(&second, &[news(false, 6), news(false, 5)]), [true, false]);
+    assert_eq!(session.finish(&second, &[status(false, 6), status(false, 5)]), [true, false]);
 
     session.resume(&request(2, &[3], &[1])).unwrap();
     session.mark_moved(first.slots[1]);
@@ -82,7 +82,7 @@ fn a_slot_that_is_used_again_is_another() {
         listed.slots.iter().all(|slot| session.watch(*slot).is_none()),
         "a late registration is no other partition's"
     );
-    assert_eq!(session.finish(&first, &[news(true, 1), news(false, 1)]), [true, true]);
+    assert_eq!(session.finish(&first, &[status(true, 1), status(false, 1)]), [true, true]);
     assert_eq!(order(&session.list_ready()), [1, 2, 3], "a late fetch settles nothing of another partition");
     session.clear();
     assert!(session.is_empty() && session.list_ready().partitions.is_empty());
@@ -103,60 +103,65 @@ fn at(world: &World, target: &FetchTarget) -> Model {
     world[usize::try_from(target.partition).unwrap()]
 }
 
-fn read_one(model: Model, wish: &PartitionWish, left: &mut i64) -> (PartitionNews, i64) {
-    if model.fails || wish.offset < model.log_start || wish.offset > model.end {
-        let failed = PartitionNews { must_tell: true, is_caught_up: false, high_watermark: -1, log_start_offset: 0 };
+fn read_one(model: Model, wanted: &PartitionRequest, left: &mut i64) -> (PartitionStatus, i64) {
+    if model.fails || wanted.offset < model.log_start || wanted.offset > model.end {
+        let failed =
+            PartitionStatus { must_report: true, is_caught_up: false, high_watermark: -1, log_start_offset: 0 };
         return (failed, 0);
     }
-    let records = (model.end - wish.offset).min(*left);
+    let records = (model.end - wanted.offset).min(*left);
     *left -= records;
-    let news = PartitionNews {
-        must_tell: records > 0,
-        is_caught_up: wish.offset == model.end,
+    let status = PartitionStatus {
+        must_report: records > 0,
+        is_caught_up: wanted.offset == model.end,
         high_watermark: model.end,
         log_start_offset: model.log_start,
     };
-    (news, records)
+    (status, records)
 }
 
-fn read(world: &World, partitions: &[(FetchTarget, PartitionWish)], mut left: i64) -> Vec<(PartitionNews, i64)> {
-    partitions.iter().map(|(target, wish)| read_one(at(world, target), wish, &mut left)).collect()
+fn read(world: &World, partitions: &[(FetchTarget, PartitionRequest)], mut left: i64) -> Vec<(PartitionStatus, i64)> {
+    partitions.iter().map(|(target, wanted)| read_one(at(world, target), wanted, &mut left)).collect()
 }
 
 /// The oracle: a session that reads all of its partitions at each fetch.
 #[derive(Debug, Default)]
 struct FullScan {
-    entries: BTreeMap<FetchTarget, (PartitionWish, (i64, i64), u64)>,
+    entries: BTreeMap<FetchTarget, (PartitionRequest, (i64, i64), u64)>,
     turns: u64,
 }
 
 impl FullScan {
     fn update(&mut self, request: &SessionRequest) {
-        for (target, wish) in &request.partitions {
+        for (target, wanted) in &request.partitions {
             let turn = self.turns;
             self.turns += 1;
-            self.entries.entry(target.clone()).and_modify(|entry| entry.0 = *wish).or_insert((*wish, (-1, -1), turn));
+            self.entries.entry(target.clone()).and_modify(|entry| entry.0 = *wanted).or_insert((
+                *wanted,
+                (-1, -1),
+                turn,
+            ));
         }
         for target in &request.forgotten {
             self.entries.remove(target);
         }
     }
 
-    fn list(&self) -> Vec<(FetchTarget, PartitionWish)> {
+    fn list(&self) -> Vec<(FetchTarget, PartitionRequest)> {
         let mut all: Vec<_> = self.entries.iter().map(|(target, entry)| (entry.2, target.clone(), entry.0)).collect();
         all.sort_unstable_by_key(|(turn, ..)| *turn);
-        all.into_iter().map(|(_, target, wish)| (target, wish)).collect()
+        all.into_iter().map(|(_, target, wanted)| (target, wanted)).collect()
     }
 
-    fn finish(&mut self, target: &FetchTarget, news: &PartitionNews) -> bool {
+    fn finish(&mut self, target: &FetchTarget, status: &PartitionStatus) -> bool {
         let entry = self.entries.get_mut(target).unwrap();
-        let now = (news.high_watermark, news.log_start_offset);
+        let now = (status.high_watermark, status.log_start_offset);
         let moved = std::mem::replace(&mut entry.1, now) != now;
-        if news.must_tell {
+        if status.must_report {
             entry.2 = self.turns;
             self.turns += 1;
         }
-        moved || news.must_tell
+        moved || status.must_report
     }
 }
 
@@ -230,9 +235,9 @@ proptest! {
         let mut oracle = FullScan::default();
         oracle.update(&full);
         let (mut session, first) = FetchSession::<()>::create(full);
-        let found: Vec<_> = read(&world, &first.partitions, 100).into_iter().map(|(news, _)| news).collect();
-        for ((target, _), news) in first.partitions.iter().zip(&found) {
-            oracle.finish(target, news);
+        let found: Vec<_> = read(&world, &first.partitions, 100).into_iter().map(|(status, _)| status).collect();
+        for ((target, _), status) in first.partitions.iter().zip(&found) {
+            oracle.finish(target, status);
         }
         session.finish(&first, &found);
         let mut next = Vec::new();
@@ -240,7 +245,7 @@ proptest! {
             for event in &step.before {
                 mark(&mut session, event.happen(&mut world));
             }
-            next.extend(step.named.iter().map(|(partition, offset)| (target(*partition), wish(*offset))));
+            next.extend(step.named.iter().map(|(partition, offset)| (target(*partition), wanted(*offset))));
             let request = SessionRequest {
                 partitions: std::mem::take(&mut next),
                 ..request(i32::try_from(number + 1).unwrap(), &[], &step.forgotten)
@@ -255,17 +260,17 @@ proptest! {
             prop_assert_eq!(listed.has_others, listed.partitions.len() < oracle.entries.len());
             let all = oracle.list();
             let expected: Vec<_> = all.iter().zip(read(&world, &all, step.budget))
-                .filter(|((target, _), (news, _))| oracle.finish(target, news))
-                .map(|((target, wish), found)| (target.clone(), *wish, found)).collect();
+                .filter(|((target, _), (status, _))| oracle.finish(target, status))
+                .map(|((target, wanted), found)| (target.clone(), *wanted, found)).collect();
             let found = read(&world, &listed.partitions, step.budget);
-            let news: Vec<_> = found.iter().map(|(news, _)| *news).collect();
-            let told = session.finish(&listed, &news);
+            let statuses: Vec<_> = found.iter().map(|(status, _)| *status).collect();
+            let told = session.finish(&listed, &statuses);
             let answer: Vec<_> = listed.partitions.iter().zip(found).zip(told).filter(|(_, told)| *told)
-                .map(|(((target, wish), found), _)| (target.clone(), *wish, found)).collect();
+                .map(|(((target, wanted), found), _)| (target.clone(), *wanted, found)).collect();
             prop_assert_eq!(&answer, &expected);
             if step.advances {
                 next.extend(answer.into_iter().filter(|(.., (_, records))| *records > 0)
-                    .map(|(target, asked, (_, records))| (target, wish(asked.offset + records))));
+                    .map(|(target, asked, (_, records))| (target, wanted(asked.offset + records))));
             }
         }
     }
@@ -284,15 +289,15 @@ proptest! {
             match action % 5 {
                 0 | 1 => {
                     epoch += 1;
-                    let named = step.named.iter().map(|(partition, offset)| (target(*partition), wish(*offset)));
+                    let named = step.named.iter().map(|(partition, offset)| (target(*partition), wanted(*offset)));
                     let resumed = SessionRequest { partitions: named.collect(), ..request(epoch, &[], &step.forgotten) };
                     session.resume(&resumed).unwrap();
                     moved.drain(..).for_each(|partition| mark(&mut session, partition));
                     begun.push((session.list_ready(), None));
                 }
                 2 => if let Some((fetch, found)) = begun.get_mut(pick) {
-                    let news = read(&world, &fetch.partitions, step.budget);
-                    *found = Some(news.into_iter().map(|(news, _)| news).collect::<Vec<_>>());
+                    let status = read(&world, &fetch.partitions, step.budget);
+                    *found = Some(status.into_iter().map(|(status, _)| status).collect::<Vec<_>>());
                 },
                 3 => if let Some((fetch, Some(found))) = begun.get(pick) {
                     session.finish(fetch, found);
@@ -307,10 +312,10 @@ proptest! {
                 if moved.contains(&target.partition) || session.ready.contains(&(entry.turn, *slot)) {
                     continue;
                 }
-                let (news, _) = read_one(at(&world, target), &entry.wish, &mut 100);
-                prop_assert!(news.is_caught_up, "{target:?} has more");
+                let (status, _) = read_one(at(&world, target), &entry.wanted, &mut 100);
+                prop_assert!(status.is_caught_up, "{target:?} has more");
                 let told = (entry.high_watermark, entry.log_start_offset);
-                prop_assert_eq!(told, (news.high_watermark, news.log_start_offset));
+                prop_assert_eq!(told, (status.high_watermark, status.log_start_offset));
             }
             let on_list = session.ready.iter().all(|(turn, slot)| session.entry(*slot).is_some_and(|e| e.turn == *turn));
             prop_assert!(on_list, "the list has partitions of the session only");

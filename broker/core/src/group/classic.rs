@@ -120,12 +120,12 @@ impl ClassicGroup {
     }
 
     /// Whether nothing of it is anywhere: no member, no id that may still join, no generation, no record.
-    pub(super) fn came_to_nothing(&self) -> bool {
+    pub(super) fn is_unused(&self) -> bool {
         let unused = self.state == State::Empty && self.members.is_empty() && self.pending.is_empty();
         unused && self.generation == 0 && !self.in_log
     }
 
-    pub(super) fn enter(&mut self, state: State, now: i64) {
+    pub(super) fn enter_state(&mut self, state: State, now: i64) {
         self.state = state;
         self.state_since = now;
     }

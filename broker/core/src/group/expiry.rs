@@ -27,7 +27,7 @@ impl GroupShard {
             let lapsed_keys: Vec<_> = offsets
                 .into_iter()
                 .flatten()
-                .filter(|((topic, _), committed)| lapsed(group, &subscribed, topic, committed, keep, now))
+                .filter(|((topic, _), committed)| is_expired(group, &subscribed, topic, committed, keep, now))
                 .map(|((topic, partition), _)| OffsetCommitKey {
                     group: id.clone(),
                     topic: topic.clone(),
@@ -36,7 +36,7 @@ impl GroupShard {
                 .collect();
             let unused = group.state == State::Empty && group.pending.is_empty();
             let nothing_left = lapsed_keys.len() == offsets.map_or(0, |o| o.len());
-            let long_empty = now.saturating_sub(group.state_since) >= keep || group.came_to_nothing();
+            let long_empty = now.saturating_sub(group.state_since) >= keep || group.is_unused();
             if unused && nothing_left && (offsets.is_some() || group.generation > 0 || long_empty) {
                 gone.push(id.clone());
             } else {
@@ -49,7 +49,7 @@ impl GroupShard {
     }
 }
 
-fn lapsed(
+fn is_expired(
     group: &ClassicGroup,
     subscribed: &Subscribed,
     topic: &Str,

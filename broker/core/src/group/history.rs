@@ -82,7 +82,7 @@ reasons! {
 
 /// A member, as far as somebody who looks for it needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct MemberInfo {
     /// Member id.
     pub member_id: Str,
     /// `group.instance.id`.
@@ -93,30 +93,30 @@ pub struct Who {
     pub client_host: Str,
 }
 
-impl From<&Member> for Who {
+impl From<&Member> for MemberInfo {
     fn from(member: &Member) -> Self {
         Self {
-            member_id: short(&member.id),
-            instance_id: member.instance_id.as_ref().map(short),
-            client_id: short(&member.client_id),
-            client_host: short(&member.client_host),
+            member_id: truncate_text(&member.id),
+            instance_id: member.instance_id.as_ref().map(truncate_text),
+            client_id: truncate_text(&member.client_id),
+            client_host: truncate_text(&member.client_host),
         }
     }
 }
 
-impl From<&ConsumerMember> for Who {
+impl From<&ConsumerMember> for MemberInfo {
     fn from(member: &ConsumerMember) -> Self {
         Self {
-            member_id: short(&member.id),
-            instance_id: member.instance_id.as_ref().map(short),
-            client_id: short(&member.client_id),
-            client_host: short(&member.client_host),
+            member_id: truncate_text(&member.id),
+            instance_id: member.instance_id.as_ref().map(truncate_text),
+            client_id: truncate_text(&member.client_id),
+            client_host: truncate_text(&member.client_host),
         }
     }
 }
 
 /// A copy of the first of a text.
-fn short(text: &Str) -> Str {
+fn truncate_text(text: &Str) -> Str {
     let mut end = text.len().min(MOST_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -130,32 +130,35 @@ pub struct Cause {
     /// Why.
     pub reason: Reason,
     /// By whom, if it was a member.
-    pub who: Option<Who>,
+    pub member: Option<MemberInfo>,
     /// By which topic, if it was one.
     pub topic: Option<Str>,
     /// The reason in the client's own words, if it gave one.
-    pub said: Option<Str>,
+    pub client_reason: Option<Str>,
 }
 
 impl Cause {
     /// A cause that no member is to blame for.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, who: None, topic: None, said: None }
+        Self { reason, member: None, topic: None, client_reason: None }
     }
 
     /// A member's.
-    pub fn by(reason: Reason, who: impl Into<Who>) -> Self {
-        Self { who: Some(who.into()), ..Self::new(reason) }
+    pub fn of_member(reason: Reason, member: impl Into<MemberInfo>) -> Self {
+        Self { member: Some(member.into()), ..Self::new(reason) }
     }
 
     /// A topic's.
     pub fn of_topic(reason: Reason, topic: &Str) -> Self {
-        Self { topic: Some(short(topic)), ..Self::new(reason) }
+        Self { topic: Some(truncate_text(topic)), ..Self::new(reason) }
     }
 
     /// With the client's own words.
-    pub fn saying(self, said: Option<&Str>) -> Self {
-        Self { said: said.filter(|said| !said.is_empty()).map(short), ..self }
+    pub fn with_client_reason(self, client_reason: Option<&Str>) -> Self {
+        Self {
+            client_reason: client_reason.filter(|client_reason| !client_reason.is_empty()).map(truncate_text),
+            ..self
+        }
     }
 }
 
@@ -167,16 +170,17 @@ pub struct Leaving {
     /// `group.instance.id`.
     pub instance_id: Option<Str>,
     /// v5+: why, in the client's own words.
-    pub said: Option<Str>,
+    pub client_reason: Option<Str>,
 }
 
 /// What Kafka's admin client says when it takes members out.
-const SAID_BY_ADMIN: &str = "member was removed by an admin";
+const REASON_OF_ADMIN: &str = "member was removed by an admin";
 
 impl Leaving {
     /// Whether it is not the member itself that asks. Members know their ids.
     pub(super) fn reason(&self) -> Reason {
-        let admin = self.member_id.is_empty() || self.said.as_ref().is_some_and(|said| said.starts_with(SAID_BY_ADMIN));
+        let admin = self.member_id.is_empty()
+            || self.client_reason.as_ref().is_some_and(|client_reason| client_reason.starts_with(REASON_OF_ADMIN));
         if admin { Reason::AdminRemoved } else { Reason::MemberLeft }
     }
 }

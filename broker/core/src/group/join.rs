@@ -148,7 +148,7 @@ impl ClassicGroup {
             sync: None,
         };
         self.pending.remove(&id);
-        let joined = Cause::by(Reason::MemberJoined, &member);
+        let joined = Cause::of_member(Reason::MemberJoined, &member);
         self.add(member, &request.protocol_type);
         self.record_newcomer();
         self.rebalance([joined], now, limits, effects);
@@ -179,7 +179,7 @@ impl ClassicGroup {
         member.session_timeout_ms = request.session_timeout_ms;
         member.protocols.clone_from(&request.protocols);
         member.refresh(now);
-        let replaced = Cause::by(Reason::StaticMemberReplaced, &member);
+        let replaced = Cause::of_member(Reason::StaticMemberReplaced, &member);
         self.add(member, &request.protocol_type);
         if led {
             self.leader = Some(id.clone());
@@ -241,7 +241,7 @@ impl ClassicGroup {
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.session_timeout_ms = request.session_timeout_ms;
         member.refresh(now);
-        let cause = Cause::by(reason, &*member);
+        let cause = Cause::of_member(reason, &*member);
         // A client that asks again has given up on its earlier question.
         if let Some(earlier) = member.join.replace(token) {
             let given_up = JoinReply::failed(ErrorCode::REBALANCE_IN_PROGRESS, id);

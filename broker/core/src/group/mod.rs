@@ -36,12 +36,13 @@ pub use classic::{ClassicGroup, State};
 pub use committed_offset::Committed;
 pub use decision::{Effects, Reply, Stored, Update};
 pub use hash::{java_hash, partition_for};
-pub use history::{Cause, DEFAULT_HISTORY, GroupEvent, Kind, Leaving, Reason, Rebalance, Who};
+pub use history::{Cause, DEFAULT_HISTORY, GroupEvent, Kind, Leaving, MemberInfo, Reason, Rebalance};
 pub use limits::GroupLimits;
 pub use member::{Member, Protocol};
 pub use record::GroupRecord;
 pub use request::{
-    Identity, JoinReply, JoinRequest, LeaveReply, OffsetCommit, OffsetCommitRequest, OffsetWish, SyncReply, SyncRequest,
+    Identity, JoinReply, JoinRequest, LeaveReply, OffsetCommit, OffsetCommitRequest, OffsetSelection, SyncReply,
+    SyncRequest,
 };
 pub use state::GroupShard;
 pub use view::{GroupDescription, GroupSummary, MemberDescription};

@@ -11,7 +11,7 @@ use super::committed_offset::Committed;
 use super::consumer::{CommitCheck, subscribed_topics};
 use super::decision::Effects;
 use super::record::GroupRecord;
-use super::request::{OffsetCommitRequest, OffsetWish, TopicOffsets};
+use super::request::{OffsetCommitRequest, OffsetSelection, TopicOffsets};
 use super::state::GroupShard;
 
 impl GroupShard {
@@ -79,9 +79,9 @@ impl GroupShard {
         now: i64,
         effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
-        let who = &request.who;
+        let identity = &request.identity;
         let Some(group) = self.groups.get(&request.group) else {
-            if who.generation >= 0 {
+            if identity.generation >= 0 {
                 return Err(if request.not_found_code {
                     ErrorCode::GROUP_ID_NOT_FOUND
                 } else {
@@ -91,12 +91,12 @@ impl GroupShard {
             // A consumer that assigns itself its partitions.
             return Ok(());
         };
-        if who.generation < 0 && group.state == State::Empty {
+        if identity.generation < 0 && group.state == State::Empty {
             return Ok(());
         }
-        if who.generation >= 0 || !who.member_id.is_empty() || who.instance_id.is_some() {
-            group.check_member(&who.member_id, who.instance_id.as_ref())?;
-            if who.generation != group.generation {
+        if identity.generation >= 0 || !identity.member_id.is_empty() || identity.instance_id.is_some() {
+            group.check_member(&identity.member_id, identity.instance_id.as_ref())?;
+            if identity.generation != group.generation {
                 return Err(ErrorCode::ILLEGAL_GENERATION);
             }
         } else {
@@ -106,7 +106,7 @@ impl GroupShard {
             State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             State::CompletingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             State::Stable | State::PreparingRebalance => {
-                if let Some(member) = group.members.get(&who.member_id) {
+                if let Some(member) = group.members.get(&identity.member_id) {
                     effects.update.extend_session(&group.id, &member.id, member.session_from(now));
                 }
                 Ok(())
@@ -115,17 +115,17 @@ impl GroupShard {
     }
 
     /// Offsets that are asked for; `None` where there is none.
-    pub fn fetch(&self, group: &str, wish: &OffsetWish) -> Vec<TopicOffsets> {
+    pub fn fetch(&self, group: &str, selection: &OffsetSelection) -> Vec<TopicOffsets> {
         let known = self.offsets.get(group);
-        match wish {
-            OffsetWish::Of(topics) => topics
+        match selection {
+            OffsetSelection::Of(topics) => topics
                 .iter()
                 .map(|(topic, partitions)| {
                     let of = |p: &i32| (*p, known.and_then(|k| k.get(&(topic.clone(), *p))).cloned());
                     (topic.clone(), partitions.iter().map(of).collect())
                 })
                 .collect(),
-            OffsetWish::All => {
+            OffsetSelection::All => {
                 let mut topics: BTreeMap<Str, Vec<_>> = BTreeMap::new();
                 for ((topic, partition), committed) in known.into_iter().flatten() {
                     topics.entry(topic.clone()).or_default().push((*partition, Some(committed.clone())));

@@ -5,7 +5,7 @@ use esker_protocol::primitives::Str;
 
 use super::classic::{ClassicGroup, JoinPhase, State};
 use super::decision::{Effects, Reply};
-use super::history::{Cause, GroupEvent, Kind, Reason, Who};
+use super::history::{Cause, GroupEvent, Kind, MemberInfo, Reason};
 use super::limits::GroupLimits;
 use super::member::Member;
 use super::request::{JoinReply, SyncReply};
@@ -59,7 +59,7 @@ impl ClassicGroup {
         });
         self.awaiting_sync.clear();
         self.sync_deadline = None;
-        self.enter(State::PreparingRebalance, now);
+        self.enter_state(State::PreparingRebalance, now);
         self.try_complete_join(now, effects);
     }
 
@@ -92,7 +92,7 @@ impl ClassicGroup {
             .collect();
         for id in &absent {
             if let Some(member) = self.remove(id) {
-                self.record_cause(Cause::by(Reason::RebalanceTimeout, &member), false, now, effects);
+                self.record_cause(Cause::of_member(Reason::RebalanceTimeout, &member), false, now, effects);
             }
         }
         if !self.elect_present_leader() && !self.members.is_empty() {
@@ -106,12 +106,12 @@ impl ClassicGroup {
         if self.members.is_empty() {
             self.protocol = None;
             self.leader = None;
-            self.enter(State::Empty, now);
+            self.enter_state(State::Empty, now);
             effects.records.push(self.record());
             return;
         }
         self.protocol = self.vote();
-        self.enter(State::CompletingRebalance, now);
+        self.enter_state(State::CompletingRebalance, now);
         let joined: Vec<Str> = self.members.keys().cloned().collect();
         for id in &joined {
             let reply = self.joined(id, self.is_leader(id));
@@ -167,7 +167,7 @@ impl ClassicGroup {
         effects: &mut Effects,
     ) {
         let Some(mut member) = self.remove(id) else { return };
-        let why = Cause { who: Some(Who::from(&member)), ..why };
+        let why = Cause { member: Some(MemberInfo::from(&member)), ..why };
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
         effects.replies.extend(member.join.take().map(|t| (t, Reply::Join(JoinReply::failed(unknown, id)))));
         effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
@@ -231,7 +231,7 @@ impl ClassicGroup {
         let mut member = self.remove(id)?;
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
         effects.replies.extend(member.sync.take().map(|t| (t, Reply::Sync(SyncReply::failed(unknown)))));
-        Some(Cause::by(Reason::SyncTimeout, &member))
+        Some(Cause::of_member(Reason::SyncTimeout, &member))
     }
 }
 

@@ -90,7 +90,7 @@ pub struct SyncRequest {
     /// The group.
     pub group: Str,
     /// The member that sends the request.
-    pub who: Identity,
+    pub identity: Identity,
     /// v5+: the protocol type it believes in.
     pub protocol_type: Option<Str>,
     /// v5+: the protocol it believes in.
@@ -155,7 +155,7 @@ pub struct OffsetCommitRequest {
     /// The group.
     pub group: Str,
     /// Who commits; generation -1 and an empty id for one without membership.
-    pub who: Identity,
+    pub identity: Identity,
     /// v2-4: how long the offsets are kept.
     pub retention_ms: Option<i64>,
     /// v9+: a group that is not there is answered with its own code, and members of consumer groups may commit.
@@ -169,7 +169,7 @@ pub type TopicOffsets = (Str, Vec<(i32, Option<Committed>)>);
 
 /// Which offsets are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OffsetWish {
+pub enum OffsetSelection {
     /// All that the group has.
     All,
     /// These partitions.

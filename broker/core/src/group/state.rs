@@ -129,7 +129,7 @@ impl GroupShard {
     /// (nor ids given out that may still join) and no offsets was made by a join that came to nothing, and goes.
     pub(super) fn replace_or_remove_group(&self, group: ClassicGroup, effects: &mut Effects) {
         let has_offsets = self.offsets.contains_key(&group.id) || self.pending.groups().any(|id| *id == group.id);
-        if group.came_to_nothing() && !has_offsets {
+        if group.is_unused() && !has_offsets {
             effects.update.classic.push((group.id.clone(), None));
         } else {
             effects.update.replace_group(group);

@@ -38,27 +38,27 @@ impl GroupShard {
     }
 
     /// A member lives.
-    pub fn heartbeat(&self, group: &str, who: &Identity, now: i64) -> (Effects, ErrorCode) {
+    pub fn heartbeat(&self, group: &str, identity: &Identity, now: i64) -> (Effects, ErrorCode) {
         let mut effects = Effects::default();
-        let code = self.decide_heartbeat(group, who, now, &mut effects);
+        let code = self.decide_heartbeat(group, identity, now, &mut effects);
         (effects, code)
     }
 
-    fn decide_heartbeat(&self, group: &str, who: &Identity, now: i64, effects: &mut Effects) -> ErrorCode {
+    fn decide_heartbeat(&self, group: &str, identity: &Identity, now: i64, effects: &mut Effects) -> ErrorCode {
         if group.is_empty() {
             return ErrorCode::INVALID_GROUP_ID;
         }
         if self.is_consumer_group(group) {
-            return self.classic_heartbeat_to_consumer(group, who, now, effects);
+            return self.classic_heartbeat_to_consumer(group, identity, now, effects);
         }
         let Some(group) = self.groups.get(group) else { return ErrorCode::UNKNOWN_MEMBER_ID };
-        let checked = group.check_member(&who.member_id, who.instance_id.as_ref());
-        let Some(member) = group.members.get(&who.member_id) else {
+        let checked = group.check_member(&identity.member_id, identity.instance_id.as_ref());
+        let Some(member) = group.members.get(&identity.member_id) else {
             return checked.err().unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID);
         };
         match (checked, group.state) {
             (Err(error), _) => return error,
-            _ if who.generation != group.generation => return ErrorCode::ILLEGAL_GENERATION,
+            _ if identity.generation != group.generation => return ErrorCode::ILLEGAL_GENERATION,
             (Ok(()), State::Empty) => return ErrorCode::UNKNOWN_MEMBER_ID,
             _ => {}
         }
@@ -69,7 +69,7 @@ impl GroupShard {
         }
     }
 
-    /// As [`GroupShard::leave_saying`], without words.
+    /// As [`GroupShard::leave_with_reasons`], without words.
     #[cfg(test)]
     pub(crate) fn leave(
         &self,
@@ -80,13 +80,13 @@ impl GroupShard {
         let silent = |(id, instance): &(Str, Option<Str>)| Leaving {
             member_id: id.clone(),
             instance_id: instance.clone(),
-            said: None,
+            client_reason: None,
         };
-        self.leave_saying(group_id, &members.iter().map(silent).collect::<Vec<_>>(), now)
+        self.leave_with_reasons(group_id, &members.iter().map(silent).collect::<Vec<_>>(), now)
     }
 
     /// Members leave, or are made to.
-    pub fn leave_saying(
+    pub fn leave_with_reasons(
         &self,
         group_id: &Str,
         members: &[Leaving],
@@ -104,7 +104,7 @@ impl GroupShard {
         let mut replies = Vec::new();
         let mut group = self.groups.get(group_id).cloned();
         for leaving in members {
-            let Leaving { member_id, instance_id, said } = leaving;
+            let Leaving { member_id, instance_id, client_reason } = leaving;
             let error = match &mut group {
                 None => ErrorCode::UNKNOWN_MEMBER_ID,
                 Some(group) => match group.find_leaving_member(member_id, instance_id.as_ref()) {
@@ -114,7 +114,7 @@ impl GroupShard {
                         ErrorCode::NONE
                     }
                     Ok(Leaver::Member(id)) => {
-                        let why = Cause::new(leaving.reason()).saying(said.as_ref());
+                        let why = Cause::new(leaving.reason()).with_client_reason(client_reason.as_ref());
                         group.remove_and_rebalance(&id, why, now, limits, &mut effects);
                         ErrorCode::NONE
                     }
@@ -137,19 +137,19 @@ enum Leaver {
 
 impl ClassicGroup {
     fn sync(&mut self, request: &SyncRequest, token: Token, now: i64, effects: &mut Effects) -> Result<(), ErrorCode> {
-        let who = &request.who;
-        self.check_member(&who.member_id, who.instance_id.as_ref())?;
-        if who.generation != self.generation {
+        let identity = &request.identity;
+        self.check_member(&identity.member_id, identity.instance_id.as_ref())?;
+        if identity.generation != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }
         let other = |asked: &Option<Str>, is: &Option<Str>| asked.is_some() && asked != is;
         if other(&request.protocol_type, &self.protocol_type) || other(&request.protocol, &self.protocol) {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
-        let is_leader = self.is_leader(&who.member_id);
+        let is_leader = self.is_leader(&identity.member_id);
         let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
         let state = self.state;
-        let Some(member) = self.member_mut(&who.member_id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        let Some(member) = self.member_mut(&identity.member_id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
         match state {
             State::Empty => Err(ErrorCode::UNKNOWN_MEMBER_ID),
             State::PreparingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
@@ -165,7 +165,7 @@ impl ClassicGroup {
                     let given_up = SyncReply::failed(ErrorCode::REBALANCE_IN_PROGRESS);
                     effects.replies.push((earlier, Reply::Sync(given_up)));
                 }
-                self.awaiting_sync.remove(&who.member_id);
+                self.awaiting_sync.remove(&identity.member_id);
                 if is_leader {
                     self.store_assignment(&request.assignments, effects);
                 }
@@ -207,7 +207,7 @@ impl ClassicGroup {
             // The leader tries again.
             return self.fail_syncs(error, effects);
         }
-        self.enter(State::Stable, now);
+        self.enter_state(State::Stable, now);
         let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
         self.each_member(|member| {
             member.assignment = stored.assignments.get(&member.id).cloned().unwrap_or_default();

@@ -109,7 +109,7 @@ impl Script {
         self.tokens += 1;
         let request = SyncRequest {
             group: "g".into(),
-            who: Identity { member_id: Str::copy(member), instance_id: None, generation },
+            identity: Identity { member_id: Str::copy(member), instance_id: None, generation },
             protocol_type: None,
             protocol: None,
             assignments: assignments.iter().map(|(m, a)| (Str::copy(m), Bytes::from_static(a.as_bytes()))).collect(),
@@ -127,8 +127,8 @@ impl Script {
     }
 
     fn heartbeat(&mut self, member: &str, generation: i32) -> ErrorCode {
-        let who = Identity { member_id: Str::copy(member), instance_id: None, generation };
-        let (effects, code) = self.shard.heartbeat("g", &who, self.now);
+        let identity = Identity { member_id: Str::copy(member), instance_id: None, generation };
+        let (effects, code) = self.shard.heartbeat("g", &identity, self.now);
         self.take(effects);
         code
     }
@@ -172,8 +172,8 @@ impl Script {
     }
 
     fn committed(&self) -> Option<i64> {
-        let wish = OffsetWish::Of(vec![("t".into(), vec![0])]);
-        self.shard.fetch("g", &wish)[0].1[0].1.as_ref().map(|c| c.offset)
+        let selection = OffsetSelection::Of(vec![("t".into(), vec![0])]);
+        self.shard.fetch("g", &selection)[0].1[0].1.as_ref().map(|c| c.offset)
     }
 
     fn reloaded(&self) -> GroupShard {
@@ -190,7 +190,7 @@ impl Script {
 fn offset_commit(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
     OffsetCommitRequest {
         group: "g".into(),
-        who: Identity { member_id: Str::copy(member), instance_id: None, generation },
+        identity: Identity { member_id: Str::copy(member), instance_id: None, generation },
         retention_ms: None,
         not_found_code: false,
         offsets: vec![OffsetCommit {
@@ -355,8 +355,8 @@ fn a_static_member_comes_back_without_a_rebalance() {
     assert_eq!(s.state(), "Stable");
     let synced = s.sync(&reply.member_id, 1, &[]);
     assert_eq!(s.synced(synced), (ErrorCode::NONE, &b"A"[..]));
-    let who = Identity { member_id: Str::copy(&old), instance_id: Some("i".into()), generation: 1 };
-    assert_eq!(s.shard.heartbeat("g", &who, s.now).1, ErrorCode::FENCED_INSTANCE_ID);
+    let identity = Identity { member_id: Str::copy(&old), instance_id: Some("i".into()), generation: 1 };
+    assert_eq!(s.shard.heartbeat("g", &identity, s.now).1, ErrorCode::FENCED_INSTANCE_ID);
     // It may say other things, if only within the same protocol.
     request.protocols[0].metadata = Bytes::from_static(b"other");
     request.can_skip_assignment = true;
@@ -427,8 +427,8 @@ fn a_group_comes_back_from_its_log() {
     let described = shard.describe("g").unwrap();
     assert_eq!((described.state, described.members.len()), ("Stable", 2));
     assert_eq!(described, s.shard.describe("g").unwrap());
-    let who = Identity { member_id: Str::copy(&b), instance_id: None, generation: 1 };
-    assert_eq!(shard.heartbeat("g", &who, s.now).1, ErrorCode::NONE);
+    let identity = Identity { member_id: Str::copy(&b), instance_id: None, generation: 1 };
+    assert_eq!(shard.heartbeat("g", &identity, s.now).1, ErrorCode::NONE);
     assert!(shard.next_deadline().is_some(), "sessions run again");
 }
 
@@ -565,8 +565,8 @@ proptest! {
             generation = now;
             // What is answered from memory is what the log has, whatever could not be written.
             let reloaded = s.reloaded();
-            let wish = OffsetWish::All;
-            prop_assert_eq!(reloaded.fetch("g", &wish), s.shard.fetch("g", &wish), "offsets are the log's");
+            let selection = OffsetSelection::All;
+            prop_assert_eq!(reloaded.fetch("g", &selection), s.shard.fetch("g", &selection), "offsets are the log's");
             let members = |shard: &GroupShard| {
                 let stable = shard.groups.get("g").filter(|g| g.state() == State::Stable);
                 stable.map(|g| g.members().map(|m| (m.id.clone(), m.assignment.clone())).collect::<Vec<_>>())

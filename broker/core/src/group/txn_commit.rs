@@ -31,9 +31,9 @@ impl GroupShard {
     }
 
     fn check_transactional_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
-        let who = &request.who;
+        let identity = &request.identity;
         let Some(group) = self.groups.get(&request.group) else {
-            if who.generation >= 0 {
+            if identity.generation >= 0 {
                 return Err(if request.not_found_code {
                     ErrorCode::GROUP_ID_NOT_FOUND
                 } else {
@@ -42,12 +42,12 @@ impl GroupShard {
             }
             return Ok(());
         };
-        if who.generation < 0 && group.state == State::Empty {
+        if identity.generation < 0 && group.state == State::Empty {
             return Ok(());
         }
-        if who.generation >= 0 || !who.member_id.is_empty() || who.instance_id.is_some() {
-            group.check_member(&who.member_id, who.instance_id.as_ref())?;
-            if who.generation != group.generation {
+        if identity.generation >= 0 || !identity.member_id.is_empty() || identity.instance_id.is_some() {
+            group.check_member(&identity.member_id, identity.instance_id.as_ref())?;
+            if identity.generation != group.generation {
                 return Err(ErrorCode::ILLEGAL_GENERATION);
             }
         }

@@ -21,7 +21,7 @@ pub struct Producer {
 }
 
 /// A code for each partition that was asked about, in order; or one for all.
-pub type Verdicts = Result<Vec<ErrorCode>, ErrorCode>;
+pub type VerificationResult = Result<Vec<ErrorCode>, ErrorCode>;
 
 /// The state of a transactional id as it is written, or (`None`) that it is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Reply {
     /// To AddPartitionsToTxn and AddOffsetsToTxn.
     Added(ErrorCode),
     /// To a verification.
-    Verified(Verdicts),
+    Verified(VerificationResult),
     /// The same request is to be made once more with a fresh producer id.
     NeedsProducerId,
 }

@@ -11,17 +11,17 @@ const MAX_BYTES: usize = 256 << 10;
 const NEXT_BATCH_MS: i64 = 100;
 
 /// When a look counts as having been, so that the next one is due an interval later; soon if not `all` was done.
-fn looked_at(now: i64, interval_ms: i64, all: bool) -> i64 {
+fn last_pass_at(now: i64, interval_ms: i64, all: bool) -> i64 {
     if all { now } else { now.saturating_sub(interval_ms).saturating_add(NEXT_BATCH_MS.min(interval_ms)) }
 }
 
 /// What still goes into a batch.
-struct Room {
+struct BatchRoom {
     changes: usize,
     bytes: usize,
 }
 
-impl Room {
+impl BatchRoom {
     /// Whether a change of about so many bytes fits. The first one always does.
     fn fits(&mut self, bytes: usize) -> bool {
         let fits = self.changes > 0 && (self.bytes >= bytes || self.bytes == MAX_BYTES);
@@ -34,9 +34,9 @@ impl Room {
 }
 
 impl TransactionShard {
-    pub(super) fn pass_time(&self, now: i64) -> Effects {
+    pub(super) fn decide_due(&self, now: i64) -> Effects {
         let mut effects = Effects::default();
-        let mut room = Room { changes: MAX_AT_ONCE, bytes: MAX_BYTES };
+        let mut room = BatchRoom { changes: MAX_AT_ONCE, bytes: MAX_BYTES };
         if now >= self.aborted_at.saturating_add(self.limits.abort_interval_ms) {
             let mut all = true;
             for (_, id) in self.ongoing.iter().take_while(|(at, _)| *at <= now) {
@@ -54,7 +54,7 @@ impl TransactionShard {
                 effects.actions.extend(change.actions);
                 effects.events.extend(change.events);
             }
-            effects.update.aborted_at = Some(looked_at(now, self.limits.abort_interval_ms, all));
+            effects.update.aborted_at = Some(last_pass_at(now, self.limits.abort_interval_ms, all));
         }
         if now >= self.expired_at.saturating_add(self.limits.expiry_interval_ms) {
             let mut all = true;
@@ -65,7 +65,7 @@ impl TransactionShard {
                 }
                 effects.records.push(TransactionRecord { id: id.clone(), transaction: None, version: 0 });
             }
-            effects.update.expired_at = Some(looked_at(now, self.limits.expiry_interval_ms, all));
+            effects.update.expired_at = Some(last_pass_at(now, self.limits.expiry_interval_ms, all));
         }
         effects
     }

@@ -27,7 +27,7 @@ mod transitions;
 mod view;
 
 pub use add::AddRequest;
-pub use decision::{Action, Effects, Markers, Producer, Reply, TransactionRecord, Update, Verdicts};
+pub use decision::{Action, Effects, Markers, Producer, Reply, TransactionRecord, Update, VerificationResult};
 pub use end::EndRequest;
 pub use init::InitRequest;
 pub use state::{Limits, TransactionShard};

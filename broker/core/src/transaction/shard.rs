@@ -20,7 +20,7 @@ impl StateMachine for TransactionShard {
     type Stored = Infallible;
     type Action = Action;
     type Update = Update;
-    type Event = crate::coordinator::Told;
+    type Event = crate::coordinator::NamedEvent;
 
     fn encode(record: &TransactionRecord) -> Result<(Bytes, Option<Bytes>), EncodeError> {
         let key = TransactionLogKey { transactional_id: record.id.clone() }.to_bytes()?;
@@ -59,7 +59,7 @@ impl StateMachine for TransactionShard {
     }
 
     fn tick(&self, now: i64) -> Effects {
-        self.pass_time(now)
+        self.decide_due(now)
     }
 
     fn postpone(&mut self, until: i64) {

@@ -111,7 +111,7 @@ impl Script {
         }
     }
 
-    fn verify(&mut self, id: &str, producer: Producer, partitions: &[i32]) -> Verdicts {
+    fn verify(&mut self, id: &str, producer: Producer, partitions: &[i32]) -> VerificationResult {
         let request = request(id, producer, partitions, 0);
         match self.ask(|shard, _, token, _| shard.verify(&request, token)) {
             Reply::Verified(verdicts) => verdicts,

@@ -47,7 +47,7 @@ pub struct ListFilter {
 }
 
 impl ListFilter {
-    fn shows(&self, transaction: &Transaction, now: i64) -> bool {
+    fn matches(&self, transaction: &Transaction, now: i64) -> bool {
         self.states.as_ref().is_none_or(|states| states.contains(&transaction.state))
             && (self.producer_ids.is_empty() || self.producer_ids.contains(&transaction.producer_id))
             && (self.longer_than_ms < 0 || now.saturating_sub(transaction.started_ms) > self.longer_than_ms)
@@ -70,7 +70,7 @@ impl TransactionShard {
 
     /// Every id that a filter shows and whose name passes.
     pub fn list(&self, filter: &ListFilter, passes: impl Fn(&str) -> bool, now: i64) -> Vec<TransactionSummary> {
-        let shown = self.transactions.iter().filter(|(id, transaction)| filter.shows(transaction, now) && passes(id));
+        let shown = self.transactions.iter().filter(|(id, transaction)| filter.matches(transaction, now) && passes(id));
         shown
             .map(|(id, transaction)| TransactionSummary {
                 id: id.clone(),

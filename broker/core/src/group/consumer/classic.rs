@@ -11,7 +11,7 @@ use super::draft::{Change, Draft, static_member, unknown_member};
 use super::embedded::{assignment_bytes, classic_protocol, read_subscription};
 use super::group::ConsumerGroup;
 use super::limits::MigrationPolicy;
-use super::member::{ConsumerMember, MemberState, Partitions, plain};
+use super::member::{ConsumerMember, MemberState, Partitions, without_epochs};
 use super::timers::Clock;
 use crate::controller::Refusal;
 use crate::coordinator::Token;
@@ -76,7 +76,7 @@ impl GroupShard {
         let regex = self.update_regexes(&mut draft, &before, &after, now, effects)?;
         let bump = after.topics != before.topics || regex.changed;
         let reason = if new { Reason::MemberJoined } else { Reason::SubscriptionChanged };
-        let cause = bump.then(|| Cause::by(reason, &after));
+        let cause = bump.then(|| Cause::of_member(reason, &after));
         let change = Change { before, after, subscription: bump };
         self.refresh_topics(&mut draft, cause, now, effects);
         let owned = self.named(&subscription.owned_partitions);
@@ -94,7 +94,7 @@ impl GroupShard {
             };
             effects.update.consequences.clear();
             effects.events.clear();
-            let why = stale.then(|| Cause::by(Reason::Downgraded, &member));
+            let why = stale.then(|| Cause::of_member(Reason::Downgraded, &member));
             self.downgrade(&old, &[], Some((&member, &holder.id)), why, now, effects);
         } else {
             self.update_target(&mut draft, now);
@@ -164,8 +164,8 @@ impl GroupShard {
         effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
         let group = self.consumers.group(&request.group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        let (member, said) = check(group, &request.who)?;
-        let protocol = said.supported_protocols.first();
+        let (member, classic_metadata) = check(group, &request.identity)?;
+        let protocol = classic_metadata.supported_protocols.first();
         let other = |asked: &Option<Str>, is: &str| asked.as_ref().is_some_and(|asked| *asked != *is);
         if other(&request.protocol_type, CONSUMER) || other(&request.protocol, protocol.map_or("", |p| p.name.as_str()))
         {
@@ -178,14 +178,14 @@ impl GroupShard {
             effects.replies.push((token, Reply::Sync(reply)));
             return Ok(());
         }
-        let session = now.saturating_add(i64::from(said.session_timeout_ms));
+        let session = now.saturating_add(i64::from(classic_metadata.session_timeout_ms));
         effects.update.consequences.extend([clock(Clock::Sync, None), clock(Clock::Session, Some(session))]);
         let metadata = protocol.map(|p| p.metadata.clone()).unwrap_or_default();
         let reply = SyncReply {
             error: ErrorCode::NONE,
             protocol_type: request.protocol_type.clone(),
             protocol: request.protocol.clone(),
-            assignment: assignment_bytes(&plain(&member.assigned), &metadata, &self.consumers.image),
+            assignment: assignment_bytes(&without_epochs(&member.assigned), &metadata, &self.consumers.image),
         };
         effects.on_commit.push((token, Reply::Sync(reply)));
         Ok(())
@@ -202,16 +202,16 @@ impl GroupShard {
     pub(in crate::group) fn classic_heartbeat_to_consumer(
         &self,
         id: &str,
-        who: &Identity,
+        identity: &Identity,
         now: i64,
         effects: &mut Effects,
     ) -> ErrorCode {
         let Some(group) = self.consumers.group(id) else { return ErrorCode::UNKNOWN_MEMBER_ID };
-        let (member, said) = match check(group, who) {
+        let (member, classic_metadata) = match check(group, identity) {
             Ok(found) => found,
             Err(code) => return code,
         };
-        let session = now.saturating_add(i64::from(said.session_timeout_ms));
+        let session = now.saturating_add(i64::from(classic_metadata.session_timeout_ms));
         let clock = Consequence::Clock(group.id.clone(), member.id.clone(), Clock::Session, Some(session));
         // With members of the new protocol in the group one of their heartbeats makes the target. Where there is none, Kafka 4.4 leaves
         // what others gave up unread until somebody joins; here a member is told to, and makes it.
@@ -237,7 +237,7 @@ impl GroupShard {
         let mut leaving: Vec<(Str, Cause)> = Vec::new();
         let mut replies = Vec::new();
         for request in members {
-            let Leaving { member_id, instance_id, said } = request;
+            let Leaving { member_id, instance_id, client_reason } = request;
             let found = match instance_id {
                 None => group.member(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID),
                 Some(instance) => match group.static_member(instance) {
@@ -251,7 +251,10 @@ impl GroupShard {
             let error = match found {
                 Ok(member) => {
                     if !leaving.iter().any(|(id, _)| *id == member.id) {
-                        leaving.push((member.id.clone(), Cause::new(request.reason()).saying(said.as_ref())));
+                        leaving.push((
+                            member.id.clone(),
+                            Cause::new(request.reason()).with_client_reason(client_reason.as_ref()),
+                        ));
                     }
                     ErrorCode::NONE
                 }
@@ -312,7 +315,9 @@ fn joined(request: &JoinRequest, member: &ConsumerMember) -> JoinReply {
 fn supports(group: &ConsumerGroup, request: &JoinRequest) -> bool {
     let common = |name: &Str| {
         let has = |m: &ConsumerMember| {
-            m.classic.as_ref().is_none_or(|said| said.supported_protocols.iter().any(|p| p.name == *name))
+            m.classic
+                .as_ref()
+                .is_none_or(|classic_metadata| classic_metadata.supported_protocols.iter().any(|p| p.name == *name))
         };
         group.members().all(has)
     };
@@ -322,17 +327,17 @@ fn supports(group: &ConsumerGroup, request: &JoinRequest) -> bool {
 /// The member that asks, and what it said of itself in the classic protocol.
 fn check<'a>(
     group: &'a ConsumerGroup,
-    who: &Identity,
+    identity: &Identity,
 ) -> Result<(&'a ConsumerMember, &'a ClassicMemberMetadata), ErrorCode> {
-    let member = match &who.instance_id {
-        None => group.member(&who.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?,
-        Some(instance) => static_member(group, instance, &who.member_id).map_err(|refusal| refusal.code)?,
+    let member = match &identity.instance_id {
+        None => group.member(&identity.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?,
+        Some(instance) => static_member(group, instance, &identity.member_id).map_err(|refusal| refusal.code)?,
     };
-    let said = member.classic.as_ref().ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-    if member.epoch != who.generation {
+    let classic_metadata = member.classic.as_ref().ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    if member.epoch != identity.generation {
         return Err(ErrorCode::ILLEGAL_GENERATION);
     }
-    Ok((member, said))
+    Ok((member, classic_metadata))
 }
 
 /// Whether something that the member is to have is still with somebody else.

@@ -195,7 +195,7 @@ impl ConsumerGroup {
             ConsumerGroupRecord::PartitionMetadata(_, value) => self.has_partition_metadata = value.is_some(),
             ConsumerGroupRecord::Member(key, Some(value)) => {
                 let old = self.members.get(&key.member_id).cloned();
-                let mut member = self.some_member(&key.member_id);
+                let mut member = self.member_or_new(&key.member_id);
                 member.describe(value);
                 self.replace(old, Some(member));
             }
@@ -224,8 +224,8 @@ impl ConsumerGroup {
                 if old.is_none() && value.is_none() {
                     return;
                 }
-                let mut member = self.some_member(&key.member_id);
-                member.own(value.as_ref());
+                let mut member = self.member_or_new(&key.member_id);
+                member.set_current_assignment(value.as_ref());
                 self.replace(old, Some(member));
             }
             ConsumerGroupRecord::RegularExpression(key, value) => {
@@ -245,7 +245,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn some_member(&self, id: &Str) -> ConsumerMember {
+    fn member_or_new(&self, id: &Str) -> ConsumerMember {
         self.members.get(id).map_or_else(|| ConsumerMember::new(id.detached()), |member| (**member).clone())
     }
 

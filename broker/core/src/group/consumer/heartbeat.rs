@@ -7,7 +7,7 @@ use esker_protocol::primitives::Str;
 
 use super::draft::{Change, Draft, static_member, unknown_member};
 use super::group::ConsumerGroup;
-use super::member::{ConsumerMember, LEFT_FOR_A_WHILE, plain};
+use super::member::{ConsumerMember, LEFT_FOR_A_WHILE, without_epochs};
 use super::request::{HeartbeatReply, HeartbeatRequest};
 use super::timers::Clock;
 use crate::controller::Refusal;
@@ -60,7 +60,7 @@ impl GroupShard {
             (_, true, _) => Some(Reason::RegexChanged),
             (_, _, true) => Some(Reason::AssignorChanged),
         };
-        let cause = reason.map(|reason| Cause::by(reason, &after));
+        let cause = reason.map(|reason| Cause::of_member(reason, &after));
         let change = Change { before, after, subscription: names || regex.changed };
         self.refresh_topics(&mut draft, cause, now, effects);
         self.update_target(&mut draft, now);
@@ -77,7 +77,7 @@ impl GroupShard {
             member_id: member.id.clone(),
             epoch: member.epoch,
             heartbeat_interval_ms: self.consumers.heartbeat_interval_ms(&request.group),
-            assignment: told.then(|| plain(&member.assigned)),
+            assignment: told.then(|| without_epochs(&member.assigned)),
         };
         effects.records.extend(draft.records);
         Ok(reply)

@@ -8,7 +8,7 @@ use super::member::{LEFT_FOR_A_WHILE, Owned};
 use super::request::{HeartbeatReply, HeartbeatRequest};
 use crate::controller::Refusal;
 use crate::group::decision::Effects;
-use crate::group::history::{Cause, Kind, Reason, Who};
+use crate::group::history::{Cause, Kind, MemberInfo, Reason};
 use crate::group::record::GroupRecord;
 use crate::group::state::GroupShard;
 
@@ -54,7 +54,8 @@ impl GroupShard {
         if members.is_empty() {
             return;
         }
-        let who = |(id, cause): &(Str, Cause)| Cause { who: group.member(id).map(Who::from), ..cause.clone() };
+        let who =
+            |(id, cause): &(Str, Cause)| Cause { member: group.member(id).map(MemberInfo::from), ..cause.clone() };
         let causes: Vec<Cause> = members.iter().map(who).collect();
         let (from, to) = (group.epoch, group.epoch.saturating_add(1));
         let members: Vec<Str> = members.iter().map(|(id, _)| id.clone()).collect();

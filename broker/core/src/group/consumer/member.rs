@@ -188,7 +188,7 @@ impl ConsumerMember {
     }
 
     /// Takes over what it has; without a value it has nothing and no epoch.
-    pub fn own(&mut self, value: Option<&ConsumerGroupCurrentMemberAssignmentValue>) {
+    pub fn set_current_assignment(&mut self, value: Option<&ConsumerGroupCurrentMemberAssignmentValue>) {
         let Some(value) = value else {
             (self.epoch, self.previous_epoch) = (LEFT, LEFT);
             self.assigned.clear();
@@ -224,7 +224,7 @@ fn from_record(topics: &[OwnedTopicPartitions], member_epoch: i32) -> Owned {
 }
 
 /// The partitions without their epochs.
-pub fn plain(owned: &Owned) -> Partitions {
+pub fn without_epochs(owned: &Owned) -> Partitions {
     owned.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect())).collect()
 }
 

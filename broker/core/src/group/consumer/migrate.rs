@@ -110,7 +110,7 @@ impl GroupShard {
     ) {
         effects.records.extend(group.tombstones().into_iter().map(GroupRecord::Consumer));
         let mut classic = ClassicGroup::new(group.id.clone(), now);
-        classic.enter(State::Stable, now);
+        classic.enter_state(State::Stable, now);
         classic.generation = group.epoch;
         let stays = |member: &&ConsumerMember| {
             !leaving.contains(&member.id) && joining.is_none_or(|(_, replaced)| *replaced != member.id)
@@ -138,15 +138,15 @@ impl GroupShard {
 }
 
 fn to_classic(member: &ConsumerMember, now: i64) -> Member {
-    let said = member.classic.as_ref();
-    let protocols = said.into_iter().flat_map(|said| &said.supported_protocols);
+    let classic_metadata = member.classic.as_ref();
+    let protocols = classic_metadata.into_iter().flat_map(|classic_metadata| &classic_metadata.supported_protocols);
     let mut member = Member {
         id: member.id.clone(),
         instance_id: member.instance_id.clone(),
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
         rebalance_timeout_ms: member.rebalance_timeout_ms,
-        session_timeout_ms: said.map_or(0, |said| said.session_timeout_ms),
+        session_timeout_ms: classic_metadata.map_or(0, |classic_metadata| classic_metadata.session_timeout_ms),
         protocols: protocols.map(|p| Protocol { name: p.name.clone(), metadata: p.metadata.clone() }).collect(),
         assignment: Bytes::new(),
         session_deadline: 0,

@@ -125,29 +125,29 @@ fn check_commit(
     request: &OffsetCommitRequest,
     transactional: bool,
 ) -> Result<CommitCheck, ErrorCode> {
-    let who = &request.who;
-    if who.generation < 0 && group.members().next().is_none() {
+    let identity = &request.identity;
+    if identity.generation < 0 && group.members().next().is_none() {
         return Ok(CommitCheck::All);
     }
     // Producers of old know nothing of groups.
-    if transactional && who.generation == -1 && who.member_id.is_empty() && who.instance_id.is_none() {
+    if transactional && identity.generation == -1 && identity.member_id.is_empty() && identity.instance_id.is_none() {
         return Ok(CommitCheck::All);
     }
-    let member = group.member(&who.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+    let member = group.member(&identity.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
     if !transactional && !member.is_classic() && !request.not_found_code {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
     // Older versions of TxnOffsetCommit know no stale epochs.
     let refused = if request.not_found_code { wrong_epoch(member) } else { ErrorCode::ILLEGAL_GENERATION };
-    if who.generation == member.epoch {
+    if identity.generation == member.epoch {
         return Ok(CommitCheck::All);
     }
-    if who.generation > member.epoch {
+    if identity.generation > member.epoch {
         return Err(refused);
     }
     let mut epochs = BTreeMap::new();
     for (topic, partitions) in member.revoking.iter().chain(&member.assigned) {
         epochs.extend(partitions.iter().map(|(partition, since)| ((*topic, *partition), *since)));
     }
-    Ok(CommitCheck::Since { epoch: who.generation, epochs, refused })
+    Ok(CommitCheck::Since { epoch: identity.generation, epochs, refused })
 }

@@ -36,11 +36,11 @@ impl Step<'_> {
     pub fn advance(&self, member: &ConsumerMember) -> Result<ConsumerMember, MustRejoin> {
         Ok(match member.state {
             MemberState::Stable if member.epoch != self.target_epoch => self.next(member, member.epoch),
-            MemberState::Stable if self.subscription_changed => self.narrow(member),
+            MemberState::Stable if self.subscription_changed => self.revoke_unsubscribed(member),
             MemberState::Stable => member.clone(),
             MemberState::UnrevokedPartitions if self.owns_any(&member.revoking) => {
                 if self.subscription_changed {
-                    self.narrow(member)
+                    self.revoke_unsubscribed(member)
                 } else {
                     member.clone()
                 }
@@ -66,7 +66,7 @@ impl Step<'_> {
     }
 
     /// Topics that the member does not subscribe to any more are to be given back at once; the rest waits for a target.
-    fn narrow(&self, member: &ConsumerMember) -> ConsumerMember {
+    fn revoke_unsubscribed(&self, member: &ConsumerMember) -> ConsumerMember {
         let gone: Vec<Uuid> =
             member.assigned.keys().copied().filter(|topic| !self.subscribes(member, *topic)).collect();
         if gone.is_empty() {

@@ -18,7 +18,7 @@ const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 impl GroupShard {
     /// The newest metadata of the cluster; `limits` is called if it is newer than what the shard has.
-    pub fn see(&mut self, image: &MetadataImage, limits: impl FnOnce() -> ConsumerLimits) {
+    pub fn update_image(&mut self, image: &MetadataImage, limits: impl FnOnce() -> ConsumerLimits) {
         let consumers = &mut self.consumers;
         if image.offset() <= consumers.image.offset() && consumers.image.offset() > 0 {
             return;

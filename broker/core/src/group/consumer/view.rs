@@ -3,7 +3,7 @@
 use esker_protocol::primitives::Str;
 
 use super::group::ConsumerGroup;
-use super::member::{ConsumerMember, Partitions, plain};
+use super::member::{ConsumerMember, Partitions, without_epochs};
 use crate::group::state::GroupShard;
 
 /// A group of ConsumerGroupDescribe.
@@ -48,8 +48,8 @@ impl GroupShard {
 }
 
 fn describe(group: &ConsumerGroup, member: &ConsumerMember) -> ConsumerMemberDescription {
-    let mut assignment = plain(&member.assigned);
-    for (topic, partitions) in plain(&member.revoking) {
+    let mut assignment = without_epochs(&member.assigned);
+    for (topic, partitions) in without_epochs(&member.revoking) {
         let all = assignment.entry(topic).or_default();
         all.extend(partitions);
         all.sort_unstable();

@@ -3,7 +3,7 @@
 use esker_protocol::primitives::Str;
 
 use super::*;
-use crate::group::{Cause, GroupEvent, Kind, Leaving, Reason, Rebalance, Who};
+use crate::group::{Cause, GroupEvent, Kind, Leaving, MemberInfo, Reason, Rebalance};
 
 /// What is kept, a line a rebalance.
 fn kept(s: &Script) -> Vec<String> {
@@ -12,7 +12,7 @@ fn kept(s: &Script) -> Vec<String> {
             .causes
             .iter()
             .map(|(_, cause)| {
-                let who = cause.who.as_ref().map(|who| format!(" {}", who.member_id)).unwrap_or_default();
+                let who = cause.member.as_ref().map(|who| format!(" {}", who.member_id)).unwrap_or_default();
                 format!("{}{who}", cause.reason.name())
             })
             .collect();
@@ -59,8 +59,8 @@ fn what_happens_to_a_stable_group_is_told() {
 }
 
 fn leave(s: &mut Script, member: &str, said: Option<&str>) {
-    let leaving = Leaving { member_id: Str::copy(member), instance_id: None, said: said.map(Str::copy) };
-    let (_, effects) = s.shard.leave_saying(&"g".into(), &[leaving], s.now);
+    let leaving = Leaving { member_id: Str::copy(member), instance_id: None, client_reason: said.map(Str::copy) };
+    let (_, effects) = s.shard.leave_with_reasons(&"g".into(), &[leaving], s.now);
     s.take(effects);
 }
 
@@ -90,7 +90,7 @@ fn who_comes_to_a_rebalance_is_kept_with_it() {
     let (s, a, b) = Script::stable_pair();
     assert_eq!(kept(&s), [format!("0 to 1: member-joined {a}, member-joined {b}")]);
     let kept = s.shard.rebalances("g").unwrap();
-    let who = kept[0].causes[0].1.who.clone().unwrap();
+    let who = kept[0].causes[0].1.member.clone().unwrap();
     assert_eq!((&*who.client_id, &*who.client_host, who.instance_id), ("c", "/h", None));
 }
 
@@ -117,8 +117,9 @@ fn what_is_kept_has_bounds() {
     let long = Str::from("\u{e9}".repeat(20_000));
     for generation in 0..10 {
         for at in 0..100 {
-            let who = Who { member_id: "m".into(), instance_id: None, client_id: "c".into(), client_host: "h".into() };
-            let cause = Cause::by(Reason::MemberLeft, who).saying(Some(&long));
+            let who =
+                MemberInfo { member_id: "m".into(), instance_id: None, client_id: "c".into(), client_host: "h".into() };
+            let cause = Cause::of_member(Reason::MemberLeft, who).with_client_reason(Some(&long));
             tell(
                 &mut shard,
                 GroupEvent {
@@ -136,7 +137,7 @@ fn what_is_kept_has_bounds() {
     let kept = shard.rebalances("g").unwrap();
     assert_eq!(kept.iter().map(|r| r.to).collect::<Vec<_>>(), [8, 9, 10]);
     assert!(kept.iter().all(|r| (r.causes.len(), r.more) == (16, 84)));
-    assert!(kept[0].causes[0].1.said.as_ref().unwrap().len() <= 256);
+    assert!(kept[0].causes[0].1.client_reason.as_ref().unwrap().len() <= 256);
     let mut none = GroupShard::new(limits()).with_history(0);
     tell(
         &mut none,

@@ -45,7 +45,7 @@ pub(super) fn assign(spec: &Spec<'_>) -> Vec<Partitions> {
         let Some(own) = assignment.get_mut(member) else { continue };
         for topic in spec.topics_of(member) {
             if let (Some(progress), Some(topic)) = (progress.get_mut(topic), spec.topics.get(topic)) {
-                let run = take_run(progress, topic);
+                let run = take_next_range(progress, topic);
                 if !run.is_empty() {
                     own.insert(topic.id, run.collect());
                 }
@@ -55,7 +55,7 @@ pub(super) fn assign(spec: &Spec<'_>) -> Vec<Partitions> {
     assignment
 }
 
-fn take_run(progress: &mut Progress, topic: &Topic) -> std::ops::Range<i32> {
+fn take_next_range(progress: &mut Progress, topic: &Topic) -> std::ops::Range<i32> {
     let quota = topic.partitions.checked_div(progress.subscribers).unwrap_or_default() + progress.extra.min(1);
     progress.extra = progress.extra.saturating_sub(1).max(0);
     let begin = progress.next;

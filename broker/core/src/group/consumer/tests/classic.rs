@@ -61,10 +61,10 @@ impl World {
     }
 
     /// The answer to a SyncGroup; `None` if it waits for the leader's.
-    pub fn classic_sync(&mut self, group: &str, who: Identity) -> Option<SyncReply> {
+    pub fn classic_sync(&mut self, group: &str, identity: Identity) -> Option<SyncReply> {
         let request = SyncRequest {
             group: Str::copy(group),
-            who,
+            identity,
             protocol_type: Some("consumer".into()),
             protocol: Some("range".into()),
             assignments: Vec::new(),

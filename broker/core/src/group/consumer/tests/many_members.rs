@@ -17,7 +17,7 @@ fn a_thousand_members_become_stable_with_everything_shared_out() {
     world.topic("t", 10_000);
     let image = world.image;
     let mut shard = GroupShard::new(limits());
-    shard.see(&image, ConsumerLimits::default);
+    shard.update_image(&image, ConsumerLimits::default);
     let members: Vec<String> = (0..1000).map(|n| format!("member-{n}")).collect();
     let mut now = 1000;
     let send = |shard: &mut GroupShard, request: &_, now: i64| {

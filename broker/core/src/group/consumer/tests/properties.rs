@@ -292,8 +292,8 @@ impl Play {
     fn leave(&mut self, who: usize, epoch: i32) {
         let (Some(client), Some(id)) = (self.clients.remove(&who), self.ids.remove(&who)) else { return };
         if client.classic {
-            let leaving = [Leaving { member_id: Str::copy(&id), instance_id: client.instance, said: None }];
-            let (_, effects) = self.world.shard.leave_saying(&"g".into(), &leaving, self.world.now);
+            let leaving = [Leaving { member_id: Str::copy(&id), instance_id: client.instance, client_reason: None }];
+            let (_, effects) = self.world.shard.leave_with_reasons(&"g".into(), &leaving, self.world.now);
             self.world.take_if_written(effects);
             return;
         }
@@ -320,7 +320,7 @@ impl Play {
         let mut wanted = BTreeSet::new();
         for (who, client) in &self.clients {
             let member = group.member(&self.ids[who]).unwrap();
-            assert_eq!(super::super::member::plain(&member.assigned), client.owns);
+            assert_eq!(super::super::member::without_epochs(&member.assigned), client.owns);
             let topics = self.world.image.topics();
             let mine = topics.filter(|t| {
                 client.topics.contains(&t.name.as_str())

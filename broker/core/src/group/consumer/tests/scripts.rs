@@ -64,8 +64,8 @@ impl Script {
             }
             "classic-leave" => {
                 let said = options.get("saying").map(|text| Str::from(text.replace('_', " ")));
-                let members = [Leaving { member_id: Str::copy(who), instance_id: None, said }];
-                let (replies, effects) = self.world.shard.leave_saying(&GROUP.into(), &members, self.world.now);
+                let members = [Leaving { member_id: Str::copy(who), instance_id: None, client_reason: said }];
+                let (replies, effects) = self.world.shard.leave_with_reasons(&GROUP.into(), &members, self.world.now);
                 self.world.take(effects);
                 return name(replies.unwrap()[0].error);
             }
@@ -204,7 +204,7 @@ impl Script {
         let (topic, partition) = partition.split_once(':').unwrap();
         let request = OffsetCommitRequest {
             group: GROUP.into(),
-            who,
+            identity: who,
             retention_ms: None,
             not_found_code: true,
             offsets: vec![OffsetCommit {
@@ -245,10 +245,10 @@ impl Script {
                 MemberState::Unknown => "unknown",
             };
             let kind = if member.is_classic() { "classic " } else { "" };
-            let own = self.world.text(&super::super::member::plain(&member.assigned));
+            let own = self.world.text(&super::super::member::without_epochs(&member.assigned));
             write!(text, "\n  {} {kind}epoch {} {state}: {own}", member.id, member.epoch).unwrap();
             if !member.revoking.is_empty() {
-                let back = self.world.text(&super::super::member::plain(&member.revoking));
+                let back = self.world.text(&super::super::member::without_epochs(&member.revoking));
                 write!(text, " | gives back {back}").unwrap();
             }
             let target = group.target_of(&member.id).map(|target| self.world.text(target)).unwrap_or_default();
@@ -266,9 +266,9 @@ impl Script {
                 .causes
                 .iter()
                 .map(|(_, cause)| {
-                    let who = cause.who.as_ref().map(|who| format!(" {}", who.member_id)).unwrap_or_default();
+                    let who = cause.member.as_ref().map(|who| format!(" {}", who.member_id)).unwrap_or_default();
                     let topic = cause.topic.as_ref().map(|topic| format!(" {topic}")).unwrap_or_default();
-                    let said = cause.said.as_ref().map(|said| format!(" {said:?}")).unwrap_or_default();
+                    let said = cause.client_reason.as_ref().map(|said| format!(" {said:?}")).unwrap_or_default();
                     format!("{}{who}{topic}{said}", cause.reason.name())
                 })
                 .collect();

@@ -65,7 +65,7 @@ impl World {
     fn show(&mut self) {
         self.image.set_offset(self.image.offset() + 1);
         let limits = self.limits.clone();
-        self.shard.see(&self.image, || limits);
+        self.shard.update_image(&self.image, || limits);
     }
 
     /// A topic is made, or gets more partitions.
@@ -165,7 +165,7 @@ impl World {
     pub fn reloaded(&self) -> GroupShard {
         let mut shard = GroupShard::new(limits());
         let limits = self.limits.clone();
-        shard.see(&self.image, || limits);
+        shard.update_image(&self.image, || limits);
         for (key, value) in &self.log {
             shard.replay(key.clone(), value.clone(), None, self.now).unwrap();
         }
