@@ -26,7 +26,7 @@ pub struct Writer {
     pub producer_epoch: i16,
 }
 
-/// The plainest event: who had something happen to it, and why.
+/// The plainest event: the group or transactional id that it concerns, and why it happened.
 pub type NamedEvent = (Str, &'static str);
 
 /// What a request (or time) leads to.
@@ -34,7 +34,7 @@ pub type NamedEvent = (Str, &'static str);
 pub struct Effects<Record, Reply, Stored, Action, Update, Event = NamedEvent> {
     /// To be appended as one batch, in order, and applied.
     pub records: Vec<Record>,
-    /// Each record stands for itself: they may be appended as several batches, and a failure leaves those before it in force.
+    /// The records are independent: they may be appended as several batches, and a failure leaves those before it in force.
     pub divisible: bool,
     /// What changes beside the records, and is in force with them.
     pub update: Update,
@@ -42,14 +42,14 @@ pub struct Effects<Record, Reply, Stored, Action, Update, Event = NamedEvent> {
     pub writer: Option<Writer>,
     /// Answers to be given at once.
     pub replies: Vec<(Token, Reply)>,
-    /// Answers to be given when everything that is written so far, `records` among it, is committed. Whoever waits for one
-    /// is told of a failure in its place.
+    /// Answers to be given when everything that is written so far, `records` among it, is committed. If the commit fails,
+    /// the waiting request is answered with the error instead.
     pub on_commit: Vec<(Token, Reply)>,
-    /// To be told to [`StateMachine::committed`] when the records are committed, or are not.
+    /// Passed to [`StateMachine::committed`] when the records are committed, or when their commit failed.
     pub stored: Option<Stored>,
     /// For the shell to carry out once the records are committed; dropped if they are not.
     pub actions: Vec<Action>,
-    /// What came to pass, for logs and metrics; void if the records could not be written.
+    /// Events for logs and metrics; void if the records could not be written.
     pub events: Vec<Event>,
 }
 
@@ -89,7 +89,7 @@ pub struct Applied<'a, M: StateMachine> {
     pub writer: Option<Writer>,
     /// What changes beside them.
     pub update: M::Update,
-    /// What came to pass.
+    /// Events for logs and metrics.
     pub events: &'a [M::Event],
 }
 
@@ -112,14 +112,14 @@ pub trait StateMachine: Sized + Send + 'static {
     type Record: Send;
     /// An answer to a parked request.
     type Reply: Send;
-    /// What is told to [`StateMachine::committed`].
+    /// The argument of [`StateMachine::committed`].
     type Stored: Send;
     /// What the shell does for it.
     type Action: Send;
     /// What a decision changes beside its records.
     type Update: Default + Send;
 
-    /// What comes to pass, for logs and metrics.
+    /// An event for logs and metrics.
     type Event: Send;
 
     /// Key and value as they are written.
@@ -141,7 +141,7 @@ pub trait StateMachine: Sized + Send + 'static {
     /// When [`StateMachine::tick`] must be called next.
     fn next_deadline(&self) -> Option<i64>;
 
-    /// Time has passed: what is due first. The rest of what is due comes with the next call.
+    /// Time has passed: what is due first. Decisions that are due later are made by the next call.
     fn tick(&self, now: i64) -> EffectsOf<Self>;
 
     /// What is due first could not be written: it is due again at `until`, and holds up nothing else.
@@ -152,7 +152,7 @@ pub trait StateMachine: Sized + Send + 'static {
         Effects::default()
     }
 
-    /// Leadership is gone: answers for whoever is still parked. Those that it does not name are told the error itself.
+    /// Leadership is gone: replies to the requests that are still parked. A request without a reply here is answered with the error.
     fn abandon(&mut self, _error: ErrorCode) -> Vec<(Token, Self::Reply)> {
         Vec::new()
     }

@@ -27,7 +27,7 @@ pub struct FetchTarget {
     pub partition: i32,
 }
 
-/// What the client wants of one partition.
+/// The client's parameters for one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionRequest {
     /// Next offset wanted.
@@ -40,7 +40,7 @@ pub struct PartitionRequest {
     pub last_fetched_epoch: i32,
 }
 
-/// What a read of one partition found, as far as a session cares.
+/// The result of a read of one partition, as far as a session needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionStatus {
     /// It has an error, records, or something else that every answer carries.
@@ -75,7 +75,7 @@ pub struct SessionRequest {
     pub forgotten: Vec<FetchTarget>,
 }
 
-/// What a request's `session_id` and `session_epoch` ask for.
+/// What a request's `session_id` and `session_epoch` mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionAction {
     /// A fetch without a session; ends the session that the request names.
@@ -102,7 +102,7 @@ impl SessionRequest {
 pub struct SessionFetch {
     /// What to read, in order.
     pub partitions: Vec<(FetchTarget, PartitionRequest)>,
-    /// The answer leaves out partitions without news.
+    /// The response leaves out partitions without changes.
     pub incremental: bool,
     /// The session has other partitions, all of them caught up.
     pub has_others: bool,
@@ -306,7 +306,7 @@ impl<W> FetchSession<W> {
         place?.entry.as_mut()
     }
 
-    /// A partition that the request names is on the ready-list, whether its wish changed or not.
+    /// A partition that the request names is on the ready-list, whether the client's parameters changed or not.
     fn upsert(&mut self, target: &FetchTarget, wanted: PartitionRequest) -> Slot {
         let known = self.slots.get(target).copied();
         if let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.entry_mut(slot)?))) {

@@ -2,12 +2,12 @@
 //!
 //! A config that only tunes may be accepted without effect. An authorizer, a key store or tiered storage may not: the
 //! operator would believe in a protection that is not there. Rows of the table with the flag `protects` are such configs;
-//! the check ends by itself once such a row says `acts`.
+//! the check no longer applies once such a row has the state `acts`.
 
 use super::table::ConfigKey;
 use super::validate::canonical;
 
-/// Why `value` must be refused: it asks for a protection that is not served. `None` if it asks for nothing, or is served.
+/// Why `value` must be refused: it requests a protection that is not served. `None` if it requests nothing, or the protection is served.
 pub fn unserved_protection(key: &ConfigKey, value: &str) -> Option<&'static str> {
     let harmless = key.harmless.filter(|_| !key.acts)?;
     let value = canonical(key, value);
@@ -32,7 +32,7 @@ fn missing(name: &str) -> &'static str {
     }
 }
 
-/// Names that Kafka 4 (or 3) removed, with what took their place. A name that ends with a dot stands for all that begin so.
+/// Names that Kafka 4 (or 3) removed, with what took their place. A name that ends with a dot is a prefix.
 const REMOVED: &[(&str, &str)] = &[
     ("zookeeper.", "clusters have no ZooKeeper any more"),
     ("password.encoder.", "passwords are not kept in ZooKeeper any more"),

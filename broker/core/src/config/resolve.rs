@@ -13,7 +13,7 @@ use crate::metadata::{ConfigResource, MetadataImage, ResourceKind};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statics(pub BTreeMap<String, String>);
 
-/// Where a value comes from, as DescribeConfigs tells it.
+/// The source of a value, as DescribeConfigs reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigSource {
     /// Set on the topic.
@@ -63,8 +63,8 @@ pub struct Level {
 pub struct Resolved {
     value: Option<Cow<'static, str>>,
     origin: ConfigSource,
-    /// All levels, by precedence, as DescribeConfigs tells them: they begin with the first that was set under the config's
-    /// own name, so a topic that follows `log.retention.hours` alone is at its default (so says Kafka).
+    /// All levels, by precedence, as DescribeConfigs reports them: they begin with the first that was set under the config's
+    /// own name, so a topic that follows `log.retention.hours` alone is at its default, as in Kafka.
     pub levels: Vec<Level>,
 }
 
@@ -79,12 +79,12 @@ impl Resolved {
         self.levels.first().map_or(ConfigSource::Default, |level| level.source)
     }
 
-    /// Where the value comes from, older names counted: how CreateTopics tells it.
+    /// Where the value comes from, older names counted, as CreateTopics reports it.
     pub fn origin(&self) -> ConfigSource {
         self.origin
     }
 
-    /// The levels of one source alone, for a resource that stands for nothing else.
+    /// The levels of one source alone, for a resource that has no other source.
     pub fn only(mut self, source: ConfigSource) -> Self {
         self.levels.retain(|level| level.source == source);
         self.value = self.levels.first().map(|level| level.value.clone());
@@ -149,7 +149,7 @@ fn broker_levels(
         }
     }
     let own = levels.iter().position(|level| level.name == key.name).unwrap_or(levels.len());
-    // Kafka follows this one too, and does not tell it among the levels.
+    // Kafka follows this one too, but does not report it among the levels.
     if key.name == "log.flush.interval.ms" && holds.is_none() {
         let given = statics.0.get("log.flush.scheduler.interval.ms");
         holds = given.map(|value| (Cow::Owned(value.clone()), ConfigSource::StaticBroker));
@@ -194,7 +194,7 @@ pub fn resolve_resource(
     let mut levels: Vec<_> = own.iter().map(|value| Level { name: key.name, value: value.clone(), source }).collect();
     let broker_key = Some(key.broker_name).filter(|name| !name.is_empty()).and_then(|n| lookup(Scope::Broker, n));
     if broker_key.is_none() && resource.kind == ResourceKind::Group {
-        // Kafka tells the default of such a group config among its levels, of a topic config not.
+        // Kafka reports the default of such a group config among its levels, but not that of a topic config.
         let default = |value| Level { name: key.name, value: Cow::Borrowed(value), source: ConfigSource::Default };
         levels.extend(key.default.map(default));
     }

@@ -1,4 +1,4 @@
-//! The name that somebody may have meant.
+//! Suggests the closest known name for a misspelled config name.
 
 use super::table::{Scope, keys};
 

@@ -31,10 +31,10 @@ pub enum Kind {
     Password,
 }
 
-/// Who may change a config while the broker runs.
+/// How a config may be changed while the broker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dynamic {
-    /// Nobody: it is read at the start.
+    /// Not at all: the config is read at the start.
     Static,
     /// For one broker or for all.
     PerBroker,
@@ -59,18 +59,18 @@ pub struct ConfigKey {
     pub allowed: &'static str,
     /// The broker config that gives a topic or group config its default; empty if there is none.
     pub broker_name: &'static str,
-    /// Who may change it at run time.
+    /// How the config may be changed at run time.
     pub dynamic: Dynamic,
     /// Whether Esker acts on it, or only accepts and reports it.
     pub acts: bool,
     /// Kafka does not list it to clients.
     pub internal: bool,
-    /// Set for configs that protect or keep data: the value that asks for nothing, as none at all does.
+    /// Set for configs that protect or keep data: the value that requests no protection, as an unset value does.
     pub harmless: Option<&'static str>,
 }
 
 impl ConfigKey {
-    /// Its value is never told to clients.
+    /// Its value is never reported to clients.
     pub fn is_sensitive(&self) -> bool {
         self.kind == Kind::Password
     }

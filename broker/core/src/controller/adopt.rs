@@ -2,8 +2,8 @@
 //! Esker whose metadata log is gone.
 //!
 //! Only what is whole becomes a topic: partitions 0 to n under one topic id. The rest is named with the reason and stays
-//! where it is. The configs that these topics had are not known, so an adopted topic keeps its records for ever until
-//! somebody sets its retention; nothing may be lost by guessing. Producers get ids that no log here has seen: a new producer
+//! where it is. The configs that these topics had are not known, so an adopted topic keeps its records until
+//! an operator sets its retention: a guess could delete records. Producers get ids that no log here has seen: a new producer
 //! with the id of an old one would have its first batches taken for duplicates.
 
 use std::collections::BTreeMap;
@@ -18,14 +18,14 @@ use crate::metadata::{
     check_topic_name,
 };
 
-/// A partition that lies in a log dir.
+/// A partition that was found in a log dir.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundPartition {
     /// Its topic.
     pub topic: Str,
     /// Its number.
     pub partition: i32,
-    /// Its topic's id, if the folder tells.
+    /// Its topic's id, if the folder has `partition.metadata`.
     pub topic_id: Option<Uuid>,
     /// The last leader epoch in it, -1 for none.
     pub leader_epoch: i32,
@@ -43,7 +43,7 @@ pub struct Adopted {
 }
 
 /// Registers a broker; if it is the first of a new cluster, what it found becomes topics of its own. `fresh_id` makes ids for
-/// topics whose folders tell none.
+/// topics whose folders hold none.
 pub fn register_and_adopt(
     image: &MetadataImage,
     registration: Registration,
@@ -96,7 +96,7 @@ pub fn register_and_adopt(
         }));
         adopted.topics.push(name.clone());
     }
-    // Also those of partitions that are not adopted: somebody may put them in place later.
+    // Also those of partitions that are not adopted: an operator may move them into place later.
     if let Some(last) = found.iter().map(|one| one.producer_id).max().filter(|id| *id >= 0) {
         let next = (last / PRODUCER_ID_BLOCK).saturating_add(1).saturating_mul(PRODUCER_ID_BLOCK);
         records.push(MetadataRecord::ProducerIds(ProducerIdsRecord { node_id, next }));

@@ -281,7 +281,7 @@ fn changed(
     let invalid = |message: String| Refusal::new(ErrorCode::INVALID_REQUEST, message);
     let Some(op) = change.op else { return Err(invalid("Unknown config operation.".to_owned())) };
     let key = match key_of(resource, &change.name) {
-        // A topic is as well off without a config that nobody knows; and what an older version allowed can be removed.
+        // An unknown config has no effect, so removing one is allowed; and what an older version allowed can be removed.
         Err(_) if op == ConfigOp::Delete && resource.kind == ResourceKind::Topic => return Ok(None),
         Err(_) if op == ConfigOp::Delete && image.config(resource, &change.name).is_some() => return Ok(None),
         key => key?,
@@ -313,7 +313,7 @@ fn changed(
     Ok(Some(Str::from(value)))
 }
 
-/// What protects or keeps data is refused where it is not served: nobody would see that it has no effect.
+/// A config that protects or keeps data is refused where it is not served: its lack of effect would go unnoticed.
 fn check_served(resource: &ConfigResource, key: &ConfigKey, value: &str) -> Result<(), Refusal> {
     let missing = match (resource.kind, key.name) {
         // Kafka opens and closes listeners while it runs.

@@ -1,5 +1,5 @@
 //! AlterPartition (KIP-497, KIP-704, KIP-903): a leader proposes the in-sync replicas of a partition. Leader epoch and partition epoch say
-//! on which state it does so: a proposal over another state is refused, and the leader looks again.
+//! which state the proposal is based on. A proposal based on another state is refused, and the leader retries on the current state.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ pub fn alter_partition(
             let mut result = PartitionDataResult { partition_index: data.partition_index, ..Default::default() };
             match decided {
                 Ok((record, now)) => {
-                    // Only a reassignment that this completes takes the leadership away.
+                    // Only a reassignment that this change completes moves the leadership.
                     if now.leader != request.broker_id {
                         result.error_code = ErrorCode::NEW_LEADER_ELECTED;
                     } else {

@@ -1,4 +1,4 @@
-//! Rules about configs that one row of the table cannot tell: two configs that must fit each other, bounds that other configs
+//! Rules about configs that one row of the table cannot express: two configs that must fit each other, bounds that other configs
 //! set, and patterns.
 
 use esker_protocol::error::ErrorCode;
@@ -7,7 +7,7 @@ use super::decision::Refusal;
 use crate::config::{ConfigKey, Scope, Statics, list_items, lookup, resolve_broker};
 use crate::metadata::MetadataImage;
 
-/// Holds the configs of a topic against each other. `value` tells what a config would be.
+/// Checks the configs of a topic against each other. `value` returns the value that a config would have.
 pub(super) fn check_topic(value: impl Fn(&str) -> Option<String>) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
     if value("remote.storage.enable").is_some_and(|v| v == "true") {
@@ -54,7 +54,7 @@ pub(super) fn check_group(
     }
 }
 
-/// A group's session must outlive a heartbeat, where one of them is `changed`. `value` tells what a config would be.
+/// A group's session must outlive a heartbeat, where one of them is `changed`. `value` returns the value that a config would have.
 pub(super) fn check_sessions(
     changed: impl Fn(&str) -> bool,
     value: impl Fn(&str) -> Option<String>,

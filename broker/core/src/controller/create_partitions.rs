@@ -1,4 +1,4 @@
-//! CreatePartitions: a topic only grows; keys then hash elsewhere, so nobody but a user asks for it.
+//! CreatePartitions: partitions are only added; keys then hash to other partitions, so only users send this request.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ const PLACED_BY_COUNT: [(&str, &str); 3] = [
     (SHARE_GROUP_TOPIC, "share groups"),
 ];
 
-/// Decides a CreatePartitions request. `seed` says where placement begins.
+/// Decides a CreatePartitions request. `seed` picks where placement begins.
 pub fn create_partitions(
     image: &MetadataImage,
     request: &CreatePartitionsRequest,

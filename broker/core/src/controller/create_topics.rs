@@ -37,7 +37,7 @@ pub struct CreateTopicsContext<'a> {
 /// The most partitions that one request may make, as in Kafka.
 pub(super) const MAX_PARTITIONS: usize = 10_000;
 
-/// What Kafka calls its metadata log; nobody can have a topic of that name.
+/// Kafka's name for its metadata log; no topic may have that name.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Decides a CreateTopics request.
@@ -89,7 +89,7 @@ pub fn create_topics(
     Decision { records, reply: CreateTopicsResponse { topics, ..CreateTopicsResponse::default() } }
 }
 
-/// More than [`MAX_PARTITIONS`] are asked for at once.
+/// The refusal of a request for more than [`MAX_PARTITIONS`] partitions.
 pub(super) fn too_many_partitions() -> Refusal {
     Refusal::new(
         ErrorCode::POLICY_VIOLATION,
@@ -232,7 +232,7 @@ fn assigned(image: &MetadataImage, topic: &CreatableTopic) -> Result<Vec<Vec<i32
     Ok(lists.into_values().collect())
 }
 
-/// A replica list that somebody chose: not empty, each broker once, all of them known.
+/// Checks a replica list of a request: not empty, each broker once, all of them known.
 pub(super) fn check_replicas(image: &MetadataImage, partition: i32, replicas: &[i32]) -> Result<(), Refusal> {
     let invalid = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
     if replicas.is_empty() {

@@ -8,7 +8,7 @@ use super::elections::{ElectionRules, Event, apply_event, check_epoch, is_availa
 use super::partition_change::PartitionChange;
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord, PartitionId, directory};
 
-/// A broker reports log dirs as failed: the replicas in them leave the in-sync sets at once, while the rest of the broker goes on.
+/// A broker reports log dirs as failed: the replicas in them leave the in-sync sets at once, while the broker keeps serving the others.
 pub fn fail_directories(
     image: &MetadataImage,
     rules: ElectionRules<'_>,
@@ -28,7 +28,7 @@ pub fn fail_directories(
     Ok(Decision { records, reply: () })
 }
 
-/// A broker reports which log dir one of its replicas is in. A replica that comes to lie in a failed dir stops leading.
+/// A broker reports which log dir one of its replicas is in. A replica in a failed dir stops leading.
 pub fn assign_directory(
     image: &MetadataImage,
     rules: ElectionRules<'_>,

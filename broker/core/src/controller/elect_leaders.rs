@@ -1,4 +1,4 @@
-//! ElectLeaders (KIP-183, KIP-460): the preferred replica leads again, or any that lives where none in sync does.
+//! ElectLeaders (KIP-183, KIP-460): the preferred replica leads again, or any live replica where no in-sync replica is live.
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::elect_leaders::{
@@ -15,7 +15,7 @@ use crate::metadata::{MetadataImage, MetadataRecord, NO_LEADER, PartitionChangeR
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
-/// Decides an ElectLeaders request. Asked for all partitions at once, the answer leaves out those that need no election.
+/// Decides an ElectLeaders request. For a request for all partitions, the response leaves out those that need no election.
 pub fn elect_leaders(
     image: &MetadataImage,
     rules: ElectionRules<'_>,

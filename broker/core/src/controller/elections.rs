@@ -1,4 +1,4 @@
-//! What becomes of the partitions of a broker that comes or goes: the in-sync set without it, and the leaders that follow.
+//! Changes of the partitions of a broker that joins or leaves: the in-sync set without it, and the new leaders.
 
 use esker_protocol::error::ErrorCode;
 
@@ -12,7 +12,7 @@ use crate::metadata::{
 /// Where the controller finds a topic's configs that are not set on the topic.
 #[derive(Debug, Clone, Copy)]
 pub struct ElectionRules<'a> {
-    /// The broker whose configs hold.
+    /// The broker whose configs apply.
     pub node_id: i32,
     /// What it was started with.
     pub statics: &'a Statics,

@@ -54,7 +54,7 @@ pub fn update_features(
         response.error_code = refusal.code;
         response.error_message = Some(refusal.message);
     }
-    // Version 2 has no results of single features; before that, a refusal of one speaks for all.
+    // Version 2 has no results of single features; before that, a refusal of one feature fails the whole request.
     if version >= 2 || response.error_code.is_error() {
         response.results.clear();
     }
@@ -110,7 +110,7 @@ fn check(image: &MetadataImage, update: &FeatureUpdateKey, version: i16) -> Resu
     Ok((wanted != current).then(|| MetadataRecord::Feature(FeatureRecord { name: name.detached(), level: wanted })))
 }
 
-/// The record that raises the record level, where `update` asks for the highest `metadata.version`.
+/// The record that raises the record level, where `update` requests the highest `metadata.version`.
 fn raise_level(image: &MetadataImage, update: &FeatureUpdateKey) -> Result<Option<MetadataRecord>, Refusal> {
     let highest = SUPPORTED_FEATURES.iter().find(|f| f.name == METADATA_VERSION).map(|f| f.max_level);
     let asked = *update.feature == *METADATA_VERSION && Some(update.max_version_level) == highest;

@@ -4,7 +4,7 @@ use super::decision::{Decision, Refusal};
 use super::elections::{ElectionRules, Event, apply_event, check_epoch};
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord};
 
-/// Fences a broker: its leaderships move first. The answer says whether that changes anything.
+/// Fences a broker: its leaderships move first. Returns whether that changes anything.
 pub fn fence_broker(
     image: &MetadataImage,
     rules: ElectionRules<'_>,
@@ -21,7 +21,7 @@ pub fn fence_broker(
 }
 
 /// Unfences a broker that has applied the metadata log up to `applied`. It then leads partitions that have no leader and that
-/// it holds whole. The answer says whether it is unfenced: not before it has caught up with its own registration (and so knows what
+/// it holds whole. Returns whether the broker is unfenced: not before it has caught up with its own registration (and so knows what
 /// became of its partitions), and not while it shuts down.
 pub fn unfence_broker(
     image: &MetadataImage,

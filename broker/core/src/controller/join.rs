@@ -14,10 +14,10 @@ use super::elections::{ElectionRules, Event, apply_event};
 use super::register::Registration;
 use crate::metadata::{BrokerImage, BrokerRecord, FeatureRangeRecord, MetadataImage, MetadataRecord, directory};
 
-/// How a broker asks to join.
+/// The request of a broker to join.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinRequest {
-    /// Who it is.
+    /// The broker's registration.
     pub registration: Registration,
     /// Features that it supports.
     pub features: Vec<FeatureRangeRecord>,
@@ -27,7 +27,7 @@ pub struct JoinRequest {
     pub previous_epoch: i64,
 }
 
-/// Decides the registration of a broker: the answer is its epoch. `alive` says that the incarnation that is registered has a
+/// Decides the registration of a broker: the answer is its epoch. `alive` means that the registered incarnation has a
 /// session; two brokers with one id would overwrite each other's partitions.
 pub fn join_broker(
     image: &MetadataImage,

@@ -1,10 +1,10 @@
-//! Where replicas go: round robin over the live brokers, over racks first when all brokers tell theirs.
+//! Where replicas go: round robin over the live brokers, over racks first when all brokers have one.
 
 use crate::config::list_items;
 use crate::metadata::{BrokerImage, ConfigResource, MetadataImage};
 
 /// Replica lists for `partitions` partitions with `factor` replicas each. `seed` picks where the round begins, so that
-/// topics do not all begin on the same broker. `None` when fewer than `factor` brokers live.
+/// topics do not all begin on the same broker. `None` when fewer than `factor` brokers are live.
 pub fn place(image: &MetadataImage, partitions: usize, factor: usize, seed: u64) -> Option<Vec<Vec<i32>>> {
     let order = broker_order(image);
     if factor == 0 || factor > order.len() {
@@ -52,7 +52,7 @@ pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
     let cordoned = image.config(&ConfigResource::broker(broker.node_id), "cordoned.log.dirs");
     let mut cordoned = cordoned.iter().flat_map(|dirs| list_items(dirs));
     let all = |name: &str| name == "*";
-    // Each name stands for one dir: the broker was held to that when they were set.
+    // Each name means one dir: that was checked when the names were set.
     let named = cordoned.try_fold(0, |count, name| if all(name) { None } else { Some(count + 1) });
     named.is_some_and(|named| named == 0 || named < broker.log_dirs.len())
 }

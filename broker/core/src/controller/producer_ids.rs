@@ -6,7 +6,7 @@ use crate::metadata::{MetadataImage, MetadataRecord, ProducerIdsRecord};
 /// Ids in one block.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
-/// Gives the next block to a broker: the answer is its first id.
+/// Allocates the next block to a broker; returns its first id.
 pub fn allocate_producer_ids(image: &MetadataImage, node_id: i32) -> Decision<i64> {
     let first = image.next_producer_id();
     let record = ProducerIdsRecord { node_id, next: first.saturating_add(PRODUCER_ID_BLOCK) };

@@ -1,4 +1,4 @@
-//! A broker joins the cluster, or comes back.
+//! Registers a broker that joins the cluster or restarts.
 
 use esker_protocol::primitives::{Str, Uuid};
 
@@ -7,7 +7,7 @@ use crate::metadata::{
     BrokerRecord, ListenerRecord, MetadataImage, MetadataRecord, NewLeaderEpochsRecord, RecordLevel, supported_features,
 };
 
-/// What a broker tells of itself.
+/// What a broker registers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
     /// `node.id`.

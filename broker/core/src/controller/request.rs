@@ -1,4 +1,4 @@
-//! What the active controller can be asked, as data: one struct an API, one enum over all of them, one place that decides.
+//! The requests to the active controller, as data: one struct an API, one enum over all of them, one place that decides.
 //!
 //! A request owns all that its decision needs. What depends on the node that received it (its defaults for topics, its static configs) and
 //! what is random (topic ids, where placement begins) travel in the request, so that every node would decide the same, and a request
@@ -48,15 +48,15 @@ pub trait ControllerRequest: Send + 'static {
 /// A broker joins or comes back; the first of a new cluster brings the partitions that it found in its log dirs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegisterBroker {
-    /// What the broker says of itself.
+    /// The broker's registration.
     pub registration: Registration,
-    /// What lies in its log dirs.
+    /// The partitions in its log dirs.
     pub found: Vec<FoundPartition>,
     /// Ids for topics whose folders name none, in the order in which they are needed: one a found partition is enough.
     pub fresh_ids: Vec<Uuid>,
 }
 
-/// What a node is configured to give topics that do not say themselves.
+/// A node's configured defaults for topics that set no value of their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicDefaults {
     /// The node.
@@ -105,7 +105,7 @@ pub struct DeleteTopics {
 pub struct AlterConfigs {
     /// The changes.
     pub targets: Vec<ConfigTarget>,
-    /// Only says what would come of them.
+    /// Only validates the changes.
     pub validate_only: bool,
     /// The node that received it.
     pub node_id: i32,

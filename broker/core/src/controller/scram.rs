@@ -1,4 +1,4 @@
-//! SCRAM credentials, of which none are kept: nobody can authenticate with one, so storing one would promise too much.
+//! SCRAM credentials. None are stored: authentication is not served, so storing one would promise too much.
 //!
 //! Requests that Kafka refuses are refused with its codes. A credential that Kafka would store is SECURITY_DISABLED here.
 

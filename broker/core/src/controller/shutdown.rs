@@ -4,7 +4,7 @@ use super::decision::{Decision, Refusal};
 use super::elections::{ElectionRules, Event, apply_event, check_epoch};
 use crate::metadata::{BrokerChangeRecord, MetadataImage, MetadataRecord, NO_LEADER};
 
-/// Begins the controlled shutdown of a broker, or goes on with it: the broker leaves the in-sync sets and its leaderships move. The answer
+/// Begins the controlled shutdown of a broker, or continues it: the broker leaves the in-sync sets and its leaderships move. The answer
 /// is the number of partitions that are left without a leader by that.
 pub fn shut_down_broker(
     image: &MetadataImage,

@@ -23,7 +23,7 @@ pub enum State {
     PreparingRebalance,
     /// The leader is to bring the assignment.
     CompletingRebalance,
-    /// Everybody has an assignment.
+    /// All members have an assignment.
     Stable,
 }
 
@@ -61,7 +61,7 @@ pub struct ClassicGroup {
     pub(super) leader: Option<Str>,
     pub(super) members: OrdMap<Str, Arc<Member>>,
     pub(super) static_members: OrdMap<Str, Str>,
-    /// Ids that were given out and have not joined yet, with the time at which they lapse.
+    /// Member ids that were issued and have not joined yet, with the time at which they expire.
     pub(super) pending: OrdMap<Str, i64>,
     pub(super) phase: Option<JoinPhase>,
     /// Members that have not synced, and until when they may.
@@ -142,7 +142,7 @@ impl ClassicGroup {
         lists.fold(first, |common, offered| common.intersection(&offered).copied().collect())
     }
 
-    /// Whether somebody with these protocols can be a member beside those that are.
+    /// Whether a client with these protocols is compatible with the members of the group.
     pub(super) fn supports(&self, protocol_type: &str, protocols: &[Protocol]) -> bool {
         if protocol_type.is_empty() || protocols.is_empty() {
             return false;

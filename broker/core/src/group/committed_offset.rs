@@ -14,7 +14,7 @@ pub struct Committed {
     pub metadata: Str,
     /// When it was committed.
     pub committed_at: i64,
-    /// When it lapses, if the commit said so.
+    /// When the offset expires, if the commit set a time.
     pub expires_at: Option<i64>,
     /// The topic's id, zero if unknown.
     pub topic_id: Uuid,

@@ -54,7 +54,7 @@ impl Consequence {
     }
 }
 
-/// What a decision changes beside its records: what no record says, and classic groups, whose records say less than the
+/// What a decision changes beside its records: state that is in no record, and classic groups, whose records hold less than the
 /// coordinator knows of them.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Update {
@@ -74,7 +74,7 @@ impl Update {
         self.classic.push((group.id.clone(), Some(Box::new(group))));
     }
 
-    /// A member of a classic group lives.
+    /// Extends the session of a member of a classic group.
     pub(super) fn extend_session(&mut self, group: &Str, member: &Str, until: i64) {
         self.sessions.push((group.clone(), member.clone(), until));
     }

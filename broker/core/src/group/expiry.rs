@@ -1,5 +1,5 @@
 //! Offsets and groups lapse: `offsets.retention.minutes` after a group became empty, or after the last commit of a group
-//! that never had members; in a live consumer group, for topics that nobody subscribes to any more. What an open transaction is
+//! that never had members; in a live consumer group, for topics that no member subscribes to any more. What an open transaction is
 //! about to commit to stays.
 
 use std::collections::HashSet;

@@ -1,7 +1,8 @@
-//! Why groups rebalance: who did what, from which generation (or epoch) to which, when. The last few of each group are kept.
+//! Why groups rebalance: which member or topic caused it, from which generation (or epoch) to which, and when. The last rebalances
+//! of each group are kept.
 //!
-//! A rebalance begins with one cause, and others come to it while members still join: they lead to the same generation, so they
-//! are kept with it. Kept in memory alone: what happened under an earlier leader of the partition is in that one's log.
+//! A rebalance begins with one cause. Causes that follow while members still join lead to the same generation, so they
+//! are kept with it. The history is in memory alone: earlier leaders of the partition logged what happened under them.
 //!
 //! Must never: keep more than its bounds, or a slice of a request's frame.
 
@@ -12,7 +13,7 @@ use esker_protocol::primitives::Str;
 use super::consumer::ConsumerMember;
 use super::member::Member;
 
-/// How many rebalances of a group are kept if nothing else is said (`group.rebalance.history.size`).
+/// How many rebalances of a group are kept by default (`group.rebalance.history.size`).
 pub const DEFAULT_HISTORY: usize = 32;
 /// Causes that are kept of one rebalance; of further ones only how many.
 const MOST_CAUSES: usize = 16;
@@ -44,33 +45,33 @@ macro_rules! reasons {
 reasons! {
     /// A member is new.
     MemberJoined = "member-joined",
-    /// A member said that it leaves.
+    /// A member left.
     MemberLeft = "member-left",
-    /// Somebody else took a member out.
+    /// An administrator removed a member.
     AdminRemoved = "admin-removed",
-    /// A member's heartbeats did not come.
+    /// A member sent no heartbeat within its session time-out.
     SessionTimeout = "session-timeout",
-    /// A member did not join again, or did not give partitions back, in its rebalance time-out.
+    /// A member did not rejoin, or did not revoke partitions, within its rebalance time-out.
     RebalanceTimeout = "rebalance-timeout",
     /// A member joined and did not sync in time.
     SyncTimeout = "sync-timeout",
     /// A member subscribes to other topics.
     SubscriptionChanged = "subscription-changed",
-    /// A member of a classic group says something else of itself: with a cooperative assignor, that it gave partitions back.
+    /// The metadata of a member of a classic group changed: with a cooperative assignor, when the member has revoked partitions.
     MetadataChanged = "metadata-changed",
     /// A regular expression that a member subscribes with matches other topics.
     RegexChanged = "regex-changed",
     /// The group's choice of an assignor is another, or (classic) a member offers others.
     AssignorChanged = "assignor-changed",
-    /// The leader of a classic group joined again: its client saw topics change, or asked for it.
+    /// The leader of a classic group joined again: its client saw topics change, or the application requested a rebalance.
     LeaderRejoined = "leader-rejoined",
-    /// A static member came back, and its place is not the same.
+    /// A static member came back, and its assignment may change.
     StaticMemberReplaced = "static-member-replaced",
-    /// A topic that the group subscribes to came.
+    /// A topic that the group subscribes to was created.
     TopicCreated = "topic-created",
-    /// One went.
+    /// A topic that the group subscribes to was deleted.
     TopicDeleted = "topic-deleted",
-    /// One has more partitions.
+    /// A topic that the group subscribes to has more partitions.
     PartitionsAdded = "partitions-added",
     /// Topics are not what they were when the group last looked, before this broker coordinated it.
     TopicsChanged = "topics-changed",
@@ -80,7 +81,7 @@ reasons! {
     Downgraded = "downgraded",
 }
 
-/// A member, as far as somebody who looks for it needs it.
+/// The facts about a member that identify its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberInfo {
     /// Member id.
@@ -129,31 +130,31 @@ fn truncate_text(text: &Str) -> Str {
 pub struct Cause {
     /// Why.
     pub reason: Reason,
-    /// By whom, if it was a member.
+    /// The member that caused it, if one did.
     pub member: Option<MemberInfo>,
-    /// By which topic, if it was one.
+    /// The topic that caused it, if one did.
     pub topic: Option<Str>,
-    /// The reason in the client's own words, if it gave one.
+    /// The reason that the client sent, if any.
     pub client_reason: Option<Str>,
 }
 
 impl Cause {
-    /// A cause that no member is to blame for.
+    /// A cause that comes from no member and no topic.
     pub fn new(reason: Reason) -> Self {
         Self { reason, member: None, topic: None, client_reason: None }
     }
 
-    /// A member's.
+    /// A cause that comes from a member.
     pub fn of_member(reason: Reason, member: impl Into<MemberInfo>) -> Self {
         Self { member: Some(member.into()), ..Self::new(reason) }
     }
 
-    /// A topic's.
+    /// A cause that comes from a topic.
     pub fn of_topic(reason: Reason, topic: &Str) -> Self {
         Self { topic: Some(truncate_text(topic)), ..Self::new(reason) }
     }
 
-    /// With the client's own words.
+    /// Adds the reason that the client sent.
     pub fn with_client_reason(self, client_reason: Option<&Str>) -> Self {
         Self {
             client_reason: client_reason.filter(|client_reason| !client_reason.is_empty()).map(truncate_text),
@@ -169,15 +170,15 @@ pub struct Leaving {
     pub member_id: Str,
     /// `group.instance.id`.
     pub instance_id: Option<Str>,
-    /// v5+: why, in the client's own words.
+    /// v5+: the reason that the client sent.
     pub client_reason: Option<Str>,
 }
 
-/// What Kafka's admin client says when it takes members out.
+/// The reason that Kafka's admin client sends when it removes members.
 const REASON_OF_ADMIN: &str = "member was removed by an admin";
 
 impl Leaving {
-    /// Whether it is not the member itself that asks. Members know their ids.
+    /// Whether the member leaves or an administrator removes it. A member always sends its own id.
     pub(super) fn reason(&self) -> Reason {
         let admin = self.member_id.is_empty()
             || self.client_reason.as_ref().is_some_and(|client_reason| client_reason.starts_with(REASON_OF_ADMIN));
@@ -217,7 +218,7 @@ pub struct GroupEvent {
     pub to: i32,
     /// When.
     pub at: i64,
-    /// Whether the rebalance begins with it; else it comes to one that is under way.
+    /// Whether the rebalance begins with this event; else the event belongs to a rebalance that is under way.
     pub begins: bool,
     /// Why.
     pub cause: Cause,
@@ -248,7 +249,7 @@ impl History {
         self.0.iter().cloned().collect()
     }
 
-    /// Keeps an event: with the rebalance that it comes to, or as the newest of at most `size`.
+    /// Keeps an event: with the rebalance that it belongs to, or as the newest of at most `size`.
     pub fn record_event(&mut self, event: &GroupEvent, size: usize) {
         let cause = (event.at, event.cause.clone());
         match self.0.back_mut().filter(|last| !event.begins && last.to == event.to) {

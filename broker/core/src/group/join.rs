@@ -1,4 +1,4 @@
-//! JoinGroup: who may be a member, and when its answer is due.
+//! JoinGroup: which members a group admits, and when a join is answered.
 
 use bytes::Bytes;
 use esker_protocol::error::ErrorCode;
@@ -80,7 +80,8 @@ impl GroupShard {
     }
 }
 
-/// Why a member that joins again makes the group rebalance. One that says the same can only do so as the leader.
+/// Why a member that joins again makes the group rebalance. A join with unchanged metadata causes a rebalance only if it comes from
+/// the leader.
 fn rejoin_reason(protocol_type: &str, before: &[Protocol], after: &[Protocol]) -> Reason {
     if before == after {
         return Reason::LeaderRejoined;
@@ -185,8 +186,8 @@ impl ClassicGroup {
             self.leader = Some(id.clone());
         }
         if self.state == State::Stable && self.vote() == before_vote {
-            // Its place is the same, so nobody else need move; the log learns the new id. As in Kafka, only a change of the
-            // protocol counts, not one of what the member says within it.
+            // The assignment stays the same, so no other member must rejoin; the log records the new id. As in Kafka, only a change of the
+            // protocol counts, not a change of the member's metadata within it.
             effects.records.push(self.record());
             let skip = led && request.can_skip_assignment;
             let leader = if skip { self.leader.clone() } else { before_leader };
@@ -242,12 +243,12 @@ impl ClassicGroup {
         member.session_timeout_ms = request.session_timeout_ms;
         member.refresh(now);
         let cause = Cause::of_member(reason, &*member);
-        // A client that asks again has given up on its earlier question.
+        // A client that sends a second request has given up on its first one.
         if let Some(earlier) = member.join.replace(token) {
             let given_up = JoinReply::failed(ErrorCode::REBALANCE_IN_PROGRESS, id);
             effects.replies.push((earlier, Reply::Join(given_up)));
         }
-        // Whoever joins again because all are called to is no cause.
+        // A member that rejoins because the group rebalances is no cause.
         let cause = (self.state != State::PreparingRebalance).then_some(cause);
         self.rebalance(cause, now, limits, effects);
         Ok(())

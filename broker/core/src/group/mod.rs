@@ -1,8 +1,8 @@
 //! Consumer groups, pure: what a group coordinator decides for one partition of `__consumer_offsets`.
 //!
 //! A [`GroupShard`] holds the groups and committed offsets of one partition. A request goes in with `now`, and out come
-//! records to append and answers to give. It is a [`StateMachine`](crate::coordinator::StateMachine): loaded by replay, told
-//! when records are applied and committed, and that time passes. Parked joins and syncs are named by tokens.
+//! records to append and answers to give. It is a [`StateMachine`](crate::coordinator::StateMachine): loaded by replay, called
+//! when records are applied or committed, and when a deadline passes. Parked joins and syncs are named by tokens.
 //!
 //! From the bottom: types (`record`, `request`, `member`, `classic`, `history`, `decision`), the state (`state`, and for consumer groups
 //! `consumer::state`), what several requests lead to (`rebalance`, `consumer::draft`, `consumer::migrate`), one file a request, and the

@@ -1,4 +1,4 @@
-//! Committed offsets: who may commit, what is stored, what is told.
+//! Committed offsets: which members may commit, what is stored, what is returned.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ impl GroupShard {
         }
     }
 
-    /// Offsets that are asked for; `None` where there is none.
+    /// Returns the requested offsets; `None` where there is none.
     pub fn fetch(&self, group: &str, selection: &OffsetSelection) -> Vec<TopicOffsets> {
         let known = self.offsets.get(group);
         match selection {

@@ -14,7 +14,7 @@ use super::request::{JoinReply, SyncReply};
 const LEAST_WAIT_MS: i64 = 100;
 
 impl ClassicGroup {
-    /// Somebody joined during the first phase of a group: it may wait longer.
+    /// A member joined during the first phase of a group: the join phase may be extended.
     pub(super) fn record_newcomer(&mut self) {
         if let Some(JoinPhase::Initial { newcomers, .. }) = &mut self.phase {
             *newcomers = true;
@@ -31,7 +31,7 @@ impl ClassicGroup {
         effects.events.push(GroupEvent { group, kind, from, to, at: now, begins, cause });
     }
 
-    /// Begins a join phase, or goes on with the one that is.
+    /// Begins a join phase, or continues the current one.
     pub(super) fn rebalance(
         &mut self,
         causes: impl IntoIterator<Item = Cause>,
@@ -74,7 +74,7 @@ impl ClassicGroup {
         });
     }
 
-    /// Ends the join phase if everybody is there.
+    /// Ends the join phase if all members have joined.
     pub(super) fn try_complete_join(&mut self, now: i64, effects: &mut Effects) {
         let waits = matches!(self.phase, Some(JoinPhase::Initial { .. }));
         let all = self.members.values().all(|m| m.join.is_some()) && self.pending.is_empty();
@@ -142,7 +142,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The leader stays if it joined; else one of those who did leads.
+    /// The leader stays if it rejoined; else a member that rejoined becomes the leader.
     fn elect_present_leader(&mut self) -> bool {
         let present = |id: &Str| self.members.get(id).is_some_and(|m| m.join.is_some());
         if self.leader.as_ref().is_some_and(present) {
@@ -157,7 +157,7 @@ impl ClassicGroup {
         }
     }
 
-    /// A member is gone, for whatever reason.
+    /// Removes a member, for any reason.
     pub(super) fn remove_and_rebalance(
         &mut self,
         id: &Str,

@@ -5,7 +5,7 @@ use esker_protocol::messages::internal::consumer_groups::ConsumerGroupRecord;
 use esker_protocol::messages::internal::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
 use esker_protocol::primitives::EncodeError;
 
-/// A record for the log: what it says, before it is bytes.
+/// A record for the log, before it is encoded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupRecord {
     /// An offset, or its removal.

@@ -28,9 +28,9 @@ pub struct JoinRequest {
     pub protocol_type: Str,
     /// What it offers.
     pub protocols: Vec<Protocol>,
-    /// v4+: a newcomer is first told its id (KIP-394).
+    /// v4+: the coordinator first returns a member id to a new member (KIP-394).
     pub require_known_member_id: bool,
-    /// v9+: a static leader that comes back can be told to leave the assignment as it is (KIP-814).
+    /// v9+: the coordinator can tell a returning static leader to keep the assignment (KIP-814).
     pub can_skip_assignment: bool,
     /// Something unique, for the id of a newcomer.
     pub fresh: Str,
@@ -53,7 +53,7 @@ pub struct JoinReply {
     pub skip_assignment: bool,
     /// The member's id.
     pub member_id: Str,
-    /// For the leader: id, instance id and metadata of everybody.
+    /// For the leader: id, instance id and metadata of all members.
     pub members: Vec<(Str, Option<Str>, Bytes)>,
 }
 
@@ -95,7 +95,7 @@ pub struct SyncRequest {
     pub protocol_type: Option<Str>,
     /// v5+: the protocol it believes in.
     pub protocol: Option<Str>,
-    /// From the leader: everybody's assignment.
+    /// From the leader: the assignments of all members.
     pub assignments: Vec<(Str, Bytes)>,
 }
 
@@ -154,7 +154,7 @@ pub struct OffsetCommit {
 pub struct OffsetCommitRequest {
     /// The group.
     pub group: Str,
-    /// Who commits; generation -1 and an empty id for one without membership.
+    /// The committing member; generation -1 and an empty id for a client without membership.
     pub identity: Identity,
     /// v2-4: how long the offsets are kept.
     pub retention_ms: Option<i64>,
@@ -167,7 +167,7 @@ pub struct OffsetCommitRequest {
 /// A topic's committed offsets by partition, `None` where there is none.
 pub type TopicOffsets = (Str, Vec<(i32, Option<Committed>)>);
 
-/// Which offsets are asked for.
+/// Which offsets a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OffsetSelection {
     /// All that the group has.

@@ -85,7 +85,7 @@ impl GroupShard {
         self.consumers.groups.contains_key(id)
     }
 
-    /// A committed offset, which whatever open transactions said before it can no longer replace.
+    /// Sets a committed offset. Older offsets of open transactions can no longer replace it.
     pub(super) fn put_offset(&mut self, key: &OffsetCommitKey, committed: Committed) {
         self.pending.forget_offset(key);
         self.place_offset(key, committed);

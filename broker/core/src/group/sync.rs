@@ -14,7 +14,7 @@ use super::state::GroupShard;
 use crate::coordinator::Token;
 
 impl GroupShard {
-    /// A member wants its assignment, or brings everybody's.
+    /// A member requests its assignment; the leader sends the assignments of all members.
     pub fn sync(&self, request: SyncRequest, token: Token, now: i64) -> Effects {
         let mut effects = Effects::default();
         if self.is_consumer_group(&request.group) {
@@ -37,7 +37,7 @@ impl GroupShard {
         effects
     }
 
-    /// A member lives.
+    /// Handles a heartbeat of a member.
     pub fn heartbeat(&self, group: &str, identity: &Identity, now: i64) -> (Effects, ErrorCode) {
         let mut effects = Effects::default();
         let code = self.decide_heartbeat(group, identity, now, &mut effects);

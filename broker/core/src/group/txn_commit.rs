@@ -1,6 +1,7 @@
 //! Offsets that are committed within a transaction (TxnOffsetCommit, KIP-98, KIP-447): pending until its marker comes.
 //!
-//! Who commits need not be a member: producers of old know nothing of groups. One that says who it is is held to it.
+//! The producer need not be a member: old producers send no member id. A request with a member id or generation is checked against
+//! the group.
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;

@@ -71,7 +71,7 @@ impl MetadataImage {
     }
 
     fn apply_topic(&mut self, topic: &TopicRecord) {
-        // A name and an id stand for one topic each.
+        // A name and an id belong to one topic each.
         self.remove_topic(&topic.name);
         if let Some(other) = self.topic_names.get(&topic.id).cloned() {
             self.remove_topic(&other);

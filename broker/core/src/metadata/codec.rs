@@ -3,7 +3,7 @@
 //! A record is `type u16, version i16, body`. Each version of each type belongs to the [`RecordLevel`] that introduced it. The first record
 //! of a log is its level ([`LevelRecord`]); records above it are not written, so that a node that cannot read them never meets them. The
 //! level rises with UpdateFeatures of `metadata.version`, once every registered broker can read the new one (`controller::features`).
-//! It is no feature of its own: clients see Kafka's `metadata.version`, whose numbers belong to Kafka's releases and say nothing of
+//! It is no feature of its own: clients see Kafka's `metadata.version`, whose numbers belong to Kafka's releases and are independent of
 //! Esker's records.
 //!
 //! A type or a version that is not known is an error, never skipped: an image that missed a record would be a wrong one. A newer log

@@ -164,7 +164,7 @@ impl MetadataImage {
         self.topic_by_id(id.topic)?.partitions.get(usize::try_from(id.partition).ok()?)
     }
 
-    /// Partitions that the broker leads. Costs what it gives.
+    /// Partitions that the broker leads. The cost is proportional to the result.
     pub fn led_by(&self, node_id: i32) -> impl Iterator<Item = &PartitionImage> {
         self.index.led(node_id).filter_map(|id| self.partition(id))
     }
@@ -174,7 +174,7 @@ impl MetadataImage {
         self.index.led_count(node_id)
     }
 
-    /// Partitions of which the broker holds a replica, in sync or not. Costs what it gives.
+    /// Partitions of which the broker holds a replica, in sync or not. The cost is proportional to the result.
     pub fn replicated_by(&self, node_id: i32) -> impl Iterator<Item = &PartitionImage> {
         self.index.replicated(node_id).filter_map(|id| self.partition(id))
     }
@@ -184,7 +184,7 @@ impl MetadataImage {
         self.index.replicated_count(node_id)
     }
 
-    /// Partitions without a leader. Costs what it gives.
+    /// Partitions without a leader. The cost is proportional to the result.
     pub fn leaderless(&self) -> impl Iterator<Item = &PartitionImage> {
         self.led_by(NO_LEADER)
     }
@@ -214,7 +214,7 @@ impl MetadataImage {
         self.features.get(name).copied().unwrap_or_default()
     }
 
-    /// The first producer id that nobody has.
+    /// The first producer id that is not allocated.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
     }

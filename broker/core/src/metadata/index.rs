@@ -1,6 +1,6 @@
-//! Broker -> partitions: what must be looked at when a broker comes or goes, without a walk over all topics.
+//! Broker -> partitions: the partitions to change when a broker joins or leaves, without a walk over all topics.
 //!
-//! `MetadataImage::apply` keeps it; it holds nothing that the partitions do not say.
+//! `MetadataImage::apply` keeps the index up to date. The index holds nothing that does not follow from the partitions.
 
 use imbl::{OrdMap, OrdSet};
 

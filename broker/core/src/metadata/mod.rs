@@ -40,7 +40,7 @@ pub struct SupportedFeature {
 }
 
 /// Features that this version of Esker knows. The levels of `metadata.version` are Kafka's, as tools expect
-/// them, and mean the same here: which records the log may hold is said by its [`RecordLevel`], which an upgrade of `metadata.version` raises.
+/// them, and mean the same here. The [`RecordLevel`] says which records the log may hold; an upgrade of `metadata.version` raises it.
 pub const SUPPORTED_FEATURES: &[SupportedFeature] = &[
     SupportedFeature { name: METADATA_VERSION, min_level: 7, max_level: 33, default_level: 33 },
     SupportedFeature { name: GROUP_VERSION, min_level: 0, max_level: 1, default_level: 1 },
@@ -61,6 +61,6 @@ pub fn supported_features() -> Vec<FeatureRangeRecord> {
 pub const METADATA_VERSION: &str = "metadata.version";
 /// At level 1 there are consumer groups (KIP-848).
 pub const GROUP_VERSION: &str = "group.version";
-/// The feature that says how producers, brokers and coordinators deal with transactions (KIP-890): 1 writes records that say more,
+/// The feature that says how producers, brokers and coordinators deal with transactions (KIP-890): 1 writes records with more fields,
 /// 2 bumps the epoch with each transaction and adds partitions as they are written to.
 pub const TRANSACTION_VERSION: &str = "transaction.version";

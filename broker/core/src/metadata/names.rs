@@ -24,10 +24,10 @@ pub enum InvalidTopicName {
     Reserved(String),
 }
 
-/// The metadata log lies among the partitions under this name.
+/// The folder name of the metadata log, beside the folders of the partitions.
 const METADATA_LOG: &str = "__cluster_metadata";
 
-/// Kafka's rules for a topic name, and one of ours: no topic may lie where the metadata log does.
+/// Kafka's rules for a topic name, and one of ours: no topic may have the folder name of the metadata log.
 pub fn check_topic_name(name: &str) -> Result<(), InvalidTopicName> {
     if name.is_empty() {
         return Err(InvalidTopicName::Empty);
@@ -47,7 +47,7 @@ pub fn check_topic_name(name: &str) -> Result<(), InvalidTopicName> {
     Ok(())
 }
 
-/// Two names that metrics cannot tell apart: they differ in `.` and `_` alone.
+/// Two names that are the same name in metrics: they differ in `.` and `_` alone.
 pub fn collides(a: &str, b: &str) -> bool {
     let plain = |byte: u8| if byte == b'.' { b'_' } else { byte };
     a != b && a.len() == b.len() && a.bytes().map(plain).eq(b.bytes().map(plain))

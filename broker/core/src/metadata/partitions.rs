@@ -77,7 +77,7 @@ impl Partitions {
         })
     }
 
-    /// Adds or replaces one; records of new partitions come in order, and one that would leave a hole is not taken. Gives what
+    /// Adds or replaces one; records of new partitions come in order, and one that would leave a hole is refused. Returns what
     /// stood there before, or `None` when nothing changed.
     pub(super) fn set(&mut self, partition: PartitionImage) -> Option<Option<Arc<PartitionImage>>> {
         let at = usize::try_from(partition.partition).ok()?;
@@ -161,7 +161,7 @@ impl PartitionChangeRecord {
     }
 }
 
-/// Ids of log dirs that stand for something else, as in KIP-858.
+/// Reserved log dir ids of KIP-858, which name no log dir.
 pub mod directory {
     use esker_protocol::primitives::Uuid;
 

@@ -213,9 +213,9 @@ pub struct FeatureRecord {
 #[derive(Debug, Clone, PartialEq, Message)]
 #[message(versions = "0", flexible = "0+")]
 pub struct ProducerIdsRecord {
-    /// Who got the last block.
+    /// The broker that got the last block.
     pub node_id: i32,
-    /// The first id that nobody has.
+    /// The first id that is not allocated.
     pub next: i64,
 }
 

@@ -1,6 +1,6 @@
 //! What a leader knows of its followers: how far their logs reach, and which of them are in sync.
 //!
-//! Two in-sync sets (Kafka's `PartitionState`). The committed ISR is what the controller knows: `min.insync.replicas` is held against it.
+//! Two in-sync sets (Kafka's `PartitionState`). The committed ISR is what the controller knows: `min.insync.replicas` is checked against it.
 //! The maximal ISR adds the members of a change that is proposed and not answered: the controller may already have taken it. The high
 //! watermark waits for every member of the maximal ISR, so that whichever of the two sets the next leader is chosen from, it has every
 //! committed record. Must never: drop a member of the maximal ISR before the controller's answer.

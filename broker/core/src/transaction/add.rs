@@ -17,7 +17,7 @@ pub struct AddRequest {
     pub producer: Producer,
     /// The partitions; for offsets, that of the group in `__consumer_offsets`.
     pub partitions: Vec<TransactionPartition>,
-    /// The transaction version that the request speaks.
+    /// The transaction version of the request.
     pub client_version: i16,
 }
 
@@ -25,7 +25,7 @@ impl TransactionShard {
     /// Adds partitions to the producer's transaction, and begins it if there is none.
     pub fn add(&self, request: &AddRequest, token: Token, now: i64) -> Effects {
         let answer = |code| Effects { on_commit: vec![(token, Reply::Added(code))], ..Effects::default() };
-        // As in Kafka, before it is asked who comes: whoever it is asks again.
+        // As in Kafka, before the producer is checked: any producer retries.
         if self.transactions.get(&request.id).is_some_and(|known| known.state.is_prepared()) {
             return answer(ErrorCode::CONCURRENT_TRANSACTIONS);
         }
@@ -54,7 +54,7 @@ impl TransactionShard {
         self.change(&request.id, next, Some((token, Reply::Added(ErrorCode::NONE))))
     }
 
-    /// Tells which partitions are in the producer's transaction: what is not may not be written to.
+    /// Verifies which partitions are in the producer's transaction; the producer may not write to others.
     pub fn verify(&self, request: &AddRequest, token: Token) -> Effects {
         let verdicts = self.current(&request.id, request.producer).map(|known| {
             let in_it = |partition: &TransactionPartition| match known.partitions.contains(partition) {

@@ -20,7 +20,7 @@ pub struct Producer {
     pub epoch: i16,
 }
 
-/// A code for each partition that was asked about, in order; or one for all.
+/// A code for each partition of the request, in order; or one code for all.
 pub type VerificationResult = Result<Vec<ErrorCode>, ErrorCode>;
 
 /// The state of a transactional id as it is written, or (`None`) that it is gone.
@@ -37,7 +37,7 @@ pub struct TransactionRecord {
 /// An answer to a parked request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// To InitProducerId and EndTxn: what the producer goes on with.
+    /// To InitProducerId and EndTxn: the producer id and epoch that the producer uses next.
     Producer(Result<Producer, ErrorCode>),
     /// To AddPartitionsToTxn and AddOffsetsToTxn.
     Added(ErrorCode),
@@ -65,7 +65,7 @@ pub struct Markers {
 }
 
 impl Markers {
-    /// The markers that the state of a transactional id asks for.
+    /// The markers that follow from the state of a transactional id.
     pub(super) fn of_state(id: &Str, transaction: &Transaction) -> Option<Self> {
         transaction.state.is_prepared().then(|| Self {
             id: id.detached(),

@@ -22,7 +22,7 @@ pub struct EndRequest {
     pub producer: Producer,
     /// Commit or abort.
     pub commit: bool,
-    /// The transaction version that the request speaks: 2 from EndTxn v5 on.
+    /// The transaction version of the request: 2 from EndTxn v5 on.
     pub client_version: i16,
 }
 
@@ -122,7 +122,7 @@ fn end_version_1(known: &Transaction, request: &EndRequest) -> Result<Found, Err
 
 fn end_version_2(known: &Transaction, request: &EndRequest) -> Result<Found, ErrorCode> {
     // EndTxn is answered before the markers are written, so the next one may come meanwhile, with the new epoch: as in Kafka,
-    // whoever it is asks again.
+    // the producer retries.
     if known.state.is_prepared() {
         return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
     }

@@ -1,4 +1,4 @@
-//! What time does: transactions that last too long are aborted, ids that nobody uses are forgotten.
+//! Decisions that are due by time: transactions past their time-out are aborted, unused transactional ids expire.
 
 use super::decision::{Action, Effects, TransactionRecord};
 use super::state::TransactionShard;
@@ -10,7 +10,7 @@ const MAX_BYTES: usize = 256 << 10;
 /// How soon the next batch comes.
 const NEXT_BATCH_MS: i64 = 100;
 
-/// When a look counts as having been, so that the next one is due an interval later; soon if not `all` was done.
+/// The time to record for a pass, so that the next pass is due an interval later; soon if the pass did not get to `all`.
 fn last_pass_at(now: i64, interval_ms: i64, all: bool) -> i64 {
     if all { now } else { now.saturating_sub(interval_ms).saturating_add(NEXT_BATCH_MS.min(interval_ms)) }
 }

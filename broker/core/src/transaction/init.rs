@@ -1,4 +1,4 @@
-//! InitProducerId: who writes under a transactional id from now on.
+//! InitProducerId: which producer writes under a transactional id from now on.
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
@@ -16,7 +16,7 @@ pub struct InitRequest {
     pub id: Str,
     /// `transaction.timeout.ms`.
     pub timeout_ms: i32,
-    /// What the producer has, if it goes on (KIP-360).
+    /// The producer id and epoch that the producer has, if it continues (KIP-360).
     pub current: Option<Producer>,
 }
 
@@ -27,7 +27,7 @@ enum Outcome {
 }
 
 impl TransactionShard {
-    /// Gives a transactional id to a producer and fences whoever had it. `fresh` is a producer id that was never given, where the
+    /// Gives a transactional id to a producer and fences the producer that had it. `fresh` is a producer id that was never given, where the
     /// shell has one: without it the reply may be [`Reply::NeedsProducerId`].
     pub fn init(&self, request: &InitRequest, fresh: Option<i64>, token: Token, now: i64) -> Effects {
         let refuse = |error| Effects { on_commit: vec![(token, Reply::Producer(Err(error)))], ..Effects::default() };
@@ -42,7 +42,7 @@ impl TransactionShard {
                 Effects { replies: vec![(token, Reply::NeedsProducerId)], ..Effects::default() }
             }
             Ok(Outcome::Becomes(next)) if next.state == State::PrepareAbort => {
-                // The client comes again, and then finds the old producer fenced and its transaction gone.
+                // The client retries. By then the old producer is fenced and its transaction has ended.
                 let reply = Reply::Producer(Err(ErrorCode::CONCURRENT_TRANSACTIONS));
                 self.change(&request.id, next, Some((token, reply)))
             }
@@ -71,7 +71,7 @@ impl TransactionShard {
                 client_version: 0,
             }));
         };
-        // As in Kafka, before it is asked who comes.
+        // As in Kafka, before the producer is checked.
         if known.state.is_prepared() {
             return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
         }

@@ -1,7 +1,7 @@
 //! Transactions, pure: what a transaction coordinator decides for one partition of `__transaction_state` (KIP-98, KIP-360, KIP-890).
 //!
-//! A [`TransactionShard`] holds the transactional ids of one partition: who may write under each (producer id and epoch), and how far
-//! its transaction is. Every change is one record with the whole state of its id, so that replay needs the last one alone.
+//! A [`TransactionShard`] holds the transactional ids of one partition: the producer that may write under each (producer id and
+//! epoch), and how far its transaction is. Every change is one record with the whole state of its id, so that replay needs the last one alone.
 //! The way of a transaction: partitions are added (`Ongoing`), its end is decided and recorded (`PrepareCommit`,
 //! `PrepareAbort`; from then on nothing can undo it), the shell writes a marker into each partition
 //! ([`Action::WriteMarkers`]), and that this is done is recorded (`CompleteCommit`, `CompleteAbort`).

@@ -1,4 +1,4 @@
-//! One transactional id: its state, and the record that says it.
+//! One transactional id: its state, and the record that holds the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,11 +92,11 @@ pub struct Transaction {
     pub producer_id: i64,
     /// The one before it.
     pub previous_producer_id: i64,
-    /// The one that the producer goes on with, while markers of the old one are still to be written (KIP-890).
+    /// The producer id that the producer uses next, while markers of the old one are still to be written (KIP-890).
     pub next_producer_id: i64,
     /// Its epoch.
     pub epoch: i16,
-    /// The epoch before the last change: who comes back with it retries. In memory alone, as with Kafka.
+    /// The epoch before the last change: a producer that sends it is retrying. In memory alone, as with Kafka.
     pub last_epoch: i16,
     /// `transaction.timeout.ms` of the producer.
     pub timeout_ms: i32,
@@ -133,7 +133,7 @@ impl Transaction {
         self.client_version >= 2
     }
 
-    /// What a record says; `None` for a state that no log holds.
+    /// The state in a record; `None` for a state that no log holds.
     pub(super) fn from_record(value: TransactionLogValue) -> Option<Self> {
         let state = State::from_id(value.transaction_status)?;
         if matches!(state, State::Dead | State::PrepareEpochFence) {

@@ -35,7 +35,7 @@ impl TransactionShard {
     }
 }
 
-/// A complete transaction whose producer id has no epoch left goes on under a fresh one.
+/// A complete transaction whose producer id has no epoch left continues under a fresh producer id.
 pub(super) fn rotate_producer_id(known: &Transaction, producer_id: i64, now: i64) -> Transaction {
     Transaction {
         producer_id,

@@ -1,4 +1,4 @@
-//! What DescribeTransactions and ListTransactions tell (KIP-664).
+//! The results of DescribeTransactions and ListTransactions (KIP-664).
 
 use std::collections::BTreeMap;
 

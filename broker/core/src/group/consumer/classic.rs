@@ -1,5 +1,5 @@
 //! Members that speak the classic protocol inside a consumer group: JoinGroup, SyncGroup, Heartbeat and LeaveGroup mean what
-//! a heartbeat of the new protocol means. The member's epoch is its generation; "rebalance in progress" tells it to join
+//! a heartbeat of the new protocol means. The member's epoch is its generation; REBALANCE_IN_PROGRESS makes it join
 //! again, and its assignment comes with the sync.
 
 use esker_protocol::error::ErrorCode;
@@ -88,7 +88,7 @@ impl GroupShard {
             } else {
                 self.reconcile_member(&mut draft, &change, Some(&owned), now, effects)?
             };
-            // The log has the old group: what the draft adds to it is told by the classic group alone.
+            // The log has the old group: the changes of the draft are in the classic group alone.
             let (Some(old), Some(holder)) = (self.consumers.group(&request.group).cloned(), holder) else {
                 return Err(unknown_member(&draft.group, member_id));
             };
@@ -127,7 +127,7 @@ impl GroupShard {
         Ok(())
     }
 
-    /// Whether all others speak the classic protocol, and the group may become a classic one with this one replaced.
+    /// Whether all other members use the classic protocol, and the group may become a classic one with this member replaced.
     fn only_left(&self, id: &str, holder: &ConsumerMember) -> bool {
         self.consumers.group(id).is_some_and(|group| {
             !holder.is_classic()
@@ -191,7 +191,7 @@ impl GroupShard {
         Ok(())
     }
 
-    /// The clock that begins when a member is told to join again, unless it runs already.
+    /// The clock that starts with a member's REBALANCE_IN_PROGRESS, unless it runs already.
     fn must_join(&self, group: &ConsumerGroup, member: &ConsumerMember, now: i64) -> Option<Consequence> {
         let runs = self.consumers.groups.get(&group.id)?.timers.of(&member.id, Clock::Join).is_some();
         let at = now.saturating_add(i64::from(member.rebalance_timeout_ms));
@@ -214,7 +214,7 @@ impl GroupShard {
         let session = now.saturating_add(i64::from(classic_metadata.session_timeout_ms));
         let clock = Consequence::Clock(group.id.clone(), member.id.clone(), Clock::Session, Some(session));
         // With members of the new protocol in the group one of their heartbeats makes the target. Where there is none, Kafka 4.4 leaves
-        // what others gave up unread until somebody joins; here a member is told to, and makes it.
+        // partitions that other members revoked unread until a member joins; here a member is made to rejoin, which makes the target.
         let nobody_else = group.classic_members() == group.members.len();
         let rebalances = member.epoch < group.assignment_epoch
             || nobody_else && self.is_target_due(group, now)
@@ -272,7 +272,7 @@ fn refuse_protocol(message: String) -> Refusal {
     Refusal::new(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, message)
 }
 
-/// The member with what the join says.
+/// The member with the metadata of the join.
 fn updated(
     before: &ConsumerMember,
     request: &JoinRequest,
@@ -324,7 +324,7 @@ fn supports(group: &ConsumerGroup, request: &JoinRequest) -> bool {
     request.protocol_type == CONSUMER && request.protocols.iter().any(|p| common(&p.name))
 }
 
-/// The member that asks, and what it said of itself in the classic protocol.
+/// The requesting member, and its metadata in the classic protocol.
 fn check<'a>(
     group: &'a ConsumerGroup,
     identity: &Identity,
@@ -340,7 +340,7 @@ fn check<'a>(
     Ok((member, classic_metadata))
 }
 
-/// Whether something that the member is to have is still with somebody else.
+/// Whether another member still owns a partition of the member's target.
 fn waits_for_others(group: &ConsumerGroup, member: &ConsumerMember) -> bool {
     let target = group.target_of(&member.id);
     target.into_iter().flat_map(|target| target.iter()).any(|(topic, partitions)| {

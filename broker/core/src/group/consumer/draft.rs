@@ -32,7 +32,7 @@ impl Draft {
         self.emit(self.group.member_tombstone(member));
     }
 
-    /// A static member came back: it takes the place of its former self, with all that it had.
+    /// A static member came back: it replaces its former member, and keeps all partitions of that one.
     pub fn take_over(&mut self, old: &ConsumerMember, new_id: &Str) -> ConsumerMember {
         let mut new = old.clone();
         new.id = new_id.clone();
@@ -51,7 +51,7 @@ pub(super) fn unknown_member(group: &ConsumerGroup, member: &str) -> Refusal {
     Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, message)
 }
 
-/// A member that changes what it says, and what followed from that.
+/// A member whose metadata changes, and the consequences.
 pub(super) struct Change {
     pub before: ConsumerMember,
     pub after: ConsumerMember,

@@ -28,7 +28,7 @@ pub(super) fn read_subscription(bytes: Bytes) -> Result<ConsumerProtocolSubscrip
     ConsumerProtocolSubscription::decode(&mut r, version)
 }
 
-/// The topics that a member of the classic protocol says it subscribes to, sorted.
+/// The topics that a member of the classic protocol subscribes to, sorted.
 pub(in crate::group) fn subscribed_topics(metadata: Bytes) -> Option<Vec<Str>> {
     let mut topics = read_subscription(metadata).ok()?.topics;
     topics.sort_unstable();
@@ -41,7 +41,7 @@ pub(super) fn read_assignment(bytes: Bytes) -> Result<ConsumerProtocolAssignment
     ConsumerProtocolAssignment::decode(&mut r, version)
 }
 
-/// An assignment for a member of the classic protocol, in the version that it speaks.
+/// An assignment for a member of the classic protocol, in the member's version of it.
 pub(super) fn assignment_bytes(partitions: &Partitions, metadata: &Bytes, image: &MetadataImage) -> Bytes {
     let version = version(&mut Reader::new(metadata.clone())).unwrap_or_default();
     let named = partitions.iter().filter_map(|(topic, list)| Some((image.topic_by_id(*topic)?, list)));

@@ -1,5 +1,5 @@
 //! A consumer group as its records make it. `apply` is the only mutation, and serves replay and new decisions alike; what
-//! is derived (who owns a partition, how often a topic is subscribed to) is kept in step by it.
+//! is derived (the owner of a partition, the number of subscriptions of a topic) is updated by it.
 //!
 //! All maps are persistent, so that a decision can be tried out on a clone that costs next to nothing.
 
@@ -25,7 +25,7 @@ pub enum ConsumerState {
     Assigning,
     /// Members are on their way to the target assignment.
     Reconciling,
-    /// Everybody has what is meant for it.
+    /// All members own their target assignments.
     Stable,
 }
 
@@ -87,7 +87,7 @@ pub struct ConsumerGroup {
     pub(super) topics: OrdMap<Str, Subscribers>,
     pub(super) regexes: OrdMap<Str, usize>,
     assignors: OrdMap<Str, usize>,
-    /// Who has a partition, or has not given it back yet.
+    /// The member that owns a partition, or has not revoked it yet.
     owners: HashMap<(Uuid, i32), Str>,
     classic_members: usize,
 }
@@ -147,12 +147,12 @@ impl ConsumerGroup {
         self.target.get(member_id)
     }
 
-    /// Who has a partition, or has not given it back yet.
+    /// The member that owns a partition, or has not revoked it yet.
     pub fn owner(&self, topic: Uuid, partition: i32) -> Option<&Str> {
         self.owners.get(&(topic, partition))
     }
 
-    /// How many members speak the classic protocol.
+    /// How many members use the classic protocol.
     pub fn classic_members(&self) -> usize {
         self.classic_members
     }
@@ -183,7 +183,7 @@ impl ConsumerGroup {
         member.topics.contains(topic) || self.resolved.get(&member.regex).is_some_and(|r| r.topics.contains(topic))
     }
 
-    /// Puts a record in force. Records of a compacted log come here too, so none may rely on what an earlier one said.
+    /// Applies a record. Records of a compacted log are applied too, so none may rely on an earlier one.
     pub fn apply(&mut self, record: &ConsumerGroupRecord) {
         match record {
             ConsumerGroupRecord::Group(_, value) => {
@@ -329,7 +329,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Records that take the whole group away, in Kafka's order.
+    /// Tombstones of the whole group, in Kafka's order.
     pub fn tombstones(&self) -> Vec<ConsumerGroupRecord> {
         let mut records = Vec::new();
         records.extend(self.members.keys().map(|member| self.current_tombstone(member)));

@@ -83,7 +83,7 @@ impl GroupShard {
         Ok(reply)
     }
 
-    /// The group that a member speaks of, or the one that it would make by joining.
+    /// The group of a member's request, or the group that its join creates.
     fn consumer_group_for(
         &self,
         id: &Str,
@@ -162,7 +162,7 @@ fn check_epoch(member: &ConsumerMember, request: &HeartbeatRequest) -> Result<()
     if told > known {
         return fenced("greater");
     }
-    // The answer that told the newer epoch was lost: fine, as long as the member claims nothing that is not its own.
+    // The response with the newer epoch was lost. That is allowed as long as the member claims only partitions that it owns.
     let subset = request.owned.as_ref().is_some_and(|owned| {
         owned.iter().all(|(topic, partitions)| {
             member.assigned.get(topic).is_some_and(|has| partitions.iter().all(|p| has.contains_key(p)))
@@ -171,7 +171,7 @@ fn check_epoch(member: &ConsumerMember, request: &HeartbeatRequest) -> Result<()
     if told == member.previous_epoch && subset { Ok(()) } else { fenced("smaller") }
 }
 
-/// The member with what the request says anew.
+/// The member with the changed fields of the request.
 fn updated(member: &ConsumerMember, request: &HeartbeatRequest) -> ConsumerMember {
     let mut member = member.clone();
     let take = |place: &mut Option<Str>, new: &Option<Str>| {

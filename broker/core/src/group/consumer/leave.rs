@@ -34,7 +34,7 @@ impl GroupShard {
             assignment: None,
         };
         if request.epoch == LEFT_FOR_A_WHILE && request.instance_id.is_some() {
-            // It keeps what it has until its session ends; whoever comes with its instance id takes it over.
+            // The member keeps its partitions until its session ends; a member that joins with its instance id takes them over.
             let mut away = member.clone();
             away.epoch = LEFT_FOR_A_WHILE;
             away.revoking = Owned::new();

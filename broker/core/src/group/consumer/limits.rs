@@ -106,7 +106,7 @@ impl ConsumerLimits {
     }
 }
 
-/// What a group config says, in its bounds: what was set before the bounds were narrowed may lie outside.
+/// The value of a group config, clamped to its bounds: a value from before the bounds were narrowed may lie outside.
 pub(super) fn of_group(image: &MetadataImage, group: &Str, name: &str, limit: Bounded) -> i32 {
     let resource = ConfigResource { kind: ResourceKind::Group, name: group.clone() };
     let own = image.config(&resource, name).and_then(|value| value.trim().parse::<i32>().ok());

@@ -24,11 +24,11 @@ pub const LEFT: i32 = -1;
 /// Where a member is on its way to the target assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
-    /// It has what it is to have, as far as the coordinator can tell.
+    /// It has its target assignment, as far as the coordinator knows.
     Stable,
     /// It must give partitions back before it moves on.
     UnrevokedPartitions,
-    /// It waits for partitions that others have not given back.
+    /// It waits for partitions that other members have not revoked.
     UnreleasedPartitions,
     /// Written by something later.
     Unknown,
@@ -67,7 +67,7 @@ pub struct ConsumerMember {
     pub client_id: Str,
     /// Where it connects from.
     pub client_host: Str,
-    /// How long it may take to give partitions back, in ms.
+    /// How long it may take to revoke partitions, in ms.
     pub rebalance_timeout_ms: i32,
     /// Topics that it names.
     pub topics: BTreeSet<Str>,
@@ -75,17 +75,17 @@ pub struct ConsumerMember {
     pub regex: Str,
     /// The assignor that it wishes for.
     pub assignor: Option<Str>,
-    /// What it said in the classic protocol, if it speaks that.
+    /// Its metadata in the classic protocol, if it uses that protocol.
     pub classic: Option<ClassicMemberMetadata>,
-    /// The epoch that it is told.
+    /// The epoch in its responses.
     pub epoch: i32,
-    /// The epoch before: the answer that told the newer one may be lost.
+    /// The epoch before: the response with the newer one may be lost.
     pub previous_epoch: i32,
     /// Where it is on its way.
     pub state: MemberState,
     /// What it owns.
     pub assigned: Owned,
-    /// What it is to give back.
+    /// Partitions that it must revoke.
     pub revoking: Owned,
 }
 
@@ -122,12 +122,12 @@ impl ConsumerMember {
         self.state == MemberState::Stable && self.epoch == epoch
     }
 
-    /// Whether it speaks the classic protocol.
+    /// Whether it uses the classic protocol.
     pub fn is_classic(&self) -> bool {
         self.classic.is_some()
     }
 
-    /// The epoch at which it got a partition that it has, or is to give back.
+    /// The epoch at which it got a partition that it owns or must revoke.
     pub fn assignment_epoch(&self, topic: Uuid, partition: i32) -> Option<i32> {
         let of = |owned: &Owned| owned.get(&topic).and_then(|partitions| partitions.get(&partition)).copied();
         of(&self.assigned).or_else(|| of(&self.revoking))
@@ -212,7 +212,7 @@ fn to_record(owned: &Owned) -> Vec<OwnedTopicPartitions> {
     owned.iter().map(topic).collect()
 }
 
-/// Before 4.3 records had no epochs for single partitions: the member's stands for all.
+/// Before 4.3 records had no epochs for single partitions: the member's epoch applies to all.
 fn from_record(topics: &[OwnedTopicPartitions], member_epoch: i32) -> Owned {
     let mut owned = Owned::new();
     for topic in topics {

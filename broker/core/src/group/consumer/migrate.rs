@@ -1,5 +1,5 @@
 //! A group changes its kind while its members roll (`group.consumer.migration.policy`): a classic group becomes a consumer
-//! group when the first member of the new protocol joins, and goes back when the last one leaves. Nobody loses a partition
+//! group when the first member of the new protocol joins, and goes back when the last one leaves. No member loses a partition
 //! on the way: assignments are carried over.
 
 use std::collections::BTreeSet;
@@ -33,8 +33,8 @@ fn not_upgraded(id: &Str, why: &str) -> Refusal {
 }
 
 impl GroupShard {
-    /// A classic group becomes a consumer group, as a member of the new protocol joins. Its members stay, and go on with
-    /// the protocol that they speak.
+    /// A classic group becomes a consumer group, as a member of the new protocol joins. Its members stay, and keep
+    /// their protocol.
     pub(super) fn upgrade(&self, id: &Str, now: i64, effects: &mut Effects) -> Result<ConsumerGroup, Refusal> {
         let Some(classic) = self.groups.get(id) else { return Ok(ConsumerGroup::new(id.clone())) };
         effects.records.push(GroupRecord::Group(GroupMetadataKey { group: id.clone() }, None));
@@ -74,7 +74,7 @@ impl GroupShard {
                 Some(at),
             ));
         }
-        // Whoever waits for the rest of the group asks again, and is answered by the new one.
+        // Members whose joins are parked retry, and the new group answers them.
         let again = ErrorCode::REBALANCE_IN_PROGRESS;
         for member in classic.members.values() {
             effects.replies.extend(member.join.map(|token| (token, Reply::Join(JoinReply::failed(again, &member.id)))));

@@ -1,12 +1,12 @@
 //! Consumer groups of the new protocol (KIP-848): members send one kind of heartbeat, and the coordinator assigns.
 //!
 //! A request is decided on a clone of the group (its maps are persistent, so that costs next to nothing): out come records,
-//! an answer, and consequences that no record tells (clocks). All are in force once the records are in the log:
+//! an answer, and consequences that are in no record (timers). All are in force once the records are in the log:
 //! [`ConsumerGroup::apply`] is the only mutation of a group, and serves loading too. An answer is given when its records
 //! are committed.
 //!
 //! Epochs: the group's rises when members, subscriptions or topics change; the target assignment follows it; a member is
-//! told the target's when it has given back what is not meant for it any more. `reconcile` sees to it that a partition
+//! moved to the target's when it has revoked the partitions outside its target. `reconcile` ensures that a partition
 //! never has two owners.
 
 mod assignor;

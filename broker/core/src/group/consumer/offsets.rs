@@ -1,4 +1,4 @@
-//! Offsets of consumer groups: who may commit and fetch, what lapses, and how a group is deleted.
+//! Offsets of consumer groups: which members may commit and fetch, which offsets expire, and how a group is deleted.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use crate::group::state::GroupShard;
 pub(in crate::group) enum CommitCheck {
     /// All.
     All,
-    /// The member is in an older epoch: of partitions that it had then already (KIP-1251), and has not given back.
+    /// The member is in an older epoch: of partitions that it had then already (KIP-1251), and has not revoked.
     Since {
         /// The epoch that it believes in.
         epoch: i32,
-        /// The epoch at which it got what it has, or is to give back.
+        /// The epoch at which the member got each partition that it owns or must revoke.
         epochs: BTreeMap<(Uuid, i32), i32>,
-        /// What it is told otherwise.
+        /// The error for other partitions.
         refused: ErrorCode,
     },
 }
@@ -43,13 +43,13 @@ impl CommitCheck {
     }
 }
 
-/// What a member is told whose epoch is not the one that it is in: members of the classic protocol know generations.
+/// The error for a member with a wrong epoch: members of the classic protocol have generations.
 fn wrong_epoch(member: &ConsumerMember) -> ErrorCode {
     if member.is_classic() { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH }
 }
 
 impl ConsumerGroup {
-    /// Topics that somebody subscribes to.
+    /// Topics that a member subscribes to.
     pub(in crate::group) fn subscribed_names(&self) -> Vec<Str> {
         self.topics.keys().cloned().collect()
     }
@@ -88,7 +88,7 @@ impl GroupShard {
         }
     }
 
-    /// What has lapsed: offsets of topics that nobody subscribes to, and empty groups of which nothing is left.
+    /// Expires offsets of topics that no member subscribes to, and empty groups without offsets.
     pub(in crate::group) fn expire_consumers(&self, now: i64, effects: &mut Effects) {
         let keep = self.limits.offsets_retention_ms;
         let mut gone = Vec::new();

@@ -1,7 +1,7 @@
-//! How one member comes from what it has to what it is to have, without two owners of a partition at any time.
+//! Reconciliation: how one member moves from its current to its target assignment, without two owners of a partition at any time.
 //!
-//! First it gives back what is not meant for it any more, and stays at its epoch until it has said so. Then it moves to
-//! the epoch of the target and is given what is free. What others still have it waits for.
+//! First the member revokes partitions outside its target, and stays at its epoch until it has confirmed that. Then it moves to
+//! the epoch of the target and gets the free partitions. It waits for partitions that other members still own.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub(super) struct Step<'a> {
     pub target: &'a Partitions,
     /// Its subscription is another than before.
     pub subscription_changed: bool,
-    /// The partitions that it says it owns, if it says so.
+    /// The partitions that the member reports as owned, if it reports them.
     pub owned: Option<&'a Partitions>,
 }
 
@@ -53,7 +53,7 @@ impl Step<'_> {
         })
     }
 
-    /// A member that does not say what it owns may own anything.
+    /// A member that does not report its partitions may own any.
     fn owns_any(&self, partitions: &Owned) -> bool {
         let Some(owned) = self.owned else { return true };
         owned.iter().any(|(topic, list)| {
@@ -65,7 +65,7 @@ impl Step<'_> {
         self.image.topic_by_id(topic).is_some_and(|topic| self.group.subscribes(member, &topic.name))
     }
 
-    /// Topics that the member does not subscribe to any more are to be given back at once; the rest waits for a target.
+    /// Topics that the member does not subscribe to any more are revoked at once; the other partitions wait for a target.
     fn revoke_unsubscribed(&self, member: &ConsumerMember) -> ConsumerMember {
         let gone: Vec<Uuid> =
             member.assigned.keys().copied().filter(|topic| !self.subscribes(member, *topic)).collect();

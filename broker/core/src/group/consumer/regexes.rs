@@ -49,7 +49,7 @@ fn compile(pattern: &str) -> Result<Regex, String> {
             Ok(regex) if std::ptr::eq(text, &whole) => return Ok(regex),
             Ok(_) => {}
             Err(regex::Error::CompiledTooBig(_)) => return Err("it is too large when compiled".to_owned()),
-            // The last line says what is wrong, the ones before show where.
+            // The last line names the error, the ones before show its place.
             Err(error) => {
                 let text = error.to_string();
                 let what = text.lines().next_back().unwrap_or_default().trim().trim_start_matches("error: ");
@@ -176,7 +176,7 @@ impl GroupShard {
         effects
     }
 
-    /// What a [`RegexJob`] found could not be written: a later heartbeat asks for it again.
+    /// The result of a [`RegexJob`] could not be written: a later heartbeat starts another job.
     pub fn regexes_not_resolved(&self, id: &Str) -> Effects {
         let mut effects = Effects::default();
         effects.update.consequences.push(Consequence::Resolving(id.clone(), false));

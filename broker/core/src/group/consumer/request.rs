@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat: what a member says and what it is told; what is wrong with a request whatever the group.
+//! ConsumerGroupHeartbeat: the request of a member and its response; errors of a request that do not depend on the group.
 
 use std::collections::BTreeSet;
 
@@ -18,13 +18,13 @@ pub struct HeartbeatRequest {
     pub group: Str,
     /// Member id.
     pub member_id: Str,
-    /// 0 joins, -1 leaves, -2 leaves for a while, else the epoch that it was told.
+    /// 0 joins, -1 leaves, -2 leaves for a while, else the epoch of the last response.
     pub epoch: i32,
     /// `group.instance.id`.
     pub instance_id: Option<Str>,
     /// `client.rack`.
     pub rack_id: Option<Str>,
-    /// How long it may take to give partitions back, in ms.
+    /// How long it may take to revoke partitions, in ms.
     pub rebalance_timeout_ms: Option<i32>,
     /// Topics that it names.
     pub topics: Option<Vec<Str>>,
@@ -51,7 +51,7 @@ pub struct HeartbeatReply {
     pub epoch: i32,
     /// When it should send the next, in ms.
     pub heartbeat_interval_ms: i32,
-    /// What it owns, if that changed or it needs to be told.
+    /// The member's assignment, if it changed or the member lost it.
     pub assignment: Option<Partitions>,
 }
 
@@ -74,7 +74,7 @@ impl HeartbeatRequest {
         self.epoch == LEFT || self.epoch == LEFT_FOR_A_WHILE
     }
 
-    /// Whether it says everything, as after an error: it is then told everything.
+    /// Whether the request is a full one, as after an error: the response is then full too.
     pub fn is_full(&self) -> bool {
         self.rebalance_timeout_ms.is_some() && (self.topics.is_some() || self.regex.is_some()) && self.owned.is_some()
     }

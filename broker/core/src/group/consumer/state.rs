@@ -21,10 +21,10 @@ use crate::metadata::MetadataImage;
 pub(in crate::group) struct Live {
     pub group: ConsumerGroup,
     pub timers: Timers,
-    /// Its topics were looked at: until when, and from which epoch on, that holds.
+    /// The topics were refreshed: until when, and from which epoch on, that holds.
     pub refreshed: (i64, i32),
     pub resolving: bool,
-    /// What became of its topics since it last looked.
+    /// The change of its topics since the last refresh.
     pub topic_cause: Option<Cause>,
 }
 
@@ -33,7 +33,7 @@ impl Live {
         Self { group, timers: Timers::default(), refreshed: (0, 0), resolving: false, topic_cause: None }
     }
 
-    /// Whether it must look at its topics again.
+    /// Whether the group must refresh its topics.
     pub fn needs_refresh(&self, now: i64) -> bool {
         let (until, epoch) = self.refreshed;
         now >= until || self.group.epoch < epoch
@@ -102,7 +102,7 @@ impl Consumers {
         }
     }
 
-    /// Puts in force what no record says.
+    /// Applies a consequence that is in no record.
     pub fn apply_consequence(&mut self, consequence: &Consequence) {
         let Some(live) = self.groups.get_mut(consequence.group()) else { return };
         match consequence {

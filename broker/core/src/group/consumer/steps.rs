@@ -1,4 +1,4 @@
-//! The steps of a heartbeat that members of both protocols take: room in the group, topics, a new target, reconciliation.
+//! The steps of a heartbeat that members of both protocols share: room in the group, topics, a new target, reconciliation.
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;

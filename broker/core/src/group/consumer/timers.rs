@@ -1,5 +1,5 @@
-//! What runs out for the members of a group: sessions, the time to give partitions back, and for members that speak the
-//! classic protocol the time to join again and to sync. Not in any record: it begins anew when a group is loaded.
+//! Timers of the members of a group: sessions, the time to revoke partitions, and for members that use the
+//! classic protocol the time to join again and to sync. They are in no record: they start anew when a group is loaded.
 //!
 //! A deadline that moves back is found out when it comes, so that a heartbeat costs one look-up.
 
@@ -16,7 +16,7 @@ pub enum Clock {
     Session,
     /// A member has not given partitions back.
     Rebalance,
-    /// A classic member was told to join again.
+    /// A classic member must join again.
     Join,
     /// A classic member has joined and not synced.
     Sync,

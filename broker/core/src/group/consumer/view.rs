@@ -1,4 +1,4 @@
-//! What ConsumerGroupDescribe and ListGroups tell.
+//! The results of ConsumerGroupDescribe and ListGroups.
 
 use esker_protocol::primitives::Str;
 
@@ -26,7 +26,7 @@ pub struct ConsumerDescription {
 pub struct ConsumerMemberDescription {
     /// The member.
     pub member: ConsumerMember,
-    /// What it has, or has not given back yet.
+    /// Partitions that the member owns, or has not revoked yet.
     pub assignment: Partitions,
     /// What it is to have.
     pub target: Partitions,

@@ -1,5 +1,5 @@
-//! `uniform` for members that subscribe to different topics: partitions that nobody has go to whoever has the least of those
-//! who may have them; then topic by topic partitions move from who has most to who has least, until no move helps.
+//! `uniform` for members that subscribe to different topics: an unassigned partition goes to the subscriber with the fewest
+//! partitions. Then topic by topic partitions move from the member with the most to the one with the fewest, until no move helps.
 //!
 //! The rounds are bounded: what is left unbalanced then is evened out at the next assignment.
 
@@ -81,7 +81,7 @@ impl Work {
         }
     }
 
-    /// Gives away what nobody has.
+    /// Assigns the unassigned partitions.
     fn fill(&mut self, topic: usize) {
         let Some(subscribers) = self.subscribers.get(topic) else { return };
         let Some(mut owners) = self.owners.0.get_mut(topic).map(std::mem::take) else { return };
@@ -102,7 +102,7 @@ impl Work {
         }
     }
 
-    /// Moves partitions of one topic from who has most to who has least; whether any moved.
+    /// Moves partitions of one topic from the member with the most to the one with the fewest; returns whether any moved.
     fn balance(&mut self, topic: usize) -> bool {
         let Some(subscribers) = self.subscribers.get(topic) else { return false };
         let loads = subscribers.iter().map(|m| self.load(*m));

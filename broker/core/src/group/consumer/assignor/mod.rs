@@ -1,7 +1,7 @@
-//! Server-side assignors (KIP-848): who is to have which partitions. Pure and fast: costs grow with members, topics and
+//! Server-side assignors (KIP-848): which member gets which partitions. Pure and fast: costs grow with members, topics and
 //! partitions, never with their product.
 //!
-//! Racks play no part, as in Kafka 4.4: members and topics have them, and its own assignors do not look at them.
+//! Racks have no effect, as in Kafka 4.4: members and topics have them, but Kafka's assignors ignore them.
 
 mod heterogeneous;
 mod range;
@@ -19,7 +19,7 @@ pub(super) use spec::{Candidate, Spec, Subscriptions, Topic};
 pub enum Assignor {
     /// Spreads partitions evenly and moves as few as it can.
     Uniform,
-    /// Gives each member a run of each topic; topics with as many partitions go together.
+    /// Gives each member a range of each topic; topics with the same partition count are assigned alike.
     Range,
 }
 

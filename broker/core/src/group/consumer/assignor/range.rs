@@ -1,5 +1,5 @@
-//! `range`: each topic is cut into runs, one a member. Members stand in one order for all topics, so that partitions with
-//! the same number of topics with as many partitions come to the same member.
+//! `range`: each topic is cut into runs, one a member. Members stand in one order for all topics, so that partitions of topics with
+//! the same partition count go to the same member.
 
 use super::spec::{Candidate, Spec, Topic};
 use crate::group::consumer::member::Partitions;

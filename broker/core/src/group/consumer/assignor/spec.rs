@@ -8,7 +8,7 @@ use esker_protocol::primitives::{Str, Uuid};
 
 use crate::group::consumer::member::Partitions;
 
-/// A topic that somebody subscribes to.
+/// A topic that a member subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::group::consumer) struct Topic {
     pub id: Uuid,
@@ -27,7 +27,7 @@ pub(in crate::group::consumer) struct Candidate<'a> {
 /// Which topics (by place) each member (by place) subscribes to.
 #[derive(Debug, Clone)]
 pub(in crate::group::consumer) enum Subscriptions {
-    /// Everybody to all.
+    /// All members subscribe to all topics.
     Same,
     /// Each to its own.
     Each(Vec<Vec<usize>>),
@@ -51,7 +51,7 @@ impl Spec<'_> {
         all.chain(own.iter().copied())
     }
 
-    /// Who is to have what by the last target, of topics that there are; a partition that two claim is the first one's.
+    /// The owners in the last target, for topics that exist; a partition that two members claim belongs to the first.
     pub(super) fn owners(&self) -> Owners {
         let places: BTreeMap<Uuid, usize> = self.topics.iter().enumerate().map(|(at, t)| (t.id, at)).collect();
         let mut owners = Owners::new(&self.topics);

@@ -1,5 +1,5 @@
-//! `uniform` for members that subscribe to the same topics: everybody gets as many partitions, give or take one, and keeps
-//! as many of its own as that allows. No assignment moves fewer.
+//! `uniform` for members that subscribe to the same topics: all members get the same number of partitions, plus or minus one, and keep
+//! as many of their own as that allows. No assignment moves fewer.
 
 use super::spec::{Owners, Spec};
 use crate::group::consumer::member::Partitions;
@@ -7,7 +7,7 @@ use crate::group::consumer::member::Partitions;
 pub(super) fn assign(spec: &Spec<'_>) -> Vec<Partitions> {
     let mut owners = spec.owners();
     let mut quotas = quotas(spec, &owners);
-    // Everybody keeps up to its quota; quotas become what is still missing.
+    // Each member keeps partitions up to its quota; the quotas become the numbers still missing.
     for owner in owners.0.iter_mut().flatten() {
         let quota = owner.and_then(|member| quotas.get_mut(member as usize));
         match quota {
