@@ -1,6 +1,6 @@
 //! The APIs of Kafka 4.4: keys, names, versions, and which header a request and its answer have.
 //!
-//! Versions here are all that this crate reads and writes; what a broker serves is for its handlers to say.
+//! Versions here are all that this crate reads and writes; the handlers of a broker decide what it serves.
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -26,7 +26,7 @@ pub trait Value: Sized {
     fn read(r: &mut Reader, c: Codec) -> Result<Self, DecodeError>;
     /// Writes one.
     fn write(&self, w: &mut Writer, c: Codec) -> Result<(), EncodeError>;
-    /// Reads one that may be null. Structs say so with a byte in front.
+    /// Reads one that may be null. A nullable struct has a marker byte in front.
     fn read_opt(r: &mut Reader, c: Codec) -> Result<Option<Self>, DecodeError> {
         if r.i8()? < 0 { Ok(None) } else { Self::read(r, c).map(Some) }
     }
@@ -96,8 +96,8 @@ impl Value for ErrorCode {
     }
 }
 
-/// The longest string of a message, in bytes. Compact lengths could say more, but Kafka refuses it in every version: what a new
-/// client sends must fit into the answer to an old one.
+/// The longest string of a message, in bytes. Compact lengths could hold more, but Kafka refuses it in every version: a string that a new
+/// client sends must fit into the response to an old one.
 const MAX_STRING: usize = i16::MAX as usize;
 
 /// What a null that must not be one is answered with.
@@ -211,7 +211,7 @@ pub fn must_be_default(is_default: bool, field: &'static str, version: i16) -> R
     if is_default { Ok(()) } else { Err(EncodeError::UnsupportedField { field, version }) }
 }
 
-/// Reads tagged fields: `known` reads those it knows and says so; others are skipped.
+/// Reads tagged fields: `known` reads a tag that it knows and returns true; others are skipped.
 pub fn read_tags(
     r: &mut Reader,
     mut known: impl FnMut(u32, &mut Reader) -> Result<bool, DecodeError>,

@@ -111,7 +111,7 @@ pub enum CompressionError {
     Level {
         /// The codec.
         codec: Compression,
-        /// What was asked for.
+        /// The requested level.
         level: i32,
     },
     /// The codec failed to pack (out of memory in it).

@@ -22,7 +22,7 @@ pub(super) fn compress(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> R
 
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
     let mut out = Vec::with_capacity(first_guess(input, limit));
-    // One byte past the limit tells that there is more.
+    // One byte past the limit shows that there is more.
     let mut decoder = MultiGzDecoder::new(input).take((limit as u64).saturating_add(1));
     decoder.read_to_end(&mut out).map_err(|e| CompressionError::corrupt(CODEC, e))?;
     if out.len() > limit {

@@ -23,7 +23,7 @@ const UNCOMPRESSED_BLOCK: u32 = 0x8000_0000;
 /// Which bytes the checksum in the frame header covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderChecksum {
-    /// The descriptor, as the format says: magic 1 and 2.
+    /// The descriptor, as the format defines it: magic 1 and 2.
     Right,
     /// Magic number and descriptor: what Kafka writes into messages of magic 0. When reading, any is taken.
     Legacy,

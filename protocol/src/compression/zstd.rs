@@ -9,11 +9,11 @@ use super::codec::{Compression, CompressionError, first_guess};
 
 const CODEC: Compression = Compression::Zstd;
 const DEFAULT_LEVEL: i32 = 3;
-/// What zstd itself allows without being asked: 128 MiB. Level 22 of the reference uses it.
+/// The default limit of zstd: 128 MiB. Level 22 of the reference uses it.
 const MAX_WINDOW_LOG: u32 = 27;
 /// A level above it makes contexts of tens of megabytes: not to be kept.
 const MAX_KEPT_LEVEL: i32 = 12;
-/// A window above it is given back after use, 8 MiB.
+/// A context with a larger window is freed after use, 8 MiB.
 const MAX_KEPT_WINDOW: u64 = 8 << 20;
 
 thread_local! {
@@ -74,7 +74,7 @@ fn run(decoder: &mut Decoder<'static>, input: &[u8], limit: usize) -> Result<Vec
     let mut hint = 0;
     loop {
         if out.len() == out.capacity() {
-            // One byte past the limit tells that there is more.
+            // One byte past the limit shows that there is more.
             let more = out.len().clamp(512, 64 << 20).min(limit.saturating_sub(out.len()).saturating_add(1));
             out.reserve_exact(more);
         }

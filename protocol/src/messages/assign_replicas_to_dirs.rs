@@ -1,4 +1,4 @@
-//! AssignReplicasToDirs (73): a broker tells the controller in which log dirs replicas lie (KIP-858).
+//! AssignReplicasToDirs (73): a broker reports the log dirs of its replicas to the controller (KIP-858).
 
 #![allow(missing_docs)]
 

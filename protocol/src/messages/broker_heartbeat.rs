@@ -1,4 +1,4 @@
-//! BrokerHeartbeat (63): a broker tells the controller that it lives and asks to be fenced or let go (KIP-631).
+//! BrokerHeartbeat (63): keeps a broker's session with the controller alive, and requests fencing or a controlled shutdown (KIP-631).
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! ConsumerGroupDescribe (69): describes consumer groups of the KIP-848 protocol; v1 tells the type of each member (KIP-1099).
+//! ConsumerGroupDescribe (69): describes consumer groups of the KIP-848 protocol; v1 returns the type of each member (KIP-1099).
 
 #![allow(missing_docs)]
 

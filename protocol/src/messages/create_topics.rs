@@ -1,4 +1,5 @@
-//! CreateTopics (19): makes topics (KIP-4); v4 takes the broker's defaults (KIP-464), v5 tells what came out (KIP-525), v7 the topic's id (KIP-516).
+//! CreateTopics (19): creates topics (KIP-4); v4 takes the broker's defaults (KIP-464), v5 returns the resulting configs (KIP-525), v7 the
+//! topic's id (KIP-516).
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! DescribeGroups (15): describes classic groups; v6 says why one is unknown (KIP-1043).
+//! DescribeGroups (15): describes classic groups; v6 returns why a group is unknown (KIP-1043).
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! DescribeLogDirs (35): log dirs and what lies in them (KIP-113); v4 room on the disk (KIP-827), v5 cordoned dirs (KIP-1066).
+//! DescribeLogDirs (35): log dirs and the replicas in them (KIP-113); v4 free space of the disk (KIP-827), v5 cordoned dirs (KIP-1066).
 
 #![allow(missing_docs)]
 
@@ -60,7 +60,7 @@ pub struct DescribeLogDirsPartition {
     pub partition_size: i64,
     pub offset_lag: i64,
     pub is_future_key: bool,
-    /// Esker's own: offsets that were on disk and cannot be read any more.
+    /// Esker's own: offsets that were flushed and cannot be read any more.
     #[field(versions = "2+", tag = 10000, tagged = "2+", ignorable)]
     pub damaged_ranges: Vec<DamagedOffsets>,
 }

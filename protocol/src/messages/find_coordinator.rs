@@ -1,4 +1,5 @@
-//! FindCoordinator (10): which broker coordinates a group or transaction; v4 asks for several keys at once (KIP-699), v6 share groups (KIP-932).
+//! FindCoordinator (10): which broker coordinates a group or transaction; v4 takes several keys at once (KIP-699), v6 share groups
+//! (KIP-932).
 
 #![allow(missing_docs)]
 

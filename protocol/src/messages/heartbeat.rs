@@ -1,4 +1,4 @@
-//! Heartbeat (12): a member of a classic group lives; v3 static members (KIP-345).
+//! Heartbeat (12): keeps a member of a classic group alive; v3 static members (KIP-345).
 
 #![allow(missing_docs)]
 

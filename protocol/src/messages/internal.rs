@@ -66,7 +66,7 @@ pub struct GroupMetadataValue {
     /// Member id of the leader.
     #[field(nullable = "0+")]
     pub leader: Option<Str>,
-    /// When the group came into its state, in ms.
+    /// When the group entered its state, in ms.
     #[field(versions = "2+", default = -1, ignorable)]
     pub current_state_timestamp: i64,
     /// Its members.

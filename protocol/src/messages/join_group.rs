@@ -1,4 +1,5 @@
-//! JoinGroup (11): joins a classic group; v4 asks for a member id first (KIP-394), v5 static members (KIP-345), v9 skips an assignment (KIP-814).
+//! JoinGroup (11): joins a classic group; v4 requires a member id first (KIP-394), v5 static members (KIP-345), v9
+//! skips an assignment (KIP-814).
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! SaslHandshake (17): chooses a SASL mechanism (KIP-43); v1 goes on with SaslAuthenticate.
+//! SaslHandshake (17): chooses a SASL mechanism (KIP-43); v1 continues with SaslAuthenticate.
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! ShareGroupHeartbeat (76): a member of a share group lives (KIP-932).
+//! ShareGroupHeartbeat (76): keeps a member of a share group alive (KIP-932).
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! StreamsGroupHeartbeat (88): a member of a streams group lives (KIP-1071).
+//! StreamsGroupHeartbeat (88): keeps a member of a streams group alive (KIP-1071).
 
 #![allow(missing_docs)]
 

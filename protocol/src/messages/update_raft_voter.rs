@@ -1,4 +1,4 @@
-//! UpdateRaftVoter (82): a voter tells its endpoints (KIP-853).
+//! UpdateRaftVoter (82): a voter reports its endpoints (KIP-853).
 
 #![allow(missing_docs)]
 

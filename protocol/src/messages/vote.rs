@@ -1,4 +1,4 @@
-//! Vote (52): asks for a vote in the controller quorum (KIP-595, KIP-996).
+//! Vote (52): requests a vote in the controller quorum (KIP-595, KIP-996).
 
 #![allow(missing_docs)]
 

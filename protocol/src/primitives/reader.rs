@@ -1,4 +1,4 @@
-//! The reader: a cursor over one frame that hands out slices of it.
+//! The reader: a cursor over one frame that returns slices of it.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -37,7 +37,7 @@ pub enum DecodeError {
     /// Tags of tagged fields must rise.
     #[error("tagged field {0} is out of order")]
     TagOrder(u32),
-    /// A tagged field does not have the size that it says.
+    /// A tagged field does not have its declared size.
     #[error("tagged field {0} has another size than it says")]
     TagSize(u32),
 }
@@ -181,7 +181,7 @@ impl Reader {
         Ok(count)
     }
 
-    /// Skips tagged fields that nobody here knows.
+    /// Skips unknown tagged fields.
     pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
         let count = self.tag_count()?;
         let mut last = None;

@@ -17,10 +17,10 @@ pub struct InvalidUuid(pub String);
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl Uuid {
-    /// The id that stands for none.
+    /// The zero id, which means "no id".
     pub const ZERO: Self = Self([0; 16]);
 
-    /// Whether it stands for none.
+    /// Whether this is the zero id.
     pub fn is_zero(self) -> bool {
         self == Self::ZERO
     }

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::{Chunks, Str, Uuid};
 use crate::error::ErrorCode;
 
-/// Why a message cannot be written in the version asked for.
+/// Why a message cannot be written in the requested version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// The API has no such version.
@@ -14,7 +14,7 @@ pub enum EncodeError {
     UnsupportedVersion {
         /// Which message.
         message: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
     /// A field holds a value that this version cannot carry.
@@ -22,16 +22,16 @@ pub enum EncodeError {
     UnsupportedField {
         /// Which field.
         field: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
     /// A field is null where this version does not allow that.
     #[error("a field that version {version} does not let be null is null")]
     NotNullable {
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
-    /// A string, array or message is longer than its length field can say.
+    /// A string, array or message is longer than its length field can hold.
     #[error("{0} bytes or elements do not fit the length field")]
     TooLong(usize),
 }
@@ -66,7 +66,7 @@ impl Writer {
         Self { done: Vec::new(), done_len: 0, head: BytesMut::with_capacity(256), errors: Vec::new() }
     }
 
-    /// A writer whose message begins with an `i32` that says how long the rest is; see [`Writer::finish_framed`].
+    /// A writer whose message begins with an `i32` with the length of the rest; see [`Writer::finish_framed`].
     pub fn framed() -> Self {
         let mut writer = Self::new();
         writer.put_i32(0);

@@ -19,7 +19,7 @@ impl Batch {
     /// Cuts the first batch off `bytes`; returns it and what follows. The CRC is not looked at.
     ///
     /// # Errors
-    /// As [`BatchHeader::parse`], or fewer bytes than the header says.
+    /// As [`BatchHeader::parse`], or fewer bytes than the header's length.
     pub fn parse(mut bytes: Bytes) -> Result<(Self, Bytes), BatchError> {
         let header = BatchHeader::parse(&bytes)?;
         let needed = header.total_size();
@@ -68,7 +68,7 @@ impl Batch {
     /// Iterates the records. Keys and values are slices; a compressed batch is unpacked once, into at most `max_decompressed` bytes.
     ///
     /// # Errors
-    /// A negative count, or as [`Batch::plain_records`]. Malformed records are told by the iterator.
+    /// A negative count, or as [`Batch::plain_records`]. The iterator returns malformed records as errors.
     pub fn records(&self, max_decompressed: usize) -> Result<Records, BatchError> {
         if self.header.records_count < 0 {
             return Err(self.count_error());

@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::{BatchBuilder, BatchError};
 use crate::compression::Compression;
 
-/// What a control record says.
+/// The types of control records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ControlType {
     /// The producer's transaction is aborted.

@@ -8,7 +8,7 @@ pub enum BatchError {
     /// The bytes end before the batch does.
     #[error("the batch needs {needed} bytes, only {available} are there")]
     Truncated {
-        /// Bytes that the header says, or that a header needs.
+        /// The length in the header, or the size of a header.
         needed: usize,
         /// Bytes that are there.
         available: usize,
@@ -55,7 +55,7 @@ pub enum BatchError {
     /// A message inside a compressed message is compressed again: no writer does so (and no reader follows).
     #[error("a compressed message holds a compressed message")]
     NestedCompression,
-    /// A codec that the format asked for does not have: zstd in a message set.
+    /// A codec that the requested format does not have: zstd in a message set.
     #[error("messages of the format asked for cannot be compressed with {codec}")]
     UnsupportedCodec {
         /// The codec.
@@ -64,7 +64,7 @@ pub enum BatchError {
     /// The result would be larger than a batch or message can be.
     #[error("{size} bytes do not fit into one batch")]
     TooLarge {
-        /// What was asked for.
+        /// The size of the result.
         size: usize,
     },
 }

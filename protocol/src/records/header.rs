@@ -33,7 +33,7 @@ pub const NO_SEQUENCE: i32 = -1;
 /// A record without a timestamp.
 pub const NO_TIMESTAMP: i64 = -1;
 
-/// Who set the timestamps of a batch.
+/// Whether the producer or the log set the timestamps of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TimestampType {
     /// The producer; each record has its own.
@@ -74,7 +74,7 @@ impl Attributes {
         self.0 & Self::CODEC != 0
     }
 
-    /// Who set the timestamps.
+    /// Whether the producer or the log set the timestamps.
     #[must_use]
     pub fn timestamp_type(self) -> TimestampType {
         if self.0 & Self::LOG_APPEND != 0 { TimestampType::LogAppend } else { TimestampType::Create }
@@ -98,7 +98,7 @@ impl Attributes {
         self.with(Self::TRANSACTIONAL, on)
     }
 
-    /// Written by a broker or controller for readers to act on, never handed to applications.
+    /// Written by a broker or controller for readers to act on, never delivered to applications.
     #[must_use]
     pub fn is_control(self) -> bool {
         self.0 & Self::CONTROL != 0
@@ -159,7 +159,7 @@ pub struct BatchHeader {
 }
 
 impl Default for BatchHeader {
-    /// An empty batch of nobody.
+    /// An empty batch without a producer.
     fn default() -> Self {
         Self {
             base_offset: 0,

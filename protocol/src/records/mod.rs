@@ -1,11 +1,11 @@
 //! Record batches: Kafka's unit of data on the wire, on disk and between brokers.
 //!
-//! A batch is checked and handed on as the bytes it came in as. So everything here is a *view*: [`Batch`] is a slice
+//! A batch is checked and passed on as the bytes it came in as. So everything here is a *view*: [`Batch`] is a slice
 //! of the frame it arrived in, [`Records`] yields slices of the batch, and only a compressed batch is unpacked (once, and
 //! never past a limit). New bytes come from [`BatchBuilder`] alone, which the slow paths in [`rewrite`] and [`legacy`] use
 //! too.
 //!
-//! Nothing here does I/O, reads a clock, panics on hostile bytes, or allocates because a length says so.
+//! Nothing here does I/O, reads a clock, panics on hostile bytes, or allocates by an unchecked length.
 
 mod batch;
 mod builder;

@@ -18,7 +18,7 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// Value; null is a tombstone on a compacted topic.
     pub value: Option<Bytes>,
-    /// Headers (KIP-82), parsed when asked for.
+    /// Headers (KIP-82), parsed on demand.
     pub headers: Headers,
 }
 

@@ -74,12 +74,12 @@ pub struct ConsumerGroupMemberMetadataValue {
     /// The assignor that it wishes for.
     #[field(nullable = "0+")]
     pub server_assignor: Option<Str>,
-    /// What it is in the classic protocol, if it speaks that.
+    /// Its metadata in the classic protocol, if the member uses that.
     #[field(tag = 0, tagged = "0+")]
     pub classic_member_metadata: ClassicMember,
 }
 
-/// What a member that speaks the classic protocol has said in it.
+/// The classic metadata of a member that uses the classic protocol.
 #[derive(Debug, Clone, PartialEq, Message)]
 pub struct ClassicMemberMetadata {
     /// Session time-out in ms.
@@ -180,15 +180,15 @@ pub struct ConsumerGroupCurrentMemberAssignmentKey {
 #[derive(Debug, Clone, PartialEq, Message)]
 #[message(versions = "0", flexible = "0+")]
 pub struct ConsumerGroupCurrentMemberAssignmentValue {
-    /// The epoch that it is told.
+    /// The epoch in the member's responses.
     pub member_epoch: i32,
-    /// The one before: the answer that told the newer one may be lost.
+    /// The epoch before: the response with the newer one may be lost.
     pub previous_member_epoch: i32,
     /// 0 stable, 1 unrevoked partitions, 2 unreleased partitions.
     pub state: i8,
     /// What it owns.
     pub assigned_partitions: Vec<OwnedTopicPartitions>,
-    /// What it is to give back.
+    /// Partitions that it must revoke.
     pub partitions_pending_revocation: Vec<OwnedTopicPartitions>,
 }
 

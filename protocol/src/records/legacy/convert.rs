@@ -55,9 +55,9 @@ pub fn down_convert(records: &Bytes, to_magic: i8, from_offset: i64, limit: usiz
 }
 
 /// The first `max_bytes` of a converted set. Clients of Fetch 0-2 expect their limit to hold: of a message that does not fit they get
-/// a part, and ask again with more room.
+/// a part, and retry with a larger limit.
 #[must_use]
-pub fn cut(messages: &Bytes, max_bytes: usize) -> Bytes {
+pub fn truncate_set(messages: &Bytes, max_bytes: usize) -> Bytes {
     messages.slice(..max_bytes.min(messages.len()))
 }
 

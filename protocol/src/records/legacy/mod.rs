@@ -1,6 +1,6 @@
 //! Message sets: what Kafka wrote before record batches (magic 0 and 1), and their conversion from and to batches.
 //!
-//! Kafka 4 no longer speaks them. Clients of that age still exist, so Produce 0-2 is up-converted and Fetch 0-3 down-converted here,
+//! Kafka 4 no longer supports them. Clients of that age still exist, so Produce 0-2 is up-converted and Fetch 0-3 down-converted here,
 //! off the hot path. Old segments need no conversion: readers since Fetch 4 take messages as they lie on disk.
 //!
 //! A message: `offset i64 | size i32 | crc u32 (IEEE) | magic i8 | attributes i8 | [timestamp i64, magic 1] | key | value`, both
@@ -10,7 +10,7 @@
 mod convert;
 mod read;
 
-pub use convert::{cut, down_convert, up_convert};
+pub use convert::{down_convert, truncate_set, up_convert};
 pub use read::{Message, MessageSet, Messages};
 
 /// Bytes of a message of magic 0 without key and value, offset and size included.

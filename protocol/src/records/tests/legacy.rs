@@ -1,4 +1,4 @@
-use super::super::legacy::{Message, Messages, cut, down_convert, up_convert};
+use super::super::legacy::{Message, Messages, down_convert, truncate_set, up_convert};
 use super::*;
 
 const OLD_CODECS: [&str; 4] = ["none", "gzip", "snappy", "lz4"];
@@ -59,8 +59,8 @@ fn control_batches_and_earlier_records_are_dropped() {
     assert_eq!(offsets(v1.clone()), [44, 42, 43, 44, 42, 43, 44], "old messages pass as they are");
     let v0 = down_convert(&log, 0, 0, LIMIT).unwrap();
     assert_eq!(offsets(v0), [42, 43, 44, 42, 43, 44, 42, 43, 44]);
-    assert_eq!(messages(cut(&v1, 30)), []);
-    assert_eq!(cut(&v1, usize::MAX), v1);
+    assert_eq!(messages(truncate_set(&v1, 30)), []);
+    assert_eq!(truncate_set(&v1, usize::MAX), v1);
 }
 
 #[test]
