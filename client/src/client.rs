@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pool: Pool,
     cluster: RwLock<Arc<Cluster>>,
-    /// One refresh at a time; those who wait behind it share nothing but the pause.
+    /// One refresh at a time; callers that wait behind it share nothing but the pause.
     refreshing: tokio::sync::Mutex<()>,
     coordinators: Mutex<HashMap<Str, i32>>,
 }
@@ -50,7 +50,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reaches the cluster and learns its brokers.
+    /// Connects to the cluster and fetches its brokers.
     ///
     /// # Errors
     /// [`Error::NoBroker`] at once when none of the addresses answers.
@@ -83,7 +83,7 @@ impl Client {
         &self.inner.config
     }
 
-    /// Asks for the brokers and these topics again.
+    /// Refreshes the brokers and these topics.
     ///
     /// # Errors
     /// No broker answers.
@@ -91,7 +91,7 @@ impl Client {
         self.metadata(Some(topics), false).await
     }
 
-    /// Asks for metadata (`None`: of all topics) and keeps it.
+    /// Requests metadata (`None`: of all topics) and caches it.
     pub(crate) async fn metadata(&self, topics: Option<&[Str]>, create: bool) -> Result<MetadataResponse, Error> {
         let _turn = self.inner.refreshing.lock().await;
         let names = |names: &[Str]| {
@@ -151,7 +151,7 @@ impl Client {
         (age <= self.inner.config.metadata_max_age).then(|| Arc::clone(topic))
     }
 
-    /// Sends one request in the newest version that both sides know, and gives back the answer as it is: codes in it are for the
+    /// Sends one request in the newest version that both sides know, and returns the response as it is: its error codes are for the
     /// caller to read. For tests and for what has no method of its own.
     ///
     /// # Errors
@@ -247,9 +247,9 @@ impl Client {
     }
 
     /// A connection to a node that stands already.
-    pub(crate) fn standing(&self, node: i32, purpose: Purpose) -> Option<Arc<Connection>> {
+    pub(crate) fn existing_connection(&self, node: i32, purpose: Purpose) -> Option<Arc<Connection>> {
         let address = self.inner.cluster.read().brokers.get(&node)?.address();
-        self.inner.pool.standing(&address, purpose)
+        self.inner.pool.existing_connection(&address, purpose)
     }
 
     /// Lets go of the connections of one purpose.
@@ -271,7 +271,9 @@ impl Client {
     async fn any(&self, cluster: &Cluster, purpose: Purpose) -> Result<Arc<Connection>, Error> {
         let mut addresses: Vec<_> = cluster.brokers.values().map(crate::Broker::address).collect();
         addresses.extend(self.inner.config.bootstrap.iter().cloned());
-        if let Some(standing) = addresses.iter().find_map(|address| self.inner.pool.standing(address, purpose)) {
+        if let Some(standing) =
+            addresses.iter().find_map(|address| self.inner.pool.existing_connection(address, purpose))
+        {
             return Ok(standing);
         }
         let mut reason = String::new();
@@ -307,13 +309,13 @@ impl Client {
         Ok(node)
     }
 
-    /// Forgets who coordinates a group, after a code that says it moved.
+    /// Forgets the coordinator of a group, after a code that means that the coordinator moved.
     pub(crate) fn forget_coordinator(&self, group: &str) {
         self.inner.coordinators.lock().remove(group);
     }
 }
 
-/// Whether an error says that a group's coordinator is elsewhere.
+/// Whether an error means that another broker coordinates the group.
 pub(crate) fn coordinator_moved(error: &Error) -> bool {
     match error {
         Error::Connection(_) | Error::NoBroker { .. } => true,

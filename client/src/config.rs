@@ -17,7 +17,7 @@ pub struct ClientConfig {
     pub retry_backoff: Duration,
     /// Longest such pause, also between attempts to reconnect.
     pub retry_backoff_max: Duration,
-    /// Metadata older than this is asked for again before it is used.
+    /// Metadata older than this is refreshed before it is used.
     pub metadata_max_age: Duration,
     /// Requests that may wait for answers on one connection.
     pub max_in_flight: usize,

@@ -1,4 +1,4 @@
-//! One connection: a task that writes requests as they come and hands out answers as they arrive.
+//! One connection: a task that writes requests in order and delivers responses as they arrive.
 //!
 //! Kafka answers in the order of the requests, so the waiting ones are a queue; a correlation id that does not match ends the
 //! connection. Reading and writing go on at the same time within the task: a broker that stops reading because its own
@@ -29,7 +29,7 @@ use crate::wire::{Outgoing, read_frame};
 
 /// Requests written with one system call at most.
 const WRITE_TOGETHER: usize = 16;
-/// The version of ApiVersions asked first: the oldest that tells client software and features (KIP-511).
+/// The version of the first ApiVersions request: the oldest with the client's software and the broker's features (KIP-511).
 const API_VERSIONS: i16 = 3;
 
 type Reply = oneshot::Sender<Result<Bytes, ConnectionError>>;
@@ -53,7 +53,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn lost(&self) -> ConnectionError {
+    fn lost_error(&self) -> ConnectionError {
         let reason = self.reason.lock().clone().unwrap_or_else(|| "it was closed".to_owned());
         ConnectionError::Lost { address: self.address.clone(), reason }
     }
@@ -78,14 +78,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and asks which versions the broker serves.
+    /// Connects and requests the versions that the broker serves.
     pub(crate) async fn open(address: &str, config: &ClientConfig) -> Result<Self, ConnectionError> {
         let connect = |reason: String| ConnectionError::Connect { address: address.to_owned(), reason };
         let opened = timeout(config.connect_timeout, async {
             let stream = TcpStream::connect(address).await.map_err(|error| connect(error.to_string()))?;
             stream.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
             let mut connection = Self::start_on(stream, address, config);
-            connection.versions = connection.ask_versions().await?;
+            connection.versions = connection.request_versions().await?;
             Ok(connection)
         });
         opened.await.map_err(|_| connect(format!("no answer within {:?}", config.connect_timeout)))?
@@ -113,7 +113,7 @@ impl Connection {
         }
     }
 
-    async fn ask_versions(&self) -> Result<HashMap<i16, (i16, i16)>, ConnectionError> {
+    async fn request_versions(&self) -> Result<HashMap<i16, (i16, i16)>, ConnectionError> {
         let mut version = API_VERSIONS;
         loop {
             let request = ApiVersionsRequest {
@@ -122,7 +122,7 @@ impl Connection {
                 ..ApiVersionsRequest::default()
             };
             let answer = self.start_raw(version, &request)?;
-            let frame = answer.await.map_err(|_| self.shared.lost())??;
+            let frame = answer.await.map_err(|_| self.shared.lost_error())??;
             let response = self.read_versions(version, frame)?;
             let ranges: HashMap<_, _> =
                 response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
@@ -139,7 +139,7 @@ impl Connection {
         }
     }
 
-    /// A broker that lacks the version asked for answers in version 0 (KIP-511).
+    /// A broker that lacks the requested version answers in version 0 (KIP-511).
     fn read_versions(&self, version: i16, frame: Bytes) -> Result<ApiVersionsResponse, ConnectionError> {
         let mut peek = Reader::new(frame.clone());
         let unsupported = peek.i32().is_ok() && peek.i16() == Ok(ErrorCode::UNSUPPORTED_VERSION.0);
@@ -173,7 +173,7 @@ impl Connection {
         request: &R,
         patience: Option<Duration>,
     ) -> Result<R::Response, ConnectionError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost())?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost_error())?;
         let mut pending = self.start(version, request, patience)?;
         pending.permit = Some(permit);
         pending.wait().await
@@ -222,7 +222,7 @@ impl Connection {
         let call = Call { correlation, parts: chunks.into_parts(), reply };
         self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ConnectionError::Busy { address: self.shared.address.clone() },
-            mpsc::error::TrySendError::Closed(_) => self.shared.lost(),
+            mpsc::error::TrySendError::Closed(_) => self.shared.lost_error(),
         })
     }
 
@@ -249,7 +249,7 @@ impl<R: Request> Pending<R> {
         let api = R::KEY.name();
         let frame = match timeout_at(self.deadline, self.answer).await {
             Ok(Ok(frame)) => frame?,
-            Ok(Err(_)) => return Err(self.shared.lost()),
+            Ok(Err(_)) => return Err(self.shared.lost_error()),
             Err(_) => {
                 self.shared.fail(format!("{api} was not answered within {:?}", self.after));
                 return Err(ConnectionError::Timeout { address: address(), api, after: self.after });
@@ -277,12 +277,12 @@ async fn run(stream: TcpStream, mut queue: mpsc::Receiver<Call>, shared: Arc<Sha
     queue.close();
     while let Ok(call) = queue.try_recv() {
         if let Some(reply) = call.reply {
-            let _ = reply.send(Err(shared.lost()));
+            let _ = reply.send(Err(shared.lost_error()));
         }
     }
     let waiting = std::mem::take(&mut *shared.waiting.lock());
     for (_, reply) in waiting {
-        let _ = reply.send(Err(shared.lost()));
+        let _ = reply.send(Err(shared.lost_error()));
     }
 }
 
@@ -325,7 +325,7 @@ async fn read_all(reader: OwnedReadHalf, shared: &Shared, limit: usize) -> Strin
             return "an answer that nobody asked for".to_owned();
         };
         if correlation != expected {
-            let _ = reply.send(Err(shared.lost()));
+            let _ = reply.send(Err(shared.lost_error()));
             return format!("an answer out of order: {correlation} instead of {expected}");
         }
         let _ = reply.send(Ok(frame));

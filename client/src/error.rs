@@ -1,4 +1,4 @@
-//! What can go wrong, in words that say what to do.
+//! The errors of this client. Each message names the remedy.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub enum Error {
     /// A broker refused.
     #[error("{what}: {}", refusal(*code, message.as_deref()))]
     Refused {
-        /// What was asked.
+        /// The request.
         what: String,
         /// Kafka's code.
         code: ErrorCode,
@@ -124,7 +124,7 @@ pub enum Error {
         topic: String,
         /// Partition.
         partition: i32,
-        /// Offset that was asked for.
+        /// The requested offset.
         offset: i64,
         /// What is wrong.
         source: BatchError,
@@ -197,7 +197,7 @@ pub(crate) fn refusal(code: ErrorCode, message: Option<&str>) -> String {
     if advice.is_empty() { text } else { format!("{text}. {advice}") }
 }
 
-/// What a user can do about a code; empty where the code says it all.
+/// What a user can do about a code; empty where the code is clear.
 #[must_use]
 pub fn advice(code: ErrorCode) -> &'static str {
     match code {

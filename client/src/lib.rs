@@ -1,8 +1,8 @@
 //! An async client of Kafka brokers: producer, consumer and admin, over one shared [`Client`].
 //!
 //! A [`Client`] keeps a pool of connections (one task each, requests pipelined, answers matched by correlation id) and
-//! a cache of the cluster's metadata. [`Producer`], [`Consumer`] and [`Admin`] are built from it and share both. It speaks to
-//! Esker and to Apache Kafka alike: each connection first asks which versions the broker serves and uses the newest that
+//! a cache of the cluster's metadata. [`Producer`], [`Consumer`] and [`Admin`] are built from it and share both. It works with
+//! Esker and with Apache Kafka alike: each connection first requests the versions that the broker serves and uses the newest that
 //! both know.
 //!
 //! ```no_run

@@ -64,7 +64,7 @@ pub struct Partition {
     pub id: i32,
     /// Leader; `None` while there is none.
     pub leader: Option<i32>,
-    /// Epoch of the leader; -1 where the broker does not tell.
+    /// Epoch of the leader; -1 where the broker does not return it.
     pub leader_epoch: i32,
     /// All replicas, the preferred leader first.
     pub replicas: Vec<i32>,
@@ -79,7 +79,7 @@ pub struct Partition {
 pub struct Topic {
     /// Name.
     pub name: Str,
-    /// Id; all zero where the broker does not tell.
+    /// Id; all zero where the broker does not return it.
     pub id: Uuid,
     /// Whether brokers keep their own data in it.
     pub internal: bool,
@@ -109,7 +109,7 @@ pub struct Cluster {
     pub controller: Option<i32>,
     /// Brokers by node id.
     pub brokers: BTreeMap<i32, Broker>,
-    /// Topics that were asked for, by name.
+    /// Topics that were requested, by name.
     pub topics: HashMap<Str, Arc<Topic>>,
     pub(crate) fetched: HashMap<Str, Instant>,
 }

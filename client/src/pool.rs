@@ -19,14 +19,14 @@ use crate::retry::Backoff;
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
-    /// Short requests of everybody.
+    /// Short requests of all callers.
     General,
     /// One producer, consumer or member of a group.
     Own(u64),
 }
 
 impl Purpose {
-    /// A purpose that nobody else has.
+    /// A purpose that no other caller has.
     pub(crate) fn own() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self::Own(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -85,7 +85,7 @@ impl Pool {
     }
 
     /// A connection that stands already.
-    pub(crate) fn standing(&self, address: &str, purpose: Purpose) -> Option<Arc<Connection>> {
+    pub(crate) fn existing_connection(&self, address: &str, purpose: Purpose) -> Option<Arc<Connection>> {
         let slot = Arc::clone(self.slots.lock().get(&(address.to_owned(), purpose))?);
         let slot = slot.try_lock().ok()?;
         slot.connection.as_ref().filter(|c| c.is_open()).map(Arc::clone)

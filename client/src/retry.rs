@@ -17,12 +17,12 @@ impl Backoff {
     /// The pause after `failures` earlier failures.
     pub(crate) fn pause(self, failures: u32) -> Duration {
         let full = self.first.saturating_mul(1 << failures.min(16)).min(self.most);
-        full - full.mul_f64(0.2 * f64::from(noise() as u16) / f64::from(u16::MAX))
+        full - full.mul_f64(0.2 * f64::from(weak_random() as u16) / f64::from(u16::MAX))
     }
 }
 
 /// A number that is hard to foresee, good enough to spread clients and choose partitions; for nothing secret.
-pub(crate) fn noise() -> u64 {
+pub(crate) fn weak_random() -> u64 {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
     let mut x = nanos ^ u64::from(std::process::id()) << 32;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

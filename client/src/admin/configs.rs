@@ -67,7 +67,7 @@ pub enum ConfigSource {
     DynamicDefault,
     /// From the broker's own configuration.
     Static,
-    /// Nobody set it.
+    /// Not set: the default holds.
     Default,
     /// Any other.
     Other(i8),
@@ -134,7 +134,7 @@ impl Admin {
                 name: config.name.clone(),
                 value: config.value.clone(),
                 source: match config.config_source {
-                    // Version 0 tells only whether it is the default.
+                    // Version 0 returns only whether it is the default.
                     -1 => {
                         if config.is_default {
                             ConfigSource::Default

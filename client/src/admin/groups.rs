@@ -32,9 +32,9 @@ pub struct GroupListing {
     pub id: Str,
     /// "consumer" for consumer groups.
     pub protocol_type: Str,
-    /// State; empty where the broker does not tell.
+    /// State; empty where the broker does not return it.
     pub state: Str,
-    /// "classic", "consumer", ...; empty where the broker does not tell.
+    /// "classic", "consumer", ...; empty where the broker does not return it.
     pub kind: Str,
 }
 
@@ -116,7 +116,7 @@ impl Admin {
     /// There is no such group.
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, Error> {
         match self.describe_classic_group(Str::copy(group)).await {
-            // It may be one of the new protocol; if not, or if the broker knows none, the first answer stands.
+            // The group may be one of the new protocol; if not, or if the broker has none of those, the first answer is returned.
             Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {
                 self.describe_consumer_group(Str::copy(group)).await.map_err(|_| error)
             }

@@ -1,7 +1,7 @@
 //! Administration: topics, configs, groups, offsets, the cluster.
 //!
-//! A method that names several things returns one result for each, in the order asked; what concerns all of them (no broker, no answer)
-//! is the method's own error. Retriable failures of the whole request are tried again until the request timeout.
+//! A method that names several things returns one result for each, in request order; an error that concerns all of them (no broker, no
+//! answer) is the method's own error. Retriable failures of the whole request are tried again until the request timeout.
 
 mod configs;
 mod groups;
@@ -68,7 +68,7 @@ impl Admin {
                     brokers: answer.brokers.iter().map(broker).collect(),
                 })
             }
-            // Brokers before Kafka 2.8: their metadata says the same.
+            // Brokers before Kafka 2.8: their metadata has the same.
             Err(Error::Connection(crate::ConnectionError::Unsupported { .. })) => {
                 self.client.refresh(&[]).await?;
                 let cluster = self.client.cluster();
@@ -100,7 +100,7 @@ impl Admin {
     }
 }
 
-/// A result for one of several things asked for.
+/// A result for one of several requested items.
 pub(crate) fn each(what: impl FnOnce() -> String, code: ErrorCode, message: Option<&Str>) -> Result<(), Error> {
     Error::check(what, code, message.map(Str::as_str))
 }

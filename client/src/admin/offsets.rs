@@ -34,7 +34,7 @@ impl OffsetSpec {
     }
 }
 
-/// An offset that was asked for.
+/// A requested offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListedOffset {
     /// The offset; -1 where no record is that late.

@@ -39,9 +39,9 @@ impl NewTopic {
 /// What was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedTopic {
-    /// Its id; all zero where the broker does not tell.
+    /// Its id; all zero where the broker does not return it.
     pub id: Uuid,
-    /// Partitions; -1 where the broker does not tell.
+    /// Partitions; -1 where the broker does not return them.
     pub partitions: i32,
     /// Replicas; likewise.
     pub replication: i16,
@@ -61,7 +61,7 @@ impl Admin {
         Ok(topics)
     }
 
-    /// One topic, asked for anew.
+    /// Describes one topic, without the cache.
     ///
     /// # Errors
     /// It is not there.
@@ -73,7 +73,7 @@ impl Admin {
         self.client.cluster().topics.get(name).cloned().ok_or_else(missing)
     }
 
-    /// Creates topics; with `validate_only`, says whether it would.
+    /// Creates topics; with `validate_only`, only checks the request.
     ///
     /// # Errors
     /// No broker answers. Each topic has a result of its own.

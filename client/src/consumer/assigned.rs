@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::metadata::TopicPartition;
 use crate::pool::Purpose;
 
-/// A fetch that came back: for whom, what of which partition was asked, and the answer.
+/// A completed fetch: its broker, the requested partitions and offsets, and the response.
 pub(super) struct Fetched {
     pub(super) node: i32,
     pub(super) asked: HashMap<TopicPartition, (u64, i64)>,
@@ -28,7 +28,7 @@ pub(super) struct Fetched {
 
 type FetchFuture = Pin<Box<dyn Future<Output = Fetched> + Send>>;
 
-/// Reads records. The [module](super) says how.
+/// Reads records. See the [module](super).
 pub struct Consumer {
     pub(super) client: Client,
     pub(super) config: ConsumerConfig,
@@ -95,7 +95,7 @@ impl Consumer {
         self.slots.get(&TopicPartition::new(Str::copy(topic), partition))?.end
     }
 
-    /// Whether everything that was there at the last fetch of every partition has been handed out.
+    /// Whether everything that was there at the last fetch of every partition has been returned.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         self.slots.values().all(|slot| slot.at_end && slot.buffered.is_empty())

@@ -43,7 +43,7 @@ pub struct Subscribed {
     pub topics: BTreeSet<Str>,
 }
 
-/// Shares the partitions; `counts` tells how many each topic has. Every member is in the result.
+/// Assigns the partitions; `counts` has the number of partitions of each topic. Every member is in the result.
 #[must_use]
 pub fn assign(
     assignor: Assignor,

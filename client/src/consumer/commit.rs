@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::assigned::Consumer;
 use super::config::GroupConfig;
-use super::group::rebalancing;
+use super::group::is_rebalance_error;
 use crate::client::{Client, Target, coordinator_moved};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
@@ -26,7 +26,7 @@ pub(super) struct Position {
     pub(super) epoch: i32,
 }
 
-/// Who commits.
+/// The committing member.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
     pub(super) group: GroupConfig,
@@ -44,7 +44,7 @@ impl Consumer {
         commit(&self.client, &committer, positions).await
     }
 
-    /// As [`Consumer::commit`], without waiting; the handle tells how it went.
+    /// As [`Consumer::commit`], without waiting; the handle returns the result.
     ///
     /// # Errors
     /// No group is set.
@@ -93,8 +93,8 @@ impl Consumer {
         }
         self.next_commit = Instant::now() + interval;
         match self.commit().await {
-            // The rebalance that this tells of is on its way; what is not committed is read again by the next owner.
-            Err(error) if rebalancing(&error) || error.is_retriable() => {
+            // A rebalance is under way; records that are not committed are read again by the next owner.
+            Err(error) if is_rebalance_error(&error) || error.is_retriable() => {
                 tracing::debug!(%error, "automatic commit put off");
                 Ok(())
             }

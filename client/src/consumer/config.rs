@@ -19,7 +19,7 @@ pub enum StartAt {
     BeforeEnd(i64),
     /// At the first record of this time (ms since 1970) or later; at the end where there is none.
     Timestamp(i64),
-    /// Where the group committed last, else as [`ConsumerConfig::reset`] says.
+    /// At the group's committed offset, else by [`ConsumerConfig::reset`].
     Committed,
 }
 
@@ -35,7 +35,7 @@ pub enum AutoOffsetReset {
     None,
 }
 
-/// Which records of transactions to hand out.
+/// Which records of transactions to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
     /// All.
@@ -58,9 +58,9 @@ pub struct GroupConfig {
     pub session_timeout: Duration,
     /// How long members have to come back in a rebalance; `poll` must be called at least this often.
     pub rebalance_timeout: Duration,
-    /// How often to say that the member lives.
+    /// The interval of heartbeats.
     pub heartbeat_interval: Duration,
-    /// Commit what `poll` handed out, this often; `None`: only when `commit` is called.
+    /// Commit the offsets that `poll` returned, this often; `None`: only when `commit` is called.
     pub auto_commit: Option<Duration>,
 }
 
@@ -87,7 +87,7 @@ pub struct ConsumerConfig {
     pub group: Option<GroupConfig>,
     /// Where to begin without an offset.
     pub reset: AutoOffsetReset,
-    /// Which records of transactions to hand out.
+    /// Which records of transactions to return.
     pub isolation: Isolation,
     /// Records of one `poll`, at most.
     pub max_poll_records: usize,

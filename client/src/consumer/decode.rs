@@ -51,7 +51,7 @@ pub(super) fn decode(
             }
             continue;
         }
-        if header.attributes.is_transactional() && aborted.hides(header.producer_id) {
+        if header.attributes.is_transactional() && aborted.is_aborted(header.producer_id) {
             continue;
         }
         let log_append_time = header.attributes.timestamp_type() == TimestampType::LogAppend;
@@ -99,7 +99,7 @@ impl Aborted {
         }
     }
 
-    fn hides(&self, producer: i64) -> bool {
+    fn is_aborted(&self, producer: i64) -> bool {
         self.now.contains(&producer)
     }
 

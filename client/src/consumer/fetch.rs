@@ -55,7 +55,7 @@ impl Consumer {
             self.send_fetch(node, partitions);
         }
         if !lost.is_empty() {
-            self.look_for(lost);
+            self.refresh_topics(lost);
         }
     }
 
@@ -67,7 +67,7 @@ impl Consumer {
             asked.insert(tp.clone(), (era, ask.fetch_offset));
             topics.entry(tp.topic).or_default().push(ask);
         }
-        // While something waits to be handed out, what comes next need not be waited for.
+        // While records are ready to be returned, `poll` does not wait for the next ones.
         let request = FetchRequest {
             max_wait_ms: i32::try_from(self.config.max_wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: self.config.min_bytes,
@@ -111,7 +111,7 @@ impl Consumer {
                         slot.not_before = Some(again);
                     }
                 }
-                self.look_for(topics);
+                self.refresh_topics(topics);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -163,7 +163,7 @@ impl Consumer {
             code => {
                 slot.not_before = Some(Instant::now() + backoff);
                 if code.is_retriable() || code == ErrorCode::FENCED_LEADER_EPOCH {
-                    self.look_for(vec![tp.topic]);
+                    self.refresh_topics(vec![tp.topic]);
                     return Ok(());
                 }
                 return Err(Error::refused(tp.to_string(), code, None));
@@ -193,14 +193,14 @@ impl Consumer {
             slot.buffered_bytes += size;
             slot.buffered.extend(decoded.records);
         } else if slot.buffered.is_empty() {
-            // Only markers and what they hide: nothing to hand out, and yet a step forward.
+            // Only markers and aborted records: nothing to return, but the position moves.
             slot.position = Some(slot.fetch_at);
         }
         Ok(())
     }
 
-    /// Asks for the leaders of topics again, without waiting for it.
-    fn look_for(&self, topics: Vec<Str>) {
+    /// Starts a refresh of the leaders of topics, without waiting for it.
+    fn refresh_topics(&self, topics: Vec<Str>) {
         let client: Client = self.client.clone();
         tokio::spawn(async move {
             if let Err(error) = client.refresh(&topics).await {

@@ -1,7 +1,7 @@
-//! Membership of a classic group: one task joins, shares (as leader), keeps the session alive and leaves.
+//! Membership of a classic group: one task joins, assigns partitions (as leader), sends heartbeats and leaves.
 //!
-//! Before it joins again it asks the consumer to give its partitions up ([`Event::Revoked`]) and waits for that, so that
-//! what was read is committed before another member goes on there.
+//! Before the task rejoins, it makes the consumer give up its partitions ([`Event::Revoked`]) and waits for that, so that
+//! the consumed records are committed before another member continues there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::pool::Purpose;
 /// On top of what a broker may hold a request back for.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What the task tells the consumer.
+/// The events that the task sends to the consumer.
 #[derive(Debug)]
 pub(super) enum Event {
     /// Give all partitions up; commit first. The task waits for the answer.
@@ -51,7 +51,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn tell(&self, event: Event) {
+    fn send_event(&self, event: Event) {
         self.events.lock().push_back(event);
         self.changed.notify_one();
     }
@@ -109,8 +109,8 @@ impl Drop for Membership {
     }
 }
 
-/// Whether an error only says that the group is about to share its partitions anew.
-pub(super) fn rebalancing(error: &Error) -> bool {
+/// Whether an error only means that the group is rebalancing.
+pub(super) fn is_rebalance_error(error: &Error) -> bool {
     matches!(
         error.code(),
         Some(ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID)
@@ -156,12 +156,12 @@ impl Member {
                 Ok(partitions) => {
                     failures = 0;
                     *self.shared.identity.lock() = Some((self.generation, self.id.clone()));
-                    self.shared.tell(Event::Assigned(partitions));
+                    self.shared.send_event(Event::Assigned(partitions));
                 }
                 Err(error) => {
                     let again = self.after_failure(&error);
                     if !again {
-                        self.shared.tell(Event::Failed(error));
+                        self.shared.send_event(Event::Failed(error));
                         return;
                     }
                     sleep(self.client.backoff().pause(failures)).await;
@@ -171,10 +171,10 @@ impl Member {
             }
             match self.heartbeats().await {
                 Ended::Rebalance => self.revoke().await,
-                Ended::Lost => self.shared.tell(Event::Lost),
+                Ended::Lost => self.shared.send_event(Event::Lost),
                 Ended::Fatal(error) => {
-                    self.shared.tell(Event::Lost);
-                    self.shared.tell(Event::Failed(error));
+                    self.shared.send_event(Event::Lost);
+                    self.shared.send_event(Event::Failed(error));
                     return;
                 }
             }
@@ -190,12 +190,12 @@ impl Member {
             self.id = Str::default();
         }
         // A topic that is not there yet may come.
-        error.is_retriable() || rebalancing(error)
+        error.is_retriable() || is_rebalance_error(error)
     }
 
     async fn revoke(&self) {
         let (done, wait) = oneshot::channel();
-        self.shared.tell(Event::Revoked(done));
+        self.shared.send_event(Event::Revoked(done));
         if timeout(self.group.rebalance_timeout, wait).await.is_err() {
             tracing::warn!(group = %self.group.id, "the consumer did not poll within the rebalance timeout");
         }
@@ -210,13 +210,13 @@ impl Member {
 
     /// Joins and gets this member's share.
     async fn join(&mut self) -> Result<Vec<TopicPartition>, Error> {
-        let joined = self.ask_to_join().await?;
+        let joined = self.request_join().await?;
         self.generation = joined.generation_id;
         self.id = joined.member_id.detached();
         let protocol = joined.protocol_name.clone().unwrap_or_default();
         let leads = joined.leader == joined.member_id;
         self.counts = None;
-        let assignments = if leads { self.share(&protocol, &joined).await? } else { Vec::new() };
+        let assignments = if leads { self.assign_members(&protocol, &joined).await? } else { Vec::new() };
         let request = SyncGroupRequest {
             group_id: self.group.id.clone(),
             generation_id: self.generation,
@@ -231,7 +231,7 @@ impl Member {
         Ok(decode_assignment(&answer.assignment))
     }
 
-    async fn ask_to_join(&mut self) -> Result<JoinGroupResponse, Error> {
+    async fn request_join(&mut self) -> Result<JoinGroupResponse, Error> {
         let metadata = encode_subscription(&self.topics)?;
         let millis = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
         loop {
@@ -258,7 +258,7 @@ impl Member {
     }
 
     /// As leader: shares all members' topics.
-    async fn share(
+    async fn assign_members(
         &mut self,
         protocol: &str,
         joined: &JoinGroupResponse,
@@ -309,21 +309,21 @@ impl Member {
                 Ok(()) => last_sign = Instant::now(),
                 Err(error) if error.code() == Some(ErrorCode::REBALANCE_IN_PROGRESS) => return Ended::Rebalance,
                 Err(error) if self.after_failure(&error) => {
-                    if rebalancing(&error) || last_sign.elapsed() > self.group.session_timeout {
+                    if is_rebalance_error(&error) || last_sign.elapsed() > self.group.session_timeout {
                         return Ended::Lost;
                     }
                     sleep(self.client.config().retry_backoff).await;
                 }
                 Err(error) => return Ended::Fatal(error),
             }
-            if self.grown().await {
+            if self.has_partition_changes().await {
                 return Ended::Rebalance;
             }
         }
     }
 
     /// As leader: whether topics have more or fewer partitions than were shared.
-    async fn grown(&self) -> bool {
+    async fn has_partition_changes(&self) -> bool {
         let Some(counts) = &self.counts else { return false };
         let fresh = counts.keys().chain(&self.topics).all(|topic| self.client.cached_topic(topic).is_some());
         let cluster = self.client.cluster();

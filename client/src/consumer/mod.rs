@@ -1,8 +1,8 @@
 //! The consumer: reads partitions that it was assigned, or that its group gives it.
 //!
-//! One value, used by one task: [`Consumer::poll`] drives fetching, offsets and group events, and hands out records in offset order
+//! One value, used by one task: [`Consumer::poll`] drives fetching, offsets and group events, and returns records in offset order
 //! within each partition. Fetches run ahead of `poll` up to a bound, one request a broker at a time. In a group a
-//! task of its own keeps the membership alive; it tells `poll` what is revoked and assigned.
+//! task of its own keeps the membership alive; it sends `poll` the revoked and assigned partitions.
 
 mod assigned;
 mod assignor;

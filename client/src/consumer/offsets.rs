@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::metadata::TopicPartition;
 
 impl Consumer {
-    /// Finds the positions of partitions that have none. Those whose brokers cannot say yet stay for the next time.
+    /// Finds the positions of partitions that have none. Partitions whose brokers cannot answer yet are left for the next call.
     pub(super) async fn resolve_positions(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let open: Vec<(TopicPartition, StartAt)> = self
@@ -21,7 +21,7 @@ impl Consumer {
             .filter(|(_, slot)| slot.position.is_none() && slot.not_before.is_none_or(|at| at <= now))
             .map(|(tp, slot)| (tp.clone(), slot.start))
             .collect();
-        self.learn_topics().await?;
+        self.fetch_topics().await?;
         if open.is_empty() {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl Consumer {
     }
 
     /// Metadata of assigned topics must be there before anything can be fetched.
-    async fn learn_topics(&self) -> Result<(), Error> {
+    async fn fetch_topics(&self) -> Result<(), Error> {
         let cluster = self.client.cluster();
         for tp in self.slots.keys() {
             if !cluster.topics.contains_key(&tp.topic) && self.client.cached_topic(&tp.topic).is_none() {
@@ -92,7 +92,7 @@ impl Consumer {
         let admin = crate::Admin::new(&self.client);
         let committed_only = self.config.isolation == Isolation::ReadCommitted;
         let mut answers = admin.list_offsets_with(&asked, committed_only).await?;
-        // A time after the last record stands for the end; "N before the end" also needs the start.
+        // A time after the last record means the log end; "N before the end" also needs the log start.
         let mut more = Vec::new();
         for (tp, start) in &open {
             match start {

@@ -15,7 +15,7 @@ impl Consumer {
     ///
     /// # Errors
     /// What does not mend itself: damaged data, a missing offset without reset, a refused request, lost membership for good.
-    /// Calling again goes on after it.
+    /// The next call continues after it.
     pub async fn poll(&mut self, patience: Duration) -> Result<Vec<ConsumerRecord>, Error> {
         let deadline = Instant::now() + patience;
         loop {
@@ -29,7 +29,7 @@ impl Consumer {
             while let Some(Some(fetched)) = futures_util::FutureExt::now_or_never(self.fetches.next()) {
                 self.take_over(fetched)?;
             }
-            let records = self.hand_out();
+            let records = self.take_records();
             if !records.is_empty() {
                 self.send_fetches();
                 return Ok(records);
@@ -59,7 +59,7 @@ impl Consumer {
     }
 
     /// Takes buffered records, a partition after the other.
-    fn hand_out(&mut self) -> Vec<ConsumerRecord> {
+    fn take_records(&mut self) -> Vec<ConsumerRecord> {
         let most = self.config.max_poll_records.max(1);
         let mut records = Vec::new();
         for _ in 0..self.order.len() {

@@ -16,7 +16,7 @@ pub(super) struct Slot {
     pub(super) position: Option<i64>,
     /// Offset of the next fetch, ahead of the position by what is buffered.
     pub(super) fetch_at: i64,
-    /// Leader epoch of the last record handed out, for commits (KIP-320); -1 for none.
+    /// Leader epoch of the last record returned, for commits (KIP-320); -1 for none.
     pub(super) last_epoch: i32,
     pub(super) buffered: VecDeque<ConsumerRecord>,
     pub(super) buffered_bytes: usize,

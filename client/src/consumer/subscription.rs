@@ -1,4 +1,4 @@
-//! The consumer as a member of a group: it subscribes, does what the group's task asks for, and leaves.
+//! The consumer as a member of a group: it subscribes, handles the events of the group's task, and leaves.
 
 use esker_protocol::primitives::Str;
 use tokio::time::Instant;
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::assigned::Consumer;
 use super::commit::commit;
 use super::config::StartAt;
-use super::group::{Event, Membership, rebalancing};
+use super::group::{Event, Membership, is_rebalance_error};
 use crate::error::Error;
 
 impl Consumer {
@@ -27,7 +27,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Does what the group's task asked for.
+    /// Handles the events of the group's task.
     pub(super) async fn group_events(&mut self, deadline: Instant) -> Result<(), Error> {
         while let Some(event) = self.membership.as_ref().and_then(Membership::next) {
             match event {
@@ -41,7 +41,7 @@ impl Consumer {
                     self.set_assignment(Vec::new());
                     let _ = done.send(());
                     if let Err(error) = committed
-                        && !rebalancing(&error)
+                        && !is_rebalance_error(&error)
                     {
                         return Err(error);
                     }

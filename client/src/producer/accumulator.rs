@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::batch::{Delivery, Outcome, PendingBatch, settled};
+use super::batch::{Delivery, Outcome, PendingBatch, wait_for_outcome};
 use super::config::ProducerConfig;
 use super::error::ProduceError;
 use super::partitioner::{Sticky, partition_for_key};
@@ -27,12 +27,12 @@ pub(super) struct Queue {
     pub(super) in_flight: VecDeque<PendingBatch>,
     /// Sequence number of the next new batch.
     pub(super) next_sequence: i32,
-    /// The broker knows the producer here. Until it has taken a first batch it takes any sequence number, so that a second one in
-    /// flight could get in front of a first that has to go again.
+    /// The broker knows the producer in this partition. Until it has appended a first batch it accepts any sequence number, so that
+    /// a second batch in flight could overtake a first that must be sent again.
     pub(super) known: bool,
-    /// A batch failed and goes again: one at a time until it is through.
+    /// A batch failed and is sent again: one batch at a time until it is acknowledged.
     pub(super) retrying: bool,
-    /// Not to be tried before.
+    /// No batch is sent before.
     pub(super) pause: Option<Instant>,
 }
 
@@ -136,7 +136,7 @@ impl Accumulator {
         };
         let mut result = Ok(());
         for mut watcher in watchers {
-            if let Err(error) = settled(&mut watcher).await {
+            if let Err(error) = wait_for_outcome(&mut watcher).await {
                 result = result.and(Err(error));
             }
         }
@@ -150,9 +150,9 @@ impl Accumulator {
     }
 
     /// Completes a batch's deliveries with its outcome and releases its bytes.
-    pub(super) fn settle(&self, batch: PendingBatch, outcome: Outcome) {
+    pub(super) fn complete_batch(&self, batch: PendingBatch, outcome: Outcome) {
         self.room.add_permits(batch.reserved);
-        batch.settle(outcome);
+        batch.complete_batch(outcome);
     }
 
     /// Fails every batch that is not in flight.
@@ -160,7 +160,7 @@ impl Accumulator {
         let mut state = self.state.lock();
         for queue in state.queues.values_mut() {
             for batch in queue.ready.drain(..).chain(queue.open.take()) {
-                self.settle(batch, Err(error.clone()));
+                self.complete_batch(batch, Err(error.clone()));
             }
         }
     }

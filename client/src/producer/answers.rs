@@ -17,7 +17,7 @@ use crate::retry::Backoff;
 /// A batch of a partition in a request: which, and its bytes.
 pub(super) type Shipment = (TopicPartition, u64, Bytes);
 
-/// How a request ended. `None`: it was sent and nobody answers (acks 0).
+/// How a request ended. `None`: it was sent and has no response (acks 0).
 pub(super) struct Answer {
     pub(super) node: i32,
     pub(super) shipments: Vec<Shipment>,
@@ -26,7 +26,7 @@ pub(super) struct Answer {
 
 /// What to do with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum ErrorClass {
     Done,
     Again,
     /// Again, under a new producer id.
@@ -35,15 +35,15 @@ enum Verdict {
 }
 
 /// `first`: no earlier batch of the partition is unsettled.
-fn judge(code: ErrorCode, idempotent: bool, first: bool) -> Verdict {
+fn classify_error(code: ErrorCode, idempotent: bool, first: bool) -> ErrorClass {
     match code {
-        ErrorCode::NONE => Verdict::Done,
-        ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => Verdict::Done,
+        ErrorCode::NONE => ErrorClass::Done,
+        ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => ErrorClass::Done,
         // An earlier batch failed and goes again; this one follows it.
-        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if idempotent && !first => Verdict::Again,
-        ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH if idempotent => Verdict::Renew,
-        code if code.is_retriable() => Verdict::Again,
-        _ => Verdict::Failed,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if idempotent && !first => ErrorClass::Again,
+        ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH if idempotent => ErrorClass::Renew,
+        code if code.is_retriable() => ErrorClass::Again,
+        _ => ErrorClass::Failed,
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Settlement<'a> {
     backoff: Backoff,
     /// The identity's sequence numbers have a hole: a new identity is needed.
     pub(super) renew: bool,
-    /// Leaders are not where the metadata says.
+    /// The cached leaders are stale.
     pub(super) stale: bool,
 }
 
@@ -80,12 +80,14 @@ impl<'a> Settlement<'a> {
             let Some(at) = queue.in_flight.iter().position(|batch| batch.id == id) else { continue };
             let Some(batch) = queue.in_flight.remove(at) else { continue };
             match &answer.result {
-                Err(error) if error.is_retriable() => self.again(queue, batch, error.to_string()),
+                Err(error) if error.is_retriable() => self.retry_batch(queue, batch, error.to_string()),
                 Err(error) => self.failed(batch, ProduceError::Client(error.clone())),
-                Ok(None) => accumulator.settle(batch, Ok((-1, -1))),
+                Ok(None) => accumulator.complete_batch(batch, Ok((-1, -1))),
                 Ok(Some(_)) => match parts.get(&(tp.topic.to_string(), tp.partition)) {
-                    Some(part) => self.part_answered(&tp, queue, batch, part),
-                    None => self.again(queue, batch, "the broker left the partition out of its answer".to_owned()),
+                    Some(part) => self.apply_partition_answer(&tp, queue, batch, part),
+                    None => {
+                        self.retry_batch(queue, batch, "the broker left the partition out of its answer".to_owned())
+                    }
                 },
             }
             if queue.in_flight.is_empty() && queue.ready.iter().all(|batch| batch.attempts == 0) {
@@ -94,7 +96,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    fn part_answered(
+    fn apply_partition_answer(
         &mut self,
         tp: &TopicPartition,
         queue: &mut Queue,
@@ -102,18 +104,18 @@ impl<'a> Settlement<'a> {
         part: &PartitionProduceResponse,
     ) {
         let first = queue.in_flight.iter().chain(&queue.ready).all(|other| other.id > batch.id);
-        match judge(part.error_code, self.accumulator.config.idempotent, first) {
-            Verdict::Done => {
+        match classify_error(part.error_code, self.accumulator.config.idempotent, first) {
+            ErrorClass::Done => {
                 queue.pause = None;
                 queue.known = true;
-                self.accumulator.settle(batch, Ok((part.base_offset, part.log_append_time_ms)));
+                self.accumulator.complete_batch(batch, Ok((part.base_offset, part.log_append_time_ms)));
             }
-            Verdict::Again => self.again(queue, batch, part.error_code.to_string()),
-            Verdict::Renew => {
+            ErrorClass::Again => self.retry_batch(queue, batch, part.error_code.to_string()),
+            ErrorClass::Renew => {
                 self.renew = true;
-                self.again(queue, batch, part.error_code.to_string());
+                self.retry_batch(queue, batch, part.error_code.to_string());
             }
-            Verdict::Failed => {
+            ErrorClass::Failed => {
                 let record = part.record_errors.first().and_then(|e| e.batch_index_error_message.as_deref());
                 let message = record.or(part.error_message.as_deref()).map(str::to_owned);
                 let error = ProduceError::Refused {
@@ -127,7 +129,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    fn again(&mut self, queue: &mut Queue, mut batch: PendingBatch, reason: String) {
+    fn retry_batch(&mut self, queue: &mut Queue, mut batch: PendingBatch, reason: String) {
         tracing::debug!(batch = batch.id, reason, "a batch goes again");
         batch.last_failure = reason;
         queue.pause = Some(Instant::now() + self.backoff.pause(batch.attempts));
@@ -139,7 +141,7 @@ impl<'a> Settlement<'a> {
     /// The sequence numbers of a batch that was never written are a hole in front of all later ones.
     fn failed(&mut self, batch: PendingBatch, error: ProduceError) {
         self.renew |= batch.sequence.is_some();
-        self.accumulator.settle(batch, Err(error));
+        self.accumulator.complete_batch(batch, Err(error));
     }
 }
 
@@ -148,20 +150,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts() {
+    fn error_classes() {
         use ErrorCode as E;
         for (code, idempotent, first, verdict) in [
-            (E::NONE, true, true, Verdict::Done),
-            (E::DUPLICATE_SEQUENCE_NUMBER, true, true, Verdict::Done),
-            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, false, Verdict::Again),
-            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, true, Verdict::Failed),
-            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, false, false, Verdict::Failed),
-            (E::INVALID_PRODUCER_EPOCH, true, true, Verdict::Renew),
-            (E::NOT_LEADER_OR_FOLLOWER, true, true, Verdict::Again),
-            (E::NOT_ENOUGH_REPLICAS, false, true, Verdict::Again),
-            (E::MESSAGE_TOO_LARGE, true, true, Verdict::Failed),
+            (E::NONE, true, true, ErrorClass::Done),
+            (E::DUPLICATE_SEQUENCE_NUMBER, true, true, ErrorClass::Done),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, false, ErrorClass::Again),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, true, true, ErrorClass::Failed),
+            (E::OUT_OF_ORDER_SEQUENCE_NUMBER, false, false, ErrorClass::Failed),
+            (E::INVALID_PRODUCER_EPOCH, true, true, ErrorClass::Renew),
+            (E::NOT_LEADER_OR_FOLLOWER, true, true, ErrorClass::Again),
+            (E::NOT_ENOUGH_REPLICAS, false, true, ErrorClass::Again),
+            (E::MESSAGE_TOO_LARGE, true, true, ErrorClass::Failed),
         ] {
-            assert_eq!(judge(code, idempotent, first), verdict, "{code} {idempotent} {first}");
+            assert_eq!(classify_error(code, idempotent, first), verdict, "{code} {idempotent} {first}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Delivered {
     pub partition: i32,
     /// Offset; -1 with `Acks::None`.
     pub offset: i64,
-    /// Time of the record, ms: its own, or the broker's where the topic says so.
+    /// Time of the record, ms: its own, or the broker's where the topic uses log append time.
     pub timestamp: i64,
 }
 
@@ -40,9 +40,9 @@ impl Delivery {
     /// Waits for the acknowledgement.
     ///
     /// # Errors
-    /// The record was not written, or nobody knows whether it was.
+    /// The record was not written, or it is unknown whether it was.
     pub async fn wait(mut self) -> Result<Delivered, ProduceError> {
-        let outcome = settled(&mut self.outcome).await;
+        let outcome = wait_for_outcome(&mut self.outcome).await;
         outcome.map(|(base, append_time)| Delivered {
             partition: self.partition,
             offset: if base < 0 { -1 } else { base.saturating_add(i64::from(self.index)) },
@@ -61,7 +61,7 @@ impl IntoFuture for Delivery {
 }
 
 /// Waits for a batch's outcome; a producer that goes away leaves none.
-pub(super) async fn settled(outcome: &mut watch::Receiver<Option<Outcome>>) -> Outcome {
+pub(super) async fn wait_for_outcome(outcome: &mut watch::Receiver<Option<Outcome>>) -> Outcome {
     match outcome.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or(Err(ProduceError::Closed)),
         Err(_) => Err(ProduceError::Closed),
@@ -162,7 +162,7 @@ impl PendingBatch {
         Ok(bytes)
     }
 
-    pub(super) fn settle(self, outcome: Outcome) {
+    pub(super) fn complete_batch(self, outcome: Outcome) {
         self.outcome.send_replace(Some(outcome));
     }
 }

@@ -7,7 +7,7 @@ use esker_protocol::compression::Compression;
 /// Whom a producer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Acks {
-    /// Nobody: records may be lost without notice, and offsets are not known.
+    /// No broker: records may be lost without notice, and offsets are not known.
     None,
     /// The leader.
     Leader,

@@ -19,7 +19,7 @@ pub enum ProduceError {
         /// The buffer's.
         limit: usize,
     },
-    /// No room came free in time: brokers take records more slowly than they are sent.
+    /// The buffer stayed full for too long: brokers take records more slowly than they are sent.
     #[error("the producer's buffer stayed full for {after:?}: send more slowly, or raise buffer_bytes or max_block")]
     BufferFull {
         /// How long was waited.
@@ -30,7 +30,7 @@ pub enum ProduceError {
     NoPartition {
         /// Topic.
         topic: String,
-        /// What was asked for.
+        /// The requested partition.
         partition: i32,
         /// How many there are.
         count: usize,

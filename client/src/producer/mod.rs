@@ -50,7 +50,7 @@ impl Producer {
     }
 
     /// Puts a record into its batch. Waits while the buffer is full or the topic's metadata is not known. What it returns becomes the
-    /// offset once the broker has acknowledged; it can be dropped where nobody asks.
+    /// offset once the broker has acknowledged; it can be dropped where the caller does not need the offset.
     ///
     /// # Errors
     /// The topic or partition is not there, the record is too large, or the buffer stays full.

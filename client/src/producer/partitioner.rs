@@ -2,7 +2,7 @@
 //! partition until a batch is full (sticky, KIP-480 and KIP-794).
 
 use crate::metadata::Topic;
-use crate::retry::noise;
+use crate::retry::weak_random;
 
 /// Murmur2 as Kafka's Java client has it (seed `0x9747b28c`).
 #[must_use]
@@ -68,7 +68,7 @@ fn choose(topic: &Topic, last: Option<i32>) -> i32 {
     if able.len() > 1 {
         able.retain(|p| Some(*p) != last);
     }
-    let at = noise() as usize % able.len().max(1);
+    let at = weak_random() as usize % able.len().max(1);
     able.get(at).copied().unwrap_or(0)
 }
 

@@ -53,9 +53,9 @@ struct Sender {
     identity: Option<Identity>,
     /// The identity's sequence numbers have a hole: take a new one when nothing is in flight.
     renew: bool,
-    /// An identity has been asked for.
+    /// A producer id has been requested.
     identifying: bool,
-    /// No identity is asked for before: the last request for one failed.
+    /// No producer id is requested before: the last request for one failed.
     identity_pause: Option<Instant>,
     identity_failures: u32,
     /// Leaders are not where they were thought to be.
@@ -96,7 +96,7 @@ pub(super) async fn run(client: Client, accumulator: Arc<Accumulator>) {
         refreshing: false,
     };
     loop {
-        let drained = sender.turn();
+        let drained = sender.send_ready();
         if drained.idle && sender.accumulator.state.lock().closed {
             sender.client.forget(sender.purpose);
             return;
@@ -113,7 +113,7 @@ pub(super) async fn run(client: Client, accumulator: Arc<Accumulator>) {
 
 impl Sender {
     /// Sends all that can go now.
-    fn turn(&mut self) -> Drained {
+    fn send_ready(&mut self) -> Drained {
         let mut drained = self.drain();
         if self.accumulator.config.idempotent && (self.identity.is_none() || self.renew) {
             self.take_identity(&mut drained);
@@ -144,12 +144,12 @@ impl Sender {
                 }
             }
             Event::Refreshed => self.refreshing = false,
-            Event::Identified(result) => self.identified(result),
+            Event::Identified(result) => self.handle_identity(result),
             Event::Answered(answer) => {
                 if let Some(node) = self.nodes.get_mut(&answer.node) {
                     node.in_flight = node.in_flight.saturating_sub(1);
                 }
-                self.answered(answer);
+                self.handle_answer(answer);
             }
         }
     }
@@ -187,13 +187,20 @@ impl Sender {
             if self.identity.is_none() && accumulator.config.idempotent || self.renew {
                 continue;
             }
-            self.take(tp, queue, &cluster, now, &mut drained);
+            self.take_batch(tp, queue, &cluster, now, &mut drained);
         }
         drained
     }
 
     /// Takes a partition's next batch if its broker can have it now.
-    fn take(&mut self, tp: &TopicPartition, queue: &mut Queue, cluster: &Cluster, now: Instant, drained: &mut Drained) {
+    fn take_batch(
+        &mut self,
+        tp: &TopicPartition,
+        queue: &mut Queue,
+        cluster: &Cluster,
+        now: Instant,
+        drained: &mut Drained,
+    ) {
         let config = &self.accumulator.config;
         let Some(first) = queue.ready.front() else { return };
         let one_by_one = queue.retrying || config.idempotent && !queue.known;
@@ -217,7 +224,7 @@ impl Sender {
             drained.look_at(pause);
             return;
         }
-        if self.client.standing(leader, self.purpose).is_none() {
+        if self.client.existing_connection(leader, self.purpose).is_none() {
             drained.connect.insert(leader);
             return;
         }
@@ -242,12 +249,12 @@ impl Sender {
             }
             Err(error) => {
                 self.renew |= batch.sequence.is_some();
-                self.accumulator.settle(batch, Err(error.into()));
+                self.accumulator.complete_batch(batch, Err(error.into()));
             }
         }
     }
 
-    /// Fails what waited too long. A hole in the sequence numbers asks for a new identity.
+    /// Fails batches that waited too long. A hole in the sequence numbers requires a new producer id.
     fn expire(&mut self, tp: &TopicPartition, queue: &mut Queue, now: Instant) {
         let after = self.accumulator.config.delivery_timeout;
         while let Some(batch) = queue.ready.pop_front_if(|batch| batch.created + after <= now) {
@@ -258,7 +265,7 @@ impl Sender {
                 after,
                 reason: batch.last_failure.clone(),
             };
-            self.accumulator.settle(batch, Err(error));
+            self.accumulator.complete_batch(batch, Err(error));
         }
     }
 
@@ -281,19 +288,19 @@ impl Sender {
             topic_data: topic_data.collect(),
             ..ProduceRequest::default()
         };
-        let connection = self.client.standing(id, self.purpose);
+        let connection = self.client.existing_connection(id, self.purpose);
         let lost = || ConnectionError::Lost { address: format!("broker {id}"), reason: "it was closed".to_owned() };
         let connection = connection.ok_or_else(lost);
         let version = connection.and_then(|c| c.version::<ProduceRequest>(PRODUCE).map(|version| (c, version)));
         if config.acks == Acks::None {
             let sent = version.and_then(|(connection, version)| connection.send(version, &request));
             let result = sent.map(|()| None).map_err(Error::from);
-            self.answered(Answer { node: id, shipments, result });
+            self.handle_answer(Answer { node: id, shipments, result });
             // Nothing else wakes the task: there is no answer to wait for.
             self.accumulator.wake.notify_one();
             return;
         }
-        // The broker may take as long as the request says, and the way there and back comes on top.
+        // The broker may take the request's time-out; the network time is added to it.
         let patience = self.client.request_timeout() + Duration::from_secs(5);
         let started = version.and_then(|(connection, version)| connection.start(version, &request, Some(patience)));
         self.nodes.entry(id).or_default().in_flight += 1;
@@ -315,7 +322,7 @@ impl Sender {
         }));
     }
 
-    /// Asks for the topics' leaders, after a pause where only time can help.
+    /// Refreshes the topics' leaders, after a pause where only time can help.
     fn refresh(&mut self, pause: bool) {
         self.stale = false;
         self.refreshing = true;
@@ -334,14 +341,14 @@ impl Sender {
         }));
     }
 
-    fn answered(&mut self, answer: Answer) {
+    fn handle_answer(&mut self, answer: Answer) {
         let mut settlement = Settlement::new(&self.accumulator, self.client.backoff());
         settlement.apply_answer(answer);
         self.renew |= settlement.renew;
         self.stale |= settlement.stale;
     }
 
-    /// Asks for a producer id, once there is something to send and nothing is in flight under the old one. Batches go on
+    /// Requests a producer id, once there is something to send and nothing is in flight under the old one. Batches keep
     /// expiring while the answer is on its way.
     fn take_identity(&mut self, drained: &mut Drained) {
         let needed = {
@@ -369,7 +376,7 @@ impl Sender {
         }));
     }
 
-    fn identified(&mut self, result: Result<Identity, Error>) {
+    fn handle_identity(&mut self, result: Result<Identity, Error>) {
         self.identifying = false;
         match result {
             Ok(identity) => {
@@ -398,7 +405,7 @@ impl Sender {
     }
 }
 
-/// Moves the open batch to the ready ones when it is time; says when that will be.
+/// Moves the open batch to the ready ones when it is due; returns when it is due.
 fn close_open(queue: &mut Queue, flush_up_to: u64, linger: Duration, now: Instant, drained: &mut Drained) {
     let due = |batch: &PendingBatch| batch.id <= flush_up_to || batch.created + linger <= now;
     if let Some(batch) = queue.open.take_if(|open| !open.is_empty() && due(open)) {
