@@ -101,7 +101,7 @@ impl Broker {
         let partitions = self.replicas.partitions();
         let ranges = partitions.iter().flat_map(|partition| {
             let log = partition.log();
-            let told = |range: DamagedRange| {
+            let describe = |range: DamagedRange| {
                 let (first, last) = (range.first_offset, range.end_offset.saturating_sub(1));
                 format!(
                     "{}-{}: offsets {first} to {last} are damaged on disk: {}",
@@ -110,7 +110,7 @@ impl Broker {
                     range.what
                 )
             };
-            log.damaged_ranges().into_iter().map(told).collect::<Vec<_>>()
+            log.damaged_ranges().into_iter().map(describe).collect::<Vec<_>>()
         });
         ranges.take(MAX_CONCERNS).collect()
     }

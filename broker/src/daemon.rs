@@ -67,7 +67,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let folder = ephemeral.as_ref().map(|folder| folder.path().to_owned());
     let configured = sources(args, folder, std::env::vars()).map_err(ConfigErrors::from).and_then(|sources| {
         let config = BrokerConfig::resolve(&sources)?;
-        let (idle, foreign) = (sources.without_effect(), sources.foreign());
+        let (idle, foreign) = (sources.configs_without_effect(), sources.foreign());
         if !idle.is_empty() {
             tracing::info!(configs = idle.join(", "), "accepted, without effect in Esker");
         }
@@ -113,7 +113,7 @@ fn sources(
 ) -> Result<Sources, ConfigError> {
     let mut sources = Sources::default();
     if args.strict {
-        sources.refuse_foreign();
+        sources.refuse_plugin_configs();
     }
     if let Some(file) = &args.config {
         sources.file(file)?;

@@ -37,7 +37,7 @@ pub enum MetadataDirError {
     /// A new one would be begun beside it.
     #[error(
         "metadata.log.dir is {}, but the metadata log is {}: set metadata.log.dir to {}{}",
-        configured.display(), found.join(NAME).display(), found.display(), or_move(configured, *own)
+        configured.display(), found.join(NAME).display(), found.display(), move_hint(configured, *own)
     )]
     Elsewhere {
         /// `metadata.log.dir`.
@@ -69,7 +69,7 @@ fn list(folders: &[PathBuf]) -> String {
 }
 
 /// A log keeps its controller's identity when it moves into a folder without one; a log dir has its own.
-fn or_move(configured: &Path, own: bool) -> String {
+fn move_hint(configured: &Path, own: bool) -> String {
     if own { format!(", or move that folder to {}", configured.join(NAME).display()) } else { String::new() }
 }
 
@@ -142,7 +142,7 @@ impl MetadataDir {
 
     /// Has every log dir remember where the metadata log is. What cannot be written is logged: it is missed only by a
     /// configuration that lacks the folder.
-    pub fn remember(&self, log_dirs: &[PathBuf]) {
+    pub fn record_location(&self, log_dirs: &[PathBuf]) {
         let folder = real(&self.folder);
         for dir in log_dirs {
             let file = dir.join(LOCATION);

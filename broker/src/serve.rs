@@ -146,7 +146,7 @@ async fn start_metadata(
     let (directory, folder) = dir.open(logs, node.id())?;
     let id = RaftId { node_id: node.id(), directory: directory.0 };
     let metadata = raft::start(node, disk, dir.log(), id).await?;
-    dir.remember(&node.config().log_dirs);
+    dir.record_location(&node.config().log_dirs);
     Ok((Arc::new(metadata), folder))
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{say, table};
+use super::output::{print_line, table};
 
 /// Flags of `broker`.
 #[derive(Debug, Args)]
@@ -58,9 +58,9 @@ pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
             "cluster_id": cluster.id.as_str(), "controller": cluster.controller, "topics": topics.len(),
             "partitions": partitions, "brokers": brokers,
         });
-        return Ok(say(&serde_json::to_string_pretty(&cluster)?)?);
+        return Ok(print_line(&serde_json::to_string_pretty(&cluster)?)?);
     }
-    say(&format!(
+    print_line(&format!(
         "cluster {}  controller={}  topics={}  partitions={partitions}",
         cluster.id,
         cluster.controller.map_or_else(|| "-".to_owned(), |id| id.to_string()),
@@ -79,7 +79,7 @@ pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
         let row = |(id, name, key, first, last): &(i32, &str, i16, i16, i16)| {
             vec![id.to_string(), (*name).to_owned(), key.to_string(), first.to_string(), last.to_string()]
         };
-        say("")?;
+        print_line("")?;
         table(&["BROKER", "API", "KEY", "FIRST", "LAST"], &apis.iter().map(row).collect::<Vec<_>>())?;
     }
     Ok(())

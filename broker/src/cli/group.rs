@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{say, shown, table};
+use super::output::{or_dash, print_line, table};
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]
@@ -55,7 +55,7 @@ pub async fn run(command: GroupCommand) -> Result<(), CliError> {
             for deleted in admin.delete_groups(&[Str::copy(&args.name)]).await? {
                 deleted?;
             }
-            Ok(say(&format!("deleted {}", args.name))?)
+            Ok(print_line(&format!("deleted {}", args.name))?)
         }
     }
 }
@@ -67,7 +67,7 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
             .iter()
             .map(|g| json!({"group": &*g.id, "state": &*g.state, "protocol_type": &*g.protocol_type, "type": &*g.kind}))
             .collect();
-        return Ok(say(&serde_json::to_string_pretty(&rows)?)?);
+        return Ok(print_line(&serde_json::to_string_pretty(&rows)?)?);
     }
     let rows: Vec<_> = groups
         .iter()
@@ -96,9 +96,9 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
             o.partition.topic.to_string(),
             o.partition.partition.to_string(),
             o.offset.to_string(),
-            shown(end),
-            shown(lag),
-            shown(owner(o)),
+            or_dash(end),
+            or_dash(lag),
+            or_dash(owner(o)),
         ]);
         partitions.push(json!({
             "topic": o.partition.topic.as_str(), "partition": o.partition.partition, "committed": o.offset, "end": end, "lag": lag,
@@ -115,16 +115,16 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
             "group": args.name, "state": &*group.state, "protocol": &*group.protocol, "coordinator": group.coordinator, "members": members,
             "offsets": partitions,
         });
-        return Ok(say(&serde_json::to_string_pretty(&group)?)?);
+        return Ok(print_line(&serde_json::to_string_pretty(&group)?)?);
     }
-    say(&format!(
+    print_line(&format!(
         "{}  state={}  protocol={}",
         args.name,
         group.state,
-        shown(Some(group.protocol.as_str()).filter(|p| !p.is_empty()))
+        or_dash(Some(group.protocol.as_str()).filter(|p| !p.is_empty()))
     ))?;
     for m in &group.members {
-        say(&format!("  member {}  client={}  host={}", m.id, m.client_id, m.host))?;
+        print_line(&format!("  member {}  client={}  host={}", m.id, m.client_id, m.host))?;
     }
     Ok(table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], &rows)?)
 }

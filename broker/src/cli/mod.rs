@@ -68,13 +68,13 @@ async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         command => tokio::select! {
-            outcome = short(command) => outcome,
+            outcome = run_command(command) => outcome,
             () = interrupted() => Ok(()),
         },
     }
 }
 
-async fn short(command: Command) -> Result<(), CliError> {
+async fn run_command(command: Command) -> Result<(), CliError> {
     match command {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,

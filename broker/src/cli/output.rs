@@ -20,11 +20,11 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 }
 
 /// Prints one line.
-pub fn say(text: &str) -> io::Result<()> {
+pub fn print_line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
 /// What there is, or a dash.
-pub fn shown<T: ToString>(value: Option<T>) -> String {
+pub fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{say, shown, table};
+use super::output::{or_dash, print_line, table};
 
 /// What can be done with topics.
 #[derive(Debug, Subcommand)]
@@ -102,7 +102,7 @@ pub async fn run(command: TopicCommand) -> Result<(), CliError> {
             for created in admin.create_topics(std::slice::from_ref(&topic), false).await? {
                 created?;
             }
-            Ok(say(&format!("created {}", topic.name))?)
+            Ok(print_line(&format!("created {}", topic.name))?)
         }
         TopicCommand::List(args) => list(args).await,
         TopicCommand::Describe(args) => describe(args).await,
@@ -111,7 +111,7 @@ pub async fn run(command: TopicCommand) -> Result<(), CliError> {
             for deleted in admin.delete_topics(&[Str::copy(&args.name)]).await? {
                 deleted?;
             }
-            Ok(say(&format!("deleted {}", args.name))?)
+            Ok(print_line(&format!("deleted {}", args.name))?)
         }
         TopicCommand::Alter(args) => alter(args).await,
     }
@@ -133,7 +133,7 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
             .iter()
             .map(|t| json!({"name": t.name.as_str(), "id": t.id.to_string(), "partitions": t.partitions.len(), "internal": t.internal}))
             .collect();
-        return Ok(say(&serde_json::to_string_pretty(&rows)?)?);
+        return Ok(print_line(&serde_json::to_string_pretty(&rows)?)?);
     }
     let replicas = |t: &Topic| t.partitions.first().map_or(0, |p| p.replicas.len());
     let rows: Vec<_> = topics
@@ -163,12 +163,12 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
         let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
         rows.push(vec![
             p.id.to_string(),
-            shown(p.leader),
+            or_dash(p.leader),
             p.leader_epoch.to_string(),
             ids(&p.replicas),
             ids(&p.isr),
-            shown(start),
-            shown(end),
+            or_dash(start),
+            or_dash(end),
         ]);
         partitions.push(json!({
             "partition": p.id, "leader": p.leader, "leader_epoch": p.leader_epoch, "replicas": p.replicas,
@@ -182,11 +182,11 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
             "name": topic.name.as_str(), "id": topic.id.to_string(), "internal": topic.internal, "configs": own,
             "partitions": partitions,
         });
-        return Ok(say(&serde_json::to_string_pretty(&topic)?)?);
+        return Ok(print_line(&serde_json::to_string_pretty(&topic)?)?);
     }
-    say(&format!("{}  id={}", topic.name, topic.id))?;
+    print_line(&format!("{}  id={}", topic.name, topic.id))?;
     for (name, value) in &own {
-        say(&format!("  {name}={value}"))?;
+        print_line(&format!("  {name}={value}"))?;
     }
     Ok(table(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)?)
 }
@@ -205,5 +205,5 @@ async fn alter(args: AlterArgs) -> Result<(), CliError> {
     if let Some(count) = args.partitions {
         admin.create_partitions(&args.name, count).await?;
     }
-    Ok(say(&format!("changed {}", args.name))?)
+    Ok(print_line(&format!("changed {}", args.name))?)
 }

@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// Neither Kafka nor Esker has a config of that name.
-    #[error("{origin}: unknown config {name}{}{}", shown(.value), suggestion(.nearest))]
+    #[error("{origin}: unknown config {name}{}{}", display_value(.value), suggestion(.nearest))]
     Unknown {
         /// The name.
         name: String,
@@ -69,7 +69,7 @@ pub enum ConfigError {
         instead: &'static str,
     },
     /// The config protects or keeps data, and is not served.
-    #[error("{origin}: {name}{} is not served by this version of Esker: {missing}", shown(.value))]
+    #[error("{origin}: {name}{} is not served by this version of Esker: {missing}", display_value(.value))]
     Unserved {
         /// The name.
         name: String,
@@ -135,7 +135,7 @@ fn all(errors: &[ConfigError]) -> String {
     text
 }
 
-fn shown(value: &Option<String>) -> String {
+fn display_value(value: &Option<String>) -> String {
     format!("={}", value.as_deref().unwrap_or("[hidden]"))
 }
 

@@ -101,7 +101,7 @@ fn listeners(text: &str, mut wrong: impl FnMut(ListenerError)) -> Vec<Listener> 
 pub(super) fn parse(sources: &Sources, statics: &Statics, mistakes: &mut Vec<Mistake>) -> Listeners {
     let value = |name: &str| super::values::text(statics, name).unwrap_or_default();
     let before = mistakes.len();
-    let mut wrong = |name: &str, error: ListenerError| mistakes.push(sources.wrong(name, &error.to_string()));
+    let mut wrong = |name: &str, error: ListenerError| mistakes.push(sources.invalid_value(name, &error.to_string()));
     let of_controllers: Vec<String> =
         list_items(&value("controller.listener.names")).map(str::to_ascii_uppercase).collect();
     let is_client = |endpoint: &Listener| !of_controllers.iter().any(|name| endpoint.name == *name.as_str());
@@ -132,7 +132,7 @@ pub(super) fn parse(sources: &Sources, statics: &Statics, mistakes: &mut Vec<Mis
         }
     }
     if open.is_empty() && mistakes.len() == before {
-        mistakes.push(sources.wrong("listeners", &ListenerError::None.to_string()));
+        mistakes.push(sources.invalid_value("listeners", &ListenerError::None.to_string()));
     }
     for endpoint in all.iter().filter(|endpoint| !is_client(endpoint)) {
         tracing::info!(

@@ -109,17 +109,17 @@ impl BrokerConfig {
         let roles = text("process.roles").unwrap_or_default();
         if !roles.is_empty() && !list_items(&roles).any(|role| role == "broker") {
             let expected = "every node of Esker is a broker: broker must be among the roles";
-            mistakes.push(sources.wrong("process.roles", expected));
+            mistakes.push(sources.invalid_value("process.roles", expected));
         }
         let node_id = statics.0.get("node.id").or_else(|| statics.0.get("broker.id"));
         let dirs = text("log.dirs").filter(|dirs| !dirs.is_empty()).or_else(|| text("log.dir")).unwrap_or_default();
         let log_dirs: Vec<_> = list_items(&dirs).map(PathBuf::from).collect();
         if log_dirs.is_empty() {
-            mistakes.push(sources.wrong("log.dirs", "at least one folder is needed"));
+            mistakes.push(sources.invalid_value("log.dirs", "at least one folder is needed"));
         }
         let http_listen = text("http.listen").unwrap_or_default();
         if let Err(error) = listeners::host_and_port(&http_listen) {
-            mistakes.push(sources.wrong("http.listen", &error.to_string()));
+            mistakes.push(sources.invalid_value("http.listen", &error.to_string()));
         }
         sources::report(mistakes)?;
         Ok(Self {

@@ -55,7 +55,7 @@ fn long_name(short: &str) -> Option<&'static str> {
 
 impl Sources {
     /// Refuses configs of plug-ins, which are only warned about otherwise.
-    pub fn refuse_foreign(&mut self) {
+    pub fn refuse_plugin_configs(&mut self) {
         self.strict = true;
     }
 
@@ -116,7 +116,7 @@ impl Sources {
     }
 
     /// That the value of `name`, or of an older name of it, is wrong for a reason that the table does not know.
-    pub(super) fn wrong(&self, name: &str, expected: &str) -> Mistake {
+    pub(super) fn invalid_value(&self, name: &str, expected: &str) -> Mistake {
         let older = match name {
             "log.dirs" => "log.dir",
             "node.id" => "broker.id",
@@ -153,7 +153,7 @@ impl Sources {
         let (older, newer) = (self.by_name.get("broker.id")?, self.by_name.get("node.id")?);
         let differs = older.value != newer.value && !older.value.starts_with('-');
         let expected = format!("{} says node.id={}: both must name the same id", newer.origin, newer.value);
-        differs.then(|| self.wrong("broker.id", &expected))
+        differs.then(|| self.invalid_value("broker.id", &expected))
     }
 
     /// Configs of plug-ins: Esker loads none.
@@ -162,7 +162,7 @@ impl Sources {
     }
 
     /// Configs of Kafka's that mean nothing here.
-    pub fn without_effect(&self) -> Vec<&str> {
+    pub fn configs_without_effect(&self) -> Vec<&str> {
         self.by_name.keys().map(String::as_str).filter(|name| key_of(name).is_some_and(|key| !key.acts)).collect()
     }
 }
@@ -221,11 +221,11 @@ fn check(setting: &Setting, strict: bool) -> Option<ConfigError> {
         let hidden = looks_secret(&name) || nearest.and_then(key_of).is_some_and(ConfigKey::is_sensitive);
         return Some(ConfigError::Unknown { name, value: (!hidden).then(|| value.clone()), origin, nearest });
     };
-    let shown = if key.is_sensitive() { None } else { Some(value.clone()) };
+    let public_value = if key.is_sensitive() { None } else { Some(value.clone()) };
     if let Err(invalid) = validate(key, value) {
-        let value = shown.unwrap_or_else(|| "[hidden]".to_owned());
+        let value = public_value.unwrap_or_else(|| "[hidden]".to_owned());
         return Some(ConfigError::Invalid { name, value, origin, expected: invalid.expected, key: Some(key) });
     }
     let missing = unserved_protection(key, value)?;
-    Some(ConfigError::Unserved { name, value: shown, origin, missing })
+    Some(ConfigError::Unserved { name, value: public_value, origin, missing })
 }

@@ -194,8 +194,8 @@ fn configs_of_plug_ins_are_named_and_refused_only_if_asked_to() {
     sources.set(FLAG, "num.io.threads", "4");
     assert!(BrokerConfig::resolve(&sources).is_ok());
     assert_eq!(sources.foreign(), ["confluent.license", "cruise.control.metrics.topic", "rsm.config.bucket"]);
-    assert_eq!(sources.without_effect(), ["num.io.threads"]);
-    sources.refuse_foreign();
+    assert_eq!(sources.configs_without_effect(), ["num.io.threads"]);
+    sources.refuse_plugin_configs();
     let text = BrokerConfig::resolve(&sources).unwrap_err().to_string();
     assert!(text.contains("3 mistakes") && text.contains("confluent.license") && !text.contains("hush"), "{text}");
 }
@@ -238,7 +238,7 @@ fn a_stock_file_of_kafka_starts_a_broker() {
     let config = BrokerConfig::resolve(&sources).unwrap();
     assert_eq!((config.node_id, config.listeners.len(), config.advertised.len()), (7, 1, 1));
     assert_eq!((config.listeners[0].host.as_str(), config.advertised[0].host.as_str()), ("", "localhost"));
-    let idle = sources.without_effect();
+    let idle = sources.configs_without_effect();
     assert!(idle.contains(&"num.network.threads") && !idle.contains(&"listeners"), "{idle:?}");
 }
 

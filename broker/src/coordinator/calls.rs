@@ -46,12 +46,12 @@ impl GroupCoordinator {
     pub async fn join(&self, image: &MetadataImage, request: JoinRequest) -> JoinReply {
         // As in Kafka the member's id is not repeated.
         let failed = |error| JoinReply::failed(error, &Str::default());
-        let asked = self
+        let parked = self
             .shard_at(image, &request.group)
-            .and_then(|s| s.ask(|s, token| s.join(request, token, self.node.now_ms())));
-        match asked {
+            .and_then(|s| s.park_request(|s, token| s.join(request, token, self.node.now_ms())));
+        match parked {
             Err(error) => failed(error),
-            Ok(asked) => match asked.answer().await {
+            Ok(parked) => match parked.wait_for_reply().await {
                 Ok(Reply::Join(reply)) => reply,
                 Err(error) => failed(error),
                 Ok(Reply::Sync(_)) => failed(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -61,12 +61,12 @@ impl GroupCoordinator {
 
     /// SyncGroup.
     pub async fn sync(&self, image: &MetadataImage, request: SyncRequest) -> SyncReply {
-        let asked = self
+        let parked = self
             .shard_at(image, &request.group)
-            .and_then(|s| s.ask(|s, token| s.sync(request, token, self.node.now_ms())));
-        match asked {
+            .and_then(|s| s.park_request(|s, token| s.sync(request, token, self.node.now_ms())));
+        match parked {
             Err(error) => SyncReply::failed(error),
-            Ok(asked) => match asked.answer().await {
+            Ok(parked) => match parked.wait_for_reply().await {
                 Ok(Reply::Sync(reply)) => reply,
                 Err(error) => SyncReply::failed(error),
                 Ok(Reply::Join(_)) => SyncReply::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
@@ -206,13 +206,17 @@ impl GroupCoordinator {
     /// The shard of a group, which has the cluster's metadata as it is now.
     fn shard_at(&self, image: &MetadataImage, group: &str) -> Result<Arc<ShardHandle<GroupShard>>, CoordinatorError> {
         let shard = self.shard(image, group)?;
-        self.show(image, &shard)?;
+        self.update_shard_image(image, &shard)?;
         Ok(shard)
     }
 
     /// Gives a shard the cluster's metadata as it is now.
-    pub(super) fn show(&self, image: &MetadataImage, shard: &ShardHandle<GroupShard>) -> Result<(), CoordinatorError> {
-        shard.update(|s| self.config.show(s, image))
+    pub(super) fn update_shard_image(
+        &self,
+        image: &MetadataImage,
+        shard: &ShardHandle<GroupShard>,
+    ) -> Result<(), CoordinatorError> {
+        shard.update(|s| self.config.update_shard_image(s, image))
     }
 
     /// OffsetDelete: a code for each partition of the request.

@@ -44,7 +44,7 @@ pub struct GroupConfig {
 
 impl GroupConfig {
     /// Shows a shard the cluster as it is.
-    pub(super) fn show(&self, shard: &mut GroupShard, image: &MetadataImage) {
+    pub(super) fn update_shard_image(&self, shard: &mut GroupShard, image: &MetadataImage) {
         shard.update_image(image, || ConsumerLimits::read(image, self.node_id, &self.statics));
     }
 }
@@ -61,7 +61,7 @@ impl GroupCoordinator {
         let making = Arc::clone(&config);
         let make = move |_| {
             let mut shard = GroupShard::new(making.limits.clone()).with_history(making.rebalance_history);
-            making.show(&mut shard, &images.borrow());
+            making.update_shard_image(&mut shard, &images.borrow());
             shard
         };
         let counts = metrics.clone();

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::commit::committed;
 use super::marker::Marker;
 use super::scope::CoordinatorScope;
-use super::shard::{Act, ShardHandle};
+use super::shard::{ShardAction, ShardHandle};
 use crate::error::{KafkaError, coordinator_code, marker_code};
 use crate::replica::TopicRef;
 
@@ -42,11 +42,14 @@ pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str
 }
 
 /// Does what transactions want done, for ever.
-pub(super) async fn act(scope: CoordinatorScope, mut actions: mpsc::UnboundedReceiver<Act<TransactionShard>>) {
+pub(super) async fn carry_out_actions(
+    scope: CoordinatorScope,
+    mut actions: mpsc::UnboundedReceiver<ShardAction<TransactionShard>>,
+) {
     while let Some((shard, action)) = actions.recv().await {
         let scope = scope.clone();
         match action {
-            Action::WriteMarkers(markers) => drop(tokio::spawn(complete(scope, shard, markers))),
+            Action::WriteMarkers(markers) => drop(tokio::spawn(complete_transaction(scope, shard, markers))),
             Action::AbortLate(id) => drop(tokio::spawn(abort_late(scope, shard, id))),
         }
     }
@@ -64,7 +67,7 @@ async fn abort_late(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionS
 }
 
 /// Writes all markers of a transaction, then records that they are.
-async fn complete(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, markers: Markers) {
+async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, markers: Markers) {
     let marker = Marker {
         producer_id: markers.producer_id,
         producer_epoch: markers.epoch,
@@ -72,14 +75,14 @@ async fn complete(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionSha
         coordinator_epoch: shard.leader_epoch(),
         version: markers.version,
     };
-    let mut left: Vec<(Str, i32)> = Vec::new();
+    let mut remaining: Vec<(Str, i32)> = Vec::new();
     for (topic, partitions) in &markers.topics {
-        left.extend(partitions.iter().map(|partition| (topic.clone(), *partition)));
+        remaining.extend(partitions.iter().map(|partition| (topic.clone(), *partition)));
     }
     let mut pause = RETRY_AFTER;
     loop {
-        left = write_all(&scope, &marker, left, &markers.id).await;
-        if left.is_empty() {
+        remaining = write_all(&scope, &marker, remaining, &markers.id).await;
+        if remaining.is_empty() {
             let producer = Producer { id: markers.producer_id, epoch: markers.epoch };
             match shard.write(|s| Ok((s.markers_written(&markers.id, producer, scope.node.now_ms()), ()))) {
                 Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => return,
@@ -99,7 +102,7 @@ async fn write_all(scope: &CoordinatorScope, marker: &Marker, wanted: Vec<(Str, 
     let writes = wanted.iter().map(|(topic, partition)| write_marker(scope, marker, topic, *partition));
     let outcomes = futures_util::future::join_all(writes).await;
     let image = scope.image();
-    let mut left = Vec::new();
+    let mut remaining = Vec::new();
     for ((topic, partition), outcome) in wanted.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => {}
@@ -110,9 +113,9 @@ async fn write_all(scope: &CoordinatorScope, marker: &Marker, wanted: Vec<(Str, 
             }
             Err(error) => {
                 tracing::debug!(%error, %id, %topic, partition, "a transaction's marker is tried again");
-                left.push((topic, partition));
+                remaining.push((topic, partition));
             }
         }
     }
-    left
+    remaining
 }

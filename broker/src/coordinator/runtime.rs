@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::replay::replay;
-use super::shard::{Act, ShardHandle, ShardLinks};
+use super::shard::{ShardAction, ShardHandle, ShardLinks};
 use crate::node::Node;
 use crate::replica::Partition;
 
@@ -27,7 +27,7 @@ pub struct Runtime<M: StateMachine> {
     make: Box<dyn Fn(i32) -> M + Send + Sync>,
     links: ShardLinks<M>,
     shards: ArcSwap<HashMap<i32, Arc<ShardHandle<M>>>>,
-    to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Act<M>>>>,
+    to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<ShardAction<M>>>>,
     /// Milliseconds that the slowest load took.
     longest_load: Arc<AtomicU64>,
 }
@@ -39,14 +39,14 @@ impl<M: StateMachine> fmt::Debug for Runtime<M> {
 }
 
 impl<M: StateMachine> Runtime<M> {
-    /// A coordinator without shards over `topic`; `make` gives the empty machine of a partition, `tell` logs and counts events.
+    /// A coordinator without shards over `topic`; `make` gives the empty machine of a partition, `report_event` logs and counts events.
     /// An answer waits for its records to be committed until `commit_timeout`.
     pub fn new(
         topic: &'static str,
         node: &Node,
         commit_timeout: Duration,
         make: impl Fn(i32) -> M + Send + Sync + 'static,
-        tell: impl Fn(&M::Event) + Send + Sync + 'static,
+        report_event: impl Fn(&M::Event) + Send + Sync + 'static,
     ) -> Self {
         // As many actions wait as there are state machines that want something done; each has one at a time.
         let (actions, to_act) = mpsc::unbounded_channel();
@@ -57,7 +57,7 @@ impl<M: StateMachine> Runtime<M> {
                 node: node.clone(),
                 sooner: Arc::default(),
                 actions,
-                tell: Arc::new(tell),
+                report_event: Arc::new(report_event),
                 commit_timeout,
             },
             shards: ArcSwap::default(),
@@ -72,7 +72,7 @@ impl<M: StateMachine> Runtime<M> {
     }
 
     /// What machines want done comes through this; given once.
-    pub fn take_actions(&self) -> Option<mpsc::UnboundedReceiver<Act<M>>> {
+    pub fn take_actions(&self) -> Option<mpsc::UnboundedReceiver<ShardAction<M>>> {
         self.to_act.lock().take()
     }
 
@@ -98,7 +98,7 @@ impl<M: StateMachine> Runtime<M> {
     }
 
     /// Leadership of a partition began: its shard loads on a blocking thread.
-    pub(super) fn gained(&self, partition: Arc<Partition>, leader_epoch: i32) {
+    pub(super) fn add_shard(&self, partition: Arc<Partition>, leader_epoch: i32) {
         let handle = Arc::new(ShardHandle::new(partition, leader_epoch, self.links.clone()));
         let mut shards = HashMap::clone(&self.shards.load());
         if let Some(old) = shards.insert(handle.index(), Arc::clone(&handle)) {
@@ -121,7 +121,7 @@ impl<M: StateMachine> Runtime<M> {
     }
 
     /// Leadership of a partition is gone.
-    pub(super) fn lost(&self, partition: i32) {
+    pub(super) fn remove_shard(&self, partition: i32) {
         let mut shards = HashMap::clone(&self.shards.load());
         if let Some(old) = shards.remove(&partition) {
             old.unload();
@@ -130,7 +130,7 @@ impl<M: StateMachine> Runtime<M> {
     }
 
     /// Lets time pass in every shard, for ever.
-    pub(super) async fn keep_time(&self) {
+    pub(super) async fn run_timer(&self) {
         loop {
             let now = self.links.node.now_ms();
             let mut next = now + LONGEST_SLEEP_MS;

@@ -34,10 +34,10 @@ const RETRY_MS: i64 = 500;
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a state machine wants done, and the shard that it came from.
-pub type Act<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
+pub type ShardAction<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
 
 /// Tells the world of what came to pass.
-pub type Tell<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
+pub type EventSink<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
 
 /// What a shard is doing.
 enum Phase<M> {
@@ -73,8 +73,8 @@ pub(super) struct ShardLinks<M: StateMachine> {
     pub(super) node: Node,
     /// Notified when a shard's deadline comes nearer.
     pub(super) sooner: Arc<Notify>,
-    pub(super) actions: mpsc::UnboundedSender<Act<M>>,
-    pub(super) tell: Tell<M>,
+    pub(super) actions: mpsc::UnboundedSender<ShardAction<M>>,
+    pub(super) report_event: EventSink<M>,
     /// How long a request waits for what it wrote to be committed.
     pub(super) commit_timeout: Duration,
 }
@@ -85,7 +85,7 @@ impl<M: StateMachine> Clone for ShardLinks<M> {
             node: self.node.clone(),
             sooner: Arc::clone(&self.sooner),
             actions: self.actions.clone(),
-            tell: Arc::clone(&self.tell),
+            report_event: Arc::clone(&self.report_event),
             commit_timeout: self.commit_timeout,
         }
     }
@@ -104,14 +104,14 @@ pub struct Position {
 }
 
 /// A request that is parked in a shard.
-pub struct Asked<M: StateMachine> {
+pub struct ParkedRequest<M: StateMachine> {
     shard: Arc<ShardHandle<M>>,
     delivery: oneshot::Receiver<Delivery<M>>,
 }
 
-impl<M: StateMachine> Asked<M> {
+impl<M: StateMachine> ParkedRequest<M> {
     /// The answer, once it may be given.
-    pub async fn answer(self) -> Result<M::Reply, ErrorCode> {
+    pub async fn wait_for_reply(self) -> Result<M::Reply, ErrorCode> {
         let (reply, position) = self.delivery.await.map_err(|_| ErrorCode::NOT_COORDINATOR)?;
         self.shard.committed(position).await?;
         Ok(reply)
@@ -211,21 +211,24 @@ impl<M: StateMachine> ShardHandle<M> {
     }
 
     /// Parks a request: `ask` is given its token, and the answer comes to it sooner or later.
-    pub fn ask(self: &Arc<Self>, ask: impl FnOnce(&M, Token) -> EffectsOf<M>) -> Result<Asked<M>, ErrorCode> {
+    pub fn park_request(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&M, Token) -> EffectsOf<M>,
+    ) -> Result<ParkedRequest<M>, ErrorCode> {
         let mut inner = self.lock();
         inner.active()?;
         let (sender, delivery) = oneshot::channel();
         inner.next_token += 1;
         let token = inner.next_token;
         inner.parked.insert(token, sender);
-        let effects = ask(inner.active()?, token);
+        let effects = decide(inner.active()?, token);
         if let Err(error) = self.carry_out(&mut inner, effects, COORDINATOR) {
             // The decision is void; requests that it would have answered stay parked.
             inner.parked.remove(&token);
             return Err(error);
         }
         self.note_deadline(&inner);
-        Ok(Asked { shard: Arc::clone(self), delivery })
+        Ok(ParkedRequest { shard: Arc::clone(self), delivery })
     }
 
     /// Runs a change whose answer is known at once: its records are appended, then applied. The answer may be given once the
@@ -305,7 +308,7 @@ impl<M: StateMachine> ShardHandle<M> {
         origin: Origin,
     ) -> Result<(), ErrorCode> {
         self.append(inner, &mut effects, origin)?;
-        effects.events.iter().for_each(|event| (self.links.tell)(event));
+        effects.events.iter().for_each(|event| (self.links.report_event)(event));
         inner.active()?.apply(Applied::all(&mut effects));
         inner.deliver(effects.replies, None);
         // An answer may rest on what an earlier request wrote: everything written so far is waited for.
@@ -327,7 +330,7 @@ impl<M: StateMachine> ShardHandle<M> {
             if let Some(stored) = stored {
                 self.after_commit(inner, stored, Ok(()));
             }
-            return self.act(actions);
+            return self.send_actions(actions);
         };
         if let Some(stored) = stored {
             let shard = Arc::clone(self);
@@ -346,12 +349,12 @@ impl<M: StateMachine> ShardHandle<M> {
                     }
                     tokio::time::sleep(COMMIT_AGAIN_AFTER).await;
                 }
-                shard.act(actions);
+                shard.send_actions(actions);
             });
         }
     }
 
-    fn act(self: &Arc<Self>, actions: Vec<M::Action>) {
+    fn send_actions(self: &Arc<Self>, actions: Vec<M::Action>) {
         for action in actions {
             // The receiver is gone only when the broker stops.
             let _ = self.links.actions.send((Arc::clone(self), action));

@@ -10,7 +10,7 @@ use esker_protocol::primitives::Str;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::markers::act;
+use super::markers::carry_out_actions;
 use super::scope::CoordinatorScope;
 use super::shard::ShardHandle;
 use crate::replica::LeadershipChange;
@@ -22,48 +22,48 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Starts the coordinators' tasks; they end with `stop`.
 pub fn start(scope: &CoordinatorScope, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
     // Before the first shard comes into being.
-    scope.transactions.follow(&scope.image());
+    scope.transactions.set_version(&scope.image());
     let until_stop = || stop.clone();
-    tokio::spawn(until_stop().run_until_cancelled_owned(follow(scope.clone(), changes)));
+    tokio::spawn(until_stop().run_until_cancelled_owned(update_shards(scope.clone(), changes)));
     let (groups, transactions) = (Arc::clone(&scope.groups), Arc::clone(&scope.transactions));
-    tokio::spawn(until_stop().run_until_cancelled_owned(async move { groups.keep_time().await }));
-    tokio::spawn(until_stop().run_until_cancelled_owned(async move { transactions.keep_time().await }));
+    tokio::spawn(until_stop().run_until_cancelled_owned(async move { groups.run_timer().await }));
+    tokio::spawn(until_stop().run_until_cancelled_owned(async move { transactions.run_timer().await }));
     tokio::spawn(until_stop().run_until_cancelled_owned(expire(scope.clone())));
     if let Some(jobs) = scope.groups.take_actions() {
         tokio::spawn(until_stop().run_until_cancelled_owned(super::regexes::run(scope.clone(), jobs)));
     }
-    tokio::spawn(until_stop().run_until_cancelled_owned(follow_version(scope.clone())));
+    tokio::spawn(until_stop().run_until_cancelled_owned(update_versions(scope.clone())));
     if let Some(actions) = scope.transactions.take_actions() {
-        tokio::spawn(until_stop().run_until_cancelled_owned(act(scope.clone(), actions)));
+        tokio::spawn(until_stop().run_until_cancelled_owned(carry_out_actions(scope.clone(), actions)));
     }
 }
 
 /// Tells the transaction coordinator what `transaction.version` is.
-async fn follow_version(scope: CoordinatorScope) {
+async fn update_versions(scope: CoordinatorScope) {
     let mut images = scope.images.clone();
     loop {
         let image = images.borrow_and_update().clone();
-        scope.transactions.follow(&image);
+        scope.transactions.set_version(&image);
         if images.changed().await.is_err() {
             return;
         }
     }
 }
 
-async fn follow(scope: CoordinatorScope, mut changes: mpsc::UnboundedReceiver<LeadershipChange>) {
+async fn update_shards(scope: CoordinatorScope, mut changes: mpsc::UnboundedReceiver<LeadershipChange>) {
     while let Some(change) = changes.recv().await {
         match change {
             LeadershipChange::Gained { partition, leader_epoch } if partition.topic() == OFFSETS_TOPIC => {
-                scope.groups.gained(partition, leader_epoch);
+                scope.groups.add_shard(partition, leader_epoch);
             }
             LeadershipChange::Lost { topic, partition } if *topic == *OFFSETS_TOPIC => {
-                scope.groups.lost(partition);
+                scope.groups.remove_shard(partition);
             }
             LeadershipChange::Gained { partition, leader_epoch } if partition.topic() == TRANSACTION_TOPIC => {
-                scope.transactions.gained(partition, leader_epoch);
+                scope.transactions.add_shard(partition, leader_epoch);
             }
             LeadershipChange::Lost { topic, partition } if *topic == *TRANSACTION_TOPIC => {
-                scope.transactions.lost(partition);
+                scope.transactions.remove_shard(partition);
             }
             LeadershipChange::TopicDeleted { topic } => {
                 for shard in scope.groups.shards() {

@@ -39,7 +39,7 @@ impl TransactionCoordinator {
     }
 
     /// Follows the cluster's `transaction.version`.
-    pub(super) fn follow(&self, image: &MetadataImage) {
+    pub(super) fn set_version(&self, image: &MetadataImage) {
         let level = image.feature(TRANSACTION_VERSION);
         if self.version.swap(level, Ordering::AcqRel) != level {
             for shard in self.shards() {

@@ -20,8 +20,8 @@ impl TransactionCoordinator {
         let shard = self.shard(image, &request.id)?;
         let mut fresh = None;
         for _ in 0..MAX_TURNS {
-            let asked = shard.ask(|s, token| s.init(&request, fresh, token, self.node.now_ms()))?;
-            match asked.answer().await? {
+            let parked = shard.park_request(|s, token| s.init(&request, fresh, token, self.node.now_ms()))?;
+            match parked.wait_for_reply().await? {
                 Reply::Producer(outcome) => return outcome,
                 Reply::NeedsProducerId => fresh = Some(self.producer_ids.next().await?),
                 Reply::Added(_) | Reply::Verified(_) => break,
@@ -35,8 +35,8 @@ impl TransactionCoordinator {
         let shard = self.shard(image, &request.id)?;
         let mut fresh = None;
         for _ in 0..MAX_TURNS {
-            let asked = shard.ask(|s, token| s.end(&request, fresh, token, self.node.now_ms()))?;
-            match asked.answer().await? {
+            let parked = shard.park_request(|s, token| s.end(&request, fresh, token, self.node.now_ms()))?;
+            match parked.wait_for_reply().await? {
                 Reply::Producer(outcome) => return outcome,
                 Reply::NeedsProducerId => fresh = Some(self.producer_ids.next().await?),
                 Reply::Added(_) | Reply::Verified(_) => break,
@@ -50,8 +50,8 @@ impl TransactionCoordinator {
         let added = async {
             match self
                 .shard(image, &request.id)?
-                .ask(|s, token| s.add(&request, token, self.node.now_ms()))?
-                .answer()
+                .park_request(|s, token| s.add(&request, token, self.node.now_ms()))?
+                .wait_for_reply()
                 .await?
             {
                 Reply::Added(ErrorCode::NONE) => Ok(()),
@@ -64,7 +64,12 @@ impl TransactionCoordinator {
 
     /// Whether partitions are in a transaction: a code for each.
     pub async fn verify(&self, image: &MetadataImage, request: &AddRequest) -> VerificationResult {
-        match self.shard(image, &request.id)?.ask(|s, token| s.verify(request, token))?.answer().await? {
+        match self
+            .shard(image, &request.id)?
+            .park_request(|s, token| s.verify(request, token))?
+            .wait_for_reply()
+            .await?
+        {
             Reply::Verified(verdicts) => verdicts,
             _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
         }

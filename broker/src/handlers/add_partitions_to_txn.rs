@@ -42,18 +42,18 @@ async fn answer(ctx: RequestContext, request: AddPartitionsToTxnRequest) -> AddP
             verify_only: false,
             topics: request.v3_and_below_topics,
         };
-        response.results_by_topic_v3_and_below = one(&ctx, &image, transaction).await;
+        response.results_by_topic_v3_and_below = add_or_verify(&ctx, &image, transaction).await;
         return response;
     }
     for transaction in request.transactions {
         let transactional_id = transaction.transactional_id.clone();
-        let topic_results = one(&ctx, &image, transaction).await;
+        let topic_results = add_or_verify(&ctx, &image, transaction).await;
         response.results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
     }
     response
 }
 
-async fn one(
+async fn add_or_verify(
     ctx: &RequestContext,
     image: &MetadataImage,
     transaction: AddPartitionsToTxnTransaction,
@@ -78,9 +78,9 @@ async fn one(
         client_version: if version >= BROKERS { 2 } else { 0 },
     };
     if transaction.verify_only {
-        let verdicts = ctx.broker.transactions.verify(image, &request).await;
-        let mut verdicts = verdicts.map(Vec::into_iter);
-        return results(topics, |_, _| match &mut verdicts {
+        let codes_by_partition = ctx.broker.transactions.verify(image, &request).await;
+        let mut codes_by_partition = codes_by_partition.map(Vec::into_iter);
+        return results(topics, |_, _| match &mut codes_by_partition {
             Ok(codes) => codes.next().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
             Err(code) => *code,
         });

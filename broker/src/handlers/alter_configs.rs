@@ -44,7 +44,7 @@ impl Handler for AlterConfigs {
             async move {
                 let outcomes = alter(&ctx.broker, targets, request.validate_only).await;
                 let answer = |(resource, outcome): (alter_configs::AlterConfigsResource, ConfigOutcome)| {
-                    let (error_code, error_message) = told(outcome);
+                    let (error_code, error_message) = to_code_and_message(outcome);
                     alter_configs::AlterConfigsResourceResponse {
                         error_code,
                         error_message,
@@ -87,7 +87,7 @@ impl Handler for IncrementalAlterConfigs {
             async move {
                 let outcomes = alter(&ctx.broker, targets, request.validate_only).await;
                 let answer = |(resource, outcome): (incremental_alter_configs::AlterConfigsResource, ConfigOutcome)| {
-                    let (error_code, error_message) = told(outcome);
+                    let (error_code, error_message) = to_code_and_message(outcome);
                     incremental_alter_configs::AlterConfigsResourceResponse {
                         error_code,
                         error_message,
@@ -103,7 +103,7 @@ impl Handler for IncrementalAlterConfigs {
     }
 }
 
-fn told(outcome: ConfigOutcome) -> (ErrorCode, Option<Str>) {
+fn to_code_and_message(outcome: ConfigOutcome) -> (ErrorCode, Option<Str>) {
     match outcome {
         Ok(()) => (ErrorCode::NONE, None),
         Err(refusal) => (refusal.code, Some(refusal.message)),

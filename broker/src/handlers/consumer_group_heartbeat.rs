@@ -34,7 +34,9 @@ impl Handler for ConsumerGroupHeartbeat {
                     member_id: Some(reply.member_id),
                     member_epoch: reply.epoch,
                     heartbeat_interval_ms: reply.heartbeat_interval_ms,
-                    assignment: reply.assignment.map(|partitions| Assignment { topic_partitions: told(partitions) }),
+                    assignment: reply
+                        .assignment
+                        .map(|partitions| Assignment { topic_partitions: to_response_partitions(partitions) }),
                     ..ConsumerGroupHeartbeatResponse::default()
                 },
                 Err(Refusal { code, message }) => ConsumerGroupHeartbeatResponse {
@@ -91,6 +93,6 @@ fn owned(topics: Vec<TopicPartitions>) -> Partitions {
     owned
 }
 
-fn told(partitions: Partitions) -> Vec<TopicPartitionsResult> {
+fn to_response_partitions(partitions: Partitions) -> Vec<TopicPartitionsResult> {
     partitions.into_iter().map(|(topic_id, partitions)| TopicPartitionsResult { topic_id, partitions }).collect()
 }

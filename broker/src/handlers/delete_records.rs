@@ -58,7 +58,7 @@ fn answer(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsR
         .collect();
     // Of all partitions at once: a stream application purges hundreds in a request.
     let all = deleted.iter_mut().flat_map(|(_, partitions)| partitions).map(|(_, result)| result);
-    keep(ctx, all.collect());
+    save_log_start_offsets(ctx, all.collect());
     let topics = deleted.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|(partition_index, result)| {
             let (low_watermark, error_code) = match result {
@@ -85,7 +85,7 @@ fn delete(ctx: &RequestContext, target: &TopicRef, wanted: &DeleteRecordsPartiti
 }
 
 /// Brings the log starts to disk before they are answered.
-fn keep(ctx: &RequestContext, mut deleted: Vec<&mut Deleted>) {
+fn save_log_start_offsets(ctx: &RequestContext, mut deleted: Vec<&mut Deleted>) {
     let log = |deleted: &&mut Deleted| deleted.as_ref().ok().map(|(partition, _)| partition.log());
     let logs: Vec<_> = deleted.iter().filter_map(log).collect();
     if ctx.broker.replicas.logs().keep_log_starts(&logs).is_ok() {

@@ -32,7 +32,7 @@ use crate::replica::{
     AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef, TopicReplicas,
 };
 use crate::server::CloseReason;
-use verify::Verdicts;
+use verify::VerificationResults;
 
 /// The Produce API.
 pub struct Produce;
@@ -44,16 +44,16 @@ impl Handler for Produce {
     fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
         let mut records = request.topic_data.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_ref());
         if !records.any(|records| verify::is_transactional(records)) {
-            return append(ctx, request, &Verdicts::default());
+            return append(ctx, request, &VerificationResults::default());
         }
-        match verify::questions(&ctx, &request) {
+        match verify::begin_verification(&ctx, &request) {
             Err(code) => refuse(&request, code),
-            Ok(None) => append(ctx, request, &Verdicts::default()),
+            Ok(None) => append(ctx, request, &VerificationResults::default()),
             // Batches that come behind must not be appended before these.
-            Ok(Some(questions)) => Staged::Held(
+            Ok(Some(verification)) => Staged::Held(
                 async move {
-                    let verdicts = verify::ask(&ctx, questions).await;
-                    append(ctx, request, &verdicts)
+                    let results = verify::verify(&ctx, verification).await;
+                    append(ctx, request, &results)
                 }
                 .boxed(),
             ),
@@ -61,12 +61,12 @@ impl Handler for Produce {
     }
 }
 
-fn append(ctx: RequestContext, request: ProduceRequest, verdicts: &Verdicts) -> Staged<ProduceResponse> {
+fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationResults) -> Staged<ProduceResponse> {
     let version = ctx.api_version;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let mut answers = Answers { version, ..Answers::default() };
     for topic in request.topic_data {
-        append_topic(&ctx, &mut answers, topic, acks, verdicts);
+        append_topic(&ctx, &mut answers, topic, acks, results);
     }
     match acks {
         0 => match answers.first_error {
@@ -181,14 +181,20 @@ impl Answers {
     }
 }
 
-fn append_topic(ctx: &RequestContext, answers: &mut Answers, topic: TopicProduceData, acks: i16, verdicts: &Verdicts) {
+fn append_topic(
+    ctx: &RequestContext,
+    answers: &mut Answers,
+    topic: TopicProduceData,
+    acks: i16,
+    results: &VerificationResults,
+) {
     let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
     let replicas = ctx.broker.replicas.topic(&target);
     let mut responses = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = data.index;
         let written = match &replicas {
-            Ok(replicas) => append_partition(ctx, replicas, data, acks, verdicts),
+            Ok(replicas) => append_partition(ctx, replicas, data, acks, results),
             Err(error) => Err(Refused::from(error.clone())),
         };
         let answer = match written {
@@ -245,7 +251,7 @@ fn append_partition(
     topic: &TopicReplicas,
     data: PartitionProduceData,
     acks: i16,
-    verdicts: &Verdicts,
+    results: &VerificationResults,
 ) -> Result<Written, Refused> {
     let partition = topic.partition(data.index)?;
     if !(-1..=1).contains(&acks) {
@@ -259,7 +265,7 @@ fn append_partition(
     let now_ms = ctx.broker.now_ms();
     let batch = validate(data.records, &rules, now_ms).map_err(|error| refused(&partition, error))?;
     let origin = match batch.header.attributes.is_transactional() {
-        true => verdicts.origin(&partition, ctx.api_version).map_err(|error| refused(&partition, error))?,
+        true => results.origin(&partition, ctx.api_version).map_err(|error| refused(&partition, error))?,
         false => Origin::Client { transaction_v2: ctx.api_version >= 12 },
     };
     let size = batch.bytes.len();

@@ -69,7 +69,7 @@ impl Handler for ListTransactions {
         let mut response = ListTransactionsResponse::default();
         let pattern = match request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty()) {
             None => None,
-            Some(text) => match whole(text) {
+            Some(text) => match compile_anchored(text) {
                 Some(pattern) => Some(pattern),
                 None => {
                     response.error_code = ErrorCode::INVALID_REGULAR_EXPRESSION;
@@ -108,7 +108,7 @@ impl Handler for ListTransactions {
 }
 
 /// A pattern that an id must match from its beginning to its end, as Kafka's RE2 does; `None` if it is none, or too large.
-fn whole(pattern: &str) -> Option<Regex> {
+fn compile_anchored(pattern: &str) -> Option<Regex> {
     if pattern.len() > MAX_PATTERN_CHARS {
         return None;
     }

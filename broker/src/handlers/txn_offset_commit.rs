@@ -25,7 +25,7 @@ const ADDS_ITSELF: i16 = 5;
 /// From here on clients know TRANSACTION_ABORTABLE.
 const KNOWS_ABORTABLE: i16 = 4;
 /// How often the coordinator is asked for one request, at most.
-const MOST_TURNS: u32 = 4;
+const MAX_ATTEMPTS: u32 = 4;
 
 impl Handler for TxnOffsetCommit {
     type Request = TxnOffsetCommitRequest;
@@ -115,14 +115,14 @@ async fn commit_all(
         client_version: if adds { 2 } else { 0 },
     };
     let verification = if adds {
-        let mut turns = 0;
+        let mut attempts = 0;
         loop {
             let code = ctx.broker.transactions.add(&image, request.clone()).await;
             let before = guard;
             guard = ctx.broker.groups.begin_verification(&image, &commit.group, writer)?;
-            turns += 1;
+            attempts += 1;
             // The markers of the transaction before may have come in between and taken the guard with them.
-            if code != ErrorCode::NONE || guard.is_none() || guard == before || turns == MOST_TURNS {
+            if code != ErrorCode::NONE || guard.is_none() || guard == before || attempts == MAX_ATTEMPTS {
                 break code;
             }
         }

@@ -26,7 +26,7 @@ impl Handler for WriteTxnMarkers {
             async move {
                 let mut markers = Vec::with_capacity(request.markers.len());
                 for marker in request.markers {
-                    markers.push(one(&ctx, marker).await);
+                    markers.push(write_marker_set(&ctx, marker).await);
                 }
                 WriteTxnMarkersResponse { markers }
             }
@@ -38,7 +38,7 @@ impl Handler for WriteTxnMarkers {
 /// How long an answer waits for its markers to be committed: Kafka's default of `request.timeout.ms`.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn one(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMarkerResult {
+async fn write_marker_set(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMarkerResult {
     let marker = Marker {
         producer_id: wanted.producer_id,
         producer_epoch: wanted.producer_epoch,

@@ -31,7 +31,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn enter<S>(&self, scope: &ServerScope<S>, ip: IpAddr) -> Result<(), CloseReason> {
+    fn admit<S>(&self, scope: &ServerScope<S>, ip: IpAddr) -> Result<(), CloseReason> {
         let mut open = self.of_address.lock();
         let total: usize = scope.metrics.network.open_connections();
         let (most, most_from_ip) = (scope.admission)();
@@ -48,7 +48,7 @@ impl Counts {
     }
 
     /// Says so, but not for every one of a flood; the metric has them all.
-    fn refused(&self, peer: SocketAddr, reason: &CloseReason) {
+    fn log_refusal(&self, peer: SocketAddr, reason: &CloseReason) {
         let mut last = self.refused.lock();
         if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
             *last = Some(Instant::now());
@@ -56,7 +56,7 @@ impl Counts {
         }
     }
 
-    fn leave(&self, metrics: &Metrics, ip: IpAddr) {
+    fn release(&self, metrics: &Metrics, ip: IpAddr) {
         let mut open = self.of_address.lock();
         if let Some(from_ip) = open.get_mut(&ip) {
             *from_ip -= 1;
@@ -92,9 +92,9 @@ pub(super) async fn accept<S: Service>(
                 continue;
             }
         };
-        if let Err(reason) = counts.enter(&scope, peer.ip()) {
+        if let Err(reason) = counts.admit(&scope, peer.ip()) {
             scope.metrics.network.ended(reason.label());
-            counts.refused(peer, &reason);
+            counts.log_refusal(peer, &reason);
             continue;
         }
         let info = Arc::new(ConnectionInfo { peer, listener: name.clone(), software: OnceLock::new() });
@@ -104,7 +104,7 @@ pub(super) async fn accept<S: Service>(
                 Ok(reason) => reason,
                 Err(panic) => CloseReason::Panic(panic_text(panic.as_ref())),
             };
-            counts.leave(&scope.metrics, peer.ip());
+            counts.release(&scope.metrics, peer.ip());
             scope.metrics.network.ended(reason.label());
             if reason.is_fault() {
                 error!(%peer, %reason, "connection closed; others go on");

@@ -47,7 +47,7 @@ struct Place {
     answer: Option<Reply>,
 }
 
-type Later = Pin<Box<dyn Future<Output = (u64, Reply)> + Send>>;
+type PendingAnswer = Pin<Box<dyn Future<Output = (u64, Reply)> + Send>>;
 
 /// See the module.
 #[derive(Default)]
@@ -55,7 +55,7 @@ pub(super) struct Answers {
     places: VecDeque<Place>,
     /// The number of the place at the front.
     front: u64,
-    later: FuturesUnordered<Later>,
+    later: FuturesUnordered<PendingAnswer>,
     out: VecDeque<Bytes>,
     /// Bytes of requests and answers whose places are taken, and of `out`.
     held: usize,
@@ -86,7 +86,7 @@ impl Answers {
     }
 
     /// Takes the next place for an answer that is there.
-    pub(super) fn ready(&mut self, answer: Reply) {
+    pub(super) fn push_ready(&mut self, answer: Reply) {
         if let Reply::Frame(chunks) = &answer {
             self.held += chunks.len();
         }
@@ -94,7 +94,7 @@ impl Answers {
     }
 
     /// Takes the next place for an answer that comes later.
-    pub(super) fn later(&mut self, request_bytes: usize, answer: BoxFuture<'static, Reply>) {
+    pub(super) fn push_pending(&mut self, request_bytes: usize, answer: BoxFuture<'static, Reply>) {
         let place = self.front + self.places.len() as u64;
         self.held += request_bytes;
         self.request_bytes += request_bytes;
@@ -150,10 +150,10 @@ impl Answers {
                 }
                 match ready!(to.poll_send_file(cx, &file, offset, len.min(left))) {
                     Ok(written) if written > 0 => {
-                        self.sent(written);
+                        self.remove_sent(written);
                         left = left.saturating_sub(written);
                     }
-                    sent => return Poll::Ready(Err(self.not_sent(sent))),
+                    sent => return Poll::Ready(Err(self.send_error(sent))),
                 }
                 continue;
             }
@@ -172,15 +172,15 @@ impl Answers {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             match ready!(Pin::new(&mut *to).poll_write_vectored(cx, slices)) {
-                Ok(written) if written > 0 => self.sent(written),
-                sent => return Poll::Ready(Err(self.not_sent(sent))),
+                Ok(written) if written > 0 => self.remove_sent(written),
+                sent => return Poll::Ready(Err(self.send_error(sent))),
             }
         }
         Pin::new(to).poll_flush(cx)
     }
 
     /// Why nothing was sent. The connection ends; the next fetch must be refused where a file is at fault, so its pages are touched.
-    fn not_sent(&self, sent: io::Result<usize>) -> io::Error {
+    fn send_error(&self, sent: io::Result<usize>) -> io::Error {
         let error = sent.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
         let unreadable = error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code));
         if unreadable || error.kind() == io::ErrorKind::WriteZero {
@@ -198,7 +198,7 @@ impl Answers {
         Some((file, offset, chunk.len()))
     }
 
-    fn sent(&mut self, mut written: usize) {
+    fn remove_sent(&mut self, mut written: usize) {
         self.held = self.held.saturating_sub(written);
         self.out_bytes = self.out_bytes.saturating_sub(written);
         while let Some(chunk) = self.out.front_mut() {

@@ -148,7 +148,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
                 Poll::Ready(Ok(bytes)) => {
                     self.metrics.network.received(bytes);
-                    self.woke();
+                    self.record_activity();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
                 Poll::Pending => break,
@@ -158,23 +158,23 @@ impl<T: Transport, S: Service> Connection<T, S> {
     }
 
     /// Bytes of requests that are whole and not answered.
-    fn worked_on(&self) -> usize {
+    fn unanswered_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, |(size, _)| *size) + self.answers.request_bytes()
     }
 
     /// Memory of these, and of the request that is read.
     fn memory(&self) -> usize {
-        self.frames.memory().saturating_add(self.worked_on())
+        self.frames.memory().saturating_add(self.unanswered_bytes())
     }
 
     /// Ready when there is memory for the next read.
     fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.reservation.is_short() {
-            self.frames.rest();
+            self.frames.release_buffer();
         }
-        let worked_on = self.worked_on();
-        let all = self.frames.memory_to_read().saturating_add(worked_on);
-        let reserved = self.reservation.poll_reserve(cx, worked_on, all);
+        let unanswered_bytes = self.unanswered_bytes();
+        let all = self.frames.memory_to_read().saturating_add(unanswered_bytes);
+        let reserved = self.reservation.poll_reserve(cx, unanswered_bytes, all);
         if reserved.is_pending() || !self.frames.has_part() {
             self.reserved = None;
         } else if self.reservation.is_held() {
@@ -205,7 +205,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
                 let size = *size;
                 let Poll::Ready(outcome) = held.as_mut().poll(cx) else { return Ok(()) };
                 self.held = None;
-                self.take(size, outcome)?;
+                self.keep_outcome(size, outcome)?;
                 continue;
             }
             if self.stopping || !self.answers.has_room() {
@@ -216,11 +216,11 @@ impl<T: Transport, S: Service> Connection<T, S> {
         }
     }
 
-    fn take(&mut self, size: usize, outcome: Outcome) -> Result<(), CloseReason> {
+    fn keep_outcome(&mut self, size: usize, outcome: Outcome) -> Result<(), CloseReason> {
         match outcome {
-            Outcome::Ready(reply) => self.answers.ready(reply),
-            Outcome::Later(reply) => self.answers.later(size, reply),
-            Outcome::Parked(bytes, reply) => self.answers.later(bytes.min(size), reply),
+            Outcome::Ready(reply) => self.answers.push_ready(reply),
+            Outcome::Later(reply) => self.answers.push_pending(size, reply),
+            Outcome::Parked(bytes, reply) => self.answers.push_pending(bytes.min(size), reply),
             Outcome::Held(rest) => self.held = Some((size, rest)),
             Outcome::Refused(reason) => return Err(reason),
         }
@@ -240,7 +240,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
         let incoming = Incoming { header, connection: Arc::clone(&self.info), received };
         let outcome = self.service.dispatch(incoming, &mut reader);
-        self.take(size, outcome)
+        self.keep_outcome(size, outcome)
     }
 
     /// Closes what is idle. Requests that are still worked on keep a connection open; a peer that does not take its
@@ -257,8 +257,8 @@ impl<T: Transport, S: Service> Connection<T, S> {
                 return Poll::Ready(CloseReason::SlowRequest);
             }
             if quiet >= REST_AFTER {
-                self.frames.rest();
-                self.reservation.rest(self.memory());
+                self.frames.release_buffer();
+                self.reservation.release_beyond(self.memory());
                 self.resting = true;
             }
             let left = self.max_idle.checked_sub(quiet).filter(|left| !left.is_zero()).unwrap_or(self.max_idle);
@@ -271,7 +271,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
     }
 
     /// Bytes came. The timer is left as it is, but for one that was set for a long rest.
-    fn woke(&mut self) {
+    fn record_activity(&mut self) {
         self.moved = Instant::now();
         if self.resting {
             self.resting = false;

@@ -134,7 +134,7 @@ impl Frames {
     }
 
     /// Lets go of a buffer that nothing stands in.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_buffer(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
             self.expected = SMALL;

@@ -75,10 +75,10 @@ impl Reservation {
         Self { memory, queue, held: 0, awaited: None }
     }
 
-    /// Ready once `bytes` are reserved, or as many as there can be; `worked_on` of them are those of requests that are whole.
+    /// Ready once `bytes` are reserved, or as many as there can be; `unanswered_bytes` of them are those of requests that are whole.
     /// During a wait only these are held, as they come free without one: two connections never wait for each other.
-    pub(super) fn poll_reserve(&mut self, cx: &mut Context<'_>, worked_on: usize, bytes: usize) -> Poll<()> {
-        let (need, kept) = (self.units(bytes), self.units(worked_on));
+    pub(super) fn poll_reserve(&mut self, cx: &mut Context<'_>, unanswered_bytes: usize, bytes: usize) -> Poll<()> {
+        let (need, kept) = (self.units(bytes), self.units(unanswered_bytes));
         loop {
             if need <= self.held {
                 self.end_wait();
@@ -129,7 +129,7 @@ impl Reservation {
     }
 
     /// Returns what is beyond `bytes`: the connection is quiet.
-    pub(super) fn rest(&mut self, bytes: usize) {
+    pub(super) fn release_beyond(&mut self, bytes: usize) {
         self.release(self.held.saturating_sub(self.units(bytes)));
     }
 
@@ -180,9 +180,11 @@ mod tests {
         is_ready_beside(reservation, 0, bytes)
     }
 
-    /// With requests of `worked_on` bytes, and another of `bytes`.
-    fn is_ready_beside(reservation: &mut Reservation, worked_on: usize, bytes: usize) -> bool {
-        reservation.poll_reserve(&mut Context::from_waker(Waker::noop()), worked_on, worked_on + bytes).is_ready()
+    /// With requests of `unanswered_bytes` bytes, and another of `bytes`.
+    fn is_ready_beside(reservation: &mut Reservation, unanswered_bytes: usize, bytes: usize) -> bool {
+        reservation
+            .poll_reserve(&mut Context::from_waker(Waker::noop()), unanswered_bytes, unanswered_bytes + bytes)
+            .is_ready()
     }
 
     #[test]
@@ -215,19 +217,19 @@ mod tests {
 
     #[test]
     fn two_connections_never_wait_for_each_other() {
-        for (worked_on, next) in
+        for (unanswered_bytes, next) in
             [(512 * KIB, 800 * KIB), (512 * KIB, 300 * KIB), (400 * KIB, MIB), (500 * KIB, 9 * MIB)]
         {
             for first_answered in [0, 1] {
                 let memory = memory(MIB);
                 let mut both = [Reservation::new(Arc::clone(&memory)), Reservation::new(Arc::clone(&memory))];
-                assert!(both.iter_mut().all(|one| is_ready(one, worked_on)));
+                assert!(both.iter_mut().all(|one| is_ready(one, unanswered_bytes)));
                 // Each reads another request while the first is worked on; then these are answered, one by one.
-                assert!(!both.iter_mut().any(|one| is_ready_beside(one, worked_on, next)));
+                assert!(!both.iter_mut().any(|one| is_ready_beside(one, unanswered_bytes, next)));
                 let mut ready = is_ready(&mut both[first_answered], next);
                 ready |= is_ready(&mut both[1 - first_answered], next);
                 ready |= is_ready(&mut both[first_answered], next);
-                assert!(ready, "one of the two goes on with {next} after {worked_on}");
+                assert!(ready, "one of the two goes on with {next} after {unanswered_bytes}");
                 both.iter_mut().filter(|one| one.awaited.is_none()).for_each(|one| one.shrink(0));
                 assert!(both.iter_mut().any(|one| is_ready(one, next)));
                 drop(both);

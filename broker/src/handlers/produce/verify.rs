@@ -26,7 +26,7 @@ const ADDS_ITSELF: i16 = 12;
 const KNOWS_ABORTABLE: i16 = 11;
 /// How long a batch waits for the end of the transaction before its own (`add.partitions.to.txn.retry.backoff.max.ms`).
 const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Where the attributes of a batch lie.
 const ATTRIBUTES_AT: usize = 21;
@@ -39,7 +39,7 @@ pub(super) fn is_transactional(records: &[u8]) -> bool {
 
 /// What the coordinator said of the partitions of a request that it was asked about.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts(HashMap<(Str, i32), Result<Guard, Refusal>>);
+pub(super) struct VerificationResults(HashMap<(Str, i32), Result<Guard, Refusal>>);
 
 /// Why a batch may not begin a transaction.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub(super) struct Refusal {
     pub underlying: ErrorCode,
 }
 
-impl Verdicts {
+impl VerificationResults {
     /// As whom a transactional batch is appended.
     pub(super) fn origin(&self, partition: &Partition, version: i16) -> Result<Origin, ProduceError> {
         let transaction_v2 = version >= ADDS_ITSELF;
@@ -67,7 +67,7 @@ impl Verdicts {
 }
 
 /// A partition of which the coordinator must be asked.
-pub(super) struct Question {
+pub(super) struct PartitionVerification {
     partition: Arc<Partition>,
     first_sequence: i32,
     /// `None` once the transaction is open there.
@@ -75,19 +75,22 @@ pub(super) struct Question {
 }
 
 /// The questions that a request raises, and who asks them.
-pub(super) struct Questions {
+pub(super) struct VerificationRequest {
     id: Str,
     producer: Producer,
-    asked: Vec<Question>,
+    partitions: Vec<PartitionVerification>,
 }
 
 /// What a request must ask before its batches are appended: `None` for nothing, an error for all of its partitions.
-pub(super) fn questions(ctx: &RequestContext, request: &ProduceRequest) -> Result<Option<Questions>, ErrorCode> {
+pub(super) fn begin_verification(
+    ctx: &RequestContext,
+    request: &ProduceRequest,
+) -> Result<Option<VerificationRequest>, ErrorCode> {
     let Some(id) = request.transactional_id.clone().filter(|id| !id.is_empty()) else {
         return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     };
     let verifies = is_enabled(ctx);
-    let mut found: Option<Questions> = None;
+    let mut found: Option<VerificationRequest> = None;
     let mut producer: Option<Producer> = None;
     for topic in &request.topic_data {
         let target = TopicRef::of_request(ctx.api_version >= 13, &topic.name, topic.topic_id);
@@ -110,9 +113,16 @@ pub(super) fn questions(ctx: &RequestContext, request: &ProduceRequest) -> Resul
             let Some(guard) = log.begin_verification(of_batch.id, of_batch.epoch, header.base_sequence) else {
                 continue;
             };
-            let questions =
-                found.get_or_insert_with(|| Questions { id: id.clone(), producer: of_batch, asked: Vec::new() });
-            questions.asked.push(Question { partition, first_sequence: header.base_sequence, guard: Some(guard) });
+            let verification = found.get_or_insert_with(|| VerificationRequest {
+                id: id.clone(),
+                producer: of_batch,
+                partitions: Vec::new(),
+            });
+            verification.partitions.push(PartitionVerification {
+                partition,
+                first_sequence: header.base_sequence,
+                guard: Some(guard),
+            });
         }
     }
     Ok(found)
@@ -126,46 +136,52 @@ fn is_enabled(ctx: &RequestContext) -> bool {
 }
 
 /// Asks the coordinator.
-pub(super) async fn ask(ctx: &RequestContext, mut questions: Questions) -> Verdicts {
+pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationRequest) -> VerificationResults {
     let version = ctx.api_version;
     let request = AddRequest {
-        id: questions.id.clone(),
-        producer: questions.producer,
-        partitions: questions.asked.iter().map(|q| (Str::copy(q.partition.topic()), q.partition.index())).collect(),
+        id: verification.id.clone(),
+        producer: verification.producer,
+        partitions: verification
+            .partitions
+            .iter()
+            .map(|q| (Str::copy(q.partition.topic()), q.partition.index()))
+            .collect(),
         client_version: if version >= ADDS_ITSELF { 2 } else { 0 },
     };
     let codes = if version >= ADDS_ITSELF {
-        let code = add(ctx, &request, &mut questions).await;
-        vec![code; questions.asked.len()]
+        let code = add(ctx, &request, &mut verification).await;
+        vec![code; verification.partitions.len()]
     } else {
-        let verdicts = ctx.broker.transactions.verify(&ctx.broker.metadata.image(), &request).await;
-        verdicts.unwrap_or_else(|code| vec![code; questions.asked.len()])
+        let results = ctx.broker.transactions.verify(&ctx.broker.metadata.image(), &request).await;
+        results.unwrap_or_else(|code| vec![code; verification.partitions.len()])
     };
     let support =
         TransactionSupport { adds_partitions: version >= ADDS_ITSELF, knows_abortable: version >= KNOWS_ABORTABLE };
-    let mut verdicts = HashMap::with_capacity(codes.len());
-    for ((name, question), underlying) in request.partitions.into_iter().zip(questions.asked).zip(codes) {
-        let verdict = match produce_verification_code(underlying, support) {
-            ErrorCode::NONE => match question.guard {
+    let mut results = HashMap::with_capacity(codes.len());
+    for ((name, partition_verification), underlying) in
+        request.partitions.into_iter().zip(verification.partitions).zip(codes)
+    {
+        let result = match produce_verification_code(underlying, support) {
+            ErrorCode::NONE => match partition_verification.guard {
                 Some(guard) => Ok(guard),
                 None => continue,
             },
             code => {
-                let for_good = code != ErrorCode::NOT_ENOUGH_REPLICAS && code != ErrorCode::CONCURRENT_TRANSACTIONS;
-                if let Some(guard) = question.guard.filter(|_| for_good) {
-                    question.partition.log().verification_refused(questions.producer.id, guard);
+                let is_final = code != ErrorCode::NOT_ENOUGH_REPLICAS && code != ErrorCode::CONCURRENT_TRANSACTIONS;
+                if let Some(guard) = partition_verification.guard.filter(|_| is_final) {
+                    partition_verification.partition.log().verification_refused(verification.producer.id, guard);
                 }
                 Err(Refusal { code, underlying })
             }
         };
-        verdicts.insert(name, verdict);
+        results.insert(name, result);
     }
-    Verdicts(verdicts)
+    VerificationResults(results)
 }
 
 /// Adds partitions; while the transaction before is still being ended, waits for that for a moment. Its markers take the guards
 /// with them, also between the guards and a coordinator that says yes: each turn needs its own, from before the coordinator is asked.
-async fn add(ctx: &RequestContext, request: &AddRequest, questions: &mut Questions) -> ErrorCode {
+async fn add(ctx: &RequestContext, request: &AddRequest, verification: &mut VerificationRequest) -> ErrorCode {
     let deadline = tokio::time::Instant::now() + WAIT_FOR_MARKERS;
     loop {
         let code = ctx.broker.transactions.add(&ctx.broker.metadata.image(), request.clone()).await;
@@ -174,14 +190,18 @@ async fn add(ctx: &RequestContext, request: &AddRequest, questions: &mut Questio
             return code;
         }
         if being_ended {
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            tokio::time::sleep(RETRY_AFTER).await;
         }
-        let Producer { id, epoch } = questions.producer;
+        let Producer { id, epoch } = verification.producer;
         let mut overtaken = false;
-        for question in &mut questions.asked {
-            let guard = question.partition.log().begin_verification(id, epoch, question.first_sequence);
-            overtaken |= guard.is_some() && guard != question.guard;
-            question.guard = guard;
+        for partition_verification in &mut verification.partitions {
+            let guard = partition_verification.partition.log().begin_verification(
+                id,
+                epoch,
+                partition_verification.first_sequence,
+            );
+            overtaken |= guard.is_some() && guard != partition_verification.guard;
+            partition_verification.guard = guard;
         }
         if !being_ended && !overtaken {
             return code;

@@ -86,7 +86,7 @@ impl Ages {
             })
             .collect();
         let looks: Vec<_> = found.iter().map(|(_, _, partition)| |offset| time_of(&partition.log(), offset)).collect();
-        let asked = found.iter().zip(&looks).map(|((at, row, partition), look)| Behind {
+        let rows_behind = found.iter().zip(&looks).map(|((at, row, partition), look)| Behind {
             at: *at,
             row: (row.group.clone(), row.topic.clone(), row.partition),
             topic: partition.log().topic_id(),
@@ -95,7 +95,7 @@ impl Ages {
             end: partition.log().high_watermark(),
             log: look,
         });
-        for (at, found) in self.0.lock().look_up(asked.collect(), MOST_LOOK_UPS) {
+        for (at, found) in self.0.lock().look_up(rows_behind.collect(), MOST_LOOK_UPS) {
             if let Some(place) = ages.get_mut(at) {
                 *place = match found {
                     Found::Time(timestamp) => Some(now.saturating_sub(timestamp).max(0)),
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn a_scrape_looks_up_so_many_and_the_next_goes_on() {
         let mut table = Table::default();
-        let asked = Cell::new(0);
+        let look_ups = Cell::new(0);
         let look = |offset: i64| {
-            asked.set(asked.get() + 1);
+            look_ups.set(look_ups.get() + 1);
             Found::Time(offset * 10)
         };
         let rows = |offset: i64| {
@@ -219,13 +219,13 @@ mod tests {
         assert_eq!(known(table.look_up(rows(0), 3)), [Some(0), Some(10), Some(20), None, None]);
         assert_eq!(known(table.look_up(rows(0), 3)), [Some(0), Some(10), Some(20), Some(30), Some(40)]);
         assert_eq!(known(table.look_up(rows(0), 3)).len(), 5);
-        assert_eq!(asked.get(), 5, "what is known is not looked up again");
+        assert_eq!(look_ups.get(), 5, "what is known is not looked up again");
         // All have moved: some show the newer time, the rest is too old, and has its turn.
         for _ in 0..2 {
             table.look_up(rows(100), 3);
         }
         assert_eq!(known(table.look_up(rows(100), 3)), (100..105).map(|o| Some(o * 10)).collect::<Vec<_>>());
-        assert_eq!(asked.get(), 10);
+        assert_eq!(look_ups.get(), 10);
         assert!(table.look_up(Vec::new(), 3).is_empty());
         assert!(table.known.is_empty(), "groups that are gone leave nothing");
     }

@@ -8,7 +8,7 @@ use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 pub(super) struct Gauges(Registry);
 
 impl Gauges {
-    pub(super) fn one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
+    pub(super) fn set_one(&self, name: &str, help: &str, value: usize) -> Result<(), prometheus::Error> {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         self.0.register(Box::new(gauge))

@@ -38,12 +38,12 @@ pub(super) fn register(broker: &Broker, gauges: &Gauges) -> Result<(), prometheu
         states.with_label_values(&[&state.to_lowercase()]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     let all = "kafka_coordinator_group_groupmetadatamanager_numgroups";
-    gauges.one(all, "Classic groups that this broker coordinates", of("classic"))?;
+    gauges.set_one(all, "Classic groups that this broker coordinates", of("classic"))?;
     for (state, name) in CLASSIC {
         let count = groups.get(&("classic", state)).copied().unwrap_or_default();
-        gauges.one(name, "Classic groups in this state", count)?;
+        gauges.set_one(name, "Classic groups in this state", count)?;
     }
-    gauges.one("kafka_coordinator_group_groupmetadatamanager_numoffsets", "Committed offsets", offsets)?;
+    gauges.set_one("kafka_coordinator_group_groupmetadatamanager_numoffsets", "Committed offsets", offsets)?;
     let name = "kafka_server_group_coordinator_metrics_num_partitions";
     let partitions = gauges.many(name, "Partitions of __consumer_offsets that this broker leads", &["state"])?;
     let shards = broker.groups.shards();
@@ -55,7 +55,7 @@ pub(super) fn register(broker: &Broker, gauges: &Gauges) -> Result<(), prometheu
     for (of, longest) in loads {
         let name = format!("kafka_server_{of}_coordinator_metrics_partition_load_time_max");
         let help = "Milliseconds that the slowest load of a partition took since the start";
-        gauges.one(&name, help, usize::try_from(longest).unwrap_or(usize::MAX))?;
+        gauges.set_one(&name, help, usize::try_from(longest).unwrap_or(usize::MAX))?;
     }
     Ok(())
 }

@@ -21,13 +21,13 @@ const STATE: (&str, &str) = ("kafka_server_kafkaserver_brokerstate", "2: its log
 /// What there is to tell before the logs are open.
 pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
     let gauges = Gauges::default();
-    gauges.one(STATE.0, STATE.1, RECOVERY)?;
-    gauges.one(
+    gauges.set_one(STATE.0, STATE.1, RECOVERY)?;
+    gauges.set_one(
         "kafka_log_logmanager_remaininglogstorecover",
         "Logs that are not open yet",
         loading.partitions().left(),
     )?;
-    gauges.one(
+    gauges.set_one(
         "kafka_log_logmanager_remainingsegmentstorecover",
         "Segments to be walked after a crash, of the logs looked at so far",
         loading.segments().left(),
@@ -52,38 +52,46 @@ fn purgatory(gauges: &Gauges, partitions: &[Arc<Partition>], on_sessions: usize)
 
 pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let gauges = Gauges::default();
-    gauges.one(STATE.0, STATE.1, RUNNING)?;
+    gauges.set_one(STATE.0, STATE.1, RUNNING)?;
     let partitions = broker.replicas.partitions();
     let leaders = partitions.iter().filter(|p| p.role().is_leader()).count();
-    gauges.one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
-    gauges.one("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", leaders)?;
+    gauges.set_one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
+    gauges.set_one("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", leaders)?;
     let image = broker.metadata.image();
-    gauges.one("kafka_controller_kafkacontroller_globaltopiccount", "Topics in the cluster", image.topic_count())?;
+    gauges.set_one(
+        "kafka_controller_kafkacontroller_globaltopiccount",
+        "Topics in the cluster",
+        image.topic_count(),
+    )?;
     let all = image.topics().map(|t| t.partitions.len()).sum();
-    gauges.one("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions in the cluster", all)?;
-    gauges.one(
+    gauges.set_one("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions in the cluster", all)?;
+    gauges.set_one(
         "kafka_controller_kafkacontroller_activebrokercount",
         "Brokers that may lead",
         image.live_brokers().count(),
     )?;
-    gauges.one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
+    gauges.set_one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
     let (sessions, session_partitions, evictions) = broker.fetch_sessions.counts();
-    gauges.one("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions)?;
-    gauges.one(
+    gauges.set_one("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions)?;
+    gauges.set_one(
         "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
         "Partitions in fetch sessions",
         session_partitions,
     )?;
     let evictions = usize::try_from(evictions).unwrap_or(usize::MAX);
-    gauges.one("esker_fetch_session_evictions", "Fetch sessions given up for others", evictions)?;
+    gauges.set_one("esker_fetch_session_evictions", "Fetch sessions given up for others", evictions)?;
     let memory = &broker.request_memory;
     for (name, help, value) in [
         ("in_flight", "Bytes reserved for requests that are read or worked on", memory.in_flight()),
         ("limit", "Bytes that there may be of them (queued.max.request.bytes)", memory.limit()),
     ] {
-        gauges.one(&format!("esker_request_bytes_{name}"), help, value)?;
+        gauges.set_one(&format!("esker_request_bytes_{name}"), help, value)?;
     }
-    gauges.one("esker_request_memory_waiting", "Connections that wait for memory for a request", memory.waiting())?;
+    gauges.set_one(
+        "esker_request_memory_waiting",
+        "Connections that wait for memory for a request",
+        memory.waiting(),
+    )?;
     let size = gauges.many("kafka_log_log_size", "Bytes of a partition's log", &["topic", "partition"])?;
     let start = gauges.many("kafka_log_log_logstartoffset", "First offset of a log", &["topic", "partition"])?;
     let end = gauges.many("kafka_log_log_logendoffset", "Next offset of a log", &["topic", "partition"])?;
@@ -115,17 +123,21 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
         offline_dir.with_label_values(&[&dir.path.to_string_lossy()]).set(i64::from(dir.offline));
     }
     let dirs = dirs.iter().filter(|dir| dir.offline).count();
-    gauges.one(
+    gauges.set_one(
         "kafka_log_logmanager_offlinelogdirectorycount",
         "Log dirs that failed: more than 0 calls for somebody",
         dirs,
     )?;
-    gauges.one(
+    gauges.set_one(
         "kafka_server_replicamanager_offlinereplicacount",
         "Replicas here that lie on a failed log dir",
         offline,
     )?;
-    gauges.one("esker_damaged_ranges", "Damaged ranges of all logs: more than 0 calls for somebody", all_damaged)?;
+    gauges.set_one(
+        "esker_damaged_ranges",
+        "Damaged ranges of all logs: more than 0 calls for somebody",
+        all_damaged,
+    )?;
     let offsets = gauges.many(
         "kafka_consumergroup_current_offset",
         "Committed offset of a group",
@@ -176,7 +188,7 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
             count(scrub.last_round_ms.max(0).cast_unsigned()),
         ),
     ] {
-        gauges.one(&format!("esker_scrub_{name}"), help, value)?;
+        gauges.set_one(&format!("esker_scrub_{name}"), help, value)?;
     }
     groups::register(broker, &gauges)?;
     transactions::register(broker, &gauges)?;
@@ -236,7 +248,7 @@ fn compaction(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error>
         ),
         ("esker_log_compactions_running_records", "Records in what they have read", stats.running.records),
     ] {
-        gauges.one(name, help, usize::try_from(value).unwrap_or(usize::MAX))?;
+        gauges.set_one(name, help, usize::try_from(value).unwrap_or(usize::MAX))?;
     }
     Ok(())
 }
@@ -296,7 +308,7 @@ fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
         ("cold_read_bytes", "Bytes brought into memory for them since the start", count(cold.bytes)),
         ("cold_held_bytes", "Bytes of these that are still held", count(cold.held_bytes)),
     ] {
-        gauges.one(&format!("esker_{name}"), help, value)?;
+        gauges.set_one(&format!("esker_{name}"), help, value)?;
     }
     Ok(())
 }

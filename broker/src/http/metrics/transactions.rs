@@ -27,14 +27,22 @@ pub(super) fn register(broker: &Broker, gauges: &Gauges) -> Result<(), prometheu
         oldest = oldest.max(quiet_ms / 1000);
         late += usize::from(quiet_ms > late_after);
     }
-    gauges.one(
+    gauges.set_one(
         "kafka_server_replicamanager_partitionswithlatetransactionscount",
         "Partitions whose oldest transaction is open for longer than any may be: it hangs, and calls for somebody",
         late,
     )?;
-    gauges.one("kafka_server_replicamanager_produceridcount", "Producers that logs know, one per log", producers)?;
+    gauges.set_one(
+        "kafka_server_replicamanager_produceridcount",
+        "Producers that logs know, one per log",
+        producers,
+    )?;
     let oldest = usize::try_from(oldest).unwrap_or(usize::MAX);
-    gauges.one("esker_oldest_open_transaction_seconds", "The largest esker_log_open_transaction_seconds", oldest)?;
+    gauges.set_one(
+        "esker_oldest_open_transaction_seconds",
+        "The largest esker_log_open_transaction_seconds",
+        oldest,
+    )?;
     let states = gauges.many("esker_transactions", "Transactional ids that this broker coordinates", &["state"])?;
     for (state, count) in broker.transactions.count_by_state() {
         states.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -128,7 +128,7 @@ fn the_buffer_is_used_again_for_frames_of_one_size() {
         }
     }
     assert_eq!(places[2], places[3], "a frame that was let go gives its place to the next");
-    frames.rest();
+    frames.release_buffer();
     assert!(!frames.is_holding());
 }
 

@@ -60,18 +60,18 @@ async fn a_marker_between_the_guard_and_the_coordinators_yes_does_not_refuse_the
 
     // The next transaction's first batch is looked at before the end of this one has reached the partition.
     let ctx = context(&running, &client);
-    let asked = questions(&ctx, &request(id, epoch + 1)).unwrap().unwrap();
+    let verification = begin_verification(&ctx, &request(id, epoch + 1)).unwrap().unwrap();
     let end = EndTxnRequest { transactional_id: ID.into(), producer_id: id, producer_epoch: epoch, committed: true };
     assert_eq!(client.ask(5, &end).await.producer_epoch, epoch + 1);
     let describe = DescribeTransactionsRequest { transactional_ids: vec![ID.into()] };
     while client.ask(0, &describe).await.transaction_states[0].transaction_state != "CompleteCommit" {}
 
-    let partition = Arc::clone(&asked.asked[0].partition);
-    let stale = asked.asked[0].guard.unwrap();
-    let verdicts = ask(&ctx, asked).await;
+    let partition = Arc::clone(&verification.partitions[0].partition);
+    let stale = verification.partitions[0].guard.unwrap();
+    let results = verify(&ctx, verification).await;
     let now = partition.log().begin_verification(id, epoch + 1, 0).unwrap();
     assert_ne!(now, stale, "the marker took it");
-    let origin = verdicts.origin(&partition, ADDS_ITSELF).unwrap();
+    let origin = results.origin(&partition, ADDS_ITSELF).unwrap();
     assert_eq!(origin, Origin::Transaction { transaction_v2: true, guard: now });
     running.stop().await.unwrap();
 }
