@@ -2,7 +2,7 @@
 //!
 //! Locks around an append are free nearly always, so taking one needs no thread of its own. Where another thread holds one across
 //! I/O (a replica that is put in place in another log dir, a retention pass), tokio's `block_in_place` hands the worker's queue to another
-//! thread and only the task that waits stands still. Must never be used for a lock that is held across an await.
+//! thread and only the waiting task is blocked. Must never be used for a lock that is held across an await.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub struct Broker {
     pub cluster_id: Str,
     /// The cluster's metadata.
     pub metadata: Arc<Metadata>,
-    /// The partitions that lie here.
+    /// The partitions of this broker.
     pub replicas: Arc<ReplicaManager>,
     /// Consumer groups.
     pub groups: Arc<GroupCoordinator>,
@@ -96,7 +96,7 @@ impl Broker {
         Some(format!("log dir {} is offline after a disk error", offline.path.display()))
     }
 
-    /// What somebody should look at although this broker serves: records that were on disk and cannot be read any more.
+    /// Damage that an operator should repair although this broker serves: flushed records that cannot be read any more.
     pub fn concerns(&self) -> Vec<String> {
         let partitions = self.replicas.partitions();
         let ranges = partitions.iter().flat_map(|partition| {

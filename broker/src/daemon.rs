@@ -1,7 +1,7 @@
 //! `esker serve`: flags, signals, and the one line on standard output.
 //!
 //! Configuration is checked as a whole before anything is touched. A wrong one ends with exit code 2 and a message that
-//! says what to do; anything else that keeps a broker from starting, or from stopping cleanly, with 1.
+//! names the remedy; any other error that keeps a broker from starting, or from stopping cleanly, with 1.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 /// Threads for blocking calls end when they had nothing to do for so long.
 const BLOCKING_IDLE: Duration = Duration::from_secs(2);
 
-/// Runs a broker until it is told to stop.
+/// Runs a broker until a signal stops it.
 pub fn run(args: &ServeArgs) -> ExitCode {
     init_logging(args.log_format);
     let ephemeral = match args.ephemeral.then(|| tempfile::Builder::new().prefix("esker-").tempdir()).transpose() {
@@ -100,7 +100,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    // There is nowhere left to say that standard error is gone.
+    // A failed write to standard error cannot be reported anywhere.
     let _ = writeln!(std::io::stderr(), "esker: {message}");
     ExitCode::from(code)
 }
@@ -176,7 +176,7 @@ async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
     }
 }
 
-/// Waits until a further signal asks for an end without a clean stop.
+/// Waits until a further signal requests an exit without a clean stop.
 async fn at_once(stop: &mut StopSignals, requests: &mut StopRequests) -> &'static str {
     loop {
         let signal = stop.wait().await;
@@ -187,7 +187,7 @@ async fn at_once(stop: &mut StopSignals, requests: &mut StopRequests) -> &'stati
     }
 }
 
-/// What one signal asks for.
+/// The request of one signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopRequest {
     /// A clean stop.
@@ -234,7 +234,7 @@ fn announce(running: &Running, data: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// The signals that ask for a stop. A closed terminal sends SIGHUP.
+/// The signals that request a stop. A closed terminal sends SIGHUP.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

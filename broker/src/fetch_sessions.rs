@@ -77,7 +77,7 @@ pub struct FetchSessions {
     sessions: AtomicUsize,
     partitions: AtomicUsize,
     evictions: AtomicU64,
-    /// No session was used before this time: it saves looks at all of them while none can be evicted.
+    /// No session was used before this time: while none can be evicted, no scan of all sessions is needed.
     oldest_use_ms: AtomicI64,
 }
 

@@ -1,9 +1,9 @@
-//! Where the metadata log lies, and whose folder that is.
+//! Where the metadata log is, and whether its folder is a log dir or a folder of its own.
 //!
 //! The metadata log is the cluster: topics, configs, producer ids. A start that does not find it would make a new cluster
-//! over the data of the old one. So it is looked for in every folder that the configuration names, whatever their order. A
+//! over the data of the old one. So the broker looks for it in every folder that the configuration names, in any order. A
 //! start is refused where there are two, where one is in another folder than `metadata.log.dir`, and where there is none but a
-//! log dir says that there was one: a log dir without the metadata log names its folder in a small file. Nothing is written
+//! log dir records its location: a log dir without the metadata log names the folder in a small file. Nothing is written
 //! before.
 
 use std::io::{self, Write};
@@ -56,7 +56,7 @@ pub enum MetadataDirError {
     Missing {
         /// The folder that held it.
         last: PathBuf,
-        /// The files that say so.
+        /// The files that record it.
         said_by: Vec<PathBuf>,
     },
     /// No folder is given.
@@ -74,7 +74,7 @@ fn move_hint(configured: &Path, own: bool) -> String {
 }
 
 /// The folder of the metadata log: the one that holds it already, else the configured one, else the first log dir. `holding`
-/// are the folders that hold one, each once; `remembered` are the files in log dirs that name the folder, with what they say.
+/// are the folders that hold one, each once; `remembered` are the files in log dirs that name the folder, with their content.
 fn choose(
     configured: Option<&Path>,
     log_dirs: &[PathBuf],
@@ -219,7 +219,7 @@ mod tests {
             // It is elsewhere than configured.
             (Some("m"), &["a", "b"], &["a"], elsewhere("m", "a")),
             (Some("b"), &["a", "b"], &["a"], elsewhere("b", "a")),
-            // Nobody can know which is the right one.
+            // It is unknown which is the right one.
             (None, &["a", "b"], &["a", "b"], Err(MetadataDirError::Several(paths(&["a", "b"])))),
             (Some("m"), &["a"], &["m", "a"], Err(MetadataDirError::Several(paths(&["m", "a"])))),
         ] {

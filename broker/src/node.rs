@@ -185,13 +185,13 @@ impl Node {
         }
     }
 
-    /// Runs `work` on a thread that may block; nobody waits for its end.
+    /// Runs `work` on a thread that may block; the caller does not wait for its end.
     pub fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
         self.environment.run_blocking(Box::new(work));
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())

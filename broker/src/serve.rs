@@ -1,6 +1,6 @@
 //! Starting and stopping a broker.
 //!
-//! Order of the start: configuration, HTTP (it tells how far recovery is), data folder (lock, recovery), listeners (so that
+//! Order of the start: configuration, HTTP (it reports the progress of recovery), data folder (lock, recovery), listeners (so that
 //! a port in use is found before anything is changed), metadata log, partitions, coordinators, and only then the first
 //! connection is accepted. [`embedded`] starts the same broker without sockets.
 
@@ -91,7 +91,7 @@ pub struct Running {
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the metadata log may take to commit the registration.
 const REGISTER: Duration = Duration::from_secs(60);
-/// How often the log says how far a long start is.
+/// The interval of log lines about the progress of a long start.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Starts a broker; it serves when this returns.
@@ -150,7 +150,7 @@ async fn start_metadata(
     Ok((Arc::new(metadata), folder))
 }
 
-/// Registers this broker; a new cluster takes over what lies in its log dirs.
+/// Registers this broker; a new cluster adopts the partitions in its log dirs.
 async fn register(
     node: &Node,
     metadata: &Metadata,
@@ -320,7 +320,7 @@ async fn open_logs(
     Ok(Arc::new(opened))
 }
 
-/// What lies in the log dirs, for a cluster that knows of nothing yet.
+/// The partitions in the log dirs, for a new cluster.
 fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
     let found = |log: &Arc<Log>| FoundPartition {
         topic: Str::copy(log.topic()),

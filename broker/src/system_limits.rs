@@ -30,7 +30,7 @@ pub fn request_bytes(configured: Option<i64>) -> Option<u64> {
     }
 }
 
-/// Bytes of memory that this process may use: the machine's, or fewer where a control group says so.
+/// Bytes of memory that this process may use: the machine's, or fewer where a control group limits them.
 fn usable_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let line = read("/proc/meminfo")?.lines().find_map(|line| line.strip_prefix("MemTotal:").map(str::to_owned))?;

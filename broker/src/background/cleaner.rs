@@ -29,7 +29,7 @@ pub struct CleanerThreads {
 }
 
 impl CleanerThreads {
-    /// Loops that have ended though nobody told them to. Kafka's dead threads stay dead; these are begun anew when it is next looked.
+    /// Loops that ended without a stop. Kafka's dead threads stay dead; these are started again at the next check.
     pub fn dead(&self) -> usize {
         self.wanted.load(Ordering::Acquire).saturating_sub(self.alive.load(Ordering::Acquire))
     }
@@ -51,7 +51,7 @@ impl Drop for Alive {
     }
 }
 
-/// Starts the loops, if `log.cleaner.enable` says so.
+/// Starts the loops, with `log.cleaner.enable`.
 pub fn run_cleaner(
     background: &Background,
     cleaner: Arc<Cleaner>,
@@ -66,7 +66,7 @@ pub fn run_cleaner(
     });
 }
 
-/// As many loops as are asked for now; what else was set is handed on.
+/// Adjusts the number of loops to the config, and passes the other settings on.
 async fn supervise(
     background: Background,
     cleaner: Arc<Cleaner>,

@@ -1,4 +1,4 @@
-//! `flush.ms`: asks for a flush of each log whose oldest unflushed record is older than that.
+//! `flush.ms`: requests a flush of each log whose oldest unflushed record is older than that.
 
 use std::time::Duration;
 

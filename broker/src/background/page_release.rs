@@ -1,8 +1,8 @@
 //! Keeps mapped log pages from counting as this process's memory for long.
 //!
-//! Reads hand out slices of mapped segments, and every page that a fetch touches stays in the resident set until it is let go,
+//! Reads return slices of mapped segments, and every page that a fetch touches stays in the resident set until the map is released,
 //! although it is the page cache's and no copy. A consumer at 2 GB/s would make the broker look as large as the log. So the
-//! resident file pages are looked at a few times a second, and past a limit all maps are released: slices stay good,
+//! resident file pages are counted a few times a second, and past a limit all maps are released: slices stay good,
 //! nothing leaves the page cache, and the next read maps again only what it touches.
 
 use std::sync::Arc;

@@ -52,7 +52,7 @@ async fn round(background: &Background, scrubber: &Arc<Scrubber>) {
     let mut working = pin!(background.node.run_blocking(move || at_work.round(&logs, clock)));
     let ended = loop {
         let rate = background.live().scrub_bytes_per_second;
-        // Switched off, what is under way stands still.
+        // Switched off: the scrub under way pauses.
         scrubber.set_rate(rate);
         if let Ok(ended) = tokio::time::timeout(LOOK_EVERY, working.as_mut()).await {
             break ended;

@@ -1,9 +1,9 @@
-//! Brings to disk what nobody waits for, so that a crash leaves little to check.
+//! Flushes records that no request waits for, so that recovery after a crash has little to check.
 //!
-//! Under `durability=page-cache`, and of `acks=1`, nobody asks for a sync. Kafka has a recovery point stand still then until its
+//! Under `durability=page-cache`, and for `acks=1`, no request needs a sync. In Kafka the recovery point does not move then until its
 //! segment is full, and after a crash checks up to a segment of each partition, for minutes where there are many. Here
-//! `log.recovery.max.bytes` bounds what lies past the recovery points of all logs together. What is synced has lain for so long that the
-//! system has written it by itself mostly; one log at a time, and apart from the rounds of syncs that somebody waits for.
+//! `log.recovery.max.bytes` bounds the bytes past the recovery points of all logs together. The flushed records are so old that the
+//! kernel has mostly written them back already. One log is flushed at a time, apart from the flusher's rounds.
 //!
 //! Must never: take what was just appended (that would make the disk's pace that of the appends).
 
@@ -52,7 +52,7 @@ fn flush(partition: &Partition) {
     }
 }
 
-/// What of a log lies past its recovery point.
+/// The part of a log past its recovery point.
 #[derive(Debug, Clone, Copy)]
 struct Unflushed {
     bytes: u64,

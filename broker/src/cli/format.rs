@@ -22,7 +22,7 @@ enum Piece {
 pub struct Format(Vec<Piece>);
 
 impl Format {
-    /// Reads a format. What is no place and no escape stands for itself.
+    /// Reads a format. Text that is no placeholder and no escape is printed as it is.
     pub fn parse(text: &str) -> Self {
         let (mut pieces, mut plain) = (Vec::new(), String::new());
         let mut chars = text.chars();

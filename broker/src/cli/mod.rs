@@ -52,11 +52,11 @@ pub fn run(command: Command) -> ExitCode {
         Err(error) => return report(&CliError::Io(error)),
     };
     let outcome = runtime.block_on(dispatch(command));
-    // Stdin may be waited for on a thread of its own; nobody waits for that one.
+    // A thread of its own may wait for stdin; the exit does not wait for that thread.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has had enough.
+        // The reader of the output closed the pipe.
         Err(CliError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
@@ -85,7 +85,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
 
 fn report(error: &CliError) -> ExitCode {
     use std::io::Write;
-    // If stderr is gone there is nobody to tell.
+    // A failed write to stderr cannot be reported.
     let _ = writeln!(std::io::stderr(), "esker: {error}");
     match error {
         CliError::Usage(_) => ExitCode::from(2),

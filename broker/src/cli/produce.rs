@@ -66,7 +66,7 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
         return Err(CliError::Usage("--key-separator cannot be empty".to_owned()));
     }
     let client = args.connect.client().await?;
-    // A topic that is not there is told before any line is read; the broker may create it.
+    // A missing topic is reported before any line is read; the broker may create it.
     client.topic(&args.topic, true).await?;
     let producer = Producer::new(&client, config);
     let progress = progress();
@@ -83,7 +83,7 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
                 }
                 let delivery = producer.send(record).await?;
                 if deliveries.send(delivery).await.is_err() {
-                    // A delivery failed; the task that watches them says why.
+                    // A delivery failed; the task that watches them reports why.
                     return Ok(());
                 }
             }
@@ -164,7 +164,7 @@ fn lines() -> mpsc::Receiver<std::io::Result<Vec<Bytes>>> {
                 return;
             }
             if let Err(error) = read {
-                // Nobody listens any more: nothing to tell.
+                // The receiver is gone: no report is needed.
                 let _ = sender.blocking_send(Err(error));
             }
             if ended {

@@ -148,7 +148,7 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
     let topic = admin.topic(&args.name).await?;
     let mut configs = admin.describe_configs(&Resource::Topic(topic.name.clone())).await?;
     configs.retain(|config| config.source == ConfigSource::Topic);
-    // A partition without a leader has no offsets to tell.
+    // A partition without a leader has no offsets.
     let led = topic.partitions.iter().filter(|p| p.leader.is_some());
     let led: Vec<_> = led.map(|p| TopicPartition { topic: topic.name.clone(), partition: p.id }).collect();
     let all = |spec| led.iter().map(move |tp| (tp.clone(), spec)).collect::<Vec<_>>();

@@ -20,7 +20,7 @@ pub enum Origin {
     Variable(String),
     /// A flag.
     Flag(&'static str),
-    /// Nobody gave it.
+    /// Not set: the default.
     Default,
 }
 
@@ -91,7 +91,7 @@ pub enum ConfigError {
         origin: Origin,
         /// What is wrong.
         expected: String,
-        /// Its row in the table, which tells what is allowed.
+        /// Its row in the table, which has the allowed values.
         key: Option<&'static ConfigKey>,
     },
     /// The file cannot be read.

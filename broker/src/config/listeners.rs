@@ -47,7 +47,7 @@ pub enum ListenerError {
     /// Nothing is left for clients.
     #[error("no listener is left for clients: all are in controller.listener.names")]
     None,
-    /// A wildcard address reaches nobody.
+    /// A wildcard address cannot be reached by clients.
     #[error("{0:?} cannot be advertised: clients need an address that they can reach")]
     Wildcard(String),
     /// What is advertised is not listened on.
@@ -70,7 +70,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), ListenerError> 
     Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
 }
 
-/// Whether an address stands for all addresses of the machine.
+/// Whether an address is the wildcard address.
 fn is_wildcard(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::")
 }

@@ -1,6 +1,6 @@
 //! Broker configs that act at run time, as they hold now: what a client set last, else what the broker was started with.
 //!
-//! Read by background work at each turn; nothing on the way of a request asks here.
+//! Background loops read it in each round; no request reads it.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Names and rules are those of `esker_core::config`'s table. An unknown name, a value that is not allowed, or a protection
 //! that is not served stops the start before any data is touched, with all mistakes at once. Configs of Kafka's that only
-//! tune and mean nothing here are accepted, and one log line says so.
+//! tune and have no effect in Esker are accepted, and one log line names them.
 
 mod error;
 mod listeners;

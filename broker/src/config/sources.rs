@@ -1,4 +1,4 @@
-//! Configs as they were given, where each came from, and what is wrong with them.
+//! Configs as they were set, their sources, and the mistakes in them.
 //!
 //! All mistakes are found before the first is reported. A config that protects or keeps data and is not served is a
 //! mistake wherever it comes from: a file, the environment or a flag.
@@ -29,7 +29,7 @@ pub(super) struct Mistake {
     error: ConfigError,
 }
 
-/// All that was given; of two with one name the later holds.
+/// All settings; of two with one name the later holds.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     by_name: BTreeMap<String, Setting>,
@@ -97,7 +97,7 @@ impl Sources {
             let name = rest.to_ascii_lowercase().replace('_', ".");
             let name = long_name(&name).map_or(name, str::to_owned);
             if key_of(&name).is_none() && nearest(Scope::Broker, &name).is_none() {
-                // Somebody else's: Kubernetes, for one, sets ESKER_PORT and ESKER_SERVICE_HOST for a service called "esker".
+                // Not a config: Kubernetes, for one, sets ESKER_PORT and ESKER_SERVICE_HOST for a service called "esker".
                 continue;
             }
             self.set(Origin::Variable(variable), &name, &value);
@@ -133,7 +133,7 @@ impl Sources {
         Mistake { order: given.map_or(usize::MAX, |setting| setting.order), error }
     }
 
-    /// Holds every setting against the table; the mistakes go to `mistakes`.
+    /// Checks every setting against the table; the mistakes go to `mistakes`.
     pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) -> Statics {
         mistakes.extend(self.unreadable.iter().cloned());
         for setting in self.by_name.values() {
@@ -148,7 +148,7 @@ impl Sources {
         Statics(pairs.collect())
     }
 
-    /// `broker.id` is the older name of `node.id`: with two values nobody knows whose data these are.
+    /// `broker.id` is the older name of `node.id`: with two values it is unknown which broker owns the data.
     fn two_ids(&self) -> Option<Mistake> {
         let (older, newer) = (self.by_name.get("broker.id")?, self.by_name.get("node.id")?);
         let differs = older.value != newer.value && !older.value.starts_with('-');
@@ -161,7 +161,7 @@ impl Sources {
         self.by_name.keys().map(String::as_str).filter(|name| is_foreign(name)).collect()
     }
 
-    /// Configs of Kafka's that mean nothing here.
+    /// Configs of Kafka that have no effect in Esker.
     pub fn configs_without_effect(&self) -> Vec<&str> {
         self.by_name.keys().map(String::as_str).filter(|name| key_of(name).is_some_and(|key| !key.acts)).collect()
     }
@@ -177,7 +177,7 @@ pub(super) fn report(mut mistakes: Vec<Mistake>) -> Result<(), ConfigErrors> {
 }
 
 /// The table's row of a name: of its own, or of the rest behind `listener.name.<listener>.` and a SASL mechanism. `None` for
-/// names of plug-ins, which nobody can check.
+/// names of plug-ins, which cannot be checked.
 fn key_of(name: &str) -> Option<&'static ConfigKey> {
     if let Some(key) = lookup(Scope::Broker, name) {
         return Some(key);

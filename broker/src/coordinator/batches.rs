@@ -1,4 +1,4 @@
-//! Batches of what coordinators write: one for a decision, or several of bounded size for records that stand for themselves.
+//! Batches of what coordinators write: one for a decision, or several of bounded size for independent records.
 //!
 //! A batch that is larger than a segment is refused, so a set of records that grows with what a partition holds (tombstones of an
 //! expiry, of a deleted topic, of a group) must be divided. Sets that are one change must never be.
@@ -8,7 +8,7 @@ use esker_core::coordinator::{StateMachine, Writer};
 use esker_protocol::compression::Compression;
 use esker_protocol::records::{BatchBuilder, NO_SEQUENCE};
 
-/// Bytes of a batch of records that stand for themselves: well below the smallest segment and the smallest `max.message.bytes`
+/// Bytes of a batch of independent records: well below the smallest segment and the smallest `max.message.bytes`
 /// that brokers are run with.
 pub(super) const MAX_DIVISIBLE: usize = 256 << 10;
 

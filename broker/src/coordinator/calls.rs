@@ -1,4 +1,4 @@
-//! What handlers ask of the coordinator. Every call finds the group's shard, or says with Kafka's code why it cannot.
+//! The calls of handlers to the group coordinator. Every call finds the group's shard, or returns Kafka's code.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl GroupCoordinator {
         }
     }
 
-    /// Heartbeat. While groups load a member is told that all is well.
+    /// Heartbeat. While groups load, the answer is NONE, as in Kafka.
     pub fn heartbeat(&self, image: &MetadataImage, group: &str, identity: &Identity) -> ErrorCode {
         match self
             .shard_at(image, group)
@@ -157,7 +157,7 @@ impl GroupCoordinator {
         stable: bool,
     ) -> Result<(Fetched, Vec<(Str, i32)>), CoordinatorError> {
         let shard = self.shard(image, group)?;
-        // Both at one moment: a marker in between would make an old offset look stable.
+        // Both under one lock: a marker in between would make an old offset look stable.
         let (found, position) = shard.write(|s| {
             s.check_fetch(group, member.0, member.1)?;
             let topics = s.fetch(group, selection);
@@ -166,7 +166,7 @@ impl GroupCoordinator {
             let open = open.map(|(topic, partition)| (topic.clone(), partition)).collect();
             Ok((Effects::default(), (topics, open)))
         })?;
-        // A commit that is not answered yet may be lost: nobody goes on from there.
+        // A commit that is not answered yet may be lost: no consumer may continue from there.
         shard.committed(position).await?;
         Ok(found)
     }
@@ -283,7 +283,7 @@ impl GroupCoordinator {
     pub fn lags(&self, replicas: &ReplicaManager) -> Vec<GroupLag> {
         let mut rows = Vec::new();
         for shard in self.shards() {
-            // A shard that is loading has nothing to tell yet.
+            // A shard that is loading has no data yet.
             let _ = shard.read(|s| {
                 rows.extend(s.all_offsets().map(|(group, topic, partition, committed)| GroupLag {
                     group: group.clone(),

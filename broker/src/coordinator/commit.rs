@@ -1,4 +1,4 @@
-//! Waiting for what a coordinator wrote.
+//! Waits for the commit of a coordinator's records.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What comes to pass in coordinators, for logs and metrics.
+//! Events of coordinators, for logs and metrics.
 
 use esker_core::coordinator::NamedEvent;
 use esker_core::group::GroupEvent;

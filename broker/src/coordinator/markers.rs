@@ -1,9 +1,9 @@
 //! Markers: the end of a transaction, written into each partition that it wrote to.
 //!
-//! A transaction whose end is recorded is brought to it whatever happens: markers that cannot be written are tried again until they
+//! A transaction whose end is recorded is always completed: markers that cannot be written are tried again until they
 //! are, or until another broker coordinates the transaction. The partition of a topic that is gone needs none.
 //!
-//! Today every partition's leader is this broker; where it is another one, its WriteTxnMarkers is asked in the place of
+//! Today every partition's leader is this broker; where it is another one, WriteTxnMarkers must be sent to it in place of
 //! [`write_marker`].
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str
     committed(&partition, end, role.assignment.leader_epoch).await.map_err(|error| error.code())
 }
 
-/// Does what transactions want done, for ever.
+/// Carries out the actions of transactions until the broker stops.
 pub(super) async fn carry_out_actions(
     scope: CoordinatorScope,
     mut actions: mpsc::UnboundedReceiver<ShardAction<TransactionShard>>,
@@ -55,7 +55,7 @@ pub(super) async fn carry_out_actions(
     }
 }
 
-/// Aborts a transaction that outlived its time-out and needs a producer id for that. If it fails, time asks again.
+/// Aborts a transaction that outlived its time-out and needs a producer id for that. If that fails, the timer retries.
 async fn abort_late(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, id: Str) {
     let aborted = match scope.producer_ids.next().await {
         Ok(fresh) => shard.write(|s| Ok((s.abort_late(&id, fresh, scope.node.now_ms()), ()))).map(|_| ()),
@@ -97,7 +97,7 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
     }
 }
 
-/// Writes what can be written; gives back what must be tried again.
+/// Writes the markers; returns those that must be tried again.
 async fn write_all(scope: &CoordinatorScope, marker: &Marker, wanted: Vec<(Str, i32)>, id: &Str) -> Vec<(Str, i32)> {
     let writes = wanted.iter().map(|(topic, partition)| write_marker(scope, marker, topic, *partition));
     let outcomes = futures_util::future::join_all(writes).await;

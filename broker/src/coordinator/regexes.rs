@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::scope::CoordinatorScope;
 use super::shard::ShardAction;
 
-/// Serves what shards ask for, for ever.
+/// Runs the jobs of shards until the broker stops.
 pub(super) async fn run(scope: CoordinatorScope, mut jobs: mpsc::UnboundedReceiver<ShardAction<GroupShard>>) {
     while let Some((shard, job)) = jobs.recv().await {
         let image = scope.image();

@@ -1,6 +1,6 @@
-//! Loading: what a partition of an internal topic says, batch by batch.
+//! Loading: replays a partition of an internal topic, batch by batch.
 //!
-//! Records of a transaction are handed on with their producer; the machine holds them until its marker comes by.
+//! Records of a transaction are passed to the machine with their producer; the machine holds them until the marker.
 //!
 //! Must never: give a machine that lacks something that the log has or had. Whatever cannot be read fails the load.
 
@@ -24,7 +24,7 @@ pub(super) enum LoadError {
     /// The log cannot be read.
     #[error("the log cannot be read from offset {at} of {end}: {source}")]
     Read {
-        /// The offset that was asked for.
+        /// The requested offset.
         at: i64,
         /// The log end offset.
         end: i64,

@@ -1,4 +1,4 @@
-//! The shards of one coordinator: found by partition without a lock, loaded when leadership comes, dropped when it goes.
+//! The shards of one coordinator: found by partition without a lock, loaded when this broker becomes leader, dropped when it is not.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,7 +39,7 @@ impl<M: StateMachine> fmt::Debug for Runtime<M> {
 }
 
 impl<M: StateMachine> Runtime<M> {
-    /// A coordinator without shards over `topic`; `make` gives the empty machine of a partition, `report_event` logs and counts events.
+    /// A coordinator without shards over `topic`; `make` returns the empty machine of a partition, `report_event` logs and counts events.
     /// An answer waits for its records to be committed until `commit_timeout`.
     pub fn new(
         topic: &'static str,
@@ -71,7 +71,7 @@ impl<M: StateMachine> Runtime<M> {
         self.topic
     }
 
-    /// What machines want done comes through this; given once.
+    /// The channel of the machines' actions; returned once.
     pub fn take_actions(&self) -> Option<mpsc::UnboundedReceiver<ShardAction<M>>> {
         self.to_act.lock().take()
     }
@@ -129,7 +129,7 @@ impl<M: StateMachine> Runtime<M> {
         self.shards.store(Arc::new(shards));
     }
 
-    /// Lets time pass in every shard, for ever.
+    /// Runs the due decisions of every shard until the broker stops.
     pub(super) async fn run_timer(&self) {
         loop {
             let now = self.links.node.now_ms();
@@ -141,7 +141,7 @@ impl<M: StateMachine> Runtime<M> {
                 next = next.min(shard.deadline());
             }
             let wait = Duration::from_millis(u64::try_from(next - self.links.node.now_ms()).unwrap_or_default());
-            // A deadline that came nearer wakes us; one that did not is found in time.
+            // A deadline that moved forward wakes this task; one that moved back is found when it is due.
             let _ = tokio::time::timeout(wait, self.links.sooner.notified()).await;
         }
     }

@@ -25,18 +25,18 @@ use crate::replica::Partition;
 /// The rules for what a coordinator writes of its own accord.
 const COORDINATOR: Origin = Origin::Coordinator { transaction_v2: false };
 
-/// Groups (or transactions) that time passes for before the lock is released.
+/// Due groups (or transactions) that are decided before the lock is released.
 const MAX_TICKS: usize = 64;
-/// How soon a decision that time leads to is made again, if it could not be written.
+/// Pause before a due decision that could not be written is made again.
 const RETRY_MS: i64 = 500;
 
-/// Pause before the commit of what actions follow from is waited for once more.
+/// Pause before the wait for a commit that actions depend on is repeated.
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What a state machine wants done, and the shard that it came from.
+/// An action of a state machine, and its shard.
 pub type ShardAction<M> = (Arc<ShardHandle<M>>, <M as StateMachine>::Action);
 
-/// Tells the world of what came to pass.
+/// Logs and counts the events of a state machine.
 pub type EventSink<M> = Arc<dyn Fn(&<M as StateMachine>::Event) + Send + Sync>;
 
 /// What a shard is doing.
@@ -46,14 +46,14 @@ enum Phase<M> {
     Gone,
 }
 
-/// What comes to a parked request: its answer, and what must be committed before it is given.
+/// The reply to a parked request, and the position that must be committed before it is sent.
 type Delivery<M> = (<M as StateMachine>::Reply, Option<Position>);
 
 struct Inner<M: StateMachine> {
     phase: Phase<M>,
     parked: HashMap<Token, oneshot::Sender<Delivery<M>>>,
     next_token: Token,
-    /// Behind what this shard wrote last.
+    /// The position behind the shard's last write.
     written: Option<Position>,
 }
 
@@ -63,7 +63,7 @@ pub struct ShardHandle<M: StateMachine> {
     leader_epoch: i32,
     inner: Mutex<Inner<M>>,
     deadline: AtomicI64,
-    /// Its log could not be read: it stays as good as loading.
+    /// The log could not be read: the shard stays unavailable, as while loading.
     failed: AtomicBool,
     links: ShardLinks<M>,
 }
@@ -71,7 +71,7 @@ pub struct ShardHandle<M: StateMachine> {
 /// What all shards of a coordinator share.
 pub(super) struct ShardLinks<M: StateMachine> {
     pub(super) node: Node,
-    /// Notified when a shard's deadline comes nearer.
+    /// Notified when a shard's deadline moves forward.
     pub(super) sooner: Arc<Notify>,
     pub(super) actions: mpsc::UnboundedSender<ShardAction<M>>,
     pub(super) report_event: EventSink<M>,
@@ -138,12 +138,12 @@ impl<M: StateMachine> ShardHandle<M> {
         &self.partition
     }
 
-    /// The leader epoch that the shard lives in.
+    /// The leader epoch of the shard.
     pub fn leader_epoch(&self) -> i32 {
         self.leader_epoch
     }
 
-    /// When time must pass here next; `i64::MAX` for never.
+    /// When [`ShardHandle::tick`] is due next; `i64::MAX` for never.
     pub fn deadline(&self) -> i64 {
         self.deadline.load(Ordering::Acquire)
     }
@@ -168,7 +168,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
-    /// Leadership is gone: whoever is parked must look elsewhere.
+    /// Unloads the shard after the loss of leadership: parked requests are answered with NOT_COORDINATOR.
     pub fn unload(&self) {
         let mut inner = self.lock();
         if let Phase::Active(mut machine) = std::mem::replace(&mut inner.phase, Phase::Gone) {
@@ -178,12 +178,12 @@ impl<M: StateMachine> ShardHandle<M> {
         self.deadline.store(i64::MAX, Ordering::Release);
     }
 
-    /// Loading is over, and came to nothing.
+    /// Records that loading failed.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// Kafka's name for what it is doing; `None` if leadership went.
+    /// Kafka's name for the shard's state; `None` after the loss of leadership.
     pub fn state(&self) -> Option<&'static str> {
         match self.lock().phase {
             Phase::Loading if self.failed.load(Ordering::Relaxed) => Some("failed"),
@@ -193,7 +193,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
-    /// Whether leadership went.
+    /// Whether leadership was lost.
     pub fn is_gone(&self) -> bool {
         matches!(self.lock().phase, Phase::Gone)
     }
@@ -204,13 +204,13 @@ impl<M: StateMachine> ShardHandle<M> {
         Ok(read(inner.active()?))
     }
 
-    /// Gives the machine what comes from outside of its log: the cluster's metadata, a feature level.
+    /// Updates the machine from outside of its log: the cluster's metadata, a feature level.
     pub fn update<R>(&self, update: impl FnOnce(&mut M) -> R) -> Result<R, ErrorCode> {
         let mut inner = self.lock();
         Ok(update(inner.active()?))
     }
 
-    /// Parks a request: `ask` is given its token, and the answer comes to it sooner or later.
+    /// Parks a request: `decide` gets its token, and the reply to that token comes with this or a later decision.
     pub fn park_request(
         self: &Arc<Self>,
         decide: impl FnOnce(&M, Token) -> EffectsOf<M>,
@@ -253,7 +253,7 @@ impl<M: StateMachine> ShardHandle<M> {
         Ok((result, inner.written.filter(|position| !self.is_committed(*position))))
     }
 
-    /// Lets time pass: for what is due, one decision at a time, so that one that cannot be written holds up no other.
+    /// Makes the decisions that are due, one at a time, so that one that cannot be written does not block the others.
     pub fn tick(self: &Arc<Self>) {
         let mut inner = self.lock();
         for _ in 0..MAX_TICKS {
@@ -284,7 +284,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
-    /// Writes the marker of a transaction that wrote records here: they count, or do not, from now on.
+    /// Writes the marker of a transaction with records in this partition: they are committed or aborted from now on.
     pub fn end_transaction(&self, marker: &Marker) -> Result<Position, ErrorCode> {
         let mut inner = self.lock();
         let machine = inner.active()?;
@@ -318,7 +318,7 @@ impl<M: StateMachine> ShardHandle<M> {
         Ok(())
     }
 
-    /// What is due once everything up to `position` is committed; at once if it is.
+    /// Does what depends on the commit of everything up to `position`; at once if it is committed.
     fn follow_up(
         self: &Arc<Self>,
         inner: &mut Inner<M>,
@@ -341,7 +341,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
         if !actions.is_empty() {
             let shard = Arc::clone(self);
-            // Nothing else would do them: until they are committed or leadership is gone.
+            // No other task carries these actions out: the wait ends with the commit or with the leadership.
             tokio::spawn(async move {
                 while committed(&shard.partition, position.end, shard.leader_epoch).await.is_err() {
                     if shard.is_gone() {
@@ -378,7 +378,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
-    /// Appends records: as one batch, or, where each stands for itself, as several of bounded size. Of those each is in force as
+    /// Appends records: as one batch, or, where they are independent, as several of bounded size. Each of those is in force as
     /// soon as it is written, and is taken out of the decision.
     fn append(&self, inner: &mut Inner<M>, effects: &mut EffectsOf<M>, origin: Origin) -> Result<(), ErrorCode> {
         let limit = if effects.divisible { MAX_DIVISIBLE } else { usize::MAX };

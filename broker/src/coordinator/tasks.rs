@@ -1,4 +1,4 @@
-//! What goes on beside requests: loading and unloading by leadership, timers, expiry.
+//! The tasks of coordinators: loading and unloading by leadership, timers, expiry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// Starts the coordinators' tasks; they end with `stop`.
 pub fn start(scope: &CoordinatorScope, changes: mpsc::UnboundedReceiver<LeadershipChange>, stop: &CancellationToken) {
-    // Before the first shard comes into being.
+    // Before the first shard is created.
     scope.transactions.set_version(&scope.image());
     let until_stop = || stop.clone();
     tokio::spawn(until_stop().run_until_cancelled_owned(update_shards(scope.clone(), changes)));
@@ -38,7 +38,7 @@ pub fn start(scope: &CoordinatorScope, changes: mpsc::UnboundedReceiver<Leadersh
     }
 }
 
-/// Tells the transaction coordinator what `transaction.version` is.
+/// Keeps `transaction.version` of the transaction coordinator up to date.
 async fn update_versions(scope: CoordinatorScope) {
     let mut images = scope.images.clone();
     loop {

@@ -24,7 +24,7 @@ pub struct TransactionCoordinator {
     pub(super) node: Node,
     /// For transactions whose producer id has no epoch left.
     pub(super) producer_ids: Arc<ProducerIds>,
-    /// The cluster's `transaction.version`, for shards that come into being.
+    /// The cluster's `transaction.version`, for new shards.
     version: Arc<AtomicI16>,
 }
 
@@ -38,7 +38,7 @@ impl TransactionCoordinator {
         Self { shards, node: node.clone(), producer_ids, version }
     }
 
-    /// Follows the cluster's `transaction.version`.
+    /// Sets the cluster's `transaction.version` on all shards.
     pub(super) fn set_version(&self, image: &MetadataImage) {
         let level = image.feature(TRANSACTION_VERSION);
         if self.version.swap(level, Ordering::AcqRel) != level {

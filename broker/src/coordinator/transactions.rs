@@ -1,4 +1,4 @@
-//! What handlers ask of the transaction coordinator.
+//! The calls of handlers to the transaction coordinator.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use esker_protocol::error::ErrorCode;
 
 use super::transaction_coordinator::TransactionCoordinator;
 
-/// How often a request comes back for a producer id: once, unless others are faster.
+/// How often a request is decided again with a fresh producer id: once, unless another request changed the state meanwhile.
 const MAX_TURNS: usize = 10;
 
 impl TransactionCoordinator {
@@ -30,7 +30,7 @@ impl TransactionCoordinator {
         Err(ErrorCode::UNKNOWN_SERVER_ERROR)
     }
 
-    /// EndTxn: what the producer goes on with.
+    /// EndTxn: returns the producer id and epoch that the producer uses next.
     pub async fn end(&self, image: &MetadataImage, request: EndRequest) -> Result<Producer, ErrorCode> {
         let shard = self.shard(image, &request.id)?;
         let mut fresh = None;
@@ -97,7 +97,7 @@ impl TransactionCoordinator {
     pub fn count_by_state(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
         for shard in self.shards() {
-            // A shard that is loading has nothing to tell yet.
+            // A shard that is loading has no data yet.
             for (state, count) in shard.read(|s| s.count_by_state()).unwrap_or_default() {
                 *counts.entry(state).or_default() += count;
             }

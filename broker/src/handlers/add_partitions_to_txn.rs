@@ -1,5 +1,5 @@
 //! AddPartitionsToTxn (24, KIP-98): partitions that a transaction will write to. v0-3 come from producers, all or nothing; v4 and v5
-//! from brokers (KIP-890), for several transactions at once, to add partitions or only to ask whether they are in. v2 knows
+//! from brokers (KIP-890), for several transactions at once, to add partitions or only to verify them. v2 knows
 //! PRODUCER_FENCED.
 
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ use crate::error::producer_fenced_code;
 /// The AddPartitionsToTxn API.
 pub struct AddPartitionsToTxn;
 
-/// From here on brokers ask.
+/// From here on brokers send the request.
 const BROKERS: i16 = 4;
 
 impl Handler for AddPartitionsToTxn {

@@ -1,5 +1,5 @@
 //! AlterReplicaLogDirs (34, KIP-113): moves replicas between the log dirs of this broker. The answer comes when the moves have begun;
-//! DescribeLogDirs tells how far they are.
+//! DescribeLogDirs reports their progress.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -99,7 +99,7 @@ fn answer(ctx: &RequestContext) -> ApiVersionsResponse {
     response
 }
 
-/// The answer to a version that nobody here speaks: in version 0, with the range that works.
+/// The answer to an unsupported version: in version 0, with the supported range.
 pub(super) fn answer_unsupported(ctx: &RequestContext, correlation_id: i32) -> Outcome {
     let range = <ApiVersions as Handler>::VERSIONS;
     let own = ApiVersion { api_key: ApiKey::API_VERSIONS.0, min_version: *range.start(), max_version: *range.end() };

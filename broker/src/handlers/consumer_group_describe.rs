@@ -1,4 +1,4 @@
-//! ConsumerGroupDescribe (69, KIP-848): consumer groups as admins see them. v1 tells of each member which protocol it speaks
+//! ConsumerGroupDescribe (69, KIP-848): consumer groups as admins see them. v1 returns the protocol of each member
 //! (KIP-1099).
 
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use super::{consumer_group_heartbeat, operations};
 /// The ConsumerGroupDescribe API.
 pub struct ConsumerGroupDescribe;
 
-/// `member_type` of members that speak the classic protocol, and of those that speak the new one.
+/// `member_type` of members that use the classic protocol, and of those that use the new one.
 const CLASSIC: i8 = 0;
 const CONSUMER: i8 = 1;
 
@@ -91,7 +91,7 @@ fn row(image: &MetadataImage, described: ConsumerMemberDescription) -> Member {
     }
 }
 
-/// Topics that are gone meanwhile have no name to be told under.
+/// Topics that were deleted meanwhile have no name to be returned under.
 fn named(image: &MetadataImage, partitions: Partitions) -> Assignment {
     let topic = |(topic_id, partitions)| {
         let topic_name = image.topic_by_id(topic_id)?.name.clone();

@@ -1,5 +1,5 @@
-//! ConsumerGroupHeartbeat (68, KIP-848): a member joins a consumer group, reports what it owns, learns what it is assigned,
-//! leaves. v1 brought regular expressions, and member ids that clients make (KIP-1082).
+//! ConsumerGroupHeartbeat (68, KIP-848): a member joins a consumer group, reports what it owns, receives its assignment,
+//! leaves. v1 added regular expressions, and member ids that clients make (KIP-1082).
 
 use std::ops::RangeInclusive;
 

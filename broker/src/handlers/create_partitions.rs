@@ -1,4 +1,4 @@
-//! CreatePartitions (37, KIP-195): grows topics. The answer comes when the new partitions are served here.
+//! CreatePartitions (37, KIP-195): adds partitions to topics. The answer comes when the new partitions are served here.
 
 use std::ops::RangeInclusive;
 

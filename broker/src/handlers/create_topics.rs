@@ -1,4 +1,4 @@
-//! CreateTopics (19, KIP-4): makes topics. v4 takes the broker's defaults for -1 (KIP-464), v5 tells what came out
+//! CreateTopics (19, KIP-4): creates topics. v4 takes the broker's defaults for -1 (KIP-464), v5 returns the resulting configs
 //! (KIP-525), v7 the topic's id (KIP-516). The answer comes when the topics are served here.
 
 use std::ops::RangeInclusive;

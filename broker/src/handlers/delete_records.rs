@@ -1,4 +1,4 @@
-//! DeleteRecords (21, KIP-107): moves a partition's log start offset up; what lies below is gone for readers at once and
+//! DeleteRecords (21, KIP-107): moves a partition's log start offset up; records below it are gone for readers at once and
 //! from the disk when its segment goes. Offset -1 means the high watermark. The new start is on disk before the answer goes out.
 
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! DescribeLogDirs (35, KIP-113): the log dirs, what lies in them and how much room there is. v4 added total and usable
+//! DescribeLogDirs (35, KIP-113): the log dirs, their replicas and their free space. v4 added total and usable
 //! bytes (KIP-827), v5 cordoned dirs (KIP-1066). A tagged field that only Esker has
 //! names the damage that was found in a partition.
 
@@ -27,7 +27,7 @@ impl Handler for DescribeLogDirs {
     type Request = DescribeLogDirsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=5;
 
-    /// Asks the file system and so runs where blocking is allowed.
+    /// Queries the file system and so runs where blocking is allowed.
     fn handle(ctx: RequestContext, request: DescribeLogDirsRequest) -> Staged<DescribeLogDirsResponse> {
         let version = ctx.api_version;
         let node = ctx.broker.node.clone();

@@ -1,4 +1,4 @@
-//! DescribeProducers (61, KIP-664): who writes to a partition, with sequences and open transactions.
+//! DescribeProducers (61, KIP-664): the producers of a partition, with sequences and open transactions.
 
 use std::ops::RangeInclusive;
 

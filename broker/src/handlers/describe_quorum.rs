@@ -1,4 +1,4 @@
-//! DescribeQuorum (55, KIP-595): the replicas of the metadata log, as Kafka's tools expect them. v2 tells directory ids and
+//! DescribeQuorum (55, KIP-595): the replicas of the metadata log, as Kafka's tools expect them. v2 returns directory ids and
 //! listeners (KIP-853).
 
 use std::ops::RangeInclusive;
@@ -75,7 +75,7 @@ impl Handler for DescribeQuorum {
     }
 }
 
-/// Whoever asks for anything but the metadata log alone is told that none of it is there.
+/// A request for anything but the metadata log alone is answered with UNKNOWN_TOPIC_OR_PARTITION.
 fn unknown(request: DescribeQuorumRequest, version: i16) -> DescribeQuorumResponse {
     let message = || (version >= 2).then(|| "Only __cluster_metadata-0 can be described, alone.".into());
     let topics = request.topics.into_iter().map(|topic| TopicDataResult {

@@ -12,7 +12,7 @@ use crate::error::producer_fenced_code;
 /// The EndTxn API.
 pub struct EndTxn;
 
-/// From here on producers speak transaction version 2.
+/// From here on producers use transaction version 2.
 const VERSION_2: i16 = 5;
 
 impl Handler for EndTxn {

@@ -1,6 +1,6 @@
 //! Fetch (1): records of many partitions in one answer, as slices of mapped segments.
 //!
-//! v4 brought isolation levels (KIP-98), v5 the log start offset (KIP-107), v7 sessions (KIP-227), v9 leader epochs
+//! v4 added isolation levels (KIP-98), v5 the log start offset (KIP-107), v7 sessions (KIP-227), v9 leader epochs
 //! (KIP-320), v10 zstd (KIP-110), v11 racks (KIP-392), v12 flexible fields and diverging epochs (KIP-595), v13 topic ids
 //! (KIP-516), v15 the replica's state as a tag (KIP-903), v16 the new leader on a wrong broker (KIP-951). v0-3 are
 //! served by converting records down, a slow path of its own.
@@ -91,7 +91,7 @@ async fn finish_later(
     answer(&ctx, &begun, &wanted, pass)
 }
 
-/// Who reads, and by which rules.
+/// The reader, and the rules of its reads.
 #[derive(Debug, Clone, Copy)]
 struct Reader {
     api_version: i16,

@@ -1,6 +1,6 @@
-//! FindCoordinator (10): which broker coordinates a group. v1 brought kinds of keys (KIP-98), v4 several keys at once (KIP-699),
-//! v6 share groups (KIP-932). The internal topic is made when it is first asked for; until it is there the answer is "not
-//! available", and clients ask again. Share groups are not served yet and answered so.
+//! FindCoordinator (10): which broker coordinates a group. v1 added kinds of keys (KIP-98), v4 several keys at once (KIP-699),
+//! v6 share groups (KIP-932). The internal topic is created by the first request for it; until it exists the answer is "not
+//! available", and clients retry. Share groups are not served yet and answered so.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

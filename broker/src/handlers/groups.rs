@@ -1,6 +1,6 @@
 //! DescribeGroups (15), ListGroups (16) and DeleteGroups (42): groups as admins see them.
 //!
-//! DescribeGroups v3 tells authorised operations, v6 says why a group is unknown where older versions call it "Dead"
+//! DescribeGroups v3 returns authorized operations, v6 returns why a group is unknown where older versions call it "Dead"
 //! (KIP-1043). ListGroups v4 filters by state (KIP-518), v5 by type (KIP-848). DeleteGroups (KIP-229) takes empty groups.
 
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! What a handler is: stage one of one API, given the broker and where the request came from.
+//! What a handler is: stage one of one API, with the broker and the origin of the request.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ pub enum Staged<R> {
     Ready(R),
     /// The answer will come; meanwhile later requests of the connection begin.
     Later(BoxFuture<'static, R>),
-    /// As `Later`, of a request that has been let go of: only so many bytes of it are still in memory.
+    /// As `Later`, of a request that has been dropped: only so many bytes of it are still in memory.
     Parked(usize, BoxFuture<'static, R>),
-    /// Stage one goes on after a wait: until it is over no later request of the connection begins.
+    /// Stage one continues after a wait: until it ends no later request of the connection begins.
     Held(BoxFuture<'static, Staged<R>>),
     /// The client expects no answer.
     NoReply,
@@ -56,7 +56,7 @@ pub enum Staged<R> {
 }
 
 impl<R> Staged<R> {
-    /// Begins `answer` now, so that what it does before its first wait happens in request order; the rest goes on later.
+    /// Begins `answer` now, so that what it does before its first wait happens in request order; the rest continues later.
     pub fn start(answer: impl Future<Output = R> + Send + 'static) -> Self {
         let mut answer = answer.boxed();
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

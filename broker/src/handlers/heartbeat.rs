@@ -1,4 +1,4 @@
-//! Heartbeat (12): a member of a classic group lives, and learns when the group rebalances. v3 brought static members
+//! Heartbeat (12): keeps a member of a classic group alive, and reports a rebalance of the group. v3 added static members
 //! (KIP-345).
 
 use std::ops::RangeInclusive;

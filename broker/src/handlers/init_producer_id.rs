@@ -1,5 +1,5 @@
 //! InitProducerId (22, KIP-98): hands out a producer id with epoch 0 to an idempotent producer; gives a transactional id to a producer
-//! and fences whoever had it.
+//! and fences the producer that had it.
 //!
 //! v3 lets a producer name the id and epoch it has (KIP-360); without a transactional id the answer is a fresh id all the
 //! same. Ids come from a block that the metadata log gave to this broker, so that most answers cost no commit. v4 knows

@@ -1,4 +1,4 @@
-//! JoinGroup (11): a member joins a classic group. v1 brought the rebalance time-out, v4 the member id that is given out first
+//! JoinGroup (11): a member joins a classic group. v1 added the rebalance time-out, v4 the member id that is issued first
 //! (KIP-394), v5 static members (KIP-345), v9 an assignment that may be skipped (KIP-814). The answer comes when the group's
 //! members are together.
 

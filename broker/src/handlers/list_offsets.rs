@@ -97,7 +97,7 @@ fn failed(partition_index: i32, error_code: ErrorCode) -> ListOffsetsPartitionRe
     ListOffsetsPartitionResponse { partition_index, error_code, ..ListOffsetsPartitionResponse::default() }
 }
 
-/// What a look-up finds: an offset, with the timestamp of its record where the question was about time.
+/// What a look-up finds: an offset, with the timestamp of its record in a look-up by time.
 struct Found {
     offset: i64,
     timestamp: i64,

@@ -1,8 +1,8 @@
 //! Metadata (3): topics with their leaders, and the brokers.
 //!
-//! v0 asks for all topics with an empty list, v1+ with none at all; v4 may forbid that a topic is made by asking, v7 brought
-//! leader epochs (KIP-320), v8 authorised operations (KIP-430), v10 topic ids, v12 topics by id (KIP-516). A topic that is
-//! made by asking is answered as unknown this time: the client asks again, as with Kafka.
+//! v0 requests all topics with an empty list, v1+ with a null list; v4 may forbid automatic creation of a topic, v7 added
+//! leader epochs (KIP-320), v8 authorized operations (KIP-430), v10 topic ids, v12 topics by id (KIP-516). A topic that is
+//! created automatically is answered as unknown this time: the client retries, as with Kafka.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -41,7 +41,7 @@ impl Handler for Metadata {
         let mut topics: Vec<_> = if request.topics.is_none() || named.is_empty() && ctx.api_version == 0 {
             image.topics().map(|topic| known(&ctx, &image, topic)).collect()
         } else {
-            // Asked twice is answered once.
+            // A topic that is requested twice is answered once.
             let mut seen = HashSet::new();
             let wanted = named.iter().filter(|topic| topic.topic_id.is_zero() != by_id);
             let wanted = wanted.filter(|topic| seen.insert((topic.topic_id, &topic.name)));
@@ -162,7 +162,7 @@ pub(super) fn offline(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
     p.replicas.iter().copied().filter(|id| !lives(id)).collect()
 }
 
-/// Makes topics that somebody asked for, in the background. Asking again meanwhile does no harm: the second creation finds
+/// Creates requested topics in the background. A second request meanwhile does no harm: the second creation finds
 /// the topic.
 fn create_missing(broker: &Arc<Broker>, names: Vec<Str>) {
     let names: Vec<_> = names.into_iter().filter(|name| !is_internal(name)).collect();

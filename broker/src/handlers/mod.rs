@@ -1,4 +1,4 @@
-//! One thin file an API: authorise, ask the domain, answer.
+//! One thin file an API: authorize, call the domain, answer.
 //!
 //! A handler names its request type and the versions that it serves. One list of handlers ([`ROUTES`]) gives dispatch
 //! *and* the ApiVersions answer, so the two cannot disagree: what is not in the list is not advertised.

@@ -1,6 +1,6 @@
-//! OffsetFetch (9): how far groups have come. v2 asks for all offsets with no topics, v7 may require stable offsets: what an open
-//! transaction may still change is an error then (KIP-447). v8 asks for several groups (KIP-709), v9 names the member that asks
-//! and its epoch (KIP-848), v10 names topics by id. No offset is offset -1 and no error, but for v0, which says that the
+//! OffsetFetch (9): the committed offsets of groups. v2 requests all offsets with a null list of topics, v7 may
+//! require stable offsets: an offset that an open transaction may still change is an error then (KIP-447). v8 takes several
+//! groups (KIP-709), v9 names the requesting member and its epoch (KIP-848), v10 names topics by id. No offset is offset -1 and no error, but for v0, which says that the
 //! partition is unknown.
 
 use std::ops::RangeInclusive;
@@ -145,7 +145,7 @@ async fn of_group(
                 true => failed(partition, ErrorCode::UNSTABLE_OFFSET_COMMIT),
                 false => row(partition, committed),
             };
-            // By id, offsets of topics that are gone have no name to be told under.
+            // By id, offsets of deleted topics have no name to be returned under.
             let known = topics.into_iter().filter(|(name, _)| !by_id || image.topic(name).is_some());
             response.topics = known
                 .map(|(name, list)| OffsetFetchResponseTopics {

@@ -1,5 +1,5 @@
 //! OffsetForLeaderEpoch (23): where a leader epoch ends in this log, so that a client (v2+, KIP-320) or a follower
-//! (KIP-101) finds the point where its own copy parts from the leader's. v3 names the replica that asks.
+//! (KIP-101) finds the point where its own copy parts from the leader's. v3 names the requesting replica.
 
 use std::ops::RangeInclusive;
 

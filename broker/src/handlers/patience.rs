@@ -17,7 +17,7 @@ pub(crate) fn patience(timeout_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).max(LEAST)
 }
 
-/// Starts `work`, which may wait for a disk, on a thread of its own. It goes on when the time is over, and nobody waits for it.
+/// Starts `work`, which may wait for a disk, on a thread of its own. After the time-out the work continues, but no request waits for it.
 pub(crate) fn blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
     node: &Node,
     timeout: Duration,

@@ -1,4 +1,4 @@
-//! Produce (0): appends one record batch to each partition that a request names, and answers when `acks` says so.
+//! Produce (0): appends one record batch to each partition that a request names, and answers according to `acks`.
 //!
 //! v0-2 carry message formats 0 and 1, which are converted (a slow path of its own); v3 brought record batches (KIP-98),
 //! v7 zstd (KIP-110), v8 the records that failed (KIP-467), v9 flexible fields, v10 the new leader on a wrong broker
@@ -70,7 +70,7 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
     }
     match acks {
         0 => match answers.first_error {
-            // The client does not listen: a closed connection is the only way to tell it.
+            // The client reads no answer: a closed connection is the only way to report the error.
             Some(code) => Staged::Close(CloseReason::ProduceWithoutAcks(code)),
             None => Staged::NoReply,
         },

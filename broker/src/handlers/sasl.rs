@@ -1,5 +1,5 @@
 //! SaslHandshake (17, KIP-43) and SaslAuthenticate (36, KIP-152): on a listener without SASL both are refused with
-//! ILLEGAL_SASL_STATE, as Kafka does. Clients look for these keys to see how old a broker is.
+//! ILLEGAL_SASL_STATE, as Kafka does. Clients check for these keys to see how old a broker is.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! SyncGroup (14): a member fetches its assignment; the leader brings everybody's. v3 brought static members (KIP-345), v5
+//! SyncGroup (14): a member fetches its assignment; the leader sends the assignments of all members. v3 added static members (KIP-345), v5
 //! checks of the protocol (KIP-559).
 
 use std::ops::RangeInclusive;

@@ -22,7 +22,7 @@ pub struct DescribeTransactions;
 /// The ListTransactions API.
 pub struct ListTransactions;
 
-/// What a pattern may take once it is compiled: a hostile one is refused, whatever its length.
+/// The size limit of a compiled pattern: a hostile pattern is refused at any length.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 const MAX_PATTERN_CHARS: usize = 4096;
 
@@ -112,7 +112,7 @@ fn compile_anchored(pattern: &str) -> Option<Regex> {
     if pattern.len() > MAX_PATTERN_CHARS {
         return None;
     }
-    // What stands alone must be a pattern too: "a)(b" is one only within the parentheses.
+    // The pattern must also be valid without the anchors: "a)(b" is one only within the parentheses.
     Regex::new(pattern).ok()?;
     RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).size_limit(MAX_PATTERN_BYTES).build().ok()
 }

@@ -1,5 +1,5 @@
 //! TxnOffsetCommit (28, KIP-98): offsets that count when the producer's transaction is committed. v2 carried leader epochs (KIP-320),
-//! v3 who the member is (KIP-447), v5 adds the group's partition to the transaction by itself (KIP-890), v6 names topics by id.
+//! v3 the member's identity (KIP-447), v5 adds the group's partition to the transaction by itself (KIP-890), v6 names topics by id.
 
 use std::ops::RangeInclusive;
 
@@ -24,7 +24,7 @@ pub struct TxnOffsetCommit;
 const ADDS_ITSELF: i16 = 5;
 /// From here on clients know TRANSACTION_ABORTABLE.
 const KNOWS_ABORTABLE: i16 = 4;
-/// How often the coordinator is asked for one request, at most.
+/// How often one request is sent to the transaction coordinator, at most.
 const MAX_ATTEMPTS: u32 = 4;
 
 impl Handler for TxnOffsetCommit {
@@ -105,7 +105,7 @@ async fn commit_all(
     let image = ctx.broker.metadata.image();
     let partition = ctx.broker.groups.partition_for(&image, &commit.group).ok_or(ErrorCode::NOT_COORDINATOR)?;
     let writer = Writer { producer_id: producer.id, producer_epoch: producer.epoch };
-    // Before the coordinator is asked: an answer that a marker overtakes must not begin the transaction anew.
+    // Before the request to the coordinator: an answer that a marker overtakes must not begin the transaction anew.
     let mut guard = ctx.broker.groups.begin_verification(&image, &commit.group, writer)?;
     let adds = ctx.api_version >= ADDS_ITSELF;
     let request = AddRequest {
@@ -121,7 +121,7 @@ async fn commit_all(
             let before = guard;
             guard = ctx.broker.groups.begin_verification(&image, &commit.group, writer)?;
             attempts += 1;
-            // The markers of the transaction before may have come in between and taken the guard with them.
+            // The markers of the previous transaction may have been written in between and removed the guard.
             if code != ErrorCode::NONE || guard.is_none() || guard == before || attempts == MAX_ATTEMPTS {
                 break code;
             }

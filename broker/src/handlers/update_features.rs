@@ -1,4 +1,4 @@
-//! UpdateFeatures (57, KIP-584): raises and lowers features; v1 only validates if asked to, v2 has one error for all.
+//! UpdateFeatures (57, KIP-584): raises and lowers features; v1 can only validate, v2 has one error for all.
 
 use std::ops::RangeInclusive;
 

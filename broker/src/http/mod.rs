@@ -1,6 +1,6 @@
 //! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced.
 //!
-//! It answers before the logs are open, so that whoever waits for a broker after a crash sees how far it is.
+//! It answers before the logs are open, so that an operator sees the progress of recovery after a crash.
 
 mod groups;
 pub(crate) mod metrics;
@@ -27,7 +27,7 @@ use metrics::{scrape, scrape_loading};
 #[derive(Debug, Error)]
 #[error("cannot serve HTTP on {address}: {source}; choose another address with --http")]
 pub struct HttpError {
-    /// The address asked for.
+    /// The requested address.
     pub address: String,
     /// The system's answer.
     #[source]
@@ -67,7 +67,7 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
         );
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     };
-    // It asks the file systems for their space.
+    // `not_ready` queries the free space of the log dirs, which may block.
     let node = broker.node.clone();
     let asked = node.run_blocking(move || broker.not_ready().ok_or_else(|| broker.concerns())).await;
     match asked {

@@ -1,4 +1,4 @@
-//! openraft's state machine: committed records become the image that everybody reads.
+//! openraft's state machine: committed records become the published image.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::convert::{from_meta, from_snapshot, to_meta};
 use super::types::{Applied, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::node::Node;
 
-/// The image and where in the log it stands.
+/// The image and its position in the log.
 #[derive(Debug)]
 pub struct StateMachine {
     node: Node,
@@ -33,7 +33,7 @@ pub struct StateMachine {
 pub struct Published {
     /// The newest image.
     pub current: Arc<ArcSwap<MetadataImage>>,
-    /// Tells of every new one.
+    /// Publishes every new image.
     pub changes: watch::Receiver<Arc<MetadataImage>>,
     /// Closed after the quorum's tasks have ended.
     pub(super) files: MetadataFiles,
@@ -157,7 +157,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
-/// Writes a snapshot of one image; the machine goes on meanwhile.
+/// Writes a snapshot of one image; the machine applies entries meanwhile.
 #[derive(Debug)]
 pub struct Builder {
     node: Node,

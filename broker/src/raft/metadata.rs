@@ -28,7 +28,7 @@ use crate::node::Node;
 /// Decides over an image; once more where the image has changed before the commit.
 type Decide = Box<dyn Fn(&MetadataImage) -> Decision<Reply> + Send>;
 
-/// A request that waits for its turn.
+/// A request in the queue.
 struct Work {
     decide: Decide,
     answer: oneshot::Sender<Result<Committed<Reply>, SubmitError>>,
@@ -64,7 +64,7 @@ impl Metadata {
         Self { published, work, raft, node }
     }
 
-    /// The image as it stands.
+    /// The current image.
     pub fn image(&self) -> Arc<MetadataImage> {
         self.published.current.load_full()
     }

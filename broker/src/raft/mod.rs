@@ -66,7 +66,7 @@ pub fn is_log_in(dir: &Path) -> bool {
     MetadataFiles::is_in(dir)
 }
 
-/// The directory id by which the metadata log in `dir` knows this node as a controller, if it says so.
+/// The directory id by which the metadata log in `dir` knows this node as a controller, if it has one.
 pub fn directory_of(disk: &dyn Disk, dir: &Path, node_id: i32) -> Option<[u8; 16]> {
     let voter = MetadataFiles::last_vote(disk, dir)?.candidate;
     (voter.node_id == node_id).then_some(voter.directory)
@@ -146,7 +146,7 @@ async fn start_with(
             let known = members.iter().map(RaftId::to_string).collect::<Vec<_>>().join(", ");
             return Err(StartError::Identity { dir, own: id, known });
         }
-        // Who led when it stopped leads again at once; else the only voter need not wait for an election time-out.
+        // openraft makes a former leader lead again at once. Otherwise the only voter elects itself without an election time-out.
         let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
         if !leads {
             raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;

@@ -1,4 +1,4 @@
-//! How controllers reach each other. There is one voter today, so nobody is ever called; a call says so.
+//! How controllers reach each other. There is one voter today, so no call is ever made; a call returns an error.
 
 use std::future::Future;
 

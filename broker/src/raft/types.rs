@@ -51,7 +51,7 @@ impl Proposal {
     }
 }
 
-/// What an entry came to.
+/// The outcome of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// Its records are in the image.

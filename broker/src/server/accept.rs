@@ -47,7 +47,7 @@ impl Counts {
         Ok(())
     }
 
-    /// Says so, but not for every one of a flood; the metric has them all.
+    /// Logs a refusal, at most one a second; the metric counts all.
     fn log_refusal(&self, peer: SocketAddr, reason: &CloseReason) {
         let mut last = self.refused.lock();
         if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {

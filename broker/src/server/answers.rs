@@ -23,8 +23,8 @@ pub(super) const MAX_BYTES: usize = 32 << 20;
 /// Record sets of at least so many bytes go from their file to the socket (`sendfile`): no copy on this side, and no page to
 /// be mapped. Smaller ones share one vectored write.
 const SEND_FILE_FROM: usize = 32 << 10;
-/// After so many bytes out of files the others of this worker have their turn: the kernel takes what the socket's buffer holds, some
-/// hundred microseconds' worth, and nobody else on this thread is served meanwhile.
+/// After so many bytes from files the connection yields to other tasks: the kernel copies until the socket's buffer is full, some
+/// hundred microseconds' worth, and no other task of this worker runs meanwhile.
 const TURN: usize = 256 << 10;
 /// Chunks in one write.
 const MAX_SLICES: usize = 128;
@@ -70,7 +70,7 @@ impl Answers {
         self.places.len() < MAX_REQUESTS && (self.held == 0 || self.held < MAX_BYTES)
     }
 
-    /// Whether nothing is asked and nothing left to be sent.
+    /// Whether no request is pending and nothing is left to be sent.
     pub(super) fn is_idle(&self) -> bool {
         self.places.is_empty() && self.out.is_empty()
     }
@@ -110,8 +110,8 @@ impl Answers {
         }
     }
 
-    /// Works on what comes later, and brings what is ready at the front into the queue of what goes out. An answer that
-    /// ends the connection is an error; what stands before it is still to be sent.
+    /// Polls the pending answers, and moves those that are ready at the front to the output queue. An answer that ends the connection
+    /// is an error; the answers before it are still sent.
     pub(super) fn poll_collect(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         while !self.later.is_empty() {
             let Poll::Ready(Some((number, answer))) = Pin::new(&mut self.later).poll_next(cx) else { break };
@@ -297,7 +297,7 @@ mod tests {
             let path = log.dir().join("00000000000000000000.log");
             std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();
             if seen_before {
-                // Another reader came upon it: the map shows zeros from there on.
+                // Another reader has hit the fault: the map shows zeros from there on.
                 assert!(esker_storage::verify_slice(&records));
             }
 

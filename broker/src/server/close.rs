@@ -1,4 +1,4 @@
-//! Why connections end: what the log line says, and the label of the metric.
+//! Why connections end: the text of the log line, and the label of the metric.
 
 use std::io::ErrorKind;
 
@@ -21,7 +21,7 @@ pub enum CloseReason {
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(ErrorKind),
-    /// Nothing came for `connections.max.idle.ms`.
+    /// No bytes arrived for `connections.max.idle.ms`.
     #[error("idle for longer than connections.max.idle.ms")]
     Idle,
     /// A request was read for too long while others waited for its memory.
@@ -42,10 +42,10 @@ pub enum CloseReason {
     /// The API is not served in that version.
     #[error("{0} version {1} is not served")]
     UnsupportedVersion(ApiKey, i16),
-    /// A produce without acks failed; there is no answer to say so in.
+    /// A produce without acks failed; it has no answer that could carry the error.
     #[error("a produce with acks=0 failed: {0}")]
     ProduceWithoutAcks(ErrorCode),
-    /// An answer could not be written in the version asked for.
+    /// An answer could not be encoded in the requested version.
     #[error("the answer to {0} version {1} cannot be encoded")]
     Unencodable(ApiKey, i16),
     /// More connections than `max.connections` or `max.connections.per.ip`.

@@ -1,8 +1,8 @@
 //! One connection: one task that reads frames, dispatches them in order and sends the answers in the same order.
 //!
-//! Several requests may be worked on at once. The order of effects is fixed when a request is dispatched; an answer that
-//! comes later keeps its place. A request that must ask somebody before its order can be fixed holds back those behind it. A connection whose peer does not read its answers, or asks for too much at once, is not
-//! read from any more: the peer slows down, memory does not grow.
+//! Several requests may be in progress at once. The order of effects is fixed when a request is dispatched; a pending answer keeps its
+//! place. A request that must wait before its order can be fixed blocks those behind it. A connection whose peer does not read its
+//! answers, or has too many requests pending, is not read from any more: the peer slows down, memory does not grow.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::telemetry::Metrics;
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How long requests in flight may take to finish when the broker stops.
 const DRAIN: Duration = Duration::from_secs(1);
-/// A connection that was quiet for so long lets go of its read buffer.
+/// A connection that was quiet for so long drops its read buffer.
 const REST_AFTER: Duration = Duration::from_secs(2);
 /// How long a request may take to arrive once its memory is reserved and other connections wait for memory.
 const SLOW_AFTER: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(30) };
@@ -157,7 +157,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         self.poll_timer(cx)
     }
 
-    /// Bytes of requests that are whole and not answered.
+    /// Bytes of complete requests without an answer.
     fn unanswered_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, |(size, _)| *size) + self.answers.request_bytes()
     }
@@ -270,7 +270,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         Poll::Pending
     }
 
-    /// Bytes came. The timer is left as it is, but for one that was set for a long rest.
+    /// Records that bytes arrived. The timer is only moved if it was set for an idle connection.
     fn record_activity(&mut self) {
         self.moved = Instant::now();
         if self.resting {

@@ -13,7 +13,7 @@ pub enum FrameError {
     /// The length is over `socket.request.max.bytes`.
     #[error("the request has {size} bytes, socket.request.max.bytes is {limit}")]
     TooLarge {
-        /// What the client says.
+        /// The size in the prefix.
         size: usize,
         /// What is allowed.
         limit: usize,

@@ -1,7 +1,7 @@
 //! Frames from a byte stream: `size i32, body`. A frame becomes a slice of the buffer that the socket was read into.
 //!
 //! The buffer is as large as the last frame was, so that in steady flow a frame is read with one call into its own place
-//! and nothing is moved; when its frames are let go, the buffer is used again. A size prefix alone never allocates: past
+//! and nothing is moved; when its frames are dropped, the buffer is used again. A size prefix alone never allocates: past
 //! [`STEP`] a frame's buffer has its whole size only when as many bytes have arrived (its memory is reserved by then). A quiet connection holds no buffer, and the buffer of a frame larger
 //! than [`STEP`] goes with the frame.
 
@@ -24,8 +24,8 @@ const SMALL: usize = 4 << 10;
 /// The largest buffer that is kept for the next frame, and the most that is reserved for bytes that are not there yet.
 const STEP: usize = 1 << 20;
 
-/// Memory that a request takes for each of its bytes while it is decoded and answered. A Produce request stays the bytes that it
-/// came in; an array of any other becomes structures of many times its size (23 were seen, in Metadata).
+/// Memory that a request takes for each of its bytes while it is decoded and answered. A Produce request keeps its bytes as they
+/// are; an array of any other request becomes structures of many times its size (a factor of 23 was measured, in Metadata).
 const DECODED: usize = 16;
 
 /// Bytes of memory that a request of `size` bytes may take.
@@ -37,7 +37,7 @@ fn weight(key: ApiKey, size: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
-    /// What the next read is likely to bring.
+    /// The expected size of the next read.
     expected: usize,
     limit: usize,
     first: bool,
@@ -67,12 +67,12 @@ impl Frames {
         Ok(Some(frame))
     }
 
-    /// Whether [`Self::next`] has something to say.
+    /// Whether [`Self::next`] returns a frame or an error.
     pub(super) fn has_whole(&self) -> bool {
         self.size().map_or(true, |size| size.is_some_and(|size| self.buffer.len() >= PREFIX + size))
     }
 
-    /// What the prefix at the front says, if it is there.
+    /// The size in the prefix at the front, if the prefix is complete.
     fn size(&self) -> Result<Option<usize>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
         let size = i32::from_be_bytes(*prefix);
@@ -133,7 +133,7 @@ impl Frames {
         if self.is_holding() { Poll::Ready(Ok(())) } else { from.poll_readable(cx) }
     }
 
-    /// Lets go of a buffer that nothing stands in.
+    /// Drops an empty buffer.
     pub(super) fn release_buffer(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();

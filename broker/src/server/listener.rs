@@ -19,7 +19,7 @@ use crate::config::{Listener, SocketBuffers};
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {source}; is another broker running there? Choose another address with --listen")]
 pub struct BindError {
-    /// The address asked for.
+    /// The requested address.
     pub address: String,
     /// The system's answer.
     #[source]

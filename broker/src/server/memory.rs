@@ -19,9 +19,9 @@ use tokio_util::sync::PollSemaphore;
 pub(super) const FREE: usize = 16 << 10;
 /// The least that a bound may be.
 const LEAST: u64 = 1 << 20;
-/// A permit of the semaphore stands for so many bytes.
+/// Bytes per permit of the semaphore.
 const UNIT: usize = 1 << 10;
-/// What a connection may keep beyond its need while nobody waits, so that a steady flow seldom changes its reservation.
+/// Bytes that a connection may keep beyond its need while no other connection waits, so that a steady flow seldom changes its reservation.
 const SPARE: u32 = 64;
 
 /// The bound that all connections share.
@@ -128,7 +128,7 @@ impl Reservation {
         }
     }
 
-    /// Returns what is beyond `bytes`: the connection is quiet.
+    /// Releases the bytes beyond `bytes`: the connection is quiet.
     pub(super) fn release_beyond(&mut self, bytes: usize) {
         self.release(self.held.saturating_sub(self.units(bytes)));
     }
@@ -138,7 +138,7 @@ impl Reservation {
         self.memory.waiting() > 0
     }
 
-    /// Whether it has what another connection may wait for.
+    /// Whether the connection holds bytes that another connection may wait for.
     pub(super) fn is_held(&self) -> bool {
         self.held > 0 && self.awaited.is_none()
     }

@@ -28,7 +28,7 @@ pub struct ServerScope<S> {
     pub memory: Arc<RequestMemory>,
     /// What one connection may do.
     pub limits: ConnectionLimits,
-    /// How many connections there may be; asked once a connection.
+    /// How many connections there may be; called once a connection.
     pub admission: Admission,
 }
 

@@ -21,7 +21,7 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// The name of the listener it came in on, e.g. `PLAINTEXT`.
     pub listener: Str,
-    /// Name and version of the client's software, once ApiVersions has told them (KIP-511).
+    /// Name and version of the client's software, once ApiVersions has sent them (KIP-511).
     pub software: OnceLock<(Str, Str)>,
 }
 
@@ -44,7 +44,7 @@ pub enum Outcome {
     Later(BoxFuture<'static, Reply>),
     /// As `Later`, of a request whose frame is no longer in memory: only so many bytes are accounted until the answer is there.
     Parked(usize, BoxFuture<'static, Reply>),
-    /// What comes of it is seen later, and no other request of the connection begins before.
+    /// The outcome is known later, and no other request of the connection begins before.
     Held(BoxFuture<'static, Outcome>),
     /// The request is none that can be answered.
     Refused(CloseReason),

@@ -20,7 +20,7 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         false
     }
 
-    /// Whether [`Transport::poll_send_file`] works: bytes go out as they lie in the file.
+    /// Whether [`Transport::poll_send_file`] works: bytes are sent as they are in the file.
     const SENDS_FILES: bool = false;
 
     /// Sends up to `len` bytes of `file` from `offset`; returns how many.

@@ -43,7 +43,7 @@ impl FlushMetrics {
         self.logs.inc_by(logs as u64);
     }
 
-    /// How long most rounds took at most, in ms (at least 1), as Kafka's dashboards ask for it; as fine as the buckets are.
+    /// How long most rounds took at most, in ms (at least 1), as Kafka's dashboards read it; as fine as the buckets are.
     pub fn quantiles(&self, gauges: &IntGaugeVec) {
         let metric = self.rounds.metric();
         let histogram = metric.get_histogram();

@@ -23,7 +23,7 @@ pub fn for_version(mut read: PartitionRead, version: i16, max_bytes: usize) -> R
         let magic = if version < 2 { 0 } else { 1 };
         let converted = legacy::down_convert(&read.info.records, magic, read.info.first_offset, MAX_BATCH)
             .map_err(|error| FetchError::Conversion(error.to_string()))?;
-        // Old clients know a message that is cut short, and ask again with more room.
+        // Old clients accept a message that is cut short, and retry with a larger limit.
         read.info.records = if version < 3 { legacy::truncate_set(&converted, max_bytes) } else { converted };
     }
     Ok(read)

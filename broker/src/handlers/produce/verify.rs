@@ -1,8 +1,8 @@
-//! Before a batch begins a transaction in a partition, the transaction's coordinator is asked (KIP-890), so that no partition holds a
-//! transaction that nobody will end.
+//! Before a batch begins a transaction in a partition, the transaction coordinator verifies it (KIP-890), so that no partition holds a
+//! transaction that no coordinator will end.
 //!
-//! Up to Produce v11 the producer has added the partition itself, and the coordinator only says whether that is so. From v12 on
-//! (transaction version 2) the coordinator adds it. Whoever is not in a transaction, or goes on with one, pays nothing.
+//! Up to Produce v11 the producer has added the partition itself, and the coordinator only verifies that. From v12 on
+//! (transaction version 2) the coordinator adds it. Batches outside of transactions, and later batches of one, cost nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const KNOWS_ABORTABLE: i16 = 11;
 const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// Where the attributes of a batch lie.
+/// The position of the attributes in a batch.
 const ATTRIBUTES_AT: usize = 21;
 
 /// Whether a record set is a batch of a transaction. Looks at two bytes.
@@ -37,7 +37,7 @@ pub(super) fn is_transactional(records: &[u8]) -> bool {
     bits.is_some_and(|bits| Attributes(i16::from_be_bytes(bits)).is_transactional())
 }
 
-/// What the coordinator said of the partitions of a request that it was asked about.
+/// The coordinator's results for the partitions of a request that needed verification.
 #[derive(Debug, Default)]
 pub(super) struct VerificationResults(HashMap<(Str, i32), Result<Guard, Refusal>>);
 
@@ -45,12 +45,12 @@ pub(super) struct VerificationResults(HashMap<(Str, i32), Result<Guard, Refusal>
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     pub code: ErrorCode,
-    /// What the coordinator said.
+    /// The coordinator's own code.
     pub underlying: ErrorCode,
 }
 
 impl VerificationResults {
-    /// As whom a transactional batch is appended.
+    /// The origin with which a transactional batch is appended.
     pub(super) fn origin(&self, partition: &Partition, version: i16) -> Result<Origin, ProduceError> {
         let transaction_v2 = version >= ADDS_ITSELF;
         if self.0.is_empty() {
@@ -66,7 +66,7 @@ impl VerificationResults {
     }
 }
 
-/// A partition of which the coordinator must be asked.
+/// A partition that the coordinator must verify.
 pub(super) struct PartitionVerification {
     partition: Arc<Partition>,
     first_sequence: i32,
@@ -74,14 +74,14 @@ pub(super) struct PartitionVerification {
     guard: Option<Guard>,
 }
 
-/// The questions that a request raises, and who asks them.
+/// The partitions of a request that need verification, and their producer.
 pub(super) struct VerificationRequest {
     id: Str,
     producer: Producer,
     partitions: Vec<PartitionVerification>,
 }
 
-/// What a request must ask before its batches are appended: `None` for nothing, an error for all of its partitions.
+/// The verification that a request needs before its batches are appended: `None` for none, an error for all of its partitions.
 pub(super) fn begin_verification(
     ctx: &RequestContext,
     request: &ProduceRequest,
@@ -97,7 +97,7 @@ pub(super) fn begin_verification(
         let replicas = ctx.broker.replicas.topic(&target);
         for data in &topic.partition_data {
             let Some(records) = data.records.as_ref().filter(|records| is_transactional(records)) else { continue };
-            // What is malformed is refused where batches are looked at.
+            // Malformed batches are refused by the validation of batches.
             let Ok(header) = BatchHeader::parse(records) else { continue };
             let of_batch = Producer { id: header.producer_id, epoch: header.producer_epoch };
             if *producer.get_or_insert(of_batch) != of_batch {
@@ -135,7 +135,7 @@ fn is_enabled(ctx: &RequestContext) -> bool {
     resolve_broker(&image, broker.node_id, &broker.config.statics, key).value() != Some("false")
 }
 
-/// Asks the coordinator.
+/// Sends the verification to the coordinator.
 pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationRequest) -> VerificationResults {
     let version = ctx.api_version;
     let request = AddRequest {
@@ -179,8 +179,8 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
     VerificationResults(results)
 }
 
-/// Adds partitions; while the transaction before is still being ended, waits for that for a moment. Its markers take the guards
-/// with them, also between the guards and a coordinator that says yes: each turn needs its own, from before the coordinator is asked.
+/// Adds partitions; while the previous transaction is still being ended, waits for that for a moment. Its markers remove the guards,
+/// also between the creation of a guard and the coordinator's answer: each attempt needs a guard from before its request.
 async fn add(ctx: &RequestContext, request: &AddRequest, verification: &mut VerificationRequest) -> ErrorCode {
     let deadline = tokio::time::Instant::now() + WAIT_FOR_MARKERS;
     loop {

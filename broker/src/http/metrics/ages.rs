@@ -1,7 +1,7 @@
 //! How far groups are behind in time: how old the first record is that a group has not consumed.
 //!
 //! The time of a record does not change, so it is looked up once for each committed offset that is met; a scrape looks up so many at
-//! most, and goes on at the next one where it ended. A row that has to wait shows the age by the offset that was looked up last: too
+//! most, and the next scrape continues where it ended. A row that has to wait shows the age by the offset that was looked up last: too
 //! old for a while, never too young.
 //!
 //! Must never: run on an async worker, or read more of what is not in memory than a batch's header.
@@ -33,12 +33,12 @@ type Row = (Str, Str, i32);
 struct Known {
     /// Which topic it was: another one may have its name.
     topic: Uuid,
-    /// The offset that was asked for.
+    /// The requested offset.
     offset: i64,
     found: Found,
 }
 
-/// What a look-up gave.
+/// The result of a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     /// The time of the record there, ms.
@@ -75,7 +75,7 @@ struct Behind<'a> {
 }
 
 impl Ages {
-    /// For each row, in ms, how old the first record is that the group has not consumed: 0 if there is none, `None` if nobody knows.
+    /// For each row, in ms, the age of the first record that the group has not consumed: 0 if there is none, `None` if it is unknown.
     pub fn of(&self, rows: &[GroupLag], replicas: &ReplicaManager, now: i64) -> Vec<Option<i64>> {
         let mut ages: Vec<Option<i64>> = rows.iter().map(|row| row.lag.filter(|lag| *lag == 0)).collect();
         let behind = rows.iter().enumerate().filter(|(_, row)| row.lag.is_some_and(|lag| lag > 0));
@@ -109,7 +109,7 @@ impl Ages {
 }
 
 impl Table {
-    /// The time of each row's record. What is not asked for any more is forgotten.
+    /// The time of each row's record. Rows that are not requested any more are forgotten.
     fn look_up(&mut self, rows: Vec<Behind<'_>>, most: usize) -> Vec<(usize, Found)> {
         let is_known = |known: &HashMap<Row, Known>, row: &Behind<'_>| {
             known.get(&row.row).is_some_and(|known| {
@@ -149,7 +149,7 @@ fn time_of(log: &Log, offset: i64) -> Found {
     }
 }
 
-/// As [`time_of`]: `Some(None)` if there is no record, `None` if nobody knows.
+/// As [`time_of`]: `Some(None)` if there is no record, `None` if it is unknown.
 fn first_time(log: &Log, mut offset: i64, end: i64) -> Option<Option<i64>> {
     let time = |time: i64| (time >= 0).then_some(Some(time));
     for _ in 0..MOST_STEPS {

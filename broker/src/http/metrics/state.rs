@@ -18,7 +18,7 @@ const RECOVERY: usize = 2;
 const RUNNING: usize = 3;
 const STATE: (&str, &str) = ("kafka_server_kafkaserver_brokerstate", "2: its logs are being opened; 3: running");
 
-/// What there is to tell before the logs are open.
+/// The metrics that exist before the logs are open.
 pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
     let gauges = Gauges::default();
     gauges.set_one(STATE.0, STATE.1, RECOVERY)?;
@@ -277,7 +277,7 @@ fn journals(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
     Ok(())
 }
 
-/// Open files, maps, and what was not in memory when it was asked for.
+/// Open files, maps, and reads of pages that were not in memory.
 fn files(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
     let (open, cold) = (broker.replicas.logs().open_files(), broker.replicas.logs().cold_reads());
     let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
-//! Transactions, as somebody watches over them: how many, in which state, and which hang.
+//! Metrics of transactions: how many, in which state, and which hang.
 //!
-//! An open transaction holds back every read-committed consumer behind it. One that lasts longer than any producer may ask for hangs:
-//! `kafka-transactions.sh find-hanging` shows whose it is, and `abort` ends it.
+//! An open transaction holds back every read-committed consumer behind it. One that lasts longer than the largest transaction
+//! time-out hangs: `kafka-transactions.sh find-hanging` shows its producer, and `abort` ends it.
 
 use super::gauges::Gauges;
 use crate::broker::Broker;
