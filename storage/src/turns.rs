@@ -1,14 +1,14 @@
-//! Reads of cold data beside syncs: somebody waits for a sync to be acknowledged, while a consumer that is a day behind has time.
+//! Admission control of cold reads beside fsyncs: a producer waits for an fsync to be acknowledged, while a lagging consumer has time.
 //!
-//! As long as somebody syncs now and then, cold reads go piece by piece, one at a time: a disk that is asked for four has whoever syncs
-//! wait for four. A piece begins when the sync under way has ended (or after a while: neither starves the other). After it the disk has
-//! some rest, in proportion to what the piece took: a disk that is given more than it bears for long (one with credit for bursts, say)
-//! chokes for hundreds of milliseconds, and then reads are the first to hold off.
+//! While fsyncs are active, cold reads are admitted one piece at a time: behind four queued reads an fsync would wait for all four. A
+//! piece begins when the fsync under way has ended, or after a bounded wait, so that neither starves the other. After each piece the
+//! disk gets a pause in proportion to the duration of the piece. A disk that is loaded past its sustained rate for long (a cloud volume
+//! that uses up burst credits) otherwise stalls for hundreds of milliseconds.
 //!
-//! All pieces together keep to a rate. Which rate the disk bears without syncs becoming slower is found out by looking: in each cycle
-//! there is a short time without cold reads, and the syncs of that time are the measure for the others. The rate falls while those are
-//! slower, and grows while they are not. A sync that takes far longer than is usual says that the disk has something else to do: then
-//! reads stand back for a moment. Where nobody syncs there is no rate.
+//! All pieces together keep to a rate, which adapts to the latency of fsyncs. Each cycle has a short window without cold reads; the
+//! fsyncs of that window are the baseline. The rate falls while the fsyncs beside reads are slower than the baseline, and grows while
+//! they are not (multiplicative in both directions). After an fsync that is far slower than usual the reads pause for a moment: the disk
+//! is busy with other work. Without fsyncs there is no rate limit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,38 +16,38 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Env;
 
-/// A read waits for so long at most for the sync under way.
+/// The longest that a piece waits for the fsync under way.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// And for so long at most for the piece before it: that may be read from another disk, one that hangs.
+/// The longest that a piece waits for the piece before it, which may be on another disk that hangs.
 const PATIENCE_WITH_READS: Duration = Duration::from_millis(50);
-/// Somebody who synced so recently will sync again.
+/// Fsyncs count as active for so long after the last one.
 const RECENTLY: Duration = Duration::from_millis(200);
-/// One round of looking; it begins with the time without reads.
+/// One cycle of measurement; it begins with the window without reads.
 const CYCLE: Duration = Duration::from_millis(400);
 const WITHOUT: Duration = Duration::from_millis(60);
-/// What was read before may still be on its way.
+/// Reads that began before the window may still be in flight.
 const SETTLING: Duration = Duration::from_millis(5);
-/// A sync that takes so many times what is usual has reads stand back for so long, and in a cycle at most so long together.
+/// An fsync that takes so many times the usual duration pauses reads for so long, and in a cycle at most so long together.
 const FAR_SLOWER: u32 = 4;
 const STANDING_BACK: Duration = Duration::from_millis(10);
 const STANDING_BACK_MOST: Duration = Duration::from_millis(200);
-/// A disk rests after a piece for so many times what that took, but not longer than this.
+/// The pause after a piece is so many times the duration of the piece, up to a maximum.
 const REST: f64 = 1.5;
 const REST_MOST: Duration = Duration::from_millis(100);
-/// Syncs that are remembered of each kind, and how many there must be before they say something.
+/// Durations that are kept of each kind, and the fewest that are compared.
 const REMEMBERED: usize = 1024;
 const ENOUGH: usize = 24;
-/// So many of them are what is compared: the duration that this part exceeds.
+/// The quantile that is compared: the duration that this part of the fsyncs exceeds.
 const LONGEST: f64 = 1.0 / 32.0;
 /// Bytes a second.
 const FIRST_RATE: f64 = 64e6;
 const LEAST_RATE: f64 = 16e6;
 const MOST_RATE: f64 = 8e9;
-/// Syncs beside reads may be so much slower, and so much in any case.
+/// Fsyncs beside reads may be slower by this factor, and by this much in any case.
 const SLOWER: f64 = 1.15;
 const SLACK: Duration = Duration::from_micros(200);
 
-/// The last durations of one kind.
+/// The last fsync durations of one kind.
 #[derive(Debug)]
 struct Durations {
     last: Vec<Duration>,
@@ -67,7 +67,7 @@ impl Durations {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// The duration that so large a part of them exceeds, if there are enough of them.
+    /// The duration that this part of the fsyncs exceeds, if there are enough of them.
     fn exceeded_by(&self, part: f64) -> Option<Duration> {
         let count = self.last.len();
         if count < ENOUGH {
@@ -84,7 +84,7 @@ impl Durations {
     }
 }
 
-/// The rules, without a clock: times are since some moment before the first.
+/// The rules, without a clock: times count from a fixed moment.
 #[derive(Debug)]
 struct Pace {
     rate: f64,
@@ -94,9 +94,9 @@ struct Pace {
     cycle: Duration,
     alone: Durations,
     beside: Durations,
-    /// How long a sync takes without reads.
+    /// The median duration of an fsync without reads.
     usual: Option<Duration>,
-    /// Reads stand back until then, and have stood back for so long in this cycle.
+    /// Reads pause until then, and have paused for so long in this cycle.
     held: Duration,
     held_in_cycle: Duration,
 }
@@ -132,12 +132,12 @@ impl Pace {
         match (of_cycle(began), of_cycle(now)) {
             (Some(began), Some(ended)) if began >= SETTLING && ended < WITHOUT => self.alone.add(ended - began),
             (Some(began), Some(ended)) if (WITHOUT..CYCLE).contains(&began) => self.beside.add(ended - began),
-            // Nobody reads, or it began in one time and ended in another.
+            // Outside of a cycle, or the fsync began in one window and ended in another.
             _ => {}
         }
     }
 
-    /// How long a piece of so many bytes has to wait; zero: it begins now.
+    /// How long a piece of `bytes` bytes must wait; zero: it begins now.
     fn wait(&mut self, bytes: u64, now: Duration) -> Duration {
         if self.is_quiet(now) {
             self.next = now;
@@ -146,7 +146,7 @@ impl Pace {
         let in_cycle = now.saturating_sub(self.cycle);
         if in_cycle >= CYCLE {
             self.judge();
-            // Reads may have been away for long: what was measured then belongs to no time.
+            // Reads may have paused for long: fsyncs of that time belong to neither window.
             self.cycle = now;
             self.held_in_cycle = Duration::ZERO;
             return WITHOUT;
@@ -160,7 +160,7 @@ impl Pace {
         if now < self.next {
             return self.next - now;
         }
-        // A piece late is not caught up with: that would be a burst.
+        // A late piece earns no credit: catching up would be a burst.
         self.next = now + Duration::from_secs_f64(bytes as f64 / self.rate);
         Duration::ZERO
     }
@@ -172,7 +172,7 @@ impl Pace {
 
     fn judge(&mut self) {
         self.usual = self.alone.exceeded_by(0.5);
-        // The longest show first that a disk is asked for too much, but a few say little. The same part of both, or one looks longer.
+        // The longest fsyncs show overload first, but few samples are noise. The same quantile of both kinds, or one looks slower.
         let fewest = self.alone.last.len().min(self.beside.last.len());
         if fewest < ENOUGH {
             return;
@@ -181,7 +181,7 @@ impl Pace {
         let (Some(alone), Some(beside)) = (self.alone.exceeded_by(part), self.beside.exceeded_by(part)) else { return };
         if beside > alone.mul_f64(SLOWER) + SLACK {
             self.rate = (self.rate * 0.75).max(LEAST_RATE);
-            // What comes is measured at the new rate.
+            // The next fsyncs are measured at the new rate.
             self.beside.clear();
         } else {
             self.rate = (self.rate * 1.1).min(MOST_RATE);
@@ -194,7 +194,7 @@ struct State {
     pace: Pace,
     under_way: usize,
     ended: u64,
-    /// Pieces that are read now.
+    /// Pieces that are being read.
     reads: usize,
 }
 
@@ -207,7 +207,7 @@ pub(crate) struct Turns {
     read_ended: Condvar,
 }
 
-/// A sync under way.
+/// An fsync under way.
 pub(crate) struct Sync<'a> {
     turns: &'a Turns,
     began: Duration,
@@ -225,7 +225,7 @@ impl Drop for Sync<'_> {
     }
 }
 
-/// A piece that is read now.
+/// A piece that is being read.
 pub(crate) struct Piece<'a> {
     turns: &'a Turns,
     began: Duration,
@@ -248,21 +248,21 @@ impl Turns {
         Self { env, state, sync_ended: Condvar::new(), read_ended: Condvar::new() }
     }
 
-    /// A sync begins; it ends when the result is dropped.
+    /// Records the begin of an fsync; it ends when the result is dropped.
     pub(crate) fn begin_sync(&self) -> Sync<'_> {
         let mut state = self.state.lock();
         state.under_way += 1;
         Sync { turns: self, began: self.env.now() }
     }
 
-    /// Whether nobody waits for a sync, or has just waited for one.
+    /// Whether no fsync is under way or was a moment ago.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.state.lock();
         let now = self.env.now();
         state.under_way == 0 && state.pace.is_quiet(now)
     }
 
-    /// Waits until a piece of so many bytes may be read; it is over when the result is dropped.
+    /// Waits until a piece of `bytes` bytes is admitted; its read ends when the result is dropped.
     pub(crate) fn wait(&self, bytes: u64) -> Piece<'_> {
         let mut patience = PATIENCE_WITH_READS;
         loop {
@@ -286,7 +286,7 @@ impl Turns {
                 let now = self.env.now();
                 let held = state.pace.held.saturating_sub(now);
                 drop(state);
-                // The sync that was waited for may have been the slow one.
+                // The fsync that ended meanwhile may have been the slow one.
                 self.env.sleep(held);
                 return Piece { turns: self, began: self.env.now() };
             }
@@ -309,7 +309,7 @@ mod tests {
 
     const PIECE: u64 = 256 << 10;
 
-    /// Ten seconds of one reader, and of somebody who syncs all the time, on a disk whose syncs take `millis(rate)`.
+    /// Ten seconds of one reader and of continuous fsyncs, on a disk whose fsyncs take `millis(rate)`.
     fn run(pace: &mut Pace, from: Duration, millis: impl Fn(f64) -> f64) -> (Duration, f64) {
         let (mut now, mut sync, mut read) = (from, from, 0.0);
         while now < from + Duration::from_secs(10) {
@@ -341,7 +341,7 @@ mod tests {
             pace.piece_ended(began, began + millis(took));
             assert_eq!(pace.wait(PIECE, began + millis(took)), millis(rest), "{took}");
         }
-        // A rest is nothing to wait for where nobody syncs any more.
+        // Without active fsyncs the pause does not apply.
         assert_eq!(pace.wait(PIECE, pace.next + RECENTLY + millis(1)), Duration::ZERO);
     }
 
@@ -364,7 +364,7 @@ mod tests {
         let (now, _) = run(&mut pace, Duration::from_secs(1), slows);
         let (now, read) = run(&mut pace, now, slows);
         assert!((100e6..220e6).contains(&read), "{read}");
-        // A disk that bears no reads at all: some go on.
+        // A disk that bears no reads at all: reads continue at the least rate.
         let (now, _) = run(&mut pace, now, |rate| if rate > 0.0 { 4.0 } else { 1.0 });
         assert_eq!(pace.rate, LEAST_RATE);
         let (now, read) = run(&mut pace, now, |rate| if rate > 0.0 { 4.0 } else { 1.0 });
