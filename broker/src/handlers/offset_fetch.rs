@@ -1,7 +1,7 @@
-//! OffsetFetch (9): the committed offsets of groups. v2 requests all offsets with a null list of topics, v7 may
-//! require stable offsets: an offset that an open transaction may still change is an error then (KIP-447). v8 takes several
-//! groups (KIP-709), v9 names the requesting member and its epoch (KIP-848), v10 names topics by id. No offset is offset -1 and no error, but for v0, which says that the
-//! partition is unknown.
+//! OffsetFetch (9): the committed offsets of groups. v2 requests all offsets with a null list of topics, v7 may require stable offsets:
+//! an offset that an open transaction may still change is an error then (KIP-447). v8 takes several groups (KIP-709), v9 names the
+//! requesting member and its epoch (KIP-848), v10 names topics by id. No offset is offset -1 and no error, except in v0, which
+//! returns UNKNOWN_TOPIC_OR_PARTITION.
 
 use std::ops::RangeInclusive;
 
