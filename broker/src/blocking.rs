@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
 /// How long a lock is waited for in place.
-const PATIENCE: Duration = Duration::from_micros(200);
+const TRY_LOCK_FOR: Duration = Duration::from_micros(200);
 
 /// Runs a step that may block. A runtime of one thread has no other to hand its tasks to.
 pub fn run(step: &mut dyn FnMut()) {
@@ -23,17 +23,17 @@ pub fn run(step: &mut dyn FnMut()) {
 
 /// Takes a lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.try_lock_for(PATIENCE).unwrap_or_else(|| run_once(|| mutex.lock()))
+    mutex.try_lock_for(TRY_LOCK_FOR).unwrap_or_else(|| run_once(|| mutex.lock()))
 }
 
 /// Takes a lock for reading.
 pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.try_read_for(PATIENCE).unwrap_or_else(|| run_once(|| lock.read()))
+    lock.try_read_for(TRY_LOCK_FOR).unwrap_or_else(|| run_once(|| lock.read()))
 }
 
 /// Takes a lock for writing.
 pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.try_write_for(PATIENCE).unwrap_or_else(|| run_once(|| lock.write()))
+    lock.try_write_for(TRY_LOCK_FOR).unwrap_or_else(|| run_once(|| lock.write()))
 }
 
 fn run_once<R>(mut step: impl FnMut() -> R) -> R {

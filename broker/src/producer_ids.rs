@@ -13,7 +13,7 @@ use crate::controller::{ControllerClient, submit};
 use crate::error::KafkaError;
 
 /// How long a block may take to be allocated.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The block in use. What is left of it is lost at a restart: an id is never given twice.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl ProducerIds {
             return Ok(id);
         }
         let request = AllocateProducerIds { node_id: self.node_id };
-        let allocated = submit(self.controller.as_ref(), request, Instant::now() + PATIENCE).await;
+        let allocated = submit(self.controller.as_ref(), request, Instant::now() + ALLOCATION_TIMEOUT).await;
         let first = allocated.map_err(|error| error.code())?.reply;
         let mut block = self.block.lock();
         *block = first + 1..first + PRODUCER_ID_BLOCK;

@@ -41,11 +41,11 @@ async fn run(background: Background, scrubber: Arc<Scrubber>) {
             continue;
         }
         (began, first) = (Instant::now(), false);
-        round(&background, &scrubber).await;
+        run_round(&background, &scrubber).await;
     }
 }
 
-async fn round(background: &Background, scrubber: &Arc<Scrubber>) {
+async fn run_round(background: &Background, scrubber: &Arc<Scrubber>) {
     let before = scrubber.stats();
     let (at_work, logs, clock) =
         (Arc::clone(scrubber), Arc::clone(background.replicas.logs()), background.node.clock());

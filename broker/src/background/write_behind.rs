@@ -26,11 +26,11 @@ const LEAST: u64 = 1 << 20;
 pub(super) async fn run(background: Background) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        pass(&background, SETTLED).await;
+        run_pass(&background, SETTLED).await;
     }
 }
 
-async fn pass(background: &Background, settled: Duration) {
+async fn run_pass(background: &Background, settled: Duration) {
     let before = background.node.now_ms().saturating_sub(i64::try_from(settled.as_millis()).unwrap_or(i64::MAX));
     let unflushed = |partition: Arc<Partition>| {
         let (bytes, since) = partition.log().unflushed()?;
@@ -130,17 +130,17 @@ mod tests {
             |topic: &str| running.broker.replicas.partitions().into_iter().find(|p| p.topic() == topic).unwrap().log();
         let background = running.broker.background();
         append("large", 4000).await;
-        pass(&background, Duration::ZERO).await;
+        run_pass(&background, Duration::ZERO).await;
         assert_eq!(log("large").recovery_point(), 0, "not too much");
         append("small", 1000).await;
-        pass(&background, Duration::from_secs(60)).await;
+        run_pass(&background, Duration::from_secs(60)).await;
         assert_eq!(log("large").recovery_point(), 0, "too new");
-        pass(&background, Duration::ZERO).await;
+        run_pass(&background, Duration::ZERO).await;
         assert_eq!((log("large").recovery_point(), log("small").recovery_point()), (1, 0));
         assert_eq!(log("large").unflushed(), None);
         assert!(log("small").unflushed().unwrap().0 > 1000);
         append("large", 4500).await;
-        pass(&background, Duration::ZERO).await;
+        run_pass(&background, Duration::ZERO).await;
         assert_eq!((log("large").recovery_point(), log("small").recovery_point()), (2, 0));
         running.stop().await.unwrap();
     }

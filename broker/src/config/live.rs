@@ -9,7 +9,7 @@ use esker_core::metadata::MetadataImage;
 use esker_storage::CleanerConfig;
 
 /// A number as it holds now.
-fn number(image: &MetadataImage, node_id: i32, statics: &Statics, name: &str) -> f64 {
+fn read_number(image: &MetadataImage, node_id: i32, statics: &Statics, name: &str) -> f64 {
     let key = lookup(Scope::Broker, name);
     let resolved = key.map(|key| resolve_broker(image, node_id, statics, key));
     let value = resolved.as_ref().and_then(|resolved| resolved.value()).map(str::trim);
@@ -18,7 +18,7 @@ fn number(image: &MetadataImage, node_id: i32, statics: &Statics, name: &str) ->
 
 /// `max.connections` and `max.connections.per.ip` as they hold now: read once a connection.
 pub fn connection_limits(image: &MetadataImage, node_id: i32, statics: &Statics) -> (usize, usize) {
-    let number = |name: &str| number(image, node_id, statics, name) as usize;
+    let number = |name: &str| read_number(image, node_id, statics, name) as usize;
     (number("max.connections"), number("max.connections.per.ip"))
 }
 
@@ -38,7 +38,7 @@ pub struct LiveConfig {
 impl LiveConfig {
     /// What holds now.
     pub fn read(image: &MetadataImage, node_id: i32, statics: &Statics) -> Self {
-        let number = |name: &str| number(image, node_id, statics, name);
+        let number = |name: &str| read_number(image, node_id, statics, name);
         let duration = |name: &str| Duration::from_millis(number(name).max(0.0) as u64);
         let cleaner_rate = number("log.cleaner.io.max.bytes.per.second");
         Self {

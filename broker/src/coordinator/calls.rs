@@ -98,7 +98,7 @@ impl GroupCoordinator {
             let (replies, effects) = s.leave_with_reasons(group, members, self.node.now_ms());
             Ok((effects, replies))
         })?;
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         replies
     }
 
@@ -110,7 +110,7 @@ impl GroupCoordinator {
     ) -> Result<Vec<ErrorCode>, CoordinatorError> {
         let shard = self.shard(image, &request.group)?;
         let (codes, position) = shard.write(|s| s.commit(&request, self.node.now_ms()))?;
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
     }
@@ -141,7 +141,7 @@ impl GroupCoordinator {
         };
         let (codes, position) =
             shard.write_as(origin, |s| s.commit_in_transaction(&request, writer, self.node.now_ms()))?;
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         self.metrics.committed(codes.iter().filter(|code| !code.is_error()).count());
         Ok(codes)
     }
@@ -167,7 +167,7 @@ impl GroupCoordinator {
             Ok((Effects::default(), (topics, open)))
         })?;
         // A commit that is not answered yet may be lost: no consumer may continue from there.
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         Ok(found)
     }
 
@@ -185,7 +185,7 @@ impl GroupCoordinator {
         };
         let (reply, position) = shard.write(decide).map_err(refused)?;
         let reply = reply?;
-        shard.committed(position).await.map_err(refused)?;
+        shard.wait_committed(position).await.map_err(refused)?;
         Ok(reply)
     }
 
@@ -231,7 +231,7 @@ impl GroupCoordinator {
             let (records, codes) = s.delete_offsets(group, wanted)?;
             Ok((Effects { records, ..Effects::default() }, codes))
         })?;
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         Ok(codes)
     }
 
@@ -243,7 +243,7 @@ impl GroupCoordinator {
             let answers = s.delete_groups(std::slice::from_ref(group), &mut effects);
             Ok((effects, answers.first().map_or(ErrorCode::NONE, |(_, code)| *code)))
         })?;
-        shard.committed(position).await?;
+        shard.wait_committed(position).await?;
         if code.is_error() { Err(code) } else { Ok(()) }
     }
 

@@ -9,7 +9,11 @@ use crate::replica::{CommitGate, Partition, ProduceError};
 const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Waits until all below `end` is committed as `acks=all` promises it, in the leader epoch that it was written in.
-pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch: i32) -> Result<(), ProduceError> {
+pub(super) async fn wait_committed(
+    partition: &Arc<Partition>,
+    end: i64,
+    leader_epoch: i32,
+) -> Result<(), ProduceError> {
     let guarantee = partition.full_guarantee();
     loop {
         if partition.holds(guarantee, end, leader_epoch)? {
@@ -26,13 +30,15 @@ pub(super) async fn committed(partition: &Arc<Partition>, end: i64, leader_epoch
     }
 }
 
-/// As [`committed`], for a request, which waits no longer than `limit`. The records stay written, so the client may send the request
-/// again.
-pub(super) async fn committed_within(
+/// As [`wait_committed`], for a request, which waits no longer than `limit`. The records stay written, so the client
+/// may send the request again.
+pub(super) async fn wait_committed_within(
     limit: Duration,
     partition: &Arc<Partition>,
     end: i64,
     leader_epoch: i32,
 ) -> Result<(), ProduceError> {
-    tokio::time::timeout(limit, committed(partition, end, leader_epoch)).await.unwrap_or(Err(ProduceError::TimedOut))
+    tokio::time::timeout(limit, wait_committed(partition, end, leader_epoch))
+        .await
+        .unwrap_or(Err(ProduceError::TimedOut))
 }

@@ -15,7 +15,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use tokio::sync::mpsc;
 
-use super::commit::committed;
+use super::commit::wait_committed;
 use super::marker::Marker;
 use super::scope::CoordinatorScope;
 use super::shard::{ShardAction, ShardHandle};
@@ -34,11 +34,11 @@ pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str
         // Offsets that wait for the marker are the group coordinator's.
         let shard = scope.groups.shard_of(index).map_err(marker_code)?;
         let position = shard.end_transaction(marker).map_err(marker_code)?;
-        let committed = committed(shard.partition(), position.end, shard.leader_epoch()).await;
+        let committed = wait_committed(shard.partition(), position.end, shard.leader_epoch()).await;
         return committed.map_err(|error| marker_code(coordinator_code(&error)));
     }
     let end = marker.append_to(&partition, scope.node.now_ms())?;
-    committed(&partition, end, role.assignment.leader_epoch).await.map_err(|error| error.code())
+    wait_committed(&partition, end, role.assignment.leader_epoch).await.map_err(|error| error.code())
 }
 
 /// Carries out the actions of transactions until the broker stops.

@@ -27,7 +27,7 @@ pub struct Runtime<M: StateMachine> {
     make: Box<dyn Fn(i32) -> M + Send + Sync>,
     links: ShardLinks<M>,
     shards: ArcSwap<HashMap<i32, Arc<ShardHandle<M>>>>,
-    to_act: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<ShardAction<M>>>>,
+    action_receiver: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<ShardAction<M>>>>,
     /// Milliseconds that the slowest load took.
     longest_load: Arc<AtomicU64>,
 }
@@ -49,19 +49,19 @@ impl<M: StateMachine> Runtime<M> {
         report_event: impl Fn(&M::Event) + Send + Sync + 'static,
     ) -> Self {
         // As many actions wait as there are state machines that want something done; each has one at a time.
-        let (actions, to_act) = mpsc::unbounded_channel();
+        let (actions, action_receiver) = mpsc::unbounded_channel();
         Self {
             topic,
             make: Box::new(make),
             links: ShardLinks {
                 node: node.clone(),
-                sooner: Arc::default(),
+                deadline_moved: Arc::default(),
                 actions,
                 report_event: Arc::new(report_event),
                 commit_timeout,
             },
             shards: ArcSwap::default(),
-            to_act: parking_lot::Mutex::new(Some(to_act)),
+            action_receiver: parking_lot::Mutex::new(Some(action_receiver)),
             longest_load: Arc::default(),
         }
     }
@@ -73,7 +73,7 @@ impl<M: StateMachine> Runtime<M> {
 
     /// The channel of the machines' actions; returned once.
     pub fn take_actions(&self) -> Option<mpsc::UnboundedReceiver<ShardAction<M>>> {
-        self.to_act.lock().take()
+        self.action_receiver.lock().take()
     }
 
     /// The shard of a partition, if this broker leads it.
@@ -142,7 +142,7 @@ impl<M: StateMachine> Runtime<M> {
             }
             let wait = Duration::from_millis(u64::try_from(next - self.links.node.now_ms()).unwrap_or_default());
             // A deadline that moved forward wakes this task; one that moved back is found when it is due.
-            let _ = tokio::time::timeout(wait, self.links.sooner.notified()).await;
+            let _ = tokio::time::timeout(wait, self.links.deadline_moved.notified()).await;
         }
     }
 }

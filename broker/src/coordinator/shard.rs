@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batches::{self, MAX_DIVISIBLE};
-use super::commit::{committed, committed_within};
+use super::commit::{wait_committed, wait_committed_within};
 use super::marker::Marker;
 use crate::blocking;
 use crate::error::coordinator_code;
@@ -72,7 +72,7 @@ pub struct ShardHandle<M: StateMachine> {
 pub(super) struct ShardLinks<M: StateMachine> {
     pub(super) node: Node,
     /// Notified when a shard's deadline moves forward.
-    pub(super) sooner: Arc<Notify>,
+    pub(super) deadline_moved: Arc<Notify>,
     pub(super) actions: mpsc::UnboundedSender<ShardAction<M>>,
     pub(super) report_event: EventSink<M>,
     /// How long a request waits for what it wrote to be committed.
@@ -83,7 +83,7 @@ impl<M: StateMachine> Clone for ShardLinks<M> {
     fn clone(&self) -> Self {
         Self {
             node: self.node.clone(),
-            sooner: Arc::clone(&self.sooner),
+            deadline_moved: Arc::clone(&self.deadline_moved),
             actions: self.actions.clone(),
             report_event: Arc::clone(&self.report_event),
             commit_timeout: self.commit_timeout,
@@ -113,7 +113,7 @@ impl<M: StateMachine> ParkedRequest<M> {
     /// The answer, once it may be given.
     pub async fn wait_for_reply(self) -> Result<M::Reply, ErrorCode> {
         let (reply, position) = self.delivery.await.map_err(|_| ErrorCode::NOT_COORDINATOR)?;
-        self.shard.committed(position).await?;
+        self.shard.wait_committed(position).await?;
         Ok(reply)
     }
 }
@@ -274,10 +274,10 @@ impl<M: StateMachine> ShardHandle<M> {
     }
 
     /// Waits until `position` is committed, as long as a request may wait for that.
-    pub async fn committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
+    pub async fn wait_committed(&self, position: Option<Position>) -> Result<(), ErrorCode> {
         match position {
             Some(Position { end }) => {
-                let wait = committed_within(self.links.commit_timeout, &self.partition, end, self.leader_epoch);
+                let wait = wait_committed_within(self.links.commit_timeout, &self.partition, end, self.leader_epoch);
                 wait.await.map_err(|error| coordinator_code(&error))
             }
             None => Ok(()),
@@ -314,12 +314,12 @@ impl<M: StateMachine> ShardHandle<M> {
         // An answer may rest on what an earlier request wrote: everything written so far is waited for.
         let position = inner.written.filter(|position| !self.is_committed(*position));
         inner.deliver(effects.on_commit, position);
-        self.follow_up(inner, position, effects.stored, effects.actions);
+        self.run_after_commit(inner, position, effects.stored, effects.actions);
         Ok(())
     }
 
     /// Does what depends on the commit of everything up to `position`; at once if it is committed.
-    fn follow_up(
+    fn run_after_commit(
         self: &Arc<Self>,
         inner: &mut Inner<M>,
         position: Option<Position>,
@@ -328,22 +328,22 @@ impl<M: StateMachine> ShardHandle<M> {
     ) {
         let Some(position) = position else {
             if let Some(stored) = stored {
-                self.after_commit(inner, stored, Ok(()));
+                self.report_commit(inner, stored, Ok(()));
             }
             return self.send_actions(actions);
         };
         if let Some(stored) = stored {
             let shard = Arc::clone(self);
             tokio::spawn(async move {
-                let outcome = shard.committed(Some(position)).await;
-                shard.after_commit(&mut shard.lock(), stored, outcome);
+                let outcome = shard.wait_committed(Some(position)).await;
+                shard.report_commit(&mut shard.lock(), stored, outcome);
             });
         }
         if !actions.is_empty() {
             let shard = Arc::clone(self);
             // No other task carries these actions out: the wait ends with the commit or with the leadership.
             tokio::spawn(async move {
-                while committed(&shard.partition, position.end, shard.leader_epoch).await.is_err() {
+                while wait_committed(&shard.partition, position.end, shard.leader_epoch).await.is_err() {
                     if shard.is_gone() {
                         return;
                     }
@@ -361,7 +361,7 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
-    fn after_commit(self: &Arc<Self>, inner: &mut Inner<M>, stored: M::Stored, outcome: Result<(), ErrorCode>) {
+    fn report_commit(self: &Arc<Self>, inner: &mut Inner<M>, stored: M::Stored, outcome: Result<(), ErrorCode>) {
         let Ok(machine) = inner.active() else { return };
         let effects = machine.committed(stored, outcome, self.links.node.now_ms());
         if let Err(error) = self.carry_out(inner, effects, COORDINATOR) {
@@ -374,7 +374,7 @@ impl<M: StateMachine> ShardHandle<M> {
         let Phase::Active(machine) = &inner.phase else { return };
         let next = machine.next_deadline().unwrap_or(i64::MAX);
         if next < self.deadline.swap(next, Ordering::AcqRel) {
-            self.links.sooner.notify_one();
+            self.links.deadline_moved.notify_one();
         }
     }
 

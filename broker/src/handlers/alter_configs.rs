@@ -11,7 +11,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::PATIENCE;
+use super::timeout::DEFAULT_TIMEOUT;
 use crate::broker::Broker;
 use crate::error::KafkaError;
 
@@ -115,7 +115,7 @@ async fn alter(broker: &Arc<Broker>, targets: Vec<ConfigTarget>, validate_only: 
     let count = targets.len();
     let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
     let alter = controller::AlterConfigs { targets, validate_only, node_id, statics };
-    match broker.change(PATIENCE, alter).await {
+    match broker.change(DEFAULT_TIMEOUT, alter).await {
         Ok(reply) => reply,
         Err(error) => {
             let code = error.code();

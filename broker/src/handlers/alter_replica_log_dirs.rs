@@ -15,7 +15,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::{PATIENCE, blocking};
+use super::timeout::{DEFAULT_TIMEOUT, run_blocking};
 use crate::error::KafkaError;
 use crate::replica::TopicRef;
 
@@ -31,7 +31,7 @@ impl Handler for AlterReplicaLogDirs {
         let request = Arc::new(request);
         let moving = Arc::clone(&request);
         let node = ctx.broker.node.clone();
-        let moved = blocking(&node, PATIENCE, move || {
+        let moved = run_blocking(&node, DEFAULT_TIMEOUT, move || {
             let to = |topic: &Str, partition, dir: &str| {
                 ctx.broker.replicas.move_replica(&TopicRef::by_name(topic), partition, Path::new(dir))
             };

@@ -9,7 +9,7 @@ use esker_protocol::messages::create_partitions::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::error::KafkaError;
 
 /// The CreatePartitions API.
@@ -23,7 +23,7 @@ impl Handler for CreatePartitions {
         let names: Vec<_> = request.topics.iter().map(|t| t.name.clone()).collect();
         Staged::Later(
             async move {
-                let timeout = patience(request.timeout_ms);
+                let timeout = request_timeout(request.timeout_ms);
                 let seed = ctx.broker.node.random_u64();
                 match ctx.broker.change(timeout, controller::CreatePartitions { request, seed }).await {
                     Ok(reply) => reply,

@@ -10,7 +10,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::broker::Broker;
 use crate::controller::SubmitError;
 use crate::error::KafkaError;
@@ -55,6 +55,6 @@ pub(crate) async fn create(
         replication_factor: config.default_replication_factor,
     };
     let topic_ids = request.topics.iter().map(|_| node.random_id()).collect();
-    let timeout = patience(request.timeout_ms);
+    let timeout = request_timeout(request.timeout_ms);
     broker.change(timeout, controller::CreateTopics { request, defaults, topic_ids, seed: node.random_u64() }).await
 }

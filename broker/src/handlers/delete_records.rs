@@ -13,7 +13,7 @@ use esker_protocol::messages::delete_records::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::{blocking, patience};
+use super::timeout::{request_timeout, run_blocking};
 use crate::error::KafkaError;
 use crate::replica::{DeleteRecordsError, Partition, TopicRef};
 
@@ -28,7 +28,7 @@ impl Handler for DeleteRecords {
     fn handle(ctx: RequestContext, request: DeleteRecordsRequest) -> Staged<DeleteRecordsResponse> {
         let topics = request.topics.clone();
         let node = ctx.broker.node.clone();
-        let deleted = blocking(&node, patience(request.timeout_ms), move || answer(&ctx, request));
+        let deleted = run_blocking(&node, request_timeout(request.timeout_ms), move || answer(&ctx, request));
         Staged::Later(async move { deleted.await.unwrap_or_else(|code| failed(topics, code)) }.boxed())
     }
 }

@@ -12,7 +12,7 @@ use esker_protocol::primitives::Uuid;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::error::KafkaError;
 
 /// The DeleteTopics API.
@@ -37,7 +37,7 @@ async fn delete(ctx: RequestContext, request: DeleteTopicsRequest) -> DeleteTopi
     };
     let enabled = ctx.broker.config.delete_topic_enable;
     let delete = controller::DeleteTopics { topics: wanted.clone(), enabled };
-    let mut response = match ctx.broker.change(patience(request.timeout_ms), delete).await {
+    let mut response = match ctx.broker.change(request_timeout(request.timeout_ms), delete).await {
         Ok(reply) => reply,
         Err(error) => {
             let error_code = error.code();

@@ -15,7 +15,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::{PATIENCE, blocking};
+use super::timeout::{DEFAULT_TIMEOUT, run_blocking};
 
 /// Of one partition; the metrics have the count.
 const MAX_DAMAGED: usize = 100;
@@ -31,7 +31,7 @@ impl Handler for DescribeLogDirs {
     fn handle(ctx: RequestContext, request: DescribeLogDirsRequest) -> Staged<DescribeLogDirsResponse> {
         let version = ctx.api_version;
         let node = ctx.broker.node.clone();
-        let described = blocking(&node, PATIENCE, move || answer(&ctx, request.topics.as_deref()));
+        let described = run_blocking(&node, DEFAULT_TIMEOUT, move || answer(&ctx, request.topics.as_deref()));
         // There is no error for all before version 3.
         let failed = move |error_code| DescribeLogDirsResponse {
             error_code: if version >= 3 { error_code } else { ErrorCode::NONE },

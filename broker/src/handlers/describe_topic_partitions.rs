@@ -13,7 +13,7 @@ use esker_protocol::messages::describe_topic_partitions::{
 use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::metadata::offline;
+use super::metadata::offline_replicas;
 use super::operations;
 
 /// The DescribeTopicPartitions API.
@@ -109,6 +109,6 @@ fn partition(image: &MetadataImage, p: &PartitionImage) -> DescribeTopicPartitio
         isr_nodes: p.isr.clone(),
         eligible_leader_replicas: Some(p.elr.clone()),
         last_known_elr: Some(p.last_known_elr.clone()),
-        offline_replicas: offline(image, p),
+        offline_replicas: offline_replicas(image, p),
     }
 }

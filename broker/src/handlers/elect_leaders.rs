@@ -11,7 +11,7 @@ use esker_protocol::messages::elect_leaders::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::error::KafkaError;
 
 /// The ElectLeaders API.
@@ -25,7 +25,7 @@ impl Handler for ElectLeaders {
         Staged::Later(
             async move {
                 let broker = &ctx.broker;
-                let timeout = patience(request.timeout_ms);
+                let timeout = request_timeout(request.timeout_ms);
                 let asked = request.topic_partitions.clone().unwrap_or_default();
                 let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
                 match broker.change(timeout, controller::ElectLeaders { request, node_id, statics }).await {

@@ -19,7 +19,7 @@ use esker_storage::{ReadError, TimestampOffset};
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::{PATIENCE, blocking, patience};
+use super::timeout::{DEFAULT_TIMEOUT, request_timeout, run_blocking};
 use crate::error::KafkaError;
 use crate::replica::{AccessError, Partition, TopicRef};
 
@@ -35,11 +35,11 @@ impl Handler for ListOffsets {
         if !reads {
             return Staged::Ready(answer(&ctx, &request));
         }
-        let timeout = if ctx.api_version >= 10 { patience(request.timeout_ms) } else { PATIENCE };
+        let timeout = if ctx.api_version >= 10 { request_timeout(request.timeout_ms) } else { DEFAULT_TIMEOUT };
         let request = Arc::new(request);
         let looking_up = Arc::clone(&request);
         let node = ctx.broker.node.clone();
-        let found = blocking(&node, timeout, move || answer(&ctx, &looking_up));
+        let found = run_blocking(&node, timeout, move || answer(&ctx, &looking_up));
         Staged::Later(async move { found.await.unwrap_or_else(|code| failed_all(&request, code)) }.boxed())
     }
 }
@@ -121,7 +121,7 @@ fn look_up(
     let found = find(&partition, version, wanted.timestamp, readable)?;
     let mut answer = failed(wanted.partition_index, ErrorCode::NONE);
     if version == 0 {
-        answer.old_style_offsets = old_style(&partition, wanted, found.as_ref(), readable);
+        answer.old_style_offsets = offsets_of_v0(&partition, wanted, found.as_ref(), readable);
     } else if let Some(found) = found {
         answer.offset = found.offset;
         answer.timestamp = found.timestamp;
@@ -160,7 +160,12 @@ fn find(partition: &Arc<Partition>, version: i16, timestamp: i64, readable: i64)
 }
 
 /// v0: up to `max_num_offsets` offsets, newest first.
-fn old_style(partition: &Partition, wanted: &ListOffsetsPartition, found: Option<&Found>, readable: i64) -> Vec<i64> {
+fn offsets_of_v0(
+    partition: &Partition,
+    wanted: &ListOffsetsPartition,
+    found: Option<&Found>,
+    readable: i64,
+) -> Vec<i64> {
     let start = partition.log().log_start_offset();
     let mut offsets = match wanted.timestamp {
         special::LATEST => vec![readable, start],

@@ -152,12 +152,12 @@ fn partition(ctx: &RequestContext, image: &MetadataImage, p: &PartitionImage) ->
         leader_epoch: p.leader_epoch,
         replica_nodes: p.replicas.clone(),
         isr_nodes: p.isr.clone(),
-        offline_replicas: offline(image, p),
+        offline_replicas: offline_replicas(image, p),
     }
 }
 
 /// Replicas whose broker is not there.
-pub(super) fn offline(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
+pub(super) fn offline_replicas(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
     let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
     p.replicas.iter().copied().filter(|id| !lives(id)).collect()
 }

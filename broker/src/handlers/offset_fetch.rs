@@ -29,7 +29,7 @@ impl Handler for OffsetFetch {
         Staged::start(async move {
             let image = ctx.broker.metadata.image();
             if ctx.api_version < 8 {
-                return single(&ctx, &image, request).await;
+                return fetch_one_group(&ctx, &image, request).await;
             }
             let stable = request.require_stable;
             let groups = join_all(request.groups.iter().map(|group| of_group(&ctx, &image, group, stable))).await;
@@ -38,7 +38,11 @@ impl Handler for OffsetFetch {
     }
 }
 
-async fn single(ctx: &RequestContext, image: &MetadataImage, request: OffsetFetchRequest) -> OffsetFetchResponse {
+async fn fetch_one_group(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
     let version = ctx.api_version;
     let named = |topics: &Vec<_>| -> Vec<(Str, Vec<i32>)> {
         let pair = |t: &esker_protocol::messages::offset_fetch::OffsetFetchRequestTopic| {

@@ -14,7 +14,7 @@ use esker_protocol::messages::list_partition_reassignments::{
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::error::KafkaError;
 
 /// The AlterPartitionReassignments API.
@@ -31,7 +31,7 @@ impl Handler for AlterPartitionReassignments {
         Staged::Later(
             async move {
                 let broker = &ctx.broker;
-                let timeout = patience(request.timeout_ms);
+                let timeout = request_timeout(request.timeout_ms);
                 let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
                 let alter = controller::AlterPartitionReassignments { request, node_id, statics };
                 match broker.change(timeout, alter).await {

@@ -7,7 +7,7 @@ use esker_protocol::messages::update_features::{UpdateFeaturesRequest, UpdateFea
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
-use super::patience::patience;
+use super::timeout::request_timeout;
 use crate::error::KafkaError;
 
 /// The UpdateFeatures API.
@@ -21,7 +21,7 @@ impl Handler for UpdateFeatures {
         Staged::Later(
             async move {
                 let version = ctx.api_version;
-                let timeout = patience(request.timeout_ms);
+                let timeout = request_timeout(request.timeout_ms);
                 match ctx.broker.change(timeout, controller::UpdateFeatures { request, version }).await {
                     Ok(reply) => reply,
                     Err(error) => {

@@ -112,7 +112,7 @@ impl Metadata {
                 && metrics.last_applied.as_ref().is_some_and(own_term)
                 && metrics.last_applied.as_ref().map(|id| id.index) == metrics.last_log_index
         };
-        let waited = self.raft.wait(Some(PATIENCE)).metrics(leads, "to lead").await;
+        let waited = self.raft.wait(Some(RAFT_TIMEOUT)).metrics(leads, "to lead").await;
         waited.map(|_| ()).map_err(|error| SubmitError::Unavailable(error.to_string()))
     }
 
@@ -186,7 +186,7 @@ fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>) -> (Vec<u8
 
 /// How long the start, or an election, may take before a write gives up. A write that openraft has accepted is waited for to its end,
 /// also when the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RAFT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commits one entry that was decided on the image at `decided_on`: the offset behind it, `None` if it is stale. A leader whose lease is
 /// not confirmed yet refuses for a moment; the write waits for a change of the quorum's state then. A node that another one leads
@@ -196,7 +196,7 @@ async fn commit(
     decided_on: u64,
     records: &[u8],
 ) -> Result<Option<u64>, SubmitError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RAFT_TIMEOUT;
     loop {
         let mut metrics = raft.metrics();
         let term = metrics.borrow_watched().current_term;

@@ -43,7 +43,7 @@ impl Counts {
             return Err(CloseReason::TooMany(" from this address (max.connections.per.ip)"));
         }
         *from_ip += 1;
-        scope.metrics.network.opened();
+        scope.metrics.network.record_open();
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Counts {
                 open.remove(&ip);
             }
         }
-        metrics.network.closed();
+        metrics.network.record_close();
     }
 }
 

@@ -147,7 +147,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             match self.frames.poll_fill(cx, &mut self.transport) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
                 Poll::Ready(Ok(bytes)) => {
-                    self.metrics.network.received(bytes);
+                    self.metrics.network.record_received(bytes);
                     self.record_activity();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
@@ -190,7 +190,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         let bytes = before.saturating_sub(self.answers.out_bytes());
         if bytes > 0 {
             self.moved = Instant::now();
-            self.metrics.network.sent(bytes);
+            self.metrics.network.record_sent(bytes);
         }
         match sent {
             Poll::Ready(sent) => sent,

@@ -40,13 +40,13 @@ impl NetworkMetrics {
     }
 
     /// A connection begins.
-    pub fn opened(&self) {
+    pub fn record_open(&self) {
         self.connections.inc();
         self.accepted.inc();
     }
 
     /// A connection ended.
-    pub fn closed(&self) {
+    pub fn record_close(&self) {
         self.connections.dec();
     }
 
@@ -61,12 +61,12 @@ impl NetworkMetrics {
     }
 
     /// Bytes came in.
-    pub fn received(&self, bytes: usize) {
+    pub fn record_received(&self, bytes: usize) {
         self.received.inc_by(bytes as u64);
     }
 
     /// Bytes went out.
-    pub fn sent(&self, bytes: usize) {
+    pub fn record_sent(&self, bytes: usize) {
         self.sent.inc_by(bytes as u64);
     }
 }

@@ -1,4 +1,4 @@
-//! How long a client's request may wait: its own time-out, or [`PATIENCE`]. A disk that hangs must not hang its clients too.
+//! How long a client's request may wait: its own time-out, or [`DEFAULT_TIMEOUT`]. A disk that hangs must not hang its clients too.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use esker_protocol::error::ErrorCode;
 use crate::node::Node;
 
 /// For requests without a time-out of their own: as the default `request.timeout.ms` of Kafka's clients.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One change takes a sync or two: with less than this even a healthy disk would be too slow for some clients' 0.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// What a request's `timeout_ms` allows.
-pub(crate) fn patience(timeout_ms: i32) -> Duration {
+pub(crate) fn request_timeout(timeout_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).max(LEAST)
 }
 
 /// Starts `work`, which may wait for a disk, on a thread of its own. After the time-out the work continues, but no request waits for it.
-pub(crate) fn blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+pub(crate) fn run_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
     node: &Node,
     timeout: Duration,
     work: F,
@@ -50,18 +50,18 @@ mod tests {
     async fn a_wait_for_a_disk_ends() {
         let node = node();
         let (release, gate) = mpsc::channel::<()>();
-        let hung = blocking(&node, Duration::from_millis(1), move || gate.recv().is_ok());
+        let hung = run_blocking(&node, Duration::from_millis(1), move || gate.recv().is_ok());
         assert_eq!(hung.await, Err(ErrorCode::REQUEST_TIMED_OUT));
         drop(release);
-        assert_eq!(blocking(&node, PATIENCE, || 7).await, Ok(7));
-        let faulty = blocking(&node, PATIENCE, || -> i32 { panic!("a fault") });
+        assert_eq!(run_blocking(&node, DEFAULT_TIMEOUT, || 7).await, Ok(7));
+        let faulty = run_blocking(&node, DEFAULT_TIMEOUT, || -> i32 { panic!("a fault") });
         assert_eq!(faulty.await, Err(ErrorCode::UNKNOWN_SERVER_ERROR));
     }
 
     #[test]
     fn time_outs_of_clients_have_a_floor() {
         for (ms, allowed) in [(-1, LEAST), (0, LEAST), (500, LEAST), (5000, Duration::from_secs(5))] {
-            assert_eq!(patience(ms), allowed);
+            assert_eq!(request_timeout(ms), allowed);
         }
     }
 }
