@@ -267,4 +267,27 @@ mod tests {
             assert_eq!(coordinator_code(&error), code, "{error}");
         }
     }
+
+    #[test]
+    fn codes_of_another_coordinator_become_codes_that_the_caller_knows() {
+        for code in
+            [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR]
+        {
+            assert_eq!(marker_code(code), ErrorCode::NOT_LEADER_OR_FOLLOWER, "{code}");
+        }
+        assert_eq!(marker_code(ErrorCode::INVALID_PRODUCER_EPOCH), ErrorCode::INVALID_PRODUCER_EPOCH);
+
+        let old = TransactionSupport { adds_partitions: false, knows_abortable: false };
+        let new = TransactionSupport { adds_partitions: true, knows_abortable: true };
+        let cases = [
+            (ErrorCode::CONCURRENT_TRANSACTIONS, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::CONCURRENT_TRANSACTIONS),
+            (ErrorCode::NOT_COORDINATOR, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::NOT_ENOUGH_REPLICAS),
+            (ErrorCode::PRODUCER_FENCED, ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::INVALID_PRODUCER_EPOCH),
+            (ErrorCode::TRANSACTION_ABORTABLE, ErrorCode::INVALID_TXN_STATE, ErrorCode::TRANSACTION_ABORTABLE),
+        ];
+        for (code, for_old, for_new) in cases {
+            assert_eq!(produce_verification_code(code, old), for_old, "{code}");
+            assert_eq!(produce_verification_code(code, new), for_new, "{code}");
+        }
+    }
 }
