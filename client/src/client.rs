@@ -252,7 +252,7 @@ impl Client {
         self.inner.pool.existing_connection(&address, purpose)
     }
 
-    /// Lets go of the connections of one purpose.
+    /// Drops the connections of one purpose.
     pub(crate) fn forget(&self, purpose: Purpose) {
         self.inner.pool.forget(purpose);
     }

@@ -91,7 +91,7 @@ impl Pool {
         slot.connection.as_ref().filter(|c| c.is_open()).map(Arc::clone)
     }
 
-    /// Lets go of all connections of a purpose; they end when the last answer has come.
+    /// Drops all connections of a purpose; they end when the last answer has come.
     pub(crate) fn forget(&self, purpose: Purpose) {
         self.slots.lock().retain(|(_, other), _| *other != purpose);
     }

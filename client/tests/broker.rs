@@ -270,7 +270,7 @@ async fn topics_and_configs() {
     let bad = ("retention.ms".into(), ConfigOp::Set("soon".into()));
     assert_eq!(admin.alter_configs(&resource, &[bad]).await.unwrap_err().code(), Some(ErrorCode::INVALID_CONFIG));
 
-    // A compacted topic takes no record without a key; the producer goes on after the refusal.
+    // A compacted topic takes no record without a key; the producer continues after the refusal.
     let producer = Producer::new(&client, ProducerConfig::default());
     let refused = producer.send(ProducerRecord::new(name.clone()).partition(0).value("v")).await.unwrap().await;
     assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::INVALID_RECORD));

@@ -19,7 +19,7 @@ pub fn mutate(random: &mut Random, input: &[u8]) -> Bytes {
             1 => out[at] = random.next() as u8,
             2 => out.truncate(at),
             3 => {
-                // A number that somebody may take for a length.
+                // A number that a reader may take for a length.
                 let number = NUMBERS[random.below(NUMBERS.len())].to_be_bytes();
                 let width = [1, 2, 4, 8][random.below(4)].min(out.len() - at);
                 out[at..at + width].copy_from_slice(&number[8 - width..]);

@@ -1,7 +1,7 @@
 //! Our bytes against those of Kafka's own generated classes, for every API and version, both ways; run by
 //! `tests/run compat/kafka-messages`, which has Java beside it. Two files go back and forth, a line a message:
 //! `message NAME VERSION RAW CANONICAL`, or `request`, `response` with an API key for whole frames. RAW may hold tagged fields that
-//! nobody knows, or that hold their default; CANONICAL is what one writes after reading it, and both must agree on that.
+//! are unknown, or that hold their default; CANONICAL is what one writes after reading it, and both must agree on that.
 //!
 //! - `ESKER_JAVA_WRITE` names the file to make: random values, in each version `ESKER_JAVA_MESSAGES` (default 20) times.
 //! - `ESKER_JAVA_READ` names a file that Java has made: read and written again, it must be the same bytes.

@@ -1,5 +1,5 @@
 //! Random values of a message, straight as bytes by its schema: nulls, extreme numbers, text of all lengths, tagged fields that are
-//! known, and ones that nobody knows.
+//! known, and unknown ones.
 
 use bytes::Bytes;
 use esker_protocol::Message;

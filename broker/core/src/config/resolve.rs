@@ -92,7 +92,7 @@ impl Resolved {
     }
 }
 
-/// Older names of a broker config, with the factor that brings their unit to that of the first.
+/// Older names of a broker config, with the factor that converts their unit to that of the first.
 fn older_names(name: &str) -> &'static [(&'static str, i64)] {
     match name {
         "log.retention.ms" => &[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)],

@@ -2,7 +2,7 @@
 //! that changes a partition builds its record here.
 //!
 //! A clean leader is an in-sync replica, or an eligible one when none is in sync: while fewer than `min.insync.replicas` are in sync the
-//! high watermark stands still, so that those who left since hold all that is committed (KIP-966). The last in-sync replica may leave,
+//! high watermark stands still, so that replicas that left since hold all that is committed (KIP-966). The last in-sync replica may leave,
 //! too; it is then eligible. When no replica is eligible either, the last known leader is elected once it is available; any other
 //! replica only by an unclean election. Both mark the partition as recovering. Eligible leader replicas are always tracked, also where Kafka's feature of that name is not finalized.
 //!

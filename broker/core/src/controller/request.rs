@@ -45,7 +45,7 @@ pub trait ControllerRequest: Send + 'static {
     fn from_reply(reply: Reply) -> Option<Self::Reply>;
 }
 
-/// A broker joins or comes back; the first of a new cluster brings the partitions that it found in its log dirs.
+/// A broker joins or comes back; the first of a new cluster also sends the partitions that it found in its log dirs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegisterBroker {
     /// The broker's registration.

@@ -203,7 +203,7 @@ struct Step {
     /// Moves while the fetch waits; then it reads again.
     meanwhile: Vec<Event>,
     budget: i64,
-    /// The client goes on behind the records that it got.
+    /// The client continues behind the records that it got.
     advances: bool,
 }
 

@@ -21,7 +21,7 @@ pub enum State {
     Empty,
     /// Members are called to join.
     PreparingRebalance,
-    /// The leader is to bring the assignment.
+    /// The coordinator waits for the leader's assignment.
     CompletingRebalance,
     /// All members have an assignment.
     Stable,

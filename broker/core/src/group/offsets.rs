@@ -156,7 +156,7 @@ impl GroupShard {
                 continue;
             }
             let known = self.offsets.get(group_id).is_some_and(|k| k.contains_key(&(topic.clone(), *partition)));
-            // Also where an open transaction has the only one: its commit must not bring it back.
+            // Also where an open transaction has the only one: its commit must not restore it.
             if known || self.pending.has_offset(group_id, topic, *partition) {
                 let key = OffsetCommitKey { group: group_id.clone(), topic: topic.clone(), partition: *partition };
                 records.push(GroupRecord::Offset(key, None));

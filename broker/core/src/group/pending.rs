@@ -1,6 +1,6 @@
 //! Offsets of transactions that are open: they count when the transaction's commit marker comes, and never after an abort.
 //!
-//! The last record of a partition wins, as in the log: a marker brings in what its producer wrote, unless something newer was
+//! The last record of a partition wins, as in the log: a marker commits the offsets of its producer, unless a newer one was
 //! committed since.
 
 use std::collections::{BTreeMap, HashMap};

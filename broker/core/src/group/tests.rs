@@ -1,4 +1,4 @@
-//! Scripts of what members do and what they are told.
+//! Scripts of the requests of members and their responses.
 
 mod history;
 

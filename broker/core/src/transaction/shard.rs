@@ -35,7 +35,7 @@ impl StateMachine for TransactionShard {
         Ok(())
     }
 
-    /// Transactions whose end was decided are brought to it.
+    /// Transactions whose end was decided are completed.
     fn loaded(&mut self, _now: i64) -> Effects {
         let open = self.transactions.iter().filter_map(|(id, transaction)| Markers::of_state(id, transaction));
         Effects { actions: open.map(Action::WriteMarkers).collect(), ..Effects::default() }

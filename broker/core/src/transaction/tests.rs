@@ -1,4 +1,4 @@
-//! What producers ask, and what becomes of their transactions.
+//! The requests of producers, and the outcome of their transactions.
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
@@ -210,7 +210,7 @@ fn the_way_of_a_transaction() {
     assert!(s.shard.describe("t").unwrap().topics.is_empty());
 }
 
-/// The transaction of a producer with the last epoch is ended by the coordinator: the producer that goes on gets a new id, epoch 0.
+/// The transaction of a producer with the last epoch is ended by the coordinator: the producer that continues gets a new id, epoch 0.
 #[test]
 fn the_epoch_above_the_last_is_given_to_none() {
     type GoesOn = fn(&mut Script, Producer) -> Result<Producer, ErrorCode>;
@@ -243,7 +243,7 @@ fn the_epoch_above_the_last_is_given_to_none() {
                         s.end("t", next, true, version).unwrap();
                         assert_eq!(s.write_markers().producer_id, next.id);
                     }
-                    // Before version 2 the producer is fenced for good; only another one goes on.
+                    // Before version 2 the producer is fenced for good; only another producer continues.
                     Err(code) => assert!(version < 2 && !what.ends_with("another"), "{version} {what} {code}"),
                 }
             }
@@ -285,7 +285,7 @@ fn ends() {
         ("CompleteAbort", ABORT, [90, 0, 90]),
     ];
     // The same for version 2, which bumped the epoch to 6 with the end: 5 is a retry now, 6 the next transaction. While markers are
-    // written everybody is told to ask again, whoever it is.
+    // written any producer must retry.
     let version_2: &[(&str, bool, [i16; 3])] = &[
         ("Empty", COMMIT, [90, 48, 90]),
         ("Empty", ABORT, [90, 0, 90]),
@@ -360,7 +360,7 @@ fn producers_come_and_go_on() {
         let (mut s, producer) = Script::in_state(state, 0);
         assert_eq!((epoch(s.init("t", None)), epoch(s.init("t", Some(producer)))), (Err(expected), Err(expected)));
     }
-    // It goes on, and asks once more as it did not hear the answer; a new one in between fences it.
+    // The producer continues, and retries as it lost the response; a new producer in between fences it.
     let (mut s, producer) = Script::in_state("Empty", 0);
     assert_eq!(epoch(s.init("t", Some(producer))), Ok(6));
     assert_eq!(epoch(s.init("t", Some(producer))), Ok(6));
@@ -488,7 +488,7 @@ fn a_coordinator_that_takes_over_finishes_what_is_decided() {
             assert_eq!(next.add("t", Producer { epoch: 6, ..producer }, 0, 2), ErrorCode::NONE);
         }
     }
-    // One that was not told that markers are written writes them again: what they ended stays ended.
+    // A coordinator that does not know that markers are written writes them again: the transaction stays ended.
     let (s, producer) = Script::in_state("CompleteCommit", 2);
     let stale = s.shard.markers_written(&"t".into(), Producer { epoch: 6, ..producer }, s.now);
     assert_eq!(stale, Effects::default());

@@ -14,7 +14,7 @@ impl TransactionShard {
         effects
     }
 
-    /// The end of an ongoing transaction that its producer did not ask for: the epoch rises, which fences the producer. `None` if
+    /// The end of an ongoing transaction that its producer did not request: the epoch rises, which fences the producer. `None` if
     /// that takes a `fresh` producer id: in transaction version 2 the producer may learn the epoch that follows, and the last
     /// epoch is given to none.
     pub(super) fn fence_producer(&self, known: &Transaction, fresh: Option<i64>, now: i64) -> Option<Transaction> {

@@ -164,7 +164,7 @@ fn malformed_records_are_named() {
     both(&[0, 0, 0, 1, 1, 2], RecordFault::HeaderCount);
     both(&[0, 0, 0, 1, 1, 0, 0], RecordFault::Excess);
     both(&[0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], RecordFault::Varint);
-    // Headers and offset deltas are left to whoever looks at them; the walk looks.
+    // The reader of headers and offset deltas checks them; the walk reads both.
     assert_eq!(
         record(&[0, 0, 0, 1, 1, 2, 1, 1]).0,
         Err(BatchError::Record { index: 0, fault: RecordFault::HeaderKey })

@@ -96,7 +96,7 @@ struct Cluster {
     incarnations: u8,
     /// Replicas that hold all committed records.
     holders: BTreeMap<PartitionId, BTreeSet<i32>>,
-    /// An unclean election was asked for in this step.
+    /// An unclean election was requested in this step.
     unclean: bool,
     /// The leader proposed replicas that have all that it has.
     proposed: bool,

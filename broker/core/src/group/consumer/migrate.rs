@@ -80,7 +80,7 @@ impl GroupShard {
             effects.replies.extend(member.join.map(|token| (token, Reply::Join(JoinReply::failed(again, &member.id)))));
             effects.replies.extend(member.sync.map(|token| (token, Reply::Sync(SyncReply::failed(again)))));
         }
-        // The member that joins brings the epoch that follows.
+        // The join of the member causes the next epoch.
         let to = generation.saturating_add(1);
         effects.record_cause(id, (Kind::Consumer, generation, to), Cause::new(Reason::Upgraded), now);
         effects.records.append(&mut draft.records);

@@ -47,7 +47,7 @@ pub(in crate::group) struct Consumers {
     pub image: MetadataImage,
     pub limits: ConsumerLimits,
     pub hashes: TopicHashes,
-    /// The version of the metadata that last brought a topic.
+    /// The version of the metadata that last added a topic.
     pub new_topics_at: u64,
 }
 

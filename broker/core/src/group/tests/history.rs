@@ -74,7 +74,7 @@ fn says(s: &mut Script, member: &str, also: &str, metadata: &'static [u8]) {
     s.join_with(request);
 }
 
-/// One member's heartbeats come until the other's session has ended; of nobody in particular, all members' do, so many times.
+/// Sends one member's heartbeats until the other's session has ended; without a member, the heartbeats of all, so many times.
 fn beat(s: &mut Script, member: &str, times: u32) {
     let ids: Vec<String> = s.shard.groups["g"].members().map(|m| m.id.to_string()).collect();
     for _ in 0..times.min(12) {

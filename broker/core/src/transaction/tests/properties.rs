@@ -14,7 +14,7 @@ enum Step {
     New {
         id: usize,
     },
-    /// One that has an id goes on with it.
+    /// A producer that has an id continues with it.
     GoesOn {
         who: usize,
     },
@@ -67,13 +67,13 @@ struct Known {
 #[derive(Default)]
 struct World {
     producers: Vec<Known>,
-    /// By id: who was last given it by an answer.
+    /// By id: the producer that got it in the last response.
     owner: BTreeMap<usize, Producer>,
-    /// By id: partitions that the transaction that is open was told it may write to.
+    /// By id: partitions that were added to the open transaction.
     added: BTreeMap<usize, BTreeSet<i32>>,
     /// By producer id and partition: the highest epoch that the partition has seen.
     epochs: BTreeMap<(i64, i32), i16>,
-    /// By id: what a producer was told of the transaction that is ending.
+    /// By id: the outcome of the ending transaction, as its producer knows it.
     told: BTreeMap<usize, bool>,
 }
 
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// Markers go to exactly the partitions that were added, and say what the producer was told.
+    /// Markers go to exactly the partitions that were added, with the outcome that the producer got.
     fn ended(&mut self, markers: &Markers) {
         let id = IDS.iter().position(|id| *markers.id == **id).unwrap();
         let to: BTreeSet<i32> = markers.topics.iter().flat_map(|(_, partitions)| partitions.iter().copied()).collect();

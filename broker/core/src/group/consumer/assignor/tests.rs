@@ -1,4 +1,4 @@
-//! Tables of who gets what, and properties of every assignment.
+//! Tables of assignments, and properties of every assignment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ impl Group {
         assigned.into_iter().flatten().flat_map(|(topic, list)| list.iter().map(|p| (*topic, *p))).collect()
     }
 
-    /// Every partition that somebody subscribes to has one owner, and a subscriber at that.
+    /// Every partition with a subscriber has one owner, and the owner is a subscriber.
     fn check(&self) {
         let mut seen = BTreeSet::new();
         for (member, (_, topics)) in &self.members {
@@ -120,7 +120,7 @@ fn uniform_table() {
     g.members.insert("c".into(), (None, vec![0, 1]));
     g.assign(Assignor::Uniform);
     assert_eq!(g.text(), "b 0:3 1:0,1 | c 0:0,1,2", "b moves nothing");
-    // Different subscriptions: whoever may have less gets less, the rest even it out.
+    // Different subscriptions: a member with fewer topics gets fewer partitions, the others share the rest evenly.
     let mut g = group(&[2, 4], &[("a", None, &[0]), ("b", None, &[0, 1]), ("c", None, &[1])]);
     g.assign(Assignor::Uniform);
     g.check();
@@ -178,7 +178,7 @@ proptest! {
         let sizes: Vec<usize> = next.members.keys().map(|member| next.of(member).len()).collect();
         let (least, most) = (*sizes.iter().min().unwrap(), *sizes.iter().max().unwrap());
         prop_assert!(most - least <= 1, "{}", next.text());
-        // Everybody keeps what it had, up to the even share; who had more than the least keeps the one more if there is one.
+        // Each member keeps its partitions up to the even share; a member that had more than the least keeps the extra one if there is one.
         let total: usize = sizes.iter().sum();
         let extra = total % sizes.len();
         let held: Vec<usize> = next.members.keys().map(|member| before.of(member).len()).collect();
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// Tells the times, too (`--nocapture`).
+/// Prints the times, too (`--nocapture`).
 #[test]
 fn a_thousand_members_get_all_of_ten_thousand_partitions() {
     let names: Vec<Str> = (0..1000).map(|n| Str::from(format!("member-{n:04}"))).collect();

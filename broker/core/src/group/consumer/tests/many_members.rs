@@ -1,4 +1,4 @@
-//! A thousand members and ten thousand partitions: the group becomes stable, and everything is somebody's. Tells the time each
+//! A thousand members and ten thousand partitions: the group becomes stable, and each partition has an owner. Prints the time of each
 //! step takes (`--nocapture`).
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! Whatever members do, and whenever another leader takes over: the invariants of [`World`] hold (they are looked at after
-//! each step), and once nothing more happens everybody comes to have what is meant for it.
+//! each step), and once nothing more happens each member owns its target assignment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::group::{Identity, JoinRequest, Leaving};
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 
-/// A client: it does as told, sooner or later.
+/// A client that follows the coordinator's responses, sooner or later.
 #[derive(Debug, Clone, Default)]
 struct Client {
     epoch: i32,
@@ -23,9 +23,9 @@ struct Client {
     topics: Vec<&'static str>,
     regex: Option<&'static str>,
     instance: Option<Str>,
-    /// An answer did not come: the next request says everything again, so that it is told everything again.
+    /// A response was lost: the next request is a full one, so that its response is full too.
     missed: bool,
-    /// It speaks the classic protocol: it joins again when it is told to, or has given something back.
+    /// The client uses the classic protocol: it joins again on REBALANCE_IN_PROGRESS, or after it revoked partitions.
     classic: bool,
 }
 
@@ -44,7 +44,7 @@ enum Act {
         topics: Vec<&'static str>,
         instance: bool,
     },
-    /// A heartbeat; `done` says that it owns what it was told to; `lost` is an answer that never came.
+    /// A heartbeat; `done` reports the assigned partitions as owned; `lost` is a response that never arrives.
     Beat {
         who: usize,
         done: bool,
@@ -181,7 +181,7 @@ impl Play {
             client.topics = topics;
         }
         match self.world.heartbeat(&request) {
-            // It gives up what it has, and joins when it is told to.
+            // The member revokes its partitions, and joins on REBALANCE_IN_PROGRESS.
             Err(_) => {
                 self.clients.remove(&who);
                 self.ids.remove(&who);
@@ -227,7 +227,7 @@ impl Play {
         self.ids.insert(who, id.to_owned());
     }
 
-    /// A heartbeat; then, if it is told to join again or has just given something back, a join and a sync. With `done` it gives back
+    /// A heartbeat; then, on REBALANCE_IN_PROGRESS or after a revocation, a join and a sync. With `done` the member revokes
     /// first what is no longer meant for it; a `lost` answer is that to the join.
     fn beat_classic(
         &mut self,
@@ -302,7 +302,7 @@ impl Play {
         let _ = self.world.heartbeat(&request);
     }
 
-    /// Nothing more happens but heartbeats; whoever is gone without a word is out in time.
+    /// Nothing more happens but heartbeats; a member that vanished is removed in time.
     fn settle(&mut self) {
         self.world.full = false;
         for _ in 0..40 {

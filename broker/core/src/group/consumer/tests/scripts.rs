@@ -2,13 +2,13 @@
 //!
 //! - `topic NAME PARTITIONS`, `delete-topic NAME`, `set policy|max-size|interval VALUE`
 //! - `join MEMBER TOPIC... [instance=I] [assignor=A] [regex=R]`: a heartbeat with epoch 0
-//! - `beat MEMBER [epoch=N] [owns=a:0-1;b:2] [topics=a,b] [regex=R] [instance=I]`: in the epoch that it was told last
-//! - `done MEMBER`: a heartbeat of a member that has done as told, and says that it owns just that
+//! - `beat MEMBER [epoch=N] [owns=a:0-1;b:2] [topics=a,b] [regex=R] [instance=I]`: in the epoch of the last response
+//! - `done MEMBER`: a heartbeat of a member that reports exactly its assignment as owned
 //! - `leave MEMBER`, `away MEMBER instance=I`: epochs -1 and -2
 //! - `classic-join MEMBER TOPIC... [owns=..] [instance=I]`, `classic-sync MEMBER`, `classic-beat MEMBER`, `classic-leave MEMBER [saying=some_words]`
 //! - `commit MEMBER [epoch=N] TOPIC:PARTITION`
 //! - `look-up`: regular expressions; `pass MS`: time; `fail-over`: another leader loads the log
-//! - `group`: the group; `why`: its last rebalances; `settle`: members of the new protocol beat and do as told until nothing changes
+//! - `group`: the group; `why`: its last rebalances; `settle`: members of the new protocol send heartbeats and reconcile until nothing changes
 //!
 //! `ESKER_REWRITE_SCRIPTS=1` writes what is answered into the files, to be read before it is kept.
 
@@ -26,7 +26,7 @@ use crate::group::{Leaving, Rebalance};
 
 const GROUP: &str = "g";
 
-/// What a member was told last.
+/// The last response to a member.
 #[derive(Debug, Clone, Default)]
 struct Told {
     epoch: i32,

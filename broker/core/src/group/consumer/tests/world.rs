@@ -252,7 +252,7 @@ impl World {
     }
 }
 
-/// A heartbeat that says nothing but who it is from.
+/// A heartbeat with nothing but the member's identity.
 pub(super) fn beat(group: &str, member: &str, epoch: i32) -> HeartbeatRequest {
     HeartbeatRequest {
         version: 1,
