@@ -53,7 +53,7 @@ impl KafkaError for ProduceError {
 }
 
 /// The code for a coordinator's client whose request could not be written to the coordinator's partition, or was not committed there.
-/// As in Kafka the code names the coordinator, not the partition: the client asked a coordinator.
+/// As in Kafka the code names the coordinator, not the partition: the client sent the request to a coordinator.
 pub fn coordinator_code(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::Access(AccessError::NotLeader(_)) | ProduceError::NotFlushed => ErrorCode::NOT_COORDINATOR,

@@ -144,7 +144,7 @@ pub trait StateMachine: Sized + Send + 'static {
     /// Time has passed: what is due first. Decisions that are due later are made by the next call.
     fn tick(&self, now: i64) -> EffectsOf<Self>;
 
-    /// What is due first could not be written: it is due again at `until`, and holds up nothing else.
+    /// The decision that is due first could not be written: it is due again at `until`, and holds up nothing else.
     fn postpone(&mut self, until: i64);
 
     /// The records that came with `stored` are committed, or (`Err`) were not.

@@ -1,4 +1,4 @@
-//! A disk that stands still under one partition: its producers wait, and nobody else does.
+//! A disk that hangs under one partition: only its producers wait.
 
 use std::io;
 use std::path::Path;
@@ -77,7 +77,7 @@ impl Hold {
         tokio::task::spawn_blocking(wait).await.unwrap();
     }
 
-    /// True if nobody had to wait for it until here.
+    /// True if no task had to wait for it until here.
     fn open(&self) -> bool {
         let mut state = self.state.lock();
         state.held = false;

@@ -1,6 +1,6 @@
 //! The command line beside the broker: topics, records, groups, over the `client` crate. For people and for scripts.
 //!
-//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. What a command tells goes to stdout, everything else
+//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. The output of a command goes to stdout, everything else
 //! to stderr.
 
 mod broker;

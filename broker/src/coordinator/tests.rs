@@ -149,7 +149,7 @@ async fn readers_see_whole_transactions_or_nothing() {
     running.stop().await.unwrap();
 }
 
-/// Puts a decision into the coordinator's log whose markers nobody writes, as a broker leaves it that is killed just then.
+/// Puts a decision into the coordinator's log whose markers no task writes, as a broker leaves it that is killed just then.
 fn decide(running: &Running, id: &'static str, producer: &InitProducerIdResponse, status: i8) {
     let key = TransactionLogKey { transactional_id: id.into() }.to_bytes().unwrap();
     let value = TransactionLogValue {

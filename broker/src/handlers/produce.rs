@@ -1,6 +1,6 @@
 //! Produce (0): appends one record batch to each partition that a request names, and answers according to `acks`.
 //!
-//! v0-2 carry message formats 0 and 1, which are converted (a slow path of its own); v3 brought record batches (KIP-98),
+//! v0-2 carry message formats 0 and 1, which are converted (a slow path of its own); v3 added record batches (KIP-98),
 //! v7 zstd (KIP-110), v8 the records that failed (KIP-467), v9 flexible fields, v10 the new leader on a wrong broker
 //! (KIP-951), v11 TRANSACTION_ABORTABLE, v12 implicit registration in transactions (KIP-890), v13 topic ids (KIP-516).
 //!

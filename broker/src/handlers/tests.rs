@@ -75,7 +75,7 @@ fn every_api_is_listed_once_and_within_what_the_protocol_knows() {
     }
 }
 
-/// Asks in every version, and notes that it did.
+/// Sends the request in every version, and records that it did.
 struct Asker {
     client: Client,
     asked: Vec<ApiKey>,
@@ -120,7 +120,7 @@ fn frame<R: Request>(version: i16, request: &R) -> bytes::Bytes {
     esker_protocol::encode_request(version, 7, Some("test".into()), request).unwrap().into_bytes().slice(4..)
 }
 
-/// What the partition that is asked about has become.
+/// What has become of the requested partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Led,

@@ -1,4 +1,4 @@
-//! A broker without sockets: the caller brings the connections, the disk and the environment. A simulation starts its brokers so.
+//! A broker without sockets: the caller supplies the connections, the disk and the environment. A simulation starts its brokers so.
 //!
 //! It is [`super::start`] without HTTP and without listeners. Must never: leave out a step that decides what clients see.
 

@@ -62,7 +62,7 @@ async fn find(client: &mut Client, group: &str) {
     while client.ask(1, &find).await.error_code.is_error() {}
 }
 
-/// Asks until the coordinator is there.
+/// Retries until the coordinator is there.
 macro_rules! settled {
     ($answer:expr, $code:expr) => {
         loop {

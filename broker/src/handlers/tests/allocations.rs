@@ -73,7 +73,7 @@ fn produce(version: i16, acks: i16, (topic, partitions): (&'static str, i32)) ->
     let partitions = (0..partitions).map(|index| PartitionProduceData { index, records: Some(batch()) });
     let topic = TopicProduceData { name: topic.into(), partition_data: partitions.collect(), ..Default::default() };
     let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic], ..ProduceRequest::default() };
-    // A copy each, as the socket would bring it.
+    // A copy each, as the socket would deliver it.
     let frame = frame(version, &request);
     move |_| bytes::Bytes::copy_from_slice(&frame)
 }

@@ -16,7 +16,7 @@ use crate::serve::Running;
 const PRODUCERS: i32 = 8;
 const TRANSACTIONS: i32 = 100;
 
-/// Asks again until the answer's code is no longer one that passes by itself.
+/// Retries until the answer's code is no longer a temporary one.
 async fn until_it_holds<F: Future<Output = (ErrorCode, T)>, T>(what: &str, mut ask: impl FnMut() -> F) -> T {
     loop {
         match ask().await {

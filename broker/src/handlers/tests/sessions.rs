@@ -85,7 +85,7 @@ async fn an_incremental_fetch_waits_on_its_session() {
     let found: Vec<_> = answer.responses[0].partitions.iter().map(|data| data.partition_index).collect();
     assert_eq!((found, parked()), (vec![6], 0));
 
-    // More is needed than what one append brings, and it comes from several partitions.
+    // The minimum is larger than one append, and the bytes come from several partitions.
     let more = FetchRequest { min_bytes: 200, ..fetch(id, 2, LONG_MS, &[(6, 1)]) };
     client.send(12, 2, &more).await;
     until(|| parked() == 1).await;

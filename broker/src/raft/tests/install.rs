@@ -128,7 +128,7 @@ impl Follower {
         assert_eq!(self.published.files.log.last_id().unwrap().index, 5);
     }
 
-    /// The new leader goes on behind its snapshot; then nothing of the old leader's is left.
+    /// The new leader continues behind its snapshot; then nothing of the old leader's is left.
     async fn goes_on_behind(&self, last: u64) {
         self.append(3, Some(id(3, last)), vec![entry(3, last + 1, "after")], id(3, last + 1)).await;
         let mut changes = self.published.changes.clone();

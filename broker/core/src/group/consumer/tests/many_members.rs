@@ -1,4 +1,4 @@
-//! A thousand members and ten thousand partitions: the group becomes stable, and each partition has an owner. Prints the time of each
+//! A thousand members and ten thousand partitions: the group becomes stable, and each partition has an owner. Prints the time that each
 //! step takes (`--nocapture`).
 
 use std::collections::BTreeMap;

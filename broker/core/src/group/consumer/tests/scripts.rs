@@ -8,7 +8,7 @@
 //! - `classic-join MEMBER TOPIC... [owns=..] [instance=I]`, `classic-sync MEMBER`, `classic-beat MEMBER`, `classic-leave MEMBER [saying=some_words]`
 //! - `commit MEMBER [epoch=N] TOPIC:PARTITION`
 //! - `look-up`: regular expressions; `pass MS`: time; `fail-over`: another leader loads the log
-//! - `group`: the group; `why`: its last rebalances; `settle`: members of the new protocol send heartbeats and reconcile until nothing changes
+//! - `group`: the group; `why`: its last rebalances; `settle`: members of the new protocol send heartbeats until nothing changes
 //!
 //! `ESKER_REWRITE_SCRIPTS=1` writes what is answered into the files, to be read before it is kept.
 
