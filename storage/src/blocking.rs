@@ -1,7 +1,7 @@
 //! Steps of an append that may wait for the disk, although the caller may be an async worker.
 //!
 //! Nearly every append is one short write into the page cache, so it runs where the caller is. Some wait: for the writer's lock, while a
-//! retention pass, an index save or a move between log dirs holds it for I/O; for a new segment's files; for space that is reserved
+//! truncation or a move between log dirs holds it for I/O; for a new segment's files; for space that is reserved
 //! ahead. Such steps go through [`Env::run_blocking`] (the broker's hands the worker's other tasks to
 //! another thread).
 //!

@@ -16,7 +16,7 @@ use crate::{
     index::{AbortedTxn, OffsetIndex, TimeIndex},
     io::Context,
     open_files::Opened,
-    producers::{EndMarker, Producers},
+    producers::EndMarker,
     segment::{Rebuilt, Segment, SegmentParts},
     walk,
 };
@@ -415,14 +415,15 @@ impl Log {
         if writer.snapshot_at == offset {
             return Ok(());
         }
-        self.save_producers(&writer.producers, offset)?;
+        self.save_producers(&writer.producers.encode(), offset)?;
         writer.snapshot_at = offset;
         Ok(())
     }
 
-    fn save_producers(&self, producers: &Producers, offset: i64) -> Result<(), FileError> {
+    /// Writes an encoded producer state. Two threads must not do so for the same offset.
+    pub(super) fn save_producers(&self, producers: &[u8], offset: i64) -> Result<(), FileError> {
         let path = segment_path(&self.dir, offset, SNAPSHOT);
-        self.log_dir.disk.replace(&path, &producers.encode(), false).context("write", &path)
+        self.log_dir.disk.replace(&path, producers, false).context("write", &path)
     }
 }
 

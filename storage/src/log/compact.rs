@@ -89,6 +89,7 @@ impl Log {
             source.pin()?;
         }
         let parked = {
+            let _maintenance = self.lock_maintenance();
             let _flushing = self.flushing.lock();
             let mut writer = self.lock_writer();
             let segments = self.segments.load_full();
@@ -128,7 +129,7 @@ impl Log {
         // As in Kafka: a producer snapshot stands where a segment begins.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
         // The folder stays where it is as long as this is held; after that another log may have its name.
-        let _writer = self.lock_writer();
+        let _maintenance = self.lock_maintenance();
         if !self.is_closed() {
             self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
         }

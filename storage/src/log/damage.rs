@@ -4,10 +4,7 @@
 //! Data that was brought to disk is never cut off for damage: what is sound around it is served, reads inside of it fail.
 //! The file's rows are hints: each is looked at again before it is believed.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{path::Path, sync::Arc};
 
 use super::Log;
 use crate::{
@@ -57,16 +54,20 @@ impl Log {
     /// in the log any more (retention, compaction, a truncation): nothing is done then.
     pub(crate) fn mark_damaged(&self, segment: &Arc<Segment>, damaged: Vec<DamagedRange>) -> Result<bool, FileError> {
         // The folder stays where it is as long as this is held.
-        let _writer = self.lock_writer();
-        if self.closed.load(Ordering::Acquire) || self.is_offline() {
-            return Ok(false);
-        }
-        let known = self.recorded_ranges();
-        let mut segments = Vec::clone(&self.segments.load());
-        let Some((_, closed)) = segments.split_last_mut() else { return Ok(false) };
-        let Some(held) = closed.iter_mut().find(|held| Arc::ptr_eq(held, segment)) else { return Ok(false) };
-        *held = Arc::new(segment.with_damage(damaged));
-        self.segments.store(Arc::new(segments));
+        let _maintenance = self.lock_maintenance();
+        let known = {
+            let _writer = self.lock_writer();
+            if self.is_offline() {
+                return Ok(false);
+            }
+            let known = self.recorded_ranges();
+            let mut segments = Vec::clone(&self.segments.load());
+            let Some((_, closed)) = segments.split_last_mut() else { return Ok(false) };
+            let Some(held) = closed.iter_mut().find(|held| Arc::ptr_eq(held, segment)) else { return Ok(false) };
+            *held = Arc::new(segment.with_damage(damaged));
+            self.segments.store(Arc::new(segments));
+            known
+        };
         self.report_damage(&known)?;
         Ok(true)
     }

@@ -189,28 +189,56 @@ impl Log {
     /// Writes the active segment's indexes and the producer state if they have grown much since, so that a restart after a
     /// crash has little to walk: once a flush that begins later has moved the recovery point past the snapshot, the index
     /// entries below it are on disk too, and are believed.
+    ///
+    /// Blocks; appends go on meanwhile.
     pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
-        let mut writer = self.lock_writer();
-        // Where nothing of the segment is flushed (Kafka's way), a crash has it walked from its start anyway.
-        if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
-            return Ok(());
-        }
-        let bytes = writer.active.growing().map_or(0, |(offsets, _)| offsets.file_size());
-        let grown = bytes.saturating_sub(writer.indexed_bytes);
-        if grown == 0 || grown < (writer.indexed_bytes / 8).min(INDEX_GROWTH) {
-            return Ok(());
-        }
-        writer.indexed_bytes = bytes;
-        Ok(self.log_dir.noting(self.save(&mut writer))?)
+        // Only a roll comes in between.
+        let _maintenance = self.lock_maintenance();
+        let active = {
+            let mut writer = self.lock_writer();
+            // Where nothing of the segment is flushed (Kafka's way), a crash has it walked from its start anyway.
+            if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
+                return Ok(());
+            }
+            let bytes = writer.active.growing().map_or(0, |(offsets, _)| offsets.file_size());
+            let grown = bytes.saturating_sub(writer.indexed_bytes);
+            if grown == 0 || grown < (writer.indexed_bytes / 8).min(INDEX_GROWTH) {
+                return Ok(());
+            }
+            writer.indexed_bytes = bytes;
+            Arc::clone(&writer.active)
+        };
+        Ok(self.log_dir.noting(self.save(&active))?)
     }
 
-    fn save(&self, writer: &mut Writer) -> Result<(), FileError> {
-        let active = Arc::clone(&writer.active);
-        writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
-        writer.dir_dirty = true;
+    fn save(&self, active: &Segment) -> Result<(), FileError> {
         active.write_indexes()?;
         active.write_transactions()?;
-        self.write_snapshot(writer, self.log_end_offset())?;
+        // The snapshot is of the end after these writes: a flush that covers more than it begins later, and so syncs them. An end from before
+        // the writes could be passed by a flush that began among them.
+        let snapshot = {
+            let mut writer = self.lock_writer();
+            writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
+            writer.dir_dirty = true;
+            let end = self.log_end_offset();
+            // A roll has written its own.
+            let due = writer.active.base_offset == active.base_offset && writer.snapshot_at != end;
+            due.then(|| {
+                // A roll right here must not write the same file.
+                writer.snapshot_at = end;
+                (end, writer.producers.encode())
+            })
+        };
+        if let Some((end, producers)) = snapshot {
+            let saved = self.save_producers(&producers, end);
+            let mut writer = self.lock_writer();
+            writer.dir_dirty = true;
+            if saved.is_err() && writer.snapshot_at == end {
+                writer.snapshot_at = -1;
+            }
+            drop(writer);
+            saved?;
+        }
         // One below the recovery point is needed for as long as it is the newest there.
         let recovery_point = self.recovery_point();
         let names = self.log_dir.disk.list(&self.dir).context("list", &self.dir)?;
@@ -229,6 +257,7 @@ impl Log {
             return Err(offline);
         }
         let closed = {
+            let _maintenance = self.lock_maintenance();
             let mut writer = self.lock_writer();
             let result = self.write_derived(&mut writer);
             self.closed.store(true, Ordering::Release);
@@ -261,6 +290,7 @@ impl Log {
     /// Lets `take` put another log in this one's place: nothing is written here meanwhile, and if it succeeds never again.
     /// Readers go on until then.
     pub(crate) fn hand_over<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
+        let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
         self.log_dir.check()?;
         self.log_dir.noting(self.write_derived(&mut writer))?;

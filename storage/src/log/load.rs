@@ -156,6 +156,7 @@ impl Load {
                 indexed_bytes,
                 unsynced_indexes: believed,
             }),
+            maintenance: Mutex::new(()),
             flushing: Mutex::new(()),
             epochs_file: Mutex::default(),
             config: ArcSwap::from_pointee(self.config),

@@ -2,7 +2,11 @@
 //!
 //! One writer at a time, behind a lock that is held across the positioned write and nothing slower on the append path;
 //! readers take no lock: they see what the writer published (segment size, then log end, both with Release).
-//! Lock order: `flushing`, then `writer`, then `epochs_file`, then `epochs`.
+//!
+//! Background work changes the folder's files under `maintenance`, so that appends do not wait for its I/O: retention, index saves,
+//! compaction's swap. Where the writer's state must not change either (truncation, close, a move to another log dir), the writer's lock
+//! is taken, too. A roll takes only the writer's lock: it creates files of offsets that no other file has.
+//! Lock order: `maintenance`, then `flushing`, then `writer`, then `epochs_file`, then `epochs`.
 
 mod append;
 mod checkpoint;
@@ -86,6 +90,8 @@ pub struct Log {
     /// The latest of `epochs`, -1 for none: appends ask for it. Changed under the writer's lock.
     pub(crate) latest_epoch: AtomicI32,
     writer: Mutex<Writer>,
+    /// See the module. Held for I/O; the append path never takes it.
+    maintenance: Mutex<()>,
     flushing: Mutex<()>,
     /// Held while the epoch checkpoint is written: flushes do so without the writer's lock. True once another log may have the
     /// folder's name: nothing is written then.
@@ -166,9 +172,14 @@ impl Log {
         &self.dir
     }
 
-    /// The writer's lock. Retention, index saves and moves hold it for I/O: an async caller waits for that off its worker.
+    /// The writer's lock. Rolls, truncations and moves hold it for I/O: an async caller waits for that off its worker.
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
         blocking::lock(self.log_dir.env(), &self.writer)
+    }
+
+    /// The lock of background work on the folder's files. The log is not truncated, closed or moved as long as it is held.
+    fn lock_maintenance(&self) -> MutexGuard<'_, ()> {
+        blocking::lock(self.log_dir.env(), &self.maintenance)
     }
 
     /// Current configuration.
@@ -358,6 +369,7 @@ impl Log {
 
     /// Takes no more writes and reads; its folder may be renamed.
     pub(crate) fn close(&self) {
+        let _maintenance = self.lock_maintenance();
         let _writer = self.lock_writer();
         self.leave_folder();
     }
@@ -373,8 +385,8 @@ impl Log {
         self.segments.load_full()
     }
 
-    /// Whether some of these, on which something failed, are no longer the log's. Waits for whoever changes it, since files
-    /// change before the list does.
+    /// Whether some of these, on which something failed, are no longer the log's. Waits for a truncation or a swap under way, which change
+    /// the files before the list. (Retention changes the list first.)
     pub(crate) fn lost(&self, segments: &[Arc<Segment>]) -> bool {
         drop(self.lock_writer());
         !self.holds(segments)

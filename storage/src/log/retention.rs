@@ -2,6 +2,10 @@
 //!
 //! Whole segments go, oldest first, and only below the high watermark. A log whose `cleanup.policy` lacks `delete` keeps
 //! everything that DeleteRecords has not freed. (Compaction has its place beside this.)
+//!
+//! A pass judges by files and index entries without the writer's lock, takes it to change the list, and renames and removes files after that:
+//! the list changes before the files, and `maintenance` keeps their names from everybody else meanwhile. A crash in between leaves
+//! segments that the next pass finds due again.
 
 use std::{
     path::PathBuf,
@@ -9,7 +13,7 @@ use std::{
 };
 
 use super::{Log, Writer};
-use crate::{LogError, RetentionOutcome, error::FileError, files::LOG, io::Context, segment::Segment};
+use crate::{LogConfig, LogError, RetentionOutcome, error::FileError, files::LOG, io::Context, segment::Segment};
 
 impl Log {
     /// DeleteRecords: moves the log start up to `offset` (at most the high watermark). Returns the new log start. The
@@ -26,40 +30,52 @@ impl Log {
             return Err(LogError::OffsetOutOfRange { offset, low: self.log_start_offset(), high: high_watermark });
         }
         if offset > self.log_start_offset() {
-            self.move_start(&mut writer, offset)?;
+            self.move_start(&mut writer, offset);
+            drop(writer);
+            self.write_epochs(false)?;
         }
         Ok(self.log_start_offset())
     }
 
-    fn move_start(&self, writer: &mut Writer, offset: i64) -> Result<(), FileError> {
+    /// Moves the log start in memory. The caller writes the epoch checkpoint once it has released the writer's lock; until then the file has
+    /// epochs that a start cuts off.
+    fn move_start(&self, writer: &mut Writer, offset: i64) {
         self.start.store(offset, Ordering::Release);
         self.change_epochs(|epochs| epochs.truncate_from_start(offset));
         writer.producers.forget_finished_below(offset);
         self.refresh_unstable(&writer.producers);
-        self.write_epochs(false)
     }
 
-    /// Deletes segments that are due by log start, time or bytes, and forgets expired producers. Blocks.
+    /// Deletes segments that are due by log start, time or bytes, and forgets expired producers. Blocks; appends go on meanwhile.
     pub fn retention_pass(&self, now_ms: i64) -> Result<RetentionOutcome, LogError> {
         self.log_dir.check()?;
-        let removed = {
-            let mut writer = self.lock_writer();
+        let mut outcome = RetentionOutcome::default();
+        let (parked, swept) = {
+            // A truncation, a swap, a move or a close would use the same names.
+            let _maintenance = self.lock_maintenance();
             if self.is_offline() {
-                return Ok(RetentionOutcome::default());
+                return Ok(outcome);
             }
             let config = self.config.load_full();
-            writer.producers.expire(now_ms, config.producer_id_expiration_ms);
             let due = self.due(&config, now_ms)?;
-            let removed = self.remove_first(&mut writer, due, now_ms);
-            self.log_dir.noting(removed)?
+            let removed = self.log_dir.noting(self.take_out(&config, &due, now_ms))?;
+            if removed.is_empty() {
+                return Ok(outcome);
+            }
+            let parked = removed.iter().map(|segment| self.park(segment)).collect::<Result<Vec<_>, _>>();
+            // After the renames, or a flush under way would sync the folder too early.
+            self.lock_writer().dir_dirty = true;
+            let parked = self.log_dir.noting(parked)?;
+            outcome.segments = removed.len();
+            outcome.bytes = removed.iter().map(|segment| segment.size()).sum();
+            let start = self.log_start_offset();
+            (parked, self.remove_snapshots(|offset| offset < start).and_then(|()| self.write_epochs(false)))
         };
-        let mut outcome = RetentionOutcome::default();
-        for (segment, parked) in removed {
-            // The one slow step, outside of the lock.
-            self.remove_parked(parked)?;
-            outcome.segments += 1;
-            outcome.bytes += segment.size();
+        // The one slow step, outside of all locks.
+        for path in parked {
+            self.remove_parked(path)?;
         }
+        self.noting(swept)?;
         Ok(outcome)
     }
 
@@ -73,20 +89,23 @@ impl Log {
         self.noting(disk.remove_file(&path).context("remove", &path))
     }
 
-    /// How many segments at the start are due; may include the active one.
-    fn due(&self, config: &crate::LogConfig, now_ms: i64) -> Result<usize, FileError> {
+    /// Segments at the start that are due, with their sizes; may include the active one. May read index files. The caller holds
+    /// `maintenance`: of these only the active one may change before [`Self::take_out`].
+    fn due(&self, config: &LogConfig, now_ms: i64) -> Result<Vec<u64>, FileError> {
         let segments = self.segments.load();
         let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
         let mut excess = self.size_bytes().saturating_sub(u64::try_from(config.retention_bytes).unwrap_or(u64::MAX));
-        let mut due = 0;
+        let mut due = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let active = index + 1 == segments.len();
+            // The size first: what is appended after this look shows in `take_out`.
+            let size = segment.size();
             let end = if active { self.log_end_offset() } else { segment.next_offset() };
-            if end > high_watermark || (active && segment.size() == 0) {
+            if end > high_watermark || (active && size == 0) {
                 break;
             }
             let below_start = !active && end <= start;
-            let by_bytes = config.delete && config.retention_bytes >= 0 && excess >= segment.size();
+            let by_bytes = config.delete && config.retention_bytes >= 0 && excess >= size;
             let by_time = || -> Result<bool, FileError> {
                 if !config.delete || config.retention_ms < 0 {
                     return Ok(false);
@@ -96,48 +115,54 @@ impl Log {
             if !(below_start || by_bytes || by_time()?) {
                 break;
             }
-            excess = excess.saturating_sub(segment.size());
-            due += 1;
+            excess = excess.saturating_sub(size);
+            due.push(size);
         }
         Ok(due)
     }
 
-    /// Takes the first `count` segments out of the log. Their data files are renamed, for removal by the caller.
-    fn remove_first(
-        &self,
-        writer: &mut Writer,
-        count: usize,
-        now_ms: i64,
-    ) -> Result<Vec<(Arc<Segment>, PathBuf)>, FileError> {
+    /// Takes the first segments out of the list: those that have the sizes that they were judged by. Their files are still there; nobody
+    /// opens them any more but readers that hold the old list.
+    fn take_out(&self, config: &LogConfig, due: &[u64], now_ms: i64) -> Result<Vec<Arc<Segment>>, FileError> {
+        let mut writer = self.lock_writer();
+        if self.is_offline() {
+            return Ok(Vec::new());
+        }
+        writer.producers.expire(now_ms, config.producer_id_expiration_ms);
+        let high_watermark = self.high_watermark();
+        let segments = self.segments.load();
+        // The active one may have been appended to since, or closed.
+        let is_same = |(segment, size): &(&Arc<Segment>, &u64)| {
+            segment.size() == **size && segment.next_offset() <= high_watermark
+        };
+        let count = segments.iter().zip(due).take_while(is_same).count();
         if count == 0 {
             return Ok(Vec::new());
         }
-        if count == self.segments.load().len() {
-            let capacity = u64::from(self.config.load().segment_bytes);
-            self.roll_to(writer, self.log_end_offset(), capacity, now_ms)?;
+        if count == segments.len() {
+            self.roll_to(&mut writer, self.log_end_offset(), u64::from(config.segment_bytes), now_ms)?;
         }
         let mut kept = Vec::clone(&self.segments.load());
         let removed: Vec<Arc<Segment>> = kept.drain(..count.min(kept.len())).collect();
         let start = kept.first().map_or(self.log_end_offset(), |segment| segment.base_offset);
         // The start first: nobody then looks for a record that has gone.
         if start > self.log_start_offset() {
-            self.move_start(writer, start)?;
+            self.move_start(&mut writer, start);
         }
         self.segments.store(Arc::new(kept));
         self.recovery_point.fetch_max(start, Ordering::AcqRel);
-        let mut parked = Vec::with_capacity(removed.len());
-        for segment in removed {
-            let from = segment.path(LOG);
-            let mut to = from.clone().into_os_string();
-            to.push(".deleted");
-            let to = PathBuf::from(to);
-            // From the front: after a crash in between the log has lost only what was due.
-            self.log_dir.disk.rename(&from, &to).context("rename", &from)?;
-            segment.remove_files()?;
-            parked.push((segment, to));
-        }
-        writer.dir_dirty = true;
-        self.remove_snapshots(|offset| offset < start)?;
-        Ok(parked)
+        Ok(removed)
+    }
+
+    /// Renames the data file of a segment that is out of the list, for removal by the caller, and removes what lies beside it. From the
+    /// front: after a crash in between the log has lost only what was due.
+    fn park(&self, segment: &Segment) -> Result<PathBuf, FileError> {
+        let from = segment.path(LOG);
+        let mut to = from.clone().into_os_string();
+        to.push(".deleted");
+        let to = PathBuf::from(to);
+        self.log_dir.disk.rename(&from, &to).context("rename", &from)?;
+        segment.remove_files()?;
+        Ok(to)
     }
 }

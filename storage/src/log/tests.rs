@@ -8,6 +8,7 @@ mod model;
 mod open_files;
 mod reads;
 mod timeless;
+mod upkeep;
 
 use std::{path::Path, sync::Arc};
 

@@ -22,6 +22,7 @@ impl Log {
         if offset < 0 {
             return Err(LogError::OffsetOutOfRange { offset, low: 0, high: self.log_end_offset() });
         }
+        let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
         if offset >= self.log_end_offset() {
             return Ok(());
@@ -39,6 +40,7 @@ impl Log {
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
         self.log_dir.check()?;
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
+        let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
         let cut = self.start_anew(&mut writer, offset, now_ms);
         Ok(cut.map_err(|error| self.log_dir.fatal(error))?)

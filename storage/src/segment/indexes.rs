@@ -366,32 +366,39 @@ impl Segment {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
         }
         let mut written = self.written.lock();
-        self.write_index_file(&self.path(TIME_INDEX), |from| times.encode_from(from), (written.times, 12))?;
-        self.write_index_file(&self.path(INDEX), |from| offsets.encode_from(from), (written.offsets, 8))?;
-        (written.offsets, written.times) = (offsets.len(), times.len());
+        written.times =
+            self.write_index_file(&self.path(TIME_INDEX), |from| times.encode_from(from), (written.times, 12))?;
+        written.offsets =
+            self.write_index_file(&self.path(INDEX), |from| offsets.encode_from(from), (written.offsets, 8))?;
         Ok(())
     }
 
-    /// Writes an index file from entry number `known` on; `encode` gives the entries from a number on, `entry` is the size of one.
+    /// Writes an index file from entry number `known` on; `encode` gives the entries from a number on, `entry` is the size of one. Returns
+    /// how many are in the file then: appends may add more meanwhile.
     pub(super) fn write_index_file(
         &self,
         path: &Path,
         encode: impl Fn(usize) -> Vec<u8>,
         (known, entry): (usize, usize),
-    ) -> Result<(), FileError> {
+    ) -> Result<usize, FileError> {
+        let replace = || {
+            let bytes = encode(0);
+            self.disk.replace(path, &bytes, false).context("write", path)?;
+            Ok(bytes.len() / entry)
+        };
         if known == 0 {
-            return self.disk.replace(path, &encode(0), false).context("write", path);
+            return replace();
         }
         let from = known * entry;
         let bytes = encode(known);
         let file = match self.disk.open(path, Open::Existing) {
             // Somebody removed it: the next start makes it again.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(known),
             file => file.context("open", path)?,
         };
         if file.size().context("look at", path)? < from as u64 {
             // Another process cut it short. Entries behind a hole would never be found.
-            return self.disk.replace(path, &encode(0), false).context("write", path);
+            return replace();
         }
         if !bytes.is_empty() {
             file.write_at(&mut [IoSlice::new(&bytes)], from as u64).context("write to", path)?;
@@ -400,7 +407,7 @@ impl Segment {
         if file.size().context("look at", path)? > end {
             file.set_len(end).context("cut", path)?;
         }
-        Ok(())
+        Ok(known + bytes.len() / entry)
     }
 
     /// Brings the index files to disk, as far as there are any.

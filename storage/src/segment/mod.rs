@@ -58,6 +58,8 @@ pub(crate) struct Segment {
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
     written: Mutex<Written>,
+    /// As of `written`, for the transaction index. Apart from it: the append of a marker writes this file.
+    written_transactions: Mutex<usize>,
     /// What cannot be read of it, in order.
     pub(crate) damaged: Vec<DamagedRange>,
     /// Wall clock ms: when it was created or opened. A segment of records without a time is rolled by it.
@@ -69,7 +71,6 @@ pub(crate) struct Segment {
 struct Written {
     offsets: usize,
     times: usize,
-    transactions: usize,
 }
 
 /// What a segment is made of at its birth or when it is loaded.
@@ -105,7 +106,8 @@ impl Segment {
             checked_times: OnceLock::new(),
             recent: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
             max_time: Mutex::new(None),
-            written: Mutex::new(Written { transactions: parts.transactions.entries().len(), ..Written::default() }),
+            written: Mutex::default(),
+            written_transactions: Mutex::new(parts.transactions.entries().len()),
             transactions: parts.transactions,
             damaged: parts.damaged,
             touched_ms: parts.touched_ms,
@@ -253,14 +255,13 @@ impl Segment {
     /// Writes the transaction index file, if there is anything in it.
     pub(crate) fn write_transactions(&self) -> Result<(), FileError> {
         let path = self.path(TXN_INDEX);
+        // Before the look whether there is anything: an append of a marker may be writing the file.
+        let mut written = self.written_transactions.lock();
         if self.transactions.is_empty() {
             return self.disk.remove_file(&path).context("remove", &path);
         }
-        let mut written = self.written.lock();
-        let (known, entries) = (written.transactions, self.transactions.entries().len());
         let encode = |from| self.transactions.encode_from(from);
-        self.write_index_file(&path, encode, (known, TransactionIndex::ENTRY))?;
-        written.transactions = entries;
+        *written = self.write_index_file(&path, encode, (*written, TransactionIndex::ENTRY))?;
         Ok(())
     }
 

@@ -70,6 +70,14 @@ fn run(limit: usize) {
                 }
             });
         }
+        // Beside the writer and its own passes.
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                log.retention_pass(NOW).unwrap();
+                log.save_indexes().unwrap();
+                log.flush().unwrap();
+            }
+        });
         for i in 0..3000i64 {
             append(&log, &[&[i as u8; 60], &[i as u8; 30], &[i as u8; 90]]);
             if i % 97 == 96 {
@@ -84,4 +92,11 @@ fn run(limit: usize) {
         done.store(true, Ordering::Release);
     });
     assert!(reads.load(Ordering::Relaxed) > 100);
+    let image = tempfile::tempdir().unwrap();
+    copy(dir.path(), image.path());
+    let (recovery_point, log_start) = (log.recovery_point(), log.log_start_offset());
+    let back = Opening { recovery_point, log_start, ..Opening::new((*log.config()).clone()) }.open(image.path());
+    assert_eq!(back.log_end_offset(), log.log_end_offset());
+    assert_eq!(read_all(&back, log_start, 3000), read_all(&log, log_start, 3000));
+    assert!(!log.log_dir.is_offline());
 }

@@ -1,0 +1,202 @@
+//! Appends go on while a retention pass or an index save stands still in any of its file operations; a crash there leaves what recovery
+//! understands.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use super::*;
+use crate::{hooked::Doing, test_support::gate::Gate};
+
+type Matches = fn(Doing<'_>) -> bool;
+
+fn ends(path: &Path, end: &str) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(end))
+}
+
+/// Runs `pass` until its file operation that `matches` stands still, then `meanwhile`, which must not wait for it.
+fn hold(
+    matches: Matches,
+    dir: &Path,
+    prepare: impl Fn(&Log),
+    pass: impl Fn(&Log) + Sync,
+    meanwhile: impl Fn(&Log) + Sync,
+) -> Log {
+    let gate = Gate::new(matches);
+    let config = LogConfig { file_delete_delay_ms: 0, ..small() };
+    let log = Opening::new(config).open_on(gate.disk(), dir);
+    prepare(&log);
+    gate.close();
+    thread::scope(|scope| {
+        scope.spawn(|| pass(&log));
+        gate.somebody_waits();
+        let (done, is_done) = mpsc::channel();
+        let (log, meanwhile) = (&log, &meanwhile);
+        scope.spawn(move || {
+            meanwhile(log);
+            done.send(()).unwrap();
+        });
+        let outcome = is_done.recv_timeout(Duration::from_secs(60));
+        gate.open();
+        outcome.expect("appends wait for the pass");
+    });
+    log
+}
+
+fn fill(log: &Log, batches: u8) {
+    for i in 0..batches {
+        append(log, &[&[i; 100], &[i; 101]]);
+    }
+}
+
+/// What a crash now leaves holds all records from the log start on.
+fn crash_keeps_all(dir: &Path, log: &Log) {
+    let image = tempfile::tempdir().unwrap();
+    copy(dir, image.path());
+    let opening =
+        Opening { recovery_point: log.recovery_point(), log_start: log.log_start_offset(), ..Opening::new(small()) };
+    let back = opening.open(image.path());
+    assert_eq!(back.log_end_offset(), log.log_end_offset());
+    let start = log.log_start_offset();
+    assert_eq!(read_all(&back, start, 300), read_all(log, start, 300));
+    assert_eq!(append(&back, &[b"next"]).base_offset, log.log_end_offset());
+}
+
+#[test]
+fn appends_go_on_during_a_retention_pass() {
+    let cases: [(&str, Matches); 4] = [
+        ("rename", |doing| matches!(doing, Doing::Rename { to, .. } if ends(to, ".log.deleted"))),
+        ("index", |doing| matches!(doing, Doing::RemoveFile(path) if ends(path, "0.timeindex"))),
+        ("snapshot", |doing| matches!(doing, Doing::RemoveFile(path) if ends(path, ".snapshot"))),
+        ("epochs", |doing| matches!(doing, Doing::Replace(path) if ends(path, crate::files::LEADER_EPOCHS))),
+    ];
+    for (case, matches) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let log = hold(
+            matches,
+            dir.path(),
+            |log| {
+                fill(log, 40);
+                log.flush().unwrap();
+                log.advance_high_watermark(i64::MAX);
+                log.update_config(LogConfig { retention_bytes: 5000, ..(*log.config()).clone() });
+            },
+            |log| assert!(log.retention_pass(NOW).unwrap().segments > 2, "{case}"),
+            |log| {
+                // It rolls, too.
+                fill(log, 20);
+                crash_keeps_all(dir.path(), log);
+            },
+        );
+        assert_eq!(log.log_end_offset(), 120);
+        let first = log.segments()[0].base_offset;
+        assert!((1..80).contains(&first), "{case}");
+        crash_keeps_all(dir.path(), &log);
+        let left = std::fs::read_dir(dir.path().join("t-0")).unwrap().map(|entry| entry.unwrap().file_name());
+        for name in left.map(|name| name.into_string().unwrap()) {
+            let base = name.get(..20).and_then(|digits| digits.parse::<i64>().ok());
+            assert!(base.is_none_or(|base| base >= first), "{case}: {name} is left");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_grew_while_retention_looked_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    // To see how old a closed segment is, its time index is opened.
+    let matches: Matches = |doing| matches!(doing, Doing::Open(path, _) if ends(path, "0.timeindex"));
+    let log = hold(
+        matches,
+        dir.path(),
+        |log| {
+            fill(log, 10);
+            log.advance_high_watermark(i64::MAX);
+            log.segments().iter().for_each(|segment| segment.forget_max_time());
+            let config = LogConfig { retention_ms: 1000, ..(*log.config()).clone() };
+            log.update_config(config);
+        },
+        |log| assert!(log.retention_pass(NOW + 2000).unwrap().segments > 0),
+        |log| assert_eq!(append(log, &[b"young"]).base_offset, 20),
+    );
+    assert!(log.log_start_offset() > 0);
+    assert_eq!(read_all(&log, log.log_start_offset(), 300).last().unwrap().1, b"young");
+    crash_keeps_all(dir.path(), &log);
+    log.advance_high_watermark(i64::MAX);
+    assert_eq!(log.retention_pass(NOW + 2000).unwrap().segments, 1, "with the next pass");
+    assert_eq!((log.log_start_offset(), log.size_bytes()), (21, 0));
+}
+
+#[test]
+fn appends_go_on_during_an_index_save() {
+    let cases: [(&str, Matches); 3] = [
+        ("times", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".timeindex"))),
+        ("offsets", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".index"))),
+        ("snapshot", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".snapshot"))),
+    ];
+    for (case, matches) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = || {
+            let names = std::fs::read_dir(dir.path().join("t-0")).unwrap().map(|entry| entry.unwrap().file_name());
+            let offset = |name: std::ffi::OsString| crate::files::offset_of(name.to_str()?, crate::files::SNAPSHOT);
+            names.filter_map(offset).max()
+        };
+        let log = hold(
+            matches,
+            dir.path(),
+            |log| {
+                fill(log, 3);
+                log.flush().unwrap();
+            },
+            |log| log.save_indexes().unwrap(),
+            |log| {
+                fill(log, 1);
+                // This flush may have begun before the index files were written.
+                log.flush().unwrap();
+                crash_keeps_all(dir.path(), log);
+            },
+        );
+        // Index entries below a snapshot that lies below the recovery point are believed: here no flush has synced them.
+        if case == "snapshot" {
+            assert_eq!(snapshots(), Some(6), "the flush began after the index files were written");
+        } else {
+            assert_eq!((log.recovery_point(), snapshots()), (8, Some(8)), "{case}");
+        }
+        crash_keeps_all(dir.path(), &log);
+        // What the save did not write, the roll does.
+        fill(&log, 10);
+        assert!(log.segment_count() > 1);
+        log.close_clean(true).unwrap();
+        let end = log.log_end_offset();
+        let again = Opening { clean: true, ..Opening::new(small()) }.open(dir.path());
+        assert_eq!(read_all(&again, 0, 300).len() as i64, end);
+        for offset in 0..end {
+            assert_eq!(read_all(&again, offset, 300)[0].0, offset);
+        }
+    }
+}
+
+/// A roll during the save has written all of it: the save changes nothing any more.
+#[test]
+fn a_roll_during_an_index_save_has_the_last_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, stop) = (Opening::new(small()).open(dir.path()), AtomicBool::new(false));
+    let (log, stop) = (&log, &stop);
+    thread::scope(|scope| {
+        let upkeep = scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                log.save_indexes().unwrap();
+                log.flush().unwrap();
+            }
+        });
+        for i in 0..2000 {
+            append(log, &[&[i as u8; 60]]);
+        }
+        stop.store(true, Ordering::Release);
+        upkeep.join().unwrap();
+    });
+    crash_keeps_all(dir.path(), log);
+    log.close_clean(true).unwrap();
+    let again = Opening { clean: true, ..Opening::new(small()) }.open(dir.path());
+    for offset in (0..2000).step_by(7) {
+        let info = again.read(offset, 1, i64::MAX, true).unwrap();
+        assert!(records(&info.records).iter().any(|(found, _)| *found == offset));
+    }
+}
