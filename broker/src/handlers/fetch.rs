@@ -23,6 +23,7 @@ use esker_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
     NodeEndpoint, PartitionData,
 };
+use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
@@ -43,6 +44,7 @@ impl Handler for Fetch {
     fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
         let reader = Reader::of(&ctx, &request);
         let mut limits = limits_of(&ctx, &request);
+        let names_of_frame = is_final_without_session(&request);
         let mut begun = match begin(&ctx, &reader, request) {
             Ok(begun) => begun,
             Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
@@ -54,7 +56,28 @@ impl Handler for Fetch {
             Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
             pass => pass,
         };
-        Staged::Later(finish_later(ctx, reader, limits, begun, wanted, pass).boxed())
+        // A request that waits must not keep its frame in memory, however large that is: the client's name for itself and topic names are
+        // slices of it.
+        let ctx = RequestContext { client_id: None, ..ctx };
+        if names_of_frame {
+            detach_names(&mut begun.fetch.partitions);
+        }
+        let bytes = begun.fetch.partitions.len().saturating_mul(PARKED_PARTITION);
+        Staged::Parked(bytes, finish_later(ctx, reader, limits, begun, wanted, pass).boxed())
+    }
+}
+
+/// Bytes that a partition of a fetch that waits takes: its target, its wish, its reading and its places among those that wait.
+const PARKED_PARTITION: usize = 512;
+
+/// Copies topic names; targets of one topic share theirs.
+fn detach_names(targets: &mut [(FetchTarget, PartitionWish)]) {
+    let mut last = Str::default();
+    for (target, _) in targets {
+        if last != target.topic {
+            last = target.topic.detached();
+        }
+        target.topic = last.clone();
     }
 }
 
@@ -170,7 +193,13 @@ fn limits_of(ctx: &RequestContext, request: &FetchRequest) -> FetchLimits {
     }
 }
 
+/// It neither has nor asks for a session: what it names is read as it comes, without a copy.
+fn is_final_without_session(request: &FetchRequest) -> bool {
+    request.session_epoch == FINAL_EPOCH && request.session_id == 0
+}
+
 fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result<BegunFetch, ErrorCode> {
+    let is_final = is_final_without_session(&request);
     let partitions = request.topics.into_iter().flat_map(|topic| {
         let (name, id) = (topic.topic, topic.topic_id);
         topic.partitions.into_iter().map(move |p| {
@@ -185,7 +214,7 @@ fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result
         })
     });
     let finder = reader.finder(ctx);
-    if request.session_epoch == FINAL_EPOCH && request.session_id == 0 {
+    if is_final {
         return Ok(BegunFetch::of(partitions.collect(), &finder));
     }
     let detached = |(target, wanted): (FetchTarget, PartitionRequest)| {

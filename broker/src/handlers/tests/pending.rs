@@ -176,6 +176,47 @@ async fn a_parked_produce_holds_nothing_of_its_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parked_fetch_holds_nothing_of_its_frame() {
+    let (running, _dir) = broker(&SETTINGS).await;
+    create_topic(&mut Client::to(&running).await).await;
+    let held = partition(&running);
+    let service = ClientService::new(Arc::clone(&running.broker));
+    let mut parked = Vec::new();
+    let dispatched = |version: i16, request: &FetchRequest| {
+        let alive = Arc::new(());
+        let memory = bytes::Bytes::from_owner(Frame(frame(version, request), Arc::clone(&alive)));
+        let size = memory.len();
+        let Outcome::Parked(bytes, answer) = dispatch(&service, &connection(), memory) else {
+            panic!("version {version}")
+        };
+        assert!(bytes <= 1024, "version {version} counts {bytes} of {size} bytes");
+        (version, alive, tokio::spawn(answer))
+    };
+    for version in fetch::Fetch::VERSIONS {
+        // Without a session, and one that asks for one. What is large are names that the answer does not need.
+        for session_epoch in [-1, 0].into_iter().take(if version >= 7 { 2 } else { 1 }) {
+            let mut request = FetchRequest { session_epoch, ..fetch(version, held.topic_id(), 0, 1) };
+            if version >= 11 {
+                request.rack_id = esker_protocol::primitives::Str::copy(&"r".repeat(30_000));
+            }
+            parked.push(dispatched(version, &request));
+        }
+    }
+    until(|| held.pending_requests().0 == parked.len()).await;
+    for (version, alive, _) in &parked {
+        assert_eq!(Arc::strong_count(alive), 1, "version {version}: the frame is in memory");
+    }
+    held.close();
+    for (version, _, answer) in parked {
+        let Reply::Frame(answer) = answer.await.unwrap() else { panic!("version {version}") };
+        let (_, answer) =
+            esker_protocol::decode_response::<FetchRequest>(version, answer.into_bytes().slice(4..)).unwrap();
+        assert_eq!(answer.responses[0].topic.as_str(), if version >= 13 { "" } else { "t" });
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_follower_fetches_as_a_broker() {
     let (running, _dir) = broker(&SETTINGS).await;
     let mut client = Client::to(&running).await;
