@@ -328,14 +328,17 @@ impl LogManager {
         self.dirs.iter().map(info).collect()
     }
 
-    /// Flushes closed segments, saves indexes, then writes recovery points, log starts and high watermarks. Call it
+    /// Flushes closed segments, saves indexes, creates segments ahead, then writes recovery points, log starts and high watermarks. Call it
     /// every few seconds on a blocking thread. What fails is logged and takes its dir offline; the others go on.
     pub fn flush_checkpoints(&self) -> Result<(), LogError> {
         let logs = self.logs();
         let mut result = Ok(());
         self.dirs.iter().for_each(|dir| dir.journal.look_for_room());
         for log in &logs {
-            if let Err(error) = log.flush_closed().and_then(|_| log.save_indexes())
+            let flushed = log.flush_closed().and_then(|_| log.save_indexes());
+            // What was closed is flushed by then: that makes giving its space back cheap.
+            let done = flushed.and_then(|()| log.trim_closed()).and_then(|()| log.prepare_segment());
+            if let Err(error) = done
                 && !log.is_offline()
             {
                 result = Err(error);

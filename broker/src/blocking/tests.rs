@@ -123,10 +123,12 @@ fn is_named(path: &Path, end: &str) -> bool {
 async fn producers_of_a_partition_whose_disk_stands_still_hold_up_nobody_else() {
     let cases: [(&str, Matches); 3] = [
         ("move", |doing| matches!(doing, Doing::SyncDir(path) if is_named(path, "-future"))),
-        (
-            "roll",
-            |doing| matches!(doing, Doing::Open(path, Open::Empty) if is_named(path, ".log") && !is_named(path, "/00000000000000000000.log")),
-        ),
+        ("roll", |doing| match doing {
+            Doing::Open(path, Open::Empty) => is_named(path, ".log") && !is_named(path, "/00000000000000000000.log"),
+            // Where its files were created ahead.
+            Doing::Rename { to, .. } => is_named(to, ".log"),
+            _ => false,
+        }),
         ("retention", |doing| matches!(doing, Doing::Rename { to, .. } if is_named(to, ".deleted"))),
     ];
     for (case, matches) in cases {

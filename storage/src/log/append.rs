@@ -24,7 +24,7 @@ use crate::{
 /// Steps of at least so many bytes are reserved where a wait holds up no other task of an async worker.
 const HAND_ON_FROM: u64 = 1 << 20;
 /// Disk space is reserved in steps as large as the segment is by then, within these bounds.
-const MIN_RESERVE: u64 = 64 << 10;
+pub(super) const MIN_RESERVE: u64 = 64 << 10;
 const MAX_RESERVE: u64 = 16 << 20;
 /// Positions in the offset index are 31 bits.
 const MAX_SEGMENT: u64 = i32::MAX as u64;
@@ -360,9 +360,9 @@ impl Log {
         if old.size() > 0 {
             old.write_indexes()?;
             old.write_transactions()?;
-            if writer.reserved > old.size() || old.lost_from().is_some() {
-                // Gives back what was reserved past the end; the length stays. (A file that was cut gets its length back, so that the
-                // next start finds damage there, and does not give the same offsets out again.)
+            if old.lost_from().is_some() {
+                // A file that was cut gets its length back, so that the next start finds damage there, and does not give the same offsets
+                // out again.
                 let size = old.size();
                 old.opened()?.file().set_len(size).context("cut", &old.path(LOG))?;
             }
@@ -370,12 +370,21 @@ impl Log {
             segments.push(Arc::new(old.close(base_offset)));
             writer.unsynced_indexes = writer.unsynced_indexes.min(old.base_offset);
         }
-        let active = self.new_segment(base_offset, capacity, now_ms)?;
+        let reserved = match old.base_offset == base_offset {
+            // Its files are there, and empty.
+            true => files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset).map(|()| 0),
+            false => self.make_files(writer, base_offset),
+        }?;
+        let active = self.empty_segment(base_offset, capacity, now_ms);
         if old.size() == 0 && old.base_offset != base_offset {
             old.remove_files()?;
         }
+        // Not before the roll can fail no more: a segment that is still written to must not be trimmed.
+        let has_surplus = old.size() > 0 && writer.reserved > old.size();
+        writer.untrimmed.extend(segments.last().filter(|_| has_surplus).cloned());
         segments.push(Arc::clone(&active));
         self.start_active(writer, active);
+        writer.reserved = reserved;
         self.segments.store(Arc::new(segments));
         Ok(())
     }
@@ -392,10 +401,14 @@ impl Log {
 
     /// Creates an empty segment's files.
     pub(super) fn new_segment(&self, base_offset: i64, capacity: u64, now_ms: i64) -> Result<Arc<Segment>, FileError> {
-        let disk = Arc::clone(&self.log_dir.disk);
-        files::create_segment(disk.as_ref(), &self.dir, base_offset)?;
+        files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset)?;
+        Ok(self.empty_segment(base_offset, capacity, now_ms))
+    }
+
+    /// A segment whose files are there, and empty.
+    fn empty_segment(&self, base_offset: i64, capacity: u64, now_ms: i64) -> Arc<Segment> {
         let parts = SegmentParts {
-            disk,
+            disk: Arc::clone(&self.log_dir.disk),
             files: Arc::clone(&self.log_dir.files),
             dir: self.dir.clone(),
             base_offset,
@@ -407,7 +420,7 @@ impl Log {
             damaged: Vec::new(),
             touched_ms: now_ms,
         };
-        Ok(Arc::new(Segment::active(parts, &Rebuilt::empty(base_offset))))
+        Arc::new(Segment::active(parts, &Rebuilt::empty(base_offset)))
     }
 
     /// Writes the producer state of `offset`, unless it is there.
@@ -432,7 +445,7 @@ fn entry_is_due(writer: &Writer, config: &LogConfig) -> bool {
     writer.bytes_since_index > u64::from(config.index_interval_bytes)
 }
 
-fn segment_limit(active: &Segment, config: &LogConfig) -> u64 {
+pub(super) fn segment_limit(active: &Segment, config: &LogConfig) -> u64 {
     active.capacity.min(u64::from(config.segment_bytes)).min(MAX_SEGMENT)
 }
 

@@ -256,6 +256,7 @@ impl Log {
             self.close();
             return Err(offline);
         }
+        let trimmed = self.trim_closed();
         let closed = {
             let _maintenance = self.lock_maintenance();
             let mut writer = self.lock_writer();
@@ -263,6 +264,7 @@ impl Log {
             self.closed.store(true, Ordering::Release);
             result
         };
+        trimmed?;
         self.log_dir.noting(closed)?;
         if flush {
             self.flush()?;
@@ -280,6 +282,7 @@ impl Log {
             active.write_indexes()?;
             active.write_transactions()?;
         }
+        self.remove_spare(writer)?;
         if writer.reserved > active.size() || active.lost_from().is_some() {
             active.opened()?.file().set_len(active.size()).context("cut", &active.path(LOG))?;
             writer.reserved = 0;

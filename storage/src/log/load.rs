@@ -141,6 +141,7 @@ impl Load {
             latest_epoch: AtomicI32::new(epochs.latest_written().unwrap_or(-1)),
             epochs: RwLock::new(epochs),
             writer: Mutex::new(Writer {
+                seen: (active.base_offset, active.size()),
                 active,
                 reserved: 0,
                 bytes_since_index: rebuilt.bytes_since_index,
@@ -155,6 +156,8 @@ impl Load {
                 newborn: self.newborn || self.recovery_point == 0,
                 indexed_bytes,
                 unsynced_indexes: believed,
+                untrimmed: Vec::new(),
+                spare: None,
             }),
             maintenance: Mutex::new(()),
             flushing: Mutex::new(()),

@@ -18,6 +18,7 @@ mod load;
 mod read;
 mod replay;
 mod retention;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod truncate;
@@ -122,6 +123,12 @@ pub(crate) struct Writer {
     unsynced_indexes: i64,
     /// Index bytes that were in the files when they were last written.
     indexed_bytes: u64,
+    /// Closed segments whose files have space reserved past their end.
+    untrimmed: Vec<Arc<Segment>>,
+    /// Bytes reserved in the data file of the spare segment, if there is one.
+    spare: Option<u64>,
+    /// Base offset and size of the active segment when a spare was last thought of.
+    seen: (i64, u64),
 }
 
 impl Log {

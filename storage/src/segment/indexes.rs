@@ -386,20 +386,22 @@ impl Segment {
             self.disk.replace(path, &bytes, false).context("write", path)?;
             Ok(bytes.len() / entry)
         };
-        if known == 0 {
-            return replace();
-        }
         let from = known * entry;
-        let bytes = encode(known);
         let file = match self.disk.open(path, Open::Existing) {
-            // Somebody removed it: the next start makes it again.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(known),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match known {
+                0 => return replace(),
+                // Somebody removed it: the next start makes it again.
+                _ => return Ok(known),
+            },
             file => file.context("open", path)?,
         };
-        if file.size().context("look at", path)? < from as u64 {
-            // Another process cut it short. Entries behind a hole would never be found.
+        let size = file.size().context("look at", path)?;
+        // Another process cut it short: entries behind a hole would never be found. Or it is of a time before this segment was walked. (The
+        // one that was created with the segment is empty. It is not replaced: some file systems flush what takes another file's name.)
+        if size < from as u64 || known == 0 && size > 0 {
             return replace();
         }
+        let bytes = encode(known);
         if !bytes.is_empty() {
             file.write_at(&mut [IoSlice::new(&bytes)], from as u64).context("write to", path)?;
         }

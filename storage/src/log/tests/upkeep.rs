@@ -4,7 +4,7 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use super::*;
-use crate::{hooked::Doing, test_support::gate::Gate};
+use crate::{hooked::Doing, io::Open, test_support::gate::Gate};
 
 type Matches = fn(Doing<'_>) -> bool;
 
@@ -127,8 +127,8 @@ fn a_segment_that_grew_while_retention_looked_is_kept() {
 #[test]
 fn appends_go_on_during_an_index_save() {
     let cases: [(&str, Matches); 3] = [
-        ("times", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".timeindex"))),
-        ("offsets", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".index"))),
+        ("times", |doing| matches!(doing, Doing::Open(path, Open::Existing) if ends(path, ".timeindex"))),
+        ("offsets", |doing| matches!(doing, Doing::Open(path, Open::Existing) if ends(path, ".index"))),
         ("snapshot", |doing| matches!(doing, Doing::Replace(path) if ends(path, ".snapshot"))),
     ];
     for (case, matches) in cases {
@@ -199,4 +199,92 @@ fn a_roll_during_an_index_save_has_the_last_word() {
         let info = again.read(offset, 1, i64::MAX, true).unwrap();
         assert!(records(&info.records).iter().any(|(found, _)| *found == offset));
     }
+}
+
+fn names(dir: &Path, end: &str) -> Vec<String> {
+    let names = std::fs::read_dir(dir.join("t-0")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).filter(|n| n.ends_with(end)).collect();
+    names.sort();
+    names
+}
+
+const SPARE: [&str; 3] = ["next.index.tmp", "next.log.tmp", "next.timeindex.tmp"];
+
+#[test]
+fn a_roll_takes_the_segment_that_was_created_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let created: Matches =
+        |doing| matches!(doing, Doing::Open(path, Open::Empty) if ends(path, ".log") || ends(path, "index"));
+    let log = hold(
+        |doing| matches!(doing, Doing::Open(path, Open::Empty) if ends(path, "next.index.tmp")),
+        dir.path(),
+        |log| {
+            fill(log, 1);
+            log.prepare_segment().unwrap();
+            assert_eq!(names(dir.path(), ".tmp").len(), 0, "the segment is new, and its rate unknown");
+            fill(log, 3);
+        },
+        |log| log.prepare_segment().unwrap(),
+        |log| {
+            // Among them a roll, which creates its own.
+            fill(log, 4);
+            crash_keeps_all(dir.path(), log);
+        },
+    );
+    assert_eq!((log.segment_count(), names(dir.path(), ".tmp")), (2, SPARE.map(str::to_owned).to_vec()));
+    crash_keeps_all(dir.path(), &log);
+    drop(log);
+    let gate = Gate::new(created);
+    let log = Opening::new(small()).open_on(gate.disk(), dir.path());
+    assert_eq!(names(dir.path(), ".tmp").len(), 0, "a start removes it");
+    fill(&log, 2);
+    log.prepare_segment().unwrap();
+    assert_eq!(names(dir.path(), ".tmp"), SPARE);
+    log.prepare_segment().unwrap();
+    gate.close();
+    thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel();
+        let log = &log;
+        let roll = scope.spawn(move || {
+            fill(log, 5);
+            done.send(()).unwrap();
+        });
+        let outcome = is_done.recv_timeout(Duration::from_secs(60));
+        gate.open();
+        outcome.expect("the roll creates files");
+        roll.join().unwrap();
+    });
+    assert_eq!((log.segment_count(), names(dir.path(), ".tmp").len()), (3, 0));
+    crash_keeps_all(dir.path(), &log);
+    log.truncate_to(log.log_end_offset() - 1).unwrap();
+    // It rolled since the last look: the next roll is near.
+    fill(&log, 1);
+    log.prepare_segment().unwrap();
+    assert_eq!(names(dir.path(), ".tmp"), SPARE);
+    log.close_clean(true).unwrap();
+    assert_eq!(names(dir.path(), ".tmp").len(), 0, "a stop removes it");
+}
+
+#[test]
+fn space_past_the_end_of_a_closed_segment_is_given_back() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let log = Opening::new(LogConfig { segment_bytes: 1 << 20, ..small() }).open(dir.path());
+    fill(&log, 1);
+    log.flush().unwrap();
+    log.roll(NOW).unwrap();
+    let metadata = || std::fs::metadata(dir.path().join("t-0/00000000000000000000.log")).unwrap();
+    let (before, length) = (metadata(), log.segments()[0].size());
+    log.trim_closed().unwrap();
+    let after = metadata();
+    assert!(after.blocks() * 512 <= 8192, "{} blocks before, {} after", before.blocks(), after.blocks());
+    assert_eq!((before.len(), after.len(), after.modified().unwrap()), (length, length, before.modified().unwrap()));
+    // A truncation makes a shorter file of the segment before that.
+    fill(&log, 2);
+    log.roll(NOW).unwrap();
+    log.truncate_to(4).unwrap();
+    let path = log.segments()[1].path(crate::files::LOG);
+    log.trim_closed().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), log.segments()[1].size(), "nothing is made longer again");
+    crash_keeps_all(dir.path(), &log);
 }
