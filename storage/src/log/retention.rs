@@ -91,7 +91,7 @@ impl Log {
 
     /// Segments at the start that are due, with their sizes; may include the active one. May read index files. The caller holds
     /// `maintenance`: of these only the active one may change before [`Self::take_out`].
-    fn due(&self, config: &LogConfig, now_ms: i64) -> Result<Vec<u64>, FileError> {
+    pub(super) fn due(&self, config: &LogConfig, now_ms: i64) -> Result<Vec<u64>, FileError> {
         let segments = self.segments.load();
         let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
         let mut excess = self.size_bytes().saturating_sub(u64::try_from(config.retention_bytes).unwrap_or(u64::MAX));
@@ -123,7 +123,12 @@ impl Log {
 
     /// Takes the first segments out of the list: those that have the sizes that they were judged by. Their files are still there; nobody
     /// opens them any more but readers that hold the old list.
-    fn take_out(&self, config: &LogConfig, due: &[u64], now_ms: i64) -> Result<Vec<Arc<Segment>>, FileError> {
+    pub(super) fn take_out(
+        &self,
+        config: &LogConfig,
+        due: &[u64],
+        now_ms: i64,
+    ) -> Result<Vec<Arc<Segment>>, FileError> {
         let mut writer = self.lock_writer();
         if self.is_offline() {
             return Ok(Vec::new());

@@ -101,28 +101,20 @@ fn appends_go_on_during_a_retention_pass() {
 #[test]
 fn a_segment_that_grew_while_retention_looked_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    // To see how old a closed segment is, its time index is opened.
-    let matches: Matches = |doing| matches!(doing, Doing::Open(path, _) if ends(path, "0.timeindex"));
-    let log = hold(
-        matches,
-        dir.path(),
-        |log| {
-            fill(log, 10);
-            log.advance_high_watermark(i64::MAX);
-            log.segments().iter().for_each(|segment| segment.forget_max_time());
-            let config = LogConfig { retention_ms: 1000, ..(*log.config()).clone() };
-            log.update_config(config);
-        },
-        |log| assert!(log.retention_pass(NOW + 2000).unwrap().segments > 0),
-        |log| {
-            assert_eq!(append(log, &[b"young"]).base_offset, 20);
-            log.advance_high_watermark(i64::MAX);
-        },
-    );
-    assert!(log.log_start_offset() > 0);
+    let log = Opening::new(LogConfig { retention_ms: 1000, ..small() }).open(dir.path());
+    fill(&log, 10);
+    log.advance_high_watermark(i64::MAX);
+    let (config, later) = (log.config(), NOW + 2000);
+    let due = log.due(&config, later).unwrap();
+    assert_eq!(due.len(), log.segment_count(), "all of it is old");
+    append(&log, &[b"young"]);
+    log.advance_high_watermark(i64::MAX);
+    assert_eq!(log.take_out(&config, &due, later).unwrap().len(), due.len() - 1);
     assert_eq!(read_all(&log, log.log_start_offset(), 300).last().unwrap().1, b"young");
-    crash_keeps_all(dir.path(), &log);
-    assert_eq!(log.retention_pass(NOW + 2000).unwrap().segments, 1, "with the next pass");
+    // One that was closed meanwhile is as old as it was.
+    let due = log.due(&config, later).unwrap();
+    log.roll(NOW).unwrap();
+    assert_eq!(log.take_out(&config, &due, later).unwrap().len(), 1);
     assert_eq!((log.log_start_offset(), log.size_bytes()), (21, 0));
 }
 
