@@ -71,7 +71,7 @@ impl Handler for Fetch {
 const PARKED_PARTITION: usize = 512;
 
 /// Copies topic names; targets of one topic share theirs.
-fn detach_names(targets: &mut [(FetchTarget, PartitionWish)]) {
+fn detach_names(targets: &mut [(FetchTarget, PartitionRequest)]) {
     let mut last = Str::default();
     for (target, _) in targets {
         if last != target.topic {
