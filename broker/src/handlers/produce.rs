@@ -285,10 +285,12 @@ fn append_partition(
         ..PartitionProduceResponse::default()
     };
     let epoch = role.assignment.leader_epoch;
+    let all = acks == -1;
     if appended.flush_due {
         partition.flush_soon();
+    } else if !all {
+        partition.flush_unawaited();
     }
-    let all = acks == -1;
     let needs =
         Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && appended.flush_due };
     let waits = (needs.on_disk || needs.committed) && {

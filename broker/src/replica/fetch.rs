@@ -151,6 +151,11 @@ fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<
         match &read {
             Ok(read) => {
                 let size = read.info.records.len();
+                if read.info.next_offset >= read.up_to
+                    && let Ok(partition) = &want.partition
+                {
+                    partition.flush_unread();
+                }
                 first = first && size == 0;
                 left = left.saturating_sub(size);
                 pass.bytes = pass.bytes.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));

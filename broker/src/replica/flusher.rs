@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use esker_storage::{Log, LogManager};
 use futures_util::future::join_all;
@@ -25,10 +26,19 @@ use crate::telemetry::FlushMetrics;
 /// Syncs of one disk that may wait at once: with more, the journal's own order is the limit.
 const SIDE_BY_SIDE: usize = 16;
 
+/// Records that no producer waits for are flushed within this time, or at once when a consumer waits for them.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A log that is flushed on request: a partition.
 pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
     /// Notes that it is in a queue of the flusher; false if it is in one already. The target clears the note when its flush begins.
     fn enqueue_flush(&self) -> bool;
+
+    /// As [`FlushTarget::enqueue_flush`], for the queue of what may wait for a moment.
+    fn enqueue_later(&self) -> bool;
+
+    /// It left that queue.
+    fn leave_later(&self);
 
     /// Whether its log lies in this log dir.
     fn is_in(&self, log_dir: &Path) -> bool;
@@ -50,6 +60,8 @@ pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
 struct Disk {
     dir: PathBuf,
     queue: Mutex<Vec<Arc<dyn FlushTarget>>>,
+    /// Those that no request waits for.
+    later: Mutex<Vec<Arc<dyn FlushTarget>>>,
     wake: Notify,
 }
 
@@ -64,7 +76,7 @@ pub struct Flusher {
 impl Flusher {
     /// Queues for `dirs`; nothing is flushed before [`Flusher::run`].
     pub fn new(node: Node, dirs: impl IntoIterator<Item = PathBuf>, metrics: FlushMetrics) -> Self {
-        let disk = |dir| Arc::new(Disk { dir, queue: Mutex::default(), wake: Notify::new() });
+        let disk = |dir| Arc::new(Disk { dir, queue: Mutex::default(), later: Mutex::default(), wake: Notify::new() });
         Self { disks: dirs.into_iter().map(disk).collect(), node, metrics }
     }
 
@@ -73,10 +85,25 @@ impl Flusher {
         if !target.enqueue_flush() {
             return;
         }
-        let disk = self.disks.iter().find(|disk| target.is_in(&disk.dir)).or_else(|| self.disks.first());
-        let Some(disk) = disk else { return };
-        disk.queue.lock().push(Arc::<T>::clone(target));
-        disk.wake.notify_one();
+        if let Some(disk) = self.disk_of(target.as_ref()) {
+            disk.queue.lock().push(Arc::<T>::clone(target));
+            disk.wake.notify_one();
+        }
+    }
+
+    /// As [`Flusher::request_flush`], within [`SOON`]: nobody waits for it.
+    pub(super) fn request_flush_later<T: FlushTarget + 'static>(&self, target: &Arc<T>) {
+        if !target.enqueue_later() {
+            return;
+        }
+        if let Some(disk) = self.disk_of(target.as_ref()) {
+            disk.later.lock().push(Arc::<T>::clone(target));
+            disk.wake.notify_one();
+        }
+    }
+
+    fn disk_of(&self, target: &dyn FlushTarget) -> Option<&Arc<Disk>> {
+        self.disks.iter().find(|disk| target.is_in(&disk.dir)).or_else(|| self.disks.first())
     }
 
     /// Serves all queues until it is dropped.
@@ -85,11 +112,37 @@ impl Flusher {
     }
 }
 
+impl Disk {
+    /// What nobody waits for goes with the next round.
+    fn join_round(&self) {
+        let all = std::mem::take(&mut *self.later.lock());
+        let mut queue = self.queue.lock();
+        for target in all {
+            target.leave_later();
+            if target.enqueue_flush() {
+                queue.push(target);
+            }
+        }
+    }
+}
+
 async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
+    // When what nobody waits for goes with the next round.
+    let mut later = None;
     loop {
+        if later.is_some_and(|at| at <= Instant::now()) {
+            disk.join_round();
+            later = None;
+        }
         let round = std::mem::take(&mut *disk.queue.lock());
+        if later.is_none() && !disk.later.lock().is_empty() {
+            later = Some(Instant::now() + SOON);
+        }
         if round.is_empty() {
-            disk.wake.notified().await;
+            match later {
+                Some(at) => drop(tokio::time::timeout_at(at, disk.wake.notified()).await),
+                None => disk.wake.notified().await,
+            }
             continue;
         }
         let started = Instant::now();

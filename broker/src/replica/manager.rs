@@ -424,6 +424,8 @@ impl ReplicaManager {
             None if led.is_some() => self.announce_loss(&partition),
             _ => {}
         }
+        // What a crash left that is not known to be durable.
+        partition.flush_unread();
         Ok(partition)
     }
 

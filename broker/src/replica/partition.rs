@@ -51,6 +51,8 @@ pub struct Partition {
     flushes: CommitWaiters,
     /// It stands in the flusher's queue.
     flush_queued: AtomicBool,
+    /// It stands in the queue of those that may wait for a moment.
+    flush_later: AtomicBool,
 }
 
 impl Partition {
@@ -76,6 +78,7 @@ impl Partition {
             flusher,
             flushes: CommitWaiters::default(),
             flush_queued: AtomicBool::new(false),
+            flush_later: AtomicBool::new(false),
         };
         partition.set_role(role)?;
         Ok(partition)

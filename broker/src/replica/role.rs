@@ -165,7 +165,8 @@ impl Leader {
         let followers = Followers::new(assignment.leader, &assignment.replicas, &assignment.isr);
         let is_alone = AtomicBool::new(followers.is_leader_alone());
         let followers = Mutex::new(followers);
-        Self { assignment, settings, counted: CountedEnd::LogEnd, followers, is_alone }
+        let counted = if settings.flush_before_ack { CountedEnd::Flushed } else { CountedEnd::LogEnd };
+        Self { assignment, settings, counted, followers, is_alone }
     }
 
     /// Takes over what the leader of the same epoch knew of its followers. While no append is under way.

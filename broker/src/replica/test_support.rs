@@ -78,7 +78,8 @@ impl Replica {
         let disk = Arc::<CountedDisk>::default();
         let (dir, logs) = logs(&disk);
         let settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
-        let settings = Arc::new(settings);
+        // Log ends count, unless a test says otherwise.
+        let settings = Arc::new(TopicSettings { flush_before_ack: false, ..settings });
         let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));
         let id = Uuid([1; 16]);

@@ -63,6 +63,7 @@ impl Lab {
         let logs = LogManager::open(config, NOW).unwrap();
         let mut settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
         settings.log.segment_bytes = segment_bytes;
+        settings.flush_before_ack = false;
         let settings = Arc::new(settings);
         let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));

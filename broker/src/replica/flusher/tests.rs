@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::BatchBuilder;
 use esker_storage::hooked::{Doing, HookedDisk, Hooks};
@@ -138,6 +139,55 @@ async fn an_acknowledged_batch_is_on_disk_and_one_round_of_syncs_serves_many() {
     let syncs = gate.state.lock().done - before;
     // Of the two partitions, or of the journal, which is also prepared further.
     assert!((2..=6).contains(&syncs), "{syncs} syncs for 22 requests on two partitions");
+}
+
+fn fetch(offset: i64) -> FetchRequest {
+    let partition =
+        FetchPartition { partition: 0, fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
+    FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 60_000,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic { topic: "t".into(), partitions: vec![partition], ..Default::default() }],
+        ..FetchRequest::default()
+    }
+}
+
+/// Otherwise a group could commit behind a record that a power cut takes, and would never read the one that gets its offset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_read_only_what_is_durable() {
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(gated(&gate), &[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    // The first goes to the segment, the others to the journal once it is prepared.
+    for round in 0..3 {
+        gate.set(|state| state.closed = true);
+        let mut consumer = Client::to(&running).await;
+        consumer.send(11, 1, &fetch(round)).await;
+        let answer = client.ask(V, &produce("t", 1)).await;
+        assert_eq!(
+            answer.responses[0].partition_responses[0].error_code,
+            ErrorCode::NONE,
+            "no producer is made to wait"
+        );
+        gate.somebody_waits().await;
+        let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
+        assert_eq!((partition.log().log_end_offset(), partition.log().high_watermark()), (round + 1, round));
+        assert!(consumer.frame().now_or_never().is_none(), "read, and not on disk");
+        gate.set(|state| state.closed = false);
+        let read = consumer.answer::<FetchRequest>(11).await.1;
+        let records = read.responses[0].partitions[0].records.as_ref().unwrap();
+        assert!(!records.is_empty() && read.responses[0].partitions[0].high_watermark == round + 1);
+    }
+    // Nobody reads: it is flushed all the same.
+    client.ask(V, &produce("t", 1)).await;
+    let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
+    while partition.log().high_watermark() < 4 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

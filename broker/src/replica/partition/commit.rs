@@ -10,6 +10,7 @@ use super::Partition;
 use crate::replica::error::ProduceError;
 use crate::replica::flusher::FlushTarget;
 use crate::replica::purgatory::CommitGate;
+use crate::replica::role::Role;
 
 /// What must be so before a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +113,44 @@ impl Partition {
     }
 }
 
+impl Partition {
+    /// Records were appended that no producer waits for. Consumers may see them once they are durable, where that is what counts.
+    pub fn flush_unawaited(self: &Arc<Self>) {
+        if !self.counts_flushed() {
+            return;
+        }
+        if self.fetches.is_empty() {
+            self.flusher.request_flush_later(self);
+        } else {
+            self.flush_soon();
+        }
+    }
+
+    /// A consumer has read all that it may: what else there is becomes readable with the next round.
+    pub(in crate::replica) fn flush_unread(self: &Arc<Self>) {
+        let log = self.log.load();
+        if log.high_watermark() < log.log_end_offset()
+            && self.counts_flushed()
+            && log.durable_offset() < log.log_end_offset()
+        {
+            self.flush_soon();
+        }
+    }
+
+    fn counts_flushed(&self) -> bool {
+        matches!(&**self.role.load(), Role::Leader(leader) if leader.counts_flushed())
+    }
+}
+
 impl FlushTarget for Partition {
+    fn enqueue_later(&self) -> bool {
+        !self.flush_later.swap(true, Ordering::SeqCst)
+    }
+
+    fn leave_later(&self) {
+        self.flush_later.store(false, Ordering::SeqCst);
+    }
+
     fn enqueue_flush(&self) -> bool {
         !self.flush_queued.swap(true, Ordering::SeqCst)
     }
