@@ -424,6 +424,11 @@ impl Handle {
         self.lost_from.fetch_min(position, Ordering::Relaxed) > position
     }
 
+    /// Whether the file was written to since its last sync.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Relaxed)
+    }
+
     /// Tells that the file was written to, or synced.
     pub(crate) fn set_unsynced(&self, unsynced: bool) {
         if self.unsynced.load(Ordering::Relaxed) != unsynced {

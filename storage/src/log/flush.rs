@@ -119,6 +119,9 @@ impl Log {
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
         let _turn = self.log_dir.files.turns.begin_sync();
         let first = self.segments_from(segments, self.recovery_point());
+        // An append that failed, and was cut off again, may have been the last thing that a closed segment saw.
+        let first =
+            first - usize::from(first.checked_sub(1).and_then(|at| segments.get(at)).is_some_and(|s| s.is_unsynced()));
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
             let file = match segment.file_once() {
                 Ok(file) => file,

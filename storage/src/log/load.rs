@@ -351,16 +351,19 @@ impl Load {
                 rebuilt.next_offset < next && next > self.sure() && !self.clean && !compacted
             };
             let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));
+            // Behind the last batch of a segment that leads up to the next one lies what an append left that failed.
+            let whole = next == Some(rebuilt.next_offset);
             if torn {
-                self.cut_torn(&segment, &rebuilt, *size, bases.get(index + 1..).unwrap_or_default())?;
+                let later = bases.get(index + 1..).filter(|_| !whole).unwrap_or_default();
+                self.cut_torn(&segment, &rebuilt, *size, later)?;
             }
-            if torn || (next.is_none() && lost.is_none()) {
+            let size = if torn { rebuilt.end_position } else { *size };
+            if torn && !whole || (next.is_none() && lost.is_none()) {
                 let parts = self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt);
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
             let next_offset = next.or(lost).unwrap_or(rebuilt.next_offset);
-            let segment =
-                Segment::active(self.walked(*base, *size, (next_offset, snapshot), false, &rebuilt), &rebuilt);
+            let segment = Segment::active(self.walked(*base, size, (next_offset, snapshot), false, &rebuilt), &rebuilt);
             segment.write_indexes()?;
             closed.push(Arc::new(segment.close(next_offset)));
             if next.is_none() {

@@ -235,6 +235,11 @@ impl Segment {
         *self.handle.has_names.lock() = false;
     }
 
+    /// Whether the file was written to since its last sync.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.handle.is_unsynced()
+    }
+
     /// Tells that the file was written to (or is all on disk).
     pub(crate) fn set_unsynced(&self, unsynced: bool) {
         self.handle.set_unsynced(unsynced);

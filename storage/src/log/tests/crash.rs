@@ -41,6 +41,23 @@ fn nothing_is_lost_when_only_the_process_dies() {
     }
 }
 
+/// A write that failed, and the cut behind it that a power cut undid.
+#[test]
+fn rubbish_behind_a_closed_segment_costs_no_later_one() {
+    let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = written(dir.path(), 100);
+    copy(dir.path(), image.path());
+    let closed = &files(image.path(), "log")[1];
+    let sound = std::fs::read(closed).unwrap();
+    std::fs::write(closed, [&sound[..], &sound[..50]].concat()).unwrap();
+    for recovery_point in [0, log.log_end_offset() / 2] {
+        let back = Opening { recovery_point, ..Opening::new(small()) }.open(image.path());
+        assert_eq!(read_all(&back, 0, 300), expected());
+        assert_eq!(back.damaged_ranges(), []);
+    }
+    assert_eq!(std::fs::read(closed).unwrap(), sound);
+}
+
 #[test]
 fn only_what_no_flush_has_seen_is_read_again() {
     let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
