@@ -1,4 +1,8 @@
 //! One log dir: where logs lie, the file system behind it, and whether it may still be written to.
+//!
+//! After a failed sync the kernel takes pages for clean that are not on disk: a restart without a reboot reads them, and no sync
+//! writes them. So the failure leaves an empty file behind, `.failed-sync`. A start that finds it writes what it recovers again. The
+//! file need not be synced: where it is lost to a power cut, so are the pages.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +16,8 @@ use crate::{
     Env, Uuid,
     checkpoints::Checkpoints,
     error::{FileError, LogError},
-    io::Disk,
+    files::{self, FAILED_SYNC},
+    io::{Context, Disk, Open},
     journal::Journal,
     open_files::OpenFiles,
     reaper::Reaper,
@@ -31,6 +36,8 @@ pub(crate) struct LogDir {
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) journal: Journal,
     offline: AtomicBool,
+    /// A sync failed in the process before: what the page cache has may not be on disk.
+    doubts_page_cache: AtomicBool,
 }
 
 impl LogDir {
@@ -42,8 +49,8 @@ impl LogDir {
         reaper: Arc<Reaper>,
         journal: Journal,
     ) -> Self {
-        let (checkpoints, offline) = (Checkpoints::default(), AtomicBool::new(false));
-        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline }
+        let (checkpoints, offline, doubts_page_cache) = Default::default();
+        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline, doubts_page_cache }
     }
 
     pub(crate) fn is_offline(&self) -> bool {
@@ -63,7 +70,33 @@ impl LogDir {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
         }
+        if error.is_sync()
+            && let Err(cause) = self.disk.open(&self.path.join(FAILED_SYNC), Open::OrCreate)
+        {
+            tracing::error!(dir = %self.path.display(), %cause, "the failed sync cannot be noted; reboot the machine before the next start");
+        }
         error
+    }
+
+    /// Looks whether a sync failed in the process before.
+    pub(crate) fn read_failed_sync(&self) -> Result<(), FileError> {
+        let path = self.path.join(FAILED_SYNC);
+        let found = files::read_optional(self.disk.as_ref(), &path)?.is_some();
+        self.doubts_page_cache.store(found, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn doubts_page_cache(&self) -> bool {
+        self.doubts_page_cache.load(Ordering::Acquire)
+    }
+
+    /// All logs have written again what they recovered.
+    pub(crate) fn forget_failed_sync(&self) -> Result<(), FileError> {
+        if !self.doubts_page_cache.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let path = self.path.join(FAILED_SYNC);
+        self.disk.remove_file(&path).context("remove", &path)
     }
 
     /// Bytes that producers and replicas may still take: all but a reserve that is kept so that offsets can be committed, topics

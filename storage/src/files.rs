@@ -22,6 +22,8 @@ pub(crate) const DAMAGED: &str = "damaged-ranges";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// Esker's own: see [`crate::dir`].
+pub(crate) const FAILED_SYNC: &str = ".failed-sync";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const META: &str = "meta.properties";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";

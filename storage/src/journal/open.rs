@@ -174,7 +174,13 @@ fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
 
 impl Journal {
     /// Goes on after the logs of the dir were opened: what was found is needed until they are on disk. Blocks, rarely for long.
-    pub(crate) fn begin(&self, found: &Found, log_of: impl Fn(&Key) -> Option<Arc<Log>>) -> Result<(), FileError> {
+    /// With `doubts` about what is on disk, all of it is synced now.
+    pub(crate) fn begin(
+        &self,
+        found: &Found,
+        doubts: bool,
+        log_of: impl Fn(&Key) -> Option<Arc<Log>>,
+    ) -> Result<(), FileError> {
         let mut ring = self.ring.lock();
         for (number, key, end) in &found.users {
             ring.hold(*number, *key);
@@ -183,7 +189,7 @@ impl Journal {
             }
         }
         let wanted = !self.broken.load(Ordering::Acquire);
-        let full = |ring: &Ring| !found.users.is_empty() && ring.free_file().is_none();
+        let full = |ring: &Ring| !found.users.is_empty() && (doubts || ring.free_file().is_none());
         let job = if wanted && full(&ring) { ring.next_job() } else { None };
         drop(ring);
         if let Some(Job::Prepare { slot, path, file, from, to }) = job {

@@ -65,7 +65,8 @@ impl Load {
     pub(crate) fn open(mut self) -> Result<Log, OpenError> {
         let (mut bases, unindexed) = self.tidy()?;
         self.journaled = replay_journal(&self, &mut bases)?;
-        let sure = self.sure();
+        // After a failed sync nobody knows whether the journal's last rounds are on disk.
+        let durable = if self.log_dir.doubts_page_cache() { self.recovery_point } else { self.sure() };
         if bases.is_empty() {
             files::create_segment(self.log_dir.disk.as_ref(), &self.dir, self.log_start)?;
             bases.push((self.log_start, 0));
@@ -130,7 +131,7 @@ impl Load {
             first_unstable: AtomicI64::new(STABLE),
             awaits_high_watermark: AtomicBool::new(false),
             recovery_point: AtomicI64::new(if self.clean { end } else { self.recovery_point.min(end) }),
-            durable: AtomicI64::new(if self.clean { end } else { sure.min(end) }),
+            durable: AtomicI64::new(if self.clean { end } else { durable.min(end) }),
             durable_spot: Mutex::new(None),
             cleaned: AtomicI64::new(self.cleaned),
             dirty_since_ms: AtomicI64::new(i64::MAX),
@@ -358,6 +359,9 @@ impl Load {
                 self.cut_torn(&segment, &rebuilt, *size, later)?;
             }
             let size = if torn { rebuilt.end_position } else { *size };
+            if self.log_dir.doubts_page_cache() {
+                segment.write_again(rebuilt.position_of(*base, self.recovery_point), size)?;
+            }
             if torn && !whole || (next.is_none() && lost.is_none()) {
                 let parts = self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt);
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));

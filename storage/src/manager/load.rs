@@ -115,6 +115,9 @@ fn open(
     for (dir, journal) in dirs.iter().zip(journals) {
         begin(dir, &journal, &logs)?;
     }
+    for log_dir in &dirs {
+        log_dir.forget_failed_sync()?;
+    }
     Ok(LogManager {
         dirs,
         cluster_id,
@@ -145,7 +148,8 @@ fn begin(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenEr
         let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
         by_key.extend(all.map(|log| (log.key(), Arc::clone(log))));
     }
-    Ok(dir.noting(dir.journal.begin(found, |key| by_key.get(key).cloned()))?)
+    let begun = dir.journal.begin(found, dir.doubts_page_cache(), |key| by_key.get(key).cloned());
+    Ok(dir.noting(begun)?)
 }
 
 /// Takes a folder's lock; it is held until the lock is dropped.
@@ -211,6 +215,7 @@ fn identify(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result
 /// Lists a dir's partitions, hands deleted ones to the reaper; returns whether the dir was closed cleanly (or is new).
 fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Result<bool, OpenError> {
     let (disk, path) = (&log_dir.disk, &log_dir.path);
+    log_dir.read_failed_sync()?;
     let marker = path.join(CLEAN_SHUTDOWN);
     let marked = files::read_optional(disk.as_ref(), &marker)?.is_some();
     let offsets = |name: &str| -> Result<HashMap<(String, i32), i64>, OpenError> {

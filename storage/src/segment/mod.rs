@@ -11,6 +11,7 @@ mod rebuilt;
 mod resident;
 
 use std::{
+    io::IoSlice,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -29,6 +30,9 @@ use crate::{
     io::{Context, Disk, LogFile, Open},
     open_files::{Handle, OpenFiles, Opened},
 };
+
+/// So much of a file is written again in one step.
+const WRITE_AGAIN: usize = 1 << 20;
 
 /// A mark that is never fresh: nothing lies at so large a position.
 const NEVER: u64 = u64::MAX;
@@ -220,6 +224,24 @@ impl Segment {
             Some(opened) => Ok(Arc::clone(&opened.data.file)),
             None => self.open_file(),
         }
+    }
+
+    /// Writes the bytes between two positions again, as they are: the next sync has them on disk, although the kernel may take their
+    /// pages for clean.
+    pub(crate) fn write_again(&self, from: u64, to: u64) -> Result<(), FileError> {
+        let (path, file) = (self.path(LOG), self.file_once()?);
+        let mut buffer = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(WRITE_AGAIN)];
+        let mut at = from;
+        while at < to {
+            let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+            let part = buffer.get_mut(..part).unwrap_or_default();
+            let read = file.read_at(part, at).context("read", &path)?;
+            let part = part.get(..read).filter(|part| !part.is_empty());
+            let Some(part) = part else { break };
+            file.write_at(&mut [IoSlice::new(part)], at).context("write to", &path)?;
+            at = at.saturating_add(read as u64);
+        }
+        Ok(())
     }
 
     /// Opens everything for good: whoever still reads here must not open what is about to take the files' names.

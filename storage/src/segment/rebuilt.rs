@@ -23,3 +23,12 @@ pub(crate) struct Rebuilt {
     /// Damage that was stepped over.
     pub damaged: Vec<DamagedRange>,
 }
+
+impl Rebuilt {
+    /// A position at or below that of the batch with `offset`, by the index.
+    pub(crate) fn position_of(&self, base: i64, offset: i64) -> u64 {
+        let below = |entry: &OffsetEntry| base.saturating_add(i64::from(entry.relative_offset)) < offset;
+        let at = self.offsets.partition_point(below);
+        at.checked_sub(1).and_then(|at| self.offsets.get(at)).map_or(0, |entry| u64::from(entry.position))
+    }
+}

@@ -1,7 +1,7 @@
 //! A disk that remembers everything done to it, fails on demand, and whose power can be cut.
 //!
 //! It lies over a real folder (maps must be real), syncs nothing, and keeps a journal of [`Event`]s from which the image
-//! after a power cut at any point is made. Reads are neither recorded nor failed.
+//! after a power cut at any point is made. Reads are not recorded, and fail only by a [`Fault`]. Reads through a map never fail.
 
 use std::{
     fmt::Debug,
@@ -32,6 +32,29 @@ pub struct Plan {
     pub error: i32,
 }
 
+/// An EIO that strikes `times` operations in a row, after `after` operations of the same kind went well.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// As in [`SimDisk::failed`]: "write", "sync", "read", ...
+    pub operations: &'static [&'static str],
+    pub after: usize,
+    pub times: usize,
+}
+
+impl Fault {
+    fn strikes(&mut self, what: &str) -> bool {
+        if self.times == 0 || !self.operations.contains(&what) {
+            return false;
+        }
+        if self.after > 0 {
+            self.after -= 1;
+            return false;
+        }
+        self.times -= 1;
+        true
+    }
+}
+
 #[derive(Debug)]
 struct Recorder {
     state: State,
@@ -42,6 +65,11 @@ struct Recorder {
     failed: Vec<String>,
     /// See [`SimDisk::lie_about_syncs`].
     lies: bool,
+    faults: Vec<Fault>,
+    /// See [`SimDisk::believe_failed_syncs`].
+    believes: bool,
+    /// Bytes that files may have together; `None`: as many as the machine has.
+    capacity: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -82,7 +110,17 @@ impl SimDisk {
             }
         }
         let state = State::from_image(image);
-        let recorder = Recorder { state, journal: Vec::new(), steps: 0, plan: None, failed: Vec::new(), lies: false };
+        let recorder = Recorder {
+            state,
+            journal: Vec::new(),
+            steps: 0,
+            plan: None,
+            failed: Vec::new(),
+            lies: false,
+            faults: Vec::new(),
+            believes: false,
+            capacity: None,
+        };
         let shared = Shared { root: root.to_path_buf(), recorder: Mutex::new(recorder) };
         Self { shared: Arc::new(shared), alive: Arc::new(AtomicBool::new(true)) }
     }
@@ -102,6 +140,34 @@ impl SimDisk {
     /// From now on a sync of a file says that it is done, and does nothing.
     pub fn lie_about_syncs(&self) {
         self.shared.recorder.lock().unwrap().lies = true;
+    }
+
+    /// From now on a sync that fails says that it is done: as if the caller had tried again and believed the second answer.
+    pub fn believe_failed_syncs(&self) {
+        self.shared.recorder.lock().unwrap().believes = true;
+    }
+
+    /// In place of the faults before.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.shared.recorder.lock().unwrap().faults = faults;
+    }
+
+    /// Bounds the bytes of all files together.
+    pub fn set_capacity(&self, capacity: u64) {
+        self.shared.recorder.lock().unwrap().capacity = Some(capacity);
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.shared.recorder.lock().unwrap().state.live_bytes()
+    }
+
+    /// Changes bytes of a file behind the back of the process and of every sync.
+    pub fn corrupt(&self, path: &Path, at: u64, bytes: &[u8]) {
+        let mut recorder = self.shared.recorder.lock().unwrap();
+        let id = recorder.state.find(&self.relative(path)).unwrap();
+        OsDisk.open(path, Open::Existing).unwrap().write_at(&mut [IoSlice::new(bytes)], at).unwrap();
+        recorder.state.corrupt(id, at, bytes);
     }
 
     pub fn fail(&self, plan: Option<Plan>) {
@@ -156,11 +222,30 @@ impl SimDisk {
                 Turn::Fail(recorder, io::Error::other("the process is killed"))
             }
             Some(plan) => {
-                recorder.failed.push(format!("step {step}: {what} {}", path.display()));
+                recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
                 Turn::Fail(recorder, io::Error::from_raw_os_error(plan.error))
+            }
+            None if recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes(what) | hit) => {
+                recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
+                Turn::Fail(recorder, io::Error::from_raw_os_error(EIO))
+            }
+            None if ["create", "make"].contains(&what) && recorder.room() == 0 => {
+                recorder.note_full(what, &self.relative(path));
+                Turn::Fail(recorder, io::Error::from_raw_os_error(ENOSPC))
             }
             None => Turn::Go(recorder),
         }
+    }
+
+    /// A read that may fail; not a step.
+    fn read_turn(&self, path: &Path) -> io::Result<()> {
+        let mut recorder = self.shared.recorder.lock().unwrap();
+        let alive = self.alive.load(Ordering::SeqCst);
+        if alive && recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes("read") | hit) {
+            recorder.failed.push(format!("read {}", self.relative(path).display()));
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        Ok(())
     }
 
     fn go(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Recorder>> {
@@ -172,6 +257,15 @@ impl SimDisk {
 }
 
 impl Recorder {
+    /// Bytes that files may still grow by.
+    fn room(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.state.live_bytes()))
+    }
+
+    fn note_full(&mut self, what: &str, path: &Path) {
+        self.failed.push(format!("full: {what} {}", path.display()));
+    }
+
     fn note(&mut self, event: Event) {
         self.state.apply(&event);
         self.journal.push(event);
@@ -186,9 +280,17 @@ impl LogFile for SimFile {
             Turn::Fail(_, error) if error.raw_os_error().is_none() => return Err(error),
             Turn::Fail(recorder, error) => (recorder, Some(error)),
         };
+        let mut error = error;
         if error.is_some() {
             // Some of it is in the file.
             bytes.truncate(bytes.len() * (recorder.steps % 5) / 4);
+        }
+        let grows = (offset + bytes.len() as u64).saturating_sub(recorder.state.size(self.id));
+        let room = if recorder.capacity.is_some() { recorder.room() } else { u64::MAX };
+        if grows > room {
+            bytes.truncate(bytes.len().saturating_sub((grows - room) as usize));
+            recorder.note_full("write", &self.disk.relative(&self.path));
+            error = Some(io::Error::from_raw_os_error(ENOSPC));
         }
         self.file.write_at(&mut [IoSlice::new(&bytes)], offset)?;
         recorder.note(Event::Write(self.id, offset, bytes));
@@ -196,6 +298,7 @@ impl LogFile for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.read_turn(&self.path)?;
         self.file.read_at(buf, offset)
     }
 
@@ -214,8 +317,14 @@ impl LogFile for SimFile {
         Ok(())
     }
 
-    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-        self.disk.go("reserve", &self.path).map(drop)
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut recorder = self.disk.go("reserve", &self.path)?;
+        let grows = (offset + len).saturating_sub(recorder.state.size(self.id));
+        if recorder.capacity.is_some() && grows > recorder.room() {
+            recorder.note_full("reserve", &self.disk.relative(&self.path));
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -229,6 +338,9 @@ impl LogFile for SimFile {
             Turn::Fail(mut recorder, error) => {
                 if error.raw_os_error().is_some() {
                     recorder.note(Event::FailedSync(self.id));
+                    if recorder.believes {
+                        return Ok(());
+                    }
                 }
                 Err(error)
             }
@@ -271,6 +383,9 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path.exists() {
+            self.read_turn(path)?;
+        }
         OsDisk.read(path)
     }
 
@@ -341,7 +456,11 @@ impl Disk for SimDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
-        OsDisk.space(path)
+        let recorder = self.shared.recorder.lock().unwrap();
+        match recorder.capacity {
+            Some(capacity) => Ok((capacity, recorder.room())),
+            None => OsDisk.space(path),
+        }
     }
 
     fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {

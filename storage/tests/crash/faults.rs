@@ -1,12 +1,21 @@
 //! Disks that fail: one operation with EIO, or a stretch of them for lack of space. After an EIO the log dir is offline for
 //! good; a full disk is passing. What was acknowledged before and after survives the power cut that follows.
 
-use std::sync::atomic::AtomicU64;
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use esker_protocol::{
+    compression::Compression,
+    records::{Batch, BatchBuilder},
+};
+use esker_storage::{AppendBatch, Log, LogConfig, LogManager, LogManagerConfig, Origin, Uuid};
 
 use crate::{
     check,
-    disk::{EIO, ENOSPC, Plan, SimDisk},
-    driver::{Driver, Outcome},
+    disk::{EIO, ENOSPC, Fault, Plan, SimDisk},
+    driver::{Driver, NOW, Outcome},
     folder, in_parallel,
     rng::Rng,
     run, seeds,
@@ -105,6 +114,48 @@ fn is_offline(driver: &mut Driver) -> Result<(), String> {
     match manager.dirs().iter().any(|dir| dir.path.join(".kafka_cleanshutdown").exists()) {
         true => Err("a stop with a failed disk counts as clean".to_owned()),
         false => Ok(()),
+    }
+}
+
+/// The kernel takes pages for clean whose sync failed. A process that dies then leaves them to the next one.
+#[test]
+fn a_restart_writes_again_what_a_failed_sync_left() {
+    let root = folder();
+    let disk = SimDisk::new(root.path(), &Image::new());
+    let open = |disk: &SimDisk, root: &Path| {
+        let config = LogManagerConfig {
+            dirs: vec![root.join("data")],
+            node_id: 1,
+            cluster_id: None,
+            load_threads: 1,
+            default_config: LogConfig::default(),
+            progress: Arc::default(),
+        };
+        LogManager::open_on(Arc::new(disk.clone()), config, NOW).unwrap()
+    };
+    let append = |log: &Log, value: &[u8]| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, NOW, None, Some(value), &[]);
+        let (batch, _) = Batch::parse(builder.build().unwrap()).unwrap();
+        let batch = AppendBatch { header: &batch.header, bytes: &batch.bytes };
+        log.append(batch, Origin::Client { transaction_v2: false }, 0, NOW).unwrap()
+    };
+    let manager = open(&disk, root.path());
+    let log = manager.create("t", 0, Uuid([1; 16]), LogConfig::default(), NOW).unwrap();
+    append(&log, b"flushed");
+    assert_eq!(log.flush().unwrap(), 1);
+    append(&log, b"not flushed");
+    disk.set_faults(vec![Fault { operations: &["sync"], after: 0, times: 1 }]);
+    log.flush().unwrap_err();
+    let next = disk.next_process();
+    drop((log, manager));
+    let manager = open(&next, root.path());
+    assert_eq!(manager.logs()[0].flush().unwrap(), 2);
+    for seed in 0..20 {
+        let image = folder();
+        let after = SimDisk::new(image.path(), &next.state().image(&mut Rng::new(seed)));
+        let log = open(&after, image.path()).logs()[0].clone();
+        assert_eq!((log.log_end_offset(), log.damaged_ranges().len()), (2, 0), "seed {seed}");
     }
 }
 

@@ -156,6 +156,39 @@ impl State {
         })
     }
 
+    /// Bytes of a file as readers see it.
+    pub fn size(&self, id: Id) -> u64 {
+        match &self.nodes[id] {
+            Node::File { len, .. } => *len,
+            Node::Dir { .. } => 0,
+        }
+    }
+
+    /// Bytes of all files that have a name.
+    pub fn live_bytes(&self) -> u64 {
+        let named = self.nodes.iter().filter_map(|node| match node {
+            Node::Dir { live } => Some(live.values()),
+            Node::File { .. } => None,
+        });
+        named.flatten().map(|id| self.size(*id)).sum()
+    }
+
+    /// The medium has other bytes there than were written.
+    pub fn corrupt(&mut self, id: Id, at: u64, bytes: &[u8]) {
+        let Node::File { durable, pending, .. } = &mut self.nodes[id] else { panic!("a folder has no data") };
+        let rot = DataOp::Write(at, bytes.to_vec());
+        if durable.len() as u64 >= at + bytes.len() as u64 {
+            write(durable, at, bytes);
+        }
+        *pending = std::mem::take(pending)
+            .into_iter()
+            .flat_map(|op| match op {
+                DataOp::Write(..) => op.without(&rot),
+                DataOp::SetLen(_) => vec![op],
+            })
+            .collect();
+    }
+
     fn place(&self, path: &Path) -> (Id, String) {
         let dir = self.find(path.parent().unwrap()).unwrap_or_else(|| panic!("no folder for {path:?}"));
         (dir, path.file_name().unwrap().to_str().unwrap().to_owned())
