@@ -8,8 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
+use esker_storage::Env;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use crate::node::Node;
 
 /// How many steps these threads stand back (nice): beside one that is runnable all the time about a thirtieth of the processor is theirs.
 const STEPS_BACK: i32 = 15;
@@ -19,13 +22,14 @@ type Job = Box<dyn FnOnce() + Send>;
 /// See the module. The threads begin at the first job and end with this.
 #[derive(Debug)]
 pub(super) struct ColdThreads {
+    node: Node,
     count: usize,
     jobs: OnceLock<Sender<Job>>,
 }
 
 impl ColdThreads {
-    pub(super) fn new(count: usize) -> Self {
-        Self { count, jobs: OnceLock::new() }
+    pub(super) fn new(node: &Node, count: usize) -> Self {
+        Self { node: node.clone(), count, jobs: OnceLock::new() }
     }
 
     /// What `job` returns; `None` if it panicked, or no thread could be had.
@@ -37,18 +41,21 @@ impl ColdThreads {
                 let _ = answer.send(job());
             }
         });
-        self.jobs.get_or_init(|| start(self.count)).send(job).ok()?;
+        if self.node.storage().has_threads() {
+            self.jobs.get_or_init(|| start(self.node.storage().as_ref(), self.count)).send(job).ok()?;
+        } else {
+            self.node.spawn_blocking(job);
+        }
         answered.await.ok()
     }
 }
 
-fn start(count: usize) -> Sender<Job> {
+fn start(env: &dyn Env, count: usize) -> Sender<Job> {
     let (sender, receiver) = channel();
     let jobs = Arc::new(Mutex::new(receiver));
     for number in 0..count {
         let jobs = Arc::clone(&jobs);
-        #[allow(clippy::disallowed_methods)]
-        let thread = std::thread::Builder::new().name(format!("cold-read-{number}")).spawn(move || serve(&jobs));
+        let thread = env.spawn(&format!("cold-read-{number}"), None, Box::new(move || serve(&jobs)));
         if let Err(error) = thread {
             tracing::warn!(%error, "fewer threads than meant bring in cold data");
         }
@@ -70,10 +77,11 @@ fn serve(jobs: &Mutex<Receiver<Job>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::test_support::node;
 
     #[tokio::test]
     async fn jobs_are_done_by_threads_that_stand_back() {
-        let threads = ColdThreads::new(2);
+        let threads = ColdThreads::new(&node(), 2);
         let stands_back = || rustix::process::getpriority_process(None).unwrap();
         let own = stands_back();
         for _ in 0..5 {
@@ -99,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_done() {
-        let threads = ColdThreads::new(1);
+        let threads = ColdThreads::new(&node(), 1);
         let (go, wait) = channel::<()>();
         let (done, told) = channel();
         let mut first = Box::pin(threads.run(move || wait.recv().is_ok()));

@@ -22,6 +22,7 @@ use super::cold_threads::ColdThreads;
 use super::error::{AccessError, FetchError};
 use super::partition::Partition;
 use super::read::{Access, PartitionRead, ReadAt};
+use crate::node::Node;
 
 pub use waiting::{ReadyRequests, wait_for_more, wait_for_ready};
 
@@ -130,9 +131,10 @@ pub struct ColdGate {
 /// Fetches whose data is brought in at once.
 const AT_ONCE: usize = 4;
 
-impl Default for ColdGate {
-    fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), threads: ColdThreads::new(AT_ONCE) }
+impl ColdGate {
+    /// Its threads are those of `node`.
+    pub fn new(node: &Node) -> Self {
+        Self { turns: Semaphore::new(AT_ONCE), threads: ColdThreads::new(node, AT_ONCE) }
     }
 }
 

@@ -148,12 +148,12 @@ impl ReplicaManager {
         let moves = Moves::new(node.clone(), Arc::clone(&logs), move_threads);
         let flusher = Flusher::new(node.clone(), dirs, metrics.flushes.clone());
         let manager = Self {
+            cold: ColdGate::new(&node),
             node,
             logs,
             metrics,
             flusher: Arc::new(flusher),
             moves: Arc::new(moves),
-            cold: ColdGate::default(),
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(0),

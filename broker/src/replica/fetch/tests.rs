@@ -73,7 +73,7 @@ impl Lab {
             Arc::new(Partition::new(Uuid([1; 16]), log, rates, Arc::clone(&flusher), role).unwrap())
         };
         let partitions = (0..partitions).map(partition).collect();
-        Self { _dir: dir, _logs: logs, partitions, settings, gate: ColdGate::default() }
+        Self { _dir: dir, _logs: logs, partitions, settings, gate: ColdGate::new(&node()) }
     }
 
     /// A follower of which nothing is known joins the in-sync replicas, so that the high watermark stands still; or leaves.
