@@ -21,13 +21,15 @@ pub struct Simulated {
     rng: Mutex<Rng>,
     /// The longest delay of blocking work.
     slowest_ms: i64,
+    /// What a slow disk adds to it.
+    slower_ms: Arc<AtomicU64>,
 }
 
 impl Simulated {
     /// The clock starts at `base_ms`. Needs a runtime with paused time.
-    pub fn new(base_ms: i64, mut rng: Rng) -> Self {
+    pub fn new(base_ms: i64, mut rng: Rng, slower_ms: Arc<AtomicU64>) -> Self {
         let slowest_ms = [0, 3, 20][rng.below(3)];
-        Self { base_ms, started: Instant::now(), rng: Mutex::new(rng), slowest_ms }
+        Self { base_ms, started: Instant::now(), rng: Mutex::new(rng), slowest_ms, slower_ms }
     }
 }
 
@@ -47,7 +49,8 @@ impl Environment for Simulated {
     }
 
     fn run_blocking(&self, work: Work) {
-        let delay = self.rng.lock().unwrap().between(0, self.slowest_ms) as u64;
+        let most = self.slowest_ms + self.slower_ms.load(Ordering::Relaxed) as i64;
+        let delay = self.rng.lock().unwrap().between(0, most) as u64;
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(delay)).await;
             work();

@@ -17,8 +17,8 @@ use crate::model::{Committed, Member, PARTITIONS};
 use crate::workload::{SharedModel, TOPIC, TRIES};
 
 const GROUP: &str = "g";
-/// The shortest that brokers allow; no life lasts so long.
-const SESSION_MS: i32 = 6000;
+/// No life lasts so long.
+const SESSION_MS: i32 = 600_000;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -10,11 +10,13 @@ mod client;
 #[path = "../../../storage/tests/crash/disk.rs"]
 mod disk;
 mod environment;
+mod faults;
 mod group;
 mod model;
 mod network;
 #[path = "../../../storage/tests/crash/rng.rs"]
 mod rng;
+mod rot;
 #[allow(dead_code)]
 #[path = "../../../storage/tests/crash/state.rs"]
 mod state;
@@ -28,7 +30,9 @@ use model::Counts;
 use world::{Outcome, Planted, run};
 
 /// Seeds of every run.
-const FIXED: u64 = 12;
+const FIXED: u64 = 24;
+/// Of these so many are run with each planted fault.
+const PLANTED: u64 = 12;
 /// How long the additional seeds may take.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -64,6 +68,10 @@ fn acknowledged_records_and_offsets_survive_power_cuts() {
         all.checked += counts.checked;
         all.commits += counts.commits;
         all.read_and_lost += counts.read_and_lost;
+        all.rot_reported += counts.rot_reported;
+        for (kind, times) in counts.faults {
+            *all.faults.entry(kind).or_default() += times;
+        }
     };
     match only_seed() {
         Some(seed) => add(seed),
@@ -77,6 +85,12 @@ fn acknowledged_records_and_offsets_survive_power_cuts() {
     }
     println!("{all:?} in {:?}", began.elapsed());
     assert!(all.acknowledged > 0);
+    if only_seed().is_none() {
+        for kind in faults::ALL_KINDS {
+            assert!(all.faults.get(kind).is_some_and(|times| *times > 0), "no {kind} in the fixed seeds: {all:?}");
+        }
+        assert!(all.rot_reported > 0, "rot, and no fetch that met it: {all:?}");
+    }
 }
 
 /// The first line that differs.
@@ -113,9 +127,9 @@ fn planted_faults_are_found() {
     if only_seed().is_some() {
         return;
     }
-    for planted in [Planted::AnswerBeforeFlush, Planted::LyingSync] {
-        let found = (0..FIXED).filter(|seed| run(*seed, planted).violation.is_some()).count();
-        println!("{planted:?}: found in {found} of {FIXED} seeds");
-        assert!(found >= FIXED as usize / 3, "{planted:?} was found in {found} seeds");
+    for planted in [Planted::AnswerBeforeFlush, Planted::LyingSync, Planted::FailedSyncBelieved, Planted::RotServed] {
+        let found = (0..PLANTED).filter(|seed| run(*seed, planted).violation.is_some()).count();
+        println!("{planted:?}: found in {found} of {PLANTED} seeds");
+        assert!(found >= PLANTED as usize / 3, "{planted:?} was found in {found} seeds");
     }
 }

@@ -42,8 +42,16 @@ pub struct Member {
     pub generation: i32,
 }
 
+/// What one fetch returned.
+#[derive(Debug)]
+pub struct Fetched {
+    pub values: BTreeMap<i64, String>,
+    /// The broker, or a batch's CRC, says that nothing sound is there.
+    pub damaged_at: Option<i64>,
+}
+
 /// Counts for the report.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Counts {
     pub cuts: usize,
     pub acknowledged: usize,
@@ -51,6 +59,10 @@ pub struct Counts {
     pub commits: usize,
     /// Records that the consumer read and that were not acknowledged, and that a power cut took.
     pub read_and_lost: usize,
+    /// Fetches that met rot and were told so.
+    pub rot_reported: usize,
+    /// Faults of the disk that happened, by kind.
+    pub faults: BTreeMap<&'static str, usize>,
 }
 
 /// See the module.
@@ -65,6 +77,10 @@ pub struct Model {
     pub seen: [BTreeMap<i64, String>; PARTITIONS],
     pub member: Option<Member>,
     pub committed: [Committed; PARTITIONS],
+    /// Batches of each partition that were acknowledged.
+    pub acknowledged_batches: [usize; PARTITIONS],
+    /// Batches that rot may have taken: what was in them, by partition and first offset.
+    pub rotten: [BTreeMap<i64, BTreeMap<i64, String>>; PARTITIONS],
     pub counts: Counts,
     /// The first rule that was broken.
     pub violation: Option<String>,
@@ -73,6 +89,18 @@ pub struct Model {
 impl Model {
     pub fn violated(&mut self, what: String) {
         self.violation.get_or_insert(what);
+    }
+
+    /// The values of a fetch, with those of a rotten batch that the broker reports as damaged. `None`: sound data is reported so.
+    pub fn step_over_rot(&mut self, partition: usize, fetched: Fetched) -> Option<BTreeMap<i64, String>> {
+        let mut values = fetched.values;
+        if let Some(at) = fetched.damaged_at {
+            let batches = self.rotten[partition].values();
+            let batch = batches.filter_map(|batch| batch.get_key_value(&at).map(|_| batch)).next()?;
+            values.extend(batch.range(at..).map(|(offset, value)| (*offset, value.clone())));
+            self.counts.rot_reported += 1;
+        }
+        Some(values)
     }
 
     /// Holds the content of a partition against what was acknowledged: all of it there, once, in order, and nothing that was never sent.

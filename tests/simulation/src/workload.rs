@@ -14,7 +14,7 @@ use esker_protocol::records::{Batch, BatchBuilder};
 
 use crate::client::Client;
 use crate::group::{self, Membership};
-use crate::model::{Model, PARTITIONS, Pending};
+use crate::model::{Fetched, Model, PARTITIONS, Pending};
 
 pub const TOPIC: &str = "t";
 /// How often a step is tried before its failure is a violation.
@@ -31,7 +31,9 @@ pub async fn create_topic(client: &mut Client, model: &SharedModel, durability: 
         name: TOPIC.into(),
         num_partitions: PARTITIONS as i32,
         replication_factor: 1,
-        configs: vec![CreatableTopicConfig { name: "durability".into(), value: Some(durability.into()) }],
+        configs: [("durability", durability), ("segment.ms", "400")]
+            .map(|(name, value)| CreatableTopicConfig { name: name.into(), value: Some(value.into()) })
+            .into(),
         ..CreatableTopic::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..CreateTopicsRequest::default() };
@@ -73,6 +75,7 @@ pub async fn produce(mut client: Client, model: SharedModel, number: usize) {
                 let pending = sent.pending.take().unwrap();
                 sent.next_sequence += pending.values.len() as i32;
                 model.counts.acknowledged += pending.values.len();
+                model.acknowledged_batches[partition] += 1;
                 if answer.base_offset >= 0 {
                     model.acknowledged[partition].extend((answer.base_offset..).zip(pending.values));
                 }
@@ -129,14 +132,14 @@ fn next_batch(
     (builder.build().unwrap(), what)
 }
 
-/// One fetch: the values from `offset` on, and the high watermark.
+/// One fetch: the values from `offset` on, and the high watermark. Values that rot took and the broker reports are those of the model.
 async fn fetch(
     client: &mut Client,
     model: &SharedModel,
     partition: usize,
     offset: i64,
     max_wait_ms: i32,
-) -> Option<(ErrorCode, BTreeMap<i64, String>, i64)> {
+) -> Option<(BTreeMap<i64, String>, i64)> {
     let wanted = FetchPartition {
         partition: partition as i32,
         fetch_offset: offset,
@@ -155,29 +158,46 @@ async fn fetch(
     };
     let answer = client.ask(11, &request, &format!("Fetch {TOPIC}-{partition} from {offset}")).await?;
     let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
-    let mut values = BTreeMap::new();
+    let mut fetched = Fetched { values: BTreeMap::new(), damaged_at: None };
     let mut rest = data.records.unwrap_or_default();
     while !rest.is_empty() {
         let Ok((batch, behind)) = Batch::parse(rest) else { break };
         rest = behind;
-        if let Err(error) = batch.verify_crc() {
-            model.lock().unwrap().violated(format!("a fetch of t-{partition} from {offset} is damaged: {error}"));
-            return None;
-        }
-        for record in batch.records(1 << 20).unwrap() {
-            let record = record.unwrap();
-            if record.offset >= offset {
-                values.insert(record.offset, String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+        let next = fetched.values.last_key_value().map_or(offset, |(last, _)| last + 1);
+        match values_of(&batch) {
+            Some(values) => fetched.values.extend(values.into_iter().filter(|(at, _)| *at >= offset)),
+            None => {
+                fetched.damaged_at = Some(next);
+                break;
             }
         }
     }
     client.note(&format!(
-        "Fetch {:?}, {} records, high watermark {}",
+        "Fetch {:?}, {} records, damaged at {:?}, high watermark {}",
         data.error_code,
-        values.len(),
+        fetched.values.len(),
+        fetched.damaged_at,
         data.high_watermark
     ));
-    Some((data.error_code, values, data.high_watermark))
+    let mut high_watermark = data.high_watermark;
+    if data.error_code == ErrorCode::CORRUPT_MESSAGE {
+        // The answer has none then.
+        (fetched.damaged_at, high_watermark) = (Some(offset), i64::MAX);
+    } else if data.error_code != ErrorCode::NONE {
+        return None;
+    }
+    let values = model.lock().unwrap().step_over_rot(partition, fetched);
+    values.map(|values| (values, high_watermark))
+}
+
+/// The values of a batch by offset; `None` if its CRC does not fit.
+pub fn values_of(batch: &Batch) -> Option<BTreeMap<i64, String>> {
+    batch.verify_crc().ok()?;
+    let records = batch.records(1 << 20).ok()?.map(|record| {
+        let record = record.ok()?;
+        Some((record.offset, String::from_utf8(record.value?.to_vec()).ok()?))
+    });
+    records.collect()
 }
 
 /// Consumes from the committed offsets on and commits, until it is dropped.
@@ -188,7 +208,7 @@ pub async fn consume(mut client: Client, model: SharedModel) {
         client.lab().pause(20).await;
         let partition = client.lab().below(PARTITIONS);
         let position = &mut positions[partition];
-        if let Some((ErrorCode::NONE, values, _)) = fetch(&mut client, &model, partition, *position, 100).await {
+        if let Some((values, _)) = fetch(&mut client, &model, partition, *position, 100).await {
             if !values.keys().copied().eq(*position..*position + values.len() as i64) {
                 model.lock().unwrap().violated(format!("a fetch of t-{partition} from {position} has gaps"));
             }
@@ -209,18 +229,24 @@ pub async fn verify(client: &mut Client, model: &SharedModel) -> Result<(), Stri
         loop {
             let from = log.len() as i64;
             match fetch(client, model, partition, from, 0).await {
-                Some((ErrorCode::NONE, values, high_watermark)) => {
+                Some((values, high_watermark)) => {
                     log.extend(values);
                     if log.len() as i64 >= high_watermark {
                         break;
                     }
                 }
-                _ if failures == TRIES => return Err(format!("t-{partition} cannot be read")),
-                _ => failures += 1,
+                None if failures == TRIES => return Err(format!("t-{partition} cannot be read")),
+                None => failures += 1,
             }
             client.lab().pause(20).await;
         }
-        model.lock().unwrap().check_log(partition, &log)?;
+        let mut model = model.lock().unwrap();
+        let checked = model.check_log(partition, &log);
+        if let Err(what) = &checked {
+            // Whatever the disk does meanwhile.
+            model.violated(what.clone());
+        }
+        checked?;
     }
     group::verify_offsets(client, model).await
 }
