@@ -12,9 +12,10 @@ use esker_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequ
 use esker_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use esker_protocol::primitives::Str;
 
+use crate::access::TRIES;
 use crate::client::Client;
 use crate::model::{Committed, Member, PARTITIONS};
-use crate::workload::{SharedModel, TOPIC, TRIES};
+use crate::workload::{SharedModel, TOPIC};
 
 const GROUP: &str = "g";
 /// No life lasts so long.

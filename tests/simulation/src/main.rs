@@ -5,6 +5,7 @@
 //! only that one, as a failed test's message says; `ESKER_SIMULATION_TRACE=path` writes its trace there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod access;
 mod client;
 #[allow(dead_code)]
 #[path = "../../../storage/tests/crash/disk.rs"]
@@ -21,6 +22,7 @@ mod rot;
 #[path = "../../../storage/tests/crash/state.rs"]
 mod state;
 mod trace;
+mod transactions;
 mod workload;
 mod world;
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::transactions::Transactions;
+
 /// Partitions of the topic.
 pub const PARTITIONS: usize = 2;
 
@@ -81,6 +83,7 @@ pub struct Model {
     pub acknowledged_batches: [usize; PARTITIONS],
     /// Batches that rot may have taken: what was in them, by partition and first offset.
     pub rotten: [BTreeMap<i64, BTreeMap<i64, String>>; PARTITIONS],
+    pub transactions: Transactions,
     pub counts: Counts,
     /// The first rule that was broken.
     pub violation: Option<String>,

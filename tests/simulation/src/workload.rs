@@ -6,49 +6,26 @@ use std::sync::{Arc, Mutex};
 
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
-use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
-use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::{Batch, BatchBuilder};
 
+use crate::access::{self, TRIES};
 use crate::client::Client;
 use crate::group::{self, Membership};
 use crate::model::{Fetched, Model, PARTITIONS, Pending};
 
 pub const TOPIC: &str = "t";
-/// How often a step is tried before its failure is a violation.
-pub const TRIES: usize = 100;
 
 pub type SharedModel = Arc<Mutex<Model>>;
 
 /// Creates the topic, if that is not acknowledged yet.
 pub async fn create_topic(client: &mut Client, model: &SharedModel, durability: &'static str) -> Result<(), String> {
-    if model.lock().unwrap().topic_exists {
-        return Ok(());
+    if !model.lock().unwrap().topic_exists {
+        let configs = [("durability", durability), ("segment.ms", "400")];
+        access::create_topic(client, TOPIC, PARTITIONS as i32, &configs).await?;
+        model.lock().unwrap().topic_exists = true;
     }
-    let topic = CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: PARTITIONS as i32,
-        replication_factor: 1,
-        configs: [("durability", durability), ("segment.ms", "400")]
-            .map(|(name, value)| CreatableTopicConfig { name: name.into(), value: Some(value.into()) })
-            .into(),
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..CreateTopicsRequest::default() };
-    for _ in 0..TRIES {
-        if let Some(answer) = client.ask(5, &request, "CreateTopics t").await {
-            let code = answer.topics[0].error_code;
-            client.note(&format!("CreateTopics {code:?}"));
-            if [ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS].contains(&code) {
-                model.lock().unwrap().topic_exists = true;
-                return Ok(());
-            }
-        }
-        client.lab().pause(50).await;
-    }
-    Err("the topic cannot be created".to_owned())
+    Ok(())
 }
 
 /// Produces until it is dropped.
@@ -62,28 +39,24 @@ pub async fn produce(mut client: Client, model: SharedModel, number: usize) {
         };
         let partition = client.lab().below(PARTITIONS);
         let (records, what) = next_batch(&client, &model, number, partition, (id, epoch));
-        let data = PartitionProduceData { index: partition as i32, records: Some(records) };
-        let topic = TopicProduceData { name: TOPIC.into(), partition_data: vec![data], ..TopicProduceData::default() };
-        let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 5000, topic_data: vec![topic] };
-        let Some(answer) = client.ask(9, &request, &what).await else { continue };
-        let answer = &answer.responses[0].partition_responses[0];
-        client.note(&format!("Produce {:?} at {}", answer.error_code, answer.base_offset));
+        let place = (TOPIC, partition);
+        let Some(answer) = access::produce(&mut client, place, None, records, &what).await else { continue };
         let mut model = model.lock().unwrap();
-        match answer.error_code {
-            ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
+        match answer {
+            Ok(_) | Err(ErrorCode::DUPLICATE_SEQUENCE_NUMBER) => {
                 let sent = &mut model.producers[number].sent[partition];
                 let pending = sent.pending.take().unwrap();
                 sent.next_sequence += pending.values.len() as i32;
                 model.counts.acknowledged += pending.values.len();
                 model.acknowledged_batches[partition] += 1;
-                if answer.base_offset >= 0 {
-                    model.acknowledged[partition].extend((answer.base_offset..).zip(pending.values));
+                if let Ok(base_offset) = answer {
+                    model.acknowledged[partition].extend((base_offset..).zip(pending.values));
                 }
             }
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID => {
-                model.violated(format!("{what} was refused: {:?}", answer.error_code));
+            Err(code @ (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID)) => {
+                model.violated(format!("{what} was refused: {code:?}"));
             }
-            _ => {}
+            Err(_) => {}
         }
     }
 }
@@ -128,7 +101,7 @@ fn next_batch(
         let key = vec![b'k'; 1 + (delta as usize * 331 + pending.sequence as usize * 97) % 900];
         builder.append(delta, client.lab().node.now_ms(), Some(&key), Some(value.as_bytes()), &[]);
     }
-    let what = format!("Produce {TOPIC}-{partition} {:?}", pending.values);
+    let what = format!("{:?}", pending.values);
     (builder.build().unwrap(), what)
 }
 
@@ -140,24 +113,7 @@ async fn fetch(
     offset: i64,
     max_wait_ms: i32,
 ) -> Option<(BTreeMap<i64, String>, i64)> {
-    let wanted = FetchPartition {
-        partition: partition as i32,
-        fetch_offset: offset,
-        partition_max_bytes: 1 << 20,
-        ..FetchPartition::default()
-    };
-    let topic = FetchTopic { topic: TOPIC.into(), partitions: vec![wanted], ..FetchTopic::default() };
-    let request = FetchRequest {
-        replica_id: -1,
-        max_wait_ms,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![topic],
-        ..FetchRequest::default()
-    };
-    let answer = client.ask(11, &request, &format!("Fetch {TOPIC}-{partition} from {offset}")).await?;
-    let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
+    let data = access::fetch(client, (TOPIC, partition), offset, max_wait_ms, false).await?;
     let mut fetched = Fetched { values: BTreeMap::new(), damaged_at: None };
     let mut rest = data.records.unwrap_or_default();
     while !rest.is_empty() {
@@ -172,13 +128,6 @@ async fn fetch(
             }
         }
     }
-    client.note(&format!(
-        "Fetch {:?}, {} records, damaged at {:?}, high watermark {}",
-        data.error_code,
-        fetched.values.len(),
-        fetched.damaged_at,
-        data.high_watermark
-    ));
     let mut high_watermark = data.high_watermark;
     if data.error_code == ErrorCode::CORRUPT_MESSAGE {
         // The answer has none then.
@@ -192,12 +141,8 @@ async fn fetch(
 
 /// The values of a batch by offset; `None` if its CRC does not fit.
 pub fn values_of(batch: &Batch) -> Option<BTreeMap<i64, String>> {
-    batch.verify_crc().ok()?;
-    let records = batch.records(1 << 20).ok()?.map(|record| {
-        let record = record.ok()?;
-        Some((record.offset, String::from_utf8(record.value?.to_vec()).ok()?))
-    });
-    records.collect()
+    let records = access::records_of(batch)?;
+    Some(records.into_iter().map(|(offset, (_, value))| (offset, value)).collect())
 }
 
 /// Consumes from the committed offsets on and commits, until it is dropped.

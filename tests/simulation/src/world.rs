@@ -21,6 +21,7 @@ use crate::rng::Rng;
 use crate::rot;
 use crate::state::Image;
 use crate::trace::Trace;
+use crate::transactions;
 use crate::workload::{self, SharedModel};
 
 /// Where virtual time begins.
@@ -199,12 +200,13 @@ impl World {
         let mut checker = Client::new(&lab, "checker");
         let durability = if self.planted == Planted::AnswerBeforeFlush { "page-cache" } else { "flush" };
         workload::create_topic(&mut checker, &self.model, durability).await?;
-        workload::verify(&mut checker, &self.model).await?;
+        self.verify(&mut checker).await?;
         let mut clients = JoinSet::new();
         for number in 0..PRODUCERS {
             let client = Client::new(&lab, format!("producer {number}"));
             clients.spawn(workload::produce(client, Arc::clone(&self.model), number));
         }
+        clients.spawn(transactions::run(Client::new(&lab, "transactions"), Arc::clone(&self.model)));
         clients.spawn(workload::consume(Client::new(&lab, "consumer"), Arc::clone(&self.model)));
         if self.planted == Planted::LyingSync {
             disk.lie_about_syncs();
@@ -212,9 +214,14 @@ impl World {
         if last {
             self.await_service(&life).await?;
             clients.shutdown().await;
-            return workload::verify(&mut checker, &self.model).await;
+            return self.verify(&mut checker).await;
         }
         self.pass_time(life, faults, cut_after).await
+    }
+
+    async fn verify(&self, checker: &mut Client) -> Result<(), String> {
+        workload::verify(checker, &self.model).await?;
+        transactions::verify(checker, &self.model).await
     }
 
     /// Lets the clients work until the end of the life.
