@@ -68,6 +68,8 @@ struct Recorder {
     faults: Vec<Fault>,
     /// See [`SimDisk::believe_failed_syncs`].
     believes: bool,
+    /// See [`SimDisk::remove_folders`].
+    removes_folders: bool,
     /// Bytes that files may have together; `None`: as many as the machine has.
     capacity: Option<u64>,
 }
@@ -119,6 +121,7 @@ impl SimDisk {
             lies: false,
             faults: Vec::new(),
             believes: false,
+            removes_folders: false,
             capacity: None,
         };
         let shared = Shared { root: root.to_path_buf(), recorder: Mutex::new(recorder) };
@@ -155,6 +158,11 @@ impl SimDisk {
     /// Bounds the bytes of all files together.
     pub fn set_capacity(&self, capacity: u64) {
         self.shared.recorder.lock().unwrap().capacity = Some(capacity);
+    }
+
+    /// From now on `remove_dir_all` acts: for callers that remove folders at times of their choice, and not on a thread.
+    pub fn remove_folders(&self) {
+        self.shared.recorder.lock().unwrap().removes_folders = true;
     }
 
     /// Bytes of all files.
@@ -422,8 +430,17 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn remove_dir_all(&self, _: &Path) -> io::Result<()> {
-        // Only deleted partitions go so, in the background: the image after a power cut has any part of their files.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        if !self.shared.recorder.lock().unwrap().removes_folders || !path.exists() {
+            // Only deleted partitions go so, in the background: the image after a power cut has any part of their files.
+            return Ok(());
+        }
+        for (name, _) in self.list(path)? {
+            self.remove_file(&path.join(name))?;
+        }
+        let mut recorder = self.go("remove", path)?;
+        std::fs::remove_dir(path)?;
+        recorder.note(Event::Remove(self.relative(path)));
         Ok(())
     }
 

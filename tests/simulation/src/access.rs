@@ -15,11 +15,14 @@ use crate::client::Client;
 pub const TRIES: usize = 100;
 
 /// Creates a topic; one that is there is fine.
-pub async fn create_topic(client: &mut Client, name: &'static str, partitions: i32, configs: &[(&'static str, &'static str)]) -> Result<(), String> {
-    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
-        name: (*name).into(),
-        value: Some((*value).into()),
-    });
+pub async fn create_topic(
+    client: &mut Client,
+    name: &'static str,
+    partitions: i32,
+    configs: &[(&'static str, &'static str)],
+) -> Result<(), String> {
+    let configs =
+        configs.iter().map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) });
     let topic = CreatableTopic {
         name: name.into(),
         num_partitions: partitions,

@@ -72,6 +72,7 @@ impl Faults {
     /// Draws the faults of a life and arms the disk. The last life has none.
     pub fn draw(rng: &mut Rng, disk: &SimDisk, last: bool, planted: Planted) -> Self {
         disk.set_capacity(CAPACITY);
+        disk.remove_folders();
         let mut armed = Vec::new();
         let mut drawn = Self {
             full: None,

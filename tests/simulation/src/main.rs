@@ -7,6 +7,8 @@
 
 mod access;
 mod client;
+mod compaction;
+mod deletion;
 #[allow(dead_code)]
 #[path = "../../../storage/tests/crash/disk.rs"]
 mod disk;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::compaction::Compacted;
+use crate::deletion::{Recreated, Trimmed};
 use crate::transactions::Transactions;
 
 /// Partitions of the topic.
@@ -84,6 +86,9 @@ pub struct Model {
     /// Batches that rot may have taken: what was in them, by partition and first offset.
     pub rotten: [BTreeMap<i64, BTreeMap<i64, String>>; PARTITIONS],
     pub transactions: Transactions,
+    pub compacted: Compacted,
+    pub trimmed: Trimmed,
+    pub recreated: Recreated,
     pub counts: Counts,
     /// The first rule that was broken.
     pub violation: Option<String>,

@@ -252,7 +252,10 @@ impl Transactions {
                 Fate::Unknown => whole || nothing,
             };
             if !fits {
-                return Err(format!("transaction {number} is {:?}: sent {:?}, visible {seen:?}", transaction.fate, transaction.records));
+                return Err(format!(
+                    "transaction {number} is {:?}: sent {:?}, visible {seen:?}",
+                    transaction.fate, transaction.records
+                ));
             }
             transaction.fate = if whole { Fate::Committed } else { Fate::Aborted };
         }

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::{Client, Lab};
+use crate::compaction;
+use crate::deletion;
 use crate::disk::{KILL, Plan, SimDisk};
 use crate::environment::Simulated;
 use crate::faults::Faults;
@@ -110,9 +112,12 @@ fn config(root: &Path, rng: &mut Rng) -> BrokerConfig {
     set("transaction.state.log.num.partitions", "1");
     set("auto.create.topics.enable", "false");
     set("group.initial.rebalance.delay.ms", "0");
-    // Both hand files to a thread that removes them by the machine's clock.
-    set("log.cleaner.enable", "false");
-    set("log.retention.ms", "-1");
+    set("log.retention.check.interval.ms", "300");
+    set("log.cleaner.backoff.ms", "150");
+    set("log.cleaner.dedupe.buffer.size", "1048576");
+    // Internal topics are compacted too.
+    set("log.roll.ms", "600");
+    set("log.cleaner.min.cleanable.ratio", "0.1");
     // A life that closes a segment may see it scrubbed.
     set("log.scrub.interval.ms", ["200", "604800000"][rng.below(2)]);
     set("replica.high.watermark.checkpoint.interval.ms", ["50", "700", "5000"][rng.below(3)]);
@@ -206,6 +211,10 @@ impl World {
             let client = Client::new(&lab, format!("producer {number}"));
             clients.spawn(workload::produce(client, Arc::clone(&self.model), number));
         }
+        clients.spawn(compaction::run(Client::new(&lab, "compacted"), Arc::clone(&self.model)));
+        clients.spawn(deletion::trim(Client::new(&lab, "trimmed"), Arc::clone(&self.model)));
+        clients.spawn(deletion::recreate(Client::new(&lab, "recreated"), Arc::clone(&self.model)));
+        clients.spawn(reap(lab.clone()));
         clients.spawn(transactions::run(Client::new(&lab, "transactions"), Arc::clone(&self.model)));
         clients.spawn(workload::consume(Client::new(&lab, "consumer"), Arc::clone(&self.model)));
         if self.planted == Planted::LyingSync {
@@ -221,6 +230,9 @@ impl World {
 
     async fn verify(&self, checker: &mut Client) -> Result<(), String> {
         workload::verify(checker, &self.model).await?;
+        compaction::verify(checker, &self.model).await?;
+        deletion::verify(checker, &self.model).await?;
+        deletion::verify_recreated(checker, &self.model).await;
         transactions::verify(checker, &self.model).await
     }
 
@@ -284,6 +296,14 @@ impl World {
         *model.counts.faults.entry("bit rot").or_default() += 1;
         model.rotten[partition].insert(offsets[0], rotten);
         true
+    }
+}
+
+/// What a thread of the broker does elsewhere: removes deleted files when they are due.
+async fn reap(lab: Lab) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        lab.broker.broker.replicas.logs().reap_due();
     }
 }
 
