@@ -53,6 +53,14 @@ impl State {
         let own = logs.iter().filter_map(|log| Some((key(log.as_ref()), *log.offsets().get(at)?)));
         own.chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
     }
+
+    /// Replaces one file. Where that fails the rows stay what the file still says: a caller that tries again must not find them written.
+    fn replace(&mut self, disk: &dyn Disk, dir: &Path, at: usize, new: Rows) -> Result<(), FileError> {
+        let (Some(rows), Some(name)) = (self.rows.get_mut(at), NAMES.get(at)) else { return Ok(()) };
+        write(disk, dir, name, &new)?;
+        *rows = new;
+        Ok(())
+    }
 }
 
 impl Checkpoints {
@@ -72,12 +80,10 @@ impl Checkpoints {
         let logs = logs();
         for (at, name) in NAMES.into_iter().enumerate() {
             let new = state.gather(at, &logs);
-            let Some(rows) = state.rows.get_mut(at) else { continue };
-            if name == CLEANER_OFFSETS && *rows == new {
+            if name == CLEANER_OFFSETS && state.rows.get(at) == Some(&new) {
                 continue;
             }
-            *rows = new;
-            write(disk, dir, name, rows)?;
+            state.replace(disk, dir, at, new)?;
         }
         Ok(())
     }
@@ -100,9 +106,7 @@ impl Checkpoints {
             return Ok(());
         }
         let new = state.gather(STARTS, &logs());
-        let Some(rows) = state.rows.get_mut(STARTS) else { return Ok(()) };
-        *rows = new;
-        write(disk, dir, LOG_STARTS, rows)
+        state.replace(disk, dir, STARTS, new)
     }
 
     /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `arrived`. Blocks for the disk.
@@ -110,12 +114,13 @@ impl Checkpoints {
         let mut state = self.0.lock();
         let offsets = log.offsets();
         state.arriving.insert(key(log), offsets);
-        for ((rows, offset), name) in state.rows.iter_mut().zip(offsets).zip(NAMES) {
+        for (at, offset) in offsets.into_iter().enumerate() {
+            let mut new = state.rows.get(at).cloned().unwrap_or_default();
             match offset {
-                0.. => drop(rows.insert(key(log), offset)),
-                _ => drop(rows.remove(&key(log))),
+                0.. => drop(new.insert(key(log), offset)),
+                _ => drop(new.remove(&key(log))),
             }
-            write(disk, dir, name, rows)?;
+            state.replace(disk, dir, at, new)?;
         }
         Ok(())
     }
@@ -136,15 +141,17 @@ impl Checkpoints {
     ) -> Result<(), FileError> {
         let mut state = self.0.lock();
         let key = (partition.0.to_owned(), partition.1);
-        for (rows, name) in state.rows.iter_mut().zip(NAMES) {
-            let Some(row) = rows.get_mut(&key).filter(|row| offset.is_none_or(|offset| **row > offset)) else {
+        for at in 0..NAMES.len() {
+            let Some(rows) = state.rows.get(at) else { continue };
+            if rows.get(&key).is_none_or(|row| offset.is_some_and(|offset| *row <= offset)) {
                 continue;
-            };
-            match offset {
-                Some(offset) => *row = offset,
-                None => drop(rows.remove(&key)),
             }
-            write(disk, dir, name, rows)?;
+            let mut new = rows.clone();
+            match offset {
+                Some(offset) => drop(new.insert(key.clone(), offset)),
+                None => drop(new.remove(&key)),
+            }
+            state.replace(disk, dir, at, new)?;
         }
         Ok(())
     }

@@ -1,6 +1,20 @@
 //! Where a log starts is on disk before anybody is told, also while the log moves to another dir.
 
 use super::*;
+use crate::hooked::{Doing, HookedDisk, Hooks};
+
+/// A disk on which no file can be replaced.
+#[derive(Debug)]
+struct Full;
+
+impl Hooks for Full {
+    fn before(&self, doing: Doing<'_>) -> std::io::Result<()> {
+        match doing {
+            Doing::Replace(_) => Err(std::io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
 
 fn starts(dir: &Path) -> String {
     fs::read_to_string(dir.join("log-start-offset-checkpoint")).unwrap_or_default()
@@ -38,6 +52,19 @@ fn a_log_start_that_was_told_survives_a_crash() {
     let manager = open(&[dir.path()]);
     let start = |topic: &str| manager.get(topic, 0).unwrap().log_start_offset();
     assert_eq!((start("a"), start("b")), (7, 8));
+}
+
+#[test]
+fn a_log_start_that_could_not_be_written_is_not_taken_for_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = with_records(&manager, "a", 10);
+    log.advance_log_start(7).unwrap();
+    let full = HookedDisk(Arc::new(Full));
+    let checkpoints = &log.home().checkpoints;
+    checkpoints.write_starts(&full, dir.path(), &[log.as_ref()], || vec![Arc::clone(&log)]).unwrap_err();
+    manager.keep_log_starts(std::slice::from_ref(&log)).unwrap();
+    assert_eq!(starts(dir.path()), "0\n1\na 0 7\n");
 }
 
 #[test]
