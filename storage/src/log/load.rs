@@ -275,7 +275,7 @@ impl Load {
     fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
         files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset)?;
         let rebuilt = Rebuilt::empty(base_offset);
-        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, &[]), &rebuilt), rebuilt))
+        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, &[])?, &rebuilt), rebuilt))
     }
 
     fn parts(
@@ -285,11 +285,9 @@ impl Load {
         next_offset: i64,
         active: bool,
         damaged: &[DamagedRange],
-    ) -> SegmentParts {
-        let path = segment_path(&self.dir, base_offset, TXN_INDEX);
-        let transactions = self.log_dir.disk.read(&path).unwrap_or_default();
+    ) -> Result<SegmentParts, FileError> {
         let capacity = if active { u64::from(self.config.segment_bytes).min(i32::MAX as u64) } else { size };
-        SegmentParts {
+        Ok(SegmentParts {
             disk: Arc::clone(&self.log_dir.disk),
             files: Arc::clone(&self.log_dir.files),
             dir: self.dir.clone(),
@@ -298,10 +296,17 @@ impl Load {
             size,
             next_offset,
             index_interval: self.config.index_interval_bytes,
-            transactions: TransactionIndex::decode(&transactions, base_offset, next_offset),
+            transactions: self.transactions(base_offset, next_offset)?,
             damaged: damaged.iter().filter(|range| range.segment == base_offset).cloned().collect(),
             touched_ms: self.now_ms,
-        }
+        })
+    }
+
+    /// The aborted transactions of a segment below `end`. One that has none has no file; a file that cannot be read is no such segment:
+    /// readers would take aborted records for committed ones.
+    fn transactions(&self, base_offset: i64, end: i64) -> Result<TransactionIndex, FileError> {
+        let bytes = files::read_optional(self.log_dir.disk.as_ref(), &segment_path(&self.dir, base_offset, TXN_INDEX))?;
+        Ok(TransactionIndex::decode(&bytes.unwrap_or_default(), base_offset, end))
     }
 
     /// Closed segments, and the active one with its indexes.
@@ -324,7 +329,7 @@ impl Load {
         for (index, (base, size)) in bases.iter().enumerate() {
             let next = bases.get(index + 1).map(|(next, _)| *next);
             let next_offset = next.unwrap_or(i64::MAX);
-            let segment = Segment::closed(self.parts(*base, *size, next_offset, false, known));
+            let segment = Segment::closed(self.parts(*base, *size, next_offset, false, known)?);
             if index < recover_from {
                 closed.push(Arc::new(segment));
                 continue;
@@ -363,11 +368,13 @@ impl Load {
                 segment.write_again(rebuilt.position_of(*base, self.recovery_point), size)?;
             }
             if torn && !whole || (next.is_none() && lost.is_none()) {
-                let parts = self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt);
+                let parts =
+                    self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt)?;
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
             let next_offset = next.or(lost).unwrap_or(rebuilt.next_offset);
-            let segment = Segment::active(self.walked(*base, size, (next_offset, snapshot), false, &rebuilt), &rebuilt);
+            let segment =
+                Segment::active(self.walked(*base, size, (next_offset, snapshot), false, &rebuilt)?, &rebuilt);
             segment.write_indexes()?;
             closed.push(Arc::new(segment.close(next_offset)));
             if next.is_none() {
@@ -385,13 +392,12 @@ impl Load {
         (next_offset, snapshot): (i64, i64),
         active: bool,
         rebuilt: &Rebuilt,
-    ) -> SegmentParts {
-        let mut parts = self.parts(base, size, next_offset, active, &rebuilt.damaged);
+    ) -> Result<SegmentParts, FileError> {
+        let mut parts = self.parts(base, size, next_offset, active, &rebuilt.damaged)?;
         if next_offset > snapshot {
-            let transactions = self.log_dir.disk.read(&segment_path(&self.dir, base, TXN_INDEX)).unwrap_or_default();
-            parts.transactions = TransactionIndex::decode(&transactions, base, snapshot);
+            parts.transactions = self.transactions(base, snapshot)?;
         }
-        parts
+        Ok(parts)
     }
 
     /// Cuts a segment behind its last sound batch, and removes the segments behind it.
@@ -404,7 +410,7 @@ impl Load {
             tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");
         }
         for (base, _) in later.iter().rev() {
-            Segment::closed(self.parts(*base, 0, *base, false, &[])).remove_files()?;
+            Segment::closed(self.parts(*base, 0, *base, false, &[])?).remove_files()?;
         }
         segment.file_once()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
         Ok(())

@@ -17,7 +17,7 @@ use esker_protocol::records::{Batch, Batches};
 
 use super::*;
 use crate::{
-    AppendBatch, AppendError, Appended, Origin, ReadInfo,
+    AppendBatch, AppendError, Appended, OpenError, Origin, ReadInfo,
     io::{Disk, OsDisk},
     open_files::OpenFiles,
     test_support::*,
@@ -47,6 +47,10 @@ impl Opening {
     }
 
     fn open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Log {
+        self.try_open_on(disk, dir).unwrap()
+    }
+
+    fn try_open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Result<Log, OpenError> {
         let reaper = Arc::new(crate::reaper::Reaper::start(Arc::clone(&self.files.env)));
         std::fs::create_dir_all(dir).unwrap();
         let (journal, _) = crate::journal::open(&disk, &self.files.env, dir, Uuid([1; 16]), 0, true).unwrap();
@@ -73,7 +77,6 @@ impl Opening {
             journaled: 0,
         }
         .open()
-        .unwrap()
     }
 }
 

@@ -79,6 +79,21 @@ fn truncation_takes_producer_state_back() {
     assert!(log.producers().is_empty());
 }
 
+/// Without it readers would take aborted records for committed ones.
+#[test]
+fn a_transaction_index_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Opening::new(small()).open(dir.path());
+    append(&log, &[b"closed"]);
+    log.roll(1).unwrap();
+    drop(log);
+    std::fs::create_dir(dir.path().join("t-0/00000000000000000000.txnindex")).unwrap();
+    for clean in [true, false] {
+        let opening = Opening { clean, recovery_point: 1, ..Opening::new(small()) };
+        assert!(opening.try_open_on(Arc::new(OsDisk), dir.path()).is_err(), "clean: {clean}");
+    }
+}
+
 #[test]
 fn stable_offset_and_aborted_transactions() {
     let dir = tempfile::tempdir().unwrap();
