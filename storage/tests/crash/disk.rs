@@ -37,13 +37,16 @@ pub struct Plan {
 pub struct Fault {
     /// As in [`SimDisk::failed`]: "write", "sync", "read", ...
     pub operations: &'static [&'static str],
+    /// A part of the path, or empty.
+    pub place: &'static str,
     pub after: usize,
     pub times: usize,
 }
 
 impl Fault {
-    fn strikes(&mut self, what: &str) -> bool {
-        if self.times == 0 || !self.operations.contains(&what) {
+    fn strikes(&mut self, what: &str, path: &Path) -> bool {
+        let there = path.to_str().is_some_and(|path| path.contains(self.place));
+        if self.times == 0 || !self.operations.contains(&what) || !there {
             return false;
         }
         if self.after > 0 {
@@ -233,7 +236,7 @@ impl SimDisk {
                 recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
                 Turn::Fail(recorder, io::Error::from_raw_os_error(plan.error))
             }
-            None if recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes(what) | hit) => {
+            None if recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes(what, path) | hit) => {
                 recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
                 Turn::Fail(recorder, io::Error::from_raw_os_error(EIO))
             }
@@ -249,7 +252,7 @@ impl SimDisk {
     fn read_turn(&self, path: &Path) -> io::Result<()> {
         let mut recorder = self.shared.recorder.lock().unwrap();
         let alive = self.alive.load(Ordering::SeqCst);
-        if alive && recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes("read") | hit) {
+        if alive && recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes("read", path) | hit) {
             recorder.failed.push(format!("read {}", self.relative(path).display()));
             return Err(io::Error::from_raw_os_error(EIO));
         }

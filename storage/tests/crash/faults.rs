@@ -145,7 +145,7 @@ fn a_restart_writes_again_what_a_failed_sync_left() {
     append(&log, b"flushed");
     assert_eq!(log.flush().unwrap(), 1);
     append(&log, b"not flushed");
-    disk.set_faults(vec![Fault { operations: &["sync"], after: 0, times: 1 }]);
+    disk.set_faults(vec![Fault { operations: &["sync"], place: "", after: 0, times: 1 }]);
     log.flush().unwrap_err();
     let next = disk.next_process();
     drop((log, manager));

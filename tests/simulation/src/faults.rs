@@ -65,7 +65,7 @@ pub struct Faults {
 /// An EIO after a number of operations that may be small or large.
 fn fault(rng: &mut Rng, operations: &'static [&'static str]) -> Fault {
     let most = [20, 80, 400][rng.below(3)];
-    Fault { operations, after: rng.below(most), times: 1 + rng.below(2) }
+    Fault { operations, place: "", after: rng.below(most), times: 1 + rng.below(2) }
 }
 
 impl Faults {
@@ -103,7 +103,7 @@ impl Faults {
         match planted {
             Planted::FailedSyncBelieved if !last => {
                 disk.believe_failed_syncs();
-                armed.push(Fault { operations: &["sync"], after: rng.below(200), times: 1 });
+                armed.push(Fault { operations: &["sync"], place: "/t-", after: rng.below(120), times: 1 });
             }
             Planted::RotServed if !last => drawn.rot_at = Some(Duration::ZERO),
             _ => {}

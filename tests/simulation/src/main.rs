@@ -34,9 +34,9 @@ use model::Counts;
 use world::{Outcome, Planted, run};
 
 /// Seeds of every run.
-const FIXED: u64 = 24;
+const FIXED: u64 = 20;
 /// Of these so many are run with each planted fault.
-const PLANTED: u64 = 12;
+const PLANTED: u64 = 9;
 /// How long the additional seeds may take.
 const BOUND: Duration = Duration::from_secs(60);
 
