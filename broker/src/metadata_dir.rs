@@ -6,12 +6,12 @@
 //! log dir records its location: a log dir without the metadata log names the folder in a small file. Nothing is written
 //! before.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use esker_protocol::primitives::Uuid;
-use esker_storage::io::OsDisk;
+use esker_storage::io::Disk;
 use esker_storage::{Folder, LogManager, OpenError};
 use thiserror::Error;
 
@@ -58,6 +58,14 @@ pub enum MetadataDirError {
         last: PathBuf,
         /// The files that record it.
         said_by: Vec<PathBuf>,
+    },
+    /// A metadata log may be there.
+    #[error("cannot look for the metadata log in {}: {cause}", folder.display())]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's answer.
+        cause: String,
     },
     /// No folder is given.
     #[error("log.dirs names no folder; give one with --data-dir")]
@@ -115,21 +123,27 @@ pub struct MetadataDir {
 
 impl MetadataDir {
     /// Looks into all folders that the configuration names. Changes nothing.
-    pub fn find(config: &BrokerConfig) -> Result<Self, MetadataDirError> {
+    pub fn find(disk: &dyn Disk, config: &BrokerConfig) -> Result<Self, MetadataDirError> {
+        let unreadable = |folder: &Path, error: io::Error| MetadataDirError::Unreadable {
+            folder: folder.to_owned(),
+            cause: error.to_string(),
+        };
         let configured = config.metadata_log_dir.as_deref();
         let mut holding: Vec<PathBuf> = Vec::new();
         for folder in configured.into_iter().chain(config.log_dirs.iter().map(PathBuf::as_path)) {
             let known = holding.iter().any(|other| real(other) == real(folder));
-            if !known && raft::is_log_in(&folder.join(NAME)) {
+            let holds = raft::is_log_in(disk, &folder.join(NAME)).map_err(|error| unreadable(folder, error))?;
+            if !known && holds {
                 holding.push(folder.to_owned());
             }
         }
-        let location = |dir: &PathBuf| {
+        let mut remembered = Vec::new();
+        for dir in &config.log_dirs {
             let file = dir.join(LOCATION);
-            let text = std::fs::read_to_string(&file).ok()?;
-            Some((file, PathBuf::from(text.trim_end())))
-        };
-        let remembered = config.log_dirs.iter().filter_map(location).collect();
+            if let Some(text) = read_location(disk, &file).map_err(|error| unreadable(dir, error))? {
+                remembered.push((file, PathBuf::from(text.trim_end())));
+            }
+        }
         let folder = choose(configured, &config.log_dirs, holding, remembered)?;
         let own = !config.log_dirs.iter().any(|dir| real(dir) == real(&folder));
         Ok(Self { folder, own })
@@ -142,11 +156,11 @@ impl MetadataDir {
 
     /// Has every log dir remember where the metadata log is. What cannot be written is logged: it is missed only by a
     /// configuration that lacks the folder.
-    pub fn record_location(&self, log_dirs: &[PathBuf]) {
+    pub fn record_location(&self, disk: &dyn Disk, log_dirs: &[PathBuf]) {
         let folder = real(&self.folder);
         for dir in log_dirs {
             let file = dir.join(LOCATION);
-            let done = if real(dir) == folder { forget(&file) } else { write(&file, &folder) };
+            let done = if real(dir) == folder { disk.remove_file(&file) } else { write(disk, &file, &folder) };
             if let Err(error) = done {
                 tracing::warn!(%error, file = %file.display(), "cannot note where the metadata log is");
             }
@@ -154,17 +168,22 @@ impl MetadataDir {
     }
 
     /// The cluster that a folder of its own was formatted for.
-    pub fn cluster_id(&self) -> Result<Option<String>, OpenError> {
-        if self.own { Folder::cluster_id(&OsDisk, &self.folder) } else { Ok(None) }
+    pub fn cluster_id(&self, disk: &dyn Disk) -> Result<Option<String>, OpenError> {
+        if self.own { Folder::cluster_id(disk, &self.folder) } else { Ok(None) }
     }
 
     /// The id of the folder, which is part of this controller's identity. A folder of its own is formatted and locked as a log
     /// dir is; the lock goes with what is returned.
-    pub fn open(&self, logs: &Arc<LogManager>, node_id: i32) -> Result<(Uuid, Option<Folder>), OpenError> {
+    pub fn open(
+        &self,
+        disk: &dyn Disk,
+        logs: &Arc<LogManager>,
+        node_id: i32,
+    ) -> Result<(Uuid, Option<Folder>), OpenError> {
         if self.own {
             // A log that was moved here knows this controller by the folder that it was in.
-            let known = raft::directory_of(&OsDisk, &self.log(), node_id).map(Uuid);
-            let folder = Folder::open(logs.env().as_ref(), &OsDisk, &self.folder, logs.cluster_id(), node_id, known)?;
+            let known = raft::directory_of(disk, &self.log(), node_id).map(Uuid);
+            let folder = Folder::open(logs.env().as_ref(), disk, &self.folder, logs.cluster_id(), node_id, known)?;
             return Ok((folder.directory_id, Some(folder)));
         }
         let dirs = logs.dirs();
@@ -173,23 +192,20 @@ impl MetadataDir {
     }
 }
 
-fn forget(file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+fn read_location(disk: &dyn Disk, file: &Path) -> io::Result<Option<String>> {
+    match disk.read(file) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-fn write(file: &Path, folder: &Path) -> io::Result<()> {
+fn write(disk: &dyn Disk, file: &Path, folder: &Path) -> io::Result<()> {
     let text = format!("{}\n", folder.display());
-    if std::fs::read_to_string(file).is_ok_and(|old| old == text) {
+    if read_location(disk, file)?.is_some_and(|old| old == text) {
         return Ok(());
     }
-    let new = file.with_extension("tmp");
-    let mut out = std::fs::File::create(&new)?;
-    out.write_all(text.as_bytes())?;
-    out.sync_all()?;
-    std::fs::rename(&new, file)
+    disk.replace(file, text.as_bytes(), true)
 }
 
 #[cfg(test)]

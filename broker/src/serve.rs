@@ -111,8 +111,8 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let served = Arc::new(Served::default());
     let http_bound = serve_http(&node, &served, &stop).await;
     // A data folder that another process holds is the better reason, so it is looked at first.
-    let metadata_dir = MetadataDir::find(node.config())?;
-    let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id()?, &served.loading).await?;
+    let metadata_dir = MetadataDir::find(disk.as_ref(), node.config())?;
+    let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id(disk.as_ref())?, &served.loading).await?;
     logs.limit_open_segments(limit_open_segments(node.config().open_files_max));
     let http = http_bound?;
     let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
@@ -143,10 +143,10 @@ async fn start_metadata(
     dir: &MetadataDir,
     logs: &Arc<LogManager>,
 ) -> Result<(Arc<Metadata>, Option<Folder>), ServeError> {
-    let (directory, folder) = dir.open(logs, node.id())?;
+    let (directory, folder) = dir.open(disk.as_ref(), logs, node.id())?;
     let id = RaftId { node_id: node.id(), directory: directory.0 };
-    let metadata = raft::start(node, disk, dir.log(), id).await?;
-    dir.record_location(&node.config().log_dirs);
+    let metadata = raft::start(node, Arc::clone(&disk), dir.log(), id).await?;
+    dir.record_location(disk.as_ref(), &node.config().log_dirs);
     Ok((Arc::new(metadata), folder))
 }
 

@@ -62,8 +62,8 @@ pub enum StartError {
 }
 
 /// Whether `dir` holds a metadata log, or its snapshot: without the log that is damage, but no new cluster.
-pub fn is_log_in(dir: &Path) -> bool {
-    MetadataFiles::is_in(dir)
+pub fn is_log_in(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
+    MetadataFiles::is_in(disk, dir)
 }
 
 /// The directory id by which the metadata log in `dir` knows this node as a controller, if it has one.

@@ -35,8 +35,9 @@ impl Embedded {
     pub async fn start(node: Node, disk: Arc<dyn Disk>, advertised: SocketAddr) -> Result<Self, ServeError> {
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
-        let metadata_dir = MetadataDir::find(node.config())?;
-        let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id()?, &Arc::default()).await?;
+        let metadata_dir = MetadataDir::find(disk.as_ref(), node.config())?;
+        let logs =
+            open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id(disk.as_ref())?, &Arc::default()).await?;
         let (metadata, metadata_folder) = start_metadata(&node, disk, &metadata_dir, &logs).await?;
         let listener = Str::from("PLAINTEXT");
         register(&node, &metadata, &[(listener.clone(), advertised)], &logs).await?;

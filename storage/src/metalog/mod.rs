@@ -15,7 +15,7 @@ mod state;
 mod types;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use crate::{Env, io::Disk};
 
@@ -64,8 +64,12 @@ impl MetadataFiles {
     }
 
     /// Whether `dir` holds a metadata log or a snapshot of one, whatever the format.
-    pub fn is_in(dir: &Path) -> bool {
-        [file::NAME, snapshot::NAME].iter().any(|name| dir.join(name).exists())
+    pub fn is_in(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
+        match disk.list(dir) {
+            Ok(names) => Ok(names.iter().any(|(name, _)| [file::NAME, snapshot::NAME].contains(&name.as_str()))),
+            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The last vote in the log in `dir`, if the log can be read. Changes nothing.
