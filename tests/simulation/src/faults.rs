@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::disk::{Fault, SimDisk};
 use crate::rng::Rng;
-use crate::world::Planted;
 
 /// Bytes of the disk while it is not full.
 const CAPACITY: u64 = 256 << 20;
@@ -26,6 +25,21 @@ const KINDS: [(&str, &str, &str); 4] = [
 
 /// Kinds of faults that the fixed seeds must cover.
 pub const ALL_KINDS: [&str; 6] = ["full disk", "failed write", "failed sync", "failed read", "slow disk", "bit rot"];
+
+/// A fault that is built in, so that the checks can be seen to find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// The broker is sound.
+    Nothing,
+    /// Produce requests are answered before the flush.
+    AnswerBeforeFlush,
+    /// From some time on a sync does nothing.
+    LyingSync,
+    /// A failed sync is tried again, and the second answer is believed.
+    FailedSyncBelieved,
+    /// A batch that rotted is served as if it were sound.
+    RotServed,
+}
 
 /// The part of a life in which something goes on.
 #[derive(Debug, Clone, Copy)]

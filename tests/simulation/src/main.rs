@@ -30,8 +30,9 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use faults::Planted;
 use model::Counts;
-use world::{Outcome, Planted, run};
+use world::{Outcome, run};
 
 /// Seeds of every run.
 const FIXED: u64 = 20;

@@ -17,7 +17,7 @@ use crate::compaction;
 use crate::deletion;
 use crate::disk::{KILL, Plan, SimDisk};
 use crate::environment::Simulated;
-use crate::faults::Faults;
+use crate::faults::{Faults, Planted};
 use crate::model::{Counts, Model, PARTITIONS, Producer};
 use crate::rng::Rng;
 use crate::rot;
@@ -31,21 +31,6 @@ const START_MS: i64 = 1_700_000_000_000;
 const PRODUCERS: usize = 3;
 /// A broker whose disk is well again must acknowledge batches within this time.
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
-
-/// A fault that is built in, so that the checks can be seen to find it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planted {
-    /// The broker is sound.
-    Nothing,
-    /// Produce requests are answered before the flush.
-    AnswerBeforeFlush,
-    /// From some time on a sync does nothing.
-    LyingSync,
-    /// A failed sync is tried again, and the second answer is believed.
-    FailedSyncBelieved,
-    /// A batch that rotted is served as if it were sound.
-    RotServed,
-}
 
 /// How a run ended.
 #[derive(Debug)]
