@@ -1,7 +1,7 @@
 //! A journal at a start, and what keeps it ahead of its writers afterwards.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::IoSlice,
     path::Path,
     sync::{
@@ -146,7 +146,7 @@ fn read(used: &[Used], dir: &Path, ring: &mut Ring, found: &mut Found) -> Result
         }
         damaged += scanned.damage.len() as u64;
         ring.go_on_from(scanned.next_sequence);
-        let mut users: HashMap<Key, i64> = HashMap::new();
+        let mut users: BTreeMap<Key, i64> = BTreeMap::new();
         for Entry { header, .. } in &scanned.entries {
             let end = users.entry((header.topic_id, header.partition)).or_default();
             *end = header.next_offset.max(*end);

@@ -7,7 +7,7 @@
 //! Must never: give out a place in a file that is not free, or one that is not written with zeros yet.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
@@ -44,7 +44,7 @@ struct Slot {
     generation: u64,
     /// Where the next round begins, in the file that is written.
     position: u64,
-    users: HashMap<Key, User>,
+    users: BTreeMap<Key, User>,
     /// Logs with entries that a start after a crash would find.
     held: HashSet<Key>,
 }

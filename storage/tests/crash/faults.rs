@@ -128,6 +128,7 @@ fn a_restart_writes_again_what_a_failed_sync_left() {
             node_id: 1,
             cluster_id: None,
             load_threads: 1,
+            journal_bytes: 0,
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };

@@ -117,7 +117,8 @@ impl Faults {
         match planted {
             Planted::FailedSyncBelieved if !last => {
                 disk.believe_failed_syncs();
-                armed.push(Fault { operations: &["sync"], place: "/t-", after: rng.below(120), times: 1 });
+                armed.push(Fault { operations: &["sync"], place: "/t-", after: rng.below(20), times: 1 });
+                armed.push(Fault { operations: &["sync"], place: "/esker-journal-", after: rng.below(60), times: 3 });
             }
             Planted::RotServed if !last => drawn.rot_at = Some(Duration::ZERO),
             _ => {}
