@@ -90,6 +90,7 @@ fn acknowledged_records_and_offsets_survive_power_cuts() {
     }
     println!("{all:?} in {:?}", began.elapsed());
     assert!(all.acknowledged > 0);
+    assert_eq!(all.read_and_lost, 0, "a consumer read what was not durable");
     if only_seed().is_none() {
         for kind in faults::ALL_KINDS {
             assert!(all.faults.get(kind).is_some_and(|times| *times > 0), "no {kind} in the fixed seeds: {all:?}");
