@@ -10,6 +10,7 @@ mod progress;
 mod tests;
 
 pub use folder::Folder;
+pub use meta::node_id_of;
 pub use mover::Move;
 pub use progress::{LoadProgress, Progress};
 

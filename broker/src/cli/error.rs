@@ -18,6 +18,12 @@ pub enum CliError {
     /// A flag or argument does not make sense.
     #[error("{0}")]
     Usage(String),
+    /// A data folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] esker_storage::OpenError),
+    /// A data folder cannot be closed.
+    #[error(transparent)]
+    Log(#[from] esker_storage::LogError),
     /// JSON could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),

@@ -10,6 +10,7 @@ mod error;
 mod format;
 mod group;
 mod interrupt;
+mod journal;
 mod output;
 mod produce;
 mod topic;
@@ -40,6 +41,9 @@ pub enum Command {
     /// List, describe and delete consumer groups.
     #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
+    /// Work on the journal of a data folder that no broker uses.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Journal(journal::JournalCommand),
     /// Tell about the cluster and its brokers.
     #[command(after_help = EXIT_CODES)]
     Broker(broker::BrokerArgs),
@@ -79,6 +83,8 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
         Command::Broker(args) => broker::run(args).await,
+        // It blocks, and what it has begun must end.
+        Command::Journal(command) => journal::run(&command),
         Command::Produce(_) | Command::Consume(_) => Ok(()),
     }
 }
@@ -89,6 +95,11 @@ fn report(error: &CliError) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "esker: {error}");
     match error {
         CliError::Usage(_) => ExitCode::from(2),
-        CliError::Client(_) | CliError::Produce(_) | CliError::Io(_) | CliError::Json(_) => ExitCode::from(1),
+        CliError::Client(_)
+        | CliError::Produce(_)
+        | CliError::Io(_)
+        | CliError::Open(_)
+        | CliError::Log(_)
+        | CliError::Json(_) => ExitCode::from(1),
     }
 }

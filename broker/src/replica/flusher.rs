@@ -155,7 +155,7 @@ async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
                 continue;
             }
         };
-        metrics.round("journal", started.elapsed(), logs - others.targets.len());
+        metrics.journal_round(started.elapsed(), logs - others.targets.len());
         if !others.targets.is_empty() {
             flush_side_by_side(others, node, metrics).await;
         }
@@ -201,6 +201,7 @@ fn flush_by_journal(round: Vec<Arc<dyn FlushTarget>>, node: &Node) -> Others {
 }
 
 async fn flush_side_by_side(others: Others, node: &Node, metrics: &FlushMetrics) {
+    metrics.begin_segments();
     let started = Instant::now();
     let round = Arc::new(others.targets);
     if round.len() > 1 {
@@ -221,7 +222,7 @@ async fn flush_side_by_side(others: Others, node: &Node, metrics: &FlushMetrics)
     if let Some(log) = &others.log {
         log.journal().note_segments(started.elapsed(), round.len(), others.bytes);
     }
-    metrics.round("segments", started.elapsed(), round.len());
+    metrics.round(started.elapsed(), round.len());
 }
 
 fn report(error: &BlockingError) {

@@ -33,12 +33,21 @@ impl FlushMetrics {
         Ok(metrics)
     }
 
-    /// A round over some logs of one dir ended.
-    pub fn round(&self, way: &str, took: Duration, logs: usize) {
-        if logs == 0 {
-            return;
+    /// A round begins to sync segments: counted before anybody is answered.
+    pub fn begin_segments(&self) {
+        self.ways.with_label_values(&["segments"]).inc();
+    }
+
+    /// A round by the journal over some logs of one dir ended.
+    pub fn journal_round(&self, took: Duration, logs: usize) {
+        if logs > 0 {
+            self.ways.with_label_values(&["journal"]).inc();
+            self.round(took, logs);
         }
-        self.ways.with_label_values(&[way]).inc();
+    }
+
+    /// A round over some logs of one dir ended.
+    pub fn round(&self, took: Duration, logs: usize) {
         self.rounds.observe(took.as_secs_f64());
         self.logs.inc_by(logs as u64);
     }

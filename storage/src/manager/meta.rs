@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     OpenError, Uuid,
     files::{META, read_optional},
-    io::{Context, Disk},
+    io::{Context, Disk, OsDisk},
 };
 
 /// See the module.
@@ -52,4 +52,9 @@ impl Meta {
         }
         Ok(disk.replace(&path, text.as_bytes(), true).context("write", &path)?)
     }
+}
+
+/// The node that a log dir was formatted for; `None` if it is not formatted.
+pub fn node_id_of(dir: &Path) -> Result<Option<i32>, OpenError> {
+    Ok(Meta::read(&OsDisk, dir)?.map(|meta| meta.node_id))
 }
