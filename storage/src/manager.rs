@@ -33,6 +33,7 @@ use crate::{
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
     io::Context,
+    journal::JournaledLog,
     log::Load,
     open_files::OpenFiles,
     reaper::Reaper,
@@ -384,7 +385,8 @@ impl LogManager {
     pub fn flush_by_journal(logs: &[Arc<Log>]) -> Result<Vec<usize>, LogError> {
         let Some(dir) = logs.first().map(|log| log.home()) else { return Ok(Vec::new()) };
         dir.check()?;
-        let flushed = dir.journal.flush(logs, |log| Arc::ptr_eq(log.home(), dir));
+        let in_dir = |log: &Arc<Log>| Arc::ptr_eq(log.home(), dir).then(|| Arc::clone(log) as Arc<dyn JournaledLog>);
+        let flushed = dir.journal.flush(&logs.iter().map(in_dir).collect::<Vec<_>>());
         Ok(dir.noting(flushed)?)
     }
 

@@ -14,14 +14,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Counters, Entry, Journal, Key,
     choose::Costs,
     format::{BadHeader, FileHeader, PAGE, VERSION},
     ring::{FILES, Job, NAME, Ring},
-    scan::{live, scan},
+    rounds::{Counters, Journal},
+    scan::{Entry, Key, live, scan},
+    user::JournaledLog,
 };
 use crate::{
-    Env, Log, OpenError, Uuid,
+    Env, OpenError, Uuid,
     error::FileError,
     io::{Context, Disk, LogFile, Open},
     reserve::reserve,
@@ -179,7 +180,7 @@ impl Journal {
         &self,
         found: &Found,
         doubts: bool,
-        log_of: impl Fn(&Key) -> Option<Arc<Log>>,
+        log_of: impl Fn(&Key) -> Option<Arc<dyn JournaledLog>>,
     ) -> Result<(), FileError> {
         let mut ring = self.ring.lock();
         for (number, key, end) in &found.users {
@@ -275,15 +276,9 @@ impl Journal {
         Ok(())
     }
 
-    fn sync(&self, slot: usize, logs: &[(Key, Arc<Log>, i64)]) -> Result<(), FileError> {
-        for (_, log, next_offset) in logs {
-            // One that is closed was voided, deleted, or is on disk.
-            if log.recovery_point() >= *next_offset || log.is_closed() {
-                continue;
-            }
-            if let Err(error) = log.flush()
-                && !log.is_closed()
-            {
+    fn sync(&self, slot: usize, logs: &[(Arc<dyn JournaledLog>, i64)]) -> Result<(), FileError> {
+        for (log, _) in logs.iter().filter(|(log, next_offset)| !log.is_synced(*next_offset)) {
+            if let Err(error) = log.sync_segments() {
                 let source = std::io::Error::other(error);
                 return Err(FileError { action: "flush", path: log.dir().to_path_buf(), source });
             }

@@ -2,21 +2,40 @@
 //!
 //! Must never: bring back a segment that retention took, or change bytes that are there already.
 
+use std::path::Path;
+
+use super::scan::Entry;
 use crate::{
     error::FileError,
     files::{self, LOG, segment_path},
-    io::{Context, LogFile, Open},
-    log::Load,
+    io::{Context, Disk, LogFile, Open},
 };
 
 /// Compared and written at once.
 const CHUNK: usize = 1 << 20;
 
-/// Completes the segments of a log; `bases` are base offsets and sizes of its data files, in order. Returns the offset below which
-/// everything was acknowledged, 0 if the journal says nothing.
-pub(crate) fn replay_journal(load: &Load, bases: &mut Vec<(i64, u64)>) -> Result<i64, FileError> {
-    let (mut end, mut written) = (0, 0);
-    for entry in load.journal.iter().filter(|entry| entry.header.next_offset > load.recovery_point) {
+/// A log that is about to be opened.
+pub(crate) struct Replay<'a> {
+    pub disk: &'a dyn Disk,
+    /// The partition's folder.
+    pub dir: &'a Path,
+    pub recovery_point: i64,
+    pub entries: &'a [Entry],
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// Everything below was acknowledged; 0 if the journal says nothing.
+    pub end: i64,
+    /// Bytes that segments lacked.
+    pub written: u64,
+}
+
+/// Completes the segments of a log; `bases` are base offsets and sizes of its data files, in order.
+pub(crate) fn replay_journal(log: &Replay<'_>, bases: &mut Vec<(i64, u64)>) -> Result<Replayed, FileError> {
+    let mut done = Replayed::default();
+    for entry in log.entries.iter().filter(|entry| entry.header.next_offset > log.recovery_point) {
         let header = &entry.header;
         let base = header.segment;
         let known = bases.iter().position(|(known, _)| *known == base);
@@ -24,7 +43,7 @@ pub(crate) fn replay_journal(load: &Load, bases: &mut Vec<(i64, u64)>) -> Result
             Some(index) => index,
             // The name of the newest one may be lost. One that lies before others went by retention.
             None if bases.last().is_none_or(|(last, _)| *last < base) => {
-                files::create_segment(load.log_dir.disk.as_ref(), &load.dir, base)?;
+                files::create_segment(log.disk, log.dir, base)?;
                 bases.push((base, 0));
                 bases.len() - 1
             }
@@ -33,21 +52,20 @@ pub(crate) fn replay_journal(load: &Load, bases: &mut Vec<(i64, u64)>) -> Result
         let Some((_, size)) = bases.get_mut(index) else { continue };
         if header.position > *size {
             tracing::error!(
-                topic = %load.topic, partition = load.partition, segment = base, size, position = header.position,
+                folder = %log.dir.display(), segment = base, size, position = header.position,
                 "the journal holds batches behind the end of their segment: what lies between is lost"
             );
         }
-        let path = segment_path(&load.dir, base, LOG);
-        let file = load.log_dir.disk.open(&path, Open::Existing).context("open", &path)?;
-        written += complete(file.as_ref(), header.position, &entry.bytes).context("write to", &path)?;
+        let path = segment_path(log.dir, base, LOG);
+        let file = log.disk.open(&path, Open::Existing).context("open", &path)?;
+        done.written += complete(file.as_ref(), header.position, &entry.bytes).context("write to", &path)?;
         *size = (*size).max(header.position.saturating_add(entry.bytes.len() as u64));
-        end = end.max(header.next_offset);
+        done.end = done.end.max(header.next_offset);
     }
-    if written > 0 {
-        load.log_dir.journal.note_replayed(written);
-        tracing::info!(topic = %load.topic, partition = load.partition, bytes = written, end, "completed a log from the journal");
+    if done.written > 0 {
+        tracing::info!(folder = %log.dir.display(), bytes = done.written, end = done.end, "completed a log from the journal");
     }
-    Ok(end)
+    Ok(done)
 }
 
 /// Writes what of `bytes` is not at `position`; returns how many bytes were written.

@@ -13,10 +13,11 @@ use std::{
 };
 
 use super::{
-    Key, Pending,
     format::{FileHeader, PAGE, align},
+    scan::Key,
+    user::{JournaledLog, Pending},
 };
-use crate::{Log, Uuid, io::LogFile};
+use crate::{Uuid, io::LogFile};
 
 /// Files of a journal.
 pub(super) const FILES: usize = 4;
@@ -28,7 +29,7 @@ pub(super) const NAME: &str = "esker-journal-";
 /// A log with entries in a file.
 #[derive(Debug)]
 struct User {
-    log: Weak<Log>,
+    log: Weak<dyn JournaledLog>,
     /// Its segments must be on disk up to here.
     next_offset: i64,
 }
@@ -81,7 +82,7 @@ pub(super) enum Job {
     /// Writes zeros to a file, and syncs it.
     Prepare { slot: usize, path: PathBuf, file: Option<Arc<dyn LogFile>>, from: u64, to: u64 },
     /// Syncs the segments of these logs up to these offsets.
-    Sync { slot: usize, logs: Vec<(Key, Arc<Log>, i64)> },
+    Sync { slot: usize, logs: Vec<(Arc<dyn JournaledLog>, i64)> },
 }
 
 impl Ring {
@@ -116,7 +117,7 @@ impl Ring {
     }
 
     /// A file whose entries a start found: it is needed until `log` is on disk up to `next_offset`.
-    pub(super) fn adopt(&mut self, number: usize, key: Key, log: &Arc<Log>, next_offset: i64) {
+    pub(super) fn adopt(&mut self, number: usize, key: Key, log: &Arc<dyn JournaledLog>, next_offset: i64) {
         if let Some(slot) = self.slots.get_mut(number) {
             slot.users.insert(key, User { log: Arc::downgrade(log), next_offset });
         }
@@ -218,7 +219,7 @@ impl Ring {
             let user = slot.users.entry(key).or_insert_with(|| User { log: Arc::downgrade(log), next_offset });
             // A truncated log goes back; another log may have its key now.
             user.next_offset = next_offset;
-            if user.log.as_ptr() != Arc::as_ptr(log) {
+            if !std::ptr::addr_eq(user.log.as_ptr(), Arc::as_ptr(log)) {
                 user.log = Arc::downgrade(log);
             }
         }
@@ -273,7 +274,7 @@ impl Ring {
     pub(super) fn sync_job(&self) -> Option<Job> {
         let number = self.to_sync()?;
         let users = &self.slots.get(number)?.users;
-        let logs = users.iter().filter_map(|(key, user)| Some((*key, user.log.upgrade()?, user.next_offset)));
+        let logs = users.values().filter_map(|user| Some((user.log.upgrade()?, user.next_offset)));
         Some(Job::Sync { slot: number, logs: logs.collect() })
     }
 

@@ -8,17 +8,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::Log;
-use crate::{Journal, segment::Segment};
-
-/// A place between two batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub offset: i64,
-    /// Base offset of its segment.
-    pub segment: i64,
-    /// In the segment's file.
-    pub position: u64,
-}
+use crate::{Journal, journal::Spot, segment::Segment};
 
 impl Log {
     /// Everything below survives a power cut.

@@ -25,7 +25,7 @@ use crate::{
     files::{self, INDEX, LEADER_EPOCHS, LOG, SEALED, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of, segment_path},
     index::TransactionIndex,
     io::{Context, Open},
-    journal::{Entry, replay_journal},
+    journal::{Entry, Replay as JournalReplay, replay_journal},
     producers::Producers,
     segment::{Rebuilt, Segment, SegmentParts},
 };
@@ -64,7 +64,7 @@ impl Load {
     /// Opens the log. Blocks; may read all that was written since the recovery point.
     pub(crate) fn open(mut self) -> Result<Log, OpenError> {
         let (mut bases, unindexed) = self.tidy()?;
-        self.journaled = replay_journal(&self, &mut bases)?;
+        self.journaled = self.replay_journal(&mut bases)?;
         // After a failed sync nobody knows whether the journal's last rounds are on disk.
         let durable = if self.log_dir.doubts_page_cache() { self.recovery_point } else { self.sure() };
         if bases.is_empty() {
@@ -170,6 +170,19 @@ impl Load {
         log.report_damage(&damaged)?;
         log.remove_snapshots(|offset| offset > end.min(snapshot))?;
         Ok(log)
+    }
+
+    /// Completes the data files; returns the offset below which everything was acknowledged through the journal.
+    fn replay_journal(&self, bases: &mut Vec<(i64, u64)>) -> Result<i64, FileError> {
+        let log = JournalReplay {
+            disk: self.log_dir.disk.as_ref(),
+            dir: &self.dir,
+            recovery_point: self.recovery_point,
+            entries: &self.journal,
+        };
+        let replayed = replay_journal(&log, bases)?;
+        self.log_dir.journal.note_replayed(replayed.written);
+        Ok(replayed.end)
     }
 
     /// What is not there below was on disk once.

@@ -15,6 +15,7 @@ mod damage;
 mod durable;
 mod flush;
 mod load;
+mod pick;
 mod read;
 mod replay;
 mod retention;
@@ -34,7 +35,6 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-pub(crate) use durable::Spot;
 pub(crate) use load::Load;
 
 use crate::{
@@ -44,6 +44,7 @@ use crate::{
     error::FileError,
     files::{self, LEADER_EPOCHS},
     io::Context,
+    journal::Spot,
     producers::Producers,
     segment::Segment,
 };

@@ -148,7 +148,8 @@ fn begin(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenEr
         let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
         by_key.extend(all.map(|log| (log.key(), Arc::clone(log))));
     }
-    let begun = dir.journal.begin(found, dir.doubts_page_cache(), |key| by_key.get(key).cloned());
+    let begun =
+        dir.journal.begin(found, dir.doubts_page_cache(), |key| by_key.get(key).map(|log| Arc::clone(log) as _));
     Ok(dir.noting(begun)?)
 }
 

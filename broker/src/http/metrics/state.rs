@@ -255,7 +255,8 @@ fn compaction(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error>
 
 /// The journals of the log dirs.
 fn journals(broker: &Broker, gauges: &Gauges) -> Result<(), prometheus::Error> {
-    let rows: [(&str, &str, fn(&JournalStats) -> u64); 8] = [
+    type Row = (&'static str, &'static str, fn(&JournalStats) -> u64);
+    let rows: [Row; 8] = [
         ("rounds", "Rounds of flushes that the journal took since the start", |stats| stats.rounds),
         ("bytes_written", "Bytes written to the journal since the start", |stats| stats.bytes),
         ("without_room", "Rounds that synced segments because the journal had no room, since the start", |stats| {

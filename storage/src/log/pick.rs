@@ -2,49 +2,29 @@
 //!
 //! Must never: copy a batch, or hold a lock of the log while the disk works.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 
-use super::{EntryHeader, Kind, Pending};
-use crate::{Log, log::Spot};
+use super::{Log, Spot};
+use crate::{
+    LogError,
+    journal::{EntryHeader, JournaledLog, Kind, NotByJournal, Picked},
+    segment::Segment,
+};
 
-/// The new batches of a log, in one piece a segment.
-#[derive(Debug)]
-pub(crate) struct Picked {
-    pieces: Vec<(EntryHeader, Bytes)>,
-    /// Cuts of the log's end before the batches were picked up.
-    pub truncations: u64,
-    /// The log's end by then.
-    pub end: Spot,
-    /// What `flush.messages` and `flush.ms` count.
-    pub records: i64,
-    pub dirty_since_ms: i64,
-}
+/// All segments of a log, the active one last.
+type Segments = Arc<Vec<Arc<Segment>>>;
 
-/// It cannot go by the journal: its segments must be synced.
-#[derive(Debug)]
-pub(crate) struct NotByJournal;
-
-impl Picked {
-    /// The entries of a round.
-    pub(super) fn entries<'a>(&'a self, log: &'a Arc<Log>) -> impl Iterator<Item = Pending<'a>> {
-        self.pieces.iter().map(move |(header, bytes)| Pending {
-            header: *header,
-            bytes: bytes.clone(),
-            round_of: Some((log, self)),
-        })
+impl JournaledLog for Log {
+    fn dir(&self) -> &Path {
+        self.dir()
     }
 
-    /// Bytes of all batches.
-    pub(super) fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum()
-    }
-}
-
-impl Log {
-    /// The batches that are not durable yet; `None` if all are.
-    pub(super) fn pick_up(&self) -> Result<Option<Picked>, NotByJournal> {
+    fn pick_up(&self) -> Result<Option<Picked>, NotByJournal> {
         let Some((mut picked, segments)) = self.begin_round()? else { return Ok(None) };
         match self.pieces(&picked, &segments) {
             Some(pieces) => picked.pieces = pieces,
@@ -56,7 +36,38 @@ impl Log {
         Ok(Some(picked))
     }
 
-    fn begin_round(&self) -> Result<Option<(Picked, Arc<Vec<Arc<crate::segment::Segment>>>)>, NotByJournal> {
+    fn still_holds(&self, picked: &Picked) -> bool {
+        self.truncations.load(Ordering::Acquire) == picked.truncations
+    }
+
+    fn note_durable(&self, picked: &Picked) {
+        let _writer = self.lock_writer();
+        if self.still_holds(picked) {
+            self.move_durable(picked.end);
+        }
+    }
+
+    fn put_back(&self, picked: &Picked) {
+        let mut writer = self.lock_writer();
+        writer.unflushed_records = writer.unflushed_records.saturating_add(picked.records);
+        self.dirty_since_ms.fetch_min(picked.dirty_since_ms, Ordering::AcqRel);
+    }
+
+    fn is_synced(&self, offset: i64) -> bool {
+        // One that is closed was voided, deleted, or is on disk.
+        self.recovery_point() >= offset || self.is_closed()
+    }
+
+    fn sync_segments(&self) -> Result<(), LogError> {
+        match self.flush() {
+            Err(error) if !self.is_closed() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Log {
+    fn begin_round(&self) -> Result<Option<(Picked, Segments)>, NotByJournal> {
         if self.is_offline() {
             return Err(NotByJournal);
         }
@@ -80,7 +91,7 @@ impl Log {
         Ok(Some((picked, self.segments())))
     }
 
-    fn pieces(&self, picked: &Picked, segments: &[Arc<crate::segment::Segment>]) -> Option<Vec<(EntryHeader, Bytes)>> {
+    fn pieces(&self, picked: &Picked, segments: &[Arc<Segment>]) -> Option<Vec<(EntryHeader, Bytes)>> {
         let from = self.durable_spot(segments)?;
         let leader_epoch = self.latest_epoch.load(Ordering::Relaxed);
         let mut pieces = Vec::new();
@@ -116,25 +127,5 @@ impl Log {
             pieces.push((header, bytes));
         }
         Some(pieces)
-    }
-
-    /// Whether nothing was cut since the batches were picked up.
-    pub(super) fn still_holds(&self, picked: &Picked) -> bool {
-        self.truncations.load(Ordering::Acquire) == picked.truncations
-    }
-
-    /// The batches are on disk.
-    pub(super) fn note_durable(&self, picked: &Picked) {
-        let _writer = self.lock_writer();
-        if self.still_holds(picked) {
-            self.move_durable(picked.end);
-        }
-    }
-
-    /// They were not brought to disk.
-    pub(super) fn put_back(&self, picked: &Picked) {
-        let mut writer = self.lock_writer();
-        writer.unflushed_records = writer.unflushed_records.saturating_add(picked.records);
-        self.dirty_since_ms.fetch_min(picked.dirty_since_ms, Ordering::AcqRel);
     }
 }

@@ -1,0 +1,279 @@
+//! The journal of one log dir: its rounds, and the notes that void what it holds.
+
+use std::{
+    io::IoSlice,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    choose::{Costs, Way, choose},
+    format::{ENTRY_HEADER, EntryHeader, Kind, PAGE, ROUND_HEADER, RoundHeader, align},
+    ring::{Place, Ring},
+    scan::Key,
+    user::{JournaledLog, NotByJournal, Pending},
+};
+use crate::{Env, Uuid, error::FileError, io::Context, io::Disk};
+
+/// Padding of a round.
+const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+
+/// See the module.
+#[derive(Debug)]
+pub struct Journal {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) env: Arc<dyn Env>,
+    pub(super) dir: PathBuf,
+    pub(super) directory_id: Uuid,
+    pub(super) ring: Mutex<Ring>,
+    pub(super) costs: Mutex<Costs>,
+    /// Something failed: nothing is written any more.
+    pub(super) broken: AtomicBool,
+    /// A thread keeps up.
+    pub(super) keeping_up: AtomicBool,
+    /// Held while zeros are written.
+    pub(super) preparing: Mutex<()>,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) rounds: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) without_room: AtomicU64,
+    pub(super) damaged: AtomicU64,
+    pub(super) replayed: AtomicU64,
+}
+
+/// What a journal has done, and how full it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JournalStats {
+    /// Rounds that were written.
+    pub rounds: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rounds that found no room, so that segments were synced instead.
+    pub without_room: u64,
+    /// Places in which the last start found the journal damaged.
+    pub damaged: u64,
+    /// Bytes that segments lacked at the last start.
+    pub replayed: u64,
+    /// Bytes of the files that are prepared.
+    pub prepared: u64,
+    /// Bytes that are needed until segments are synced past them.
+    pub used: u64,
+    /// Of those, the bytes in files that are full and wait for their segments.
+    pub behind: u64,
+}
+
+/// Whether a round was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is on disk.
+    Yes,
+    /// There is no room for it.
+    NoRoom,
+}
+
+impl Journal {
+    /// So long took the sync of a segment with so many new bytes, as one of some that were synced side by side.
+    pub fn note_segments(&self, took: Duration, segments: usize, bytes: u64) {
+        self.costs.lock().note_segments(took, segments, bytes);
+    }
+
+    /// Whether [`Journal::keep_up`] has something to do.
+    pub fn is_behind(&self) -> bool {
+        !self.keeping_up.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire) && self.ring.lock().is_behind()
+    }
+
+    /// So many bytes of it were written to a segment that lacked them.
+    pub(crate) fn note_replayed(&self, bytes: u64) {
+        self.counters.replayed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> JournalStats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (prepared, used, behind) = self.ring.lock().fill();
+        let Counters { rounds, bytes, without_room, damaged, replayed } = &self.counters;
+        JournalStats {
+            rounds: of(rounds),
+            bytes: of(bytes),
+            without_room: of(without_room),
+            damaged: of(damaged),
+            replayed: of(replayed),
+            prepared,
+            used,
+            behind,
+        }
+    }
+
+    /// Brings the new batches of these logs of this dir to disk with one sync, where that is the cheaper way, and moves their durable
+    /// offsets. Of the others, whose numbers are returned, the segments must be synced. Blocks for the disk. After an error nothing is known
+    /// of what was written.
+    pub(crate) fn flush(&self, logs: &[Option<Arc<dyn JournaledLog>>]) -> Result<Vec<usize>, FileError> {
+        if self.broken.load(Ordering::Acquire) {
+            return Ok((0..logs.len()).collect());
+        }
+        let mut others = Vec::new();
+        let mut picked = Vec::new();
+        for (number, log) in logs.iter().enumerate() {
+            match log.as_ref().map(|log| (log, log.pick_up())) {
+                Some((log, Ok(Some(one)))) => picked.push((number, log, one)),
+                Some((_, Ok(None))) => {}
+                // It lies in another log dir, or cannot go this way.
+                None | Some((_, Err(NotByJournal))) => others.push(number),
+            }
+        }
+        if picked.is_empty() {
+            return Ok(others);
+        }
+        let bytes = picked.iter().map(|(_, _, one)| one.bytes()).sum();
+        let way = choose(&self.costs.lock(), picked.len(), bytes);
+        let entries = || picked.iter().flat_map(|(_, log, one)| one.entries(log));
+        let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.still_holds(picked));
+        let written = match way {
+            Way::Journal => self.write(entries, &holds, false),
+            Way::Segments => Ok(Written::NoRoom),
+        };
+        let done = matches!(written, Ok(Written::Yes));
+        for (number, log, one) in &picked {
+            if done {
+                log.note_durable(one);
+            } else {
+                log.put_back(one);
+                others.push(*number);
+            }
+        }
+        others.sort_unstable();
+        written.map(|_| others)
+    }
+
+    /// Everything of a log from `offset` on is void. Does nothing if the journal holds nothing of it. Blocks for the disk.
+    pub(crate) fn void(&self, key: Key, offset: i64) -> Result<(), FileError> {
+        self.note(key, Kind::Void, offset)
+    }
+
+    /// Everything of a log below `offset` is in its segments and on disk, and may be written anew there. Blocks for the disk.
+    pub(crate) fn synced(&self, key: Key, offset: i64) -> Result<(), FileError> {
+        self.note(key, Kind::Synced, offset)
+    }
+
+    fn note(&self, key: Key, kind: Kind, offset: i64) -> Result<(), FileError> {
+        if !self.ring.lock().holds(&key) {
+            return Ok(());
+        }
+        let header = EntryHeader {
+            kind,
+            topic_id: key.0,
+            partition: key.1,
+            segment: 0,
+            position: 0,
+            leader_epoch: -1,
+            first_offset: offset,
+            next_offset: offset,
+            bytes: 0,
+            crc: crc32c::crc32c(&[]),
+        };
+        let entry = || std::iter::once(Pending { header, bytes: Bytes::new(), round_of: None });
+        if self.write(entry, &|_| true, false)? == Written::Yes {
+            return Ok(());
+        }
+        // It must be written: behind what is prepared then, while nobody writes zeros there.
+        let _preparing = self.preparing.lock();
+        match self.write(entry, &|_| true, true)? {
+            Written::Yes => Ok(()),
+            Written::NoRoom => {
+                let source = std::io::Error::other("the journal failed before");
+                Err(FileError { action: "write to", path: self.dir.clone(), source })
+            }
+        }
+    }
+
+    /// Writes a round and syncs it; `anyway`: also behind what is prepared. Entries for which `holds` says no, when nobody else can write,
+    /// are left out.
+    fn write<'a, I: Iterator<Item = Pending<'a>>>(
+        &self,
+        pending: impl Fn() -> I,
+        holds: &dyn Fn(&Pending<'a>) -> bool,
+        anyway: bool,
+    ) -> Result<Written, FileError> {
+        let sizes = pending().fold((0u64, 0u64), |(count, bytes), one| (count + 1, bytes + one.bytes.len() as u64));
+        let mut ring = self.ring.lock();
+        if self.broken.load(Ordering::Acquire) {
+            return Ok(Written::NoRoom);
+        }
+        let length = (ROUND_HEADER as u64).saturating_add(sizes.0 * ENTRY_HEADER as u64).saturating_add(sizes.1);
+        let began = self.env.now();
+        let place = if anyway { ring.place_anyway() } else { ring.place(align(length), self.directory_id) };
+        let Some(place) = place else {
+            self.counters.without_room.fetch_add(1, Ordering::Relaxed);
+            return Ok(Written::NoRoom);
+        };
+        let entries: Vec<Pending<'a>> = pending().filter(holds).collect();
+        let written = write_round(&place, &entries);
+        let path = &place.path;
+        let synced = written.context("write to", path).and_then(|bytes| {
+            place.file.sync_data().context("sync", path)?;
+            Ok(bytes)
+        });
+        match synced {
+            Ok(bytes) => {
+                ring.advance(&place, bytes, &entries);
+                drop(ring);
+                self.costs.lock().note_journal(self.env.now().saturating_sub(began), bytes);
+                self.counters.rounds.fetch_add(1, Ordering::Relaxed);
+                self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+                Ok(Written::Yes)
+            }
+            Err(error) => {
+                self.broken.store(true, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Writes a round (and, where it is the first of a file, the file's header); returns its bytes with the padding.
+fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
+    let bytes: u64 = entries.iter().map(|one| one.bytes.len() as u64 + ENTRY_HEADER as u64).sum();
+    let length = bytes.saturating_add(ROUND_HEADER as u64);
+    let mut heads = Vec::with_capacity(ROUND_HEADER + entries.len() * ENTRY_HEADER);
+    let round = RoundHeader {
+        generation: place.generation,
+        sequence: place.sequence,
+        entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+        bytes: length,
+    };
+    round.encode(&mut heads, place.position);
+    for (one, sequence) in entries.iter().zip(place.sequence..) {
+        one.header.encode(&mut heads, place.generation, sequence);
+    }
+    let mut heads = heads.as_slice();
+    let mut next = |length: usize| {
+        let (head, rest) = heads.split_at_checked(length).unwrap_or((heads, &[]));
+        heads = rest;
+        IoSlice::new(head)
+    };
+    let mut parts = Vec::with_capacity(entries.len() * 2 + 3);
+    if let Some(header) = &place.header {
+        parts.push(IoSlice::new(header));
+    }
+    parts.push(next(ROUND_HEADER));
+    for one in entries {
+        parts.push(next(ENTRY_HEADER));
+        parts.push(IoSlice::new(&one.bytes));
+    }
+    let padding = usize::try_from(align(length) - length).unwrap_or_default();
+    parts.push(IoSlice::new(ZEROS.get(..padding).unwrap_or_default()));
+    let from = if place.header.is_some() { 0 } else { place.position };
+    place.file.write_at(&mut parts, from)?;
+    Ok(align(length))
+}
