@@ -54,7 +54,7 @@ impl LogDir {
     }
 
     pub(crate) fn is_offline(&self) -> bool {
-        self.offline.load(Ordering::Acquire)
+        self.offline.load(Ordering::Acquire) || self.journal.has_failed()
     }
 
     /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes

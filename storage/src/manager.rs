@@ -437,6 +437,10 @@ impl LogManager {
             if dir.is_offline() || failures.iter().any(|(failed, _)| Arc::ptr_eq(failed, dir)) || result.is_err() {
                 continue;
             }
+            if let Err(error) = dir.noting(dir.journal.retire()) {
+                result = Err(error.into());
+                continue;
+            }
             let path = dir.path.join(CLEAN_SHUTDOWN);
             let marker = br#"{"version":0,"brokerEpoch":-1}"#;
             if let Err(error) = dir.noting(dir.disk.replace(&path, marker, true).context("write", &path)) {

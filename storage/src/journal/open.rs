@@ -18,7 +18,7 @@ use super::{
     format::{BadHeader, FileHeader, PAGE, VERSION},
     ring::{FILES, Job, NAME, Ring},
     rounds::{Counters, Journal},
-    scan::{Entry, Key, live, scan},
+    scan::{Entry, Key, live, newest_generation, scan},
     user::JournaledLog,
 };
 use crate::{
@@ -46,6 +46,8 @@ struct Used {
     file: Arc<dyn LogFile>,
     size: u64,
     header: Option<FileHeader>,
+    /// The newest that lies in it.
+    generation: u64,
 }
 
 /// Opens the journal of a log dir, of at most `bytes` in all files together; without `bytes` there is none, and [`Journal::begin`]
@@ -62,10 +64,11 @@ pub(crate) fn open(
     let (used, mut damaged) = files_of(disk.as_ref(), dir, directory_id)?;
     for one in &used {
         ring.found(one.number, Arc::clone(&one.file), one.size, one.header.as_ref());
+        ring.used_generation(one.generation);
     }
     let mut found = Found::default();
     if clean {
-        if bytes > 0 && used.iter().any(|one| one.header.is_some()) {
+        if used.iter().any(|one| one.header.is_some()) {
             begin_anew(&mut ring, directory_id)?;
         }
         damaged = 0;
@@ -80,6 +83,7 @@ pub(crate) fn open(
         ring: Mutex::new(ring),
         costs: Mutex::new(Costs::default()),
         broken: AtomicBool::new(bytes == 0),
+        failed: AtomicBool::new(false),
         keeping_up: AtomicBool::new(false),
         preparing: Mutex::new(()),
         counters: Counters { damaged: AtomicU64::new(damaged), ..Counters::default() },
@@ -96,16 +100,20 @@ fn files_of(disk: &dyn Disk, dir: &Path, directory_id: Uuid) -> Result<(Vec<Used
         let file = disk.open(&path, Open::Existing).context("open", &path)?;
         let mut page = [0; PAGE as usize];
         let length = file.read_at(&mut page, 0).context("read", &path)?;
+        let mut generation = 0;
         let header = match FileHeader::decode(page.get(..length).unwrap_or_default()) {
             Ok(header) if header.directory_id == directory_id => Some(header),
-            Ok(_) => {
+            Ok(header) => {
                 tracing::warn!(path = %path.display(), "this journal file is of another log dir: nothing in it counts");
+                generation = header.generation;
                 None
             }
             Err(BadHeader::Unused) => None,
             Err(BadHeader::Damaged) => {
                 tracing::error!(path = %path.display(), "the header of this journal file is damaged: what was acknowledged through it may be lost");
                 damaged += 1;
+                // What lies in it must not be taken for rounds of the next use.
+                generation = newest_generation(&map_whole(file.as_ref(), size).context("map", &path)?);
                 None
             }
             Err(BadHeader::Newer(version)) => {
@@ -115,9 +123,28 @@ fn files_of(disk: &dyn Disk, dir: &Path, directory_id: Uuid) -> Result<(Vec<Used
                 return Err(OpenError::Malformed { path, what });
             }
         };
-        used.push(Used { number, file, size, header });
+        used.push(Used { number, file, size, header, generation });
     }
     Ok((used, damaged))
+}
+
+fn map_whole(file: &dyn LogFile, size: u64) -> std::io::Result<Bytes> {
+    if size == 0 {
+        return Ok(Bytes::new());
+    }
+    Ok(Bytes::from_owner(file.map(usize::try_from(size).unwrap_or(usize::MAX))?))
+}
+
+/// The sync of the last round may not have returned, or have failed: then its pages are in memory only, and no later sync writes
+/// them. What a start relies on is written again.
+fn keep(file: &dyn LogFile, bytes: &Bytes, rounds: (u64, u64)) -> std::io::Result<()> {
+    for (from, to) in [(0, PAGE), rounds] {
+        let range =
+            usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(to).unwrap_or(usize::MAX).min(bytes.len());
+        let bytes = bytes.get(range).unwrap_or_default().to_vec();
+        file.write_at(&mut [IoSlice::new(&bytes)], from)?;
+    }
+    file.sync_data()
 }
 
 /// Nothing that lies in the files is needed, and never counts again. On disk on return.
@@ -138,14 +165,16 @@ fn read(used: &[Used], dir: &Path, ring: &mut Ring, found: &mut Found) -> Result
     let (mut entries, mut damaged) = (Vec::new(), 0);
     for (index, (one, header)) in valid.iter().enumerate() {
         let path = dir.join(format!("{NAME}{}", one.number));
-        let length = usize::try_from(one.size).unwrap_or(usize::MAX);
-        let bytes = Bytes::from_owner(one.file.map(length).context("map", &path)?);
+        let bytes = map_whole(one.file.as_ref(), one.size).context("map", &path)?;
         let follows = valid.get(index + 1).map(|(_, next)| next.sequence);
         let scanned = scan(&bytes, header, follows);
         for position in &scanned.damage {
             tracing::error!(path = %path.display(), position, "the journal is damaged here: what was acknowledged through it may be lost where segments lack it");
         }
         damaged += scanned.damage.len() as u64;
+        if follows.is_none() {
+            keep(one.file.as_ref(), &bytes, scanned.last.unwrap_or((0, PAGE))).context("write to", &path)?;
+        }
         ring.go_on_from(scanned.next_sequence);
         let mut users: BTreeMap<Key, i64> = BTreeMap::new();
         for Entry { header, .. } in &scanned.entries {
@@ -193,8 +222,11 @@ impl Journal {
         let full = |ring: &Ring| !found.users.is_empty() && (doubts || ring.free_file().is_none());
         let job = if wanted && full(&ring) { ring.next_job() } else { None };
         drop(ring);
-        if let Some(Job::Prepare { slot, path, file, from, to }) = job {
-            self.prepare(slot, &path, file, from, to)?;
+        if let Some(Job::Prepare { slot, path, new, from, to }) = job
+            && let Err(error) = self.prepare(slot, &path, new, from, to)
+            && !error.is_full()
+        {
+            return Err(error);
         }
         if !wanted || full(&self.ring.lock()) {
             self.sync_all()?;
@@ -206,6 +238,17 @@ impl Journal {
             }
         }
         Ok(())
+    }
+
+    /// Before the mark of a clean stop, once all segments are on disk: nothing in the journal counts any more, also for a start after
+    /// another broker had the dir and did not stop cleanly. Nothing is written here after that. Blocks for the disk.
+    pub(crate) fn retire(&self) -> Result<(), FileError> {
+        let mut ring = self.ring.lock();
+        if self.broken.swap(true, Ordering::AcqRel) || ring.newest().is_none() {
+            return Ok(());
+        }
+        ring.all_synced();
+        begin_anew(&mut ring, self.directory_id)
     }
 
     /// Files may be prepared again, should the disk have room by now.
@@ -227,10 +270,12 @@ impl Journal {
         if self.broken.load(Ordering::Acquire) || self.keeping_up.swap(true, Ordering::AcqRel) {
             return;
         }
+        // Also after a panic: else no file would ever be free again.
+        let _done = Done(&self.keeping_up);
         loop {
             let job = self.ring.lock().next_job();
             let done = match job {
-                Some(Job::Prepare { slot, path, file, from, to }) => self.prepare(slot, &path, file, from, to),
+                Some(Job::Prepare { slot, path, new, from, to }) => self.prepare(slot, &path, new, from, to),
                 Some(Job::Sync { slot, logs }) => self.sync(slot, &logs),
                 None => break,
             };
@@ -239,17 +284,17 @@ impl Journal {
                 break;
             }
         }
-        self.keeping_up.store(false, Ordering::Release);
     }
 
-    fn prepare(
-        &self,
-        slot: usize,
-        path: &Path,
-        file: Option<Arc<dyn LogFile>>,
-        from: u64,
-        to: u64,
-    ) -> Result<(), FileError> {
+    /// Writes zeros from `from` (or what was written meanwhile) up to `to`.
+    pub(super) fn prepare(&self, slot: usize, path: &Path, new: bool, from: u64, to: u64) -> Result<(), FileError> {
+        self.write_ahead(slot, path, new, from, to).inspect_err(|error| {
+            self.ring.lock().set_disk_full(true);
+            self.note_failure(error);
+        })
+    }
+
+    fn write_ahead(&self, slot: usize, path: &Path, new: bool, from: u64, to: u64) -> Result<(), FileError> {
         let (total, usable) = self.disk.space(&self.dir).context("look at", &self.dir)?;
         // The space is the producers' first.
         if usable.saturating_sub(reserve(total)) < to.saturating_sub(from).saturating_mul(2) {
@@ -257,27 +302,25 @@ impl Journal {
             return Ok(());
         }
         let _preparing = self.preparing.lock();
-        let new = file.is_none();
-        let file = match file {
-            Some(file) => file,
-            None => self.disk.open(path, Open::OrCreate).context("open", path)?,
-        };
-        let prepared = write_zeros(file.as_ref(), from, to).context("write to", path).and_then(|()| {
-            file.sync_data().context("sync", path)?;
-            if new { self.disk.sync_dir(&self.dir).context("sync", &self.dir) } else { Ok(()) }
-        });
-        match prepared {
-            Ok(()) => self.ring.lock().prepared(slot, file, to),
-            Err(error) => {
-                self.ring.lock().set_disk_full(true);
-                return Err(error);
-            }
+        // A note that found no room lies behind what was prepared before.
+        let from = from.max(self.ring.lock().prepared_up_to(slot));
+        if from >= to {
+            return Ok(());
         }
+        // Not the rounds' handle: a failed sync is told once to each, and it may be a round's pages that failed.
+        let file = self.disk.open(path, Open::OrCreate).context("open", path)?;
+        write_zeros(file.as_ref(), from, to).context("write to", path)?;
+        file.sync_data().context("sync", path)?;
+        if new {
+            self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+        }
+        self.ring.lock().prepared(slot, file, to);
         Ok(())
     }
 
     fn sync(&self, slot: usize, logs: &[(Arc<dyn JournaledLog>, i64)]) -> Result<(), FileError> {
         for (log, _) in logs.iter().filter(|(log, next_offset)| !log.is_synced(*next_offset)) {
+            // A closed one may be about to be synced; of a deleted one an error says nothing.
             if let Err(error) = log.sync_segments() {
                 let source = std::io::Error::other(error);
                 return Err(FileError { action: "flush", path: log.dir().to_path_buf(), source });
@@ -285,6 +328,15 @@ impl Journal {
         }
         self.ring.lock().synced(slot);
         Ok(())
+    }
+}
+
+/// Says that nobody keeps up any more.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Ring {
     sequence: u64,
     /// A disk without room: files are not prepared further.
     disk_full: bool,
+    /// A write failed: nobody knows which entries a start would find.
+    failed: bool,
 }
 
 /// Where a round goes.
@@ -80,7 +82,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) enum Job {
     /// Writes zeros to a file, and syncs it.
-    Prepare { slot: usize, path: PathBuf, file: Option<Arc<dyn LogFile>>, from: u64, to: u64 },
+    Prepare { slot: usize, path: PathBuf, new: bool, from: u64, to: u64 },
     /// Syncs the segments of these logs up to these offsets.
     Sync { slot: usize, logs: Vec<(Arc<dyn JournaledLog>, i64)> },
 }
@@ -96,7 +98,13 @@ impl Ring {
             generation: 0,
             sequence: 0,
             disk_full: false,
+            failed: false,
         }
+    }
+
+    /// Generations up to this one were used.
+    pub(super) fn used_generation(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
     }
 
     /// Takes in a file that is there.
@@ -132,7 +140,17 @@ impl Ring {
 
     /// Whether a start after a crash would find entries of this log.
     pub(super) fn holds(&self, key: &Key) -> bool {
-        self.slots.iter().any(|slot| slot.held.contains(key))
+        self.failed || self.slots.iter().any(|slot| slot.held.contains(key))
+    }
+
+    /// A write or sync of the journal failed.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// A file is written with zeros up to here.
+    pub(super) fn prepared_up_to(&self, number: usize) -> u64 {
+        self.slots.get(number).map_or(0, |slot| slot.prepared)
     }
 
     /// The file that follows on the newest one.
@@ -205,6 +223,12 @@ impl Ring {
         })
     }
 
+    /// A round may be at `place`, although it was not acknowledged.
+    pub(super) fn hold_all(&mut self, place: &Place, entries: &[Pending<'_>]) {
+        let keys = entries.iter().map(|one| (one.header.topic_id, one.header.partition));
+        keys.for_each(|key| self.hold(place.slot, key));
+    }
+
     /// A round of `bytes` is on disk at `place`.
     pub(super) fn advance(&mut self, place: &Place, bytes: u64, entries: &[Pending<'_>]) {
         self.sequence = self.sequence.saturating_add(entries.len() as u64);
@@ -264,8 +288,8 @@ impl Ring {
     pub(super) fn next_job(&self) -> Option<Job> {
         if let Some((number, to)) = self.to_prepare() {
             let slot = self.slots.get(number)?;
-            let (path, file) = (slot.path.clone(), slot.file.clone());
-            return Some(Job::Prepare { slot: number, path, file, from: slot.prepared, to });
+            let (path, new) = (slot.path.clone(), slot.file.is_none());
+            return Some(Job::Prepare { slot: number, path, new, from: slot.prepared, to });
         }
         self.sync_job()
     }
@@ -281,7 +305,7 @@ impl Ring {
     /// A file is prepared up to `to`.
     pub(super) fn prepared(&mut self, number: usize, file: Arc<dyn LogFile>, to: u64) {
         if let Some(slot) = self.slots.get_mut(number) {
-            slot.file = Some(file);
+            slot.file.get_or_insert(file);
             slot.prepared = slot.prepared.max(to);
         }
     }
@@ -298,6 +322,11 @@ impl Ring {
         {
             slot.users.clear();
         }
+    }
+
+    /// Nothing that lies in the files is needed any more.
+    pub(super) fn all_synced(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.users.clear());
     }
 
     /// The file that a start continues with, if it is free.

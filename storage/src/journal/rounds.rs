@@ -36,6 +36,8 @@ pub struct Journal {
     pub(super) costs: Mutex<Costs>,
     /// Something failed: nothing is written any more.
     pub(super) broken: AtomicBool,
+    /// What failed takes the log dir offline.
+    pub(super) failed: AtomicBool,
     /// A thread keeps up.
     pub(super) keeping_up: AtomicBool,
     /// Held while zeros are written.
@@ -93,6 +95,22 @@ impl Journal {
         !self.keeping_up.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire) && self.ring.lock().is_behind()
     }
 
+    /// The disk failed under it: the log dir is offline.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// A write or sync failed: nothing is written any more. A full disk passes, but for syncs.
+    pub(super) fn note_failure(&self, error: &FileError) {
+        if error.is_full() && !error.is_sync() || error.is_exhausted() {
+            return;
+        }
+        self.broken.store(true, Ordering::Release);
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            tracing::error!(dir = %self.dir.display(), %error, "log dir is offline: its journal cannot be written; restart the broker once the disk is sound");
+        }
+    }
+
     /// So many bytes of it were written to a segment that lacked them.
     pub(crate) fn note_replayed(&self, bytes: u64) {
         self.counters.replayed.fetch_add(bytes, Ordering::Relaxed);
@@ -138,16 +156,14 @@ impl Journal {
         let bytes = picked.iter().map(|(_, _, one)| one.bytes()).sum();
         let way = choose(&self.costs.lock(), picked.len(), bytes);
         let entries = || picked.iter().flat_map(|(_, log, one)| one.entries(log));
-        let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.still_holds(picked));
+        let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.still_lacks(picked, &one.header));
         let written = match way {
             Way::Journal => self.write(entries, &holds, false),
             Way::Segments => Ok(Written::NoRoom),
         };
         let done = matches!(written, Ok(Written::Yes));
         for (number, log, one) in &picked {
-            if done {
-                log.note_durable(one);
-            } else {
+            if !done || !log.note_durable(one) {
                 log.put_back(one);
                 others.push(*number);
             }
@@ -205,19 +221,21 @@ impl Journal {
         holds: &dyn Fn(&Pending<'a>) -> bool,
         anyway: bool,
     ) -> Result<Written, FileError> {
-        let sizes = pending().fold((0u64, 0u64), |(count, bytes), one| (count + 1, bytes + one.bytes.len() as u64));
         let mut ring = self.ring.lock();
         if self.broken.load(Ordering::Acquire) {
             return Ok(Written::NoRoom);
         }
-        let length = (ROUND_HEADER as u64).saturating_add(sizes.0 * ENTRY_HEADER as u64).saturating_add(sizes.1);
+        let entries: Vec<Pending<'a>> = pending().filter(holds).collect();
+        if entries.is_empty() {
+            return Ok(Written::Yes);
+        }
+        let length = length_of(&entries);
         let began = self.env.now();
         let place = if anyway { ring.place_anyway() } else { ring.place(align(length), self.directory_id) };
         let Some(place) = place else {
             self.counters.without_room.fetch_add(1, Ordering::Relaxed);
             return Ok(Written::NoRoom);
         };
-        let entries: Vec<Pending<'a>> = pending().filter(holds).collect();
         let written = write_round(&place, &entries);
         let path = &place.path;
         let synced = written.context("write to", path).and_then(|bytes| {
@@ -233,18 +251,36 @@ impl Journal {
                 self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
                 Ok(Written::Yes)
             }
+            // On a full disk a note may find no room. What is there of it was not acknowledged, and the next round goes to its place.
+            // It may be there in full all the same: then a truncation has to void it.
+            Err(error) if error.is_full() && !error.is_sync() && place.header.is_none() => {
+                ring.hold_all(&place, &entries);
+                Err(error)
+            }
             Err(error) => {
+                ring.fail();
                 self.broken.store(true, Ordering::Release);
+                self.note_failure(&error);
                 Err(error)
             }
         }
     }
 }
 
-/// Writes a round (and, where it is the first of a file, the file's header); returns its bytes with the padding.
-fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
+/// Bytes of a round, without the padding.
+fn length_of(entries: &[Pending<'_>]) -> u64 {
     let bytes: u64 = entries.iter().map(|one| one.bytes.len() as u64 + ENTRY_HEADER as u64).sum();
-    let length = bytes.saturating_add(ROUND_HEADER as u64);
+    bytes.saturating_add(ROUND_HEADER as u64)
+}
+
+/// Writes a round; returns its bytes with the padding. Where it is the first of a file, the file's header goes to disk before: else a
+/// power cut might leave the old header with the old rounds half overwritten, which looks like damage.
+fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
+    if let Some(header) = &place.header {
+        place.file.write_at(&mut [IoSlice::new(header)], 0)?;
+        place.file.sync_data()?;
+    }
+    let length = length_of(entries);
     let mut heads = Vec::with_capacity(ROUND_HEADER + entries.len() * ENTRY_HEADER);
     let round = RoundHeader {
         generation: place.generation,
@@ -262,10 +298,7 @@ fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
         heads = rest;
         IoSlice::new(head)
     };
-    let mut parts = Vec::with_capacity(entries.len() * 2 + 3);
-    if let Some(header) = &place.header {
-        parts.push(IoSlice::new(header));
-    }
+    let mut parts = Vec::with_capacity(entries.len() * 2 + 2);
     parts.push(next(ROUND_HEADER));
     for one in entries {
         parts.push(next(ENTRY_HEADER));
@@ -273,7 +306,6 @@ fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
     }
     let padding = usize::try_from(align(length) - length).unwrap_or_default();
     parts.push(IoSlice::new(ZEROS.get(..padding).unwrap_or_default()));
-    let from = if place.header.is_some() { 0 } else { place.position };
-    place.file.write_at(&mut parts, from)?;
+    place.file.write_at(&mut parts, place.position)?;
     Ok(align(length))
 }

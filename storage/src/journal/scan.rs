@@ -31,6 +31,8 @@ pub(super) struct Scan {
     pub next_sequence: u64,
     /// Where something is wrong that was on disk once.
     pub damage: Vec<u64>,
+    /// The last round, from where to where: its sync may not have returned.
+    pub last: Option<(u64, u64)>,
 }
 
 /// Reads a file from its first round on. `follows`: the sequence number that a later file begins with.
@@ -52,21 +54,33 @@ pub(super) fn scan(file: &Bytes, header: &FileHeader, follows: Option<u64>) -> S
             scan.damage.push(position);
         }
         let next = align(position.saturating_add(round.bytes));
-        scan.next_sequence = round.sequence.saturating_add(u64::from(round.entries));
+        let next_sequence = round.sequence.saturating_add(u64::from(round.entries));
+        let before = scan.entries.len();
         if let Err(bad) = read_round(file, header.generation, position, &round, &mut scan.entries) {
-            let was_complete = follows.is_some_and(|follows| follows >= scan.next_sequence)
-                || later_round(file, header.generation, next, scan.next_sequence).is_some();
+            let was_complete = follows.is_some_and(|follows| follows >= next_sequence)
+                || later_round(file, header.generation, next, next_sequence).is_some();
             if !was_complete {
+                // What is there of it is not on disk for certain. The next file has its sequence numbers again.
+                scan.entries.truncate(before);
                 break;
             }
             scan.damage.push(bad);
         }
+        scan.next_sequence = next_sequence;
+        scan.last = Some((position, next));
         position = next;
     }
     if follows.is_some_and(|follows| follows > scan.next_sequence) {
         scan.damage.push(position);
     }
     scan
+}
+
+/// The newest generation of all rounds that lie in a file whose header says nothing.
+pub(super) fn newest_generation(file: &Bytes) -> u64 {
+    let rounds = (PAGE..file.len() as u64).step_by(PAGE as usize);
+    let rounds = rounds.filter_map(|position| RoundHeader::decode(at(file, position)?, position));
+    rounds.map(|round| round.generation).max().unwrap_or_default()
 }
 
 fn at(file: &Bytes, position: u64) -> Option<&[u8]> {

@@ -34,6 +34,13 @@ impl Log {
         assert!(self.durable_offset() <= self.log_end_offset(), "a log is durable behind its end");
     }
 
+    /// Everything below `offset` went by retention; the caller holds the writer's lock.
+    pub(super) fn pass_durable(&self, offset: i64) {
+        if self.durable.fetch_max(offset, Ordering::AcqRel) < offset {
+            *self.durable_spot.lock() = None;
+        }
+    }
+
     /// The log's end goes back to `offset`; the caller holds the writer's lock.
     pub(super) fn lower_durable(&self, offset: i64) {
         self.durable.fetch_min(offset, Ordering::AcqRel);

@@ -37,14 +37,20 @@ impl JournaledLog for Log {
     }
 
     fn still_holds(&self, picked: &Picked) -> bool {
-        self.truncations.load(Ordering::Acquire) == picked.truncations
+        self.truncations.load(Ordering::Acquire) == picked.truncations && !self.is_closed()
     }
 
-    fn note_durable(&self, picked: &Picked) {
+    fn still_lacks(&self, picked: &Picked, entry: &EntryHeader) -> bool {
+        self.still_holds(picked) && entry.next_offset > self.recovery_point()
+    }
+
+    fn note_durable(&self, picked: &Picked) -> bool {
         let _writer = self.lock_writer();
-        if self.still_holds(picked) {
+        let holds = self.still_holds(picked);
+        if holds {
             self.move_durable(picked.end);
         }
+        holds
     }
 
     fn put_back(&self, picked: &Picked) {
@@ -54,8 +60,7 @@ impl JournaledLog for Log {
     }
 
     fn is_synced(&self, offset: i64) -> bool {
-        // One that is closed was voided, deleted, or is on disk.
-        self.recovery_point() >= offset || self.is_closed()
+        self.recovery_point() >= offset
     }
 
     fn sync_segments(&self) -> Result<(), LogError> {

@@ -68,7 +68,8 @@ impl Log {
             let parked = self.log_dir.noting(parked)?;
             outcome.segments = removed.len();
             outcome.bytes = removed.iter().map(|segment| segment.size()).sum();
-            let start = self.log_start_offset();
+            // The snapshot at the first segment's start is needed, also where the log starts inside of it.
+            let start = self.segments.load().first().map_or(0, |segment| segment.base_offset);
             (parked, self.remove_snapshots(|offset| offset < start).and_then(|()| self.write_epochs(false)))
         };
         // The one slow step, outside of all locks.
@@ -156,6 +157,7 @@ impl Log {
         }
         self.segments.store(Arc::new(kept));
         self.recovery_point.fetch_max(start, Ordering::AcqRel);
+        self.pass_durable(start);
         Ok(removed)
     }
 

@@ -179,6 +179,9 @@ impl Driver {
         self.manager = Some(open(&self.disk, &self.dir, &self.config)?);
         self.mark("opened".to_owned());
         self.check_all()?;
+        if self.rng.chance(70) {
+            self.keep_up()?;
+        }
         self.note_flushed();
         self.mark("checked".to_owned());
         Ok(())
@@ -430,7 +433,7 @@ impl Driver {
     }
 
     fn flush(&mut self, key: &Key) -> Result<Outcome, String> {
-        if self.rng.chance(60) {
+        if self.rng.chance(80) {
             return self.flush_several(key);
         }
         self.log.push(format!("flush {key:?}"));
@@ -439,6 +442,13 @@ impl Driver {
             Some(point) if point != self.parts[key].end => Err(format!("{key:?}: flushed only up to {point}")),
             _ => Ok(outcome),
         }
+    }
+
+    /// The journal's files are prepared and freed; without it no round finds room.
+    fn keep_up(&mut self) -> Result<(), String> {
+        self.log.push("keep up".to_owned());
+        self.manager.as_ref().ok_or("not open")?.journals().for_each(|(_, journal)| journal.keep_up());
+        Ok(())
     }
 
     fn rounds(&self) -> u64 {
@@ -463,8 +473,7 @@ impl Driver {
             }
         }
         if self.rng.chance(60) {
-            self.log.push("keep up".to_owned());
-            self.manager.as_ref().ok_or("not open")?.journals().for_each(|(_, journal)| journal.keep_up());
+            self.keep_up()?;
         }
         Ok(outcome)
     }
@@ -613,6 +622,9 @@ impl Driver {
                 Ok(_) | Err(LogError::File(_) | LogError::Offline { .. }) => {}
                 Err(error) => return Err(error.to_string()),
             }
+        }
+        if self.rng.chance(70) {
+            self.keep_up()?;
         }
         self.note_flushed();
         self.mark("checked".to_owned());

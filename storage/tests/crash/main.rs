@@ -11,6 +11,7 @@ mod check;
 mod disk;
 mod driver;
 mod faults;
+mod journal;
 mod metalog;
 mod model;
 mod rng;
