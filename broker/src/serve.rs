@@ -89,6 +89,8 @@ pub struct Running {
 
 /// How long connections may take to finish what they are at.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a start may wait for flushes of what a crash left.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long the metadata log may take to commit the registration.
 const REGISTER: Duration = Duration::from_secs(60);
 /// The interval of log lines about the progress of a long start.
@@ -123,10 +125,20 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let (broker, changes) = build_broker(&node, metadata, logs)?;
     open_partitions(&broker).await?;
     start_tasks(&broker, changes, &stop);
+    wait_until_durable(&broker).await;
     let _ = served.broker.set(Arc::clone(&broker));
     let connections = accept_connections(&broker, listeners, &stop);
     stop_on_error.disarm();
     Ok(Running { broker, kafka, http, stop, connections, _metadata_folder: metadata_folder })
+}
+
+/// After a crash nobody knows how much of the logs' ends is durable, and consumers read only what is: the flusher brings it to disk before
+/// the first client comes, so that a client finds every record that was acknowledged. Where that takes long, clients come first.
+async fn wait_until_durable(broker: &Broker) {
+    let deadline = Instant::now() + SETTLE;
+    while broker.replicas.partitions().iter().any(|partition| partition.awaits_flush()) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// HTTP answers from the first moment on, so that health checks see how far a start is.

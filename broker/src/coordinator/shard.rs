@@ -402,6 +402,8 @@ impl<M: StateMachine> ShardHandle<M> {
             tracing::warn!(%error, partition = self.index(), "cannot append to {}", self.partition.topic());
             coordinator_code(&error)
         })?;
+        // No request waits for some records: expired offsets, the end of a transaction.
+        self.partition.flush_unawaited();
         Ok(Position { end: appended.last_offset.saturating_add(1) })
     }
 }

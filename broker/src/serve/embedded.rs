@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     ServeError, build_broker, client_scope, open_logs, open_partitions, register, start_metadata, start_tasks,
+    wait_until_durable,
 };
 use crate::broker::Broker;
 use crate::handlers::ClientService;
@@ -44,6 +45,7 @@ impl Embedded {
         let (broker, changes) = build_broker(&node, metadata, logs)?;
         open_partitions(&broker).await?;
         start_tasks(&broker, changes, &stop);
+        wait_until_durable(&broker).await;
         let scope = client_scope(&broker);
         Ok(Self { broker, scope, listener, stop, _stop_on_drop: stop_on_drop, _metadata_folder: metadata_folder })
     }

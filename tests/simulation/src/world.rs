@@ -190,6 +190,7 @@ impl World {
         let mut checker = Client::new(&lab, "checker");
         let durability = if self.planted == Planted::AnswerBeforeFlush { "page-cache" } else { "flush" };
         workload::create_topic(&mut checker, &self.model, durability).await?;
+        wait_until_durable(&lab).await?;
         self.verify(&mut checker).await?;
         let mut clients = JoinSet::new();
         for number in 0..PRODUCERS {
@@ -208,6 +209,7 @@ impl World {
         if last {
             self.await_service(&life).await?;
             clients.shutdown().await;
+            wait_until_durable(&lab).await?;
             return self.verify(&mut checker).await;
         }
         self.pass_time(life, faults, cut_after).await
@@ -297,4 +299,21 @@ struct Life<'a> {
     began: Instant,
     disk: &'a SimDisk,
     rng: Rng,
+}
+
+/// On a slow disk the broker serves before all that a crash left is flushed, and consumers read only what is durable: what was acknowledged
+/// shows once that is done. On one that fails meanwhile it never is.
+async fn wait_until_durable(lab: &Lab) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let lags = || {
+        let partitions = lab.broker.broker.replicas.partitions();
+        partitions.iter().any(|partition| partition.log().high_watermark() < partition.log().log_end_offset())
+    };
+    while lags() {
+        if Instant::now() > deadline {
+            return Err("what a crash left is never flushed".to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }

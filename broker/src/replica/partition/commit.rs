@@ -128,13 +128,16 @@ impl Partition {
 
     /// A consumer has read all that it may: what else there is becomes readable with the next round.
     pub(in crate::replica) fn flush_unread(self: &Arc<Self>) {
-        let log = self.log.load();
-        if log.high_watermark() < log.log_end_offset()
-            && self.counts_flushed()
-            && log.durable_offset() < log.log_end_offset()
-        {
+        if self.awaits_flush() {
             self.flush_soon();
         }
+    }
+
+    /// Whether records become readable by a flush.
+    pub fn awaits_flush(&self) -> bool {
+        let log = self.log.load();
+        let end = log.log_end_offset();
+        log.high_watermark() < end && log.durable_offset() < end && self.counts_flushed() && !log.is_offline()
     }
 
     fn counts_flushed(&self) -> bool {
