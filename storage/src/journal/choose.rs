@@ -1,4 +1,4 @@
-//! Which way a round of logs goes to disk: by the journal, or by a sync of each segment.
+//! Which way a round of logs is synced: by the journal, or by a sync of each segment.
 //!
 //! The journal costs one sync however many logs there are, and writes all bytes twice: now, and later with the segments. A sync of the
 //! segments costs one for each, several at once, and writes them once. Both costs are of this disk, measured as rounds go by:
@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-/// How a round goes to disk.
+/// How a round is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// One write and one sync for all.

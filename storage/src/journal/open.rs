@@ -307,7 +307,7 @@ impl Journal {
         if from >= to {
             return Ok(());
         }
-        // Not the rounds' handle: a failed sync is told once to each, and it may be a round's pages that failed.
+        // Not the rounds' handle: the kernel reports a failed sync once to each handle, and it may be a round's pages that failed.
         let file = self.disk.open(path, Open::OrCreate).context("open", path)?;
         write_zeros(file.as_ref(), from, to).context("write to", path)?;
         file.sync_data().context("sync", path)?;

@@ -273,7 +273,7 @@ fn length_of(entries: &[Pending<'_>]) -> u64 {
     bytes.saturating_add(ROUND_HEADER as u64)
 }
 
-/// Writes a round; returns its bytes with the padding. Where it is the first of a file, the file's header goes to disk before: else a
+/// Writes a round; returns its bytes with the padding. Where it is the first of a file, the file's header is synced before: else a
 /// power cut might leave the old header with the old rounds half overwritten, which looks like damage.
 fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
     if let Some(header) = &place.header {

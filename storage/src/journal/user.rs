@@ -25,7 +25,7 @@ pub(crate) trait JournaledLog: Debug + Send + Sync {
     /// The batches are on disk. False, and nothing noted, if the log was cut or closed meanwhile.
     fn note_durable(&self, picked: &Picked) -> bool;
 
-    /// They were not brought to disk.
+    /// They were not synced.
     fn put_back(&self, picked: &Picked);
 
     /// Whether everything below `offset` is in its segments and on disk.
