@@ -21,7 +21,7 @@ impl Log {
         &self.log_dir.journal
     }
 
-    /// Bytes of the newest segment past the recovery point: what its sync has to write.
+    /// Bytes past the recovery point: what a sync of its segments has to write.
     pub fn unsynced_bytes(&self) -> u64 {
         self.unflushed().map_or(0, |(bytes, _)| bytes)
     }

@@ -119,7 +119,7 @@ impl Model {
                 return Err(format!("t-{partition}: {value} was acknowledged at {offset}; found {found:?}"));
             }
         }
-        // The high watermark does not wait for the flush, so a consumer may read what a power cut takes. That is counted.
+        // Consumers read only what is durable: a power cut takes nothing of it.
         let read = self.seen[partition].len();
         self.seen[partition].retain(|offset, value| log.get(offset) == Some(value));
         self.counts.read_and_lost += read - self.seen[partition].len();
