@@ -9,8 +9,8 @@ use super::codec::MetadataRecord;
 use super::image::{ConfigResource, MetadataImage, ResourceKind, TopicImage};
 use super::partitions::{PartitionId, PartitionImage, Partitions};
 use super::record::{
-    BrokerChangeRecord, BrokerRecord, ConfigRecord, FeatureRecord, LevelRecord, PartitionChangeRecord, TopicRecord,
-    UnregisterBrokerRecord,
+    BrokerChangeRecord, BrokerRecord, ConfigRecord, FeatureRecord, LevelRecord, NodeReservationRecord,
+    PartitionChangeRecord, RemovedVoterRecord, TopicRecord, UnregisterBrokerRecord,
 };
 
 impl MetadataImage {
@@ -36,6 +36,8 @@ impl MetadataImage {
             MetadataRecord::Feature(feature) => self.apply_feature(feature),
             MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next,
             MetadataRecord::NewLeaderEpochs(started) => self.apply_new_leader_epochs(started.node_id),
+            MetadataRecord::NodeReservation(reserved) => self.apply_reservation(reserved),
+            MetadataRecord::RemovedVoter(removed) => self.apply_removed_voter(removed),
         }
     }
 
@@ -111,6 +113,22 @@ impl MetadataImage {
             let leader_epoch = partition.leader_epoch.saturating_add(1);
             let partition_epoch = partition.partition_epoch.saturating_add(1);
             self.set_partition(PartitionImage { leader_epoch, partition_epoch, ..partition.clone() });
+        }
+    }
+
+    fn apply_reservation(&mut self, reserved: &NodeReservationRecord) {
+        if reserved.directory.is_zero() {
+            self.reservations.remove(&reserved.node_id);
+        } else {
+            self.reservations.insert(reserved.node_id, reserved.directory);
+        }
+    }
+
+    fn apply_removed_voter(&mut self, removed: &RemovedVoterRecord) {
+        if removed.forgotten {
+            self.removed_voters.remove(&removed.directory);
+        } else {
+            self.removed_voters.insert(removed.directory, removed.node_id);
         }
     }
 

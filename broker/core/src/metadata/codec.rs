@@ -19,7 +19,8 @@ use thiserror::Error;
 
 use super::record::{
     BrokerChangeRecord, BrokerRecord, ConfigRecord, FeatureRecord, LevelRecord, NewLeaderEpochsRecord,
-    PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
+    NodeReservationRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord,
+    RemovedVoterRecord, TopicRecord, UnregisterBrokerRecord,
 };
 
 /// Which records a log may hold.
@@ -30,7 +31,9 @@ impl RecordLevel {
     /// An empty log: only its level may be written.
     pub const NONE: Self = Self(0);
     /// The newest level that this version of Esker reads and writes.
-    pub const NEWEST: Self = Self(1);
+    pub const NEWEST: Self = Self::NODE_IDENTITIES;
+    /// From here on node ids belong to metadata folders, and removed voters are remembered: a cluster of several nodes needs both.
+    pub const NODE_IDENTITIES: Self = Self(2);
 }
 
 /// The version of Esker, as it is named in a log.
@@ -161,6 +164,8 @@ records! {
     19 Feature(FeatureRecord) [1],
     20 ProducerIds(ProducerIdsRecord) [1],
     21 NewLeaderEpochs(NewLeaderEpochsRecord) [1],
+    22 NodeReservation(NodeReservationRecord) [2],
+    23 RemovedVoter(RemovedVoterRecord) [2],
 }
 
 impl MetadataRecord {

@@ -101,6 +101,8 @@ pub struct MetadataImage {
     pub(super) configs: OrdMap<ConfigResource, OrdMap<Str, Str>>,
     pub(super) features: OrdMap<Str, i16>,
     pub(super) next_producer_id: i64,
+    pub(super) reservations: OrdMap<i32, Uuid>,
+    pub(super) removed_voters: OrdMap<Uuid, i32>,
 }
 
 impl MetadataImage {
@@ -212,6 +214,33 @@ impl MetadataImage {
     /// The level of one feature, 0 if it was never set.
     pub fn feature(&self, name: &str) -> i16 {
         self.features.get(name).copied().unwrap_or_default()
+    }
+
+    /// The metadata folder that a node id belongs to, if that is known.
+    pub fn reservation(&self, node_id: i32) -> Option<Uuid> {
+        self.reservations.get(&node_id).copied()
+    }
+
+    /// All node ids that belong to a metadata folder, and the folder.
+    pub fn reservations(&self) -> impl Iterator<Item = (i32, Uuid)> {
+        self.reservations.iter().map(|(node_id, directory)| (*node_id, *directory))
+    }
+
+    /// The highest node id that is registered, reserved, or among the replicas of a partition.
+    pub fn highest_node_id(&self) -> Option<i32> {
+        let registered = self.brokers.get_max().map(|(id, _)| *id);
+        let reserved = self.reservations.get_max().map(|(id, _)| *id);
+        [registered, reserved, self.index.highest_broker()].into_iter().flatten().max()
+    }
+
+    /// Whether a controller with this metadata folder was removed from the voters.
+    pub fn is_removed_voter(&self, directory: Uuid) -> bool {
+        self.removed_voters.contains_key(&directory)
+    }
+
+    /// Metadata folders of voters that were removed, and their node ids.
+    pub fn removed_voters(&self) -> impl Iterator<Item = (Uuid, i32)> {
+        self.removed_voters.iter().map(|(directory, node_id)| (*directory, *node_id))
     }
 
     /// The first producer id that is not allocated.

@@ -46,6 +46,11 @@ impl BrokerIndex {
         }
     }
 
+    /// The highest id of a broker with partitions.
+    pub(super) fn highest_broker(&self) -> Option<i32> {
+        self.0.get_max().map(|(broker, _)| *broker).filter(|broker| *broker >= 0)
+    }
+
     /// Partitions that the broker leads, in order.
     pub(super) fn led(&self, broker: i32) -> impl Iterator<Item = PartitionId> {
         self.0.get(&broker).into_iter().flat_map(|partitions| partitions.led.iter().copied())

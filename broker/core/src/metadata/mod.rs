@@ -21,8 +21,8 @@ pub use names::{InvalidTopicName, check_topic_name, collides};
 pub use partitions::{NO_CHANGE, NO_LEADER, PartitionId, PartitionImage, Partitions, directory};
 pub use record::{
     BrokerChangeRecord, BrokerRecord, ConfigRecord, FeatureRangeRecord, FeatureRecord, LevelRecord, ListenerRecord,
-    NewLeaderEpochsRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
-    UnregisterBrokerRecord,
+    NewLeaderEpochsRecord, NodeReservationRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
+    RemoveTopicRecord, RemovedVoterRecord, TopicRecord, UnregisterBrokerRecord,
 };
 pub use snapshot::snapshot_records;
 

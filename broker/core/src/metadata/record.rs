@@ -227,3 +227,25 @@ pub struct NewLeaderEpochsRecord {
     /// The leader.
     pub node_id: i32,
 }
+
+/// A node id belongs to one metadata folder: to the node that joins with it, from before its first registration until it is unregistered.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct NodeReservationRecord {
+    /// The node.
+    pub node_id: i32,
+    /// `directory.id` of its metadata folder; zero ends the reservation.
+    pub directory: Uuid,
+}
+
+/// A controller is no voter any more, and never again with this metadata folder.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct RemovedVoterRecord {
+    /// The node.
+    pub node_id: i32,
+    /// `directory.id` of its metadata folder.
+    pub directory: Uuid,
+    /// The folder may be that of a voter again.
+    pub forgotten: bool,
+}

@@ -4,7 +4,9 @@ use esker_protocol::primitives::Str;
 
 use super::codec::MetadataRecord;
 use super::image::MetadataImage;
-use super::record::{ConfigRecord, FeatureRecord, ProducerIdsRecord, TopicRecord};
+use super::record::{
+    ConfigRecord, FeatureRecord, NodeReservationRecord, ProducerIdsRecord, RemovedVoterRecord, TopicRecord,
+};
 
 /// The records that make `image` out of nothing.
 pub fn snapshot_records(image: &MetadataImage) -> Vec<MetadataRecord> {
@@ -32,6 +34,13 @@ pub fn snapshot_records(image: &MetadataImage) -> Vec<MetadataRecord> {
     }
     if image.next_producer_id() > 0 {
         records.push(MetadataRecord::ProducerIds(ProducerIdsRecord { node_id: -1, next: image.next_producer_id() }));
+    }
+    for (node_id, directory) in image.reservations() {
+        records.push(MetadataRecord::NodeReservation(NodeReservationRecord { node_id, directory }));
+    }
+    for (directory, node_id) in image.removed_voters() {
+        let removed = RemovedVoterRecord { node_id, directory, forgotten: false };
+        records.push(MetadataRecord::RemovedVoter(removed));
     }
     records
 }
@@ -149,6 +158,13 @@ mod tests {
             1 => (name(), 0..3i16).prop_map(|(name, level)| MetadataRecord::Feature(FeatureRecord { name, level })),
             1 => (0..5i32).prop_map(|node_id| MetadataRecord::NewLeaderEpochs(NewLeaderEpochsRecord { node_id })),
             1 => (0..9i64).prop_map(|next| MetadataRecord::ProducerIds(ProducerIdsRecord { node_id: 1, next })),
+            1 => (0..5i32, 0..5u8).prop_map(|(node_id, byte)| {
+                let directory = Uuid([byte; 16]);
+                MetadataRecord::NodeReservation(NodeReservationRecord { node_id, directory })
+            }),
+            1 => (0..5i32, uuid(), any::<bool>()).prop_map(|(node_id, directory, forgotten)| {
+                MetadataRecord::RemovedVoter(RemovedVoterRecord { node_id, directory, forgotten })
+            }),
         ]
     }
 

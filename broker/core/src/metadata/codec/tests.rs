@@ -9,6 +9,18 @@ const LEVEL: RecordLevel = RecordLevel::NEWEST;
 
 /// One record of each type, every field set.
 fn samples() -> Vec<MetadataRecord> {
+    [samples_of_level_1(), samples_of_level_2()].concat()
+}
+
+fn samples_of_level_2() -> Vec<MetadataRecord> {
+    let directory = Uuid([8; 16]);
+    vec![
+        MetadataRecord::NodeReservation(NodeReservationRecord { node_id: 1, directory }),
+        MetadataRecord::RemovedVoter(RemovedVoterRecord { node_id: 1, directory, forgotten: true }),
+    ]
+}
+
+fn samples_of_level_1() -> Vec<MetadataRecord> {
     let (topic_id, dir) = (Uuid([7; 16]), Uuid([8; 16]));
     vec![
         MetadataRecord::Level(LevelRecord { level: 1, software: "0.1.0".into() }),
@@ -81,19 +93,38 @@ fn hex(record: &MetadataRecord) -> String {
 
 #[test]
 fn there_and_back() {
-    let bytes = MetadataRecord::encode_all(&samples(), RecordLevel::NONE).unwrap();
+    let bytes = MetadataRecord::encode_all(&samples(), LEVEL).unwrap();
     assert_eq!(MetadataRecord::decode_all(bytes).unwrap(), samples());
     let defaults = [MetadataRecord::PartitionChange(PartitionChangeRecord::default())];
     let bytes = MetadataRecord::encode_all(&defaults, LEVEL).unwrap();
     assert_eq!(MetadataRecord::decode_all(bytes).unwrap(), defaults);
 }
 
-/// The bytes of level 1. They lie on disks: a change of any of them is a new version of the record at a new level.
+/// They lie on disks: a change of any of them is a new version of the record at a new level.
 #[test]
 fn bytes_on_disk_do_not_change() {
-    let expected: Vec<&str> = include_str!("level-1.txt").lines().collect();
-    let written: Vec<String> = samples().iter().map(hex).collect();
-    assert_eq!(written, expected);
+    let levels =
+        [(include_str!("level-1.txt"), samples_of_level_1()), (include_str!("level-2.txt"), samples_of_level_2())];
+    for (expected, samples) in levels {
+        let written: Vec<String> = samples.iter().map(hex).collect();
+        assert_eq!(written, expected.lines().collect::<Vec<_>>());
+    }
+}
+
+/// A log that an older version of Esker wrote, and what a snapshot of it holds.
+#[test]
+fn a_log_of_level_1_is_read_and_continued() {
+    let mut image = MetadataImage::default();
+    for line in include_str!("level-1.txt").lines() {
+        let byte = |at| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..line.len()).step_by(2).map(byte).collect();
+        MetadataRecord::decode_all(bytes.into()).unwrap().iter().for_each(|record| image.apply(record));
+    }
+    assert_eq!(image.level(), RecordLevel(1));
+    let continued = MetadataRecord::encode_all(&crate::metadata::snapshot_records(&image), RecordLevel::NONE);
+    assert!(continued.is_ok(), "nothing in it needs a later level");
+    let later = MetadataRecord::encode_all(&samples_of_level_2(), image.level());
+    assert!(matches!(later, Err(RecordEncodeError::AboveLevel { needed: 2, .. })));
 }
 
 #[test]
@@ -101,12 +132,12 @@ fn what_is_above_the_level_is_not_written() {
     let samples = samples();
     for record in &samples[1..] {
         let written = MetadataRecord::encode_all(std::slice::from_ref(record), RecordLevel::NONE);
-        assert!(matches!(written, Err(RecordEncodeError::AboveLevel { needed: 1, .. })), "{record:?}");
+        assert!(matches!(written, Err(RecordEncodeError::AboveLevel { needed: 1 | 2, .. })), "{record:?}");
     }
     let error = MetadataRecord::encode_all(&samples[1..], RecordLevel::NONE).unwrap_err();
     assert!(error.to_string().contains("needs record level 1, and the cluster is at 0"), "{error}");
     assert!(
-        MetadataRecord::encode_all(&samples, RecordLevel::NONE).is_ok(),
+        MetadataRecord::encode_all(&samples_of_level_1(), RecordLevel::NONE).is_ok(),
         "the level that comes first admits the rest"
     );
 }
