@@ -6,6 +6,7 @@
 mod adopt;
 mod alter_configs;
 mod alter_partition;
+mod balance;
 mod checks;
 mod create_partitions;
 mod create_topics;
@@ -16,8 +17,10 @@ mod elect_leaders;
 mod elections;
 mod features;
 mod fence;
+mod identity;
 mod join;
 mod partition_change;
+mod peer_requests;
 mod place;
 mod producer_ids;
 mod reassign;
@@ -32,6 +35,7 @@ mod unregister;
 pub use adopt::{Adopted, FoundPartition, register_and_adopt};
 pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};
 pub use alter_partition::alter_partition;
+pub use balance::{Balanced, balance_interval, balance_leaders, preferred_moves};
 pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
 pub use decision::{Decision, Refusal};
@@ -41,7 +45,12 @@ pub use elect_leaders::elect_leaders;
 pub use elections::ElectionRules;
 pub use features::{new_cluster_features, update_features};
 pub use fence::{fence_broker, unfence_broker};
+pub use identity::{allocate_node_id, forget_removed_voter, remove_voter_identity};
 pub use join::{JoinRequest, join_broker};
+pub use peer_requests::{
+    AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
+    ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+};
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use reassign::{alter_partition_reassignments, list_partition_reassignments};
 pub use register::{Registration, register_broker};

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use esker_protocol::messages::alter_partition::AlterPartitionResponse;
 use esker_protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
@@ -20,13 +21,18 @@ use esker_protocol::primitives::Uuid;
 
 use super::adopt::{Adopted, FoundPartition, register_and_adopt};
 use super::alter_configs::{ConfigOutcome, ConfigTarget, alter_configs};
+use super::balance::Balanced;
 use super::create_partitions::create_partitions;
 use super::create_topics::{CreateTopicsContext, create_topics};
-use super::decision::Decision;
+use super::decision::{Decision, Refusal};
 use super::delete_topics::delete_topics;
 use super::elect_leaders::elect_leaders;
 use super::elections::ElectionRules;
 use super::features::{new_cluster_features, update_features};
+use super::peer_requests::{
+    AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
+    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+};
 use super::producer_ids::allocate_producer_ids;
 use super::reassign::alter_partition_reassignments;
 use super::register::Registration;
@@ -206,6 +212,27 @@ requests! {
     AlterPartitionReassignments => AlterPartitionReassignmentsResponse,
     UpdateFeatures => UpdateFeaturesResponse,
     AllocateProducerIds => i64,
+    JoinBroker => Result<i64, Refusal>,
+    FenceBroker => Result<bool, Refusal>,
+    UnfenceBroker => Result<bool, Refusal>,
+    ShutDownBroker => Result<usize, Refusal>,
+    UnregisterBroker => Result<(), Refusal>,
+    AlterPartition => AlterPartitionResponse,
+    AssignDirectories => Vec<Result<(), Refusal>>,
+    FailDirectories => Result<(), Refusal>,
+    AllocateNodeId => Result<i32, Refusal>,
+    RemoveVoterIdentity => Result<(), Refusal>,
+    ForgetRemovedVoter => Result<(), Refusal>,
+    BalanceLeaders => Balanced,
+}
+
+impl Request {
+    /// Sets what only the active controller knows: which registered brokers have a session. To be called before the request is decided.
+    pub fn set_alive(&mut self, has_session: impl FnOnce(i32) -> bool) {
+        if let Self::JoinBroker(ask) = self {
+            ask.alive = has_session(ask.join.registration.node_id);
+        }
+    }
 }
 
 /// Decides a request over an image.
@@ -251,5 +278,17 @@ pub fn decide(image: &MetadataImage, request: &Request) -> Decision<Reply> {
         }
         Request::UpdateFeatures(ask) => update_features(image, &ask.request, ask.version).map(Reply::UpdateFeatures),
         Request::AllocateProducerIds(ask) => allocate_producer_ids(image, ask.node_id).map(Reply::AllocateProducerIds),
+        Request::JoinBroker(ask) => ask.decide(image).map(Reply::JoinBroker),
+        Request::FenceBroker(ask) => ask.decide(image).map(Reply::FenceBroker),
+        Request::UnfenceBroker(ask) => ask.decide(image).map(Reply::UnfenceBroker),
+        Request::ShutDownBroker(ask) => ask.decide(image).map(Reply::ShutDownBroker),
+        Request::UnregisterBroker(ask) => ask.decide(image).map(Reply::UnregisterBroker),
+        Request::AlterPartition(ask) => ask.decide(image).map(Reply::AlterPartition),
+        Request::AssignDirectories(ask) => ask.decide(image).map(Reply::AssignDirectories),
+        Request::FailDirectories(ask) => ask.decide(image).map(Reply::FailDirectories),
+        Request::AllocateNodeId(ask) => ask.decide(image).map(Reply::AllocateNodeId),
+        Request::RemoveVoterIdentity(ask) => ask.decide(image).map(Reply::RemoveVoterIdentity),
+        Request::ForgetRemovedVoter(ask) => ask.decide(image).map(Reply::ForgetRemovedVoter),
+        Request::BalanceLeaders(ask) => ask.decide(image).map(Reply::BalanceLeaders),
     }
 }

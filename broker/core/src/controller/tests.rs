@@ -10,14 +10,16 @@ use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitio
 use esker_protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use esker_protocol::primitives::Uuid;
 
+mod balance;
 mod brokers;
+mod identity;
 mod invariants;
 mod partitions;
 
 use super::*;
 use crate::config::Statics;
-use crate::metadata::MetadataRecord;
 use crate::metadata::{MetadataImage, ResourceKind};
+use crate::metadata::{MetadataRecord, RecordLevel};
 use esker_protocol::error::ErrorCode;
 
 /// A controller that was started without configs.

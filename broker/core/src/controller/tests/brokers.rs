@@ -27,7 +27,7 @@ fn brokers() -> MetadataImage {
             epoch: 10 + i64::from(node_id),
             incarnation: dir(node_id as u8),
             log_dirs: vec![dir(10 + node_id as u8), dir(20 + node_id as u8)],
-            record_level: 1,
+            record_level: RecordLevel::NEWEST.0,
             ..BrokerRecord::default()
         }));
     }
@@ -202,7 +202,7 @@ fn an_unregistered_broker_counts_for_nothing() {
 fn join(node_id: i32, incarnation: u8) -> JoinRequest {
     let log_dirs = vec![dir(10 + node_id as u8), dir(20 + node_id as u8)];
     let registration = Registration { node_id, incarnation: dir(incarnation), listeners: vec![], rack: None, log_dirs };
-    JoinRequest { registration, features: vec![], record_level: 1, previous_epoch: -1 }
+    JoinRequest { registration, features: vec![], record_level: RecordLevel::NEWEST.0, previous_epoch: -1 }
 }
 
 #[test]

@@ -270,7 +270,8 @@ impl Cluster {
             log_dirs: self.dirs(broker).to_vec(),
         };
         let previous_epoch = if clean { known } else { -1 };
-        let request = JoinRequest { registration, features: vec![], record_level: 1, previous_epoch };
+        let request =
+            JoinRequest { registration, features: vec![], record_level: RecordLevel::NEWEST.0, previous_epoch };
         // What the end of the process before took with it.
         for (id, holders) in &mut self.holders {
             let topic = self.image.topic_by_id(id.topic).unwrap();
