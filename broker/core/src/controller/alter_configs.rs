@@ -32,15 +32,19 @@ pub enum ConfigOp {
 }
 
 impl ConfigOp {
+    /// Kafka's number of the operation.
+    pub fn id(self) -> i8 {
+        match self {
+            Self::Set => 0,
+            Self::Delete => 1,
+            Self::Append => 2,
+            Self::Subtract => 3,
+        }
+    }
+
     /// The operation with Kafka's number.
     pub fn of_id(id: i8) -> Option<Self> {
-        match id {
-            0 => Some(Self::Set),
-            1 => Some(Self::Delete),
-            2 => Some(Self::Append),
-            3 => Some(Self::Subtract),
-            _ => None,
-        }
+        [Self::Set, Self::Delete, Self::Append, Self::Subtract].into_iter().find(|op| op.id() == id)
     }
 }
 

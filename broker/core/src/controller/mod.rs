@@ -31,6 +31,7 @@ mod shutdown;
 #[cfg(test)]
 mod tests;
 mod unregister;
+pub mod wire;
 
 pub use adopt::{Adopted, FoundPartition, register_and_adopt};
 pub use alter_configs::{ConfigChange, ConfigOp, ConfigOutcome, ConfigTarget, alter_configs};

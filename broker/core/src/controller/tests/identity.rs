@@ -43,7 +43,7 @@ fn joined(image: &mut MetadataImage, request: JoinBroker) -> Result<i64, Refusal
 #[test]
 fn ids_are_allocated_once_for_each_folder() {
     let mut image = cluster();
-    let cases: Vec<(Option<i32>, u8, Result<i32, ErrorCode>, &str)> = vec![
+    let cases = [
         (None, 1, Ok(1), "the first"),
         (None, 1, Ok(1), "asked again"),
         (Some(1), 1, Ok(1), "with the id that it has"),
