@@ -9,6 +9,7 @@ pub mod config;
 pub mod controller;
 pub mod coordinator;
 pub mod fetch_session;
+pub mod forming;
 pub mod group;
 pub mod internal_topics;
 pub mod metadata;
