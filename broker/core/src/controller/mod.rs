@@ -19,6 +19,7 @@ mod features;
 mod fence;
 mod identity;
 mod join;
+mod lease;
 mod partition_change;
 mod peer_requests;
 mod place;
@@ -27,6 +28,7 @@ mod reassign;
 mod register;
 mod request;
 mod scram;
+mod sessions;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,7 @@ pub use features::{new_cluster_features, update_features};
 pub use fence::{fence_broker, unfence_broker};
 pub use identity::{allocate_node_id, forget_removed_voter, remove_voter_identity};
 pub use join::{JoinRequest, join_broker};
+pub use lease::Lease;
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
     ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
@@ -61,5 +64,6 @@ pub use request::{
     decide,
 };
 pub use scram::{alter_scram_credentials, describe_scram_credentials};
+pub use sessions::{SessionTimes, Sessions};
 pub use shutdown::shut_down_broker;
 pub use unregister::unregister_broker;
