@@ -61,7 +61,7 @@ fn the_first_of_the_list_begins_and_the_others_wait_for_it() {
 
 #[test]
 fn forming_waits_for_every_node_by_address() {
-    let cases: Vec<(&str, Vec<(&str, Answer)>, Vec<&str>, &str)> = vec![
+    let cases = [
         ("not asked yet", vec![("a:1", empty(1)), ("b:1", empty(2))], vec!["c:1"], "has not answered yet"),
         (
             "down",
