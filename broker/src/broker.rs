@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::ControllerRequest;
+use esker_core::controller::{ControllerRequest, NodeConfigs};
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
+use crate::cluster::BrokerSession;
 use crate::config::BrokerConfig;
-use crate::controller::{SubmitError, submit};
+use crate::controller::{ControllerClient, SubmitError, submit};
 use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
 use crate::fetch_sessions::FetchSessions;
 use crate::node::Node;
@@ -33,6 +34,10 @@ pub struct Broker {
     pub cluster_id: Str,
     /// The cluster's metadata.
     pub metadata: Arc<Metadata>,
+    /// The way to the active controller, wherever it is.
+    pub controller: Arc<dyn ControllerClient>,
+    /// This broker's session with it.
+    pub session: Arc<BrokerSession>,
     /// The partitions of this broker.
     pub replicas: Arc<ReplicaManager>,
     /// Consumer groups.
@@ -77,6 +82,11 @@ impl Broker {
     /// The wall clock in ms.
     pub fn now_ms(&self) -> i64 {
         self.node.now_ms()
+    }
+
+    /// The configs of this node, for decisions that depend on some node's.
+    pub fn node_configs(&self) -> NodeConfigs {
+        NodeConfigs { node_id: self.node_id, statics: Arc::clone(&self.config.statics) }
     }
 
     /// What the background loops work on.
@@ -126,7 +136,7 @@ impl Broker {
     /// Has a change of the metadata decided, committed, and in force here, all within `timeout`. What is late may still come.
     pub async fn change<R: ControllerRequest>(&self, timeout: Duration, request: R) -> Result<R::Reply, SubmitError> {
         let deadline = Instant::now() + timeout;
-        let committed = submit(self.metadata.as_ref(), request, deadline).await?;
+        let committed = submit(self.controller.as_ref(), request, deadline).await?;
         if committed.changed && !self.replicas.wait_applied(committed.offset, deadline).await {
             return Err(SubmitError::TimedOut);
         }

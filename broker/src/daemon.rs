@@ -30,7 +30,10 @@ pub struct ServeArgs {
     /// Address for metrics, health and version; port 0 picks one (http.listen) [default: 127.0.0.1:9644]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
-    /// This broker's id in the cluster (node.id) [default: 1]
+    /// Nodes of the cluster to join, or to form with them (cluster.join) [default: none: a cluster of its own]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    join: Option<String>,
+    /// This broker's id in the cluster (node.id) [default: 1; with --join, the cluster gives one]
     #[arg(long, value_name = "N")]
     node_id: Option<String>,
     /// A server.properties file, as Kafka's
@@ -137,6 +140,7 @@ fn sources(
         ("--listen", "listeners", &args.listen),
         ("--http", "http.listen", &args.http),
         ("--node-id", "node.id", &args.node_id),
+        ("--join", "cluster.join", &args.join),
     ] {
         if let Some(value) = value {
             sources.set(Origin::Flag(flag), name, value);

@@ -9,6 +9,7 @@ mod blocking;
 pub mod broker;
 #[allow(clippy::disallowed_methods, reason = "a program of its own: no simulation runs it")]
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
@@ -19,6 +20,7 @@ pub mod handlers;
 pub mod http;
 mod metadata_dir;
 pub mod node;
+pub mod peer;
 mod producer_ids;
 pub mod raft;
 pub mod replica;

@@ -16,6 +16,7 @@ use esker_storage::{Folder, LogManager, OpenError};
 use thiserror::Error;
 
 use crate::config::BrokerConfig;
+use crate::node::Node;
 use crate::raft;
 
 /// The folder within a log dir, as Kafka calls it.
@@ -23,6 +24,9 @@ const NAME: &str = "__cluster_metadata-0";
 
 /// In a log dir that does not hold the metadata log: the folder that does.
 const LOCATION: &str = "metadata.location";
+
+/// Beside the metadata log's folder: see [`MetadataDir::record_promise`].
+const PROMISE: &str = "cluster.joining";
 
 /// Why no metadata log can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -147,6 +151,48 @@ impl MetadataDir {
         let folder = choose(configured, &config.log_dirs, holding, remembered)?;
         let own = !config.log_dirs.iter().any(|dir| real(dir) == real(&folder));
         Ok(Self { folder, own })
+    }
+
+    /// The folder that holds the log's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether there is a log already.
+    pub fn holds_log(&self, disk: &dyn Disk) -> io::Result<bool> {
+        raft::is_log_in(disk, &self.log())
+    }
+
+    /// Records that this node was promised a place in a cluster, before it has the metadata log of that cluster: a start that is not told to
+    /// join must not begin another cluster under its name.
+    pub fn record_promise(&self, disk: &dyn Disk, cluster_id: &str) -> io::Result<()> {
+        disk.replace(&self.folder.join(PROMISE), format!("{cluster_id}\n").as_bytes(), true)
+    }
+
+    /// The cluster that this node was promised a place in, and has not entered.
+    pub fn promise(&self, disk: &dyn Disk) -> io::Result<Option<String>> {
+        Ok(read_location(disk, &self.folder.join(PROMISE))?.map(|text| text.trim_end().to_owned()))
+    }
+
+    /// The node has entered: the log says so from here on.
+    pub fn record_seat(&self, disk: &dyn Disk) {
+        let file = self.folder.join(PROMISE);
+        if let Err(error) = disk.remove_file(&file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, file = %file.display(), "cannot remove a file that is not needed any more");
+        }
+    }
+
+    /// Formats the folder as one of `cluster_id`, with the id that the cluster knows it by.
+    pub fn format(
+        &self,
+        disk: &dyn Disk,
+        node: &Node,
+        (cluster_id, node_id): (&str, i32),
+        directory: Uuid,
+    ) -> Result<(), OpenError> {
+        Folder::open(node.storage().as_ref(), disk, &self.folder, cluster_id, node_id, Some(directory)).map(drop)
     }
 
     /// The folder of the log itself.

@@ -5,14 +5,20 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
+use esker_core::config::Statics;
 use esker_protocol::primitives::Uuid;
 use esker_storage::{Env, MachineEnv, ThreadBody};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 
 use crate::blocking;
 use crate::config::BrokerConfig;
@@ -20,7 +26,12 @@ use crate::config::BrokerConfig;
 /// Work for a thread that may block.
 pub type Work = Box<dyn FnOnce() + Send>;
 
-/// Where time, randomness and threads come from.
+/// A byte stream to another node.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where time, randomness, threads and connections to other nodes come from.
 pub trait Environment: fmt::Debug + Send + Sync {
     /// The wall clock in milliseconds since 1970, as Kafka's timestamps are.
     fn now_ms(&self) -> i64;
@@ -34,6 +45,12 @@ pub trait Environment: fmt::Debug + Send + Sync {
     /// What storage takes from outside: a monotonic clock, randomness, threads.
     fn storage(&self) -> Arc<dyn Env>;
 
+    /// Connects to another node, `host:port`.
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+
+    /// Runs a task of the cluster's control (the metadata quorum, heartbeats) where no load of clients delays it.
+    fn spawn_control(&self, task: BoxFuture<'static, ()>);
+
     /// Bytes of files in the resident set; `None` where nothing is known of it. Never waits for a disk.
     fn resident_file_bytes(&self) -> Option<u64> {
         None
@@ -42,7 +59,30 @@ pub trait Environment: fmt::Debug + Send + Sync {
 
 /// The machine that the broker runs on.
 #[derive(Debug, Default)]
-pub struct Machine;
+pub struct Machine {
+    control: OnceLock<Option<Runtime>>,
+}
+
+impl Machine {
+    /// A runtime of one thread beside that of the clients: the scheduler of the kernel, not a queue of tasks, says when it runs.
+    fn control(&self) -> Option<&Runtime> {
+        let start = || {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let built = builder.worker_threads(1).max_blocking_threads(4).thread_name("control").enable_all().build();
+            built.inspect_err(|error| tracing::error!(%error, "no thread for the metadata quorum: it shares those of the clients")).ok()
+        };
+        self.control.get_or_init(start).as_ref()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The last handle may go on an async worker, which must not wait for the runtime's end.
+        if let Some(Some(control)) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
 
 impl Environment for Machine {
     #[allow(clippy::disallowed_methods)]
@@ -63,6 +103,23 @@ impl Environment for Machine {
 
     fn storage(&self) -> Arc<dyn Env> {
         Arc::new(MachineStorage(MachineEnv::default()))
+    }
+
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let address = address.to_owned();
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn spawn_control(&self, task: BoxFuture<'static, ()>) {
+        match self.control() {
+            Some(control) => drop(control.spawn(task)),
+            None => drop(tokio::spawn(task)),
+        }
     }
 
     fn resident_file_bytes(&self) -> Option<u64> {
@@ -120,6 +177,17 @@ impl Node {
         Self { config: Arc::new(config), storage: environment.storage(), environment }
     }
 
+    /// The same node under the id that its cluster has given it.
+    #[must_use]
+    pub fn with_id(&self, node_id: i32) -> Self {
+        let mut config = BrokerConfig::clone(&self.config);
+        config.node_id = node_id;
+        let mut statics = Statics::clone(&config.statics);
+        statics.0.insert("node.id".to_owned(), node_id.to_string());
+        config.statics = Arc::new(statics);
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
     /// `node.id`.
     pub fn id(&self) -> i32 {
         self.config.node_id
@@ -153,6 +221,26 @@ impl Node {
     /// What storage takes from outside.
     pub fn storage(&self) -> &Arc<dyn Env> {
         &self.storage
+    }
+
+    /// Connects to another node, `host:port`.
+    pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Stream>> {
+        self.environment.connect(address).await
+    }
+
+    /// Runs a task of the cluster's control where no load of clients delays it.
+    pub fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.environment.spawn_control(task.boxed());
+    }
+
+    /// As [`Self::spawn_control`], and waits for what the task returns; `None` if the runtime ends before.
+    pub async fn run_control<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        self.spawn_control(async move {
+            // The caller may have been dropped.
+            let _ = done.send(task.await);
+        });
+        ended.await.ok()
     }
 
     /// Bytes of files in the resident set, if known.
@@ -204,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn blocking_work_gives_its_result_and_a_panic_is_an_error() {
-        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
+        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine::default()));
         assert_eq!(node.run_blocking(|| 7).await.unwrap(), 7);
         let (sender, receiver) = std::sync::mpsc::channel();
         let not_awaited = node.run_blocking(move || sender.send(7).unwrap());
@@ -217,7 +305,7 @@ mod tests {
 
     #[test]
     fn ids_differ() {
-        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine));
+        let node = Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine::default()));
         assert_ne!(node.random_id(), node.random_id());
         let text = node.random_text();
         assert!(text.len() == 36 && text != node.random_text(), "{text}");

@@ -5,20 +5,22 @@
 //! connection is accepted. [`embedded`] starts the same broker without sockets.
 
 pub mod embedded;
+mod register;
+mod startup;
 
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::{Adopted, FoundPartition, RegisterBroker, Registration};
+use esker_core::controller::ShutDownBroker;
 use esker_core::group::GroupLimits;
 use esker_core::group::consumer::ConsumerLimits;
-use esker_core::metadata::{ListenerRecord, MetadataImage};
+use esker_core::metadata::MetadataImage;
 use esker_core::transaction;
 use esker_protocol::primitives::Str;
 use esker_storage::io::{Disk, OsDisk};
-use esker_storage::{Cleaner, Folder, LoadProgress, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
+use esker_storage::{Cleaner, Folder, LoadProgress, LogConfig, LogManager, LogManagerConfig, OpenError, Scrubber};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -28,20 +30,21 @@ use tracing::{error, info};
 
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, Listener, LiveConfig, connection_limits};
-use crate::controller::{ControllerClient, SubmitError, submit};
+use crate::cluster::PlaceError;
+use crate::config::{BrokerConfig, LiveConfig};
+use crate::controller::{Committed, SubmitError, submit};
 use crate::coordinator::{self, CoordinatorScope, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::fetch_sessions::FetchSessions;
-use crate::handlers::{ClientService, served_apis};
 use crate::http::{self, HttpError, Served};
 use crate::metadata_dir::{MetadataDir, MetadataDirError};
 use crate::node::{BlockingError, Machine, Node};
 use crate::producer_ids::ProducerIds;
-use crate::raft::{self, Metadata, RaftId, StartError};
+use crate::raft::StartError;
 use crate::replica::{LeadershipChange, ReplicaManager};
-use crate::server::{Admission, BindError, ConnectionLimits, Listeners, RequestMemory, ServerScope};
-use crate::system_limits::{limit_open_segments, request_bytes};
-use crate::telemetry::Metrics;
+use crate::server::{BindError, Listeners};
+use crate::system_limits::limit_open_segments;
+use register::Addresses;
+use startup::{Joined, Shared, Startup};
 
 /// Why a broker does not start. Shown to the user as it is.
 #[derive(Debug, Error)]
@@ -67,6 +70,12 @@ pub enum ServeError {
     /// A task died.
     #[error("start-up was cut short: {0}")]
     Task(#[from] BlockingError),
+    /// The cluster does not take this node.
+    #[error("the cluster does not take this broker: {0}")]
+    Refused(String),
+    /// This node finds no place in a cluster.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The metadata log's folder.
     #[error(transparent)]
     MetadataDir(#[from] MetadataDirError),
@@ -89,10 +98,12 @@ pub struct Running {
 
 /// How long connections may take to finish what they are at.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long other brokers may take to take over what this one leads.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// How long a broker that leads nothing any more still tells clients who does.
+const LINGER: Duration = Duration::from_millis(100);
 /// How long a start may wait for flushes of what a crash left.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How long the metadata log may take to commit the registration.
-const REGISTER: Duration = Duration::from_secs(60);
 /// The interval of log lines about the progress of a long start.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -103,7 +114,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, ServeError> {
 
 /// As [`start`], with the logs and the metadata log on another file system.
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Running, ServeError> {
-    start_in(Node::new(config, Arc::new(Machine)), disk).await
+    start_in(Node::new(config, Arc::new(Machine::default())), disk).await
 }
 
 /// As [`start`], with time, randomness and threads of `node`, and everything that is kept on `disk`.
@@ -112,24 +123,39 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let stop_on_error = stop.clone().drop_guard();
     let served = Arc::new(Served::default());
     let http_bound = serve_http(&node, &served, &stop).await;
-    // A data folder that another process holds is the better reason, so it is looked at first.
     let metadata_dir = MetadataDir::find(disk.as_ref(), node.config())?;
-    let logs = open_logs(Arc::clone(&disk), &node, metadata_dir.cluster_id(disk.as_ref())?, &served.loading).await?;
+    let startup = Startup::new(&node, disk.as_ref(), &metadata_dir)?;
+    let listening = listen(&node, &startup, &stop).await;
+    // A node that forms a cluster, or joins one, must be reached meanwhile. For another a folder in use is a better reason than a port.
+    let joins = !node.config().join.is_empty();
+    let (listening, bound) = match listening {
+        Err(error) if joins => return Err(error),
+        Err(error) => ((Addresses::new(), TaskTracker::new()), Err(error)),
+        Ok(listening) => (listening, Ok(())),
+    };
+    let (addresses, connections) = listening;
+    let (node, place) = startup.find_place(node, disk.as_ref(), &metadata_dir).await?;
+    let logs = open_logs(Arc::clone(&disk), &node, place.cluster_id.clone(), &served.loading).await?;
     logs.limit_open_segments(limit_open_segments(node.config().open_files_max));
     let http = http_bound?;
-    let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
-    let kafka = listeners.addresses().next().map_or(http, |(_, address)| address);
-    let (metadata, metadata_folder) = start_metadata(&node, disk, &metadata_dir, &logs).await?;
-    let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.clone(), address)).collect();
-    register(&node, &metadata, &addresses, &logs).await?;
-    let (broker, changes) = build_broker(&node, metadata, logs)?;
-    open_partitions(&broker).await?;
-    start_tasks(&broker, changes, &stop);
-    wait_until_durable(&broker).await;
+    bound?;
+    let kafka = addresses.first().map_or(http, |(_, address)| *address);
+    let (joined, metadata_folder) = startup.enter(&node, disk, &metadata_dir, &logs, (place, &addresses)).await?;
+    let broker = startup.start_broker(&node, joined, logs, &stop).await?;
     let _ = served.broker.set(Arc::clone(&broker));
-    let connections = accept_connections(&broker, listeners, &stop);
     stop_on_error.disarm();
     Ok(Running { broker, kafka, http, stop, connections, _metadata_folder: metadata_folder })
+}
+
+/// Opens the listeners. Other nodes are served from here on, clients once the broker is ready.
+async fn listen(
+    node: &Node,
+    startup: &Startup,
+    stop: &CancellationToken,
+) -> Result<(Addresses, TaskTracker), ServeError> {
+    let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
+    let addresses: Addresses = listeners.addresses().map(|(name, address)| (name.clone(), address)).collect();
+    Ok((addresses, listeners.serve(startup.scope(), stop)))
 }
 
 /// After a crash nobody knows how much of the logs' ends is durable, and consumers read only what is: the flusher brings it to disk before
@@ -148,57 +174,20 @@ async fn serve_http(node: &Node, served: &Arc<Served>, stop: &CancellationToken)
     Ok(address)
 }
 
-/// Starts the metadata log; the lock of a folder of its own comes with it.
-async fn start_metadata(
-    node: &Node,
-    disk: Arc<dyn Disk>,
-    dir: &MetadataDir,
-    logs: &Arc<LogManager>,
-) -> Result<(Arc<Metadata>, Option<Folder>), ServeError> {
-    let (directory, folder) = dir.open(disk.as_ref(), logs, node.id())?;
-    let id = RaftId { node_id: node.id(), directory: directory.0 };
-    let metadata = raft::start(node, Arc::clone(&disk), dir.log(), id).await?;
-    dir.record_location(disk.as_ref(), &node.config().log_dirs);
-    Ok((Arc::new(metadata), folder))
-}
-
-/// Registers this broker; a new cluster adopts the partitions in its log dirs.
-async fn register(
-    node: &Node,
-    metadata: &Metadata,
-    listeners: &[(Str, SocketAddr)],
-    logs: &LogManager,
-) -> Result<(), ServeError> {
-    let registration = registration(node, listeners, logs);
-    let found = if metadata.image().brokers().next().is_none() { found_partitions(logs) } else { Vec::new() };
-    let fresh_ids = found.iter().map(|_| node.random_id()).collect();
-    let request = RegisterBroker { registration, found, fresh_ids };
-    let Adopted { topics, left } = submit(metadata, request, Instant::now() + REGISTER).await?.reply;
-    if !topics.is_empty() {
-        info!(
-            ?topics,
-            "a new cluster takes over what lies in its log dirs; these topics keep their records for ever until retention.ms is set"
-        );
-    }
-    for (topic, why) in left {
-        error!(%topic, why, "what lies in the log dirs of this topic is not taken over");
-    }
-    Ok(())
-}
-
 /// Puts the parts together; nothing runs yet.
 fn build_broker(
     node: &Node,
-    metadata: Arc<Metadata>,
+    joined: &Joined,
     logs: Arc<LogManager>,
-) -> Result<(Arc<Broker>, mpsc::UnboundedReceiver<LeadershipChange>), ServeError> {
+    shared: &Shared,
+) -> (Arc<Broker>, mpsc::UnboundedReceiver<LeadershipChange>) {
     let config = node.config();
     let cluster_id = Str::from(logs.cluster_id().to_owned());
-    let metrics = Arc::new(Metrics::new(served_apis())?);
+    let (metadata, metrics) = (Arc::clone(&joined.metadata), Arc::clone(&shared.metrics));
     let (replicas, changes) = ReplicaManager::new(node.clone(), logs, Arc::clone(&metrics));
     let replicas = Arc::new(replicas);
-    let controller: Arc<dyn ControllerClient> = Arc::clone(&metadata) as _;
-    let producer_ids = Arc::new(ProducerIds::new(node.id(), controller));
+    let controller = joined.client();
+    let producer_ids = Arc::new(ProducerIds::new(node.id(), Arc::clone(&controller)));
     let group_config = group_config(node, &metadata.image());
     let groups = GroupCoordinator::new(node, group_config, metadata.subscribe(), metrics.groups.clone());
     let transactions = TransactionCoordinator::new(node, transaction_limits(config), Arc::clone(&producer_ids));
@@ -210,8 +199,6 @@ fn build_broker(
         transactions: Arc::new(transactions),
         producer_ids: Arc::clone(&producer_ids),
     };
-    let memory =
-        RequestMemory::new(request_bytes(config.queued_max_request_bytes), metrics.network.memory_waits.clone());
     let live = LiveConfig::read(&metadata.image(), node.id(), &config.statics);
     let broker = Broker {
         node_id: node.id(),
@@ -219,6 +206,8 @@ fn build_broker(
         config: Arc::clone(config),
         node: node.clone(),
         metadata,
+        controller,
+        session: Arc::clone(&joined.session),
         replicas,
         groups: Arc::clone(&coordinators.groups),
         transactions: Arc::clone(&coordinators.transactions),
@@ -227,11 +216,11 @@ fn build_broker(
         fetch_sessions: FetchSessions::new(config.fetch_session_slots),
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
         cleaner_threads: Arc::default(),
-        request_memory: Arc::new(memory),
+        request_memory: Arc::clone(&shared.memory),
         scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
         metrics,
     };
-    Ok((Arc::new(broker), changes))
+    (Arc::new(broker), changes)
 }
 
 /// Brings the partitions in step with the metadata before anything is served.
@@ -258,26 +247,10 @@ fn start_tasks(broker: &Arc<Broker>, changes: mpsc::UnboundedReceiver<Leadership
     coordinator::start(&broker.coordinators, changes, stop);
 }
 
-/// Serves clients; the tracker is done when every connection has ended.
-fn accept_connections(broker: &Arc<Broker>, listeners: Listeners, stop: &CancellationToken) -> TaskTracker {
-    listeners.serve(&client_scope(broker), stop)
-}
-
-/// What all client connections share.
-fn client_scope(broker: &Arc<Broker>) -> ServerScope<ClientService> {
-    let config = Arc::clone(&broker.config);
-    let limits =
-        ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
-    let images = broker.metadata.subscribe();
-    let admission: Admission = Arc::new(move || connection_limits(&images.borrow(), config.node_id, &config.statics));
-    let service = Arc::new(ClientService::new(Arc::clone(broker)));
-    let (metrics, memory) = (Arc::clone(&broker.metrics), Arc::clone(&broker.request_memory));
-    ServerScope { service, metrics, memory, limits, admission }
-}
-
 impl Running {
     /// Stops: no more connections, what is under way ends, everything is written and marked clean.
     pub async fn stop(self) -> Result<(), esker_storage::LogError> {
+        hand_over(&self.broker).await;
         self.stop.cancel();
         if tokio::time::timeout(GRACE, self.connections.wait()).await.is_err() {
             error!("some connections did not end in time");
@@ -287,6 +260,37 @@ impl Running {
         let stopped = self.broker.node.run_blocking(move || logs.shutdown_clean()).await;
         info!("stopped");
         stopped.unwrap_or(Ok(()))
+    }
+}
+
+/// Controlled shutdown: others take this broker's leaderships, and the one of the metadata quorum, while it still serves.
+async fn hand_over(broker: &Broker) {
+    let others = broker.metadata.quorum().borrow().members.len() > 1;
+    if !others {
+        return;
+    }
+    let deadline = Instant::now() + HAND_OVER;
+    let (node_id, epoch, configs) = (broker.node_id, broker.session.epoch(), broker.node_configs());
+    let ask = ShutDownBroker { node_id, epoch, configs };
+    match submit(broker.controller.as_ref(), ask, deadline).await {
+        Ok(Committed { reply: Ok(leaderless), offset, .. }) => {
+            if leaderless > 0 {
+                tracing::warn!(
+                    leaderless,
+                    "partitions have no other replica that may lead: they are offline until this broker is back"
+                );
+            }
+            // Clients find the new leaders before the connections end.
+            broker.replicas.wait_applied(offset, deadline).await;
+            tokio::time::sleep(LINGER).await;
+        }
+        Ok(Committed { reply: Err(refusal), .. }) => {
+            tracing::warn!(why = %refusal.message, "leaderships are not handed over")
+        }
+        Err(error) => tracing::warn!(%error, "leaderships are not handed over"),
+    }
+    if !broker.metadata.hand_over(deadline).await {
+        tracing::warn!("the metadata quorum elects another leader after this one has stopped");
     }
 }
 
@@ -332,18 +336,6 @@ async fn open_logs(
     Ok(Arc::new(opened))
 }
 
-/// The partitions in the log dirs, for a new cluster.
-fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
-    let found = |log: &Arc<Log>| FoundPartition {
-        topic: Str::copy(log.topic()),
-        partition: log.partition(),
-        topic_id: Some(log.topic_id()).filter(|id| !id.is_zero()),
-        leader_epoch: log.latest_epoch().unwrap_or(-1),
-        producer_id: log.producers().iter().map(|producer| producer.producer_id).max().unwrap_or(-1),
-    };
-    logs.logs().iter().map(found).collect()
-}
-
 fn group_config(node: &Node, image: &MetadataImage) -> GroupConfig {
     let config = node.config();
     GroupConfig {
@@ -373,50 +365,6 @@ fn transaction_limits(config: &BrokerConfig) -> transaction::Limits {
         id_expiration_ms: config.transactional_id_expiration_ms,
         abort_interval_ms: config.transaction_abort_interval_ms,
         expiry_interval_ms: config.transaction_expiry_interval_ms,
-    }
-}
-
-fn registration(node: &Node, listeners: &[(Str, SocketAddr)], logs: &LogManager) -> Registration {
-    let config = node.config();
-    let advertised = |name: &Str, bound: SocketAddr| -> ListenerRecord {
-        let wanted: Option<&Listener> = config.advertised.iter().find(|l| l.name == *name);
-        let host = match wanted.map(|l| l.host.as_str()).filter(|host| !host.is_empty()) {
-            Some(host) => host.to_owned(),
-            None if bound.ip().is_unspecified() => {
-                let host = host_name();
-                info!(listener = %name, host, "clients are told this name; advertised.listeners sets another");
-                host
-            }
-            None => bound.ip().to_string(),
-        };
-        let port = wanted.map(|l| l.port).filter(|port| *port != 0).unwrap_or(bound.port());
-        ListenerRecord { name: name.clone(), host: Str::from(host), port: i32::from(port) }
-    };
-    Registration {
-        node_id: config.node_id,
-        incarnation: node.random_id(),
-        listeners: listeners.iter().map(|(name, address)| advertised(name, *address)).collect(),
-        rack: config.rack.clone(),
-        log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
-    }
-}
-
-/// What a listener on all addresses advertises: the machine's own name if it resolves, as Kafka does; else the address
-/// that it sends from.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let resolves = |name: &str| (name, 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
-    if !name.is_empty() && resolves(&name) {
-        return name;
-    }
-    // Nothing is sent: connecting a datagram socket only picks the way out. The address is one that is kept for examples.
-    let way_out = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    });
-    match way_out {
-        Ok(address) if !address.ip().is_unspecified() => address.ip().to_string(),
-        _ => "localhost".to_owned(),
     }
 }
 

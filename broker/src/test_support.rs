@@ -24,7 +24,7 @@ pub(crate) fn now_ms() -> i64 {
 
 /// A node with the built-in configuration.
 pub(crate) fn node() -> Node {
-    Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine))
+    Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine::default()))
 }
 
 /// A broker in a folder that goes with it.

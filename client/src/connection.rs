@@ -17,9 +17,8 @@ use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResp
 use esker_protocol::primitives::{Reader, Str};
 use esker_protocol::{Message, Request, decode_response, encode_request};
 use parking_lot::Mutex;
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -49,6 +48,7 @@ struct Shared {
     draining: AtomicBool,
     reason: Mutex<Option<String>>,
     stop: Notify,
+    ended: Notify,
     waiting: Mutex<VecDeque<(i32, Reply)>>,
 }
 
@@ -62,12 +62,13 @@ impl Shared {
         self.reason.lock().get_or_insert(reason);
         self.closed.store(true, Ordering::Release);
         self.stop.notify_one();
+        self.ended.notify_waiters();
     }
 }
 
 /// A handle on a connection. The connection ends when the last handle is gone and the last answer has come.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
     correlation: AtomicI32,
@@ -84,24 +85,33 @@ impl Connection {
         let opened = timeout(config.connect_timeout, async {
             let stream = TcpStream::connect(address).await.map_err(|error| connect(error.to_string()))?;
             stream.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
-            let mut connection = Self::start_on(stream, address, config);
+            let (reader, writer) = stream.into_split();
+            let mut connection = Self::over(reader, writer, address, config);
             connection.versions = connection.request_versions().await?;
             Ok(connection)
         });
         opened.await.map_err(|_| connect(format!("no answer within {:?}", config.connect_timeout)))?
     }
 
-    fn start_on(stream: TcpStream, address: &str, config: &ClientConfig) -> Self {
+    /// A connection over a byte stream that stands already. No version is negotiated: the caller knows what the other side serves.
+    /// `address` is for messages. Needs a runtime.
+    pub fn over(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        address: &str,
+        config: &ClientConfig,
+    ) -> Self {
         let shared = Arc::new(Shared {
             address: address.to_owned(),
             closed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             reason: Mutex::new(None),
             stop: Notify::new(),
+            ended: Notify::new(),
             waiting: Mutex::new(VecDeque::new()),
         });
         let (calls, queue) = mpsc::channel(config.max_in_flight.max(1));
-        tokio::spawn(run(stream, queue, Arc::clone(&shared), config.max_response_bytes));
+        tokio::spawn(run((reader, writer), queue, Arc::clone(&shared), config.max_response_bytes));
         Self {
             shared,
             calls,
@@ -149,8 +159,20 @@ impl Connection {
     }
 
     /// Whether it can still be used.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         !self.shared.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits until it has ended, and returns why.
+    pub async fn closed(&self) -> ConnectionError {
+        let ended = self.shared.ended.notified();
+        let mut ended = std::pin::pin!(ended);
+        // Registered before the look: an end in between is not missed.
+        ended.as_mut().enable();
+        if self.is_open() {
+            ended.await;
+        }
+        self.shared.lost_error()
     }
 
     /// The ranges of versions that the broker serves, by API key.
@@ -167,7 +189,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for its answer. Waits first while too many are in flight.
-    pub(crate) async fn request<R: Request>(
+    pub async fn request<R: Request>(
         &self,
         version: i16,
         request: &R,
@@ -180,7 +202,7 @@ impl Connection {
     }
 
     /// Puts a request on its way at once, so that calls made one after the other arrive in that order.
-    pub(crate) fn start<R: Request>(
+    pub fn start<R: Request>(
         &self,
         version: i16,
         request: &R,
@@ -232,7 +254,7 @@ impl Connection {
 }
 
 /// A request whose answer is on its way.
-pub(crate) struct Pending<R> {
+pub struct Pending<R> {
     shared: Arc<Shared>,
     answer: oneshot::Receiver<Result<Bytes, ConnectionError>>,
     version: i16,
@@ -244,7 +266,7 @@ pub(crate) struct Pending<R> {
 
 impl<R: Request> Pending<R> {
     /// Waits for the answer. Past the deadline the whole connection is closed: all answers behind this one are stuck too.
-    pub(crate) async fn wait(self) -> Result<R::Response, ConnectionError> {
+    pub async fn wait(self) -> Result<R::Response, ConnectionError> {
         let address = || self.shared.address.clone();
         let api = R::KEY.name();
         let frame = match timeout_at(self.deadline, self.answer).await {
@@ -265,9 +287,14 @@ impl<R: Request> Pending<R> {
     }
 }
 
-async fn run(stream: TcpStream, mut queue: mpsc::Receiver<Call>, shared: Arc<Shared>, limit: usize) {
-    let (reader, writer) = stream.into_split();
+async fn run(
+    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    mut queue: mpsc::Receiver<Call>,
+    shared: Arc<Shared>,
+    limit: usize,
+) {
     let reason = tokio::select! {
+        biased;
         reason = write_all(writer, &mut queue, &shared) => reason,
         reason = read_all(reader, &shared, limit) => reason,
         () = shared.stop.notified() => "it was closed".to_owned(),
@@ -286,7 +313,7 @@ async fn run(stream: TcpStream, mut queue: mpsc::Receiver<Call>, shared: Arc<Sha
     }
 }
 
-async fn write_all(mut writer: OwnedWriteHalf, queue: &mut mpsc::Receiver<Call>, shared: &Shared) -> String {
+async fn write_all(mut writer: impl AsyncWrite + Unpin, queue: &mut mpsc::Receiver<Call>, shared: &Shared) -> String {
     let mut calls = Vec::with_capacity(WRITE_TOGETHER);
     let mut out = Outgoing::default();
     while queue.recv_many(&mut calls, WRITE_TOGETHER).await > 0 {
@@ -310,7 +337,7 @@ async fn write_all(mut writer: OwnedWriteHalf, queue: &mut mpsc::Receiver<Call>,
     std::future::pending().await
 }
 
-async fn read_all(reader: OwnedReadHalf, shared: &Shared, limit: usize) -> String {
+async fn read_all(reader: impl AsyncRead + Unpin, shared: &Shared, limit: usize) -> String {
     let mut reader = BufReader::with_capacity(64 << 10, reader);
     loop {
         let frame = match read_frame(&mut reader, limit).await {

@@ -41,6 +41,7 @@ mod wire;
 pub use admin::Admin;
 pub use client::{Client, Target};
 pub use config::ClientConfig;
+pub use connection::{Connection, Pending};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerRecord, GroupConfig, Isolation, StartAt};
 pub use error::{ConnectionError, Error, advice};
 pub use metadata::{Broker, Cluster, Partition, Topic, TopicPartition};

@@ -50,7 +50,9 @@ pub use esker_protocol::records::BatchHeader;
 pub use eviction::ColdReadStats;
 pub use journal::{Journal, JournalStats};
 pub use log::Log;
-pub use manager::{Folder, LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress, node_id_of};
+pub use manager::{
+    Folder, FolderIdentity, LoadProgress, LogDirInfo, LogManager, LogManagerConfig, Move, Progress, node_id_of,
+};
 pub use mmap::{Map, file_of, is_damaged, unguarded_maps, verify_slice};
 pub use open_files::OpenFileStats;
 pub use producers::ProducerError;

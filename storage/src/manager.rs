@@ -9,7 +9,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-pub use folder::Folder;
+pub use folder::{Folder, FolderIdentity};
 pub use meta::node_id_of;
 pub use mover::Move;
 pub use progress::{LoadProgress, Progress};

@@ -47,7 +47,7 @@ pub fn run(command: &JournalCommand) -> Result<(), CliError> {
         default_config: LogConfig { delete: false, producer_id_expiration_ms: i64::MAX, ..LogConfig::default() },
         progress: Default::default(),
     };
-    let logs = LogManager::open(config, Machine.now_ms())?;
+    let logs = LogManager::open(config, Machine::default().now_ms())?;
     let (partitions, clean) = (logs.logs().len(), logs.was_clean());
     let replayed: u64 = logs.journals().map(|(_, journal)| journal.stats().replayed).sum();
     logs.shutdown_clean()?;

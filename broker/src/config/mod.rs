@@ -31,6 +31,14 @@ use values::text;
 pub struct BrokerConfig {
     pub statics: Arc<Statics>,
     pub node_id: i32,
+    /// `node.id` is given; a node that joins a cluster is given one otherwise.
+    pub node_id_given: bool,
+    /// `cluster.join` (Esker's own), or `controller.quorum.bootstrap.servers`: nodes of the cluster to join or to form.
+    pub join: Vec<Str>,
+    /// `controller.quorum.size` (Esker's own): nodes that become voters by themselves.
+    pub quorum_size: usize,
+    pub broker_heartbeat_interval: Duration,
+    pub broker_session_timeout: Duration,
     pub rack: Option<Str>,
     pub listeners: Vec<Listener>,
     pub advertised: Vec<Listener>,
@@ -123,7 +131,12 @@ impl BrokerConfig {
         }
         sources::report(mistakes)?;
         Ok(Self {
+            node_id_given: node_id.is_some(),
             node_id: node_id.and_then(|id| id.parse().ok()).unwrap_or(1),
+            join: join_list(&text),
+            quorum_size: size("controller.quorum.size"),
+            broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
+            broker_session_timeout: duration("broker.session.timeout.ms"),
             rack: text("broker.rack").filter(|rack| !rack.is_empty()).map(Str::from),
             listeners: listeners.open,
             advertised: listeners.advertised,
@@ -179,4 +192,11 @@ impl BrokerConfig {
             statics: Arc::new(statics),
         })
     }
+}
+
+/// The addresses to join: Esker's own config, else what a Kafka config calls the bootstrap servers of the quorum.
+fn join_list(text: &impl Fn(&str) -> Option<String>) -> Vec<Str> {
+    let list = |name: &str| text(name).map(|list| list_items(&list).map(Str::copy).collect::<Vec<_>>());
+    let own = list("cluster.join").unwrap_or_default();
+    if own.is_empty() { list("controller.quorum.bootstrap.servers").unwrap_or_default() } else { own }
 }

@@ -10,7 +10,7 @@ use esker_protocol::messages::describe_quorum::{
 use esker_protocol::primitives::Uuid;
 
 use super::handler::{Handler, RequestContext, Staged};
-use crate::raft::RaftId;
+use crate::raft::Member;
 
 /// The DescribeQuorum API.
 pub struct DescribeQuorum;
@@ -32,39 +32,43 @@ impl Handler for DescribeQuorum {
         if !named {
             return Staged::Ready(unknown(request, ctx.api_version));
         }
-        let (voters, term) = ctx.broker.metadata.quorum();
+        let view = ctx.broker.metadata.quorum().borrow().clone();
         let image = ctx.broker.metadata.image();
         let high_watermark = i64::try_from(image.offset()).unwrap_or(i64::MAX);
         let now = ctx.broker.now_ms();
-        let replica = |id: &RaftId| ReplicaState {
-            replica_id: id.node_id,
-            replica_directory_id: if ctx.api_version >= 2 { Uuid(id.directory) } else { Default::default() },
-            log_end_offset: high_watermark,
+        let replica = |member: &Member| ReplicaState {
+            replica_id: member.id.node_id,
+            replica_directory_id: if ctx.api_version >= 2 { Uuid(member.id.directory) } else { Default::default() },
+            // What a node other than the leader knows of the others is what is committed.
+            log_end_offset: member.entries.map_or(high_watermark, |entries| i64::try_from(entries).unwrap_or(i64::MAX)),
             last_fetch_timestamp: now,
             last_caught_up_timestamp: now,
         };
+        let of = |votes: bool| view.members.iter().filter(move |member| member.votes == votes);
         let partition = PartitionDataResult {
             partition_index: 0,
             error_code: ErrorCode::NONE,
             error_message: None,
-            leader_id: ctx.broker.node_id,
-            leader_epoch: i32::try_from(term).unwrap_or(i32::MAX),
+            leader_id: view.leader.map_or(-1, |leader| leader.node_id),
+            leader_epoch: i32::try_from(view.term).unwrap_or(i32::MAX),
             high_watermark,
-            current_voters: voters.iter().map(replica).collect(),
-            observers: Vec::new(),
+            current_voters: of(true).map(replica).collect(),
+            observers: of(false).map(replica).collect(),
         };
         let nodes =
-            voters.iter().filter(|_| ctx.api_version >= 2).filter_map(|id| image.broker(id.node_id)).map(|b| Node {
-                node_id: b.node_id,
-                listeners: b
-                    .listeners
-                    .iter()
-                    .map(|l| Listener {
-                        name: l.name.clone(),
-                        host: l.host.clone(),
-                        port: u16::try_from(l.port).unwrap_or_default(),
-                    })
-                    .collect(),
+            of(true).filter(|_| ctx.api_version >= 2).filter_map(|voter| image.broker(voter.id.node_id)).map(|b| {
+                Node {
+                    node_id: b.node_id,
+                    listeners: b
+                        .listeners
+                        .iter()
+                        .map(|l| Listener {
+                            name: l.name.clone(),
+                            host: l.host.clone(),
+                            port: u16::try_from(l.port).unwrap_or_default(),
+                        })
+                        .collect(),
+                }
             });
         Staged::Ready(DescribeQuorumResponse {
             error_code: ErrorCode::NONE,

@@ -35,11 +35,13 @@ mod leave_group;
 mod list_config_resources;
 mod list_offsets;
 mod metadata;
+mod node;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
+mod peer;
 mod produce;
 mod reassignments;
 mod route;
@@ -60,6 +62,9 @@ use esker_protocol::primitives::Reader;
 use crate::broker::Broker;
 use crate::server::{CloseReason, Incoming, Outcome, Service};
 use crate::telemetry::ServedApi;
+pub use node::NodeService;
+pub use peer::PeerService;
+
 use handler::{RequestContext, Route};
 use route::{RouteTable, route_of};
 

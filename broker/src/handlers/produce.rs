@@ -42,6 +42,10 @@ impl Handler for Produce {
     const VERSIONS: RangeInclusive<i16> = 0..=13;
 
     fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
+        // Another broker may lead by now: what is written here would be truncated.
+        if ctx.broker.session.is_isolated() {
+            return refuse(&request, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
         let mut records = request.topic_data.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_ref());
         if !records.any(|records| verify::is_transactional(records)) {
             return append(ctx, request, &VerificationResults::default());

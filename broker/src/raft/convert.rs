@@ -12,12 +12,12 @@ use super::types::{
     Entry, LeaderId, LogId, Membership, Proposal, RaftId, Snapshot, SnapshotMeta, StoredMembership, Vote,
 };
 
-fn to_voter(id: &RaftId) -> VoterId {
+pub(super) fn to_voter(id: &RaftId) -> VoterId {
     let RaftId { node_id, directory } = *id;
     VoterId { node_id, directory }
 }
 
-fn from_voter(id: &VoterId) -> RaftId {
+pub(super) fn from_voter(id: &VoterId) -> RaftId {
     let VoterId { node_id, directory } = *id;
     RaftId { node_id, directory }
 }

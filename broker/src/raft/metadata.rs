@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
+use super::quorum::{QuorumView, follow_quorum};
+use super::server::RaftServer;
 use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
 use crate::controller::{Committed, ControllerClient, SubmitError};
 use crate::node::Node;
@@ -54,14 +56,34 @@ pub struct Metadata {
     published: Published,
     work: mpsc::Sender<Work>,
     raft: Raft<TypeConfig, StateMachine>,
+    quorum: watch::Receiver<QuorumView>,
+    server: Arc<RaftServer>,
     node: Node,
 }
 
 impl Metadata {
-    pub(super) fn new(node: Node, raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
+    pub(super) fn new(node: Node, id: RaftId, raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
         let (work, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(run(raft.clone(), published.clone(), inbox));
-        Self { published, work, raft, node }
+        node.spawn_control(run(raft.clone(), published.clone(), inbox));
+        let (views, quorum) = watch::channel(QuorumView::default());
+        node.spawn_control(follow_quorum(raft.clone(), id, views));
+        let server = RaftServer::new(&node, raft.clone(), published.files.clone());
+        Self { published, work, raft, quorum, server, node }
+    }
+
+    /// What other controllers ask of this one.
+    pub fn server(&self) -> &Arc<RaftServer> {
+        &self.server
+    }
+
+    /// Who leads the quorum and who is in it, as it changes.
+    pub fn quorum(&self) -> watch::Receiver<QuorumView> {
+        self.quorum.clone()
+    }
+
+    /// The members of the quorum can be changed here while this node leads.
+    pub(super) fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
+        &self.raft
     }
 
     /// The current image.
@@ -93,14 +115,6 @@ impl Metadata {
     ) -> Result<Committed<Reply>, SubmitError> {
         let decide = move |image: &_| Decision { records: decide(image), reply: Reply::InitializeFeatures(()) };
         self.submit_decision(Box::new(decide), deadline).await
-    }
-
-    /// The voters of the metadata quorum, and its term.
-    pub fn quorum(&self) -> (Vec<RaftId>, u64) {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.membership().voter_ids().collect();
-        (voters, metrics.current_term)
     }
 
     /// Waits until this node leads and all of the log before that is in the image. Decisions made earlier would be made

@@ -9,12 +9,17 @@ mod log;
 mod machine;
 mod metadata;
 mod network;
+mod quorum;
+mod server;
 mod types;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use metadata::Metadata;
+pub use quorum::{Member, MembershipError, QuorumView};
+pub use server::RaftServer;
 pub use types::RaftId;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +36,7 @@ use tokio::time::Instant;
 
 use crate::controller::submit;
 use crate::node::Node;
+use crate::peer::LocalNode;
 use log::LogStore;
 use machine::{Published, StateMachine};
 use network::Network;
@@ -81,9 +87,35 @@ const START: Duration = Duration::from_secs(60);
 /// Messages that wait between openraft's tasks.
 const CHANNEL: u64 = 1024;
 
-/// Starts the metadata log in `dir` with this node as its only voter, and waits until it can be written.
-pub async fn start(node: &Node, disk: Arc<dyn Disk>, dir: PathBuf, id: RaftId) -> Result<Metadata, StartError> {
-    start_with(node, disk, dir, id, SNAPSHOT_AFTER).await
+/// How a node begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// As the only voter of a new cluster, where there is no log yet.
+    Cluster,
+    /// As a member of a cluster that others lead: where there is no log yet, it comes from them.
+    Member,
+}
+
+/// This node in the metadata quorum.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// Its identity.
+    pub id: RaftId,
+    /// Where other nodes reach it, `host:port`.
+    pub address: String,
+    /// How it begins.
+    pub begin: Begin,
+}
+
+/// Starts the metadata log in `dir`. Where this node is the only voter, waits until the log can be written.
+pub async fn start(
+    node: &Node,
+    local: &Arc<LocalNode>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    seat: Seat,
+) -> Result<Metadata, StartError> {
+    start_with(node, local, disk, dir, seat, SNAPSHOT_AFTER).await
 }
 
 /// Opens the files and what openraft needs of them.
@@ -101,9 +133,15 @@ async fn open(
     opened.await.map_err(std::io::Error::other).flatten().map_err(StartError::Store)
 }
 
-/// Starts openraft over the files; nothing leads yet.
+/// Times of the quorum in ms. A leader that is gone is replaced within twice the longest time-out: its lease, and another's patience.
+const HEARTBEAT: u64 = 30;
+const ELECTION_MIN: u64 = 120;
+const ELECTION_MAX: u64 = 200;
+
+/// Starts openraft over the files, on the threads of the cluster's control; nothing leads yet.
 async fn start_raft(
     node: &Node,
+    network: Network,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: RaftId,
@@ -112,9 +150,12 @@ async fn start_raft(
     let (log, machine, published) = open(node, disk, dir).await?;
     let config = Config {
         cluster_name: "esker".to_owned(),
-        heartbeat_interval: 100,
-        election_timeout_min: 300,
-        election_timeout_max: 600,
+        heartbeat_interval: HEARTBEAT,
+        election_timeout_min: ELECTION_MIN,
+        election_timeout_max: ELECTION_MAX,
+        enable_pre_vote: Some(true),
+        // Who does not vote must not lead either: `follow_quorum` allows elections to voters.
+        enable_elect: false,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_after),
         max_in_snapshot_log_to_keep: snapshot_after / 16,
         // openraft's channels are allocated whole, and their defaults hold far more than one controller task ever sends.
@@ -124,38 +165,51 @@ async fn start_raft(
         ..Config::default()
     };
     let config = Arc::new(config.validate().map_err(|e| StartError::Raft(e.to_string()))?);
-    let raft = Raft::new(id, config, Network, log, machine).await;
+    let raft = node.run_control(Raft::new(id, config, network, log, machine)).await;
+    let raft = raft.ok_or_else(|| StartError::Raft("the runtime has stopped".to_owned()))?;
     Ok((raft.map_err(|e| StartError::Raft(e.to_string()))?, published))
+}
+
+/// The members that the log names.
+async fn known_members(raft: &Raft<TypeConfig, StateMachine>) -> Result<(Vec<RaftId>, Vec<RaftId>), StartError> {
+    let members = |state: &RaftState<TypeConfig>| {
+        let membership = state.membership_state.effective();
+        (membership.nodes().map(|(id, _)| *id).collect(), membership.voter_ids().collect())
+    };
+    raft.with_raft_state(members).await.map_err(|e| StartError::Raft(e.to_string()))
 }
 
 async fn start_with(
     node: &Node,
+    local: &Arc<LocalNode>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    id: RaftId,
+    seat: Seat,
     snapshot_after: u64,
 ) -> Result<Metadata, StartError> {
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let (raft, published) = start_raft(node, disk, dir.clone(), id, snapshot_after).await?;
-    if raft.is_initialized().await.map_err(|e| raft_error(&e))? {
-        let members = |state: &RaftState<TypeConfig>| -> Vec<RaftId> {
-            state.membership_state.effective().nodes().map(|(member, _)| *member).collect()
-        };
-        let members = raft.with_raft_state(members).await.map_err(|e| raft_error(&e))?;
-        if !members.contains(&id) {
-            let known = members.iter().map(RaftId::to_string).collect::<Vec<_>>().join(", ");
-            return Err(StartError::Identity { dir, own: id, known });
-        }
-        // openraft makes a former leader lead again at once. Otherwise the only voter elects itself without an election time-out.
-        let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
-        if !leads {
-            raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;
-        }
-    } else {
-        let members = std::collections::BTreeMap::from([(id, BasicNode::default())]);
+    let Seat { id, address, begin } = seat;
+    let (raft, published) = start_raft(node, Network::new(node, local), disk, dir.clone(), id, snapshot_after).await?;
+    let is_new = !raft.is_initialized().await.map_err(|e| raft_error(&e))?;
+    if is_new && begin == Begin::Cluster {
+        let members = std::collections::BTreeMap::from([(id, BasicNode { addr: address })]);
         raft.initialize(members).await.map_err(|e| raft_error(&e))?;
     }
-    let metadata = Metadata::new(node.clone(), raft, published);
+    let (members, voters) = known_members(&raft).await?;
+    // A member whose log does not name it yet is added by those that lead.
+    if !members.contains(&id) && begin == Begin::Cluster {
+        let known = members.iter().map(RaftId::to_string).collect::<Vec<_>>().join(", ");
+        return Err(StartError::Identity { dir, own: id, known });
+    }
+    let metadata = Metadata::new(node.clone(), id, raft.clone(), published);
+    if voters != [id] {
+        return Ok(metadata);
+    }
+    // openraft makes a former leader lead again at once. Otherwise the only voter elects itself without an election time-out.
+    let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
+    if !leads {
+        raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;
+    }
     metadata.caught_up().await.map_err(|e| raft_error(&e))?;
     submit(&metadata, InitializeFeatures, Instant::now() + START).await.map_err(|e| raft_error(&e))?;
     Ok(metadata)

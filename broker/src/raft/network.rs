@@ -1,34 +1,148 @@
-//! How controllers reach each other. There is one voter today, so no call is ever made; a call returns an error.
+//! How controllers reach each other: openraft's calls as requests over a [`PeerLink`].
+//!
+//! openraft bounds no call: each has a deadline here, and a connection whose answer is late is closed. The hello of a connection proves that
+//! the other side is the controller that is meant, folder included. Must never: wait without a deadline.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Uuid;
 use esker_storage::metalog::SnapshotFile;
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{BasicNode, OptionalSend};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, BasicNode, OptionalSend};
+use tokio::time::Instant;
 
 use super::types::{RaftId, Snapshot, TypeConfig, Vote};
+use super::wire::{
+    RaftSnapshotRequest, RaftTransferRequest, WireError, appended_of, transferred_of, vote_of, voted_of, wire_append,
+    wire_id, wire_log_id, wire_vote, wire_vote_request,
+};
+use crate::node::Node;
+use crate::peer::{Lane, LocalNode, PeerError, PeerLink};
 
-/// Makes connections to other controllers.
+/// The longest wait for an answer that needs no more than a sync of the disk. A controller that takes longer is as good as gone; its answer
+/// is waited for nonetheless, so that a slow disk does not cost the connection.
+const PATIENCE: Duration = Duration::from_millis(1000);
+/// Bytes of a snapshot that are sent at once.
+const PIECE: usize = 1 << 20;
+/// How long the receiver may take to write one piece, and to install the whole.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes links to other controllers.
 #[derive(Debug, Clone)]
-pub struct Network;
+pub struct Network {
+    node: Node,
+    local: Arc<LocalNode>,
+}
 
-/// A controller that is not there.
+impl Network {
+    /// Of this node.
+    pub fn new(node: &Node, local: &Arc<LocalNode>) -> Self {
+        Self { node: node.clone(), local: Arc::clone(local) }
+    }
+}
+
+/// A way to one controller.
 #[derive(Debug)]
-pub struct Peer(RaftId);
+pub struct Peer {
+    node: Node,
+    control: PeerLink,
+    data: PeerLink,
+}
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: RaftId, _: &BasicNode) -> Peer {
-        Peer(target)
+    async fn new_client(&mut self, target: RaftId, at: &BasicNode) -> Peer {
+        let id = (target.node_id, Uuid(target.directory));
+        let link = |lane| PeerLink::new(&self.node, &self.local, id, &at.addr, lane);
+        Peer { node: self.node.clone(), control: link(Lane::Control), data: link(Lane::Data) }
     }
 }
 
+fn unreachable(error: &(impl std::error::Error + 'static)) -> Unreachable<TypeConfig> {
+    Unreachable::new(error)
+}
+
+fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
+    match error {
+        PeerError::Lost(_) => RPCError::Network(NetworkError::new(&error)),
+        // openraft waits before it tries again.
+        error => RPCError::Unreachable(unreachable(&error)),
+    }
+}
+
+fn wire_error(error: WireError) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(unreachable(&error))
+}
+
+/// The receiver could not answer: its raft is not started, or has stopped.
+fn refused(code: ErrorCode) -> Result<(), RPCError<TypeConfig>> {
+    if code.is_error() {
+        return Err(RPCError::Unreachable(Unreachable::new(&AnyError::error(format!("it answers with {code}")))));
+    }
+    Ok(())
+}
+
+fn deadline(option: &RPCOption) -> Instant {
+    Instant::now() + option.soft_ttl().max(PATIENCE)
+}
+
 impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::from_string(format!("controller {} cannot be reached: this broker is a cluster of one", self.0))
+    async fn ask(
+        &self,
+        request: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let answer = self.control.call(&wire_vote_request(request, pre_vote), deadline(option)).await;
+        let answer = answer.map_err(rpc_error)?;
+        refused(answer.error_code)?;
+        voted_of(&answer).map_err(wire_error)
+    }
+
+    async fn send_snapshot(&self, vote: &Vote, snapshot: SnapshotFile) -> Result<Vote, RPCError<TypeConfig>> {
+        let transfer = i64::try_from(self.node.random_u64() >> 1).unwrap_or_default();
+        let mut offset = 0_u64;
+        loop {
+            let bytes = self.read_piece(&snapshot, offset).await?;
+            let done = bytes.is_empty();
+            let at = i64::try_from(offset).unwrap_or(i64::MAX);
+            offset = offset.saturating_add(bytes.len() as u64);
+            let request = RaftSnapshotRequest { vote: wire_vote(vote), transfer, offset: at, bytes, done };
+            let answer = self.data.call(&request, Instant::now() + SNAPSHOT_PATIENCE).await.map_err(rpc_error)?;
+            refused(answer.error_code)?;
+            let theirs = vote_of(&answer.vote).map_err(wire_error)?;
+            if done || theirs != *vote {
+                return Ok(theirs);
+            }
+        }
+    }
+
+    async fn read_piece(&self, snapshot: &SnapshotFile, offset: u64) -> Result<Bytes, RPCError<TypeConfig>> {
+        let file = snapshot.clone();
+        let read = move || {
+            let mut piece = BytesMut::zeroed(PIECE);
+            let mut filled = 0;
+            while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, offset + filled as u64)? {
+                    0 => break,
+                    bytes => filled += bytes,
+                }
+            }
+            piece.truncate(filled);
+            Ok::<_, std::io::Error>(piece.freeze())
+        };
+        let read = self.node.run_blocking(read).await.map_err(std::io::Error::other).flatten();
+        read.map_err(|error| RPCError::Unreachable(unreachable(&error)))
     }
 }
 
@@ -37,27 +151,60 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
-        _: RPCOption,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        let request = wire_append(request).map_err(wire_error)?;
+        let answer = self.control.call(&request, deadline(&option)).await.map_err(rpc_error)?;
+        refused(answer.error_code)?;
+        appended_of(&answer).map_err(wire_error)
     }
 
     async fn vote(
         &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        self.ask(&request, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask(&request, true, &option).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _: Vote,
-        _: Snapshot,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(self.unreachable()))
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(&vote, snapshot.snapshot) => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let wire = RaftTransferRequest {
+            vote: wire_vote(request.from_leader()),
+            to: wire_id(request.to_node_id()),
+            last: wire_log_id(request.last_log_id()),
+        };
+        let answer = self.control.call(&wire, deadline(&option)).await.map_err(rpc_error)?;
+        refused(answer.error_code)?;
+        transferred_of(&answer, &request).map_err(wire_error)
     }
 }

@@ -229,6 +229,11 @@ impl ReplicaManager {
         tokio::time::timeout_at(deadline, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
+    /// How many entries of the metadata log are in force here, as that moves.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
     /// Brings everything in step with `image`. Blocks on the disk: not for async workers. Logs of topics that `image` no
     /// longer has are deleted.
     pub fn apply(&self, image: &Arc<MetadataImage>) {

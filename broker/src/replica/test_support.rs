@@ -25,7 +25,7 @@ pub(super) const NOW: i64 = 1_700_000_000_000;
 
 /// A node with the built-in configuration.
 pub(super) fn node() -> Node {
-    Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine))
+    Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine::default()))
 }
 
 /// Counts what reaches the disk.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use esker_protocol::primitives::Str;
@@ -97,10 +97,10 @@ pub(super) async fn accept<S: Service>(
             counts.log_refusal(peer, &reason);
             continue;
         }
-        let info = Arc::new(ConnectionInfo { peer, listener: name.clone(), software: OnceLock::new() });
+        let info = Arc::new(ConnectionInfo::new(peer, name.clone()));
         let (scope, stop, counts) = (scope.clone(), stop.clone(), Arc::clone(&counts));
         tracker.spawn(async move {
-            let reason = match AssertUnwindSafe(serve(&scope, info, stream, stop)).catch_unwind().await {
+            let reason = match AssertUnwindSafe(serve(scope.clone(), info, stream, stop)).catch_unwind().await {
                 Ok(reason) => reason,
                 Err(panic) => CloseReason::Panic(panic_text(panic.as_ref())),
             };
@@ -123,7 +123,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 async fn serve<S: Service>(
-    scope: &ServerScope<S>,
+    scope: ServerScope<S>,
     info: Arc<ConnectionInfo>,
     stream: TcpStream,
     stop: CancellationToken,
@@ -133,5 +133,45 @@ async fn serve<S: Service>(
     if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_keepalive(true)) {
         return CloseReason::Io(error.kind());
     }
-    Connection::new(stream, scope, info, stop).run().await
+    if let Some(control) = &scope.control
+        && is_control(&stream, control.first_key).await
+    {
+        let (node, scope) = (control.node.clone(), scope.clone());
+        let moved = node.run_control(serve_control(scope, info, stream, stop)).await;
+        return moved.unwrap_or(CloseReason::Stopping);
+    }
+    Connection::new(stream, &scope, info, stop).run().await
+}
+
+/// Serves a connection of the cluster's control, on the threads that it is moved to.
+async fn serve_control<S: Service>(
+    scope: ServerScope<S>,
+    info: Arc<ConnectionInfo>,
+    stream: TcpStream,
+    stop: CancellationToken,
+) -> CloseReason {
+    match stream.into_std().and_then(TcpStream::from_std) {
+        Ok(stream) => Connection::new(stream, &scope, info, stop).run().await,
+        Err(error) => CloseReason::Io(error.kind()),
+    }
+}
+
+/// How long a connection may take to show its first request before it is taken for a client's.
+const FIRST_REQUEST: Duration = Duration::from_millis(50);
+
+/// Whether the first request of a connection has this key. The bytes stay in the socket.
+async fn is_control(stream: &TcpStream, key: i16) -> bool {
+    let mut first = [0; 6];
+    let peek = async {
+        loop {
+            match stream.peek(&mut first).await {
+                Ok(6) => return true,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    let came = tokio::time::timeout(FIRST_REQUEST, peek).await.unwrap_or(false);
+    let [_, _, _, _, high, low] = first;
+    came && i16::from_be_bytes([high, low]) == key
 }

@@ -42,6 +42,9 @@ pub enum CloseReason {
     /// The API is not served in that version.
     #[error("{0} version {1} is not served")]
     UnsupportedVersion(ApiKey, i16),
+    /// A request of a node on a connection that did not prove to be one.
+    #[error("a request between nodes without a hello before it")]
+    NoHello,
     /// A produce without acks failed; it has no answer that could carry the error.
     #[error("a produce with acks=0 failed: {0}")]
     ProduceWithoutAcks(ErrorCode),
@@ -73,6 +76,7 @@ impl CloseReason {
             Self::Malformed(..) => "malformed",
             Self::UnknownApi(_) => "unknown_api",
             Self::UnsupportedVersion(..) => "unsupported_version",
+            Self::NoHello => "no_hello",
             Self::ProduceWithoutAcks(_) => "produce_without_acks",
             Self::Unencodable(..) => "unencodable",
             Self::TooMany(_) => "too_many",

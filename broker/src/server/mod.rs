@@ -23,6 +23,6 @@ pub use close::CloseReason;
 pub use frame_error::FrameError;
 pub use listener::{BindError, Listeners};
 pub use memory::RequestMemory;
-pub use scope::{Admission, ConnectionLimits, ServerScope};
+pub use scope::{Admission, ConnectionLimits, ControlLane, ServerScope};
 pub use service::{ConnectionInfo, Incoming, Outcome, Service};
 pub use transport::Transport;

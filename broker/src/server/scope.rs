@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::RequestMemory;
+use crate::node::Node;
 use crate::telemetry::Metrics;
 
 /// What one connection may do.
@@ -30,6 +31,17 @@ pub struct ServerScope<S> {
     pub limits: ConnectionLimits,
     /// How many connections there may be; called once a connection.
     pub admission: Admission,
+    /// Connections that are served beside no client.
+    pub control: Option<ControlLane>,
+}
+
+/// Connections whose first request has this key are served on the threads of the cluster's control.
+#[derive(Debug, Clone)]
+pub struct ControlLane {
+    /// The key.
+    pub first_key: i16,
+    /// Whose threads.
+    pub node: Node,
 }
 
 impl<S> Clone for ServerScope<S> {
@@ -40,6 +52,7 @@ impl<S> Clone for ServerScope<S> {
             memory: Arc::clone(&self.memory),
             limits: self.limits,
             admission: Arc::clone(&self.admission),
+            control: self.control.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A connection hands each request to its [`Service`] in the order in which they came in, and keeps the place of the answer. Must never:
 //! know an API.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +24,25 @@ pub struct ConnectionInfo {
     pub listener: Str,
     /// Name and version of the client's software, once ApiVersions has sent them (KIP-511).
     pub software: OnceLock<(Str, Str)>,
+    /// Who the other end has proved to be, if the service asks for a proof.
+    identity: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl ConnectionInfo {
+    /// A connection of which nothing else is known.
+    pub fn new(peer: SocketAddr, listener: Str) -> Self {
+        Self { peer, listener, software: OnceLock::new(), identity: OnceLock::new() }
+    }
+
+    /// The other end has proved who it is. The first proof stands.
+    pub fn identify<T: Send + Sync + 'static>(&self, identity: T) {
+        let _ = self.identity.set(Box::new(identity));
+    }
+
+    /// Who the other end has proved to be.
+    pub fn identity<T: 'static>(&self) -> Option<&T> {
+        self.identity.get()?.downcast_ref()
+    }
 }
 
 /// A request whose header is decoded.

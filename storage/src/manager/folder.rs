@@ -21,10 +21,30 @@ pub struct Folder {
     _lock: Box<dyn Debug + Send + Sync>,
 }
 
+/// What a folder's `meta.properties` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderIdentity {
+    /// `cluster.id`.
+    pub cluster_id: String,
+    /// `node.id`.
+    pub node_id: i32,
+    /// `directory.id`; folders of old versions of Kafka have none.
+    pub directory_id: Option<Uuid>,
+}
+
 impl Folder {
     /// The cluster that the folder was formatted for; `None` for one that is not, or is not there. Changes nothing.
     pub fn cluster_id(disk: &dyn Disk, path: &Path) -> Result<Option<String>, OpenError> {
         Ok(Meta::read(disk, path)?.map(|meta| meta.cluster_id))
+    }
+
+    /// What the folder was formatted as; `None` for one that is not, or is not there. Changes nothing.
+    pub fn identity(disk: &dyn Disk, path: &Path) -> Result<Option<FolderIdentity>, OpenError> {
+        let identity = |meta: Meta| {
+            let Meta { cluster_id, node_id, directory_id } = meta;
+            FolderIdentity { cluster_id, node_id, directory_id }
+        };
+        Ok(Meta::read(disk, path)?.map(identity))
     }
 
     /// Makes, locks and formats the folder, or checks whose it is. A folder without an id gets `new_id`, or a random one.

@@ -25,7 +25,7 @@ fn request(id: i64, epoch: i16) -> ProduceRequest {
 
 fn context(running: &Running, client: &Client) -> RequestContext {
     let peer = client.0.local_addr().unwrap();
-    let connection = ConnectionInfo { peer, listener: "PLAINTEXT".into(), software: OnceLock::new() };
+    let connection = ConnectionInfo::new(peer, "PLAINTEXT".into());
     RequestContext {
         broker: Arc::clone(&running.broker),
         connection: Arc::new(connection),

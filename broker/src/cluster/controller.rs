@@ -1,0 +1,261 @@
+//! What this node does for the others while it leads the metadata quorum. While it does not, it says who does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::controller::wire::{decode_request, encode_reply};
+use esker_core::controller::{AllocateNodeId, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::{Str, Uuid};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::controller::{Committed, ControllerClient, SubmitError, submit};
+use crate::node::Node;
+use crate::peer::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinClusterRequest, JoinClusterResponse, PEER_VERSION, SubmitRequest,
+    SubmitResponse,
+};
+use crate::peer::{LocalNode, PeerId};
+use crate::raft::{Metadata, QuorumView, RaftId, RaftServer};
+
+/// How long the quorum may take to give a node its place.
+const PLACE: Duration = Duration::from_secs(10);
+/// A leader that no quorum has confirmed for so long answers no heartbeat: another may lead by now.
+const CONFIRMED_WITHIN: Duration = Duration::from_millis(400);
+
+/// How often sessions are looked at.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// What became of a request that another node submitted.
+pub(super) mod outcome {
+    /// It is decided; the answer comes with it.
+    pub const DECIDED: i8 = 0;
+    /// Another node is the active controller.
+    pub const NOT_CONTROLLER: i8 = 1;
+    /// It is not decided, or nobody knows: [`SubmitError::Unavailable`](crate::controller::SubmitError) and the like.
+    pub const FAILED: i8 = 2;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Controller {
+    node: Node,
+    local: Arc<LocalNode>,
+    address: String,
+    metadata: Arc<Metadata>,
+    sessions: Mutex<Sessions>,
+    origin: Instant,
+    /// A session has ended before its time.
+    ended: Notify,
+}
+
+impl Controller {
+    /// Of a node that other nodes reach at `address`.
+    pub fn new(node: &Node, local: &Arc<LocalNode>, address: &str, metadata: &Arc<Metadata>) -> Arc<Self> {
+        let times = SessionTimes { timeout: node.config().broker_session_timeout, tick: TICK };
+        Arc::new(Self {
+            node: node.clone(),
+            local: Arc::clone(local),
+            address: address.to_owned(),
+            metadata: Arc::clone(metadata),
+            sessions: Mutex::new(Sessions::new(times, Duration::ZERO)),
+            origin: Instant::now(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// What other controllers ask.
+    pub fn raft(&self) -> &RaftServer {
+        self.metadata.server()
+    }
+
+    /// The metadata.
+    pub(super) fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(super) fn local(&self) -> &Arc<LocalNode> {
+        &self.local
+    }
+
+    /// Time as the sessions count it.
+    pub(super) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// The sessions, for a moment.
+    pub(super) fn sessions<R>(&self, look: impl FnOnce(&mut Sessions) -> R) -> R {
+        look(&mut self.sessions.lock())
+    }
+
+    /// A broker is known to be gone: its session ends now.
+    pub(super) fn end_session(&self, node_id: i32, epoch: i64) {
+        self.sessions(|sessions| sessions.end(node_id, epoch));
+        self.ended.notify_one();
+    }
+
+    /// Waits until a session ends before its time.
+    pub(super) async fn session_ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// The configs of this node, for decisions that depend on some node's.
+    pub fn configs(&self) -> NodeConfigs {
+        NodeConfigs { node_id: self.node.id(), statics: Arc::clone(&self.node.config().statics) }
+    }
+
+    /// Decides a request here; refused unless this node is the active controller.
+    pub async fn decide(&self, mut request: Request, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
+        let joins = match &request {
+            Request::JoinBroker(join) => Some(join.join.registration.node_id),
+            _ => None,
+        };
+        let now = self.now();
+        request.set_alive(|node_id| self.sessions(|sessions| sessions.is_alive(now, node_id)));
+        let committed = self.metadata.submit(request, deadline).await?;
+        if let (Some(node_id), Reply::JoinBroker(Ok(epoch))) = (joins, &committed.reply) {
+            let now = self.now();
+            self.sessions(|sessions| sessions.heartbeat(now, node_id, *epoch));
+        }
+        Ok(committed)
+    }
+
+    /// A request that another node sends to the active controller.
+    pub async fn submit_for(&self, _: PeerId, request: SubmitRequest) -> SubmitResponse {
+        let view = self.view();
+        let controller = view.leader.map_or(-1, |leader| leader.node_id);
+        let failed = |outcome: i8, message: &dyn std::fmt::Display| SubmitResponse {
+            outcome,
+            message: Some(Str::from(message.to_string())),
+            controller,
+            ..SubmitResponse::default()
+        };
+        let decoded = match decode_request(request.request) {
+            Ok(request) => request,
+            Err(error) => return failed(outcome::FAILED, &error),
+        };
+        let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or_default());
+        match self.decide(decoded, Instant::now() + patience).await {
+            Ok(Committed { reply, offset, changed }) => match encode_reply(&reply) {
+                Ok(reply) => SubmitResponse {
+                    controller,
+                    offset: i64::try_from(offset).unwrap_or(i64::MAX),
+                    changed,
+                    reply,
+                    ..SubmitResponse::default()
+                },
+                Err(error) => failed(outcome::FAILED, &error),
+            },
+            Err(error @ SubmitError::NotController(_)) => failed(outcome::NOT_CONTROLLER, &error),
+            Err(error) => failed(outcome::FAILED, &error),
+        }
+    }
+
+    fn view(&self) -> QuorumView {
+        self.metadata.quorum().borrow().clone()
+    }
+
+    /// A broker says that it is alive. One that has caught up is unfenced.
+    pub async fn heartbeat(&self, peer: PeerId, request: &HeartbeatRequest) -> HeartbeatResponse {
+        let view = self.view();
+        let answer = HeartbeatResponse {
+            controller: view.leader.map_or(-1, |leader| leader.node_id),
+            ..HeartbeatResponse::default()
+        };
+        if !view.is_leading() || !self.metadata.has_quorum_within(CONFIRMED_WITHIN) {
+            return HeartbeatResponse { error_code: ErrorCode::NOT_CONTROLLER, ..answer };
+        }
+        let image = self.metadata.image();
+        let registered = image.broker(request.node_id).filter(|broker| {
+            request.node_id == peer.node_id && broker.epoch == request.epoch && broker.incarnation == peer.incarnation
+        });
+        let Some(broker) = registered else {
+            return HeartbeatResponse { error_code: ErrorCode::STALE_BROKER_EPOCH, ..answer };
+        };
+        let now = self.now();
+        self.sessions(|sessions| sessions.heartbeat(now, request.node_id, request.epoch));
+        let mut fenced = broker.fenced;
+        let applied = u64::try_from(request.applied).unwrap_or_default();
+        if fenced && !broker.in_controlled_shutdown {
+            fenced = !self.unfence(request, applied).await;
+        }
+        HeartbeatResponse { fenced, ..answer }
+    }
+
+    async fn unfence(&self, request: &HeartbeatRequest, applied: u64) -> bool {
+        let ask = UnfenceBroker { node_id: request.node_id, epoch: request.epoch, applied, configs: self.configs() };
+        let deadline = Instant::now() + self.node.config().broker_session_timeout;
+        match submit(self.metadata.as_ref(), ask, deadline).await {
+            Ok(Committed { reply: Ok(unfenced), .. }) => unfenced,
+            Ok(Committed { reply: Err(refusal), .. }) => {
+                tracing::debug!(node = request.node_id, why = %refusal.message, "a broker stays fenced");
+                false
+            }
+            Err(error) => {
+                tracing::debug!(node = request.node_id, %error, "a broker stays fenced");
+                false
+            }
+        }
+    }
+
+    /// A node that is in no cluster asks for its place in this one.
+    pub async fn place(&self, request: JoinClusterRequest) -> JoinClusterResponse {
+        let view = self.view();
+        let refused = |error_code: ErrorCode, message: String| JoinClusterResponse {
+            error_code,
+            error_message: Some(Str::from(message)),
+            controller: view.leader_address().map(Str::copy),
+            ..JoinClusterResponse::default()
+        };
+        if !view.is_leading() {
+            return refused(ErrorCode::NOT_CONTROLLER, "another node is the active controller".to_owned());
+        }
+        if request.max_version < PEER_VERSION {
+            let message = format!(
+                "the node speaks versions up to {} of the protocol between nodes, and this cluster version {PEER_VERSION}: update the node",
+                request.max_version
+            );
+            return refused(ErrorCode::UNSUPPORTED_VERSION, message);
+        }
+        let deadline = Instant::now() + PLACE;
+        let wanted = (request.node_id >= 0).then_some(request.node_id);
+        let ask = AllocateNodeId { wanted, directory: request.directory };
+        let node_id = match submit(self.metadata.as_ref(), ask, deadline).await {
+            Ok(Committed { reply: Ok(node_id), .. }) => node_id,
+            Ok(Committed { reply: Err(refusal), .. }) => return refused(refusal.code, refusal.message.to_string()),
+            Err(error) => return refused(ErrorCode::NOT_CONTROLLER, error.to_string()),
+        };
+        if !request.address.is_empty()
+            && let Err(message) = self.seat(node_id, request.directory, &request.address, deadline).await
+        {
+            return refused(ErrorCode::NOT_CONTROLLER, message);
+        }
+        JoinClusterResponse {
+            cluster_id: self.cluster_id(),
+            node_id,
+            offset: i64::try_from(self.metadata.image().offset()).unwrap_or(i64::MAX),
+            ..JoinClusterResponse::default()
+        }
+    }
+
+    fn cluster_id(&self) -> Str {
+        self.local.membership().map(|membership| membership.cluster_id.clone()).unwrap_or_default()
+    }
+
+    /// The node follows the metadata log from here on.
+    async fn seat(&self, node_id: i32, directory: Uuid, address: &str, deadline: Instant) -> Result<(), String> {
+        let view = self.view();
+        // A cluster of one does not know where it is itself.
+        if let Some(own) = view.own.filter(|own| view.members.iter().any(|m| m.id == *own && m.address.is_empty())) {
+            self.metadata.add_member(own, &self.address, deadline).await.map_err(|error| error.to_string())?;
+        }
+        let id = RaftId { node_id, directory: directory.0 };
+        self.metadata.add_member(id, address, deadline).await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,124 @@
+//! Ends the sessions of brokers that are gone, while this node is the active controller.
+//!
+//! A session ends when no heartbeat came for `broker.session.timeout.ms`. A process that died is known at once: the controller keeps a
+//! connection to each broker, and when it breaks, and nothing listens at the broker's address any more, the session ends there. All else that
+//! breaks a connection is left to the session. Must never: fence on a broken connection alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::controller::FenceBroker;
+use esker_core::metadata::{BrokerImage, MetadataImage};
+use esker_protocol::primitives::Uuid;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::controller::{Controller, TICK};
+use crate::controller::{Committed, submit};
+use crate::peer::{Lane, PeerError, PeerLink};
+
+/// How long a broker may take to answer a new connection.
+const CONNECT: Duration = Duration::from_millis(500);
+/// Between attempts to connect to a broker that cannot be reached and is not known to be gone.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long the quorum may take to commit a fencing.
+const FENCE: Duration = Duration::from_secs(5);
+
+/// Connections to brokers, by node id; each is for one incarnation.
+type Probes = BTreeMap<i32, (Uuid, AbortOnDropHandle<()>)>;
+
+/// Runs until it is dropped.
+pub async fn run_fencer(controller: Arc<Controller>) {
+    let mut quorum = controller.metadata().quorum();
+    loop {
+        if quorum.wait_for(crate::raft::QuorumView::is_leading).await.is_err() {
+            return;
+        }
+        let image = controller.metadata().image();
+        let alive = image.live_brokers().map(|broker| (broker.node_id, broker.epoch)).collect::<Vec<_>>();
+        let now = controller.now();
+        controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
+        let mut probes = Probes::new();
+        while quorum.borrow_and_update().is_leading() {
+            probe_brokers(&controller, &controller.metadata().image(), &mut probes);
+            fence_expired(&controller).await;
+            let tick = Instant::now() + TICK;
+            let _ = timeout_at(tick, controller.session_ended()).await;
+        }
+    }
+}
+
+async fn fence_expired(controller: &Arc<Controller>) {
+    let (now, own) = (controller.now(), controller.node().id());
+    let image = controller.metadata().image();
+    let live = image.live_brokers().map(|broker| (broker.node_id, broker.epoch));
+    let expired = controller.sessions(|sessions| {
+        sessions.track(now, live);
+        sessions.expired(now)
+    });
+    for (node_id, epoch) in expired {
+        let is_current = |broker: &&BrokerImage| !broker.fenced && broker.epoch == epoch;
+        if image.broker(node_id).filter(is_current).is_none() {
+            controller.sessions(|sessions| sessions.remove(node_id, epoch));
+            continue;
+        }
+        // A controller that runs is alive, and so is its broker.
+        if node_id == own {
+            continue;
+        }
+        let ask = FenceBroker { node_id, epoch, configs: controller.configs() };
+        match submit(controller.metadata().as_ref(), ask, Instant::now() + FENCE).await {
+            Ok(Committed { reply, .. }) => {
+                controller.sessions(|sessions| sessions.remove(node_id, epoch));
+                if matches!(reply, Ok(true)) {
+                    tracing::warn!(node = node_id, epoch, "a broker is fenced: its session ended");
+                }
+            }
+            Err(error) => tracing::warn!(node = node_id, %error, "a broker whose session ended cannot be fenced yet"),
+        }
+    }
+}
+
+/// Keeps one probe for each broker that is not fenced, in its current incarnation.
+fn probe_brokers(controller: &Arc<Controller>, image: &MetadataImage, probes: &mut Probes) {
+    let own = controller.node().id();
+    let wanted = |node_id: i32| image.broker(node_id).filter(|broker| !broker.fenced && node_id != own);
+    probes
+        .retain(|node_id, (incarnation, _)| wanted(*node_id).is_some_and(|broker| broker.incarnation == *incarnation));
+    for broker in image.live_brokers().filter(|broker| broker.node_id != own) {
+        if probes.contains_key(&broker.node_id) {
+            continue;
+        }
+        let view = controller.metadata().quorum().borrow().clone();
+        let Some(member) = view.member(broker.node_id).filter(|member| !member.address.is_empty()) else { continue };
+        let target = (member.id.node_id, Uuid(member.id.directory));
+        let link = PeerLink::new(controller.node(), controller.local(), target, &member.address, Lane::Control);
+        let probe = probe(Arc::clone(controller), link, (broker.node_id, broker.epoch), broker.incarnation);
+        probes.insert(broker.node_id, (broker.incarnation, AbortOnDropHandle::new(tokio::spawn(probe))));
+    }
+}
+
+/// Watches one incarnation of a broker until it is known to be gone.
+async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i32, i64), incarnation: Uuid) {
+    loop {
+        match link.connect(Instant::now() + CONNECT).await {
+            Ok((_, peer)) if peer.incarnation != incarnation => {
+                tracing::info!(node = node_id, "a broker has started anew: the session of the one before ends");
+                return controller.end_session(node_id, epoch);
+            }
+            Ok((connection, _)) => {
+                let why = connection.closed().await;
+                tracing::debug!(node = node_id, %why, "the connection to a broker ended");
+            }
+            Err(PeerError::NotListening { address }) => {
+                tracing::info!(node = node_id, address, "nothing listens at a broker's address: its session ends");
+                return controller.end_session(node_id, epoch);
+            }
+            Err(error) => {
+                tracing::debug!(node = node_id, %error, "a broker cannot be reached");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

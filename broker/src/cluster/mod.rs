@@ -1,0 +1,22 @@
+//! This node among the others: how it finds its place in a cluster, how it stays in it, and what it does for all of them while it is the active
+//! controller.
+//!
+//! `place` finds or forms the cluster, before anything else is started; `controller` is what this node does when it leads the metadata quorum
+//! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` fills the
+//! quorum. On the broker's side `route` brings requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
+//! Rules are in `esker_core::controller` and `esker_core::forming`. Must never: decide by a clock of its own who is alive (the sessions do), or
+//! wait without a deadline.
+
+mod controller;
+mod fencer;
+mod heartbeat;
+mod place;
+mod route;
+mod voters;
+
+pub use controller::Controller;
+pub use fencer::run_fencer;
+pub use heartbeat::{BrokerSession, run_heartbeats};
+pub use place::{Place, PlaceError, find_place, take_seat};
+pub use route::RoutedController;
+pub use voters::run_voters;

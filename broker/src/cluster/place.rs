@@ -1,0 +1,235 @@
+//! How a node finds its place: in the cluster that its metadata log is of, in one that others are in, or in a new one.
+//!
+//! A node with a metadata log knows its cluster. One without asks the nodes that it was told to join; `esker_core::forming` says what follows
+//! from their answers. What it waits for is logged, by address. Must never: begin a cluster in a folder that was promised to another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::forming::{Answer, Decision, Round, decide};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Str;
+use esker_storage::io::Disk;
+use esker_storage::{Folder, OpenError};
+use futures_util::future::join_all;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use super::controller::Controller;
+use crate::metadata_dir::MetadataDir;
+use crate::node::Node;
+use crate::peer::messages::{IdentifyRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION};
+use crate::peer::{LocalNode, ask};
+use crate::raft::Begin;
+
+/// Where a node belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its id.
+    pub node_id: i32,
+    /// Its cluster, where it is known before the log dirs are open; `None`: as they say, or a new one.
+    pub cluster_id: Option<String>,
+    /// How it begins.
+    pub begin: Begin,
+}
+
+/// Why a node has no place.
+#[derive(Debug, Error)]
+pub enum PlaceError {
+    /// The folder cannot be read or formatted.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The folder cannot be read or written.
+    #[error("the metadata log's folder: {0}")]
+    Disk(#[from] std::io::Error),
+    /// It belongs to a cluster that it has not entered.
+    #[error(
+        "this folder was given a place in cluster {0}, and has not received the cluster's metadata yet: start it with --join and the address of a \
+         node of that cluster, or with an empty folder"
+    )]
+    Promised(String),
+    /// The cluster says no.
+    #[error("{address} does not take this node: {message} ({code})")]
+    Refused {
+        /// Which node said so.
+        address: Str,
+        /// Its code.
+        code: ErrorCode,
+        /// Its words.
+        message: String,
+    },
+    /// The answers contradict each other.
+    #[error("no cluster can be joined or formed: {0}")]
+    Contradiction(String),
+}
+
+/// How long a node may take to say who it is.
+const ASK: Duration = Duration::from_millis(1000);
+/// Between two rounds of questions.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How long the cluster may take to give a place.
+const PLACE: Duration = Duration::from_secs(15);
+/// Between two log lines about the same wait.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// See the module. Waits for other nodes where it must.
+pub async fn find_place(
+    node: &Node,
+    local: &Arc<LocalNode>,
+    disk: &dyn Disk,
+    dir: &MetadataDir,
+) -> Result<Place, PlaceError> {
+    let config = node.config();
+    let known = Folder::identity(disk, dir.folder())?;
+    let node_id = match &known {
+        Some(known) if !config.node_id_given => known.node_id,
+        _ => config.node_id,
+    };
+    let has_log = dir.holds_log(disk)?;
+    let promise = dir.promise(disk)?;
+    if config.join.is_empty() {
+        if let Some(cluster) = promise {
+            return Err(PlaceError::Promised(cluster));
+        }
+        return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
+    }
+    if has_log && promise.is_none() {
+        return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Member });
+    }
+    let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
+    let wanted = if config.node_id_given || known.is_some() { node_id } else { -1 };
+    match form(node, local, own_cluster.as_deref()).await? {
+        None => Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster }),
+        Some(address) => {
+            let placed = request_place(node, local, Str::from(address), wanted).await?;
+            let (cluster_id, node_id) = (placed.cluster_id.to_string(), placed.node_id);
+            dir.format(disk, node, (&cluster_id, node_id), local.directory())?;
+            dir.record_promise(disk, &cluster_id)?;
+            Ok(Place { node_id, cluster_id: Some(cluster_id), begin: Begin::Member })
+        }
+    }
+}
+
+/// Asks all nodes until it is clear what to do: a node of the cluster to join, or `None` to begin one.
+async fn form(node: &Node, local: &LocalNode, cluster_id: Option<&str>) -> Result<Option<String>, PlaceError> {
+    let list: Vec<String> = local.join().iter().map(ToString::to_string).collect();
+    let mut said: Option<(String, Instant)> = None;
+    loop {
+        let asked = list.iter().map(|address| async move { (address.clone(), identify(node, local, address).await) });
+        let answers: BTreeMap<String, Answer> = join_all(asked).await.into_iter().collect();
+        let round = Round { directory: local.directory(), cluster_id, list: &list, answers: &answers };
+        match decide(round) {
+            Decision::Begin => return Ok(None),
+            Decision::Join { address, .. } => return Ok(Some(address)),
+            Decision::Refuse { message } => return Err(PlaceError::Contradiction(message)),
+            Decision::Wait { blocked_by } => {
+                let waits = blocked_by.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                if said.as_ref().is_none_or(|(last, at)| *last != waits || at.elapsed() > SAY_AGAIN) {
+                    info!(waits, "waiting for other nodes to form a cluster");
+                    said = Some((waits, Instant::now()));
+                }
+            }
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn identify(node: &Node, local: &LocalNode, address: &str) -> Answer {
+    let request = IdentifyRequest { directory: local.directory() };
+    match ask(node, address, &request, Instant::now() + ASK).await {
+        Ok(answer) => match answer.cluster_id {
+            Some(cluster_id) => Answer::Member { cluster_id: cluster_id.to_string(), node_id: answer.node_id },
+            None => Answer::Empty {
+                directory: answer.directory,
+                list: answer.join.iter().map(ToString::to_string).collect(),
+            },
+        },
+        Err(error) => Answer::Unreachable(error.to_string()),
+    }
+}
+
+/// Asks for an id, at `address` or wherever the active controller is.
+async fn request_place(
+    node: &Node,
+    local: &LocalNode,
+    address: Str,
+    node_id: i32,
+) -> Result<JoinClusterResponse, PlaceError> {
+    let request = JoinClusterRequest {
+        max_version: PEER_VERSION,
+        node_id,
+        directory: local.directory(),
+        address: Str::default(),
+    };
+    let mut at = address.clone();
+    loop {
+        match join_at(node, &at, &request).await? {
+            Placed::At(place) => return Ok(place),
+            Placed::Elsewhere(controller) => at = controller.unwrap_or_else(|| address.clone()),
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+enum Placed {
+    At(JoinClusterResponse),
+    /// Ask there, or anywhere.
+    Elsewhere(Option<Str>),
+}
+
+async fn join_at(node: &Node, address: &Str, request: &JoinClusterRequest) -> Result<Placed, PlaceError> {
+    match ask(node, address, request, Instant::now() + PLACE).await {
+        Ok(answer) if !answer.error_code.is_error() => Ok(Placed::At(answer)),
+        Ok(answer) if answer.error_code == ErrorCode::NOT_CONTROLLER => {
+            Ok(Placed::Elsewhere(answer.controller.map(|controller| controller.detached())))
+        }
+        // It is a moment away from its own place.
+        Ok(answer) if answer.error_code == ErrorCode::BROKER_NOT_AVAILABLE => Ok(Placed::Elsewhere(None)),
+        Ok(answer) => Err(PlaceError::Refused {
+            address: address.clone(),
+            code: answer.error_code,
+            message: answer.error_message.map_or_else(String::new, |message| message.to_string()),
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "the active controller cannot be asked");
+            Ok(Placed::Elsewhere(None))
+        }
+    }
+}
+
+/// Has the cluster know where this node is, so that it sends it the metadata log. Returns once this node's own log says so.
+pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), PlaceError> {
+    let (node, local) = (controller.node(), controller.local());
+    let mut quorum = controller.metadata().quorum();
+    let request = JoinClusterRequest {
+        max_version: PEER_VERSION,
+        node_id: node.id(),
+        directory: local.directory(),
+        address: Str::copy(address),
+    };
+    let mut at: Option<Str> = None;
+    let mut next = 0;
+    loop {
+        let view = quorum.borrow_and_update().clone();
+        let own = view.members.iter().find(|member| Some(member.id) == view.own);
+        if own.is_some_and(|member| member.address == address) {
+            return Ok(());
+        }
+        let known: Vec<Str> = local.join().iter().cloned().chain(addresses_of(&view, address)).collect();
+        let target = at.take().or_else(|| known.get(next % known.len().max(1)).cloned());
+        next += 1;
+        if let Some(target) = target
+            && let Placed::Elsewhere(Some(controller)) = join_at(node, &target, &request).await?
+        {
+            at = Some(controller);
+        }
+        let _ = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await;
+    }
+}
+
+fn addresses_of<'a>(view: &'a crate::raft::QuorumView, own: &'a str) -> impl Iterator<Item = Str> + 'a {
+    let others = view.members.iter().map(|member| member.address.as_str());
+    others.filter(move |address| !address.is_empty() && *address != own).map(Str::copy)
+}

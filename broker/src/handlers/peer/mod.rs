@@ -1,0 +1,171 @@
+//! What other nodes of the cluster ask: private APIs on the listeners that they share with clients.
+//!
+//! A connection is a node's from its hello on, in which it proves its cluster, its id and its folder. Before that it may ask who is here, and
+//! for a place in the cluster; all else closes it, whatever it claims to be. Must never: believe a node id in the body of a request that is not the
+//! one of the hello.
+
+mod hello;
+
+use std::sync::{Arc, OnceLock};
+
+use esker_protocol::api::ApiKey;
+use esker_protocol::primitives::Reader;
+use esker_protocol::{Message, Request, encode_response};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::cluster::Controller;
+use crate::peer::messages::{
+    FIRST_KEY, HeartbeatRequest, HelloDataRequest, HelloRequest, IdentifyRequest, IdentifyResponse, JoinClusterRequest,
+    JoinClusterResponse, SubmitRequest,
+};
+use crate::peer::{LocalNode, PeerId};
+use crate::raft::wire::{RaftAppendRequest, RaftSnapshotRequest, RaftTransferRequest, RaftVoteRequest};
+use crate::server::{CloseReason, Incoming, Outcome, Reply};
+
+/// Whether a key is one of the private APIs.
+pub fn is_peer_api(key: ApiKey) -> bool {
+    key.0 >= FIRST_KEY
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct PeerService {
+    local: Arc<LocalNode>,
+    controller: OnceLock<Arc<Controller>>,
+}
+
+impl PeerService {
+    /// What a node answers that is in no cluster yet.
+    pub fn new(local: Arc<LocalNode>) -> Self {
+        Self { local, controller: OnceLock::new() }
+    }
+
+    /// From here on the node is in the metadata quorum.
+    pub fn set_controller(&self, controller: Arc<Controller>) {
+        // It is started once.
+        let _ = self.controller.set(controller);
+    }
+
+    /// Stage one of a request of another node.
+    pub fn dispatch(&self, incoming: &Incoming, body: &mut Reader) -> Outcome {
+        let key = incoming.header.api_key;
+        let call = Call { key, version: incoming.header.api_version, correlation: incoming.header.correlation_id };
+        if key == IdentifyRequest::KEY {
+            return call.answer::<IdentifyRequest>(body, |_| self.identify());
+        }
+        if key == HelloRequest::KEY {
+            return call.answer::<HelloRequest>(body, |hello| self.greet(incoming, &hello));
+        }
+        if key == HelloDataRequest::KEY {
+            return call.answer::<HelloDataRequest>(body, |request| self.greet(incoming, &request.hello));
+        }
+        let Some(controller) = self.controller.get().cloned() else {
+            if key == JoinClusterRequest::KEY {
+                return call.answer::<JoinClusterRequest>(body, |_| in_no_cluster());
+            }
+            return Outcome::Refused(CloseReason::UnknownApi(key));
+        };
+        if key == JoinClusterRequest::KEY {
+            return call.answer_later::<JoinClusterRequest>(body, move |request| {
+                async move { controller.place(request).await }.boxed()
+            });
+        }
+        match incoming.connection.identity::<PeerId>().copied() {
+            Some(peer) => serve(&call, peer, controller, body),
+            None => Outcome::Refused(CloseReason::NoHello),
+        }
+    }
+
+    fn identify(&self) -> IdentifyResponse {
+        let membership = self.local.membership();
+        IdentifyResponse {
+            cluster_id: membership.map(|membership| membership.cluster_id.clone()),
+            node_id: membership.map_or(-1, |membership| membership.node_id),
+            directory: self.local.directory(),
+            incarnation: self.local.incarnation(),
+            join: self.local.join().to_vec(),
+        }
+    }
+}
+
+fn in_no_cluster() -> JoinClusterResponse {
+    JoinClusterResponse {
+        error_code: esker_protocol::error::ErrorCode::BROKER_NOT_AVAILABLE,
+        error_message: Some("this node is in no cluster yet".into()),
+        ..JoinClusterResponse::default()
+    }
+}
+
+/// A request of a node that has proved who it is.
+fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Reader) -> Outcome {
+    match call.key {
+        RaftAppendRequest::KEY => call.answer_later::<RaftAppendRequest>(body, move |request| {
+            async move { controller.raft().append(&request).await }.boxed()
+        }),
+        RaftVoteRequest::KEY => call.answer_later::<RaftVoteRequest>(body, move |request| {
+            async move { controller.raft().vote(&request).await }.boxed()
+        }),
+        RaftSnapshotRequest::KEY => call.answer_later::<RaftSnapshotRequest>(body, move |request| {
+            async move { controller.raft().receive_snapshot(&request).await }.boxed()
+        }),
+        RaftTransferRequest::KEY => call.answer_later::<RaftTransferRequest>(body, move |request| {
+            async move { controller.raft().transfer_leader(&request).await }.boxed()
+        }),
+        HeartbeatRequest::KEY => call.answer_later::<HeartbeatRequest>(body, move |request| {
+            async move { controller.heartbeat(peer, &request).await }.boxed()
+        }),
+        SubmitRequest::KEY => call.answer_later::<SubmitRequest>(body, move |request| {
+            async move { controller.submit_for(peer, request).await }.boxed()
+        }),
+        key => Outcome::Refused(CloseReason::UnknownApi(key)),
+    }
+}
+
+/// A request's place in its connection.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    key: ApiKey,
+    version: i16,
+    correlation: i32,
+}
+
+impl Call {
+    fn decode<R: Request>(&self, body: &mut Reader) -> Result<R, Outcome> {
+        if !R::VERSIONS.contains(&self.version) {
+            return Err(Outcome::Refused(CloseReason::UnsupportedVersion(self.key, self.version)));
+        }
+        R::decode(body, self.version).map_err(|error| Outcome::Refused(CloseReason::Malformed(Some(self.key), error)))
+    }
+
+    fn reply<M: Message>(&self, response: &M) -> Reply {
+        match encode_response(self.key, self.version, self.correlation, response) {
+            Ok(chunks) => Reply::Frame(chunks),
+            Err(error) => {
+                tracing::error!(key = self.key.0, %error, "an answer to another node cannot be encoded");
+                Reply::Close(CloseReason::Unencodable(self.key, self.version))
+            }
+        }
+    }
+
+    fn answer<R: Request>(&self, body: &mut Reader, answer: impl FnOnce(R) -> R::Response) -> Outcome {
+        match self.decode::<R>(body) {
+            Ok(request) => Outcome::Ready(self.reply(&answer(request))),
+            Err(refused) => refused,
+        }
+    }
+
+    fn answer_later<R: Request>(
+        &self,
+        body: &mut Reader,
+        answer: impl FnOnce(R) -> BoxFuture<'static, R::Response>,
+    ) -> Outcome {
+        match self.decode::<R>(body) {
+            Ok(request) => {
+                let (call, answer) = (*self, answer(request));
+                Outcome::Later(async move { call.reply(&answer.await) }.boxed())
+            }
+            Err(refused) => refused,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Who this node is, as far as it is known: a node that joins learns its id and its cluster on the way.
+
+use std::sync::OnceLock;
+
+use esker_protocol::primitives::{Str, Uuid};
+
+/// A node as the other side of a connection has proved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerId {
+    /// `node.id`.
+    pub node_id: i32,
+    /// Its metadata folder.
+    pub directory: Uuid,
+    /// Changes with each start.
+    pub incarnation: Uuid,
+}
+
+/// The cluster that a node is in, and its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The cluster.
+    pub cluster_id: Str,
+    /// `node.id`.
+    pub node_id: i32,
+    /// The id of the folder that holds the metadata log.
+    pub directory: Uuid,
+}
+
+/// This node.
+#[derive(Debug)]
+pub struct LocalNode {
+    incarnation: Uuid,
+    join: Vec<Str>,
+    /// The folder of a node that is in no cluster yet.
+    directory: Uuid,
+    membership: OnceLock<Membership>,
+}
+
+impl LocalNode {
+    /// A node that is in no cluster yet: it was told to `join`, and its metadata folder is to have the id `directory`.
+    pub fn new(incarnation: Uuid, join: Vec<Str>, directory: Uuid) -> Self {
+        Self { incarnation, join, directory, membership: OnceLock::new() }
+    }
+
+    /// From here on the node is in a cluster.
+    pub fn enter(&self, cluster_id: Str, node_id: i32, directory: Uuid) {
+        // It enters one in its life.
+        let _ = self.membership.set(Membership { cluster_id, node_id, directory });
+    }
+
+    /// Its place in the cluster, once it has one.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.membership.get()
+    }
+
+    /// The id that its metadata folder has or will have.
+    pub fn directory(&self) -> Uuid {
+        self.membership.get().map_or(self.directory, |membership| membership.directory)
+    }
+
+    /// Changes with each start.
+    pub fn incarnation(&self) -> Uuid {
+        self.incarnation
+    }
+
+    /// The addresses that it was told to join.
+    pub fn join(&self) -> &[Str] {
+        &self.join
+    }
+}

@@ -1,0 +1,188 @@
+//! A way to one other node for one purpose: it connects when it is needed, and again when the connection has ended.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_client::{ClientConfig, Connection, ConnectionError};
+use esker_protocol::Request;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::{Str, Uuid};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::identity::{LocalNode, PeerId};
+use super::messages::{HelloDataRequest, HelloRequest, HelloResponse, PEER_VERSION};
+use crate::node::Node;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Short requests whose delay would look like a dead node: votes, heartbeats. Served beside no client.
+    Control,
+    /// Records, and all that may take its time.
+    Data,
+}
+
+/// Why a request to another node has no answer.
+#[derive(Debug, Clone, Error)]
+pub enum PeerError {
+    /// Nothing listens there: the process is gone.
+    #[error("{address} refuses connections")]
+    NotListening {
+        /// Where.
+        address: String,
+    },
+    /// No connection can be made.
+    #[error("{address} cannot be reached: {reason}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// The system's answer.
+        reason: String,
+    },
+    /// The other side is another node than the one that is meant, or does not take this one.
+    #[error("{address} refuses this node: {message} ({code})")]
+    Refused {
+        /// Where.
+        address: String,
+        /// Its code.
+        code: ErrorCode,
+        /// Its words.
+        message: String,
+    },
+    /// The connection ended before the answer. The request may have been carried out.
+    #[error(transparent)]
+    Lost(#[from] ConnectionError),
+    /// No answer in time. The request may have been carried out.
+    #[error("{address} did not answer {api} in time")]
+    TimedOut {
+        /// Where.
+        address: String,
+        /// Which request.
+        api: &'static str,
+    },
+    /// This node is in no cluster yet.
+    #[error("this node is in no cluster yet")]
+    NoCluster,
+}
+
+/// Requests in flight on one connection.
+const IN_FLIGHT: usize = 256;
+/// The largest answer: a fetch of records, with room for its frame.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct PeerLink {
+    node: Node,
+    local: Arc<LocalNode>,
+    /// The node id, and the folder; a zero folder is any.
+    target: (i32, Uuid),
+    address: String,
+    lane: Lane,
+    standing: tokio::sync::Mutex<Option<(Arc<Connection>, PeerId)>>,
+}
+
+impl PeerLink {
+    /// A link to node `target` (its id, and its metadata folder; zero: any) at `address`. Connects with the first request.
+    pub fn new(node: &Node, local: &Arc<LocalNode>, target: (i32, Uuid), address: &str, lane: Lane) -> Self {
+        let (node, local, address) = (node.clone(), Arc::clone(local), address.to_owned());
+        Self { node, local, target, address, lane, standing: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Where the node is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends a request and waits for its answer until `deadline`. A connection whose answer is late is closed.
+    pub async fn call<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
+        let timed_out = || PeerError::TimedOut { address: self.address.clone(), api: R::SCHEMA.name };
+        let (connection, _) = timeout_at(deadline, self.connection()).await.map_err(|_| timed_out())??;
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let answer = connection.request(*R::VERSIONS.end(), request, Some(patience)).await;
+        answer.map_err(|error| match error {
+            ConnectionError::Timeout { .. } => timed_out(),
+            error => PeerError::Lost(error),
+        })
+    }
+
+    /// Who is there: connects if no connection stands.
+    pub async fn connect(&self, deadline: Instant) -> Result<(Arc<Connection>, PeerId), PeerError> {
+        let timed_out = || PeerError::TimedOut { address: self.address.clone(), api: HelloRequest::SCHEMA_NAME };
+        timeout_at(deadline, self.connection()).await.map_err(|_| timed_out())?
+    }
+
+    async fn connection(&self) -> Result<(Arc<Connection>, PeerId), PeerError> {
+        let mut standing = self.standing.lock().await;
+        if let Some((connection, peer)) = standing.as_ref().filter(|(connection, _)| connection.is_open()) {
+            return Ok((Arc::clone(connection), *peer));
+        }
+        *standing = None;
+        let connection = open(&self.node, &self.address).await?;
+        let peer = self.greet(&connection).await?;
+        *standing = Some((Arc::clone(&connection), peer));
+        Ok((connection, peer))
+    }
+
+    async fn greet(&self, connection: &Connection) -> Result<PeerId, PeerError> {
+        let membership = self.local.membership().ok_or(PeerError::NoCluster)?;
+        let (target_node_id, target_directory) = self.target;
+        let hello = HelloRequest {
+            min_version: PEER_VERSION,
+            max_version: PEER_VERSION,
+            cluster_id: membership.cluster_id.clone(),
+            node_id: membership.node_id,
+            directory: membership.directory,
+            incarnation: self.local.incarnation(),
+            target_node_id,
+            target_directory,
+        };
+        let answer: HelloResponse = match self.lane {
+            Lane::Control => connection.request(0, &hello, None).await?,
+            Lane::Data => connection.request(0, &HelloDataRequest { hello }, None).await?,
+        };
+        if answer.error_code.is_error() {
+            let message = answer.error_message.as_ref().map_or_else(String::new, Str::to_string);
+            return Err(PeerError::Refused { address: self.address.clone(), code: answer.error_code, message });
+        }
+        Ok(PeerId { node_id: target_node_id, directory: answer.directory, incarnation: answer.incarnation })
+    }
+}
+
+impl HelloRequest {
+    const SCHEMA_NAME: &'static str = "Hello";
+}
+
+/// A connection to `address`; nothing is said on it yet.
+async fn open(node: &Node, address: &str) -> Result<Arc<Connection>, PeerError> {
+    let stream = node.connect(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => PeerError::NotListening { address: address.to_owned() },
+        _ => PeerError::Unreachable { address: address.to_owned(), reason: error.to_string() },
+    })?;
+    let (reader, writer) = tokio::io::split(stream);
+    let config = ClientConfig {
+        client_id: "esker-node".to_owned(),
+        max_in_flight: IN_FLIGHT,
+        max_response_bytes: MAX_ANSWER,
+        request_timeout: Duration::from_secs(5),
+        ..ClientConfig::new(address)
+    };
+    Ok(Arc::new(Connection::over(reader, writer, address, &config)))
+}
+
+/// Asks whatever listens at `address`, without a hello: only requests of nodes that are in no cluster are answered so.
+pub async fn ask<R: Request>(
+    node: &Node,
+    address: &str,
+    request: &R,
+    deadline: Instant,
+) -> Result<R::Response, PeerError> {
+    let asked = async {
+        let connection = open(node, address).await?;
+        Ok(connection.request(*R::VERSIONS.end(), request, None).await?)
+    };
+    let timed_out = |_| PeerError::TimedOut { address: address.to_owned(), api: R::SCHEMA.name };
+    timeout_at(deadline, asked).await.map_err(timed_out)?
+}

@@ -1,0 +1,163 @@
+//! What other controllers ask of this one.
+//!
+//! One snapshot is received at a time: a new transfer ends the one before. Must never: take a request of a node that has not proved its
+//! identity (the caller sees to it).
+
+use std::sync::Arc;
+
+use esker_protocol::error::ErrorCode;
+use esker_storage::metalog::{MetadataFiles, SnapshotReceiver};
+use openraft::Raft;
+use openraft::raft::TransferLeaderRequest;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use super::convert::from_snapshot;
+use super::machine::StateMachine;
+use super::types::TypeConfig;
+use super::wire::{
+    RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
+    RaftTransferResponse, RaftVoteRequest, RaftVoteResponse, WireError, append_of, id_of, log_id_of, vote_of,
+    vote_request_of, wire_appended, wire_transferred, wire_vote, wire_voted,
+};
+use crate::node::Node;
+
+/// See the module.
+#[derive(Debug)]
+pub struct RaftServer {
+    node: Node,
+    raft: Raft<TypeConfig, StateMachine>,
+    files: MetadataFiles,
+    receiving: Mutex<Option<Receiving>>,
+}
+
+/// A snapshot that is on its way here.
+#[derive(Debug)]
+struct Receiving {
+    transfer: i64,
+    end: i64,
+    file: SnapshotReceiver,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Error)]
+enum ServeError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the metadata quorum has stopped: {0}")]
+    Raft(String),
+    #[error("a snapshot cannot be received: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("a piece of a snapshot does not follow the one before")]
+    Gap,
+}
+
+/// What the sender is told; it tries again.
+fn code_of(error: &ServeError) -> ErrorCode {
+    match error {
+        ServeError::Wire(_) => ErrorCode::INVALID_REQUEST,
+        ServeError::Raft(_) => ErrorCode::BROKER_NOT_AVAILABLE,
+        ServeError::Io(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        ServeError::Gap => ErrorCode::POSITION_OUT_OF_RANGE,
+    }
+}
+
+fn raft_error(error: &impl std::fmt::Display) -> ServeError {
+    ServeError::Raft(error.to_string())
+}
+
+impl RaftServer {
+    pub(super) fn new(node: &Node, raft: Raft<TypeConfig, StateMachine>, files: MetadataFiles) -> Arc<Self> {
+        Arc::new(Self { node: node.clone(), raft, files, receiving: Mutex::new(None) })
+    }
+
+    /// AppendEntries.
+    pub async fn append(&self, request: &RaftAppendRequest) -> RaftAppendResponse {
+        let appended = async {
+            let request = append_of(request)?;
+            self.raft.append_entries(request).await.map_err(|error| raft_error(&error))
+        };
+        match appended.await {
+            Ok(answer) => wire_appended(&answer),
+            Err(error) => {
+                tracing::debug!(%error, "entries of the metadata log are refused");
+                RaftAppendResponse { error_code: code_of(&error), ..RaftAppendResponse::default() }
+            }
+        }
+    }
+
+    /// RequestVote, and the question before it.
+    pub async fn vote(&self, request: &RaftVoteRequest) -> RaftVoteResponse {
+        let voted = async {
+            let asked = vote_request_of(request)?;
+            let voted = match request.pre_vote {
+                true => self.raft.pre_vote(asked).await,
+                false => self.raft.vote(asked).await,
+            };
+            voted.map_err(|error| raft_error(&error))
+        };
+        match voted.await {
+            Ok(answer) => wire_voted(&answer),
+            Err(error) => RaftVoteResponse { error_code: code_of(&error), ..RaftVoteResponse::default() },
+        }
+    }
+
+    /// The leader hands over to this node.
+    pub async fn transfer_leader(&self, request: &RaftTransferRequest) -> RaftTransferResponse {
+        let taken = async {
+            let (vote, last) = (vote_of(&request.vote)?, log_id_of(&request.last)?);
+            let request = TransferLeaderRequest::new(vote, id_of(&request.to), last);
+            self.raft.handle_transfer_leader(request).await.map_err(|error| raft_error(&error))
+        };
+        match taken.await {
+            Ok(answer) => wire_transferred(&answer),
+            Err(error) => RaftTransferResponse { error_code: code_of(&error), ..RaftTransferResponse::default() },
+        }
+    }
+
+    /// A piece of a snapshot.
+    pub async fn receive_snapshot(&self, request: &RaftSnapshotRequest) -> RaftSnapshotResponse {
+        match self.take_piece(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot of the metadata is refused; its sender begins again");
+                *self.receiving.lock().await = None;
+                RaftSnapshotResponse { error_code: code_of(&error), ..RaftSnapshotResponse::default() }
+            }
+        }
+    }
+
+    async fn take_piece(&self, request: &RaftSnapshotRequest) -> Result<RaftSnapshotResponse, ServeError> {
+        let vote = vote_of(&request.vote)?;
+        let mut receiving = self.receiving.lock().await;
+        let mut current = match receiving.take().filter(|current| current.transfer == request.transfer) {
+            Some(current) => current,
+            None => {
+                let snapshots = Arc::clone(&self.files.snapshots);
+                let file = self.blocking(move || snapshots.receive()).await?;
+                Receiving { transfer: request.transfer, end: 0, file }
+            }
+        };
+        if current.end != request.offset {
+            return Err(ServeError::Gap);
+        }
+        if !request.done {
+            let bytes = request.bytes.clone();
+            current.end = current.end.saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+            current = self.blocking(move || current.file.write(&bytes).map(|()| current)).await?;
+            *receiving = Some(current);
+            return Ok(RaftSnapshotResponse { vote: wire_vote(&vote), ..RaftSnapshotResponse::default() });
+        }
+        let file = self.blocking(move || current.file.finish().map_err(std::io::Error::from)).await?;
+        let snapshot = from_snapshot(file)?;
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|error| raft_error(&error))?;
+        Ok(RaftSnapshotResponse { vote: wire_vote(&installed.vote), ..RaftSnapshotResponse::default() })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        self.node.run_blocking(work).await.map_err(std::io::Error::other)?
+    }
+}

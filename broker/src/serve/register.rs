@@ -1,0 +1,94 @@
+//! What a broker registers, and how.
+
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+
+use esker_core::controller::{FoundPartition, Registration};
+use esker_core::metadata::ListenerRecord;
+use esker_protocol::primitives::{Str, Uuid};
+use esker_storage::{Log, LogManager};
+use std::sync::Arc;
+use tracing::info;
+
+use crate::config::Listener;
+use crate::node::Node;
+
+/// Name and bound address of each listener.
+pub(super) type Addresses = Vec<(Str, SocketAddr)>;
+
+/// The partitions in the log dirs, for a new cluster.
+pub(super) fn found_partitions(logs: &LogManager) -> Vec<FoundPartition> {
+    let found = |log: &Arc<Log>| FoundPartition {
+        topic: Str::copy(log.topic()),
+        partition: log.partition(),
+        topic_id: Some(log.topic_id()).filter(|id| !id.is_zero()),
+        leader_epoch: log.latest_epoch().unwrap_or(-1),
+        producer_id: log.producers().iter().map(|producer| producer.producer_id).max().unwrap_or(-1),
+    };
+    logs.logs().iter().map(found).collect()
+}
+
+/// Where clients, and other nodes, reach a listener.
+fn advertise(node: &Node, name: &Str, bound: SocketAddr) -> ListenerRecord {
+    let wanted: Option<&Listener> = node.config().advertised.iter().find(|l| l.name == *name);
+    let host = match wanted.map(|l| l.host.as_str()).filter(|host| !host.is_empty()) {
+        Some(host) => host.to_owned(),
+        None if bound.ip().is_unspecified() => {
+            let host = host_name();
+            info!(listener = %name, host, "clients are told this name; advertised.listeners sets another");
+            host
+        }
+        None => bound.ip().to_string(),
+    };
+    let port = wanted.map(|l| l.port).filter(|port| *port != 0).unwrap_or(bound.port());
+    ListenerRecord { name: name.clone(), host: Str::from(host), port: i32::from(port) }
+}
+
+/// The listeners as they are advertised.
+pub(super) fn advertised(node: &Node, addresses: &Addresses) -> Vec<ListenerRecord> {
+    addresses.iter().map(|(name, address)| advertise(node, name, *address)).collect()
+}
+
+/// Where other nodes reach this one: the first listener, `host:port`.
+pub(super) fn peer_address(listeners: &[ListenerRecord]) -> String {
+    let address = |listener: &ListenerRecord| match listener.host.contains(':') {
+        true => format!("[{}]:{}", listener.host, listener.port),
+        false => format!("{}:{}", listener.host, listener.port),
+    };
+    listeners.first().map(address).unwrap_or_default()
+}
+
+/// The registration of this broker.
+pub(super) fn registration(
+    node: &Node,
+    incarnation: Uuid,
+    listeners: Vec<ListenerRecord>,
+    logs: &LogManager,
+) -> Registration {
+    let config = node.config();
+    Registration {
+        node_id: config.node_id,
+        incarnation,
+        listeners,
+        rack: config.rack.clone(),
+        log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
+    }
+}
+
+/// What a listener on all addresses advertises: the machine's own name if it resolves, as Kafka does; else the address
+/// that it sends from.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let resolves = |name: &str| (name, 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
+    if !name.is_empty() && resolves(&name) {
+        return name;
+    }
+    // Nothing is sent: connecting a datagram socket only picks the way out. The address is one that is kept for examples.
+    let way_out = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match way_out {
+        Ok(address) if !address.ip().is_unspecified() => address.ip().to_string(),
+        _ => "localhost".to_owned(),
+    }
+}

@@ -1,0 +1,261 @@
+//! A node on its way into service. Other nodes are served from the first moment on; clients once the broker is ready.
+//!
+//! The order: who this node is (`cluster::find_place`), its log dirs, its seat in the metadata quorum, its registration, its partitions, and
+//! then the controller lifts the fence.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use esker_core::controller::{Adopted, JoinBroker, JoinRequest, RegisterBroker};
+use esker_core::metadata::{ListenerRecord, RecordLevel, supported_features};
+use esker_protocol::Request;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::{Str, Uuid};
+use esker_storage::io::Disk;
+use esker_storage::{Folder, LogManager};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::register::{Addresses, advertised, found_partitions, peer_address, registration};
+use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
+use crate::broker::Broker;
+use crate::cluster::{
+    BrokerSession, Controller, Place, RoutedController, find_place, run_fencer, run_heartbeats, run_voters, take_seat,
+};
+use crate::config::connection_limits;
+use crate::controller::{Committed, ControllerClient, SubmitError, submit};
+use crate::handlers::{ClientService, NodeService, PeerService, served_apis};
+use crate::metadata_dir::MetadataDir;
+use crate::node::Node;
+use crate::peer::LocalNode;
+use crate::peer::messages::HelloRequest;
+use crate::raft::{self, Begin, Metadata, RaftId, Seat};
+use crate::server::{Admission, ConnectionLimits, ControlLane, RequestMemory, ServerScope};
+use crate::system_limits::request_bytes;
+use crate::telemetry::Metrics;
+
+/// How long the metadata log may take to commit the registration.
+const REGISTER: Duration = Duration::from_secs(60);
+/// Until a registration is tried again: the session of the incarnation before must end.
+const REGISTER_AGAIN: Duration = Duration::from_millis(50);
+
+/// What all connections share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub metrics: Arc<Metrics>,
+    pub memory: Arc<RequestMemory>,
+}
+
+/// See the module.
+pub(super) struct Startup {
+    local: Arc<LocalNode>,
+    service: Arc<NodeService>,
+    shared: Shared,
+    /// Where the limits of connections are read, once it is there.
+    metadata: Arc<OnceLock<Arc<Metadata>>>,
+    scope: ServerScope<NodeService>,
+}
+
+/// This node in its cluster.
+pub(super) struct Joined {
+    pub metadata: Arc<Metadata>,
+    pub controller: Arc<Controller>,
+    pub session: Arc<BrokerSession>,
+    pub routed: Arc<RoutedController>,
+    pub directory: Uuid,
+    pub listeners: Vec<ListenerRecord>,
+}
+
+impl Startup {
+    /// A node of which nothing is started.
+    pub(super) fn new(node: &Node, disk: &dyn Disk, dir: &MetadataDir) -> Result<Self, ServeError> {
+        let config = node.config();
+        let known = Folder::identity(disk, dir.folder())?.and_then(|identity| identity.directory_id);
+        let directory = known.unwrap_or_else(|| node.random_id());
+        let local = Arc::new(LocalNode::new(node.random_id(), config.join.clone(), directory));
+        let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local))));
+        let metrics = Arc::new(Metrics::new(served_apis())?);
+        let memory =
+            RequestMemory::new(request_bytes(config.queued_max_request_bytes), metrics.network.memory_waits.clone());
+        let shared = Shared { metrics, memory: Arc::new(memory) };
+        let limits =
+            ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
+        let metadata: Arc<OnceLock<Arc<Metadata>>> = Arc::default();
+        let (known, statics, node_id) = (Arc::clone(&metadata), Arc::clone(&config.statics), config.node_id);
+        let admission: Admission = Arc::new(move || {
+            let image = known.get().map(|metadata| metadata.image()).unwrap_or_default();
+            connection_limits(&image, node_id, &statics)
+        });
+        let scope = ServerScope {
+            service: Arc::clone(&service),
+            metrics: Arc::clone(&shared.metrics),
+            memory: Arc::clone(&shared.memory),
+            limits,
+            admission,
+            control: Some(ControlLane { first_key: HelloRequest::KEY.0, node: node.clone() }),
+        };
+        Ok(Self { local, service, shared, metadata, scope })
+    }
+
+    /// What connections are served with.
+    pub(super) fn scope(&self) -> &ServerScope<NodeService> {
+        &self.scope
+    }
+
+    /// Which cluster this node is in, or comes into; waits for the other nodes if need be. The node has its id then.
+    pub(super) async fn find_place(
+        &self,
+        node: Node,
+        disk: &dyn Disk,
+        dir: &MetadataDir,
+    ) -> Result<(Node, Place), ServeError> {
+        let place = find_place(&node, &self.local, disk, dir).await?;
+        let node = if place.node_id == node.id() { node } else { node.with_id(place.node_id) };
+        Ok((node, place))
+    }
+
+    /// Takes this node's seat in the metadata quorum, and starts what it does there.
+    pub(super) async fn enter(
+        &self,
+        node: &Node,
+        disk: Arc<dyn Disk>,
+        dir: &MetadataDir,
+        logs: &Arc<LogManager>,
+        (place, addresses): (Place, &Addresses),
+    ) -> Result<(Joined, Option<Folder>), ServeError> {
+        let (directory, folder) = dir.open(disk.as_ref(), logs, node.id())?;
+        self.local.enter(Str::copy(logs.cluster_id()), node.id(), directory);
+        let listeners = advertised(node, addresses);
+        let address = peer_address(&listeners);
+        let id = RaftId { node_id: node.id(), directory: directory.0 };
+        let seat = Seat { id, address: address.clone(), begin: place.begin };
+        let metadata = raft::start(node, &self.local, Arc::clone(&disk), dir.log(), seat).await?;
+        dir.record_location(disk.as_ref(), &node.config().log_dirs);
+        let metadata = Arc::new(metadata);
+        // It is started once.
+        let _ = self.metadata.set(Arc::clone(&metadata));
+        let controller = Controller::new(node, &self.local, &address, &metadata);
+        self.service.peers().set_controller(Arc::clone(&controller));
+        node.spawn_control(run_fencer(Arc::clone(&controller)));
+        node.spawn_control(run_voters(Arc::clone(&controller)));
+        if place.begin == Begin::Member {
+            take_seat(&controller, &address).await?;
+        }
+        dir.record_seat(disk.as_ref());
+        let routed = Arc::new(RoutedController::new(&controller));
+        let session = Arc::<BrokerSession>::default();
+        Ok((Joined { metadata, controller, session, routed, directory, listeners }, folder))
+    }
+
+    /// Registers the broker, starts it, and serves clients once it is not fenced.
+    pub(super) async fn start_broker(
+        &self,
+        node: &Node,
+        joined: Joined,
+        logs: Arc<LogManager>,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Broker>, ServeError> {
+        let registered = joined.register(node, self.local.incarnation(), &logs).await?;
+        joined.wait_for(registered).await?;
+        let (broker, changes) = build_broker(node, &joined, logs, &self.shared);
+        open_partitions(&broker).await?;
+        start_tasks(&broker, changes, stop);
+        let applied = broker.replicas.applied();
+        let (controller, session) = (Arc::clone(&joined.controller), Arc::clone(&joined.session));
+        let beats = stop.clone().run_until_cancelled_owned(run_heartbeats(controller, session, applied));
+        node.spawn_control(async move {
+            let _: Option<()> = beats.await;
+        });
+        wait_until_durable(&broker).await;
+        joined.wait_unfenced(node.id()).await?;
+        self.service.serve_clients(ClientService::new(Arc::clone(&broker)));
+        Ok(broker)
+    }
+}
+
+impl Joined {
+    /// Registers this broker: the offset from which on it is registered. The first broker of a new cluster adopts the partitions in its log
+    /// dirs.
+    async fn register(&self, node: &Node, incarnation: Uuid, logs: &LogManager) -> Result<u64, ServeError> {
+        let registration = registration(node, incarnation, self.listeners.clone(), logs);
+        let image = self.metadata.image();
+        let alone = self.metadata.quorum().borrow().members.len() <= 1;
+        if !alone || image.brokers().any(|broker| broker.node_id != node.id()) {
+            return self.join(node, registration).await;
+        }
+        let found = if image.brokers().next().is_none() { found_partitions(logs) } else { Vec::new() };
+        let fresh_ids = found.iter().map(|_| node.random_id()).collect();
+        let request = RegisterBroker { registration, found, fresh_ids };
+        let committed = submit(self.metadata.as_ref(), request, Instant::now() + REGISTER).await?;
+        let Adopted { topics, left } = committed.reply;
+        if !topics.is_empty() {
+            info!(
+                ?topics,
+                "a new cluster takes over what lies in its log dirs; these topics keep their records for ever until retention.ms is set"
+            );
+        }
+        for (topic, why) in left {
+            error!(%topic, why, "what lies in the log dirs of this topic is not taken over");
+        }
+        let epoch = self.metadata.image().broker(node.id()).map_or(-1, |broker| broker.epoch);
+        self.session.registered(epoch, false);
+        Ok(committed.offset)
+    }
+
+    /// Registers with a cluster of several: fenced at first.
+    async fn join(&self, node: &Node, registration: esker_core::controller::Registration) -> Result<u64, ServeError> {
+        let ask = JoinBroker {
+            join: JoinRequest {
+                registration,
+                features: supported_features(),
+                record_level: RecordLevel::NEWEST.0,
+                previous_epoch: -1,
+            },
+            directory: self.directory,
+            configs: self.controller.configs(),
+            alive: true,
+        };
+        loop {
+            let deadline = Instant::now() + REGISTER;
+            match submit(self.routed.as_ref(), ask.clone(), deadline).await {
+                Ok(Committed { reply: Ok(epoch), offset, .. }) => {
+                    self.session.registered(epoch, true);
+                    info!(node = node.id(), epoch, "registered with the cluster");
+                    return Ok(offset);
+                }
+                Ok(Committed { reply: Err(refusal), .. })
+                    if refusal.code == ErrorCode::DUPLICATE_BROKER_REGISTRATION =>
+                {
+                    info!(why = %refusal.message, "not registered yet");
+                }
+                Ok(Committed { reply: Err(refusal), .. }) => {
+                    return Err(ServeError::Refused(refusal.message.to_string()));
+                }
+                Err(error @ (SubmitError::Stopping | SubmitError::Fault(_) | SubmitError::Encode(_))) => {
+                    return Err(error.into());
+                }
+                Err(error) => info!(%error, "not registered yet"),
+            }
+            tokio::time::sleep(REGISTER_AGAIN).await;
+        }
+    }
+
+    /// Waits until the image here has what was committed at `offset`.
+    async fn wait_for(&self, offset: u64) -> Result<(), ServeError> {
+        let mut images = self.metadata.subscribe();
+        let there = images.wait_for(|image| image.offset() >= offset).await;
+        there.map(drop).map_err(|_| SubmitError::Stopping.into())
+    }
+
+    async fn wait_unfenced(&self, node_id: i32) -> Result<(), ServeError> {
+        let mut images = self.metadata.subscribe();
+        let there = images.wait_for(|image| image.broker(node_id).is_some_and(|broker| !broker.fenced)).await;
+        there.map(drop).map_err(|_| SubmitError::Stopping.into())
+    }
+
+    /// The way to the active controller.
+    pub(super) fn client(&self) -> Arc<dyn ControllerClient> {
+        Arc::clone(&self.routed) as _
+    }
+}
