@@ -7,6 +7,7 @@
 
 use super::ends::{CountedEnd, ReplicaEnds};
 use super::high_watermark::{CommitRule, high_watermark};
+use super::isr::{FetchTimes, IsrChange, IsrRule};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Follower {
@@ -14,6 +15,20 @@ struct Follower {
     ends: ReplicaEnds,
     committed: bool,
     maximal: bool,
+    times: FetchTimes,
+    /// Of the broker that fetched last; -1 if none did.
+    broker_epoch: i64,
+}
+
+/// A follower's fetch, as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerFetch {
+    /// The follower.
+    pub id: i32,
+    /// Its broker epoch (KIP-903).
+    pub broker_epoch: i64,
+    /// How far its log reaches.
+    pub ends: ReplicaEnds,
 }
 
 /// The followers of one partition, in one leader epoch.
@@ -22,6 +37,8 @@ pub struct Followers {
     members: Vec<Follower>,
     /// Members of the committed ISR, the leader included.
     in_sync: usize,
+    /// A change of the ISR is proposed and not answered.
+    is_pending: bool,
 }
 
 impl Followers {
@@ -32,22 +49,31 @@ impl Followers {
         for &id in replicas.iter().chain(isr) {
             if id != leader && members.iter().all(|member| member.id != id) {
                 let in_sync = isr.contains(&id);
-                members.push(Follower { id, ends: ReplicaEnds::UNKNOWN, committed: in_sync, maximal: in_sync });
+                let times = FetchTimes::new(in_sync);
+                let ends = ReplicaEnds::UNKNOWN;
+                members.push(Follower { id, ends, committed: in_sync, maximal: in_sync, times, broker_epoch: -1 });
             }
         }
-        Self { members, in_sync: isr.len() }
+        Self { members, in_sync: isr.len(), is_pending: false }
     }
 
-    /// Takes over what was known `before`, in the same leader epoch. A proposed change of the ISR stays proposed unless the committed
+    /// Takes over what was known `before`, in the same leader epoch, at `now_ms`. A proposed change of the ISR stays proposed unless the committed
     /// ISR is another one now.
-    pub fn continue_from(&mut self, before: &Self) {
+    pub fn continue_from(&mut self, before: &Self, now_ms: i64) {
         let same_isr = self.in_sync == before.in_sync && self.ids(|f| f.committed).eq(before.ids(|f| f.committed));
         for member in &mut self.members {
             if let Some(known) = before.members.iter().find(|known| known.id == member.id) {
                 member.ends = known.ends;
                 member.maximal |= same_isr && known.maximal;
+                member.times = known.times;
+                member.broker_epoch = known.broker_epoch;
+                if member.committed && !known.committed {
+                    // It joins now, and has the full time to be caught up.
+                    member.times.note_caught_up(now_ms);
+                }
             }
         }
+        self.is_pending = same_isr && before.is_pending;
     }
 
     /// Takes in a follower's ends as its fetch reports them. False, and nothing changes, if the broker is no follower, or if its log
@@ -64,11 +90,68 @@ impl Followers {
         }
     }
 
+    /// Takes in a follower's fetch at `now_ms`. False as for [`Followers::record_ends`].
+    pub fn record_fetch(
+        &mut self,
+        fetch: &FollowerFetch,
+        counted: CountedEnd,
+        leader_log_end: i64,
+        now_ms: i64,
+    ) -> bool {
+        if !self.record_ends(fetch.id, fetch.ends, leader_log_end) {
+            return false;
+        }
+        if let Some(member) = self.members.iter_mut().find(|member| member.id == fetch.id) {
+            member.times.record(member.ends.counted(counted), leader_log_end, now_ms);
+            member.broker_epoch = fetch.broker_epoch;
+        }
+        true
+    }
+
+    /// Whether the follower is out of the maximal ISR and could join it, if its broker is eligible.
+    pub fn could_join(&self, id: i32, rule: &IsrRule) -> bool {
+        let member = self.members.iter().find(|member| member.id == id);
+        member.is_some_and(|member| !member.maximal && rule.may_join(member.ends.counted(rule.counted)))
+    }
+
+    /// What to do about the committed ISR `isr`. `is_eligible` says of a broker, and the broker epoch of its last fetch, whether it may be in
+    /// sync.
+    pub fn isr_change(&mut self, isr: &[i32], rule: &IsrRule, is_eligible: impl Fn(i32, i64) -> bool) -> IsrChange {
+        let (mut changed, mut is_blocked) = (false, false);
+        let mut proposed = isr.to_vec();
+        for member in &mut self.members {
+            let end = member.ends.counted(rule.counted);
+            if end >= rule.leader_end {
+                member.times.note_caught_up(rule.now_ms);
+            }
+            if member.committed {
+                if member.times.is_lagging(rule.now_ms, rule.max_lag_ms) {
+                    proposed.retain(|id| *id != member.id);
+                    changed = true;
+                }
+            } else if rule.may_join(end) {
+                if is_eligible(member.id, member.broker_epoch) {
+                    proposed.push(member.id);
+                    changed = true;
+                } else {
+                    is_blocked = true;
+                }
+            }
+        }
+        match (changed, self.is_pending || is_blocked) {
+            (true, _) if self.is_pending => IsrChange::Later,
+            (true, _) => IsrChange::Propose(proposed),
+            (false, true) => IsrChange::Later,
+            (false, false) => IsrChange::None,
+        }
+    }
+
     /// A change of the ISR is on its way to the controller: the high watermark waits for the members of both sets.
     pub fn propose(&mut self, isr: &[i32]) {
         for member in &mut self.members {
             member.maximal = member.committed || isr.contains(&member.id);
         }
+        self.is_pending = true;
     }
 
     /// The controller refused the proposed change: only the committed ISR counts.
@@ -76,6 +159,7 @@ impl Followers {
         for member in &mut self.members {
             member.maximal = member.committed;
         }
+        self.is_pending = false;
     }
 
     /// No follower holds the high watermark: it follows the leader's own log.
@@ -99,5 +183,7 @@ impl Followers {
     }
 }
 
+#[cfg(test)]
+mod isr_tests;
 #[cfg(test)]
 mod tests;

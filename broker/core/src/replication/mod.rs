@@ -1,11 +1,17 @@
-//! What replication decides, apart from moving bytes: when a record counts as committed.
+//! What replication decides, apart from moving bytes: when a record counts as committed, which replicas are in sync, and where a follower
+//! cuts its log.
 //!
 //! Pure: offsets in, offsets out. The replica manager keeps the numbers, fetches, and wakes the requests that wait.
 
 mod ends;
 mod followers;
 mod high_watermark;
+mod isr;
+mod truncation;
+pub mod wire;
 
 pub use ends::{CountedEnd, ReplicaEnds};
-pub use followers::Followers;
+pub use followers::{FollowerFetch, Followers};
 pub use high_watermark::{CommitRule, high_watermark};
+pub use isr::{IsrChange, IsrRule};
+pub use truncation::{EpochEnd, OutOfRange, resolve_out_of_range, truncation_offset};

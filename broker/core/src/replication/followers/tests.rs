@@ -62,16 +62,16 @@ fn what_is_known_stays_known_in_its_epoch() {
     let mut before = followers(&[1, 2], &[(2, 4), (3, 7)]);
     before.propose(&[1, 2, 3]);
     let mut same = Followers::new(LEADER, &[1, 2, 3], &[1, 2]);
-    same.continue_from(&before);
+    same.continue_from(&before, 0);
     assert_eq!(same, before, "another configuration of the topic takes no proposal back");
 
     let mut shrunk = Followers::new(LEADER, &[1, 2, 3], &[1]);
-    shrunk.continue_from(&before);
+    shrunk.continue_from(&before, 0);
     assert!(shrunk.is_leader_alone(), "another ISR is the controller's answer");
     assert_eq!(shrunk.ends_of(3), Some(ends(7, 7)));
 
     let mut replaced = Followers::new(LEADER, &[1, 3, 4], &[1, 2]);
-    replaced.continue_from(&before);
+    replaced.continue_from(&before, 0);
     assert_eq!((replaced.ends_of(2), replaced.ends_of(4)), (Some(ends(4, 4)), Some(ReplicaEnds::UNKNOWN)));
 }
 
@@ -154,7 +154,7 @@ proptest! {
                 }
                 Event::Image(isr) => {
                     let mut next = Followers::new(LEADER, &[1, 2, 3], &isr);
-                    next.continue_from(&state);
+                    next.continue_from(&state, 0);
                     state = next;
                     if isr != committed {
                         maximal.clone_from(&isr);
