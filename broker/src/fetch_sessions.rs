@@ -202,6 +202,10 @@ impl FetchSessions {
         }
         let (fetch, partitions) = session.list_ready(&mut state, find);
         drop(state);
+        if view.replica >= 0 {
+            // A follower overtakes its own request that waits.
+            session.ready.wake_parked();
+        }
         Ok(BegunFetch { session: Some(session), fetch, partitions })
     }
 
@@ -257,6 +261,11 @@ impl Session {
     pub fn list_again(&self, find: FindPartition<'_>) -> Option<(SessionFetch, Vec<FoundPartition>)> {
         let mut state = self.state.lock();
         (!state.is_closed).then(|| self.list_ready(&mut state, find))
+    }
+
+    /// Whether a later fetch of the session has begun since `fetch` listed.
+    pub fn is_overtaken(&self, fetch: &SessionFetch) -> bool {
+        !self.state.lock().session.is_latest(fetch)
     }
 
     fn list_ready(

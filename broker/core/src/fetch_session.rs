@@ -253,6 +253,11 @@ impl<W> FetchSession<W> {
         fetch
     }
 
+    /// Whether no other fetch listed after `fetch` did.
+    pub fn is_latest(&self, fetch: &SessionFetch) -> bool {
+        self.listings == fetch.listing
+    }
+
     /// Ends a fetch: which of `statuses` (in the order of [`SessionFetch::partitions`]) belong into the answer. Partitions
     /// with records go to the end of the order, so that others get their turn.
     pub fn finish(&mut self, fetch: &SessionFetch, statuses: &[PartitionStatus]) -> Vec<bool> {

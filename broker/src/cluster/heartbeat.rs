@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use esker_core::controller::Lease;
+use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
 use tokio::sync::watch;
@@ -113,7 +114,7 @@ impl Way {
 }
 
 /// Sends heartbeats until it is dropped. Runs beside no client.
-pub async fn run_heartbeats(controller: Arc<Controller>, session: Arc<BrokerSession>, applied: watch::Receiver<u64>) {
+pub async fn run_heartbeats(controller: Arc<Controller>, session: Arc<BrokerSession>, applied: watch::Receiver<Arc<MetadataImage>>) {
     let config = Arc::clone(controller.node().config());
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
     let mut quorum = controller.metadata().quorum();
@@ -127,7 +128,7 @@ pub async fn run_heartbeats(controller: Arc<Controller>, session: Arc<BrokerSess
         let request = HeartbeatRequest {
             node_id: controller.node().id(),
             epoch: session.epoch(),
-            applied: i64::try_from(*applied.borrow()).unwrap_or(i64::MAX),
+            applied: i64::try_from(applied.borrow().offset()).unwrap_or(i64::MAX),
         };
         let answered = match request.epoch {
             ..0 => None,

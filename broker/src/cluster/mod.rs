@@ -10,6 +10,7 @@
 mod controller;
 mod fencer;
 mod heartbeat;
+mod links;
 mod place;
 mod route;
 mod voters;
@@ -17,6 +18,7 @@ mod voters;
 pub use controller::Controller;
 pub use fencer::run_fencer;
 pub use heartbeat::{BrokerSession, run_heartbeats};
+pub use links::{BrokerLinks, ControllerProposer};
 pub use place::{Place, PlaceError, find_place, take_seat};
 pub use route::RoutedController;
 pub use voters::run_voters;

@@ -7,6 +7,7 @@
 mod error;
 mod listeners;
 mod live;
+mod replication;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use esker_protocol::primitives::Str;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use listeners::{Listener, ListenerError};
 pub use live::{LiveConfig, connection_limits};
+pub use replication::ReplicationConfig;
 pub use sources::Sources;
 use values::text;
 
@@ -58,6 +60,8 @@ pub struct BrokerConfig {
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
     pub fetch_session_slots: usize,
+    /// `replica.*`.
+    pub replication: ReplicationConfig,
     pub max_request_partition_size_limit: i32,
     pub retention_check_interval: Duration,
     pub checkpoint_interval: Duration,
@@ -159,6 +163,7 @@ impl BrokerConfig {
             delete_topic_enable: flag("delete.topic.enable"),
             fetch_max_bytes: int("fetch.max.bytes"),
             fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
+            replication: ReplicationConfig::read(long),
             max_request_partition_size_limit: int("max.request.partition.size.limit"),
             retention_check_interval: duration("log.retention.check.interval.ms"),
             checkpoint_interval: duration("replica.high.watermark.checkpoint.interval.ms"),

@@ -43,28 +43,33 @@ impl Handler for Fetch {
 
     fn handle(ctx: RequestContext, request: FetchRequest) -> Staged<FetchResponse> {
         let reader = Reader::of(&ctx, &request);
-        let mut limits = limits_of(&ctx, &request);
-        let names_of_frame = is_final_without_session(&request);
-        let mut begun = match begin(&ctx, &reader, request) {
-            Ok(begun) => begun,
-            Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
-        };
-        limits.has_others = begun.fetch.has_others;
-        let wanted = reader.want_all(&begun.fetch, std::mem::take(&mut begun.partitions));
-        let pass = read_resident(&wanted, &limits);
-        let pass = match pass {
-            Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
-            pass => pass,
-        };
-        // A request that waits must not keep its frame in memory, however large that is: the client's name for itself and topic names are
-        // slices of it.
-        let ctx = RequestContext { client_id: None, ..ctx };
-        if names_of_frame {
-            detach_names(&mut begun.fetch.partitions);
-        }
-        let bytes = begun.fetch.partitions.len().saturating_mul(PARKED_PARTITION);
-        Staged::Parked(bytes, finish_later(ctx, reader, limits, begun, wanted, pass).boxed())
+        serve(ctx, reader, request)
     }
+}
+
+/// Reads for `reader`: both for clients and for followers.
+pub(super) fn serve(ctx: RequestContext, reader: Reader, request: FetchRequest) -> Staged<FetchResponse> {
+    let mut limits = limits_of(&ctx, &request);
+    let names_of_frame = is_final_without_session(&request);
+    let mut begun = match begin(&ctx, &reader, request) {
+        Ok(begun) => begun,
+        Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
+    };
+    limits.has_others = begun.fetch.has_others;
+    let wanted = reader.want_all(&begun.fetch, std::mem::take(&mut begun.partitions));
+    let pass = read_resident(&wanted, &limits);
+    let pass = match pass {
+        Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
+        pass => pass,
+    };
+    // A request that waits must not keep its frame in memory, however large that is: the client's name for itself and topic names are
+    // slices of it.
+    let ctx = RequestContext { client_id: None, ..ctx };
+    if names_of_frame {
+        detach_names(&mut begun.fetch.partitions);
+    }
+    let bytes = begun.fetch.partitions.len().saturating_mul(PARKED_PARTITION);
+    Staged::Parked(bytes, finish_later(ctx, reader, limits, begun, wanted, pass).boxed())
 }
 
 /// Bytes that a partition of a fetch that waits takes: its target, its wish, its reading and its places among those that wait.
@@ -101,6 +106,10 @@ async fn finish_later(
             None => pass = wait_for_more(gate, &wanted, &limits, pass).await,
             Some(session) => {
                 let list = || {
+                    // The follower has sent its next request: it waits for this answer.
+                    if reader.replica >= 0 && session.is_overtaken(&begun.fetch) {
+                        return None;
+                    }
                     let (fetch, partitions) = session.list_again(&reader.finder(&ctx))?;
                     let (wanted, has_others) = (reader.want_all(&fetch, partitions), fetch.has_others);
                     begun.fetch = fetch;
@@ -116,15 +125,20 @@ async fn finish_later(
 
 /// The reader, and the rules of its reads.
 #[derive(Debug, Clone, Copy)]
-struct Reader {
+pub(super) struct Reader {
     api_version: i16,
     replica: i32,
     bound: ReadBound,
 }
 
 impl Reader {
+    /// A follower, which reads up to the log end.
+    pub(super) fn follower(api_version: i16, replica: i32) -> Self {
+        Self { api_version, replica, bound: ReadBound::LogEnd }
+    }
+
     fn of(ctx: &RequestContext, request: &FetchRequest) -> Self {
-        let replica = replica_of(request);
+        let replica = if trusts_replica_ids(ctx) { replica_of(request) } else { CONSUMER };
         Self { api_version: ctx.api_version, replica, bound: bound_of(replica, request.isolation_level) }
     }
 
@@ -170,6 +184,12 @@ const CONSUMER: i32 = -1;
 
 fn replica_of(request: &FetchRequest) -> i32 {
     if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id }
+}
+
+/// Whether the `replica_id` of a Fetch on this connection is a broker's. Followers fetch by ReplicaFetch (see [`super::peer`]), so that
+/// nothing here depends on it.
+fn trusts_replica_ids(_ctx: &RequestContext) -> bool {
+    true
 }
 
 /// Only a broker's id reads past the high watermark. Every negative id is a consumer's: -2 is that of an old tool, and -3,
@@ -257,7 +277,13 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pas
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
         let data = match read.and_then(|read| partition_data(target.partition, want, read)) {
             Ok(data) => data,
-            Err(error) => failed(ctx.api_version, target.partition, &error, &mut hints),
+            Err(error) => {
+                let mut data = failed(ctx.api_version, target.partition, &error, &mut hints);
+                if let (ErrorCode::OFFSET_OUT_OF_RANGE, ReadBound::LogEnd) = (data.error_code, want.at.bound) {
+                    name_ends(&mut data, want);
+                }
+                data
+            }
         };
         if begun.session.is_some() {
             statuses.push(status_of(&data, is_at_end));
@@ -293,6 +319,14 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pas
             .collect(),
         ..FetchResponse::default()
     }
+}
+
+/// A follower whose offset is out of range learns where the log begins and ends.
+fn name_ends(data: &mut PartitionData, want: &Wanted) {
+    let Ok(partition) = &want.partition else { return };
+    let log = partition.log();
+    data.log_start_offset = log.log_start_offset();
+    data.diverging_epoch.end_offset = log.log_end_offset();
 }
 
 fn status_of(data: &PartitionData, is_at_end: bool) -> PartitionStatus {

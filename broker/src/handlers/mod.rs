@@ -41,7 +41,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
-mod peer;
+pub mod peer;
 mod produce;
 mod reassignments;
 mod route;

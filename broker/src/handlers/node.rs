@@ -59,7 +59,7 @@ impl NodeService {
 impl Service for NodeService {
     fn dispatch(&self, incoming: Incoming, body: &mut Reader) -> Outcome {
         if is_peer_api(incoming.header.api_key) {
-            return self.peers.dispatch(&incoming, body);
+            return self.peers.dispatch(incoming, body);
         }
         if let Some(service) = self.clients.service.get() {
             return service.dispatch(incoming, body);

@@ -121,6 +121,9 @@ pub enum FollowError {
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log refused what was fetched.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 /// Why DeleteRecords failed for one partition.

@@ -91,6 +91,21 @@ impl Flusher {
         }
     }
 
+    /// As [`Flusher::request_flush`] for several targets: those of a log dir go with one round.
+    pub(super) fn request_flush_all<T: FlushTarget + 'static>(&self, targets: &[Arc<T>]) {
+        for disk in &self.disks {
+            let is_here = |target: &&Arc<T>| self.disk_of(target.as_ref()).is_some_and(|its| Arc::ptr_eq(its, disk));
+            let mut queue = disk.queue.lock();
+            for target in targets.iter().filter(is_here) {
+                if target.enqueue_flush() {
+                    queue.push(Arc::<T>::clone(target));
+                }
+            }
+            drop(queue);
+            disk.wake.notify_one();
+        }
+    }
+
     /// As [`Flusher::request_flush`], within [`SOON`]: nobody waits for it.
     pub(super) fn request_flush_later<T: FlushTarget + 'static>(&self, target: &Arc<T>) {
         if !target.enqueue_later() {

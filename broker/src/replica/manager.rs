@@ -25,6 +25,7 @@ use tracing::{error, warn};
 use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
 use super::flusher::Flusher;
+use super::isr::IsrRequests;
 use super::moves::{MoveError, Moves, same_path};
 use super::partition::Partition;
 use super::role::{Assignment, NoReplica, Role};
@@ -130,7 +131,8 @@ pub struct ReplicaManager {
     cold: ColdGate,
     topics: ArcSwap<Topics>,
     applying: Mutex<Arc<MetadataImage>>,
-    applied: watch::Sender<u64>,
+    applied: watch::Sender<Arc<MetadataImage>>,
+    isr_requests: IsrRequests,
     changes: mpsc::UnboundedSender<LeadershipChange>,
 }
 
@@ -156,7 +158,8 @@ impl ReplicaManager {
             moves: Arc::new(moves),
             topics: ArcSwap::default(),
             applying: Mutex::new(Arc::new(MetadataImage::default())),
-            applied: watch::Sender::new(0),
+            applied: watch::Sender::new(Arc::default()),
+            isr_requests: IsrRequests::default(),
             changes,
         };
         (manager, receiver)
@@ -224,14 +227,24 @@ impl ReplicaManager {
     /// Whether an image at least as new as `offset` of the metadata log is in force here by `deadline`.
     pub async fn wait_applied(&self, offset: u64, deadline: Instant) -> bool {
         let mut applied = self.applied.subscribe();
-        let reached = applied.wait_for(|applied| *applied >= offset);
+        let reached = applied.wait_for(|image| image.offset() >= offset);
         // The sender lives as long as `self`: waiting cannot fail otherwise.
         tokio::time::timeout_at(deadline, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
-    /// How many entries of the metadata log are in force here, as that moves.
-    pub fn applied(&self) -> watch::Receiver<u64> {
+    /// The image that is in force here, and each that follows.
+    pub fn applied(&self) -> watch::Receiver<Arc<MetadataImage>> {
         self.applied.subscribe()
+    }
+
+    /// The image that is in force here.
+    pub fn applied_image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.applied.borrow())
+    }
+
+    /// Partitions whose ISR may change.
+    pub fn isr_requests(&self) -> &IsrRequests {
+        &self.isr_requests
     }
 
     /// Brings everything in step with `image`. Blocks on the disk: not for async workers. Logs of topics that `image` no
@@ -253,7 +266,7 @@ impl ReplicaManager {
             self.wake_departed(&former, topic.id);
         }
         *before = Arc::clone(image);
-        self.applied.send_replace(image.offset());
+        self.applied.send_replace(Arc::clone(image));
     }
 
     /// Fetchers of partitions that this broker has no longer must look at the new image: no partition of theirs reports anything again.
@@ -365,6 +378,7 @@ impl ReplicaManager {
                 leader_epoch: p.leader_epoch,
                 replicas: p.replicas.clone(),
                 isr: p.isr.clone(),
+                partition_epoch: p.partition_epoch,
             };
             let role = Role::of(self.node.id(), assignment, Arc::clone(&settings));
             match self.guarded(&topic.name, || self.hold(topic, index, held.clone(), role, &settings)) {

@@ -8,6 +8,8 @@ mod cold_threads;
 mod error;
 mod fetch;
 mod flusher;
+mod follower;
+mod isr;
 mod manager;
 mod moves;
 mod partition;
@@ -25,9 +27,11 @@ pub use fetch::{
     wait_for_ready,
 };
 pub use flusher::Flusher;
+pub use follower::{FollowerFetchers, LeaderLink, LeaderLinks, LinkError};
+pub use isr::{IsrManager, IsrProposer, IsrRequests};
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
-pub use partition::{Guarantee, Partition, PendingCommit};
+pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, ReplicaFetch};
 pub use purgatory::{CommitGate, ReadyList};
 pub use read::{PartitionRead, ReadAt, ReadBound};
 pub use role::{Assignment, Follower, Leader, NoReplica, Role};

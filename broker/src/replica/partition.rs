@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use esker_core::fetch_session::Slot;
+use esker_core::metadata::PartitionId;
 use esker_protocol::primitives::Uuid;
 use esker_protocol::records::BatchHeader;
 use esker_storage::{AppendBatch, Appended, Log, LogError, Origin, ReadError};
@@ -26,9 +27,12 @@ use crate::blocking;
 use crate::telemetry::TopicRates;
 
 mod commit;
+mod follow;
+mod isr;
 mod progress;
 
 pub use commit::{Guarantee, PendingCommit};
+pub use isr::{FollowerUpdate, IsrProposal, IsrStep, ReplicaFetch};
 
 /// One partition held by this broker.
 #[derive(Debug)]
@@ -97,6 +101,11 @@ impl Partition {
     /// Topic id.
     pub fn topic_id(&self) -> Uuid {
         self.topic_id
+    }
+
+    /// Which partition of the cluster it is.
+    pub fn id(&self) -> PartitionId {
+        PartitionId { topic: self.topic_id, partition: self.index }
     }
 
     /// Its topic's counters.

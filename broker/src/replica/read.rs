@@ -103,7 +103,7 @@ pub(super) fn read_from(
 }
 
 /// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.
-fn divergence(log: &Log, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
+pub(super) fn divergence(log: &Log, at: &ReadAt) -> Result<Option<EpochEndOffset>, FetchError> {
     if at.last_fetched_epoch < 0 {
         return Ok(None);
     }

@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use esker_core::replication::{CommitRule, CountedEnd, Followers, ReplicaEnds, high_watermark};
+use esker_core::replication::{
+    CommitRule, CountedEnd, FollowerFetch, Followers, IsrChange, IsrRule, ReplicaEnds, high_watermark,
+};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::error::{AccessError, LeaderHint};
 use super::settings::TopicSettings;
@@ -22,6 +25,8 @@ pub struct Assignment {
     pub replicas: Vec<i32>,
     /// The committed ISR: the replicas in sync that the controller knows.
     pub isr: Vec<i32>,
+    /// Rises with each change of the partition: what a change of the ISR is compared with.
+    pub partition_epoch: i32,
 }
 
 impl Assignment {
@@ -68,6 +73,8 @@ pub struct Leader {
     pub settings: Arc<TopicSettings>,
     pub(super) counted: CountedEnd,
     followers: Mutex<Followers>,
+    /// When the leadership began.
+    began: Mutex<Instant>,
     /// No follower is in the maximal ISR. Changes only while no append is under way.
     is_alone: AtomicBool,
 }
@@ -166,20 +173,63 @@ impl Leader {
         let is_alone = AtomicBool::new(followers.is_leader_alone());
         let followers = Mutex::new(followers);
         let counted = if settings.flush_before_ack { CountedEnd::Flushed } else { CountedEnd::LogEnd };
-        Self { assignment, settings, counted, followers, is_alone }
+        Self { assignment, settings, counted, followers, began: Mutex::new(Instant::now()), is_alone }
     }
 
     /// Takes over what the leader of the same epoch knew of its followers. While no append is under way.
     pub(super) fn continue_from(&self, before: &Self) {
+        *self.began.lock() = *before.began.lock();
         let known = before.followers.lock();
         let mut followers = self.followers.lock();
-        followers.continue_from(&known);
+        followers.continue_from(&known, self.now_ms());
+        if self.assignment.partition_epoch != before.assignment.partition_epoch {
+            // A proposal is compared with the partition epoch: it is in this state, or will be refused.
+            followers.withdraw_proposal();
+        }
         self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
     }
 
     /// Takes in a follower's ends; see [`Followers::record_ends`].
     pub(super) fn record_ends(&self, follower: i32, ends: ReplicaEnds, log_end: i64) -> bool {
         self.followers.lock().record_ends(follower, ends, log_end)
+    }
+
+    /// Milliseconds since the leadership began.
+    pub(super) fn now_ms(&self) -> i64 {
+        i64::try_from(self.began.lock().elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Takes in a follower's fetch; see [`Followers::record_fetch`].
+    pub(super) fn record_fetch(&self, fetch: &FollowerFetch, log_end: i64) -> bool {
+        let now_ms = self.now_ms();
+        self.followers.lock().record_fetch(fetch, self.counted, log_end, now_ms)
+    }
+
+    /// Whether a follower could join the ISR. `rule` is called where the follower is no member.
+    pub(super) fn could_join(&self, follower: i32, rule: impl FnOnce() -> IsrRule) -> bool {
+        !self.assignment.isr.contains(&follower) && {
+            let rule = rule();
+            self.followers.lock().could_join(follower, &rule)
+        }
+    }
+
+    /// What to do about the ISR; see [`Followers::isr_change`].
+    pub(super) fn isr_change(&self, rule: &IsrRule, is_eligible: impl Fn(i32, i64) -> bool) -> IsrChange {
+        self.followers.lock().isr_change(&self.assignment.isr, rule, is_eligible)
+    }
+
+    /// A change of the ISR is proposed. While no append is under way.
+    pub(super) fn propose(&self, isr: &[i32]) {
+        let mut followers = self.followers.lock();
+        followers.propose(isr);
+        self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
+    }
+
+    /// The proposed change is refused. While no append is under way.
+    pub(super) fn withdraw_proposal(&self) {
+        let mut followers = self.followers.lock();
+        followers.withdraw_proposal();
+        self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
     }
 
     /// Whether an append alone may move the high watermark: no follower has to fetch first, and no flush has to end.

@@ -106,7 +106,7 @@ impl Replica {
 }
 
 pub(super) fn assignment(leader: i32, leader_epoch: i32, isr: &[i32]) -> Assignment {
-    Assignment { leader, leader_epoch, replicas: vec![1, 2, 3], isr: isr.to_vec() }
+    Assignment { leader, leader_epoch, replicas: vec![1, 2, 3], isr: isr.to_vec(), partition_epoch: 0 }
 }
 
 fn plain() -> Bytes {

@@ -21,7 +21,7 @@ use super::register::{Addresses, advertised, found_partitions, peer_address, reg
 use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
 use crate::broker::Broker;
 use crate::cluster::{
-    BrokerSession, Controller, Place, RoutedController, find_place, run_fencer, run_heartbeats, run_voters, take_seat,
+    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
@@ -31,6 +31,7 @@ use crate::node::Node;
 use crate::peer::LocalNode;
 use crate::peer::messages::HelloRequest;
 use crate::raft::{self, Begin, Metadata, RaftId, Seat};
+use crate::replica::{FollowerFetchers, IsrManager};
 use crate::server::{Admission, ConnectionLimits, ControlLane, RequestMemory, ServerScope};
 use crate::system_limits::request_bytes;
 use crate::telemetry::Metrics;
@@ -160,7 +161,9 @@ impl Startup {
         joined.wait_for(registered).await?;
         let (broker, changes) = build_broker(node, &joined, logs, &self.shared);
         open_partitions(&broker).await?;
+        self.service.peers().set_broker(Arc::clone(&broker));
         start_tasks(&broker, changes, stop);
+        start_replication(&broker, &joined, stop);
         let applied = broker.replicas.applied();
         let (controller, session) = (Arc::clone(&joined.controller), Arc::clone(&joined.session));
         let beats = stop.clone().run_until_cancelled_owned(run_heartbeats(controller, session, applied));
@@ -258,4 +261,15 @@ impl Joined {
     pub(super) fn client(&self) -> Arc<dyn ControllerClient> {
         Arc::clone(&self.routed) as _
     }
+}
+
+/// Starts what follows other brokers, and what says who follows this one.
+fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationToken) {
+    let (node, replicas) = (broker.node.clone(), Arc::clone(&broker.replicas));
+    let links = Arc::new(BrokerLinks::new(&joined.controller));
+    let fetchers = FollowerFetchers::new(node.clone(), Arc::clone(&replicas), links);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(fetchers.run()));
+    let proposer = Arc::new(ControllerProposer::new(&joined.controller, &joined.routed));
+    let isr = IsrManager::new(node, replicas, proposer);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(isr.run()));
 }

@@ -5,15 +5,24 @@
 //! one of the hello.
 
 mod hello;
+mod replica_fetch;
 
 use std::sync::{Arc, OnceLock};
 
+use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_protocol::api::ApiKey;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::fetch::FetchResponse;
 use esker_protocol::primitives::Reader;
 use esker_protocol::{Message, Request, encode_response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+pub use replica_fetch::replica_fetch;
+
+use super::ROUTES;
+use super::handler::{RequestContext, Staged};
+use crate::broker::Broker;
 use crate::cluster::Controller;
 use crate::peer::messages::{
     FIRST_KEY, HeartbeatRequest, HelloDataRequest, HelloRequest, IdentifyRequest, IdentifyResponse, JoinClusterRequest,
@@ -33,12 +42,13 @@ pub fn is_peer_api(key: ApiKey) -> bool {
 pub struct PeerService {
     local: Arc<LocalNode>,
     controller: OnceLock<Arc<Controller>>,
+    broker: OnceLock<Arc<Broker>>,
 }
 
 impl PeerService {
     /// What a node answers that is in no cluster yet.
     pub fn new(local: Arc<LocalNode>) -> Self {
-        Self { local, controller: OnceLock::new() }
+        Self { local, controller: OnceLock::new(), broker: OnceLock::new() }
     }
 
     /// From here on the node is in the metadata quorum.
@@ -47,18 +57,24 @@ impl PeerService {
         let _ = self.controller.set(controller);
     }
 
+    /// From here on followers are served.
+    pub fn set_broker(&self, broker: Arc<Broker>) {
+        // It is started once.
+        let _ = self.broker.set(broker);
+    }
+
     /// Stage one of a request of another node.
-    pub fn dispatch(&self, incoming: &Incoming, body: &mut Reader) -> Outcome {
+    pub fn dispatch(&self, incoming: Incoming, body: &mut Reader) -> Outcome {
         let key = incoming.header.api_key;
         let call = Call { key, version: incoming.header.api_version, correlation: incoming.header.correlation_id };
         if key == IdentifyRequest::KEY {
             return call.answer::<IdentifyRequest>(body, |_| self.identify());
         }
         if key == HelloRequest::KEY {
-            return call.answer::<HelloRequest>(body, |hello| self.greet(incoming, &hello));
+            return call.answer::<HelloRequest>(body, |hello| self.greet(&incoming, &hello));
         }
         if key == HelloDataRequest::KEY {
-            return call.answer::<HelloDataRequest>(body, |request| self.greet(incoming, &request.hello));
+            return call.answer::<HelloDataRequest>(body, |request| self.greet(&incoming, &request.hello));
         }
         let Some(controller) = self.controller.get().cloned() else {
             if key == JoinClusterRequest::KEY {
@@ -72,9 +88,31 @@ impl PeerService {
             });
         }
         match incoming.connection.identity::<PeerId>().copied() {
+            Some(peer) if key == ReplicaFetchRequest::KEY => self.fetch(&call, peer, incoming, body),
             Some(peer) => serve(&call, peer, controller, body),
             None => Outcome::Refused(CloseReason::NoHello),
         }
+    }
+
+    fn fetch(&self, call: &Call, peer: PeerId, incoming: Incoming, body: &mut Reader) -> Outcome {
+        let request = match call.decode::<ReplicaFetchRequest>(body) {
+            Ok(request) => request,
+            Err(refused) => return refused,
+        };
+        let Some(broker) = self.broker.get().filter(|_| request.replica_id == peer.node_id) else {
+            let error_code = ErrorCode::STALE_BROKER_EPOCH;
+            return Outcome::Ready(call.reply(&FetchResponse { error_code, ..FetchResponse::default() }));
+        };
+        let Incoming { header, connection, received } = incoming;
+        let ctx = RequestContext {
+            broker: Arc::clone(broker),
+            connection,
+            client_id: None,
+            api_version: header.api_version,
+            received,
+            routes: ROUTES,
+        };
+        call.stage(replica_fetch(ctx, request))
     }
 
     fn identify(&self) -> IdentifyResponse {
@@ -91,7 +129,7 @@ impl PeerService {
 
 fn in_no_cluster() -> JoinClusterResponse {
     JoinClusterResponse {
-        error_code: esker_protocol::error::ErrorCode::BROKER_NOT_AVAILABLE,
+        error_code: ErrorCode::BROKER_NOT_AVAILABLE,
         error_message: Some("this node is in no cluster yet".into()),
         ..JoinClusterResponse::default()
     }
@@ -145,6 +183,20 @@ impl Call {
                 tracing::error!(key = self.key.0, %error, "an answer to another node cannot be encoded");
                 Reply::Close(CloseReason::Unencodable(self.key, self.version))
             }
+        }
+    }
+
+    fn stage<M: Message>(&self, staged: Staged<M>) -> Outcome {
+        let call = *self;
+        match staged {
+            Staged::Ready(response) => Outcome::Ready(call.reply(&response)),
+            Staged::Later(response) => Outcome::Later(async move { call.reply(&response.await) }.boxed()),
+            Staged::Parked(bytes, response) => {
+                Outcome::Parked(bytes, async move { call.reply(&response.await) }.boxed())
+            }
+            Staged::Held(rest) => Outcome::Held(async move { call.stage(rest.await) }.boxed()),
+            Staged::NoReply => Outcome::Ready(Reply::Nothing),
+            Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
         }
     }
 

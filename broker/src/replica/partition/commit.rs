@@ -82,6 +82,15 @@ impl Partition {
         pending
     }
 
+    /// Releases `gate` once everything below `offset` is flushed, whoever leads, or once it cannot be. The caller requests the flush.
+    #[must_use = "the registration ends when this is dropped"]
+    pub(in crate::replica) fn park_flush(self: &Arc<Self>, offset: i64, gate: &Arc<CommitGate>) -> PendingCommit {
+        gate.hold();
+        self.flushes.register(offset, Arc::clone(gate));
+        self.flushes.reached(self.log.load().durable_offset());
+        PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) }
+    }
+
     /// Flushes everything in the log with the next round.
     pub fn flush_soon(self: &Arc<Self>) {
         self.flusher.request_flush(self);

@@ -34,7 +34,7 @@ impl Partition {
 
     /// As [`Partition::advance`], for what is no append: then releases the produces that are committed now, and wakes the consumers.
     /// An append in between may have left bytes without credit, and nobody knows how many: every consumer looks again.
-    fn advance_and_wake(&self, held: RwLockReadGuard<'_, ()>, leader: &Leader) -> bool {
+    pub(super) fn advance_and_wake(&self, held: RwLockReadGuard<'_, ()>, leader: &Leader) -> bool {
         let log = self.log.load();
         let stable = log.last_stable_offset();
         let moved = self.advance(&held, &log, leader);
@@ -120,7 +120,7 @@ impl Partition {
         Ok(cut?)
     }
 
-    fn check_following(&self, leader_epoch: i32) -> Result<(), FollowError> {
+    pub(super) fn check_following(&self, leader_epoch: i32) -> Result<(), FollowError> {
         match &**self.role.load() {
             Role::Follower(follower) if follower.assignment.leader_epoch == leader_epoch => Ok(()),
             _ => Err(FollowError::NotFollowing(leader_epoch)),

@@ -1,0 +1,178 @@
+//! What an answer of the leader does to the logs of the partitions that it names.
+//!
+//! Records go in as they are; then the high watermark and the log start follow. Where the logs differ, this replica's is cut by epochs
+//! (KIP-595), never at its high watermark. An answer to an offset that the log has left since is ignored: an overtaken request brings such.
+
+use std::sync::Arc;
+
+use esker_core::metadata::PartitionId;
+use esker_core::replication::{EpochEnd, OutOfRange, resolve_out_of_range, truncation_offset};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::fetch::{EpochEndOffset, FetchResponse, PartitionData};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::fetcher::Fetcher;
+use crate::node::BlockingError;
+use crate::replica::error::FollowError;
+use crate::replica::partition::Partition;
+
+/// Another task gets its turn after an append of so many bytes.
+const YIELD_FROM: usize = 256 << 10;
+
+/// What has to be done with a log on a thread that may block.
+#[derive(Debug)]
+enum Cut {
+    To(i64),
+    StartAt(i64),
+    /// The log has to begin where the first batch does, which is appended then.
+    StartWith(i64, PartitionData),
+}
+
+/// What one partition of an answer leads to.
+enum Step {
+    /// Fetch on.
+    Progress,
+    Cut(Cut),
+    /// The leader is not ready, or this replica is not.
+    Pause,
+    /// This replica's leader epoch is over.
+    Fence,
+}
+
+impl Fetcher {
+    /// Carries out an answer.
+    pub(super) async fn take_in_answer(&mut self, answer: FetchResponse) {
+        let mut cuts = Vec::new();
+        for topic in answer.responses {
+            for data in topic.partitions {
+                let id = PartitionId { topic: topic.topic_id, partition: data.partition_index };
+                let Some((partition, leader_epoch)) = self.awaited(id) else { continue };
+                let bytes = data.records.as_ref().map_or(0, bytes::Bytes::len);
+                match self.step(&partition, leader_epoch, data) {
+                    Step::Progress => self.followed.note_progress(id),
+                    Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),
+                    Step::Pause => self.followed.pause(id, Instant::now(), self.longest_pause()),
+                    Step::Fence => self.followed.fence(id),
+                }
+                if bytes >= YIELD_FROM {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        for (id, partition, leader_epoch, cut) in cuts {
+            match self.cut(partition, leader_epoch, cut).await {
+                Ok(true) => self.followed.note_progress(id),
+                Ok(false) => self.followed.pause(id, Instant::now(), self.longest_pause()),
+                Err(error) => {
+                    error!(%error, "a log could not be cut");
+                    self.followed.pause(id, Instant::now(), self.longest_pause());
+                }
+            }
+        }
+    }
+
+    /// The partition, if the answer is to where its log ends now.
+    fn awaited(&mut self, id: PartitionId) -> Option<(Arc<Partition>, i32)> {
+        let followed = self.followed.get(id)?;
+        let sent = followed.sent?;
+        let is_current = sent.leader_epoch == followed.leader_epoch && sent.offset == followed.partition.log().log_end_offset();
+        let found = is_current.then(|| (Arc::clone(&followed.partition), followed.leader_epoch));
+        if found.is_none() {
+            self.followed.note_progress(id);
+        }
+        found
+    }
+
+    fn step(&self, partition: &Arc<Partition>, leader_epoch: i32, data: PartitionData) -> Step {
+        match data.error_code {
+            ErrorCode::NONE if data.diverging_epoch != EpochEndOffset::default() => {
+                let offset = divergence_point(partition, &data.diverging_epoch);
+                // Nothing to cut: the leader's epochs changed meanwhile.
+                if offset < partition.log().log_end_offset() { Step::Cut(Cut::To(offset)) } else { Step::Pause }
+            }
+            ErrorCode::NONE => match follow(partition, leader_epoch, &data, self.node.now_ms()) {
+                Ok(()) => Step::Progress,
+                Err(error) => match partition.begins_before(&error) {
+                    Some(base_offset) => Step::Cut(Cut::StartWith(base_offset, data)),
+                    None => refused(partition, &error),
+                },
+            },
+            ErrorCode::OFFSET_OUT_OF_RANGE => out_of_range(partition, &data),
+            ErrorCode::FENCED_LEADER_EPOCH => Step::Fence,
+            // The leader has not the metadata of this replica yet, or the other way round; or its disk failed.
+            _ => Step::Pause,
+        }
+    }
+
+    /// False where it cannot be done now.
+    async fn cut(&mut self, partition: Arc<Partition>, leader_epoch: i32, cut: Cut) -> Result<bool, BlockingError> {
+        let now_ms = self.node.now_ms();
+        let leader = self.leader;
+        let work = move || {
+            let (topic, index, log_end) = (partition.topic(), partition.index(), partition.log().log_end_offset());
+            let done = match &cut {
+                Cut::To(offset) => {
+                    info!(topic, partition = index, leader, log_end, offset, "the log differs from the leader's: cutting it");
+                    partition.truncate_to(leader_epoch, *offset)
+                }
+                Cut::StartAt(offset) | Cut::StartWith(offset, _) => {
+                    info!(topic, partition = index, leader, log_end, offset, "the leader begins later: starting anew");
+                    partition.start_anew_at(leader_epoch, *offset)
+                }
+            };
+            let done = done.and_then(|()| match &cut {
+                Cut::StartWith(_, data) => follow(&partition, leader_epoch, data, now_ms),
+                Cut::To(_) | Cut::StartAt(_) => Ok(()),
+            });
+            match done {
+                Ok(()) | Err(FollowError::NotFollowing(_)) => true,
+                Err(error) => {
+                    error!(topic, partition = index, %error, "cannot follow the leader");
+                    false
+                }
+            }
+        };
+        self.node.run_blocking(work).await
+    }
+}
+
+/// Appends, and follows the leader's high watermark and log start.
+fn follow(partition: &Partition, leader_epoch: i32, data: &PartitionData, now_ms: i64) -> Result<(), FollowError> {
+    if let Some(records) = data.records.as_ref().filter(|records| !records.is_empty()) {
+        partition.append_as_follower(leader_epoch, records.clone(), now_ms)?;
+    }
+    partition.follow_high_watermark(leader_epoch, data.high_watermark)?;
+    partition.follow_log_start(leader_epoch, data.log_start_offset)
+}
+
+fn refused(partition: &Partition, error: &FollowError) -> Step {
+    if let FollowError::NotFollowing(_) = error {
+        // The new role is on its way to this fetcher.
+        return Step::Pause;
+    }
+    warn!(topic = partition.topic(), partition = partition.index(), %error, "fetched records are not appended; trying again");
+    Step::Pause
+}
+
+/// Where this replica's log parts from the leader's, as far as the leader's answer tells.
+fn divergence_point(partition: &Partition, leader: &EpochEndOffset) -> i64 {
+    let log = partition.log();
+    let own = log.epoch_end_offset(leader.epoch);
+    let own = EpochEnd { epoch: own.leader_epoch, end_offset: own.end_offset };
+    let leader = EpochEnd { epoch: leader.epoch, end_offset: leader.end_offset };
+    truncation_offset(leader, own, log.log_end_offset())
+}
+
+fn out_of_range(partition: &Partition, data: &PartitionData) -> Step {
+    let (leader_start, leader_end) = (data.log_start_offset, data.diverging_epoch.end_offset);
+    if leader_start < 0 || leader_end < 0 {
+        return Step::Pause;
+    }
+    match resolve_out_of_range(partition.log().log_end_offset(), leader_start, leader_end) {
+        OutOfRange::StartAt(offset) => Step::Cut(Cut::StartAt(offset)),
+        OutOfRange::TruncateTo(offset) => Step::Cut(Cut::To(offset)),
+        // Its position was right by then: the leader's log moved between two looks at it.
+        OutOfRange::FetchAgain => Step::Pause,
+    }
+}

@@ -1,0 +1,262 @@
+//! The fetcher of one leader: requests out, answers into the logs.
+//!
+//! One request waits at the leader for records (a long poll). When something changes here meanwhile (a partition is followed from now on, a
+//! pause ends), a second request with the change is sent behind it, and the leader answers the first one at once: nothing waits for the
+//! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it.
+//!
+//! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::metadata::PartitionId;
+use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::fetch::FetchResponse;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::followed::{FIRST_PAUSE, FollowedPartitions};
+use super::{LeaderLinks, LinkError};
+use crate::node::Node;
+use crate::replica::manager::ReplicaManager;
+use crate::replica::partition::Partition;
+use crate::replica::purgatory::CommitGate;
+
+/// What a fetcher is told.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Follow a partition in this leader epoch.
+    Follow { partition: Arc<Partition>, leader_epoch: i32 },
+    /// Follow it no more.
+    Leave(PartitionId),
+    /// The leader may be reachable again.
+    Retry,
+}
+
+/// Requests in flight: one that waits at the leader, and one that overtakes it.
+const IN_FLIGHT: usize = 2;
+
+type Answer = Result<FetchResponse, LinkError>;
+
+/// See the module.
+pub(super) struct Fetcher {
+    pub(super) node: Node,
+    replicas: Arc<ReplicaManager>,
+    links: Arc<dyn LeaderLinks>,
+    pub(super) leader: i32,
+    changes: mpsc::UnboundedReceiver<Change>,
+    pub(super) followed: FollowedPartitions,
+    in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// The session's id; 0 before there is one.
+    session_id: i32,
+    /// Of the next request; 0 begins a session.
+    session_epoch: i32,
+    /// The leader has no room for a session.
+    is_sessionless: bool,
+    /// No request before this time.
+    link_pause: Option<Instant>,
+    next_pause: Duration,
+}
+
+impl Fetcher {
+    pub(super) fn new(
+        node: &Node,
+        replicas: &Arc<ReplicaManager>,
+        links: Arc<dyn LeaderLinks>,
+        leader: i32,
+        changes: mpsc::UnboundedReceiver<Change>,
+    ) -> Self {
+        Self {
+            node: node.clone(),
+            replicas: Arc::clone(replicas),
+            links,
+            leader,
+            changes,
+            followed: FollowedPartitions::default(),
+            in_flight: FuturesOrdered::new(),
+            session_id: 0,
+            session_epoch: 0,
+            is_sessionless: false,
+            link_pause: None,
+            next_pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Fetches until nobody sends changes any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            loop {
+                match self.changes.try_recv() {
+                    Ok(change) => self.take_in(change),
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return,
+                }
+            }
+            self.followed.resume(Some(Instant::now()));
+            if self.may_send() {
+                self.flush().await;
+                self.send();
+            }
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                Some(answer) = self.in_flight.next() => self.receive(answer).await,
+                change = self.changes.recv() => match change {
+                    Some(change) => self.take_in(change),
+                    None => return,
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn take_in(&mut self, change: Change) {
+        match change {
+            Change::Follow { partition, leader_epoch } => self.followed.follow(partition, leader_epoch),
+            Change::Leave(id) => self.followed.leave(id),
+            Change::Retry => {
+                self.followed.resume(None);
+                self.end_link_pause();
+            }
+        }
+        if self.link_pause.is_some() {
+            // New metadata: whatever stopped the link may be over.
+            self.end_link_pause();
+        }
+    }
+
+    fn end_link_pause(&mut self) {
+        self.link_pause = None;
+        self.next_pause = FIRST_PAUSE;
+    }
+
+    fn may_send(&mut self) -> bool {
+        if self.followed.is_empty() || self.link_pause.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        match self.in_flight.len() {
+            0 => self.followed.is_fetching(),
+            // A request that begins a session is answered at once; before that the session has no name.
+            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(),
+            _ => false,
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        if self.in_flight.len() >= IN_FLIGHT {
+            return None;
+        }
+        let link_pause = self.link_pause.filter(|until| *until > Instant::now());
+        match link_pause {
+            Some(until) => Some(until),
+            None => self.followed.next_wake(),
+        }
+    }
+
+    /// Flushes what the next request reports: all partitions with one round of each log dir.
+    async fn flush(&mut self) {
+        let partitions = self.followed.unflushed();
+        if partitions.is_empty() {
+            return;
+        }
+        let gate = CommitGate::new(1);
+        let park = |partition: &Arc<Partition>| partition.park_flush(partition.log().log_end_offset(), &gate);
+        let pending: Vec<_> = partitions.iter().map(park).collect();
+        self.replicas.flusher().request_flush_all(&partitions);
+        gate.release();
+        gate.wait().await;
+        drop(pending);
+    }
+
+    fn send(&mut self) {
+        let Some(link) = self.links.to(self.leader) else {
+            return self.break_off(&LinkError::Unreachable("its address is not known".to_owned()));
+        };
+        let config = self.node.config().replication;
+        let is_full = self.session_epoch == 0;
+        if is_full {
+            self.followed.forget_session();
+        }
+        let named = self.followed.name_changed(config.fetch_max_bytes);
+        let image = self.replicas.applied_image();
+        let request = ReplicaFetchRequest {
+            replica_id: self.node.id(),
+            broker_epoch: image.broker(self.node.id()).map_or(-1, |broker| broker.epoch),
+            session_id: self.session_id,
+            session_epoch: self.session_epoch,
+            // The first answer of a session brings its id, with which a change here can overtake the next request.
+            max_wait_ms: if is_full && !self.is_sessionless { 0 } else { config.wait_max_ms },
+            min_bytes: config.min_bytes,
+            max_bytes: config.response_max_bytes,
+            topics: named.topics,
+            forgotten: named.forgotten,
+        };
+        if !is_full {
+            self.session_epoch = self.session_epoch.checked_add(1).unwrap_or(1);
+        }
+        self.in_flight.push_back(link.fetch(request, config.request_timeout));
+    }
+
+    async fn receive(&mut self, answer: Answer) {
+        match answer {
+            Ok(answer) if !answer.error_code.is_error() => {
+                if self.next_pause != FIRST_PAUSE {
+                    info!(leader = self.leader, "fetching from the leader again");
+                }
+                self.end_link_pause();
+                if self.session_epoch == 0 {
+                    self.session_id = answer.session_id;
+                    self.session_epoch = i32::from(answer.session_id != 0);
+                    self.is_sessionless = answer.session_id == 0;
+                }
+                self.take_in_answer(answer).await;
+            }
+            Ok(answer) => match answer.error_code {
+                // A session that was evicted, or lost with a restart of the leader.
+                ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+                | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+                | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR => self.begin_session_anew(),
+                code => {
+                    self.pause_link(&format!("the leader answers {code}"));
+                    self.begin_session_anew();
+                }
+            },
+            Err(error) => self.break_off(&error),
+        }
+    }
+
+    fn break_off(&mut self, error: &LinkError) {
+        self.pause_link(&error.to_string());
+        self.begin_session_anew();
+    }
+
+    fn begin_session_anew(&mut self) {
+        self.in_flight = FuturesOrdered::new();
+        self.session_epoch = 0;
+    }
+
+    fn pause_link(&mut self, why: &str) {
+        if self.next_pause == FIRST_PAUSE {
+            warn!(leader = self.leader, why, "fetching from the leader stopped; trying again");
+        }
+        let longest = self.longest_pause();
+        self.link_pause = Some(Instant::now() + self.next_pause.min(longest));
+        self.next_pause = (self.next_pause * 2).min(longest);
+    }
+
+    pub(super) fn longest_pause(&self) -> Duration {
+        self.node.config().replication.backoff_max.max(FIRST_PAUSE)
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

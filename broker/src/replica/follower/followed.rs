@@ -1,0 +1,245 @@
+//! What a fetcher knows of the partitions that it fetches: their positions, which of them pause, and what the leader's session has.
+//!
+//! A request names the partitions whose position is another one than the session has; the cost of a request is that of what moved. A
+//! partition that pauses leaves the session: an error of one partition would otherwise be each answer's. Must never: do I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::metadata::PartitionId;
+use esker_core::replication::wire::{ForgottenPartitions, ReplicaFetchPartition, ReplicaFetchTopic};
+use esker_protocol::primitives::Uuid;
+use tokio::time::Instant;
+
+use crate::replica::partition::Partition;
+use crate::replica::role::Role;
+
+/// The first pause after an error.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How far a partition's log reaches, as the leader is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub leader_epoch: i32,
+    pub offset: i64,
+    /// -1 where only the log end counts.
+    pub flushed: i64,
+    pub last_epoch: i32,
+    pub log_start: i64,
+}
+
+/// Whether a partition is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Fetching,
+    Paused(Instant),
+    /// The leader knows a later leader epoch: the next image ends this.
+    Fenced,
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub partition: Arc<Partition>,
+    pub leader_epoch: i32,
+    /// What the session has; `None`: the partition is not in it.
+    pub sent: Option<Position>,
+    standing: Standing,
+    next_pause: Duration,
+}
+
+impl Followed {
+    /// Its position now.
+    pub(super) fn position(&self) -> Position {
+        let log = self.partition.log();
+        let role = self.partition.role();
+        let flushes = matches!(&*role, Role::Follower(follower) if follower.settings.flush_before_ack);
+        let offset = log.log_end_offset();
+        Position {
+            leader_epoch: self.leader_epoch,
+            offset,
+            flushed: if flushes { log.durable_offset() } else { -1 },
+            // Of the last record: an epoch in which this broker led and wrote nothing is in no other log.
+            last_epoch: log.epoch_at(offset.saturating_sub(1)).unwrap_or(-1),
+            log_start: log.log_start_offset(),
+        }
+    }
+
+    /// Whether records have to be flushed before the next fetch.
+    pub(super) fn must_flush(&self) -> bool {
+        let position = self.position();
+        (0..position.offset).contains(&position.flushed) && !self.partition.log().is_offline()
+    }
+}
+
+/// The partitions that one request names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub topics: Vec<ReplicaFetchTopic>,
+    pub forgotten: Vec<ForgottenPartitions>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct FollowedPartitions {
+    by_id: BTreeMap<PartitionId, Followed>,
+    /// Partitions whose position may have changed since the last request.
+    changed: BTreeSet<PartitionId>,
+    paused: BTreeSet<(Instant, PartitionId)>,
+    /// Partitions to be taken out of the session.
+    forgotten: BTreeSet<PartitionId>,
+}
+
+impl FollowedPartitions {
+    /// Follows a partition in a leader epoch, from here on.
+    pub(super) fn follow(&mut self, partition: Arc<Partition>, leader_epoch: i32) {
+        let id = partition.id();
+        let sent = self.by_id.get(&id).and_then(|followed| followed.sent);
+        self.unpause(id);
+        let standing = Standing::Fetching;
+        self.by_id.insert(id, Followed { partition, leader_epoch, sent, standing, next_pause: FIRST_PAUSE });
+        self.changed.insert(id);
+    }
+
+    /// Follows it no more.
+    pub(super) fn leave(&mut self, id: PartitionId) {
+        self.unpause(id);
+        self.changed.remove(&id);
+        if self.by_id.remove(&id).is_some_and(|followed| followed.sent.is_some()) {
+            self.forgotten.insert(id);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(super) fn get(&self, id: PartitionId) -> Option<&Followed> {
+        self.by_id.get(&id)
+    }
+
+    /// The partition was fetched, or cut: its position may be another one.
+    pub(super) fn note_progress(&mut self, id: PartitionId) {
+        if let Some(followed) = self.by_id.get_mut(&id) {
+            followed.next_pause = FIRST_PAUSE;
+            self.changed.insert(id);
+        }
+    }
+
+    /// The partition is not fetched for a while; for longer with each error in a row.
+    pub(super) fn pause(&mut self, id: PartitionId, now: Instant, longest: Duration) {
+        let Some(followed) = self.by_id.get_mut(&id) else { return };
+        let until = now + followed.next_pause.min(longest.max(FIRST_PAUSE));
+        followed.next_pause = (followed.next_pause * 2).min(longest.max(FIRST_PAUSE));
+        self.stop(id, Standing::Paused(until));
+        self.paused.insert((until, id));
+    }
+
+    /// The partition is not fetched before it is followed in another leader epoch.
+    pub(super) fn fence(&mut self, id: PartitionId) {
+        self.stop(id, Standing::Fenced);
+    }
+
+    fn stop(&mut self, id: PartitionId, standing: Standing) {
+        self.unpause(id);
+        self.changed.remove(&id);
+        let Some(followed) = self.by_id.get_mut(&id) else { return };
+        followed.standing = standing;
+        if followed.sent.take().is_some() {
+            self.forgotten.insert(id);
+        }
+    }
+
+    fn unpause(&mut self, id: PartitionId) {
+        if let Some(Standing::Paused(until)) = self.by_id.get(&id).map(|followed| followed.standing) {
+            self.paused.remove(&(until, id));
+        }
+    }
+
+    /// When the first pause ends.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.paused.first().map(|(until, _)| *until)
+    }
+
+    /// Ends the pauses that are over at `now`; all of them without a time.
+    pub(super) fn resume(&mut self, now: Option<Instant>) {
+        while let Some((until, id)) = self.paused.first().copied()
+            && now.is_none_or(|now| until <= now)
+        {
+            self.paused.pop_first();
+            if let Some(followed) = self.by_id.get_mut(&id) {
+                followed.standing = Standing::Fetching;
+                self.changed.insert(id);
+            }
+        }
+    }
+
+    /// The session is gone: the next request names everything.
+    pub(super) fn forget_session(&mut self) {
+        self.forgotten.clear();
+        for (id, followed) in &mut self.by_id {
+            followed.sent = None;
+            if followed.standing == Standing::Fetching {
+                self.changed.insert(*id);
+            }
+        }
+    }
+
+    /// Partitions that have to be flushed before the next request reports them.
+    pub(super) fn unflushed(&self) -> Vec<Arc<Partition>> {
+        let changed = self.changed.iter().filter_map(|id| self.by_id.get(id));
+        changed.filter(|followed| followed.must_flush()).map(|followed| Arc::clone(&followed.partition)).collect()
+    }
+
+    /// Whether an incremental request would name anything.
+    pub(super) fn has_news(&mut self) -> bool {
+        let by_id = &self.by_id;
+        self.changed.retain(|id| {
+            let followed = by_id.get(id);
+            followed.is_some_and(|followed| followed.sent != Some(followed.position()) || followed.must_flush())
+        });
+        !self.forgotten.is_empty() || !self.changed.is_empty()
+    }
+
+    /// Whether there is a partition in the session, or one that would enter it.
+    pub(super) fn is_fetching(&self) -> bool {
+        !self.changed.is_empty() || self.by_id.values().any(|followed| followed.standing == Standing::Fetching)
+    }
+
+    /// The partitions that the next request names; the session has their positions from here on.
+    pub(super) fn name_changed(&mut self, partition_max_bytes: i32) -> Named {
+        let mut named = Named::default();
+        for id in std::mem::take(&mut self.changed) {
+            let Some(followed) = self.by_id.get_mut(&id) else { continue };
+            let position = followed.position();
+            // It may be followed again since it was taken out.
+            self.forgotten.remove(&id);
+            if followed.sent == Some(position) {
+                continue;
+            }
+            followed.sent = Some(position);
+            let partition = ReplicaFetchPartition {
+                partition: id.partition,
+                current_leader_epoch: position.leader_epoch,
+                fetch_offset: position.offset,
+                flushed_offset: position.flushed,
+                last_fetched_epoch: position.last_epoch,
+                log_start_offset: position.log_start,
+                partition_max_bytes,
+            };
+            match named.topics.last_mut() {
+                Some(topic) if topic.topic_id == id.topic => topic.partitions.push(partition),
+                _ => named.topics.push(ReplicaFetchTopic { topic_id: id.topic, partitions: vec![partition] }),
+            }
+        }
+        let mut forgotten: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+        for id in std::mem::take(&mut self.forgotten) {
+            forgotten.entry(id.topic).or_default().push(id.partition);
+        }
+        let forgotten = forgotten.into_iter();
+        named.forgotten =
+            forgotten.map(|(topic_id, partitions)| ForgottenPartitions { topic_id, partitions }).collect();
+        named
+    }
+}

@@ -1,0 +1,260 @@
+//! Changes of the in-sync replicas of the partitions that this broker leads, through the controller (KIP-497).
+//!
+//! A partition enters the queue when a follower of it has caught up, and regularly so that followers that lag behind are found. One
+//! AlterPartition request at a time carries all partitions that want a change. Each change is compared by the controller with the
+//! partition epoch; from the proposal to the answer the high watermark waits for the members of both sets. An accepted change comes into
+//! force with the image that has it. The rules are in `esker_core::replication`. Must never: take a proposal back before the controller refused it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::metadata::{MetadataImage, PartitionId};
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::alter_partition::{
+    AlterPartitionRequest, AlterPartitionResponse, BrokerState, PartitionData, TopicData,
+};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::manager::ReplicaManager;
+use super::partition::{IsrProposal, IsrStep, Partition};
+use crate::controller::SubmitError;
+use crate::node::Node;
+
+/// Partitions of one request.
+const MAX_PARTITIONS: usize = 5_000;
+/// The first and the longest pause after a request that failed.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// The way to the controller.
+pub trait IsrProposer: Send + Sync {
+    /// Submits the request. An error leaves open whether it was carried out.
+    fn alter_partition(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> BoxFuture<'_, Result<AlterPartitionResponse, SubmitError>>;
+}
+
+/// Partitions whose ISR may change, each once.
+#[derive(Debug, Default)]
+pub struct IsrRequests {
+    queue: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
+    wake: Notify,
+}
+
+impl IsrRequests {
+    /// A follower of `partition` has caught up.
+    pub fn add(&self, partition: &Arc<Partition>) {
+        self.extend([Arc::clone(partition)]);
+    }
+
+    fn extend(&self, partitions: impl IntoIterator<Item = Arc<Partition>>) {
+        self.queue.lock().extend(partitions.into_iter().map(|partition| (partition.id(), partition)));
+        self.wake.notify_one();
+    }
+
+    fn take(&self, most: usize) -> Vec<Arc<Partition>> {
+        let mut queue = self.queue.lock();
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((_, partition)) = queue.pop_first()
+        {
+            taken.push(partition);
+        }
+        taken
+    }
+}
+
+/// See the module.
+pub struct IsrManager {
+    node: Node,
+    replicas: Arc<ReplicaManager>,
+    proposer: Arc<dyn IsrProposer>,
+    /// Partitions to look at again with the next image.
+    deferred: BTreeMap<PartitionId, Arc<Partition>>,
+}
+
+type Proposals = Vec<(Arc<Partition>, IsrProposal)>;
+
+impl IsrManager {
+    /// For the partitions of `replicas`.
+    pub fn new(node: Node, replicas: Arc<ReplicaManager>, proposer: Arc<dyn IsrProposer>) -> Self {
+        Self { node, replicas, proposer, deferred: BTreeMap::new() }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(mut self) {
+        let max_lag = self.node.config().replication.lag_time_max;
+        let interval = (max_lag / 2).max(Duration::from_millis(1));
+        let mut images = self.replicas.applied();
+        let mut next_check = Instant::now() + interval;
+        let mut pause = RETRY_AFTER;
+        let mut proposals = Proposals::new();
+        loop {
+            if images.has_changed().unwrap_or(false) {
+                self.replicas.isr_requests().extend(std::mem::take(&mut self.deferred).into_values());
+            }
+            let image = images.borrow_and_update().clone();
+            if next_check <= Instant::now() {
+                next_check = Instant::now() + interval;
+                let led = self.replicas.partitions().into_iter().filter(|partition| partition.leads_followers());
+                self.replicas.isr_requests().extend(led);
+            }
+            proposals.retain(|(partition, proposal)| partition.is_current(proposal));
+            self.gather(&image, max_lag, &mut proposals);
+            if proposals.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = self.replicas.isr_requests().wake.notified() => {}
+                    changed = images.changed() => match changed {
+                        Ok(()) => images.mark_changed(),
+                        Err(_) => return,
+                    },
+                    () = tokio::time::sleep_until(next_check) => {}
+                }
+                continue;
+            }
+            let request = request_of(&image, self.node.id(), &proposals);
+            match self.proposer.alter_partition(request).await {
+                Ok(answer) if !answer.error_code.is_error() => {
+                    proposals = self.settle(&proposals, &answer);
+                    if proposals.is_empty() {
+                        pause = RETRY_AFTER;
+                        continue;
+                    }
+                }
+                Ok(answer) => warn!(code = %answer.error_code, "the controller refused changes of in-sync replicas; trying again"),
+                Err(error) => warn!(%error, "changes of in-sync replicas did not reach the controller; trying again"),
+            }
+            // What was asked for may have been carried out: the proposals stand, and the partition epoch tells.
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_AFTER_MAX);
+        }
+    }
+
+    /// Adds what the queued partitions propose.
+    fn gather(&mut self, image: &MetadataImage, max_lag: Duration, proposals: &mut Proposals) {
+        let is_eligible = |id: i32, epoch: i64| {
+            image.broker(id).is_some_and(|broker| broker.is_active() && broker.epoch == epoch)
+        };
+        for partition in self.replicas.isr_requests().take(MAX_PARTITIONS.saturating_sub(proposals.len())) {
+            match partition.propose_isr(max_lag, is_eligible) {
+                IsrStep::None => {}
+                IsrStep::Later => drop(self.deferred.insert(partition.id(), partition)),
+                IsrStep::Propose(proposal) => proposals.push((partition, proposal)),
+            }
+        }
+    }
+
+    /// Takes in the controller's answer; what is left has to be submitted again.
+    fn settle(&mut self, proposals: &Proposals, answer: &AlterPartitionResponse) -> Proposals {
+        let results = answer.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|result| {
+                let id = PartitionId { topic: topic.topic_id, partition: result.partition_index };
+                (id, result)
+            })
+        });
+        let results: BTreeMap<_, _> = results.collect();
+        let mut again = Proposals::new();
+        for (partition, proposal) in proposals {
+            let result = results.get(&partition.id());
+            let code = result.map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |result| result.error_code);
+            let (topic, index, isr) = (partition.topic(), partition.index(), &proposal.isr);
+            match reaction_to(code) {
+                Reaction::Accepted => {
+                    info!(topic, partition = index, ?isr, "the in-sync replicas changed");
+                    if result.is_some_and(|result| result.partition_epoch == proposal.partition_epoch) {
+                        partition.withdraw_isr(proposal);
+                    }
+                }
+                // Newer metadata came meanwhile.
+                Reaction::AwaitImage if !partition.is_current(proposal) => self.replicas.isr_requests().add(partition),
+                Reaction::AwaitImage => {
+                    info!(topic, partition = index, ?isr, %code, "a change of in-sync replicas is refused; waiting for newer metadata");
+                    self.deferred.insert(partition.id(), Arc::clone(partition));
+                }
+                Reaction::Withdraw => {
+                    info!(topic, partition = index, ?isr, %code, "a change of in-sync replicas is refused");
+                    partition.withdraw_isr(proposal);
+                    self.deferred.insert(partition.id(), Arc::clone(partition));
+                }
+                Reaction::SubmitAgain => again.push((Arc::clone(partition), proposal.clone())),
+            }
+        }
+        again
+    }
+}
+
+/// What a leader does about the controller's code for one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reaction {
+    Accepted,
+    /// The controller knows newer metadata than this broker: its image ends the proposal.
+    AwaitImage,
+    /// Nothing changed, and newer metadata may not come.
+    Withdraw,
+    SubmitAgain,
+}
+
+/// Kafka's `Partition.handleAlterPartitionError`.
+fn reaction_to(code: ErrorCode) -> Reaction {
+    match code {
+        ErrorCode::NONE => Reaction::Accepted,
+        ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INELIGIBLE_REPLICA => Reaction::Withdraw,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        | ErrorCode::UNKNOWN_TOPIC_ID
+        | ErrorCode::FENCED_LEADER_EPOCH
+        | ErrorCode::INVALID_UPDATE_VERSION
+        | ErrorCode::INVALID_REQUEST
+        | ErrorCode::NEW_LEADER_ELECTED => Reaction::AwaitImage,
+        _ => Reaction::SubmitAgain,
+    }
+}
+
+fn request_of(image: &MetadataImage, node_id: i32, proposals: &Proposals) -> AlterPartitionRequest {
+    let epoch_of = |id: i32| image.broker(id).map_or(-1, |broker| broker.epoch);
+    let mut topics: BTreeMap<_, Vec<PartitionData>> = BTreeMap::new();
+    for (partition, proposal) in proposals {
+        let state = |id: &i32| BrokerState { broker_id: *id, broker_epoch: epoch_of(*id) };
+        topics.entry(partition.topic_id()).or_default().push(PartitionData {
+            partition_index: partition.index(),
+            leader_epoch: proposal.leader_epoch,
+            new_isr_with_epochs: proposal.isr.iter().map(state).collect(),
+            partition_epoch: proposal.partition_epoch,
+            ..PartitionData::default()
+        });
+    }
+    AlterPartitionRequest {
+        broker_id: node_id,
+        broker_epoch: epoch_of(node_id),
+        topics: topics.into_iter().map(|(topic_id, partitions)| TopicData { topic_id, partitions }).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reactions_are_kafkas() {
+        let cases = [
+            (ErrorCode::NONE, Reaction::Accepted),
+            (ErrorCode::INELIGIBLE_REPLICA, Reaction::Withdraw),
+            (ErrorCode::OPERATION_NOT_ATTEMPTED, Reaction::Withdraw),
+            (ErrorCode::INVALID_UPDATE_VERSION, Reaction::AwaitImage),
+            (ErrorCode::FENCED_LEADER_EPOCH, Reaction::AwaitImage),
+            (ErrorCode::NEW_LEADER_ELECTED, Reaction::AwaitImage),
+            (ErrorCode::UNKNOWN_TOPIC_ID, Reaction::AwaitImage),
+            (ErrorCode::NOT_CONTROLLER, Reaction::SubmitAgain),
+            (ErrorCode::UNKNOWN_SERVER_ERROR, Reaction::SubmitAgain),
+        ];
+        for (code, reaction) in cases {
+            assert_eq!(reaction_to(code), reaction, "{code}");
+        }
+    }
+}
