@@ -114,7 +114,11 @@ impl Way {
 }
 
 /// Sends heartbeats until it is dropped. Runs beside no client.
-pub async fn run_heartbeats(controller: Arc<Controller>, session: Arc<BrokerSession>, applied: watch::Receiver<Arc<MetadataImage>>) {
+pub async fn run_heartbeats(
+    controller: Arc<Controller>,
+    session: Arc<BrokerSession>,
+    applied: watch::Receiver<Arc<MetadataImage>>,
+) {
     let config = Arc::clone(controller.node().config());
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
     let mut quorum = controller.metadata().quorum();

@@ -128,7 +128,9 @@ impl IsrManager {
                         continue;
                     }
                 }
-                Ok(answer) => warn!(code = %answer.error_code, "the controller refused changes of in-sync replicas; trying again"),
+                Ok(answer) => {
+                    warn!(code = %answer.error_code, "the controller refused changes of in-sync replicas; trying again")
+                }
                 Err(error) => warn!(%error, "changes of in-sync replicas did not reach the controller; trying again"),
             }
             // What was asked for may have been carried out: the proposals stand, and the partition epoch tells.
@@ -139,9 +141,8 @@ impl IsrManager {
 
     /// Adds what the queued partitions propose.
     fn gather(&mut self, image: &MetadataImage, max_lag: Duration, proposals: &mut Proposals) {
-        let is_eligible = |id: i32, epoch: i64| {
-            image.broker(id).is_some_and(|broker| broker.is_active() && broker.epoch == epoch)
-        };
+        let is_eligible =
+            |id: i32, epoch: i64| image.broker(id).is_some_and(|broker| broker.is_active() && broker.epoch == epoch);
         for partition in self.replicas.isr_requests().take(MAX_PARTITIONS.saturating_sub(proposals.len())) {
             match partition.propose_isr(max_lag, is_eligible) {
                 IsrStep::None => {}

@@ -120,7 +120,8 @@ fn role(settings: &Arc<TopicSettings>, isr: &[i32]) -> Role {
 }
 
 fn role_under(leader: i32, settings: &Arc<TopicSettings>, isr: &[i32]) -> Role {
-    let assignment = Assignment { leader, leader_epoch: 0, replicas: vec![1, 2], isr: isr.to_vec(), partition_epoch: 0 };
+    let assignment =
+        Assignment { leader, leader_epoch: 0, replicas: vec![1, 2], isr: isr.to_vec(), partition_epoch: 0 };
     Role::of(1, assignment, Arc::clone(settings))
 }
 

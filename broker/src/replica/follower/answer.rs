@@ -76,7 +76,8 @@ impl Fetcher {
     fn awaited(&mut self, id: PartitionId) -> Option<(Arc<Partition>, i32)> {
         let followed = self.followed.get(id)?;
         let sent = followed.sent?;
-        let is_current = sent.leader_epoch == followed.leader_epoch && sent.offset == followed.partition.log().log_end_offset();
+        let is_current =
+            sent.leader_epoch == followed.leader_epoch && sent.offset == followed.partition.log().log_end_offset();
         let found = is_current.then(|| (Arc::clone(&followed.partition), followed.leader_epoch));
         if found.is_none() {
             self.followed.note_progress(id);
@@ -113,7 +114,14 @@ impl Fetcher {
             let (topic, index, log_end) = (partition.topic(), partition.index(), partition.log().log_end_offset());
             let done = match &cut {
                 Cut::To(offset) => {
-                    info!(topic, partition = index, leader, log_end, offset, "the log differs from the leader's: cutting it");
+                    info!(
+                        topic,
+                        partition = index,
+                        leader,
+                        log_end,
+                        offset,
+                        "the log differs from the leader's: cutting it"
+                    );
                     partition.truncate_to(leader_epoch, *offset)
                 }
                 Cut::StartAt(offset) | Cut::StartWith(offset, _) => {

@@ -136,9 +136,10 @@ impl FollowerFetchers {
         }
         for topic in &delta.changed_topics {
             let here = self.replicas.topic(&TopicRef::Id(topic.id));
-            let now = here.iter().flat_map(|topic| topic.here()).filter_map(|partition| {
-                Some((partition.id(), (following(partition)?, Arc::clone(partition))))
-            });
+            let now = here
+                .iter()
+                .flat_map(|topic| topic.here())
+                .filter_map(|partition| Some((partition.id(), (following(partition)?, Arc::clone(partition)))));
             let now = now.collect();
             self.update_topic(topic.id, now);
         }
@@ -162,9 +163,10 @@ impl FollowerFetchers {
             }
         }
         for (id, (following, partition)) in now {
-            let is_known = self.followed.get(&id).is_some_and(|(known, held)| {
-                *known == following && Arc::ptr_eq(held, &partition)
-            });
+            let is_known = self
+                .followed
+                .get(&id)
+                .is_some_and(|(known, held)| *known == following && Arc::ptr_eq(held, &partition));
             if !is_known {
                 self.followed.insert(id, (following, Arc::clone(&partition)));
                 self.send(following, partition);

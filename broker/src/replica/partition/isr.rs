@@ -84,11 +84,7 @@ impl Partition {
     }
 
     /// Whether the ISR should change; from a proposal on the high watermark waits for the members of both sets.
-    pub(in crate::replica) fn propose_isr(
-        &self,
-        max_lag: Duration,
-        is_eligible: impl Fn(i32, i64) -> bool,
-    ) -> IsrStep {
+    pub(in crate::replica) fn propose_isr(&self, max_lag: Duration, is_eligible: impl Fn(i32, i64) -> bool) -> IsrStep {
         // A follower that is lagging or may join shows without the lock that stops appends.
         let role = self.role.load_full();
         let Role::Leader(leader) = &*role else { return IsrStep::None };
