@@ -25,6 +25,7 @@ class Sizes:
 
     mb: int
     warmup_mb: int
+    consume_times: int
     latency_warmup: float
     latency_seconds: float
 
@@ -54,13 +55,14 @@ def throughput(size, seconds, cpu):
     return {"MB/s": size / MB / seconds, "CPU s/GB": cpu / (size / 1e9)}
 
 
-def produce_and_consume(tools, broker, partitions, size, mb):
-    """Produces with librdkafka, then reads all of it from the beginning."""
+def produce_and_consume(tools, broker, partitions, size, mb, consume_times):
+    """Produces with librdkafka, then reads all of it from the beginning: several times, since CPU time is counted in ticks of 10 ms."""
     records = mb * MB // size
     with new_topic(tools, broker, partitions) as topic:
-        for command, configs in (("produce", PRODUCER), ("consume", [])):
-            done = tools.run_client(broker, command, topic, partitions, size, records, *configs)
-            yield f"{command}, {size} B x {partitions}", throughput(records * size, done["seconds"], done["cpu"])
+        for command, configs, times in (("produce", PRODUCER, 1), ("consume", [], consume_times)):
+            done = [tools.run_client(broker, command, topic, partitions, size, records, *configs) for _ in range(times)]
+            seconds, cpu = (sum(one[name] for one in done) for name in ("seconds", "cpu"))
+            yield f"{command}, {size} B x {partitions}", throughput(records * size * times, seconds, cpu)
 
 
 def producer_performance(tools, broker, partitions, mb):
@@ -90,7 +92,8 @@ def rows(tools, sizes):
     for partitions in (1, 6, 100):
         for size in (1024, 100):
             yield Row("librdkafka", f"librdkafka {size} B x {partitions}",
-                      lambda broker, partitions=partitions, size=size: produce_and_consume(tools, broker, partitions, size, sizes.mb))
+                      lambda broker, partitions=partitions, size=size: produce_and_consume(tools, broker, partitions, size, sizes.mb,
+                                                                                           sizes.consume_times))
     yield Row("producer-perf", "producer-perf", lambda broker: producer_performance(tools, broker, 6, sizes.mb))
     for partitions in (1, 6):
         yield Row("acks", f"acks x {partitions}",
@@ -102,4 +105,4 @@ def warm_up(tools, broker, sizes):
     """Load before anything is measured: a JVM needs it."""
     if sizes.warmup_mb:
         for size in (1024, 100):
-            list(produce_and_consume(tools, broker, 6, size, sizes.warmup_mb // 2 or 1))
+            list(produce_and_consume(tools, broker, 6, size, sizes.warmup_mb // 2 or 1, 1))

@@ -61,7 +61,7 @@ class Tools:
     def __init__(self, esker, folder):
         self.esker, self.client = pathlib.Path(esker).resolve(), folder / "client"
         if not self.esker.is_file():
-            raise RuntimeError(f"{self.esker} is not there: `cargo build --release -p esker-broker` makes it, or name one with --esker")
+            raise RuntimeError(f"{self.esker} is not there: `cargo build --release` makes it, or name one with --esker")
         require("java", "Apache Kafka needs it")
         require("cc", "it builds client.c")
         install_librdkafka()
