@@ -233,6 +233,47 @@ impl Request {
             ask.alive = has_session(ask.join.registration.node_id);
         }
     }
+
+    /// Whether another node may send it. The rest comes from the deciding node itself: a cluster that begins, sessions, balancing.
+    pub fn may_be_forwarded(&self) -> bool {
+        match self {
+            Self::RegisterBroker(_)
+            | Self::InitializeFeatures(_)
+            | Self::FenceBroker(_)
+            | Self::UnfenceBroker(_)
+            | Self::BalanceLeaders(_) => false,
+            Self::CreateTopics(_)
+            | Self::CreatePartitions(_)
+            | Self::DeleteTopics(_)
+            | Self::AlterConfigs(_)
+            | Self::ElectLeaders(_)
+            | Self::AlterPartitionReassignments(_)
+            | Self::UpdateFeatures(_)
+            | Self::AllocateProducerIds(_)
+            | Self::JoinBroker(_)
+            | Self::ShutDownBroker(_)
+            | Self::UnregisterBroker(_)
+            | Self::AlterPartition(_)
+            | Self::AssignDirectories(_)
+            | Self::FailDirectories(_)
+            | Self::AllocateNodeId(_)
+            | Self::RemoveVoterIdentity(_)
+            | Self::ForgetRemovedVoter(_) => true,
+        }
+    }
+
+    /// The broker on whose behalf the request is made, where it is made by a broker for itself: no other node may send it.
+    pub fn made_by(&self) -> Option<i32> {
+        match self {
+            Self::AllocateProducerIds(ask) => Some(ask.node_id),
+            Self::JoinBroker(ask) => Some(ask.join.registration.node_id),
+            Self::ShutDownBroker(ask) => Some(ask.node_id),
+            Self::AlterPartition(ask) => Some(ask.request.broker_id),
+            Self::AssignDirectories(ask) => Some(ask.node_id),
+            Self::FailDirectories(ask) => Some(ask.node_id),
+            _ => None,
+        }
+    }
 }
 
 /// Decides a request over an image.

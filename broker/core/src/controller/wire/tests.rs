@@ -354,6 +354,23 @@ fn whether_a_broker_is_alive_does_not_travel() {
 }
 
 #[test]
+fn a_request_that_a_broker_makes_for_itself_names_it() {
+    let own = requests().into_iter().filter_map(|request| request.made_by().map(|id| (request.name(), id)));
+    let expected = [
+        ("AllocateProducerIds", 1),
+        ("JoinBroker", 3),
+        ("ShutDownBroker", 1),
+        ("AlterPartition", 1),
+        ("AssignDirectories", 1),
+        ("FailDirectories", 1),
+    ];
+    assert_eq!(own.collect::<Vec<_>>(), expected);
+    let local = requests().into_iter().filter(|request| !request.may_be_forwarded()).map(|request| request.name());
+    let expected = ["RegisterBroker", "InitializeFeatures", "FenceBroker", "UnfenceBroker", "BalanceLeaders"];
+    assert_eq!(local.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_long_message_is_cut() {
     let message = Str::from("x".repeat(100_000));
     let reply = Reply::FenceBroker(Err(Refusal { code: ErrorCode::INVALID_REQUEST, message }));
