@@ -19,7 +19,7 @@ use crate::serve::{self, Running};
 
 /// The wall clock in ms.
 pub(crate) fn now_ms() -> i64 {
-    Machine.now_ms()
+    Machine::default().now_ms()
 }
 
 /// A node with the built-in configuration.

@@ -127,7 +127,7 @@ impl Controller {
     }
 
     /// A request that another node sends to the active controller.
-    pub async fn submit_for(&self, _: PeerId, request: SubmitRequest) -> SubmitResponse {
+    pub async fn submit_for(&self, peer: PeerId, request: SubmitRequest) -> SubmitResponse {
         let view = self.view();
         let controller = view.leader.map_or(-1, |leader| leader.node_id);
         let failed = |outcome: i8, message: &dyn std::fmt::Display| SubmitResponse {
@@ -140,6 +140,10 @@ impl Controller {
             Ok(request) => request,
             Err(error) => return failed(outcome::FAILED, &error),
         };
+        if !decoded.may_be_forwarded() || decoded.made_by().is_some_and(|node_id| node_id != peer.node_id) {
+            let message = format!("{} is no request that node {} may submit", decoded.name(), peer.node_id);
+            return failed(outcome::FAILED, &message);
+        }
         let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or_default());
         match self.decide(decoded, Instant::now() + patience).await {
             Ok(Committed { reply, offset, changed }) => match encode_reply(&reply) {

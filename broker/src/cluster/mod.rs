@@ -3,10 +3,11 @@
 //!
 //! `place` finds or forms the cluster, before anything else is started; `controller` is what this node does when it leads the metadata quorum
 //! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` fills the
-//! quorum. On the broker's side `route` brings requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
+//! quorum, `balance` has preferred replicas lead. On the broker's side `route` brings requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
 //! Rules are in `esker_core::controller` and `esker_core::forming`. Must never: decide by a clock of its own who is alive (the sessions do), or
 //! wait without a deadline.
 
+mod balance;
 mod controller;
 mod fencer;
 mod heartbeat;
@@ -15,6 +16,7 @@ mod place;
 mod route;
 mod voters;
 
+pub use balance::run_balance;
 pub use controller::Controller;
 pub use fencer::run_fencer;
 pub use heartbeat::{BrokerSession, run_heartbeats};

@@ -100,11 +100,7 @@ fn batch() -> bytes::Bytes {
 
 /// What is known of a connection that does not exist.
 fn connection() -> Arc<ConnectionInfo> {
-    Arc::new(ConnectionInfo {
-        peer: "127.0.0.1:1".parse().unwrap(),
-        listener: "PLAINTEXT".into(),
-        software: std::sync::OnceLock::new(),
-    })
+    Arc::new(ConnectionInfo::new("127.0.0.1:1".parse().unwrap(), "PLAINTEXT".into()))
 }
 
 /// Runs stage one of the request in `frame` as a connection does.

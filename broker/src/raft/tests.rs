@@ -23,6 +23,20 @@ impl From<u64> for RaftId {
     }
 }
 
+/// A node that knows no other.
+fn local() -> Arc<LocalNode> {
+    Arc::new(LocalNode::new(Uuid::ZERO, Vec::new(), Uuid::ZERO))
+}
+
+fn network() -> Network {
+    Network::new(&node(), &local())
+}
+
+/// The only voter.
+fn seat() -> Seat {
+    Seat { id: RaftId::from(1), address: "127.0.0.1:1".to_owned(), begin: Begin::Cluster }
+}
+
 struct Stores;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
@@ -43,7 +57,7 @@ async fn openrafts_own_suite() {
 }
 
 async fn open(dir: &Path) -> Metadata {
-    start(&node(), Arc::new(OsDisk), dir.to_owned(), RaftId::from(1)).await.unwrap()
+    start(&node(), &local(), Arc::new(OsDisk), dir.to_owned(), seat()).await.unwrap()
 }
 
 fn topic(name: &str) -> Vec<MetadataRecord> {
@@ -59,7 +73,7 @@ async fn a_new_log_has_features_and_what_is_committed_comes_back() {
     assert!(committed.changed);
     let image = metadata.image();
     assert!(image.topic("a").is_some() && image.offset() >= committed.offset);
-    assert_eq!(metadata.quorum().0, [RaftId::from(1)]);
+    metadata.quorum().wait_for(|view| view.voters().map(|voter| voter.id).eq([RaftId::from(1)])).await.unwrap();
     metadata.shutdown().await;
     drop(metadata);
 
@@ -107,7 +121,7 @@ async fn an_entry_that_was_decided_on_another_state_changes_nothing() {
     metadata.shutdown().await;
     drop(metadata);
     let (raft, published) =
-        start_raft(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
+        start_raft(&node(), network(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), 1000).await.unwrap();
     raft.trigger().elect(true).await.unwrap();
     let leads = |m: &openraft::RaftMetrics<TypeConfig>| {
         m.state == ServerState::Leader && m.last_applied.map(|id| id.index) == m.last_log_index
@@ -145,7 +159,7 @@ async fn a_long_log_becomes_a_snapshot_and_stays_small() {
     let dir = tempfile::tempdir().unwrap();
     const AFTER: u64 = 64;
     let open = || async {
-        start_with(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1), AFTER).await.unwrap()
+        start_with(&node(), &local(), Arc::new(OsDisk), dir.path().to_owned(), seat(), AFTER).await.unwrap()
     };
     let metadata = open().await;
     metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
@@ -195,7 +209,7 @@ async fn the_log_of_a_build_before_the_format_is_refused_with_what_to_do() {
     frame.extend(0xfe84_41ceu32.to_le_bytes());
     frame.extend(steps);
     std::fs::write(dir.path().join("metadata.log"), &frame).unwrap();
-    let refused = start(&node(), Arc::new(OsDisk), dir.path().to_owned(), RaftId::from(1)).await;
+    let refused = start(&node(), &local(), Arc::new(OsDisk), dir.path().to_owned(), seat()).await;
     let message = refused.err().map(|error| error.to_string()).unwrap();
     assert!(message.contains("earlier build of Esker") && message.contains("adopts the topics"), "{message}");
     assert_eq!(std::fs::read(dir.path().join("metadata.log")).unwrap(), frame);

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use esker_core::controller::{Adopted, JoinBroker, JoinRequest, RegisterBroker};
+use esker_core::controller::{Adopted, AllocateNodeId, JoinBroker, JoinRequest, RegisterBroker};
 use esker_core::metadata::{ListenerRecord, RecordLevel, supported_features};
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
@@ -20,10 +20,7 @@ use tracing::{error, info};
 use super::register::{Addresses, advertised, found_partitions, peer_address, registration};
 use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
 use crate::broker::Broker;
-use crate::cluster::{
-    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_fencer,
-    run_heartbeats, run_voters, take_seat,
-};
+use crate::cluster::{BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_balance, run_fencer, run_heartbeats, run_voters, take_seat};
 use crate::config::connection_limits;
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::handlers::{ClientService, NodeService, PeerService, served_apis};
@@ -141,6 +138,7 @@ impl Startup {
         self.service.peers().set_controller(Arc::clone(&controller));
         node.spawn_control(run_fencer(Arc::clone(&controller)));
         node.spawn_control(run_voters(Arc::clone(&controller)));
+        node.spawn_control(run_balance(Arc::clone(&controller)));
         if place.begin == Begin::Member {
             take_seat(&controller, &address).await?;
         }
@@ -187,6 +185,12 @@ impl Joined {
         let alone = self.metadata.quorum().borrow().members.len() <= 1;
         if !alone || image.brokers().any(|broker| broker.node_id != node.id()) {
             return self.join(node, registration).await;
+        }
+        // Another node must not be given this id. A cluster of before knows no reservations: its brokers are known by their registration.
+        let reserve = AllocateNodeId { wanted: Some(node.id()), directory: self.directory };
+        let reserved = submit(self.metadata.as_ref(), reserve, Instant::now() + REGISTER).await?.reply;
+        if let Err(refusal) = reserved {
+            tracing::debug!(why = %refusal.message, "the id of this node is not reserved");
         }
         let found = if image.brokers().next().is_none() { found_partitions(logs) } else { Vec::new() };
         let fresh_ids = found.iter().map(|_| node.random_id()).collect();

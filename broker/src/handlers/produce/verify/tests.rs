@@ -1,4 +1,3 @@
-use std::sync::OnceLock;
 
 use esker_protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use esker_protocol::messages::end_txn::EndTxnRequest;
