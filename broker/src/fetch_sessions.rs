@@ -292,7 +292,7 @@ impl Session {
             match &found {
                 Ok(partition) if state.session.watch(*slot).is_some_and(|watch| watch.is_on(partition, bound)) => {}
                 Ok(partition) => {
-                    let watch = Watch::on(partition, &self.ready, *slot, bound);
+                    let watch = Watch::register(partition, &self.ready, *slot, bound);
                     state.session.set_watch(*slot, Some(watch));
                 }
                 // A partition with an error stays on the list: nothing has to report that it can be read again.

@@ -228,7 +228,7 @@ async fn open_partitions(broker: &Arc<Broker>) -> Result<(), ServeError> {
     let (replicas, first) = (Arc::clone(&broker.replicas), broker.metadata.image());
     let opened = broker.node.run_blocking(move || {
         replicas.apply(&first);
-        replicas.set_strays_aside();
+        replicas.rename_strays();
     });
     opened.await?;
     broker.replicas.resume_moves();

@@ -50,7 +50,7 @@ fn clean(dir: PathBuf, segment_bytes: u32, delete_retention_ms: i64, now_ms: i64
     }
     let io_bytes_per_second = f64::MAX;
     let cleaner = Cleaner::new(CleanerConfig { threads: 1, dedupe_buffer_bytes: 128 << 20, io_bytes_per_second });
-    while cleaner.pass(&logs, now_ms) {}
+    while cleaner.run_pass(&logs, now_ms) {}
     let uncleanable = cleaner.stats().uncleanable_partitions;
     if uncleanable > 0 {
         return Err(format!("{uncleanable} logs cannot be compacted").into());

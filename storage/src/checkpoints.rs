@@ -48,14 +48,14 @@ fn key(log: &impl CheckpointedLog) -> Key {
 
 impl State {
     /// The rows of one file, from the logs of the dir and those that arrive.
-    fn gather(&self, at: usize, logs: &[Arc<impl CheckpointedLog>]) -> Rows {
+    fn collect_rows(&self, at: usize, logs: &[Arc<impl CheckpointedLog>]) -> Rows {
         let arriving = self.arriving.iter().filter_map(|(key, offsets)| Some((key.clone(), *offsets.get(at)?)));
         let own = logs.iter().filter_map(|log| Some((key(log.as_ref()), *log.offsets().get(at)?)));
         own.chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
     }
 
     /// Replaces one file. Where that fails the rows stay what the file still says: a caller that tries again must not find them written.
-    fn replace(&mut self, disk: &dyn Disk, dir: &Path, at: usize, new: Rows) -> Result<(), FileError> {
+    fn replace_file(&mut self, disk: &dyn Disk, dir: &Path, at: usize, new: Rows) -> Result<(), FileError> {
         let (Some(rows), Some(name)) = (self.rows.get_mut(at), NAMES.get(at)) else { return Ok(()) };
         write(disk, dir, name, &new)?;
         *rows = new;
@@ -79,11 +79,11 @@ impl Checkpoints {
         let mut state = self.0.lock();
         let logs = logs();
         for (at, name) in NAMES.into_iter().enumerate() {
-            let new = state.gather(at, &logs);
+            let new = state.collect_rows(at, &logs);
             if name == CLEANER_OFFSETS && state.rows.get(at) == Some(&new) {
                 continue;
             }
-            state.replace(disk, dir, at, new)?;
+            state.replace_file(disk, dir, at, new)?;
         }
         Ok(())
     }
@@ -105,12 +105,17 @@ impl Checkpoints {
         if moved.iter().all(said) {
             return Ok(());
         }
-        let new = state.gather(STARTS, &logs());
-        state.replace(disk, dir, STARTS, new)
+        let new = state.collect_rows(STARTS, &logs());
+        state.replace_file(disk, dir, STARTS, new)
     }
 
-    /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `arrived`. Blocks for the disk.
-    pub(crate) fn arrive(&self, disk: &dyn Disk, dir: &Path, log: &impl CheckpointedLog) -> Result<(), FileError> {
+    /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `remove_arriving`. Blocks for the disk.
+    pub(crate) fn add_arriving(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        log: &impl CheckpointedLog,
+    ) -> Result<(), FileError> {
         let mut state = self.0.lock();
         let offsets = log.offsets();
         state.arriving.insert(key(log), offsets);
@@ -120,19 +125,19 @@ impl Checkpoints {
                 0.. => drop(new.insert(key(log), offset)),
                 _ => drop(new.remove(&key(log))),
             }
-            state.replace(disk, dir, at, new)?;
+            state.replace_file(disk, dir, at, new)?;
         }
         Ok(())
     }
 
     /// From here on it is found among the dir's logs, or does not come.
-    pub(crate) fn arrived(&self, log: &impl CheckpointedLog) {
+    pub(crate) fn remove_arriving(&self, log: &impl CheckpointedLog) {
         self.0.lock().arriving.remove(&key(log));
     }
 
     /// Before a log's offsets go back to `offset`: no row on disk says more. `None` for a log that begins. Blocks for
     /// the disk if there is such a row.
-    pub(crate) fn lower(
+    pub(crate) fn lower_row(
         &self,
         disk: &dyn Disk,
         dir: &Path,
@@ -151,7 +156,7 @@ impl Checkpoints {
                 Some(offset) => drop(new.insert(key.clone(), offset)),
                 None => drop(new.remove(&key)),
             }
-            state.replace(disk, dir, at, new)?;
+            state.replace_file(disk, dir, at, new)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! Chunks that are not in memory are read on the caller's (blocking) thread; for a reader that goes on from where the last one
 //! ended, the next ones are begun. All chunks brought in this way wait in one line (`eviction`); past a bound the oldest are evicted.
 //! So readers that follow each other closely share them, and all cold readers together take no more than the bound. What was in memory
-//! before is never evicted. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`turns`).
+//! before is never evicted. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`read_admission`).
 
 use std::sync::{Arc, Weak};
 
@@ -27,7 +27,7 @@ const STEP: usize = 64 << 10;
 
 impl OpenFiles {
     /// Brings `len` bytes from `from` on into memory. Blocks for the disk.
-    pub(crate) fn bring_in(
+    pub(crate) fn load_pages(
         &self,
         segment: &Segment,
         opened: &Arc<Opened>,
@@ -43,41 +43,41 @@ impl OpenFiles {
         let missing: Vec<u64> = (first..=last).filter(|chunk| !segment.has_chunk(opened, *chunk, size)).collect();
         let Some(next) = missing.last().map(|last| last + 1) else { return Ok(()) };
         self.cold.count_read();
-        let follows = missing.first().is_some_and(|first| *first > 0 && self.cold.holds(id, first - 1));
+        let follows = missing.first().is_some_and(|first| *first > 0 && self.cold.contains(id, first - 1));
         let mut buffer = vec![0; STEP];
-        let at_once = if self.turns.is_quiet() { AT_ONCE } else { 1 };
+        let at_once = if self.read_admission.is_quiet() { AT_ONCE } else { 1 };
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
-            let _turn = self.turns.wait(piece.len() as u64 * CHUNK);
-            begin(opened, piece);
+            let _permit = self.read_admission.admit_read(piece.len() as u64 * CHUNK);
+            read_ahead_chunks(opened, piece);
             for chunk in piece {
-                read(segment, opened, *chunk, size, &mut buffer)?;
+                read_chunk(segment, opened, *chunk, size, &mut buffer)?;
             }
         }
         // What comes next is on its way while this is sent; but not before what others wait for.
-        let ahead = next..if follows && self.turns.is_quiet() { next + AHEAD } else { next };
+        let ahead = next..if follows && self.read_admission.is_quiet() { next + AHEAD } else { next };
         let ahead: Vec<u64> =
             ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
-        ahead.chunk_by(|a, b| a + 1 == *b).for_each(|run| begin(opened, run));
+        ahead.chunk_by(|a, b| a + 1 == *b).for_each(|run| read_ahead_chunks(opened, run));
         let wanted: Vec<u64> = missing.into_iter().chain(ahead).collect();
         let bytes = wanted.len() as u64 * CHUNK;
         self.cold.count_bytes(bytes);
-        self.residency.spend(bytes);
+        self.residency.count_bytes(bytes);
         let data: Weak<dyn EvictPages> = Arc::downgrade(&opened.data) as _;
         let opened: Weak<dyn EvictPages> = Arc::downgrade(opened) as _;
-        self.cold.keep(&self.residency, id, &data, &opened, &wanted);
+        self.cold.add_chunks(&self.residency, id, &data, &opened, &wanted);
         Ok(())
     }
 }
 
 /// Has neighbouring chunks on their way before the first of them is waited for.
-fn begin(opened: &Opened, run: &[u64]) {
+fn read_ahead_chunks(opened: &Opened, run: &[u64]) {
     if let Some(first) = run.first() {
         opened.file().read_ahead(first * CHUNK, run.len() as u64 * CHUNK);
     }
 }
 
 /// Waits for a chunk that was begun.
-fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut [u8]) -> Result<(), FileError> {
+fn read_chunk(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut [u8]) -> Result<(), FileError> {
     let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
     let read = |part: &mut [u8], at| opened.file().read_at(part, at).context("read", &segment.path(LOG));
     if let Some(map) = opened.mapped() {
@@ -86,8 +86,8 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
             segment.note_lost(end.saturating_sub(1), opened.file());
             return Ok(());
         }
-        if map.holds(from, end.saturating_sub(from)) {
-            opened.files().residency.note(segment.id(), chunk);
+        if map.is_range_resident(from, end.saturating_sub(from)) {
+            opened.files().residency.mark_resident(segment.id(), chunk);
             return Ok(());
         }
     }
@@ -101,6 +101,6 @@ fn read(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut 
         }
         at += found as u64;
     }
-    opened.files().residency.note(segment.id(), chunk);
+    opened.files().residency.mark_resident(segment.id(), chunk);
     Ok(())
 }

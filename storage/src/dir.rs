@@ -37,7 +37,7 @@ pub(crate) struct LogDir {
     pub(crate) journal: Journal,
     offline: AtomicBool,
     /// A sync failed in the process before: what the page cache has may not be on disk.
-    doubts_page_cache: AtomicBool,
+    had_failed_sync: AtomicBool,
 }
 
 impl LogDir {
@@ -49,8 +49,8 @@ impl LogDir {
         reaper: Arc<Reaper>,
         journal: Journal,
     ) -> Self {
-        let (checkpoints, offline, doubts_page_cache) = Default::default();
-        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline, doubts_page_cache }
+        let (checkpoints, offline, had_failed_sync) = Default::default();
+        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline, had_failed_sync }
     }
 
     pub(crate) fn is_offline(&self) -> bool {
@@ -60,13 +60,13 @@ impl LogDir {
     /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes
     /// the dir offline for good, since nothing can be assumed of what is on it. That goes for every failed sync: where
     /// space is given out late, a full disk may show only there, and what was written is lost then.
-    pub(crate) fn failed(&self, error: FileError) -> FileError {
+    pub(crate) fn classify_error(&self, error: FileError) -> FileError {
         let passes = error.is_full() && !error.is_sync() || error.is_exhausted();
-        if passes { error } else { self.fatal(error) }
+        if passes { error } else { self.take_offline(error) }
     }
 
     /// Takes the dir offline, whatever the error: something is half done that cannot be half done.
-    pub(crate) fn fatal(&self, error: FileError) -> FileError {
+    pub(crate) fn take_offline(&self, error: FileError) -> FileError {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
         }
@@ -79,20 +79,20 @@ impl LogDir {
     }
 
     /// Looks whether a sync failed in the process before.
-    pub(crate) fn read_failed_sync(&self) -> Result<(), FileError> {
+    pub(crate) fn detect_failed_sync(&self) -> Result<(), FileError> {
         let path = self.path.join(FAILED_SYNC);
         let found = files::read_optional(self.disk.as_ref(), &path)?.is_some();
-        self.doubts_page_cache.store(found, Ordering::Release);
+        self.had_failed_sync.store(found, Ordering::Release);
         Ok(())
     }
 
-    pub(crate) fn doubts_page_cache(&self) -> bool {
-        self.doubts_page_cache.load(Ordering::Acquire)
+    pub(crate) fn had_failed_sync(&self) -> bool {
+        self.had_failed_sync.load(Ordering::Acquire)
     }
 
     /// All logs have written again what they recovered.
-    pub(crate) fn forget_failed_sync(&self) -> Result<(), FileError> {
-        if !self.doubts_page_cache.swap(false, Ordering::AcqRel) {
+    pub(crate) fn clear_failed_sync(&self) -> Result<(), FileError> {
+        if !self.had_failed_sync.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
         let path = self.path.join(FAILED_SYNC);
@@ -110,14 +110,14 @@ impl LogDir {
         if self.is_offline() { Err(LogError::Offline { dir: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// `failed` for results.
-    pub(crate) fn noting<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
-        result.map_err(|error| self.failed(error))
+    /// `classify_error` for results.
+    pub(crate) fn record_failure<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
+        result.map_err(|error| self.classify_error(error))
     }
 
     /// Before a log's offsets go back to `offset` (`None`: it begins anew). Blocks for the disk.
     pub(crate) fn lower_checkpoints(&self, partition: (&str, i32), offset: Option<i64>) -> Result<(), FileError> {
-        self.checkpoints.lower(self.disk.as_ref(), &self.path, partition, offset)
+        self.checkpoints.lower_row(self.disk.as_ref(), &self.path, partition, offset)
     }
 
     pub(crate) fn env(&self) -> &dyn Env {

@@ -1,4 +1,4 @@
-//! The chunks that cold reads brought into memory, in one line: past a bound the oldest are evicted.
+//! The chunks that cold reads brought into memory, in one queue: past a bound the oldest are evicted.
 //!
 //! It lies below the open files, which carry it, and knows them only as something that evicts pages. How chunks are brought in is
 //! said in `cold`.
@@ -18,8 +18,8 @@ use crate::residency::{CHUNK, INDEX_CHUNK, Residency};
 
 /// All chunks that were brought in take at most this part of memory, within these bounds.
 const PART_OF_MEMORY: u64 = 16;
-const LEAST: u64 = 64 << 20;
-const MOST: u64 = 1 << 30;
+const MIN_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// What cold reads have done since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ struct Chunk {
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct Queue {
     chunks: VecDeque<Chunk>,
     members: HashSet<(u64, u64)>,
 }
@@ -58,8 +58,8 @@ struct Line {
 /// See the module. One for all logs of a broker.
 #[derive(Debug)]
 pub(crate) struct ColdCache {
-    line: Mutex<Line>,
-    most: AtomicU64,
+    queue: Mutex<Queue>,
+    max_chunks: AtomicU64,
     reads: AtomicU64,
     bytes: AtomicU64,
 }
@@ -68,8 +68,13 @@ impl Default for ColdCache {
     fn default() -> Self {
         let memory = rustix::system::sysinfo();
         let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
-        let most = (memory / PART_OF_MEMORY).clamp(LEAST, MOST) / CHUNK;
-        Self { line: Mutex::default(), most: AtomicU64::new(most), reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        let most = (memory / PART_OF_MEMORY).clamp(MIN_BYTES, MAX_BYTES) / CHUNK;
+        Self {
+            queue: Mutex::default(),
+            max_chunks: AtomicU64::new(most),
+            reads: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
     }
 }
 
@@ -78,18 +83,18 @@ impl ColdCache {
         ColdReadStats {
             reads: self.reads.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
-            held_bytes: self.line.lock().chunks.len() as u64 * CHUNK,
+            held_bytes: self.queue.lock().chunks.len() as u64 * CHUNK,
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn set_most(&self, chunks: u64) {
-        self.most.store(chunks, Ordering::Relaxed);
+    pub(crate) fn set_max_chunks(&self, chunks: u64) {
+        self.max_chunks.store(chunks, Ordering::Relaxed);
     }
 
     /// Whether a chunk was brought in, and not evicted since.
-    pub(crate) fn holds(&self, segment: u64, number: u64) -> bool {
-        self.line.lock().members.contains(&(segment, number))
+    pub(crate) fn contains(&self, segment: u64, number: u64) -> bool {
+        self.queue.lock().members.contains(&(segment, number))
     }
 
     /// A read has to wait for the disk.
@@ -103,7 +108,7 @@ impl ColdCache {
     }
 
     /// Puts chunks at the end of the line, and evicts those at its front past the bound.
-    pub(crate) fn keep(
+    pub(crate) fn add_chunks(
         &self,
         residency: &Residency,
         segment: u64,
@@ -111,24 +116,24 @@ impl ColdCache {
         opened: &Weak<dyn EvictPages>,
         chunks: &[u64],
     ) {
-        let most = usize::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.max_chunks.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let mut over = Vec::new();
-        let mut line = self.line.lock();
+        let mut queue = self.queue.lock();
         for number in chunks.iter().copied().filter(|number| *number != INDEX_CHUNK) {
-            if line.members.insert((segment, number)) {
+            if queue.members.insert((segment, number)) {
                 let (data, opened) = (Weak::clone(data), Weak::clone(opened));
-                line.chunks.push_back(Chunk { segment, number, data, opened });
+                queue.chunks.push_back(Chunk { segment, number, data, opened });
             }
         }
-        while line.chunks.len() > most {
-            let Some(chunk) = line.chunks.pop_front() else { break };
-            line.members.remove(&(chunk.segment, chunk.number));
+        while queue.chunks.len() > most {
+            let Some(chunk) = queue.chunks.pop_front() else { break };
+            queue.members.remove(&(chunk.segment, chunk.number));
             over.push(chunk);
         }
-        drop(line);
+        drop(queue);
         for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
             let Some(first) = run.first() else { continue };
-            run.iter().for_each(|chunk| residency.forget(chunk.segment, chunk.number));
+            run.iter().for_each(|chunk| residency.clear(chunk.segment, chunk.number));
             // What was closed meanwhile is the kernel's to keep or drop.
             let Some(data) = first.data.upgrade() else { continue };
             let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);

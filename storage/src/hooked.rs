@@ -99,14 +99,14 @@ impl LogFile for HookedFile {
         self.hooks.before(Doing::Read { path: &self.path, offset, len: buf.len() as u64 })?;
         self.file.read_in_memory(buf, offset)
     }
-    fn read_as_told(&self) {
-        self.file.read_as_told();
+    fn disable_read_ahead(&self) {
+        self.file.disable_read_ahead();
     }
     fn read_ahead(&self, offset: u64, len: u64) {
         self.file.read_ahead(offset, len);
     }
-    fn let_go(&self, offset: u64, len: u64) {
-        self.file.let_go(offset, len);
+    fn drop_pages(&self, offset: u64, len: u64) {
+        self.file.drop_pages(offset, len);
     }
 }
 

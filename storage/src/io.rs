@@ -75,11 +75,11 @@ pub trait LogFile: Send + Sync + Debug {
     /// Whoever reads says what is read ahead; the system need not guess. Every handle that reads data files must say so: where the system
     /// reads ahead it leaves marks, and a reader that comes upon one, though it said it by its own handle, has the system read ahead of it from
     /// there to the end of the file, as fast as the disk can.
-    fn read_as_told(&self) {}
+    fn disable_read_ahead(&self) {}
     /// Begins to read there; does not wait. A hint.
     fn read_ahead(&self, _offset: u64, _len: u64) {}
     /// What was read there need not stay in memory. A hint.
-    fn let_go(&self, _offset: u64, _len: u64) {}
+    fn drop_pages(&self, _offset: u64, _len: u64) {}
 }
 
 /// A file system.
@@ -249,7 +249,7 @@ impl LogFile for OsFile {
         Ok(done)
     }
 
-    fn read_as_told(&self) {
+    fn disable_read_ahead(&self) {
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
     }
 
@@ -263,7 +263,7 @@ impl LogFile for OsFile {
         }
     }
 
-    fn let_go(&self, offset: u64, len: u64) {
+    fn drop_pages(&self, offset: u64, len: u64) {
         // No length is all that follows, for the system.
         if let Some(len) = NonZero::new(len) {
             let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::DontNeed);

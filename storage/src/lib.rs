@@ -27,6 +27,7 @@ pub mod metalog;
 mod mmap;
 mod open_files;
 mod producers;
+mod read_admission;
 mod reaper;
 mod reserve;
 mod residency;
@@ -36,7 +37,6 @@ mod segment;
 #[cfg(test)]
 mod test_support;
 mod throttle;
-mod turns;
 mod types;
 pub mod validate;
 mod walk;
@@ -58,6 +58,6 @@ pub use open_files::OpenFileStats;
 pub use producers::ProducerError;
 pub use scrub::{ScrubStats, Scrubber};
 pub use types::{
-    AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, Guard, OpenTransaction, Origin,
-    ProducerInfo, ReadInfo, RetentionOutcome, TimestampOffset,
+    AbortedTransaction, AppendBatch, Appended, DamagedRange, EpochEndOffset, OpenTransaction, Origin, ProducerInfo,
+    ReadInfo, RetentionOutcome, TimestampOffset, VerificationGuard,
 };

@@ -83,10 +83,10 @@ const STOP_THREADS: usize = 16;
 const SYNCED_ONE_BY_ONE: usize = 32;
 
 /// Gives a closed log's folder another name, for good.
-fn rename(log: &Log, to: &Path) -> Result<(), LogError> {
+fn rename_folder(log: &Log, to: &Path) -> Result<(), LogError> {
     let home = log.home();
-    home.noting(home.disk.rename(log.dir(), to).context("rename", log.dir()))?;
-    Ok(home.noting(home.disk.sync_dir(&home.path).context("sync", &home.path))?)
+    home.record_failure(home.disk.rename(log.dir(), to).context("rename", log.dir()))?;
+    Ok(home.record_failure(home.disk.sync_dir(&home.path).context("sync", &home.path))?)
 }
 
 type Logs = HashMap<Arc<str>, HashMap<i32, Arc<Log>>>;
@@ -140,12 +140,12 @@ impl LogManager {
     ) -> Result<Arc<Log>, LogError> {
         let _changing = self.changing.lock();
         if let Some(log) = self.get(topic, partition) {
-            if !log.adopt(topic_id)? {
+            if !log.adopt_topic_id(topic_id)? {
                 return Err(LogError::TopicIdMismatch { topic: topic.to_owned(), partition });
             }
             return Ok(log);
         }
-        let log_dir = self.emptiest()?;
+        let log_dir = self.emptiest_dir()?;
         let dir = log_dir.path.join(files::partition_dir(topic, partition));
         let create = || -> Result<Log, OpenError> {
             // What checkpoints say of an earlier partition of that name must not be believed of this one.
@@ -164,7 +164,7 @@ impl LogManager {
                 log_start: 0,
                 high_watermark: 0,
                 clean: true,
-                newborn: true,
+                created_now: true,
                 cleaned: -1,
                 progress: Arc::default(),
                 now_ms,
@@ -180,7 +180,7 @@ impl LogManager {
             let _ = log_dir.disk.remove_dir_all(&dir);
         }
         let log = created.map_err(|error| match error {
-            OpenError::File(error) => log_dir.failed(error),
+            OpenError::File(error) => log_dir.classify_error(error),
             other => FileError {
                 action: "create the log in",
                 path: dir.clone(),
@@ -202,7 +202,7 @@ impl LogManager {
         self.moves.0.set_rate(bytes_per_second);
     }
 
-    fn emptiest(&self) -> Result<Arc<LogDir>, LogError> {
+    fn emptiest_dir(&self) -> Result<Arc<LogDir>, LogError> {
         let cordoned = self.cordoned.read();
         let online = || self.dirs.iter().filter(|dir| !dir.is_offline() && !cordoned.contains(&dir.path));
         let mut counts: HashMap<*const LogDir, usize> = HashMap::new();
@@ -220,28 +220,28 @@ impl LogManager {
     /// shortly.
     pub fn delete(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         let _changing = self.changing.lock();
-        let log = self.take(topic, partition)?;
+        let log = self.take_log(topic, partition)?;
         log.close();
         let renamed = log.home().path.join(files::deleted_dir(log.home().env(), topic, partition));
-        rename(&log, &renamed)?;
+        rename_folder(&log, &renamed)?;
         self.reaper.remove_folder(&log.home().disk, renamed, log.config().file_delete_delay_ms);
         Ok(())
     }
 
     /// Lets go of a log that is no topic's: its folder stays under a name that ends with `-stray`, which is returned. It may
     /// have come from another cluster. Blocks shortly.
-    pub fn set_aside(&self, topic: &str, partition: i32) -> Result<PathBuf, LogError> {
+    pub fn rename_to_stray(&self, topic: &str, partition: i32) -> Result<PathBuf, LogError> {
         let _changing = self.changing.lock();
-        let log = self.take(topic, partition)?;
+        let log = self.take_log(topic, partition)?;
         log.close_clean(true)?;
         log.close();
         let renamed = log.home().path.join(files::unique_dir(log.home().env(), topic, partition, STRAY));
-        rename(&log, &renamed)?;
+        rename_folder(&log, &renamed)?;
         Ok(renamed)
     }
 
     /// Takes a log out of the list.
-    fn take(&self, topic: &str, partition: i32) -> Result<Arc<Log>, LogError> {
+    fn take_log(&self, topic: &str, partition: i32) -> Result<Arc<Log>, LogError> {
         let mut logs = self.logs.write();
         let unknown = || LogError::Unknown { topic: topic.to_owned(), partition };
         let partitions = logs.get_mut(topic).ok_or_else(unknown)?;
@@ -274,7 +274,7 @@ impl LogManager {
 
     /// What is known to be in memory grows older: call it about four times a second.
     pub fn age_residency(&self) {
-        self.files.residency.age();
+        self.files.residency.advance_clock();
     }
 
     /// Removes deleted files that are due. For an environment without threads; with them a thread does it, and this does nothing. Blocks.
@@ -339,7 +339,7 @@ impl LogManager {
         for log in &logs {
             let flushed = log.flush_closed().and_then(|_| log.save_indexes());
             // What was closed is flushed by then: that makes giving its space back cheap.
-            let done = flushed.and_then(|()| log.trim_closed()).and_then(|()| log.prepare_segment());
+            let done = flushed.and_then(|()| log.trim_closed()).and_then(|()| log.prepare_spare_segment());
             if let Err(error) = done
                 && !log.is_offline()
             {
@@ -353,7 +353,7 @@ impl LogManager {
         let mut result = Ok(());
         for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
             let written = dir.checkpoints.write(dir.disk.as_ref(), &dir.path, || self.logs_of(dir));
-            if let Err(error) = dir.noting(written) {
+            if let Err(error) = dir.record_failure(written) {
                 result = Err(error.into());
             }
         }
@@ -368,13 +368,13 @@ impl LogManager {
 
     /// Brings to disk where these logs start, so that what DeleteRecords took stays gone after a crash. (Kafka leaves that to the next
     /// checkpoint.) One write serves all of a dir, also for others who ask at the same time. Blocks.
-    pub fn keep_log_starts(&self, moved: &[Arc<Log>]) -> Result<(), LogError> {
+    pub fn flush_log_starts(&self, moved: &[Arc<Log>]) -> Result<(), LogError> {
         for dir in &self.dirs {
             let of_it: Vec<&Log> = moved.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
             if !of_it.is_empty() {
                 dir.check()?;
                 let written = dir.checkpoints.write_starts(dir.disk.as_ref(), &dir.path, &of_it, || self.logs_of(dir));
-                dir.noting(written)?;
+                dir.record_failure(written)?;
             }
         }
         Ok(())
@@ -387,7 +387,7 @@ impl LogManager {
         dir.check()?;
         let in_dir = |log: &Arc<Log>| Arc::ptr_eq(log.home(), dir).then(|| Arc::clone(log) as Arc<dyn JournaledLog>);
         let flushed = dir.journal.flush(&logs.iter().map(in_dir).collect::<Vec<_>>());
-        Ok(dir.noting(flushed)?)
+        Ok(dir.record_failure(flushed)?)
     }
 
     /// The journals of all log dirs.
@@ -418,7 +418,7 @@ impl LogManager {
         self.moves.1.store(true, Ordering::Release);
         let logs = self.logs();
         let failures = Mutex::new(Vec::new());
-        let unflushed = logs.iter().filter(|log| log.owes_syncs()).count();
+        let unflushed = logs.iter().filter(|log| log.needs_flush()).count();
         let one_by_one = unflushed <= SYNCED_ONE_BY_ONE;
         in_parallel(self.stop_threads, &logs, |log| {
             if let Err(error) = log.close_clean(one_by_one) {
@@ -428,7 +428,7 @@ impl LogManager {
         });
         let failures = failures.into_inner();
         for dir in self.dirs.iter().filter(|dir| !one_by_one && !dir.is_offline()) {
-            if dir.noting(dir.disk.sync_all(&dir.path).context("sync", &dir.path)).is_ok() {
+            if dir.record_failure(dir.disk.sync_all(&dir.path).context("sync", &dir.path)).is_ok() {
                 logs.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).for_each(|log| log.mark_flushed());
             }
         }
@@ -437,13 +437,13 @@ impl LogManager {
             if dir.is_offline() || failures.iter().any(|(failed, _)| Arc::ptr_eq(failed, dir)) || result.is_err() {
                 continue;
             }
-            if let Err(error) = dir.noting(dir.journal.retire()) {
+            if let Err(error) = dir.record_failure(dir.journal.retire()) {
                 result = Err(error.into());
                 continue;
             }
             let path = dir.path.join(CLEAN_SHUTDOWN);
             let marker = br#"{"version":0,"brokerEpoch":-1}"#;
-            if let Err(error) = dir.noting(dir.disk.replace(&path, marker, true).context("write", &path)) {
+            if let Err(error) = dir.record_failure(dir.disk.replace(&path, marker, true).context("write", &path)) {
                 result = Err(error.into());
             }
         }

@@ -147,12 +147,12 @@ impl Map {
     /// Whether a touch of any of its pages would find it in the page cache. For maps that are as long as their files. True
     /// where the kernel does not tell.
     pub(crate) fn is_resident(&self) -> bool {
-        self.holds(0, u64::MAX)
+        self.is_range_resident(0, u64::MAX)
     }
 
     /// As `is_resident`, for `len` bytes from `offset` on, which are published. Asking changes nothing: a read that must not wait
     /// (`RWF_NOWAIT`) would begin to read the page that it does not find, and the next who asks at the same place would find it.
-    pub(crate) fn holds(&self, offset: u64, len: u64) -> bool {
+    pub(crate) fn is_range_resident(&self, offset: u64, len: u64) -> bool {
         let Some(map) = self.map() else { return true };
         let page = rustix::param::page_size();
         let mut pages = [0u8; 512];
@@ -178,7 +178,7 @@ impl Map {
 
     /// A touch of a page that is not in memory reads that page and no more: whoever touches it has brought what follows in already. Else
     /// the kernel would read as much as its read-ahead allows (8 MiB on some disks) around each.
-    pub(crate) fn read_as_told(&self) {
+    pub(crate) fn disable_read_ahead(&self) {
         if let Some(map) = self.map() {
             let _ = map.advise(Advice::Random);
         }

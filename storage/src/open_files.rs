@@ -28,8 +28,8 @@ use crate::{
     index::{OffsetIndex, TimeIndex},
     io::LogFile,
     mmap::Map,
+    read_admission::ReadAdmission,
     residency::Residency,
-    turns::Turns,
 };
 
 /// Segments open at once, until somebody sets it.
@@ -59,7 +59,7 @@ pub struct OpenFileStats {
 pub(crate) struct OpenFiles {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) residency: Residency,
-    pub(crate) turns: Turns,
+    pub(crate) read_admission: ReadAdmission,
     /// Of the next handle.
     next_id: AtomicU64,
     /// Maps of data and index files that are there. A map may outlive this.
@@ -85,7 +85,7 @@ impl Default for OpenFiles {
 impl OpenFiles {
     pub(crate) fn new(env: Arc<dyn Env>) -> Self {
         Self {
-            turns: Turns::new(Arc::clone(&env)),
+            read_admission: ReadAdmission::new(Arc::clone(&env)),
             env,
             residency: Residency::default(),
             next_id: AtomicU64::new(1),
@@ -168,7 +168,7 @@ impl OpenFiles {
                 || open.unsynced.load(Ordering::Relaxed) && round < 2;
             match stays {
                 true => ring.push_back(handle),
-                false => match open.let_go() {
+                false => match open.close_unused() {
                     Some(opened) => gone.push(opened),
                     None if open.slot.load().is_some() => ring.push_back(handle),
                     None => {}
@@ -197,7 +197,7 @@ impl DataFile {
     }
 
     /// The file is cut to `size` when nobody holds it any more, and before `next` is.
-    pub(crate) fn seal(&self, size: u64, next: Arc<DataFile>) {
+    pub(crate) fn truncate_when_unused(&self, size: u64, next: Arc<DataFile>) {
         let _ = self.next.set(next);
         self.cut_to.store(size, Ordering::Release);
     }
@@ -216,7 +216,7 @@ impl Drop for DataFile {
 
 impl EvictPages for DataFile {
     fn evict_pages(&self, at: u64, len: u64) {
-        self.file.let_go(at, len);
+        self.file.drop_pages(at, len);
     }
 }
 
@@ -263,7 +263,7 @@ impl Opened {
         let mut map = self.data.file.map(usize::try_from(capacity).unwrap_or(usize::MAX))?;
         self.files().count_map(&mut map);
         let map = Arc::new(map);
-        map.read_as_told();
+        map.disable_read_ahead();
         let owner = MapOwner { map: Arc::clone(&map), _file: Arc::clone(&self.data) };
         Ok(&self.map.get_or_init(|| (Bytes::from_owner(owner), map)).0)
     }
@@ -304,7 +304,7 @@ pub(crate) struct Handle {
     lost_from: AtomicU64,
     state: Mutex<State>,
     /// The files' names are still this segment's; held by whoever replaces a file by name behind the log's back.
-    pub(crate) has_names: Mutex<bool>,
+    pub(crate) owns_names: Mutex<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -326,7 +326,7 @@ impl Handle {
             unsynced: AtomicBool::new(false),
             lost_from: AtomicU64::new(SOUND),
             state: Mutex::default(),
-            has_names: Mutex::new(true),
+            owns_names: Mutex::new(true),
         })
     }
 
@@ -388,7 +388,7 @@ impl Handle {
                     }
                     false => Err(error),
                 })?;
-                file.read_as_told();
+                file.disable_read_ahead();
                 Arc::new(DataFile::new(file, Arc::clone(&self.files)))
             }
         };
@@ -410,7 +410,7 @@ impl Handle {
     }
 
     /// It was sealed from the segment of that file: stays open for as long as that does.
-    pub(crate) fn comes_after(&self, before: &Arc<DataFile>) {
+    pub(crate) fn set_predecessor(&self, before: &Arc<DataFile>) {
         self.state.lock().before = Arc::downgrade(before);
     }
 
@@ -436,7 +436,7 @@ impl Handle {
         }
     }
 
-    fn let_go(&self) -> Option<Arc<Opened>> {
+    fn close_unused(&self) -> Option<Arc<Opened>> {
         // Whoever opens or pins it right now uses it.
         let state = self.state.try_lock()?;
         if state.pinned || state.before.strong_count() > 0 {

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::{
     BatchHeader,
-    types::{Guard, OpenTransaction, Origin, ProducerInfo},
+    types::{OpenTransaction, Origin, ProducerInfo, VerificationGuard},
 };
 use verification::Verifications;
 
@@ -236,10 +236,11 @@ impl Producers {
         &self,
         entry: Option<&ProducerEntry>,
         header: &BatchHeader,
-        guard: Guard,
+        guard: VerificationGuard,
     ) -> Result<(), ProducerError> {
         let goes_on = entry.is_some_and(|e| e.epoch == header.producer_epoch && e.txn_first_offset.is_some());
-        if goes_on || !header.attributes.is_transactional() || self.verifications.holds(header.producer_id, guard) {
+        if goes_on || !header.attributes.is_transactional() || self.verifications.is_current(header.producer_id, guard)
+        {
             return Ok(());
         }
         Err(ProducerError::NotVerified { producer_id: header.producer_id })
@@ -247,15 +248,20 @@ impl Producers {
 
     /// A batch is about to come that may begin its producer's transaction here: the guard that it needs, `None` if the
     /// transaction is open already.
-    pub(crate) fn begin_verification(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<Guard> {
+    pub(crate) fn begin_verification(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        first_sequence: i32,
+    ) -> Option<VerificationGuard> {
         let entry = self.entries.get(&producer_id);
         let goes_on = entry.is_some_and(|e| e.epoch == epoch && e.txn_first_offset.is_some());
         (!goes_on).then(|| self.verifications.begin(producer_id, epoch, first_sequence))
     }
 
     /// The coordinator knows nothing of the transaction that a guard was given for.
-    pub(crate) fn verification_refused(&mut self, producer_id: i64, guard: Guard) {
-        self.verifications.refused(producer_id, guard);
+    pub(crate) fn cancel_verification(&mut self, producer_id: i64, guard: VerificationGuard) {
+        self.verifications.cancel(producer_id, guard);
     }
 
     /// Notes a batch that is in the log from `base_offset` on (also one that another leader checked).
@@ -273,7 +279,7 @@ impl Producers {
         entry.enter_epoch(header.producer_epoch);
         entry.last_timestamp = header.max_timestamp;
         if marker.is_some() || header.attributes.is_transactional() {
-            self.verifications.done(header.producer_id);
+            self.verifications.remove(header.producer_id);
         }
         if let Some(marker) = marker {
             entry.coordinator_epoch = marker.coordinator_epoch;

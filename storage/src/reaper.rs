@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A file or folder that is to go, the file system it is on, and when.
 #[derive(Debug)]
-struct Doomed {
+struct PendingRemoval {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     folder: bool,
@@ -29,7 +29,7 @@ struct Doomed {
     due: Duration,
 }
 
-impl Doomed {
+impl PendingRemoval {
     /// `roomy`: dirs that were seen to have room.
     fn is_due(&self, now: Duration, roomy: &mut HashSet<PathBuf>) -> bool {
         let Some(dir) = self.path.parent().filter(|dir| !roomy.contains(*dir)) else {
@@ -55,67 +55,67 @@ impl Doomed {
 
 /// Where files wait for their removal.
 #[derive(Debug)]
-enum Line {
+enum Queue {
     /// On their way to a thread; `None` once that is to end.
-    Thread { sender: Mutex<Option<mpsc::Sender<Doomed>>>, thread: Mutex<Option<thread::JoinHandle<()>>> },
+    Thread { sender: Mutex<Option<mpsc::Sender<PendingRemoval>>>, thread: Mutex<Option<thread::JoinHandle<()>>> },
     /// Until the owner calls [`Reaper::reap_due`].
-    Owner(Mutex<Vec<Doomed>>),
+    Owner(Mutex<Vec<PendingRemoval>>),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     env: Arc<dyn Env>,
-    line: Line,
+    line: Queue,
 }
 
 impl Reaper {
     pub(crate) fn start(env: Arc<dyn Env>) -> Self {
         if !env.has_threads() {
-            return Self { env, line: Line::Owner(Mutex::default()) };
+            return Self { env, line: Queue::Owner(Mutex::default()) };
         }
-        let (sender, receiver) = mpsc::channel::<Doomed>();
+        let (sender, receiver) = mpsc::channel::<PendingRemoval>();
         let of_thread = Arc::clone(&env);
         let thread = env.spawn("esker-log-reaper", None, Box::new(move || run(of_thread.as_ref(), &receiver)));
-        let line = Line::Thread { sender: Mutex::new(Some(sender)), thread: Mutex::new(thread.ok()) };
+        let line = Queue::Thread { sender: Mutex::new(Some(sender)), thread: Mutex::new(thread.ok()) };
         Self { env, line }
     }
 
     /// Removes a folder after `delay_ms`.
     pub(crate) fn remove_folder(&self, disk: &Arc<dyn Disk>, path: PathBuf, delay_ms: i64) {
-        self.send(disk, path, true, delay_ms);
+        self.enqueue(disk, path, true, delay_ms);
     }
 
     /// Removes a file after `delay_ms`.
     pub(crate) fn remove_file(&self, disk: &Arc<dyn Disk>, path: PathBuf, delay_ms: i64) {
-        self.send(disk, path, false, delay_ms);
+        self.enqueue(disk, path, false, delay_ms);
     }
 
-    fn send(&self, disk: &Arc<dyn Disk>, path: PathBuf, folder: bool, delay_ms: i64) {
+    fn enqueue(&self, disk: &Arc<dyn Disk>, path: PathBuf, folder: bool, delay_ms: i64) {
         let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or_default());
         let due = self.env.now().saturating_add(delay);
-        let doomed = Doomed { disk: Arc::clone(disk), path, folder, due };
+        let removal = PendingRemoval { disk: Arc::clone(disk), path, folder, due };
         match &self.line {
-            Line::Thread { sender, .. } => {
+            Queue::Thread { sender, .. } => {
                 if let Some(sender) = sender.lock().as_ref() {
                     // Without the thread it stays until the next start.
-                    let _ = sender.send(doomed);
+                    let _ = sender.send(removal);
                 }
             }
-            Line::Owner(waiting) => waiting.lock().push(doomed),
+            Queue::Owner(waiting) => waiting.lock().push(removal),
         }
     }
 
     /// Removes what is due, where there is no thread for it. Blocks for the disk.
     pub(crate) fn reap_due(&self) {
-        if let Line::Owner(waiting) = &self.line {
-            reap(self.env.as_ref(), &mut waiting.lock());
+        if let Queue::Owner(waiting) = &self.line {
+            remove_due(self.env.as_ref(), &mut waiting.lock());
         }
     }
 
     /// Waits until all that is due is removed; the rest stays until the next start.
     pub(crate) fn finish(&self) {
-        let Line::Thread { sender, thread } = &self.line else { return self.reap_due() };
+        let Queue::Thread { sender, thread } = &self.line else { return self.reap_due() };
         sender.lock().take();
         if let Some(thread) = thread.lock().take() {
             let outcome: Result<(), Box<dyn Any + Send>> = thread.join();
@@ -126,17 +126,17 @@ impl Reaper {
     }
 }
 
-fn run(env: &dyn Env, receiver: &mpsc::Receiver<Doomed>) {
-    let mut waiting: Vec<Doomed> = Vec::new();
+fn run(env: &dyn Env, receiver: &mpsc::Receiver<PendingRemoval>) {
+    let mut waiting: Vec<PendingRemoval> = Vec::new();
     loop {
-        let received = match waiting.iter().map(|doomed| doomed.due).min() {
+        let received = match waiting.iter().map(|removal| removal.due).min() {
             None => receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
             Some(due) => receiver.recv_timeout(due.saturating_sub(env.now()).min(LOOK_EVERY)),
         };
         let ends = matches!(received, Err(mpsc::RecvTimeoutError::Disconnected));
         waiting.extend(received);
         waiting.extend(receiver.try_iter());
-        reap(env, &mut waiting);
+        remove_due(env, &mut waiting);
         if ends {
             return;
         }
@@ -144,13 +144,13 @@ fn run(env: &dyn Env, receiver: &mpsc::Receiver<Doomed>) {
 }
 
 /// Removes what is due.
-fn reap(env: &dyn Env, waiting: &mut Vec<Doomed>) {
+fn remove_due(env: &dyn Env, waiting: &mut Vec<PendingRemoval>) {
     // A disk with room is asked once a turn; one that is short after each removal, until it has room again.
     let mut roomy = HashSet::new();
-    waiting.retain(|doomed| {
-        let due = doomed.is_due(env.now(), &mut roomy);
+    waiting.retain(|removal| {
+        let due = removal.is_due(env.now(), &mut roomy);
         if due {
-            doomed.remove();
+            removal.remove();
         }
         !due
     });

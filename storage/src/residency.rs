@@ -40,12 +40,12 @@ impl Default for Residency {
 
 impl Residency {
     /// Time goes by: call it about four times a second.
-    pub(crate) fn age(&self) {
-        self.spend(TURN);
+    pub(crate) fn advance_clock(&self) {
+        self.count_bytes(TURN);
     }
 
     /// So many bytes came into the page cache.
-    pub(crate) fn spend(&self, bytes: u64) {
+    pub(crate) fn count_bytes(&self, bytes: u64) {
         self.clock.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -65,7 +65,7 @@ impl Residency {
     }
 
     /// The chunk's slot, which is always there, and its key.
-    fn place(&self, file: u64, chunk: u64) -> (Option<&AtomicU64>, u64) {
+    fn find_slot(&self, file: u64, chunk: u64) -> (Option<&AtomicU64>, u64) {
         let mixed = (file.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ chunk.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
             .wrapping_mul(0xff51_afd7_ed55_8ccd);
         let mixed = mixed ^ mixed >> 33;
@@ -73,22 +73,22 @@ impl Residency {
     }
 
     /// A chunk is in memory.
-    pub(crate) fn note(&self, file: u64, chunk: u64) {
-        if let (Some(slot), key) = self.place(file, chunk) {
+    pub(crate) fn mark_resident(&self, file: u64, chunk: u64) {
+        if let (Some(slot), key) = self.find_slot(file, chunk) {
             slot.store(key | u64::from(self.now()), Ordering::Relaxed);
         }
     }
 
     /// Whether a chunk is known to be in memory.
-    pub(crate) fn is_known(&self, file: u64, chunk: u64) -> bool {
-        let (slot, key) = self.place(file, chunk);
+    pub(crate) fn is_marked_resident(&self, file: u64, chunk: u64) -> bool {
+        let (slot, key) = self.find_slot(file, chunk);
         let found = slot.map_or(0, |slot| slot.load(Ordering::Relaxed));
         found >> 32 << 32 == key && self.is_fresh(found as u32)
     }
 
     /// A chunk is not in memory any more.
-    pub(crate) fn forget(&self, file: u64, chunk: u64) {
-        if let (Some(slot), key) = self.place(file, chunk)
+    pub(crate) fn clear(&self, file: u64, chunk: u64) {
+        if let (Some(slot), key) = self.find_slot(file, chunk)
             && slot.load(Ordering::Relaxed) >> 32 << 32 == key
         {
             slot.store(0, Ordering::Relaxed);
@@ -101,19 +101,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_is_known_until_it_is_forgotten() {
+    fn a_chunk_is_resident_until_it_is_cleared() {
         let (residency, file) = (Residency::default(), u64::MAX - 7);
-        assert!(!residency.is_known(file, 3));
-        residency.note(file, 3);
-        assert!(residency.is_known(file, 3) && !residency.is_known(file, 4) && !residency.is_known(file - 1, 3));
-        residency.forget(file, 4);
-        assert!(residency.is_known(file, 3));
-        residency.forget(file, 3);
-        assert!(!residency.is_known(file, 3));
+        assert!(!residency.is_marked_resident(file, 3));
+        residency.mark_resident(file, 3);
+        assert!(
+            residency.is_marked_resident(file, 3)
+                && !residency.is_marked_resident(file, 4)
+                && !residency.is_marked_resident(file - 1, 3)
+        );
+        residency.clear(file, 4);
+        assert!(residency.is_marked_resident(file, 3));
+        residency.clear(file, 3);
+        assert!(!residency.is_marked_resident(file, 3));
     }
 
     #[test]
-    fn an_hour_makes_everything_old() {
+    fn marks_expire_as_the_clock_advances() {
         let residency = Residency::default();
         let now = residency.now();
         assert!(residency.is_fresh(now) && !residency.is_aging(now));
@@ -121,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn two_brokers_in_one_process_share_nothing() {
+    fn two_tables_in_one_process_are_independent() {
         let (one, other) = (Residency::default(), Residency::default());
-        one.note(7, 3);
-        assert!(one.is_known(7, 3) && !other.is_known(7, 3));
+        one.mark_resident(7, 3);
+        assert!(one.is_marked_resident(7, 3) && !other.is_marked_resident(7, 3));
         let before = other.now();
-        one.spend(1 << 30);
+        one.count_bytes(1 << 30);
         assert_eq!(other.now(), before);
-        assert!(!one.is_known(7, 3));
+        assert!(!one.is_marked_resident(7, 3));
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn LogFile, path: &'a std::path::Path) -> Self {
-        file.read_as_told();
+        file.disable_read_ahead();
         Self { file, path, read: None, buffer: Vec::new(), start: 0, begun: 0 }
     }
 
@@ -194,7 +194,7 @@ pub(crate) struct Damage<'a> {
     pub segment: i64,
     /// Data below this offset was on disk: where it is damaged the scan looks for the next sound batch and goes on. Above,
     /// the first damage is the end.
-    pub sure: i64,
+    pub durable_up_to: i64,
     /// Where the next segment begins; `i64::MAX` for the last one.
     pub next: i64,
     /// Damage known already, in order: stepped over.
@@ -223,7 +223,7 @@ pub(crate) fn scan_through(
         let range = match (end.damage, known) {
             (None, None) => return Ok(end),
             (None, Some(range)) => range.clone(),
-            (Some(_), _) if expected >= damage.sure => return Ok(end),
+            (Some(_), _) if expected >= damage.durable_up_to => return Ok(end),
             (Some(what), _) => {
                 let next = next_sound(window, end.position.saturating_add(1), limit, expected..damage.next)?;
                 let (end_position, end_offset) = next.unwrap_or((limit, damage.next));
@@ -298,7 +298,7 @@ mod tests {
         file.sync_all().unwrap();
         let map = Map::of(&std::fs::File::open(&path).unwrap(), 24 << 20).unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        if map.holds(20 * MIB, 1) {
+        if map.is_range_resident(20 * MIB, 1) {
             // A file system without a page cache to drop from.
             return;
         }
@@ -308,15 +308,18 @@ mod tests {
             assert_eq!(window.view(at * MIB, 100, FULL_WINDOW).unwrap().len(), 100);
         }
         let began = Instant::now();
-        while !map.holds(5 * MIB, AHEAD / 2) {
+        while !map.is_range_resident(5 * MIB, AHEAD / 2) {
             assert!(began.elapsed() < Duration::from_secs(60), "what comes next is on its way");
             std::thread::yield_now();
         }
         let (reader, mut buffer) = (OsDisk.open(&path, Open::Existing).unwrap(), vec![0; 64 << 10]);
-        reader.read_as_told();
+        reader.disable_read_ahead();
         for at in (0..5 * MIB + AHEAD + 3 * MIB).step_by(buffer.len()) {
             reader.read_at(&mut buffer, at).unwrap();
-            assert!(!map.holds((at + buffer.len() as u64).max(5 * MIB + AHEAD) + MIB / 8, 1), "read ahead at {at}");
+            assert!(
+                !map.is_range_resident((at + buffer.len() as u64).max(5 * MIB + AHEAD) + MIB / 8, 1),
+                "read ahead at {at}"
+            );
         }
     }
 }

@@ -153,18 +153,18 @@ impl Scrubber {
             let at = position.saturating_add(done as u64);
             let whole = usize::try_from(CHUNK - at % CHUNK).unwrap_or(usize::MAX).min(buffer.len());
             let (piece, rest) = buffer.split_at_mut(whole);
-            self.throttle.take(home.env(), piece.len() as u64, &self.stop);
+            self.throttle.acquire(home.env(), piece.len() as u64, &self.stop);
             if self.stopped() {
                 return Err(io::Error::other("the broker stops"));
             }
-            let turn = home.files.turns.wait(piece.len() as u64);
+            let permit = home.files.read_admission.admit_read(piece.len() as u64);
             let mut read = file.read_in_memory(piece, at)?;
             if read < piece.len() {
                 read = file.read_at(piece, at)?;
                 let page_start = at - at % rustix::param::page_size() as u64;
-                file.let_go(page_start, at.saturating_add(read as u64) - page_start);
+                file.drop_pages(page_start, at.saturating_add(read as u64) - page_start);
             }
-            drop(turn);
+            drop(permit);
             done += read;
             if read < piece.len() {
                 break;
@@ -180,7 +180,8 @@ impl Scrubber {
         let read = |buffer: &mut [u8], position: u64| self.read(log.home(), file.as_ref(), buffer, position);
         let mut window = Window::read_by(file.as_ref(), path, &read);
         let (limit, base, next) = (segment.size(), segment.base_offset, segment.next_offset());
-        let mut damage = Damage { segment: base, sure: i64::MAX, next, known: &segment.damaged, found: Vec::new() };
+        let mut damage =
+            Damage { segment: base, durable_up_to: i64::MAX, next, known: &segment.damaged, found: Vec::new() };
         let (mut sound, mut follows) = (0, base);
         let walked = scan_through(&mut window, 0, limit, base, i64::MIN, &mut damage, |position, step, _| {
             sound = position.saturating_add(step.size as u64);

@@ -40,7 +40,7 @@ impl Throttle {
     }
 
     /// Waits until what was taken before is paid for, then takes `bytes`. Ends early when `stop` is set.
-    pub(crate) fn take(&self, env: &dyn Env, bytes: u64, stop: &AtomicBool) {
+    pub(crate) fn acquire(&self, env: &dyn Env, bytes: u64, stop: &AtomicBool) {
         while self.rate() <= 0.0 && !stop.load(Ordering::Acquire) {
             env.sleep(NAP);
         }
@@ -77,14 +77,14 @@ mod tests {
     fn no_limit_costs_nothing_and_a_limit_is_kept() {
         let (env, stop) = (&MachineEnv::default(), AtomicBool::new(false));
         let free = Throttle::new(f64::MAX);
-        free.take(env, u64::MAX, &stop);
+        free.acquire(env, u64::MAX, &stop);
         assert!(free.paid_at.lock().is_none());
         let tight = Throttle::new(100_000.0);
         let began = Instant::now();
-        (0..6).for_each(|_| tight.take(env, 1000, &stop));
+        (0..6).for_each(|_| tight.acquire(env, 1000, &stop));
         assert!(began.elapsed() >= Duration::from_millis(50), "five were to be paid for");
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| (0..3).for_each(|_| tight.take(env, u64::MAX / 2, &stop)));
+            let waiting = scope.spawn(|| (0..3).for_each(|_| tight.acquire(env, u64::MAX / 2, &stop)));
             while !waiting.is_finished() {
                 // Whoever waits learns of another rate, and that nothing is let through any more.
                 for rate in [0.0, 1.0, f64::MAX] {
@@ -95,7 +95,7 @@ mod tests {
         });
         tight.set_rate(1.0);
         stop.store(true, Ordering::Release);
-        tight.take(env, u64::MAX, &stop);
-        tight.take(env, 1, &stop);
+        tight.acquire(env, u64::MAX, &stop);
+        tight.acquire(env, 1, &stop);
     }
 }

@@ -15,7 +15,7 @@ pub struct AppendBatch<'a> {
 /// Holds from the question whether a producer's transaction writes to a log until a marker ends the transaction there: what comes
 /// after the marker must not begin it anew, or nobody would ever end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard(pub(crate) u64);
+pub struct VerificationGuard(pub(crate) u64);
 
 /// Who appends; decides which producer rules hold (record-batch rules of KIP-98 and KIP-890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +31,12 @@ pub enum Origin {
         /// As for a client.
         transaction_v2: bool,
         /// What [`crate::Log::begin_verification`] gave before the coordinator was asked.
-        guard: Guard,
+        guard: VerificationGuard,
     },
     /// The group coordinator with offsets of such a transaction: only epochs and the guard are checked.
     TransactionalOffsets {
         /// As above.
-        guard: Guard,
+        guard: VerificationGuard,
     },
     /// A coordinator of this broker (group offsets, transaction markers): only epochs are checked.
     Coordinator {

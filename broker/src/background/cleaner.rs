@@ -96,7 +96,7 @@ async fn run(background: Background, _alive: Alive, cleaner: Arc<Cleaner>, stop:
     while !stop.is_cancelled() {
         let (logs, at_work) = (Arc::clone(background.replicas.logs()), Arc::clone(&cleaner));
         let now_ms = background.node.now_ms();
-        let passed = background.node.run_blocking(move || at_work.pass(&logs, now_ms)).await;
+        let passed = background.node.run_blocking(move || at_work.run_pass(&logs, now_ms)).await;
         if let Err(error) = &passed {
             error!(%error, "a compaction failed; its log is left alone until the next start");
         }

@@ -14,7 +14,7 @@ use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use esker_protocol::records::NO_SEQUENCE;
-use esker_storage::{Guard, Origin};
+use esker_storage::{Origin, VerificationGuard};
 
 use super::GroupCoordinator;
 use super::shard::ShardHandle;
@@ -121,7 +121,7 @@ impl GroupCoordinator {
         image: &MetadataImage,
         group: &str,
         writer: Writer,
-    ) -> Result<Option<Guard>, CoordinatorError> {
+    ) -> Result<Option<VerificationGuard>, CoordinatorError> {
         let log = self.shard(image, group)?.partition().log();
         Ok(log.begin_verification(writer.producer_id, writer.producer_epoch, NO_SEQUENCE))
     }
@@ -132,7 +132,7 @@ impl GroupCoordinator {
         image: &MetadataImage,
         request: OffsetCommitRequest,
         writer: Writer,
-        guard: Option<Guard>,
+        guard: Option<VerificationGuard>,
     ) -> Result<Vec<ErrorCode>, CoordinatorError> {
         let shard = self.shard(image, &request.group)?;
         let origin = match guard {

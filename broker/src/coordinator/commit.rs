@@ -16,14 +16,14 @@ pub(super) async fn wait_committed(
 ) -> Result<(), ProduceError> {
     let guarantee = partition.full_guarantee();
     loop {
-        if partition.holds(guarantee, end, leader_epoch)? {
+        if partition.meets_guarantee(guarantee, end, leader_epoch)? {
             return Ok(());
         }
         let gate = CommitGate::new(1);
         let pending = partition.park_commit(guarantee, end, leader_epoch, &gate);
         gate.wait().await;
         drop(pending);
-        if !matches!(partition.holds(guarantee, end, leader_epoch), Ok(true)) {
+        if !matches!(partition.meets_guarantee(guarantee, end, leader_epoch), Ok(true)) {
             // A sync failed that may go well next time (no file handles left): not again at once.
             tokio::time::sleep(SYNC_AGAIN_AFTER).await;
         }

@@ -29,7 +29,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 /// Writes a marker into a partition that this broker leads, and waits until it is committed.
 pub async fn write_marker(scope: &CoordinatorScope, marker: &Marker, topic: &Str, index: i32) -> Result<(), ErrorCode> {
     let partition = scope.replicas.partition(&TopicRef::by_name(topic), index).map_err(|error| error.code())?;
-    let role = partition.lead(-1).map_err(|error| error.code())?;
+    let role = partition.leader_for_epoch(-1).map_err(|error| error.code())?;
     if partition.topic() == OFFSETS_TOPIC {
         // Offsets that wait for the marker are the group coordinator's.
         let shard = scope.groups.shard_of(index).map_err(marker_code)?;

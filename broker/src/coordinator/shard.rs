@@ -297,7 +297,10 @@ impl<M: StateMachine> ShardHandle<M> {
     }
 
     fn is_committed(&self, position: Position) -> bool {
-        matches!(self.partition.holds(self.partition.full_guarantee(), position.end, self.leader_epoch), Ok(true))
+        matches!(
+            self.partition.meets_guarantee(self.partition.full_guarantee(), position.end, self.leader_epoch),
+            Ok(true)
+        )
     }
 
     /// Writes a decision's records, applies it, gives answers. A decision that cannot be written is void.

@@ -88,12 +88,12 @@ fn delete(ctx: &RequestContext, target: &TopicRef, wanted: &DeleteRecordsPartiti
 fn save_log_start_offsets(ctx: &RequestContext, mut deleted: Vec<&mut Deleted>) {
     let log = |deleted: &&mut Deleted| deleted.as_ref().ok().map(|(partition, _)| partition.log());
     let logs: Vec<_> = deleted.iter().filter_map(log).collect();
-    if ctx.broker.replicas.logs().keep_log_starts(&logs).is_ok() {
+    if ctx.broker.replicas.logs().flush_log_starts(&logs).is_ok() {
         return;
     }
     // Not all: each for itself.
     for (deleted, log) in deleted.iter_mut().filter(|deleted| deleted.is_ok()).zip(logs) {
-        if let Err(error) = ctx.broker.replicas.logs().keep_log_starts(&[log]) {
+        if let Err(error) = ctx.broker.replicas.logs().flush_log_starts(&[log]) {
             **deleted = Err(error.into());
         }
     }

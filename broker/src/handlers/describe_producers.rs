@@ -44,7 +44,7 @@ impl Handler for DescribeProducers {
 
 fn active(ctx: &RequestContext, target: &TopicRef, index: i32) -> Result<Vec<ProducerState>, AccessError> {
     let partition = ctx.broker.replicas.partition(target, index)?;
-    partition.lead(-1)?;
+    partition.leader_for_epoch(-1)?;
     let states = partition.log().producers().into_iter().map(|p| ProducerState {
         producer_id: p.producer_id,
         producer_epoch: i32::from(p.producer_epoch),

@@ -30,8 +30,8 @@ use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::fetch_sessions::{BegunFetch, FoundPartition, ReaderView};
 use crate::replica::{
-    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, Pass, ReadAt, ReadBound, ReadyRequests,
-    TopicRef, Wanted, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
+    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, ReadAt, ReadBound, ReadPass,
+    ReadRequest, ReadyRequests, TopicRef, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
 };
 
 /// The Fetch API.
@@ -92,8 +92,8 @@ async fn finish_later(
     reader: Reader,
     limits: FetchLimits,
     mut begun: BegunFetch,
-    wanted: Vec<Wanted>,
-    pass: Option<Pass>,
+    wanted: Vec<ReadRequest>,
+    pass: Option<ReadPass>,
 ) -> FetchResponse {
     let gate = ctx.broker.replicas.cold_gate();
     let mut pass = match pass {
@@ -113,7 +113,7 @@ async fn finish_later(
                     let (fetch, partitions) = session.list_again(&reader.finder(&ctx))?;
                     let (wanted, has_others) = (reader.want_all(&fetch, partitions), fetch.has_others);
                     begun.fetch = fetch;
-                    Some(ReadyRequests { wanted, has_others })
+                    Some(ReadyRequests { requests: wanted, has_others })
                 };
                 (wanted, pass) = wait_for_ready(gate, session.ready(), (wanted, pass), &limits, list).await;
             }
@@ -164,8 +164,8 @@ impl Reader {
         }
     }
 
-    fn want_all(&self, fetch: &SessionFetch, partitions: Vec<FoundPartition>) -> Vec<Wanted> {
-        let want = |((_, wanted), partition): (&(FetchTarget, PartitionRequest), FoundPartition)| Wanted {
+    fn want_all(&self, fetch: &SessionFetch, partitions: Vec<FoundPartition>) -> Vec<ReadRequest> {
+        let want = |((_, wanted), partition): (&(FetchTarget, PartitionRequest), FoundPartition)| ReadRequest {
             partition,
             at: ReadAt {
                 offset: wanted.offset,
@@ -267,7 +267,7 @@ fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>
     Ok(partition)
 }
 
-fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[Wanted], pass: Pass) -> FetchResponse {
+fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass: ReadPass) -> FetchResponse {
     let fetch = &begun.fetch;
     let mut hints: BTreeMap<i32, LeaderHint> = BTreeMap::new();
     let mut told = Vec::with_capacity(pass.reads.len());
@@ -340,7 +340,7 @@ fn status_of(data: &PartitionData, is_at_end: bool) -> PartitionStatus {
     }
 }
 
-fn partition_data(partition_index: i32, want: &Wanted, read: PartitionRead) -> Result<PartitionData, FetchError> {
+fn partition_data(partition_index: i32, want: &ReadRequest, read: PartitionRead) -> Result<PartitionData, FetchError> {
     let aborted = match (&want.partition, want.at.bound) {
         (Ok(partition), ReadBound::LastStable) => {
             // Without the list a consumer would take aborted records for committed ones.

@@ -112,7 +112,7 @@ fn look_up(
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     let version = ctx.api_version;
     let partition = ctx.broker.replicas.partition(target, wanted.partition_index).map_err(|e| e.code())?;
-    partition.lead(wanted.current_leader_epoch).map_err(|e: AccessError| e.code())?;
+    partition.leader_for_epoch(wanted.current_leader_epoch).map_err(|e: AccessError| e.code())?;
     let readable = match (request.replica_id, request.isolation_level) {
         (CONSUMER, 0) => partition.log().high_watermark(),
         (CONSUMER, _) => partition.log().last_stable_offset(),

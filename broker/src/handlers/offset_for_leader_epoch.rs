@@ -45,7 +45,7 @@ fn look_up(
     wanted: &OffsetForLeaderPartition,
 ) -> Result<EpochEndOffset, AccessError> {
     let partition = ctx.broker.replicas.partition(target, wanted.partition)?;
-    partition.lead(wanted.current_leader_epoch)?;
+    partition.leader_for_epoch(wanted.current_leader_epoch)?;
     let end = partition.log().epoch_end_offset(wanted.leader_epoch);
     Ok(EpochEndOffset {
         error_code: ErrorCode::NONE,

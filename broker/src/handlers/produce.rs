@@ -264,7 +264,7 @@ fn append_partition(
     if is_internal(partition.topic()) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT) {
         return Err(ProduceError::InternalTopic(partition.topic().to_owned()).into());
     }
-    let role = partition.lead(-1)?;
+    let role = partition.leader_for_epoch(-1)?;
     let rules = ValidateRules { produce_version: ctx.api_version, ..role.settings.rules };
     let now_ms = ctx.broker.now_ms();
     let batch = validate(data.records, &rules, now_ms).map_err(|error| refused(&partition, error))?;
@@ -316,7 +316,7 @@ async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms:
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
     drop(pending);
     for wait in waiting {
-        let error = match wait.partition.holds(wait.needs, wait.end, wait.leader_epoch) {
+        let error = match wait.partition.meets_guarantee(wait.needs, wait.end, wait.leader_epoch) {
             Ok(true) => continue,
             Ok(false) if in_time => ProduceError::NotFlushed,
             Ok(false) => ProduceError::TimedOut,

@@ -158,7 +158,7 @@ async fn ask_in(state: State) {
     match state {
         State::Led => {}
         State::LedElsewhere => {
-            let role = partition.lead(-1).unwrap();
+            let role = partition.leader_for_epoch(-1).unwrap();
             let assignment = Assignment { leader: 2, leader_epoch: 5, ..role.assignment.clone() };
             partition.set_role(Role::of(1, assignment, Arc::clone(&role.settings))).unwrap();
         }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::node::Node;
 
 /// How many steps these threads stand back (nice): beside one that is runnable all the time about a thirtieth of the processor is theirs.
-const STEPS_BACK: i32 = 15;
+const NICE_INCREMENT: i32 = 15;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -33,7 +33,7 @@ impl ColdThreads {
     }
 
     /// What `job` returns; `None` if it panicked, or no thread could be had.
-    pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(super) async fn run_job<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
             // Whoever asked may have gone: clients that come and go must not leave work behind for those who wait.
@@ -42,7 +42,7 @@ impl ColdThreads {
             }
         });
         if self.node.storage().has_threads() {
-            self.jobs.get_or_init(|| start(self.node.storage().as_ref(), self.count)).send(job).ok()?;
+            self.jobs.get_or_init(|| start_threads(self.node.storage().as_ref(), self.count)).send(job).ok()?;
         } else {
             self.node.spawn_blocking(job);
         }
@@ -50,12 +50,12 @@ impl ColdThreads {
     }
 }
 
-fn start(env: &dyn Env, count: usize) -> Sender<Job> {
+fn start_threads(env: &dyn Env, count: usize) -> Sender<Job> {
     let (sender, receiver) = channel();
     let jobs = Arc::new(Mutex::new(receiver));
     for number in 0..count {
         let jobs = Arc::clone(&jobs);
-        let thread = env.spawn(&format!("cold-read-{number}"), None, Box::new(move || serve(&jobs)));
+        let thread = env.spawn(&format!("cold-read-{number}"), None, Box::new(move || run_jobs(&jobs)));
         if let Err(error) = thread {
             tracing::warn!(%error, "fewer threads than meant bring in cold data");
         }
@@ -63,9 +63,9 @@ fn start(env: &dyn Env, count: usize) -> Sender<Job> {
     sender
 }
 
-fn serve(jobs: &Mutex<Receiver<Job>>) {
+fn run_jobs(jobs: &Mutex<Receiver<Job>>) {
     // On Linux that is this thread's alone. Where it is refused, it works all the same.
-    let _ = rustix::process::nice(STEPS_BACK);
+    let _ = rustix::process::nice(NICE_INCREMENT);
     loop {
         let job = jobs.lock().recv();
         let Ok(job) = job else { return };
@@ -80,21 +80,21 @@ mod tests {
     use crate::replica::test_support::node;
 
     #[tokio::test]
-    async fn jobs_are_done_by_threads_that_stand_back() {
+    async fn jobs_run_on_threads_with_a_higher_nice_value() {
         let threads = ColdThreads::new(&node(), 2);
-        let stands_back = || rustix::process::getpriority_process(None).unwrap();
-        let own = stands_back();
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let own = niceness();
         for _ in 0..5 {
             let (name, nice) =
-                threads.run(move || (std::thread::current().name().map(str::to_owned), stands_back())).await.unwrap();
+                threads.run_job(move || (std::thread::current().name().map(str::to_owned), niceness())).await.unwrap();
             assert!(name.unwrap().starts_with("cold-read-"));
-            assert_eq!(nice, (own + STEPS_BACK).min(19));
+            assert_eq!(nice, (own + NICE_INCREMENT).min(19));
         }
-        assert_eq!(stands_back(), own);
+        assert_eq!(niceness(), own);
         for _ in 0..4 {
             assert_eq!(
                 threads
-                    .run(|| if true {
+                    .run_job(|| if true {
                         panic!("meant")
                     })
                     .await,
@@ -102,22 +102,22 @@ mod tests {
                 "a panic is told"
             );
         }
-        assert_eq!(threads.run(|| 7).await, Some(7), "and no thread is lost");
+        assert_eq!(threads.run_job(|| 7).await, Some(7), "and no thread is lost");
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_not_done() {
+    async fn a_job_without_a_waiter_is_not_run() {
         let threads = ColdThreads::new(&node(), 1);
         let (go, wait) = channel::<()>();
         let (done, told) = channel();
-        let mut first = Box::pin(threads.run(move || wait.recv().is_ok()));
+        let mut first = Box::pin(threads.run_job(move || wait.recv().is_ok()));
         assert!(futures_util::poll!(&mut first).is_pending());
-        let mut second = Box::pin(threads.run(move || done.send(())));
+        let mut second = Box::pin(threads.run_job(move || done.send(())));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(second);
         go.send(()).unwrap();
         assert_eq!(first.await, Some(true));
-        assert_eq!(threads.run(|| 7).await, Some(7));
+        assert_eq!(threads.run_job(|| 7).await, Some(7));
         assert!(told.recv().is_err(), "its asker had gone");
     }
 }

@@ -28,7 +28,7 @@ pub use waiting::{ReadyRequests, wait_for_more, wait_for_ready};
 
 /// One partition of a fetch.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct ReadRequest {
     /// The partition, or why it cannot be read.
     pub partition: Result<Arc<Partition>, AccessError>,
     /// Where to read.
@@ -54,24 +54,24 @@ pub struct FetchLimits {
 
 /// One pass over the partitions.
 #[derive(Debug)]
-pub struct Pass {
+pub struct ReadPass {
     /// In the order of the request.
     pub reads: Vec<Result<PartitionRead, FetchError>>,
     bytes: i64,
     answer_now: bool,
 }
 
-impl Pass {
-    fn enough(&self, limits: &FetchLimits) -> bool {
+impl ReadPass {
+    fn is_enough(&self, limits: &FetchLimits) -> bool {
         self.answer_now || self.bytes >= limits.min_bytes
     }
 
     /// Replaces by an error what lies below a log start that rose since it was read. For answers that come after a wait: a
     /// DeleteRecords may have been acknowledged meanwhile.
-    pub fn refuse_deleted(&mut self, wanted: &[Wanted]) {
-        for (want, read) in wanted.iter().zip(&mut self.reads) {
-            if let (Ok(partition), Ok(_)) = (&want.partition, &*read)
-                && let Err(error) = partition.check_log_start(want.at.offset)
+    pub fn refuse_deleted(&mut self, requests: &[ReadRequest]) {
+        for (request, read) in requests.iter().zip(&mut self.reads) {
+            if let (Ok(partition), Ok(_)) = (&request.partition, &*read)
+                && let Err(error) = partition.check_log_start(request.at.offset)
             {
                 *read = Err(error.into());
             }
@@ -79,52 +79,52 @@ impl Pass {
     }
 
     /// Whether any partition's ends or leader are others than those that this pass saw.
-    fn is_stale(&self, wanted: &[Wanted]) -> bool {
-        wanted.iter().zip(&self.reads).any(|(want, read)| match (&want.partition, read) {
-            (Ok(partition), Ok(read)) => partition.has_moved_since(&want.at, read),
+    fn is_stale(&self, requests: &[ReadRequest]) -> bool {
+        requests.iter().zip(&self.reads).any(|(request, read)| match (&request.partition, read) {
+            (Ok(partition), Ok(read)) => partition.has_moved_since(&request.at, read),
             _ => false,
         })
     }
 }
 
 /// Reads every partition once, sharing the budget in request order. Never waits for the disk: `None` where it would.
-pub fn read_resident(wanted: &[Wanted], limits: &FetchLimits) -> Option<Pass> {
-    read_once(wanted, limits, Access::Resident)
+pub fn read_resident(requests: &[ReadRequest], limits: &FetchLimits) -> Option<ReadPass> {
+    read_once(requests, limits, Access::Resident)
 }
 
 /// As [`read_resident`]; what is not in memory is brought there on another thread, a few fetches at a time.
-pub async fn read_cold(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits) -> Pass {
-    let Ok(_permit) = gate.turns.acquire().await else { return nothing(wanted) };
-    let (owned, limits) = (wanted.to_vec(), *limits);
-    let read = gate.threads.run(move || read_once(&owned, &limits, Access::BringIn)).await;
+pub async fn read_cold(gate: &ColdGate, requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
+    let Ok(_permit) = gate.permits.acquire().await else { return failed_pass(requests) };
+    let (owned, limits) = (requests.to_vec(), *limits);
+    let read = gate.threads.run_job(move || read_once(&owned, &limits, Access::Load)).await;
     match read {
         Some(Some(pass)) => pass,
-        Some(None) => nothing(wanted),
+        Some(None) => failed_pass(requests),
         None => {
             tracing::error!("a read of cold data failed");
-            nothing(wanted)
+            failed_pass(requests)
         }
     }
 }
 
 /// One pass, wherever the data lies.
-async fn read(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits) -> Pass {
-    match read_resident(wanted, limits) {
+async fn read_any(gate: &ColdGate, requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
+    match read_resident(requests, limits) {
         Some(pass) => pass,
-        None => read_cold(gate, wanted, limits).await,
+        None => read_cold(gate, requests, limits).await,
     }
 }
 
 /// The answer to a fetch that could not be read: its client asks again.
-fn nothing(wanted: &[Wanted]) -> Pass {
-    let reads = wanted.iter().map(|_| Err(ReadError::Closed.into())).collect();
-    Pass { reads, bytes: 0, answer_now: true }
+fn failed_pass(requests: &[ReadRequest]) -> ReadPass {
+    let reads = requests.iter().map(|_| Err(ReadError::Closed.into())).collect();
+    ReadPass { reads, bytes: 0, answer_now: true }
 }
 
 /// Keeps fetches of cold data from taking all of the disk: those who write and sync share it.
 #[derive(Debug)]
 pub struct ColdGate {
-    turns: Semaphore,
+    permits: Semaphore,
     threads: ColdThreads,
 }
 
@@ -134,27 +134,27 @@ const AT_ONCE: usize = 4;
 impl ColdGate {
     /// Its threads are those of `node`.
     pub fn new(node: &Node) -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), threads: ColdThreads::new(node, AT_ONCE) }
+        Self { permits: Semaphore::new(AT_ONCE), threads: ColdThreads::new(node, AT_ONCE) }
     }
 }
 
-fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<Pass> {
+fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> Option<ReadPass> {
     #[cfg(test)]
     tests::count_pass();
     let mut left = limits.max_bytes;
-    let mut pass = Pass { reads: Vec::with_capacity(wanted.len()), bytes: 0, answer_now: false };
+    let mut pass = ReadPass { reads: Vec::with_capacity(requests.len()), bytes: 0, answer_now: false };
     let mut first = limits.first_batch_whole;
     let mut all_full = !limits.has_others;
-    for want in wanted {
-        let read = match &want.partition {
-            Ok(partition) => partition.read(&want.at, want.max_bytes.min(left), first, access).transpose()?,
+    for request in requests {
+        let read = match &request.partition {
+            Ok(partition) => partition.read(&request.at, request.max_bytes.min(left), first, access).transpose()?,
             Err(error) => Err(error.clone().into()),
         };
         match &read {
             Ok(read) => {
                 let size = read.info.records.len();
                 if read.info.next_offset >= read.up_to
-                    && let Ok(partition) = &want.partition
+                    && let Ok(partition) = &request.partition
                 {
                     partition.flush_unread();
                 }
@@ -175,8 +175,8 @@ fn read_once(wanted: &[Wanted], limits: &FetchLimits, access: Access) -> Option<
 }
 
 /// What a fetch does with a first pass: answer, or wait for more.
-pub fn is_enough(pass: &Pass, limits: &FetchLimits) -> bool {
-    limits.max_wait.is_zero() || limits.min_bytes <= 0 || pass.enough(limits)
+pub fn is_enough(pass: &ReadPass, limits: &FetchLimits) -> bool {
+    limits.max_wait.is_zero() || limits.min_bytes <= 0 || pass.is_enough(limits)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl TopicReplicas {
     }
 
     /// All of its partitions that lie here.
-    pub fn here(&self) -> impl Iterator<Item = &Arc<Partition>> {
+    pub fn local_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.partitions.iter().filter_map(|slot| match slot {
             Slot::Here(partition) => Some(partition),
             Slot::Elsewhere(_) => None,
@@ -178,7 +178,7 @@ impl ReplicaManager {
     /// AlterReplicaLogDirs for one partition: begins a move, changes where one goes, or cancels one. Does not wait for its end. Blocks
     /// shortly on the disk. Must run within the runtime.
     pub fn move_replica(&self, topic: &TopicRef, partition: i32, to: &Path) -> Result<(), MoveError> {
-        self.moves.start(self.partition(topic, partition)?, to)
+        self.moves.start_move(self.partition(topic, partition)?, to)
     }
 
     /// Goes on with moves that the last stop interrupted.
@@ -221,7 +221,7 @@ impl ReplicaManager {
 
     /// Every partition that lies here.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
-        self.topics.load().by_id.values().flat_map(|t| t.here().cloned().collect::<Vec<_>>()).collect()
+        self.topics.load().by_id.values().flat_map(|t| t.local_partitions().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Whether an image at least as new as `offset` of the metadata log is in force here by `deadline`.
@@ -253,13 +253,13 @@ impl ReplicaManager {
         let mut before = self.applying.lock();
         let former = self.topics.load_full();
         let mut topics = Topics::clone(&former);
-        self.guarded("the broker's own configs", || self.follow_own_configs(image));
+        self.run_guarded("the broker's own configs", || self.apply_own_configs(image));
         let delta = image.changes_since(&before);
         for (name, id) in &delta.deleted_topics {
-            self.guarded(name, || self.remove(&mut topics, name, *id));
+            self.run_guarded(name, || self.remove_topic(&mut topics, name, *id));
         }
         for topic in &delta.changed_topics {
-            self.guarded(&topic.name, || self.take(&mut topics, image, topic));
+            self.run_guarded(&topic.name, || self.apply_topic(&mut topics, image, topic));
         }
         self.topics.store(Arc::new(topics));
         for topic in &delta.changed_topics {
@@ -271,7 +271,7 @@ impl ReplicaManager {
 
     /// Fetchers of partitions that this broker has no longer must look at the new image: no partition of theirs reports anything again.
     fn wake_departed(&self, former: &Topics, topic: Uuid) {
-        for partition in former.by_id.get(&topic).iter().flat_map(|topic| topic.here()) {
+        for partition in former.by_id.get(&topic).iter().flat_map(|topic| topic.local_partitions()) {
             if self.partition(&TopicRef::Id(topic), partition.index()).is_err() {
                 partition.wake_fetchers();
             }
@@ -291,7 +291,7 @@ impl ReplicaManager {
 
     /// Runs one part of applying an image. A panic in it is a fault of this broker that must stop neither the other parts nor
     /// later images; `None` then.
-    fn guarded<T>(&self, part: &str, run: impl FnOnce() -> T) -> Option<T> {
+    fn run_guarded<T>(&self, part: &str, run: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(run));
         if done.is_err() {
             self.metrics.apply_errors.inc();
@@ -301,7 +301,7 @@ impl ReplicaManager {
     }
 
     /// `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`, as this broker is told them now.
-    fn follow_own_configs(&self, image: &MetadataImage) {
+    fn apply_own_configs(&self, image: &MetadataImage) {
         let text = |name: &str| {
             let key = lookup(Scope::Broker, name)?;
             resolve_broker(image, self.node.id(), &self.node.config().statics, key).value().map(str::to_owned)
@@ -315,22 +315,22 @@ impl ReplicaManager {
     }
 
     /// At start, once the first image is in force: sets logs aside that are no topic's, as Kafka does.
-    pub fn set_strays_aside(&self) {
+    pub fn rename_strays(&self) {
         let topics = self.topics.load();
         for log in self.logs.logs() {
             let known = topics.by_id.get(&log.topic_id()).is_some_and(|t| t.partition(log.partition()).is_ok());
             if !known {
-                self.set_aside(log.topic(), log.partition());
+                self.rename_to_stray(log.topic(), log.partition());
             }
         }
     }
 
-    fn remove(&self, topics: &mut Topics, name: &Str, id: Uuid) {
+    fn remove_topic(&self, topics: &mut Topics, name: &Str, id: Uuid) {
         let Some(gone) = topics.by_id.remove(&id) else { return };
         if topics.by_name.get(name).is_some_and(|t| t.id == id) {
             topics.by_name.remove(name);
         }
-        for partition in gone.here() {
+        for partition in gone.local_partitions() {
             partition.close();
             self.announce_loss(partition);
             self.delete_log(name, partition.index());
@@ -346,8 +346,8 @@ impl ReplicaManager {
         }
     }
 
-    fn set_aside(&self, topic: &str, partition: i32) {
-        match self.logs.set_aside(topic, partition) {
+    fn rename_to_stray(&self, topic: &str, partition: i32) {
+        match self.logs.rename_to_stray(topic, partition) {
             Ok(folder) => {
                 warn!(topic, partition, folder = %folder.display(), "a log that is no topic's of this cluster is set aside; remove the folder if nothing in it is needed");
             }
@@ -355,12 +355,12 @@ impl ReplicaManager {
         }
     }
 
-    fn take(&self, topics: &mut Topics, image: &MetadataImage, topic: &TopicImage) {
+    fn apply_topic(&self, topics: &mut Topics, image: &MetadataImage, topic: &TopicImage) {
         let settings =
             Arc::new(TopicSettings::resolve(image, &topic.name, self.node.id(), &self.node.config().statics));
         let known = topics.by_id.get(&topic.id).cloned();
         if let Some(old) = topics.by_name.get(&topic.name).filter(|t| t.id != topic.id).map(|t| t.id) {
-            self.remove(topics, &topic.name, old);
+            self.remove_topic(topics, &topic.name, old);
         }
         let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
@@ -381,7 +381,7 @@ impl ReplicaManager {
                 partition_epoch: p.partition_epoch,
             };
             let role = Role::of(self.node.id(), assignment, Arc::clone(&settings));
-            match self.guarded(&topic.name, || self.hold(topic, index, held.clone(), role, &settings)) {
+            match self.run_guarded(&topic.name, || self.assign_partition(topic, index, held.clone(), role, &settings)) {
                 Some(Ok(partition)) => return Slot::Here(partition),
                 Some(Err(error)) => {
                     self.metrics.apply_errors.inc();
@@ -402,7 +402,7 @@ impl ReplicaManager {
     }
 
     /// Gives a partition its role; opens or makes its log if it is not held yet.
-    fn hold(
+    fn assign_partition(
         &self,
         topic: &TopicImage,
         index: i32,
@@ -421,7 +421,7 @@ impl ReplicaManager {
                 // A log that does not know its topic id is no other topic's: `create` gives it this one.
                 let other = |id: Uuid| id != topic.id && !id.is_zero();
                 if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
-                    self.set_aside(&topic.name, index);
+                    self.rename_to_stray(&topic.name, index);
                 }
                 let config = settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, self.node.now_ms())?;
@@ -438,7 +438,7 @@ impl ReplicaManager {
         match leads {
             Some(leader_epoch) if led != leads => {
                 let gained = LeadershipChange::Gained { partition: Arc::clone(&partition), leader_epoch };
-                self.announce(&topic.name, gained);
+                self.announce_change(&topic.name, gained);
             }
             None if led.is_some() => self.announce_loss(&partition),
             _ => {}
@@ -451,7 +451,7 @@ impl ReplicaManager {
     /// Ends the role of a replica that this broker holds no more: pending requests look again and find the new leader.
     fn drop_replica(&self, partition: &Partition, hint: LeaderHint) {
         let led = partition.role().is_leader();
-        partition.end(NoReplica::Elsewhere(hint));
+        partition.end_role(NoReplica::Elsewhere(hint));
         if led {
             self.announce_loss(partition);
         }
@@ -459,10 +459,10 @@ impl ReplicaManager {
 
     fn announce_loss(&self, partition: &Partition) {
         let lost = LeadershipChange::Lost { topic: Str::copy(partition.topic()), partition: partition.index() };
-        self.announce(partition.topic(), lost);
+        self.announce_change(partition.topic(), lost);
     }
 
-    fn announce(&self, topic: &str, change: LeadershipChange) {
+    fn announce_change(&self, topic: &str, change: LeadershipChange) {
         if is_internal(topic) {
             // Whoever listens is gone only when the broker stops.
             let _ = self.changes.send(change);

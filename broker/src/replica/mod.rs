@@ -23,7 +23,7 @@ mod watch;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, FollowError, LeaderHint, ProduceError};
 pub use fetch::{
-    ColdGate, FetchLimits, Pass, ReadyRequests, Wanted, is_enough, read_cold, read_resident, wait_for_more,
+    ColdGate, FetchLimits, ReadPass, ReadRequest, ReadyRequests, is_enough, read_cold, read_resident, wait_for_more,
     wait_for_ready,
 };
 pub use flusher::Flusher;

@@ -15,9 +15,9 @@ use super::partition::Partition;
 use crate::node::Node;
 
 /// What may be left to copy when appends are held off.
-const CLOSE_ENOUGH: u64 = 256 << 10;
+const MAX_BYTES_AT_SWITCH: u64 = 256 << 10;
 /// Rounds of copying after which a log that outruns them is put in place all the same.
-const MOST_ROUNDS: usize = 20;
+const MAX_COPY_ROUNDS: usize = 20;
 
 /// Why a replica does not move.
 #[derive(Debug, Error)]
@@ -63,7 +63,7 @@ pub struct Moves {
     tickets: AtomicU64,
     /// Held while it is decided where a replica goes, and while one is put in place: whoever was told that a move is taken back must
     /// not see it end all the same.
-    turn: Mutex<()>,
+    decisions: Mutex<()>,
     threads: Arc<Semaphore>,
 }
 
@@ -79,7 +79,7 @@ impl Moves {
             logs,
             under_way: Mutex::default(),
             tickets: AtomicU64::new(0),
-            turn: Mutex::default(),
+            decisions: Mutex::default(),
             threads: Arc::new(Semaphore::new(threads.max(1))),
         }
     }
@@ -89,32 +89,32 @@ impl Moves {
         self.under_way.lock().values().map(|(_, progress)| progress.clone()).collect()
     }
 
-    fn goes_to(&self, key: (Uuid, i32), to: &Path) -> bool {
+    fn is_moving_to(&self, key: (Uuid, i32), to: &Path) -> bool {
         self.under_way.lock().get(&key).is_some_and(|(_, progress)| progress.to == to)
     }
 
     /// In the place of whatever was under way for this replica.
-    fn begin(&self, key: (Uuid, i32), progress: MoveProgress) -> Ticket {
+    fn begin_move(&self, key: (Uuid, i32), progress: MoveProgress) -> Ticket {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         self.under_way.lock().insert(key, (ticket, progress));
         ticket
     }
 
-    fn take_back(&self, key: (Uuid, i32)) {
+    fn cancel_move(&self, key: (Uuid, i32)) {
         self.under_way.lock().remove(&key);
     }
 
-    fn wanted(&self, key: (Uuid, i32), ticket: Ticket) -> bool {
+    fn is_current(&self, key: (Uuid, i32), ticket: Ticket) -> bool {
         self.under_way.lock().get(&key).is_some_and(|(current, _)| *current == ticket)
     }
 
-    fn note(&self, key: (Uuid, i32), ticket: Ticket, moving: &Move) {
+    fn record_progress(&self, key: (Uuid, i32), ticket: Ticket, moving: &Move) {
         if let Some((_, progress)) = self.under_way.lock().get_mut(&key).filter(|(current, _)| *current == ticket) {
             (progress.copied, progress.behind) = (moving.copied_bytes(), moving.bytes_behind());
         }
     }
 
-    fn end(&self, key: (Uuid, i32), ticket: Ticket) {
+    fn end_move(&self, key: (Uuid, i32), ticket: Ticket) {
         let mut under_way = self.under_way.lock();
         if under_way.get(&key).is_some_and(|(current, _)| *current == ticket) {
             under_way.remove(&key);
@@ -123,7 +123,7 @@ impl Moves {
 
     /// Begins the move of a replica to the log dir `to`, changes where one goes, or cancels one (`to` is where the replica lies). Does
     /// not wait for its end. Blocks shortly on the disk. Must run within the runtime.
-    pub(super) fn start(self: &Arc<Self>, partition: Arc<Partition>, to: &Path) -> Result<(), MoveError> {
+    pub(super) fn start_move(self: &Arc<Self>, partition: Arc<Partition>, to: &Path) -> Result<(), MoveError> {
         let dirs = self.logs.dirs();
         let found = dirs.iter().find(|dir| same_path(&dir.path, to));
         let found = found.ok_or_else(|| MoveError::UnknownDir(to.to_owned()))?;
@@ -132,12 +132,12 @@ impl Moves {
         }
         let to = found.path.clone();
         let key = (partition.topic_id(), partition.index());
-        let _turn = self.turn.lock();
-        if self.goes_to(key, &to) {
+        let _decision = self.decisions.lock();
+        if self.is_moving_to(key, &to) {
             return Ok(());
         }
         // Whatever was under way for it sees that it is no longer wanted.
-        self.take_back(key);
+        self.cancel_move(key);
         let Some(moving) = self.logs.begin_move(partition.topic(), partition.index(), &to)? else { return Ok(()) };
         let log = partition.log();
         let progress = MoveProgress {
@@ -147,50 +147,50 @@ impl Moves {
             copied: 0,
             behind: log.size_bytes(),
         };
-        let ticket = self.begin(key, progress);
+        let ticket = self.begin_move(key, progress);
         let moves = Arc::clone(self);
         tokio::spawn(async move {
             let Ok(_permit) = Arc::clone(&moves.threads).acquire_owned().await else { return };
             let node = moves.node.clone();
-            if let Err(error) = node.run_blocking(move || moves.carry(&partition, ticket, moving)).await {
+            if let Err(error) = node.run_blocking(move || moves.run_move(&partition, ticket, moving)).await {
                 tracing::error!(%error, "a move between log dirs did not end; it goes on after the next start");
             }
         });
         Ok(())
     }
 
-    fn carry(&self, partition: &Partition, ticket: Ticket, mut moving: Move) {
+    fn run_move(&self, partition: &Partition, ticket: Ticket, mut moving: Move) {
         let key = (partition.topic_id(), partition.index());
-        for round in 0..MOST_ROUNDS {
-            if !self.wanted(key, ticket) || partition.log().is_offline() {
-                self.end(key, ticket);
+        for round in 0..MAX_COPY_ROUNDS {
+            if !self.is_current(key, ticket) || partition.log().is_offline() {
+                self.end_move(key, ticket);
                 return self.logs.abandon_move(moving);
             }
-            if round > 0 && moving.bytes_behind() <= CLOSE_ENOUGH {
+            if round > 0 && moving.bytes_behind() <= MAX_BYTES_AT_SWITCH {
                 break;
             }
             if let Err(error) = moving.copy() {
-                return self.failed(key, ticket, moving, &error);
+                return self.report_failure(key, ticket, moving, &error);
             }
-            self.note(key, ticket, &moving);
+            self.record_progress(key, ticket, &moving);
         }
-        let _turn = self.turn.lock();
-        if !self.wanted(key, ticket) {
+        let _decision = self.decisions.lock();
+        if !self.is_current(key, ticket) {
             return self.logs.abandon_move(moving);
         }
         match partition.replace_log(|install| self.logs.finish_move(&mut moving, self.node.now_ms(), install).map(drop))
         {
             Ok(()) => {
-                self.end(key, ticket);
+                self.end_move(key, ticket);
                 let to = moving.destination().display();
                 tracing::info!(topic = partition.topic(), partition = partition.index(), %to, "replica moved to another log dir");
             }
-            Err(error) => self.failed(key, ticket, moving, &error),
+            Err(error) => self.report_failure(key, ticket, moving, &error),
         }
     }
 
-    fn failed(&self, key: (Uuid, i32), ticket: Ticket, moving: Move, error: &LogError) {
-        self.end(key, ticket);
+    fn report_failure(&self, key: (Uuid, i32), ticket: Ticket, moving: Move, error: &LogError) {
+        self.end_move(key, ticket);
         tracing::error!(to = %moving.destination().display(), %error, "a replica stays where it is: it could not be moved");
         self.logs.abandon_move(moving);
     }

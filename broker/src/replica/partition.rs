@@ -147,7 +147,7 @@ impl Partition {
         });
         drop(appending);
         made?;
-        self.flushed_up_to(self.log.load().durable_offset());
+        self.record_flushed(self.log.load().durable_offset());
         self.fetches.wake_all();
         Ok(())
     }
@@ -175,9 +175,9 @@ impl Partition {
         let role = Arc::new(role);
         self.role.store(Arc::clone(&role));
         if let Role::Leader(leader) = &*role
-            && self.advance(&held, &log, leader)
+            && self.advance_high_watermark(&held, &log, leader)
         {
-            self.commits.reached(log.high_watermark());
+            self.commits.release_up_to(log.high_watermark());
         }
         if ends {
             // Before the next append: those that wait are of the leadership that ended.
@@ -190,11 +190,11 @@ impl Partition {
 
     /// The topic is deleted: pending requests look again and find the partition gone.
     pub fn close(&self) {
-        self.end(NoReplica::TopicDeleted);
+        self.end_role(NoReplica::TopicDeleted);
     }
 
     /// This broker has no replica any more: pending requests look again and find out why.
-    pub(super) fn end(&self, why: NoReplica) {
+    pub(super) fn end_role(&self, why: NoReplica) {
         let held = blocking::write(&self.appending);
         self.role.store(Arc::new(Role::None(why)));
         self.release_writers();
@@ -203,11 +203,11 @@ impl Partition {
     }
 
     /// The leader's part, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
-    pub fn lead(&self, current_leader_epoch: i32) -> Result<Arc<Leader>, AccessError> {
-        self.role.load().lead(current_leader_epoch).cloned()
+    pub fn leader_for_epoch(&self, current_leader_epoch: i32) -> Result<Arc<Leader>, AccessError> {
+        self.role.load().leader_for_epoch(current_leader_epoch).cloned()
     }
 
-    /// Appends one validated batch as leader. Does not wait for anything: see [`Partition::holds`].
+    /// Appends one validated batch as leader. Does not wait for anything: see [`Partition::meets_guarantee`].
     pub fn append(
         &self,
         header: &BatchHeader,
@@ -229,10 +229,10 @@ impl Partition {
         let log = self.log.load();
         let epoch = leader.assignment.leader_epoch;
         let appended = log.append(AppendBatch { header, bytes }, origin, epoch, now_ms)?;
-        let moved = leader.commits_at_append() && self.advance(&held, &log, leader);
+        let moved = leader.commits_at_append() && self.advance_high_watermark(&held, &log, leader);
         drop(held);
         if moved {
-            self.commits.reached(log.high_watermark());
+            self.commits.release_up_to(log.high_watermark());
         }
         if !appended.duplicate || moved {
             self.wake_fetches(&log, &appended, size, header.attributes.is_control(), moved);
@@ -250,7 +250,7 @@ impl Partition {
         // Between what this append published and what it looks for: see `purgatory`.
         fence(Ordering::SeqCst);
         let committed = log.high_watermark() > appended.last_offset;
-        let catches_up = committed && self.uncredited.load(Ordering::SeqCst) && self.settle_credit(log);
+        let catches_up = committed && self.uncredited.load(Ordering::SeqCst) && self.settle_uncredited(log);
         if self.fetches.is_empty() {
             return;
         }
@@ -309,7 +309,7 @@ impl Partition {
 
     /// Whether a read at `at` would find other ends now than `read` did, or another leader.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
-        if self.role.load().leads_in(read.leader_epoch).is_err() {
+        if self.role.load().leader_in_epoch(read.leader_epoch).is_err() {
             return true;
         }
         let log = self.log.load();
@@ -327,12 +327,12 @@ impl Partition {
         at_least_one: bool,
         access: Access,
     ) -> Result<Option<PartitionRead>, FetchError> {
-        let leader_epoch = self.role.load().lead(at.current_leader_epoch)?.assignment.leader_epoch;
+        let leader_epoch = self.role.load().leader_for_epoch(at.current_leader_epoch)?.assignment.leader_epoch;
         let read = match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
             // It moved to another log dir: the next one was in place before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
-                self.role.load().lead(at.current_leader_epoch)?;
+                self.role.load().leader_for_epoch(at.current_leader_epoch)?;
                 read_from(&self.log.load(), at, max_bytes, at_least_one, access)
             }
             read => read,
@@ -356,7 +356,7 @@ impl Partition {
     pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
         // Held so that the log cannot be replaced in between: its log start is copied before it is closed.
         let _appending = blocking::read(&self.appending);
-        let role = self.lead(-1)?;
+        let role = self.leader_for_epoch(-1)?;
         if !role.settings.log.delete {
             return Err(DeleteRecordsError::Policy);
         }

@@ -55,7 +55,7 @@ pub enum Access {
     /// Nothing is read then; for async workers.
     Resident,
     /// It is brought in; for blocking threads.
-    BringIn,
+    Load,
 }
 
 /// The bound as it stands.
@@ -94,7 +94,7 @@ pub(super) fn read_from(
     if read.diverging.is_none() {
         let info = match access {
             Access::Resident => log.read_resident(at.offset, max_bytes, up_to, at_least_one)?,
-            Access::BringIn => Some(log.read_cold(at.offset, max_bytes, up_to, at_least_one)?),
+            Access::Load => Some(log.read_cold(at.offset, max_bytes, up_to, at_least_one)?),
         };
         let Some(info) = info else { return Ok(None) };
         read.info = info;

@@ -121,7 +121,7 @@ impl Role {
     }
 
     /// The leader's part, for a client that believes in `leader_epoch` (`-1`: it names none).
-    pub(super) fn lead(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+    pub(super) fn leader_for_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
         let current = match self {
             Self::Leader(leader) => leader.assignment.hint(),
             Self::Follower(follower) => follower.assignment.hint(),
@@ -140,7 +140,7 @@ impl Role {
     }
 
     /// The leader's part, if this broker still leads in the epoch that something began in.
-    pub(super) fn leads_in(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+    pub(super) fn leader_in_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
         match self {
             Self::Leader(leader) if leader.assignment.leader_epoch == leader_epoch => Ok(leader),
             _ => Err(self.not_leading()),

@@ -19,7 +19,7 @@ pub struct Watch {
 
 impl Watch {
     /// Registers `slot` of a session. Read the partition after this call.
-    pub fn on(partition: &Arc<Partition>, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Self {
+    pub fn register(partition: &Arc<Partition>, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Self {
         let place = partition.watch(ready, slot, bound);
         Self { partition: Arc::downgrade(partition), bound, place }
     }

@@ -65,7 +65,7 @@ pub(super) struct Run<'a> {
 }
 
 /// Cleans `log` as far as memory reaches; moves its checkpoint.
-pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
+pub(super) fn clean_log(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
     // Only what is on disk is replaced: the new files are then never less durable than the old.
     let truncations = log.truncations();
     log.flush_closed_for_good()?;
@@ -81,7 +81,8 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
     let dirty = plan.first_uncleanable.saturating_sub(plan.first_dirty);
     let mut map = OffsetMap::new(run.memory, usize::try_from(dirty).unwrap_or_default());
     run.progress.expect(plan.dirty_bytes);
-    let end = fill(&mut map, closed, plan, aborted_from(plan.first_dirty), run).map_err(|e| blame(log, closed, e))?;
+    let end = fill_map(&mut map, closed, plan, aborted_from(plan.first_dirty), run)
+        .map_err(|e| classify_failure(log, closed, e))?;
     let producers = log.last_data_offsets();
     let config = log.config();
     let sources: Vec<Arc<Segment>> = closed.iter().filter(|segment| segment.base_offset < end).cloned().collect();
@@ -107,27 +108,27 @@ pub(super) fn clean(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats,
             Ok(view.offsets()?.file_size().max(view.times()?.file_size()))
         })
         .collect::<Result<_, FileError>>()
-        .map_err(|error| blame(log, &sources, error.into()))?;
+        .map_err(|error| classify_failure(log, &sources, error.into()))?;
     let index_of = |at: usize| index_bytes.get(at).copied().unwrap_or_default();
     let limits = (u64::from(config.segment_bytes), u64::from(config.segment_index_bytes));
     for group in groups(&facts, index_of, limits.0, limits.1) {
         let group = sources.get(group).unwrap_or_default();
-        clean_group(log, group, &mut filter, run).map_err(|error| blame(log, group, error))?;
+        clean_group(log, group, &mut filter, run).map_err(|error| classify_failure(log, group, error))?;
     }
     log.advance_cleaned_offset(truncations, end);
     Ok(filter.stats)
 }
 
 /// What fails on segments that retention or a truncation has taken away meanwhile says nothing about the log.
-fn blame(log: &Log, segments: &[Arc<Segment>], error: CleanError) -> CleanError {
-    if log.lost(segments) { CleanError::Changed } else { error }
+fn classify_failure(log: &Log, segments: &[Arc<Segment>], error: CleanError) -> CleanError {
+    if log.has_dropped(segments) { CleanError::Changed } else { error }
 }
 
 /// Bytes that are brought into memory at once.
-const BROUGHT_IN: u64 = 1 << 20;
+const LOAD_STEP: u64 = 1 << 20;
 
 /// Calls `each` for every batch of a segment from `from` on.
-fn batches(
+fn for_each_batch(
     segment: &Segment,
     from: i64,
     run: &Run<'_>,
@@ -141,24 +142,24 @@ fn batches(
     let corrupt = |position: usize, what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
     // Touched without, the map would have the disk read page by page; and this way cold reads and syncs get their turns.
     let mut there = start as u64;
-    let mut bring_in = |end: u64| match end.checked_sub(there) {
+    let mut load_pages = |end: u64| match end.checked_sub(there) {
         Some(missing) if missing > 0 => {
-            let len = missing.max(BROUGHT_IN);
-            let result = view.bring_in(there, len);
+            let len = missing.max(LOAD_STEP);
+            let result = view.load_pages(there, len);
             there += len;
             result
         }
         _ => Ok(()),
     };
-    bring_in(start as u64 + walk::STEP_BYTES as u64)?;
+    load_pages(start as u64 + walk::STEP_BYTES as u64)?;
     for step in view.steps(start as u64)? {
         let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
         // With the header behind it, which the next step looks at.
-        bring_in((position as u64).saturating_add(step.size as u64).saturating_add(walk::STEP_BYTES as u64))?;
+        load_pages((position as u64).saturating_add(step.size as u64).saturating_add(walk::STEP_BYTES as u64))?;
         if run.stop.load(Ordering::Acquire) {
             return Err(CleanError::Stopped);
         }
-        run.throttle.take(run.env, step.size as u64, run.stop);
+        run.throttle.acquire(run.env, step.size as u64, run.stop);
         // Messages of the formats before magic 2 stay as they are.
         let batch = match step.magic {
             2 => Some(Batch::parse(view.slice(position, step.size)?)),
@@ -179,7 +180,7 @@ fn batches(
 }
 
 /// Fills the map from the dirty part; returns the offset up to which it knows all keys.
-fn fill(
+fn fill_map(
     map: &mut OffsetMap,
     closed: &[Arc<Segment>],
     plan: &Plan,
@@ -191,7 +192,7 @@ fn fill(
         if segment.base_offset >= end {
             break;
         }
-        batches(segment, plan.first_dirty.max(segment.base_offset), run, |position, step, batch| {
+        for_each_batch(segment, plan.first_dirty.max(segment.base_offset), run, |position, step, batch| {
             let Some(batch) = batch else { return Ok(ControlFlow::Continue(())) };
             if step.base_offset >= end {
                 return Ok(ControlFlow::Break(()));
@@ -211,7 +212,7 @@ fn fill(
                     break;
                 }
                 if let Some(key) = &record.key
-                    && !map.put(key, record.offset)
+                    && !map.insert_key(key, record.offset)
                 {
                     end = record.offset;
                     return Ok(ControlFlow::Break(()));
@@ -234,26 +235,26 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
     let mut changed = sources.len() > 1;
     for (at, segment) in sources.iter().enumerate() {
         let view = segment.view()?;
-        batches(segment, segment.base_offset, run, |position, step, batch| {
+        for_each_batch(segment, segment.base_offset, run, |position, step, batch| {
             let ends = Some(at) == last && (position as u64).saturating_add(step.size as u64) >= segment.size();
             let outcome = match &batch {
-                Some(batch) => filter.judge(batch, ends),
+                Some(batch) => filter.filter_batch(batch, ends),
                 None => Ok(Outcome::Keep),
             };
             let corrupt = |what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
             let written = match outcome.map_err(|error| corrupt(error.to_string()))? {
-                Outcome::Keep => output.push(step, &view.slice(position, step.size)?)?,
+                Outcome::Keep => output.append_batch(step, &view.slice(position, step.size)?)?,
                 Outcome::Rewritten(bytes) => {
                     changed = true;
                     let step = walk::step(&bytes).map_err(|error| corrupt(error.what().to_owned()))?;
-                    output.push(&step, &bytes)?
+                    output.append_batch(&step, &bytes)?
                 }
                 Outcome::Gone => {
                     changed = true;
                     0
                 }
             };
-            run.throttle.take(run.env, written, run.stop);
+            run.throttle.acquire(run.env, written, run.stop);
             Ok(ControlFlow::Continue(()))
         })?;
         filter.stats.bytes_read += segment.size();
@@ -270,7 +271,7 @@ fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run
     if !log.replace_segments(sources, output.size(), transactions)? {
         return Err(CleanError::Changed);
     }
-    output.installed();
+    output.mark_installed();
     sources.iter().for_each(|segment| segment.release());
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(super) struct Filter<'a> {
 
 impl Filter<'_> {
     /// Judges the next batch of the log; `ends_segment`: its offsets must not be lost.
-    pub(super) fn judge(&mut self, batch: &Batch, ends_segment: bool) -> Result<Outcome, BatchError> {
+    pub(super) fn filter_batch(&mut self, batch: &Batch, ends_segment: bool) -> Result<Outcome, BatchError> {
         let header = &batch.header;
         if header.base_offset >= self.end {
             return Ok(Outcome::Keep);
@@ -59,7 +59,7 @@ impl Filter<'_> {
         let kept: Vec<Record> = match (discard, control) {
             (true, _) => Vec::new(),
             (false, true) => records,
-            (false, false) => records.into_iter().filter(|record| self.stays(record, expired)).collect(),
+            (false, false) => records.into_iter().filter(|record| self.keeps_record(record, expired)).collect(),
         };
         self.stats.records_kept += kept.len() as u64;
         if kept.is_empty() {
@@ -82,7 +82,7 @@ impl Filter<'_> {
         Ok(Outcome::Rewritten(retain(batch, &kept, horizon)?))
     }
 
-    fn stays(&mut self, record: &Record, expired: bool) -> bool {
+    fn keeps_record(&mut self, record: &Record, expired: bool) -> bool {
         if record.offset >= self.end {
             return true;
         }
@@ -90,7 +90,7 @@ impl Filter<'_> {
             self.stats.without_key += 1;
             return false;
         };
-        let latest = self.map.get(key).is_none_or(|latest| record.offset >= latest);
+        let latest = self.map.latest_offset(key).is_none_or(|latest| record.offset >= latest);
         latest && (record.value.is_some() || !expired)
     }
 

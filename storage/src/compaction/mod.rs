@@ -36,14 +36,14 @@ pub use stats::{CleanStats, CleanerStats};
 
 pub(crate) use clean::LastOffsets;
 pub(crate) use plan::{LogFacts, SegmentFacts};
-pub(crate) use swap::{recover, swap};
+pub(crate) use swap::{finish_swaps, swap_segments};
 
 use crate::{Log, LogManager, throttle::Throttle};
 
 /// What all cleaner threads of a broker share.
 #[derive(Debug, Clone, Copy)]
 pub struct CleanerConfig {
-    /// `log.cleaner.threads`: how many call [`Cleaner::pass`] at once.
+    /// `log.cleaner.threads`: how many call [`Cleaner::run_pass`] at once.
     pub threads: usize,
     /// `log.cleaner.dedupe.buffer.size`: bytes of all offset maps together.
     pub dedupe_buffer_bytes: usize,
@@ -52,16 +52,16 @@ pub struct CleanerConfig {
 }
 
 /// A log that a thread is at; others may take it when this is dropped.
-struct Busy<'a> {
+struct CleaningGuard<'a> {
     cleaner: &'a Cleaner,
     log: &'a Arc<Log>,
 }
 
-impl Drop for Busy<'_> {
+impl Drop for CleaningGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The next pass would do the same, and no other log would ever have its turn.
-            self.cleaner.leave_alone(self.log);
+            self.cleaner.mark_uncleanable(self.log);
         }
         self.cleaner.busy.lock().remove(self.log.dir());
     }
@@ -115,19 +115,19 @@ impl Cleaner {
     }
 
     /// Compacts the dirtiest of the logs that are due. False if none was. What fails is logged. Blocks for long.
-    pub fn pass(&self, logs: &LogManager, now_ms: i64) -> bool {
+    pub fn run_pass(&self, logs: &LogManager, now_ms: i64) -> bool {
         if self.stop.load(Ordering::Acquire) {
             return false;
         }
-        let Some((log, plan, progress)) = self.grab(logs, now_ms) else { return false };
+        let Some((log, plan, progress)) = self.claim_dirtiest(logs, now_ms) else { return false };
         // Even a pass that panics lets go of its log.
-        let busy = Busy { cleaner: self, log: &log };
+        let busy = CleaningGuard { cleaner: self, log: &log };
         let config = *self.config.lock();
         let memory = config.dedupe_buffer_bytes / config.threads.max(1);
         let env = logs.env().as_ref();
         let run = Run { env, now_ms, memory, throttle: &self.throttle, stop: &self.stop, progress: &progress };
         let began = env.now();
-        let cleaned = clean::clean(&log, &plan, &run);
+        let cleaned = clean::clean_log(&log, &plan, &run);
         drop(busy);
         match cleaned {
             Ok(last) => {
@@ -150,28 +150,28 @@ impl Cleaner {
             }
             Err(error) => {
                 tracing::error!(topic = %log.topic(), partition = log.partition(), %error, "a log cannot be compacted; it is left alone until the next start");
-                self.leave_alone(&log);
+                self.mark_uncleanable(&log);
                 true
             }
         }
     }
 
-    fn leave_alone(&self, log: &Arc<Log>) {
+    fn mark_uncleanable(&self, log: &Arc<Log>) {
         let mut uncleanable = self.uncleanable.lock();
         uncleanable.insert(log.dir().to_path_buf(), Arc::downgrade(log));
         self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
     }
 
     /// Forgets what was deleted or moved.
-    fn look_after_uncleanable(&self) {
+    fn prune_uncleanable(&self) {
         let mut uncleanable = self.uncleanable.lock();
         uncleanable.retain(|_, log| log.upgrade().is_some_and(|log| !log.is_closed()));
         self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
     }
 
     /// Takes the dirtiest log that is due and that no other thread is at.
-    fn grab(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan, Arc<Progress>)> {
-        self.look_after_uncleanable();
+    fn claim_dirtiest(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan, Arc<Progress>)> {
+        self.prune_uncleanable();
         let mut busy = self.busy.lock();
         let (mut dirtiest, mut overdue) = (0, 0);
         let mut best: Option<(Arc<Log>, Plan)> = None;
@@ -187,7 +187,7 @@ impl Cleaner {
             }
             if !log.damaged_ranges().is_empty() {
                 // What is damaged must stay where it is, for whoever can mend it.
-                self.leave_alone(&log);
+                self.mark_uncleanable(&log);
                 continue;
             }
             let facts = match log.compaction_facts() {

@@ -26,7 +26,7 @@ impl OffsetMap {
     pub(crate) fn new(memory: usize, keys: usize) -> Self {
         let wanted = keys.saturating_add(keys / 9).saturating_add(2);
         let slots = (memory / SLOT_BYTES).min(wanted).max(2);
-        let limit = Self::limit(slots);
+        let limit = Self::max_keys(slots);
         Self { slots: vec![[0; 3]; slots], len: 0, limit, hashers: (RandomState::new(), RandomState::new()) }
     }
 
@@ -36,21 +36,21 @@ impl OffsetMap {
 
     /// How full so much memory is with its keys.
     pub(crate) fn percent_of(&self, memory: usize) -> u64 {
-        let limit = Self::limit((memory / SLOT_BYTES).max(2));
+        let limit = Self::max_keys((memory / SLOT_BYTES).max(2));
         (self.len as u64).saturating_mul(100).checked_div(limit as u64).unwrap_or_default().min(100)
     }
 
     /// Nine tenths full at most, as Kafka's io.buffer.load.factor has it: probes stay short.
-    fn limit(slots: usize) -> usize {
+    fn max_keys(slots: usize) -> usize {
         slots.saturating_sub(slots.div_ceil(10)).max(1)
     }
 
-    fn hash(&self, key: &[u8]) -> (u64, u64) {
+    fn hash_key(&self, key: &[u8]) -> (u64, u64) {
         (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
     }
 
     /// The key's slot, or the free one where it belongs.
-    fn slot(&self, (high, low): (u64, u64)) -> usize {
+    fn find_slot(&self, (high, low): (u64, u64)) -> usize {
         let count = self.slots.len();
         let mut at = ((u128::from(high) * count as u128) >> 64) as usize;
         // There is always a free slot.
@@ -64,9 +64,9 @@ impl OffsetMap {
     }
 
     /// Notes that `key` is at `offset`, which is above all before. False, and nothing noted, if there is no room for a new key.
-    pub(crate) fn put(&mut self, key: &[u8], offset: i64) -> bool {
-        let (high, low) = self.hash(key);
-        let at = self.slot((high, low));
+    pub(crate) fn insert_key(&mut self, key: &[u8], offset: i64) -> bool {
+        let (high, low) = self.hash_key(key);
+        let at = self.find_slot((high, low));
         let Some(slot) = self.slots.get_mut(at) else { return false };
         if slot[2] == 0 {
             if self.len >= self.limit {
@@ -79,8 +79,8 @@ impl OffsetMap {
     }
 
     /// Latest offset of `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<i64> {
-        let [_, _, offset] = self.slots.get(self.slot(self.hash(key)))?;
+    pub(crate) fn latest_offset(&self, key: &[u8]) -> Option<i64> {
+        let [_, _, offset] = self.slots.get(self.find_slot(self.hash_key(key)))?;
         offset.checked_sub(1).map(u64::cast_signed)
     }
 }
@@ -97,14 +97,14 @@ mod tests {
         let mut model: HashMap<Vec<u8>, i64> = HashMap::new();
         for offset in 0..20_000i64 {
             let key = format!("key-{}", offset * 7919 % 1999).into_bytes();
-            assert!(map.put(&key, offset));
+            assert!(map.insert_key(&key, offset));
             model.insert(key, offset);
         }
         assert_eq!(map.len(), model.len());
         for (key, offset) in &model {
-            assert_eq!(map.get(key), Some(*offset));
+            assert_eq!(map.latest_offset(key), Some(*offset));
         }
-        assert_eq!(map.get(b"another"), None);
+        assert_eq!(map.latest_offset(b"another"), None);
     }
 
     #[test]
@@ -113,12 +113,12 @@ mod tests {
         for (memory, keys, expected) in [(0, 10, 1), (SLOT_BYTES * 100, 1000, 90), (1 << 30, 50, 51)] {
             let mut map = OffsetMap::new(memory, keys);
             assert!(map.slots.capacity() * SLOT_BYTES <= memory.max(2 * SLOT_BYTES));
-            let taken = (0..2000i64).take_while(|offset| map.put(&offset.to_be_bytes(), *offset)).count();
+            let taken = (0..2000i64).take_while(|offset| map.insert_key(&offset.to_be_bytes(), *offset)).count();
             assert!(taken >= keys.min(expected) && taken <= expected, "{taken} of {keys}");
             // A known key still gets its newest offset.
-            assert!(map.put(&0i64.to_be_bytes(), 5000));
-            assert_eq!(map.get(&0i64.to_be_bytes()), Some(5000));
-            assert_eq!(map.get(&(taken as i64).to_be_bytes()), None);
+            assert!(map.insert_key(&0i64.to_be_bytes(), 5000));
+            assert_eq!(map.latest_offset(&0i64.to_be_bytes()), Some(5000));
+            assert_eq!(map.latest_offset(&(taken as i64).to_be_bytes()), None);
         }
     }
 }

@@ -73,7 +73,7 @@ impl Output {
     }
 
     /// Appends a batch; `step` is what its header says. Returns the bytes that went to the disk.
-    pub(super) fn push(&mut self, step: &Step, bytes: &[u8]) -> Result<u64, FileError> {
+    pub(super) fn append_batch(&mut self, step: &Step, bytes: &[u8]) -> Result<u64, FileError> {
         let relative = |offset: i64| offset.saturating_sub(self.base_offset).clamp(0, i64::from(u32::MAX)) as u32;
         let last = relative(step.last_offset);
         if self.newest.is_none_or(|(newest, _)| step.max_timestamp > newest) {
@@ -86,7 +86,7 @@ impl Output {
         }
         self.since_index = self.since_index.saturating_add(bytes.len() as u64);
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER { self.spill() } else { Ok(0) }
+        if self.buffer.len() >= BUFFER { self.flush_buffer() } else { Ok(0) }
     }
 
     fn note_newest(&self) {
@@ -95,7 +95,7 @@ impl Output {
         }
     }
 
-    fn spill(&mut self) -> Result<u64, FileError> {
+    fn flush_buffer(&mut self) -> Result<u64, FileError> {
         let bytes = self.buffer.len() as u64;
         self.file.write_at(&mut [IoSlice::new(&self.buffer)], self.written).context("write to", &self.path)?;
         self.written = self.written.saturating_add(bytes);
@@ -110,7 +110,7 @@ impl Output {
         aborted: Vec<AbortedTxn>,
         modified_ms: Option<i64>,
     ) -> Result<TransactionIndex, FileError> {
-        self.spill()?;
+        self.flush_buffer()?;
         if let Some(modified_ms) = modified_ms {
             self.file.set_modified_ms(modified_ms);
         }
@@ -130,7 +130,7 @@ impl Output {
     }
 
     /// Its files have the names of the log's now.
-    pub(super) fn installed(&mut self) {
+    pub(super) fn mark_installed(&mut self) {
         self.installed = true;
     }
 }

@@ -26,45 +26,45 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), FileError> {
+fn rename_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), FileError> {
     disk.rename(from, to).context("rename", from)
 }
 
-fn remove(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+fn remove_file(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     disk.remove_file(path).context("remove", path)
 }
 
 /// Puts the `.cleaned` files of the first of `bases` in the place of the segments of all of them. Returns the old data files,
 /// which the caller removes when the names are on disk.
-pub(crate) fn swap(disk: &dyn Disk, dir: &Path, bases: &[i64]) -> Result<Vec<PathBuf>, FileError> {
+pub(crate) fn swap_segments(disk: &dyn Disk, dir: &Path, bases: &[i64]) -> Result<Vec<PathBuf>, FileError> {
     let Some(first) = bases.first() else { return Ok(Vec::new()) };
     for suffix in FILES {
         let path = segment_path(dir, *first, suffix);
-        rename(disk, &with_suffix(&path, CLEANED), &with_suffix(&path, SWAP))?;
+        rename_file(disk, &with_suffix(&path, CLEANED), &with_suffix(&path, SWAP))?;
     }
     let mut parked = Vec::with_capacity(bases.len());
     for base in bases {
         let path = segment_path(dir, *base, LOG);
         let deleted = with_suffix(&path, DELETED);
-        rename(disk, &path, &deleted)?;
+        rename_file(disk, &path, &deleted)?;
         parked.push(deleted);
-        forget(disk, dir, *base, base != first)?;
+        remove_derived_files(disk, dir, *base, base != first)?;
     }
-    install(disk, dir, *first)?;
+    install_files(disk, dir, *first)?;
     Ok(parked)
 }
 
 /// Removes what lies beside an old data file; the indexes of the first one are replaced instead.
-fn forget(disk: &dyn Disk, dir: &Path, base: i64, with_indexes: bool) -> Result<(), FileError> {
+fn remove_derived_files(disk: &dyn Disk, dir: &Path, base: i64, with_indexes: bool) -> Result<(), FileError> {
     // It speaks of the old file.
-    remove(disk, &segment_path(dir, base, SEALED))?;
+    remove_file(disk, &segment_path(dir, base, SEALED))?;
     for suffix in [INDEX, TIME_INDEX, TXN_INDEX].iter().filter(|_| with_indexes) {
-        remove(disk, &segment_path(dir, base, suffix))?;
+        remove_file(disk, &segment_path(dir, base, suffix))?;
     }
     Ok(())
 }
 
-fn install(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError> {
+fn install_files(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError> {
     for suffix in FILES {
         let path = segment_path(dir, base, suffix);
         let swap = with_suffix(&path, SWAP);
@@ -78,11 +78,11 @@ fn install(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError> {
 }
 
 /// At a start: finishes or undoes what a crash cut short. Nothing may be mapped yet.
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+pub(crate) fn finish_swaps(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     let names: Vec<String> = disk.list(dir).context("list", dir)?.into_iter().map(|(name, _)| name).collect();
     let ends = |suffix: &'static str| names.iter().filter(move |name| name.ends_with(suffix));
     for name in ends(CLEANED) {
-        remove(disk, &dir.join(name))?;
+        remove_file(disk, &dir.join(name))?;
     }
     let base_of = |name: &String, suffix: &str| offset_of(name.strip_suffix(SWAP)?, suffix);
     let mut swaps: Vec<i64> = ends(SWAP).filter_map(|name| base_of(name, LOG)).collect();
@@ -90,18 +90,18 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     for name in ends(SWAP) {
         let base = FILES.iter().find_map(|suffix| base_of(name, suffix));
         if base.is_some_and(|base| !swaps.contains(&base)) {
-            remove(disk, &dir.join(name))?;
+            remove_file(disk, &dir.join(name))?;
         }
     }
     for base in &swaps {
         let next = end_of(disk, &with_suffix(&segment_path(dir, *base, LOG), SWAP), *base)?;
         let old = names.iter().filter_map(|name| offset_of(name, LOG)).filter(|old| *old > *base && *old < next);
         for old in old {
-            remove(disk, &segment_path(dir, old, LOG))?;
-            forget(disk, dir, old, true)?;
+            remove_file(disk, &segment_path(dir, old, LOG))?;
+            remove_derived_files(disk, dir, old, true)?;
         }
-        forget(disk, dir, *base, false)?;
-        install(disk, dir, *base)?;
+        remove_derived_files(disk, dir, *base, false)?;
+        install_files(disk, dir, *base)?;
         tracing::info!(dir = %dir.display(), base, "finished a compaction that the last stop cut short");
     }
     if !swaps.is_empty() {

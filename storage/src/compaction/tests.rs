@@ -157,7 +157,7 @@ fn a_compacted_segment_is_as_old_as_what_it_was_made_from() {
     let data = || files().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
     let open = |path: &Path| OsDisk.open(path, crate::io::Open::Existing).unwrap();
     data().for_each(|path| open(&path).set_modified_ms(old));
-    assert!(cleaner(1 << 20).pass(&logs, NOW));
+    assert!(cleaner(1 << 20).run_pass(&logs, NOW));
     let closed =
         data().filter(|path| !path.ends_with(format!("{:020}.log", log.segments().last().unwrap().base_offset)));
     let times: Vec<_> = closed.map(|path| open(&path).modified_ms().unwrap()).collect();

@@ -82,11 +82,11 @@ impl Log {
         let base_offset = self.log_end_offset();
         let placed = Placed { header, base_offset, leader_epoch, size: bytes.len(), marker };
         let last = matches!(origin, Origin::Coordinator { .. } | Origin::TransactionalOffsets { .. });
-        self.make_room(&mut writer, &config, bytes.len(), &placed, last, now_ms)?;
+        self.prepare_append(&mut writer, &config, bytes.len(), &placed, last, now_ms)?;
         let head = walk::stamp(header, base_offset, leader_epoch);
         let rest = bytes.get(head.len()..).unwrap_or_default();
         let position = self.write(&writer, &mut [IoSlice::new(&head), IoSlice::new(rest)])?;
-        self.note(&mut writer, &config, position, &placed)?;
+        self.record_batch(&mut writer, &config, position, &placed)?;
         self.publish(&mut writer, position + bytes.len() as u64, placed.last_offset() + 1, now_ms);
         let is_append_time = header.attributes.timestamp_type() == TimestampType::LogAppend;
         Ok(Appended {
@@ -116,18 +116,18 @@ impl Log {
         };
         let (mut next, mut first) = (0, true);
         while let Some((start, header)) = batches.get(next) {
-            let placed = place(header);
+            let placed = placed_batch(header);
             let end = self.log_end_offset();
             if placed.base_offset < end {
                 return Err(AppendError::OffsetsOutOfOrder { base_offset: placed.base_offset, log_end_offset: end });
             }
-            self.make_room(&mut writer, &config, placed.size, &placed, false, now_ms)?;
+            self.prepare_append(&mut writer, &config, placed.size, &placed, false, now_ms)?;
             // As many batches as the segment takes go with one write.
             let limit = segment_limit(&writer.active, &config);
             let mut group_end = next + 1;
             let (mut bytes, mut last) = (placed.size, placed.last_offset());
             while let Some((_, header)) = batches.get(group_end) {
-                let more = place(header);
+                let more = placed_batch(header);
                 let fits = writer.active.size() + (bytes + more.size) as u64 <= limit
                     && more.last_offset() - writer.active.base_offset <= i64::from(i32::MAX);
                 if more.base_offset <= last || !fits {
@@ -136,13 +136,13 @@ impl Log {
                 (bytes, last) = (bytes + more.size, more.last_offset());
                 group_end += 1;
             }
-            self.reserve(&mut writer, bytes, false)?;
+            self.reserve_space(&mut writer, bytes, false)?;
             let group = records.get(*start..start.saturating_add(bytes)).unwrap_or_default();
             let mut position = self.write(&writer, &mut [IoSlice::new(group)])?;
             for (start, header) in batches.get(next..group_end).unwrap_or_default() {
-                let mut placed = place(header);
+                let mut placed = placed_batch(header);
                 placed.marker = end_marker(header, &records.slice(*start..start.saturating_add(placed.size)));
-                self.note(&mut writer, &config, position, &placed)?;
+                self.record_batch(&mut writer, &config, position, &placed)?;
                 position += placed.size as u64;
             }
             if first {
@@ -166,11 +166,15 @@ impl Log {
 
     /// Sorts a failed write: a full disk is retriable, everything else takes the dir offline.
     fn write_error(&self, error: FileError) -> AppendError {
-        if error.is_full() { AppendError::DiskFull(error) } else { AppendError::File(self.log_dir.failed(error)) }
+        if error.is_full() {
+            AppendError::DiskFull(error)
+        } else {
+            AppendError::File(self.log_dir.classify_error(error))
+        }
     }
 
     /// A small derived file that does not fit is written later (at a flush, roll or close): the batch is in the log.
-    fn unless_full(&self, result: Result<(), FileError>) -> Result<(), AppendError> {
+    fn ignore_full_disk(&self, result: Result<(), FileError>) -> Result<(), AppendError> {
         match result {
             Err(error) if error.is_full() => {
                 tracing::warn!(topic = %self.topic, partition = self.partition, %error, "disk full; will be written later");
@@ -181,7 +185,7 @@ impl Log {
     }
 
     /// Rolls if the batch asks for it, and reserves disk space for it; the last of the disk only where `last` says so.
-    fn make_room(
+    fn prepare_append(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
@@ -214,7 +218,7 @@ impl Log {
             blocking::run(self.log_dir.env(), || self.roll_to(writer, placed.base_offset, capacity, now_ms))
                 .map_err(|error| self.write_error(error))?;
         }
-        self.reserve(writer, size, last)
+        self.reserve_space(writer, size, last)
     }
 
     /// Sees to it that the active segment's file is open. Where another process cut it meanwhile, the segment counts as lost from there
@@ -242,7 +246,7 @@ impl Log {
         waited > segment_ms.saturating_sub(writer.jitter_ms.min(config.segment_jitter_ms))
     }
 
-    fn reserve(&self, writer: &mut Writer, size: usize, last: bool) -> Result<(), AppendError> {
+    fn reserve_space(&self, writer: &mut Writer, size: usize, last: bool) -> Result<(), AppendError> {
         let used = writer.active.size();
         let need = used + size as u64;
         if need <= writer.reserved {
@@ -286,7 +290,7 @@ impl Log {
     }
 
     /// Takes a written batch into indexes, epochs and producer state.
-    fn note(
+    fn record_batch(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
@@ -294,9 +298,9 @@ impl Log {
         placed: &Placed<'_>,
     ) -> Result<(), AppendError> {
         let header = placed.header;
-        self.unless_full(self.assign_epoch_at(placed.leader_epoch, placed.base_offset))?;
+        self.ignore_full_disk(self.assign_epoch_at(placed.leader_epoch, placed.base_offset))?;
         let with_entry = entry_is_due(writer, config);
-        writer.active.note(position, placed.last_offset(), header.max_timestamp, with_entry);
+        writer.active.record_batch(position, placed.last_offset(), header.max_timestamp, with_entry);
         if with_entry {
             writer.bytes_since_index = 0;
         }
@@ -313,7 +317,7 @@ impl Log {
                     last_offset: done.last_offset,
                     last_stable_offset: done.last_stable_offset,
                 });
-                self.unless_full(writer.active.write_transactions())?;
+                self.ignore_full_disk(writer.active.write_transactions())?;
             }
             self.refresh_unstable(&writer.producers);
         }
@@ -322,7 +326,7 @@ impl Log {
 
     fn publish(&self, writer: &mut Writer, size: u64, end: i64, now_ms: i64) {
         writer.active.publish(size, end);
-        writer.touched = true;
+        writer.indexes_stale = true;
         self.end.store(end, Ordering::Release);
         // Changed under the writer's lock only.
         if self.dirty_since_ms.load(Ordering::Relaxed) > now_ms {
@@ -341,7 +345,7 @@ impl Log {
         if writer.active.size() > 0 {
             let capacity = u64::from(self.config.load().segment_bytes).min(MAX_SEGMENT);
             self.roll_to(&mut writer, self.log_end_offset(), capacity, now_ms)
-                .map_err(|error| self.log_dir.failed(error))?;
+                .map_err(|error| self.log_dir.classify_error(error))?;
         }
         Ok(())
     }
@@ -373,7 +377,7 @@ impl Log {
         let reserved = match old.base_offset == base_offset {
             // Its files are there, and empty.
             true => files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset).map(|()| 0),
-            false => self.make_files(writer, base_offset),
+            false => self.create_files(writer, base_offset),
         }?;
         let active = self.empty_segment(base_offset, capacity, now_ms);
         if old.size() == 0 && old.base_offset != base_offset {
@@ -449,7 +453,7 @@ pub(super) fn segment_limit(active: &Segment, config: &LogConfig) -> u64 {
     active.capacity.min(u64::from(config.segment_bytes)).min(MAX_SEGMENT)
 }
 
-fn place(header: &BatchHeader) -> Placed<'_> {
+fn placed_batch(header: &BatchHeader) -> Placed<'_> {
     Placed {
         header,
         base_offset: header.base_offset,

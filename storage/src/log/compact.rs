@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, sync::atomic::Ordering};
 use super::Log;
 use crate::{
     LogError,
-    compaction::{LastOffsets, LogFacts, SegmentFacts, swap},
+    compaction::{LastOffsets, LogFacts, SegmentFacts, swap_segments},
     error::FileError,
     index::TransactionIndex,
     io::Context,
@@ -97,11 +97,11 @@ impl Log {
             let held = at.and_then(|at| segments.get(at..at + sources.len()));
             let same = held.is_some_and(|held| held.iter().zip(sources).all(|(a, b)| Arc::ptr_eq(a, b)));
             let (Some(at), true, false) = (at, same, self.is_offline()) else { return Ok(false) };
-            sources.iter().for_each(|source| source.leave_names());
+            sources.iter().for_each(|source| source.mark_unlinked());
             let bases: Vec<i64> = sources.iter().map(|source| source.base_offset).collect();
-            let swapped = swap(self.log_dir.disk.as_ref(), &self.dir, &bases);
+            let swapped = swap_segments(self.log_dir.disk.as_ref(), &self.dir, &bases);
             // Half of it done, nobody could say what lies in the folder: the next start can.
-            let parked: Vec<PathBuf> = swapped.map_err(|error| self.log_dir.fatal(error))?;
+            let parked: Vec<PathBuf> = swapped.map_err(|error| self.log_dir.take_offline(error))?;
             let parts = SegmentParts {
                 disk: Arc::clone(&self.log_dir.disk),
                 files: Arc::clone(&self.log_dir.files),
@@ -122,16 +122,16 @@ impl Log {
             parked
         };
         let disk = &self.log_dir.disk;
-        self.noting(disk.sync_dir(&self.dir).context("sync", &self.dir))?;
+        self.record_failure(disk.sync_dir(&self.dir).context("sync", &self.dir))?;
         for path in parked {
-            self.remove_parked(path)?;
+            self.remove_deleted(path)?;
         }
         // As in Kafka: a producer snapshot stands where a segment begins.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
         // The folder stays where it is as long as this is held; after that another log may have its name.
         let _maintenance = self.lock_maintenance();
         if !self.is_closed() {
-            self.log_dir.noting(self.remove_snapshots(|offset| gone.contains(&offset)))?;
+            self.log_dir.record_failure(self.remove_snapshots(|offset| gone.contains(&offset)))?;
         }
         Ok(true)
     }

@@ -20,15 +20,15 @@ impl Log {
     /// Parts of the log that recovery, the scrub or a reader found damaged and that readers cannot get, in order. Those that
     /// retention, DeleteRecords or a truncation took away are left out.
     pub fn damaged_ranges(&self) -> Vec<DamagedRange> {
-        self.ranges(|segment| segment.damaged.iter().cloned().chain(segment.lost_range()).collect())
+        self.collect_ranges(|segment| segment.damaged.iter().cloned().chain(segment.lost_range()).collect())
     }
 
     /// Those that are written down: what was lost while the broker runs is found anew at the next start.
     fn recorded_ranges(&self) -> Vec<DamagedRange> {
-        self.ranges(|segment| segment.damaged.clone())
+        self.collect_ranges(|segment| segment.damaged.clone())
     }
 
-    fn ranges(&self, of: impl Fn(&Segment) -> Vec<DamagedRange>) -> Vec<DamagedRange> {
+    fn collect_ranges(&self, of: impl Fn(&Segment) -> Vec<DamagedRange>) -> Vec<DamagedRange> {
         let (start, end) = (self.log_start_offset(), self.log_end_offset());
         let segments = self.segments.load();
         let ranges = segments.iter().flat_map(|segment| of(segment));
@@ -90,17 +90,17 @@ impl Log {
         let written = if ranges.is_empty() {
             self.log_dir.disk.remove_file(&path)
         } else {
-            self.log_dir.disk.replace(&path, encode(&ranges).as_bytes(), true)
+            self.log_dir.disk.replace(&path, encode_ranges(&ranges).as_bytes(), true)
         };
-        self.log_dir.noting(written.context("write", &path))
+        self.log_dir.record_failure(written.context("write", &path))
     }
 }
 
 /// The ranges written down, as far as they are damaged still. `sizes` are bases and sizes of the data files.
-pub(super) fn read(disk: &dyn Disk, dir: &Path, sizes: &[(i64, u64)]) -> Result<Vec<DamagedRange>, FileError> {
+pub(super) fn read_ranges(disk: &dyn Disk, dir: &Path, sizes: &[(i64, u64)]) -> Result<Vec<DamagedRange>, FileError> {
     let path = dir.join(DAMAGED);
     let Some(bytes) = files::read_optional(disk, &path)? else { return Ok(Vec::new()) };
-    let rows = match decode(&bytes) {
+    let rows = match decode_ranges(&bytes) {
         Ok(rows) => rows,
         Err(what) => {
             tracing::warn!(path = %path.display(), what, "ignoring a damaged list of damage");
@@ -127,7 +127,7 @@ fn is_damaged(disk: &dyn Disk, dir: &Path, range: &DamagedRange) -> Result<bool,
     Ok(end.map_or(true, |end| end.damage.is_some()))
 }
 
-fn encode(ranges: &[DamagedRange]) -> String {
+fn encode_ranges(ranges: &[DamagedRange]) -> String {
     use std::fmt::Write as _;
     let mut text = format!("0\n{}\n", ranges.len());
     for DamagedRange { first_offset, end_offset, segment, position, end_position, what } in ranges {
@@ -136,7 +136,7 @@ fn encode(ranges: &[DamagedRange]) -> String {
     text
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<DamagedRange>, String> {
+fn decode_ranges(bytes: &[u8]) -> Result<Vec<DamagedRange>, String> {
     let row = |line: &str| {
         let mut words = line.splitn(6, ' ');
         Some(DamagedRange {
@@ -160,9 +160,9 @@ mod tests {
     fn text_form() {
         let what = "a batch has a wrong CRC".to_owned();
         let range = DamagedRange { first_offset: 3, end_offset: 5, segment: 0, position: 99, end_position: 300, what };
-        let text = encode(std::slice::from_ref(&range));
+        let text = encode_ranges(std::slice::from_ref(&range));
         assert_eq!(text, "0\n1\n3 5 0 99 300 a batch has a wrong CRC\n");
-        assert_eq!(decode(text.as_bytes()).unwrap(), [range]);
-        assert!(decode(b"0\n1\n3 5 x\n").is_err());
+        assert_eq!(decode_ranges(text.as_bytes()).unwrap(), [range]);
+        assert!(decode_ranges(b"0\n1\n3 5 x\n").is_err());
     }
 }

@@ -27,7 +27,7 @@ impl Log {
     }
 
     /// Everything below `to` is durable; the caller holds the writer's lock.
-    pub(crate) fn move_durable(&self, to: Spot) {
+    pub(crate) fn advance_durable(&self, to: Spot) {
         if self.durable.fetch_max(to.offset, Ordering::AcqRel) < to.offset {
             *self.durable_spot.lock() = Some(to);
         }
@@ -35,7 +35,7 @@ impl Log {
     }
 
     /// Everything below `offset` went by retention; the caller holds the writer's lock.
-    pub(super) fn pass_durable(&self, offset: i64) {
+    pub(super) fn raise_durable_to_start(&self, offset: i64) {
         if self.durable.fetch_max(offset, Ordering::AcqRel) < offset {
             *self.durable_spot.lock() = None;
         }

@@ -29,7 +29,7 @@ struct Due {
     /// Names in the folder.
     dir: bool,
     /// The folder's own name.
-    newborn: bool,
+    folder_name: bool,
     /// Index files of segments from this base offset on.
     indexes: i64,
     /// Records that `flush.messages` counts, and when the oldest of them was appended.
@@ -87,7 +87,7 @@ impl Log {
             let due = Due {
                 end,
                 dir: std::mem::take(&mut writer.dir_dirty),
-                newborn: std::mem::take(&mut writer.newborn),
+                folder_name: std::mem::take(&mut writer.folder_unsynced),
                 indexes: std::mem::replace(&mut writer.unsynced_indexes, i64::MAX),
                 records,
                 dirty_since_ms,
@@ -101,23 +101,23 @@ impl Log {
             // It is still to be done, if the dir stays online (no space, no file handles).
             let mut writer = self.lock_writer();
             writer.dir_dirty |= due.dir;
-            writer.newborn |= due.newborn;
+            writer.folder_unsynced |= due.folder_name;
             writer.unsynced_indexes = writer.unsynced_indexes.min(due.indexes);
             writer.unflushed_records = writer.unflushed_records.saturating_add(due.records);
             self.dirty_since_ms.fetch_min(due.dirty_since_ms, Ordering::AcqRel);
             self.unsynced_since_ms.fetch_min(due.unsynced_since_ms, Ordering::AcqRel);
         }
-        self.noting(flushed)?;
+        self.record_failure(flushed)?;
         let _writer = self.lock_writer();
         if self.truncations.load(Ordering::Acquire) == truncations {
             self.recovery_point.fetch_max(due.end, Ordering::AcqRel);
-            self.move_durable(due.spot);
+            self.advance_durable(due.spot);
         }
         Ok(self.recovery_point())
     }
 
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
-        let _turn = self.log_dir.files.turns.begin_sync();
+        let _sync = self.log_dir.files.read_admission.begin_sync();
         let first = self.segments_from(segments, self.recovery_point());
         // An append that failed, and was cut off again, may have been the last thing that a closed segment saw.
         let first =
@@ -137,7 +137,7 @@ impl Log {
             segment.sync_indexes()?;
         }
         let disk = &self.log_dir.disk;
-        if due.newborn {
+        if due.folder_name {
             self.sync_if_there(&self.dir.join(PARTITION_METADATA))?;
             disk.sync_dir(self.log_dir.path()).context("sync", self.log_dir.path())?;
         }
@@ -180,10 +180,10 @@ impl Log {
     }
 
     /// Whether a clean close has anything to bring to disk.
-    pub(crate) fn owes_syncs(&self) -> bool {
+    pub(crate) fn needs_flush(&self) -> bool {
         let writer = self.lock_writer();
         self.log_end_offset() > self.recovery_point()
-            || writer.touched
+            || writer.indexes_stale
             || writer.dir_dirty
             || writer.unsynced_indexes != i64::MAX
             || self.epochs.read().to_write(true)
@@ -211,10 +211,10 @@ impl Log {
             writer.indexed_bytes = bytes;
             Arc::clone(&writer.active)
         };
-        Ok(self.log_dir.noting(self.save(&active))?)
+        Ok(self.log_dir.record_failure(self.save_active(&active))?)
     }
 
-    fn save(&self, active: &Segment) -> Result<(), FileError> {
+    fn save_active(&self, active: &Segment) -> Result<(), FileError> {
         active.write_indexes()?;
         active.write_transactions()?;
         // The snapshot is of the end after these writes: a flush that covers more than it begins later, and so syncs them. An end from before
@@ -268,7 +268,7 @@ impl Log {
             result
         };
         trimmed?;
-        self.log_dir.noting(closed)?;
+        self.log_dir.record_failure(closed)?;
         if flush {
             self.flush()?;
         } else {
@@ -280,7 +280,7 @@ impl Log {
     /// Writes the active segment's indexes and the producer state of the end, and gives reserved space back.
     fn write_derived(&self, writer: &mut Writer) -> Result<(), FileError> {
         let active = Arc::clone(&writer.active);
-        if writer.touched {
+        if writer.indexes_stale {
             writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
             active.write_indexes()?;
             active.write_transactions()?;
@@ -295,21 +295,21 @@ impl Log {
 
     /// Lets `take` put another log in this one's place: nothing is written here meanwhile, and if it succeeds never again.
     /// Readers go on until then.
-    pub(crate) fn hand_over<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
+    pub(crate) fn replace_with<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
         let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
         self.log_dir.check()?;
-        self.log_dir.noting(self.write_derived(&mut writer))?;
+        self.log_dir.record_failure(self.write_derived(&mut writer))?;
         self.write_epochs(false)?;
         let taken = take()?;
-        self.leave_folder();
+        self.release_files();
         Ok(taken)
     }
 
     /// As [`Log::flush_closed`], and a start after a crash leaves what is on disk by then alone: it may be written anew.
     pub(crate) fn flush_closed_for_good(&self) -> Result<(), LogError> {
         let point = self.flush_closed()?;
-        Ok(self.log_dir.noting(self.log_dir.journal.synced(self.key(), point))?)
+        Ok(self.log_dir.record_failure(self.log_dir.journal.synced(self.key(), point))?)
     }
 
     /// All of a closed log has been brought to disk.

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{Log, NO_TOPIC_ID, STABLE, Writer, append, damage, replay::Replay};
 use crate::{
     DamagedRange, LoadProgress, LogConfig, OpenError, Uuid,
-    compaction::recover as finish_swaps,
+    compaction::finish_swaps,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -49,7 +49,7 @@ pub(crate) struct Load {
     /// The last stop was clean: nothing needs to be checked.
     pub clean: bool,
     /// Just created: the folder's own name is not on disk yet.
-    pub newborn: bool,
+    pub created_now: bool,
     /// Up to where a compaction has come, as a checkpoint says; -1 if there never was one.
     pub cleaned: i64,
     pub progress: Arc<LoadProgress>,
@@ -63,18 +63,18 @@ pub(crate) struct Load {
 impl Load {
     /// Opens the log. Blocks; may read all that was written since the recovery point.
     pub(crate) fn open(mut self) -> Result<Log, OpenError> {
-        let (mut bases, unindexed) = self.tidy()?;
+        let (mut bases, unindexed) = self.remove_leftovers()?;
         self.journaled = self.replay_journal(&mut bases)?;
         // After a failed sync nobody knows whether the journal's last rounds are on disk.
-        let durable = if self.log_dir.doubts_page_cache() { self.recovery_point } else { self.sure() };
+        let durable = if self.log_dir.had_failed_sync() { self.recovery_point } else { self.known_durable_up_to() };
         if bases.is_empty() {
             files::create_segment(self.log_dir.disk.as_ref(), &self.dir, self.log_start)?;
             bases.push((self.log_start, 0));
         }
-        let believed = self.believed(&bases);
-        let damaged = damage::read(self.log_dir.disk.as_ref(), &self.dir, &bases)?;
-        let snapshot = self.snapshot_to_trust(believed)?;
-        let (mut segments, mut active) = self.segments(&bases, believed, snapshot, &damaged)?;
+        let trusted_up_to = self.derived_trusted_up_to(&bases);
+        let damaged = damage::read_ranges(self.log_dir.disk.as_ref(), &self.dir, &bases)?;
+        let snapshot = self.newest_trusted_snapshot(trusted_up_to)?;
+        let (mut segments, mut active) = self.load_segments(&bases, trusted_up_to, snapshot, &damaged)?;
         let mut end = active.1.next_offset;
         let first = segments.first().map_or(active.0.base_offset, |segment| segment.base_offset);
         let mut log_start = self.log_start.max(first);
@@ -85,7 +85,7 @@ impl Load {
                 segment.remove_files()?;
             }
             segments.clear();
-            active = self.fresh(log_start)?;
+            active = self.create_segment(log_start)?;
             end = log_start;
         }
         log_start = log_start.min(end);
@@ -98,12 +98,12 @@ impl Load {
         segments.push(Arc::clone(&active));
         let high_watermark = self.high_watermark.clamp(log_start, end);
 
-        let (mut epochs, epochs_known) = self.epochs()?;
+        let (mut epochs, epochs_known) = self.read_epochs()?;
         let mut replay = Replay::load(&self.log_dir, &self.dir, &self.config, end.min(snapshot), self.now_ms)?;
         if !epochs_known {
             replay.from = 0;
         }
-        replay.anew_from = believed;
+        replay.anew_from = trusted_up_to;
         replay.run(&segments, end)?;
         // From the first batch replayed on the batches know better.
         epochs.truncate_from_end(replay.epochs.first().map_or(end, |(_, start)| *start));
@@ -142,7 +142,7 @@ impl Load {
             latest_epoch: AtomicI32::new(epochs.latest_written().unwrap_or(-1)),
             epochs: RwLock::new(epochs),
             writer: Mutex::new(Writer {
-                seen: (active.base_offset, active.size()),
+                last_spare_check: (active.base_offset, active.size()),
                 active,
                 reserved: 0,
                 bytes_since_index: rebuilt.bytes_since_index,
@@ -151,12 +151,12 @@ impl Load {
                 producers: replay.producers,
                 snapshot_at: replay.snapshot_at,
                 unflushed_records: 0,
-                dir_dirty: !self.clean || self.newborn,
-                touched: !self.clean,
+                dir_dirty: !self.clean || self.created_now,
+                indexes_stale: !self.clean,
                 // The process before may have ended before its first flush.
-                newborn: self.newborn || self.recovery_point == 0,
+                folder_unsynced: self.created_now || self.recovery_point == 0,
                 indexed_bytes,
-                unsynced_indexes: believed,
+                unsynced_indexes: trusted_up_to,
                 untrimmed: Vec::new(),
                 spare: None,
             }),
@@ -186,14 +186,14 @@ impl Load {
     }
 
     /// What is not there below was on disk once.
-    fn sure(&self) -> i64 {
+    fn known_durable_up_to(&self) -> i64 {
         self.recovery_point.max(self.journaled)
     }
 
     /// Removes what a crash left half done; returns bases and sizes of the data files, in order, and the base of the last one
     /// if it lacks an index file.
     #[allow(clippy::type_complexity)]
-    fn tidy(&self) -> Result<(Vec<(i64, u64)>, Option<i64>), OpenError> {
+    fn remove_leftovers(&self) -> Result<(Vec<(i64, u64)>, Option<i64>), OpenError> {
         let disk = &self.log_dir.disk;
         finish_swaps(disk.as_ref(), &self.dir)?;
         let found = disk.list(&self.dir).context("list", &self.dir)?;
@@ -255,7 +255,7 @@ impl Load {
 
     /// Derived files of segments that begin below are believed. All after a clean stop; else only what a flush has brought to
     /// disk: anything later may be half written, or of a history that was cut off.
-    fn believed(&self, bases: &[(i64, u64)]) -> i64 {
+    fn derived_trusted_up_to(&self, bases: &[(i64, u64)]) -> i64 {
         if self.clean {
             return i64::MAX;
         }
@@ -263,17 +263,17 @@ impl Load {
         bases.get(index).map_or(0, |(base, _)| *base)
     }
 
-    /// Snapshots up to here are believed, and index entries below, also those of the segment that holds the recovery point:
+    /// Snapshots up to here are trusted_up_to, and index entries below, also those of the segment that holds the recovery point:
     /// both were written together, and a flush that began later has moved the recovery point past them since. One at the
     /// recovery point itself is not: the flush may have been there before.
-    fn snapshot_to_trust(&self, believed: i64) -> Result<i64, FileError> {
+    fn newest_trusted_snapshot(&self, trusted_up_to: i64) -> Result<i64, FileError> {
         if self.clean {
             return Ok(i64::MAX);
         }
         let disk = self.log_dir.disk.as_ref();
         let names = disk.list(&self.dir).context("list", &self.dir)?;
         let offsets = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT));
-        let mut inside: Vec<i64> = offsets.filter(|at| *at > believed && *at < self.recovery_point).collect();
+        let mut inside: Vec<i64> = offsets.filter(|at| *at > trusted_up_to && *at < self.recovery_point).collect();
         inside.sort_unstable_by(|a, b| b.cmp(a));
         for offset in inside {
             let path = segment_path(&self.dir, offset, SNAPSHOT);
@@ -282,16 +282,16 @@ impl Load {
                 return Ok(offset);
             }
         }
-        Ok(believed)
+        Ok(trusted_up_to)
     }
 
-    fn fresh(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
+    fn create_segment(&self, base_offset: i64) -> Result<(Segment, Rebuilt), FileError> {
         files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset)?;
         let rebuilt = Rebuilt::empty(base_offset);
-        Ok((Segment::active(self.parts(base_offset, 0, base_offset, true, &[])?, &rebuilt), rebuilt))
+        Ok((Segment::active(self.segment_parts(base_offset, 0, base_offset, true, &[])?, &rebuilt), rebuilt))
     }
 
-    fn parts(
+    fn segment_parts(
         &self,
         base_offset: i64,
         size: u64,
@@ -309,7 +309,7 @@ impl Load {
             size,
             next_offset,
             index_interval: self.config.index_interval_bytes,
-            transactions: self.transactions(base_offset, next_offset)?,
+            transactions: self.read_transactions(base_offset, next_offset)?,
             damaged: damaged.iter().filter(|range| range.segment == base_offset).cloned().collect(),
             touched_ms: self.now_ms,
         })
@@ -317,32 +317,32 @@ impl Load {
 
     /// The aborted transactions of a segment below `end`. One that has none has no file; a file that cannot be read is no such segment:
     /// readers would take aborted records for committed ones.
-    fn transactions(&self, base_offset: i64, end: i64) -> Result<TransactionIndex, FileError> {
+    fn read_transactions(&self, base_offset: i64, end: i64) -> Result<TransactionIndex, FileError> {
         let bytes = files::read_optional(self.log_dir.disk.as_ref(), &segment_path(&self.dir, base_offset, TXN_INDEX))?;
         Ok(TransactionIndex::decode(&bytes.unwrap_or_default(), base_offset, end))
     }
 
     /// Closed segments, and the active one with its indexes.
     #[allow(clippy::type_complexity)]
-    fn segments(
+    fn load_segments(
         &self,
         bases: &[(i64, u64)],
-        believed: i64,
+        trusted_up_to: i64,
         snapshot: i64,
         known: &[DamagedRange],
     ) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
-        let recover_from = bases.partition_point(|(base, _)| *base < believed).min(bases.len().saturating_sub(1));
+        let recover_from = bases.partition_point(|(base, _)| *base < trusted_up_to).min(bases.len().saturating_sub(1));
         // What no flush has seen is checked to the last byte.
         let check_from = if self.clean { i64::MAX } else { self.recovery_point };
-        let sure = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.sure() };
+        let durable_up_to = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.known_durable_up_to() };
         if !self.clean {
-            self.progress.to_recover(bases.len() - recover_from);
+            self.progress.add_segments(bases.len() - recover_from);
         }
         let mut closed: Vec<Arc<Segment>> = Vec::new();
         for (index, (base, size)) in bases.iter().enumerate() {
             let next = bases.get(index + 1).map(|(next, _)| *next);
             let next_offset = next.unwrap_or(i64::MAX);
-            let segment = Segment::closed(self.parts(*base, *size, next_offset, false, known)?);
+            let segment = Segment::closed(self.segment_parts(*base, *size, next_offset, false, known)?);
             if index < recover_from {
                 closed.push(Arc::new(segment));
                 continue;
@@ -357,48 +357,55 @@ impl Load {
                     offsets.retain(|entry| timed.is_some_and(|timed| entry.relative_offset <= timed));
                 }
             }
-            let mut rebuilt = segment.rebuild(offsets, times, check_from, sure)?;
+            let mut rebuilt = segment.rebuild(offsets, times, check_from, durable_up_to)?;
             if !self.clean {
-                self.progress.recovered(1);
+                self.progress.count_recovered(1);
             }
-            let lost = lost_end(*base, *size, &mut rebuilt, sure);
+            let lost = damaged_tail_end(*base, *size, &mut rebuilt, durable_up_to);
             // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
             // cut readers would wait in the hole. Compaction, too, leaves holes, also whole segments of Kafka's without a record; the
             // topic's own config is not known yet.
             let hole = |next: i64| {
                 let compacted = rebuilt.gaps || self.cleaned >= 0 || self.config.compact;
-                rebuilt.next_offset < next && next > self.sure() && !self.clean && !compacted
+                rebuilt.next_offset < next && next > self.known_durable_up_to() && !self.clean && !compacted
             };
             let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));
             // Behind the last batch of a segment that leads up to the next one lies what an append left that failed.
             let whole = next == Some(rebuilt.next_offset);
             if torn {
                 let later = bases.get(index + 1..).filter(|_| !whole).unwrap_or_default();
-                self.cut_torn(&segment, &rebuilt, *size, later)?;
+                self.truncate_torn_tail(&segment, &rebuilt, *size, later)?;
             }
             let size = if torn { rebuilt.end_position } else { *size };
-            if self.log_dir.doubts_page_cache() {
+            if self.log_dir.had_failed_sync() {
                 segment.write_again(rebuilt.position_of(*base, self.recovery_point), size)?;
             }
             if torn && !whole || (next.is_none() && lost.is_none()) {
-                let parts =
-                    self.walked(*base, rebuilt.end_position, (rebuilt.next_offset, snapshot), true, &rebuilt)?;
+                let parts = self.walked_segment_parts(
+                    *base,
+                    rebuilt.end_position,
+                    (rebuilt.next_offset, snapshot),
+                    true,
+                    &rebuilt,
+                )?;
                 return Ok((closed, (Segment::active(parts, &rebuilt), rebuilt)));
             }
             let next_offset = next.or(lost).unwrap_or(rebuilt.next_offset);
-            let segment =
-                Segment::active(self.walked(*base, size, (next_offset, snapshot), false, &rebuilt)?, &rebuilt);
+            let segment = Segment::active(
+                self.walked_segment_parts(*base, size, (next_offset, snapshot), false, &rebuilt)?,
+                &rebuilt,
+            );
             segment.write_indexes()?;
             closed.push(Arc::new(segment.close(next_offset)));
             if next.is_none() {
-                return Ok((closed, self.fresh(next_offset)?));
+                return Ok((closed, self.create_segment(next_offset)?));
             }
         }
-        Ok((closed, self.fresh(self.log_start)?))
+        Ok((closed, self.create_segment(self.log_start)?))
     }
 
-    /// A segment that was walked: its transaction index is believed up to the snapshot, and goes on from there.
-    fn walked(
+    /// A segment that was walked: its transaction index is trusted_up_to up to the snapshot, and goes on from there.
+    fn walked_segment_parts(
         &self,
         base: i64,
         size: u64,
@@ -406,31 +413,37 @@ impl Load {
         active: bool,
         rebuilt: &Rebuilt,
     ) -> Result<SegmentParts, FileError> {
-        let mut parts = self.parts(base, size, next_offset, active, &rebuilt.damaged)?;
+        let mut parts = self.segment_parts(base, size, next_offset, active, &rebuilt.damaged)?;
         if next_offset > snapshot {
-            parts.transactions = self.transactions(base, snapshot)?;
+            parts.transactions = self.read_transactions(base, snapshot)?;
         }
         Ok(parts)
     }
 
     /// Cuts a segment behind its last sound batch, and removes the segments behind it.
-    fn cut_torn(&self, segment: &Segment, rebuilt: &Rebuilt, size: u64, later: &[(i64, u64)]) -> Result<(), OpenError> {
+    fn truncate_torn_tail(
+        &self,
+        segment: &Segment,
+        rebuilt: &Rebuilt,
+        size: u64,
+        later: &[(i64, u64)],
+    ) -> Result<(), OpenError> {
         let what = rebuilt.damage.unwrap_or("the next segment does not follow on it");
         let lost = size.saturating_sub(rebuilt.end_position);
-        if rebuilt.next_offset < self.sure() || self.clean {
+        if rebuilt.next_offset < self.known_durable_up_to() || self.clean {
             tracing::error!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "damaged data that was on disk before; cutting the log there");
         } else {
             tracing::warn!(segment = %segment.path(LOG).display(), position = rebuilt.end_position, bytes = lost, what, "cutting a torn tail after a crash");
         }
         for (base, _) in later.iter().rev() {
-            Segment::closed(self.parts(*base, 0, *base, false, &[])?).remove_files()?;
+            Segment::closed(self.segment_parts(*base, 0, *base, false, &[])?).remove_files()?;
         }
         segment.file_once()?.set_len(rebuilt.end_position).context("cut", &segment.path(LOG))?;
         Ok(())
     }
 
     /// The epoch checkpoint, and whether it could be read.
-    fn epochs(&self) -> Result<(EpochCache, bool), OpenError> {
+    fn read_epochs(&self) -> Result<(EpochCache, bool), OpenError> {
         let path = self.dir.join(LEADER_EPOCHS);
         // Kafka makes the file empty; a power cut may have left it so.
         let bytes = files::read_optional(self.log_dir.disk.as_ref(), &path)?.filter(|bytes| !bytes.is_empty());
@@ -447,16 +460,16 @@ impl Load {
 
 /// Where the log goes on if a segment is damaged to its end although that was on disk: the file stays as it is, for whoever
 /// can mend it. `None` if nothing is lost there, or nobody knows what.
-fn lost_end(base: i64, size: u64, rebuilt: &mut Rebuilt, sure: i64) -> Option<i64> {
+fn damaged_tail_end(base: i64, size: u64, rebuilt: &mut Rebuilt, durable_up_to: i64) -> Option<i64> {
     rebuilt.damage?;
     let last = rebuilt.damaged.last_mut().filter(|range| range.end_position >= size)?;
     if last.end_offset == i64::MAX {
         // Of the last segment only the recovery point says how far it went.
-        if sure == i64::MAX || sure <= rebuilt.next_offset.max(base) {
+        if durable_up_to == i64::MAX || durable_up_to <= rebuilt.next_offset.max(base) {
             rebuilt.damaged.pop();
             return None;
         }
-        last.end_offset = sure;
+        last.end_offset = durable_up_to;
     }
     Some(last.end_offset)
 }

@@ -38,7 +38,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 pub(crate) use load::Load;
 
 use crate::{
-    EpochEndOffset, Guard, LogConfig, LogError, OpenTransaction, ProducerInfo, Uuid, blocking,
+    EpochEndOffset, LogConfig, LogError, OpenTransaction, ProducerInfo, Uuid, VerificationGuard, blocking,
     dir::LogDir,
     epochs::EpochCache,
     error::FileError,
@@ -117,9 +117,9 @@ pub(crate) struct Writer {
     /// Names were created or removed in the folder since it was synced.
     dir_dirty: bool,
     /// Appended to since its indexes were last written whole.
-    touched: bool,
+    indexes_stale: bool,
     /// The folder's own name and `partition.metadata` are not known to be on disk.
-    pub(crate) newborn: bool,
+    pub(crate) folder_unsynced: bool,
     /// Index files of segments from this base offset on are not known to be on disk; `i64::MAX` if all are.
     unsynced_indexes: i64,
     /// Index bytes that were in the files when they were last written.
@@ -129,7 +129,7 @@ pub(crate) struct Writer {
     /// Bytes reserved in the data file of the spare segment, if there is one.
     spare: Option<u64>,
     /// Base offset and size of the active segment when a spare was last thought of.
-    seen: (i64, u64),
+    last_spare_check: (i64, u64),
 }
 
 impl Log {
@@ -150,12 +150,16 @@ impl Log {
 
     /// Gives a log of an unknown topic id its own: the folder of an old Kafka, or one whose `partition.metadata` was lost
     /// before the first flush. Writes the file. False if it is known to be another one.
-    pub(crate) fn adopt(&self, topic_id: Uuid) -> Result<bool, LogError> {
+    pub(crate) fn adopt_topic_id(&self, topic_id: Uuid) -> Result<bool, LogError> {
         self.log_dir.check()?;
         let mut writer = self.lock_writer();
         if self.topic_id() == NO_TOPIC_ID {
-            self.log_dir.noting(files::write_partition_metadata(self.log_dir.disk.as_ref(), &self.dir, topic_id))?;
-            writer.newborn = true;
+            self.log_dir.record_failure(files::write_partition_metadata(
+                self.log_dir.disk.as_ref(),
+                &self.dir,
+                topic_id,
+            ))?;
+            writer.folder_unsynced = true;
             let _ = self.topic_id.set(topic_id);
         }
         Ok(self.topic_id() == topic_id)
@@ -331,12 +335,12 @@ impl Log {
         if written.is_err() {
             self.epochs.write().note_unwritten();
         }
-        self.noting(written)
+        self.record_failure(written)
     }
 
     /// As the log dir's, but for what a folder that was renamed for deletion, or after a move, fails on: that is no broken disk.
-    fn noting<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
-        result.map_err(|error| if self.is_closed() { error } else { self.log_dir.failed(error) })
+    fn record_failure<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
+        result.map_err(|error| if self.is_closed() { error } else { self.log_dir.classify_error(error) })
     }
 
     /// Producers with state, by id (DescribeProducers, KIP-664).
@@ -354,13 +358,13 @@ impl Log {
 
     /// A producer's batch is about to come that may begin its transaction in this log: the guard that its append needs, `None`
     /// if the transaction is open here already. The coordinator is to be asked in between.
-    pub fn begin_verification(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<Guard> {
+    pub fn begin_verification(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<VerificationGuard> {
         self.lock_writer().producers.begin_verification(producer_id, epoch, first_sequence)
     }
 
     /// The coordinator knows nothing of the transaction that a guard was given for: it is forgotten.
-    pub fn verification_refused(&self, producer_id: i64, guard: Guard) {
-        self.lock_writer().producers.verification_refused(producer_id, guard);
+    pub fn cancel_verification(&self, producer_id: i64, guard: VerificationGuard) {
+        self.lock_writer().producers.cancel_verification(producer_id, guard);
     }
 
     /// Number of producers with state.
@@ -379,13 +383,13 @@ impl Log {
     pub(crate) fn close(&self) {
         let _maintenance = self.lock_maintenance();
         let _writer = self.lock_writer();
-        self.leave_folder();
+        self.release_files();
     }
 
-    fn leave_folder(&self) {
+    fn release_files(&self) {
         self.closed.store(true, Ordering::Release);
         *self.epochs_file.lock() = true;
-        self.segments.load().iter().for_each(|segment| segment.leave_names());
+        self.segments.load().iter().for_each(|segment| segment.mark_unlinked());
     }
 
     /// All segments, the active one last.
@@ -395,13 +399,13 @@ impl Log {
 
     /// Whether some of these, on which something failed, are no longer the log's. Waits for a truncation or a swap under way, which change
     /// the files before the list. (Retention changes the list first.)
-    pub(crate) fn lost(&self, segments: &[Arc<Segment>]) -> bool {
+    pub(crate) fn has_dropped(&self, segments: &[Arc<Segment>]) -> bool {
         drop(self.lock_writer());
-        !self.holds(segments)
+        !self.contains_all(segments)
     }
 
     /// Whether all of these are the log's now.
-    pub(crate) fn holds(&self, segments: &[Arc<Segment>]) -> bool {
+    pub(crate) fn contains_all(&self, segments: &[Arc<Segment>]) -> bool {
         let held = self.segments.load();
         segments.iter().all(|segment| held.iter().any(|held| Arc::ptr_eq(held, segment)))
     }

@@ -48,7 +48,7 @@ impl JournaledLog for Log {
         let _writer = self.lock_writer();
         let holds = self.still_holds(picked);
         if holds {
-            self.move_durable(picked.end);
+            self.advance_durable(picked.end);
         }
         holds
     }
@@ -78,7 +78,7 @@ impl Log {
         }
         let mut writer = self.lock_writer();
         // A folder whose name is not on disk would not be found.
-        if writer.newborn || self.topic_id().0 == [0; 16] {
+        if writer.folder_unsynced || self.topic_id().0 == [0; 16] {
             return Err(NotByJournal);
         }
         let end =

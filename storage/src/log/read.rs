@@ -11,11 +11,11 @@ use crate::{AbortedTransaction, ReadError, ReadInfo, TimestampOffset, error::Fil
 #[derive(Debug, Clone, Copy)]
 enum How {
     /// Nothing: whoever touches it waits.
-    AsItIs,
+    Unchecked,
     /// Does without.
     Resident,
     /// Brings it there.
-    BringIn,
+    Load,
 }
 
 /// The file was taken away, or another one has its name.
@@ -34,7 +34,7 @@ impl Log {
     /// Makes no copy. May wait for the disk: here, and when its slice is touched or sent.
     pub fn read(&self, from: i64, max_bytes: usize, up_to: i64, at_least_one: bool) -> Result<ReadInfo, ReadError> {
         // It is read as it is, so it is never cold.
-        Ok(self.read_as(How::AsItIs, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
+        Ok(self.read_as(How::Unchecked, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
     }
 
     /// As [`Self::read`], but never waits for the disk: `None` where it would, or where the slice would make who sends it wait.
@@ -58,7 +58,7 @@ impl Log {
         up_to: i64,
         at_least_one: bool,
     ) -> Result<ReadInfo, ReadError> {
-        Ok(self.read_as(How::BringIn, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
+        Ok(self.read_as(How::Load, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
     }
 
     fn read_as(
@@ -114,15 +114,15 @@ impl Log {
             }
             match how {
                 How::Resident if !segment.is_resident(from, max_bytes as u64) => return Ok(None),
-                How::BringIn => segment.bring_in(from, max_bytes as u64)?,
-                How::AsItIs | How::Resident => {}
+                How::Load => segment.load_pages(from, max_bytes as u64)?,
+                How::Unchecked | How::Resident => {}
             }
             let Some(mut info) = segment.read(from, max_bytes, up_to, at_least_one)? else { continue };
             info.ends_early |= segments.next().is_some_and(|next| next.base_offset < up_to);
             match how {
                 How::Resident if !segment.has_rest(&info, max_bytes) => return Ok(None),
-                How::BringIn => segment.bring_rest(&info, max_bytes)?,
-                How::AsItIs | How::Resident => {}
+                How::Load => segment.load_rest(&info, max_bytes)?,
+                How::Unchecked | How::Resident => {}
             }
             return Ok(Some(info));
         }
@@ -132,15 +132,15 @@ impl Log {
     /// First record with a timestamp >= `timestamp` ms (ListOffsets); `None` if there is none. Times need not grow with
     /// offsets. Reads from disk and unpacks at most a few batches: call it where blocking is allowed.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, ReadError> {
-        self.while_it_holds(|| self.find_timestamp(timestamp))
+        self.retry_if_removed(|| self.find_timestamp(timestamp))
     }
 
     /// Tries again what met a file that retention took away.
-    fn while_it_holds<T>(&self, look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    fn retry_if_removed<T>(&self, look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
         loop {
             let segments = self.segments();
             match look() {
-                Err(ReadError::File(_)) if self.lost(&segments) => {}
+                Err(ReadError::File(_)) if self.has_dropped(&segments) => {}
                 Err(ReadError::File(error)) if !self.is_closed() && self.note_cut(&segments, &error) => {}
                 found => return found,
             }
@@ -164,7 +164,7 @@ impl Log {
     /// First record with the largest timestamp (ListOffsets -3); `None` for an empty log or one without times.
     /// Blocks as [`Self::offset_for_timestamp`].
     pub fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        self.while_it_holds(|| self.find_max_timestamp())
+        self.retry_if_removed(|| self.find_max_timestamp())
     }
 
     fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {

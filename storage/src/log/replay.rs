@@ -76,7 +76,7 @@ impl Replay {
             let (limit, base) = (segment.size(), segment.base_offset);
             let mut damage = Damage {
                 segment: base,
-                sure: i64::MAX,
+                durable_up_to: i64::MAX,
                 next: segment.next_offset(),
                 known: &segment.damaged,
                 found: Vec::new(),

@@ -57,15 +57,15 @@ impl Log {
                 return Ok(outcome);
             }
             let config = self.config.load_full();
-            let due = self.due(&config, now_ms)?;
-            let removed = self.log_dir.noting(self.take_out(&config, &due, now_ms))?;
+            let due = self.due_segments(&config, now_ms)?;
+            let removed = self.log_dir.record_failure(self.detach_segments(&config, &due, now_ms))?;
             if removed.is_empty() {
                 return Ok(outcome);
             }
-            let parked = removed.iter().map(|segment| self.park(segment)).collect::<Result<Vec<_>, _>>();
+            let parked = removed.iter().map(|segment| self.rename_deleted(segment)).collect::<Result<Vec<_>, _>>();
             // After the renames, or a flush under way would sync the folder too early.
             self.lock_writer().dir_dirty = true;
-            let parked = self.log_dir.noting(parked)?;
+            let parked = self.log_dir.record_failure(parked)?;
             outcome.segments = removed.len();
             outcome.bytes = removed.iter().map(|segment| segment.size()).sum();
             // The snapshot at the first segment's start is needed, also where the log starts inside of it.
@@ -74,32 +74,32 @@ impl Log {
         };
         // The one slow step, outside of all locks.
         for path in parked {
-            self.remove_parked(path)?;
+            self.remove_deleted(path)?;
         }
-        self.noting(swept)?;
+        self.record_failure(swept)?;
         Ok(outcome)
     }
 
     /// Removes a data file that was renamed for it: now, or once `file.delete.delay.ms` has passed.
-    pub(super) fn remove_parked(&self, path: PathBuf) -> Result<(), FileError> {
+    pub(super) fn remove_deleted(&self, path: PathBuf) -> Result<(), FileError> {
         let (disk, delay_ms) = (&self.log_dir.disk, self.config.load().file_delete_delay_ms);
         if delay_ms > 0 {
             self.log_dir.reaper.remove_file(disk, path, delay_ms);
             return Ok(());
         }
-        self.noting(disk.remove_file(&path).context("remove", &path))
+        self.record_failure(disk.remove_file(&path).context("remove", &path))
     }
 
     /// Segments at the start that are due, with their sizes; may include the active one. May read index files. The caller holds
-    /// `maintenance`: of these only the active one may change before [`Self::take_out`].
-    pub(super) fn due(&self, config: &LogConfig, now_ms: i64) -> Result<Vec<u64>, FileError> {
+    /// `maintenance`: of these only the active one may change before [`Self::detach_segments`].
+    pub(super) fn due_segments(&self, config: &LogConfig, now_ms: i64) -> Result<Vec<u64>, FileError> {
         let segments = self.segments.load();
         let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
         let mut excess = self.size_bytes().saturating_sub(u64::try_from(config.retention_bytes).unwrap_or(u64::MAX));
         let mut due = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let active = index + 1 == segments.len();
-            // The size first: what is appended after this look shows in `take_out`.
+            // The size first: what is appended after this look shows in `detach_segments`.
             let size = segment.size();
             let end = if active { self.log_end_offset() } else { segment.next_offset() };
             if end > high_watermark || (active && size == 0) {
@@ -124,7 +124,7 @@ impl Log {
 
     /// Takes the first segments out of the list: those that have the sizes that they were judged by. Their files are still there; nobody
     /// opens them any more but readers that hold the old list.
-    pub(super) fn take_out(
+    pub(super) fn detach_segments(
         &self,
         config: &LogConfig,
         due: &[u64],
@@ -157,13 +157,13 @@ impl Log {
         }
         self.segments.store(Arc::new(kept));
         self.recovery_point.fetch_max(start, Ordering::AcqRel);
-        self.pass_durable(start);
+        self.raise_durable_to_start(start);
         Ok(removed)
     }
 
     /// Renames the data file of a segment that is out of the list, for removal by the caller, and removes what lies beside it. From the
     /// front: after a crash in between the log has lost only what was due.
-    fn park(&self, segment: &Segment) -> Result<PathBuf, FileError> {
+    fn rename_deleted(&self, segment: &Segment) -> Result<PathBuf, FileError> {
         let from = segment.path(LOG);
         let mut to = from.clone().into_os_string();
         to.push(".deleted");

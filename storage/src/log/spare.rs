@@ -31,23 +31,23 @@ impl Log {
 
     /// Creates the files of the next segment, if a roll is near: the active one is nearly full, or would be at its present rate before this
     /// is called the time after next. Blocks; appends go on meanwhile.
-    pub(crate) fn prepare_segment(&self) -> Result<(), LogError> {
+    pub(crate) fn prepare_spare_segment(&self) -> Result<(), LogError> {
         let _maintenance = self.lock_maintenance();
-        let Some(space) = self.wanted_spare() else { return Ok(()) };
+        let Some(space) = self.due_spare() else { return Ok(()) };
         let Err(error) = self.create_spare(space) else {
             self.lock_writer().spare = Some(space);
             return Ok(());
         };
         // Others need the room. A roll that meets the same will say so.
         let _ = self.remove_spare_files();
-        if error.is_full() || error.is_exhausted() { Ok(()) } else { Err(self.log_dir.failed(error).into()) }
+        if error.is_full() || error.is_exhausted() { Ok(()) } else { Err(self.log_dir.classify_error(error).into()) }
     }
 
     /// Bytes to reserve in a spare segment; `None` if none is wanted.
-    fn wanted_spare(&self) -> Option<u64> {
+    fn due_spare(&self) -> Option<u64> {
         let mut writer = self.lock_writer();
         let (base, size) = (writer.active.base_offset, writer.active.size());
-        let (seen_base, seen) = std::mem::replace(&mut writer.seen, (base, size));
+        let (seen_base, seen) = std::mem::replace(&mut writer.last_spare_check, (base, size));
         // More than a segment since the last look.
         let grown = if seen_base == base { size.saturating_sub(seen) } else { u64::MAX };
         let config = self.config.load();
@@ -70,8 +70,8 @@ impl Log {
     }
 
     /// Makes the files of a segment that begins at `base_offset`, where none has begun yet. Returns what is reserved in its data file.
-    pub(super) fn make_files(&self, writer: &mut Writer, base_offset: i64) -> Result<u64, FileError> {
-        let made = self.name_spare(writer, base_offset).and_then(|reserved| match reserved {
+    pub(super) fn create_files(&self, writer: &mut Writer, base_offset: i64) -> Result<u64, FileError> {
+        let made = self.rename_spare(writer, base_offset).and_then(|reserved| match reserved {
             Some(reserved) => Ok(reserved),
             None => files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset).map(|()| 0),
         });
@@ -85,7 +85,7 @@ impl Log {
     }
 
     /// Gives the spare segment its names. Returns what is reserved in its data file; `None` if there is no spare.
-    fn name_spare(&self, writer: &mut Writer, base_offset: i64) -> Result<Option<u64>, FileError> {
+    fn rename_spare(&self, writer: &mut Writer, base_offset: i64) -> Result<Option<u64>, FileError> {
         let Some(reserved) = writer.spare.take() else { return Ok(None) };
         for suffix in FILES {
             let spare = self.spare_path(suffix);
@@ -123,14 +123,14 @@ impl Log {
         for segment in untrimmed {
             // The same file, under its own name still.
             if segments.iter().any(|held| held.id() == segment.id()) {
-                self.noting(trim(&segment))?;
+                self.record_failure(trim_file(&segment))?;
             }
         }
         Ok(())
     }
 }
 
-fn trim(segment: &Arc<Segment>) -> Result<(), FileError> {
+fn trim_file(segment: &Arc<Segment>) -> Result<(), FileError> {
     let (file, path) = (segment.file_once()?, segment.path(LOG));
     // What another process cut must not come back as zeros.
     if file.size().context("look at", &path)? == segment.size() {

@@ -69,7 +69,7 @@ impl Opening {
             log_start: self.log_start,
             high_watermark: self.high_watermark,
             clean: self.clean,
-            newborn: false,
+            created_now: false,
             cleaned: -1,
             progress: Arc::default(),
             now_ms: NOW,

@@ -29,11 +29,11 @@ impl Log {
         }
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
         let first = self.segments.load().first().map_or(0, |segment| segment.base_offset);
-        let cut = match offset <= first {
-            true => self.start_anew(&mut writer, offset, now_ms),
-            false => self.cut(&mut writer, offset, now_ms),
+        let truncated = match offset <= first {
+            true => self.recreate_at(&mut writer, offset, now_ms),
+            false => self.truncate_segments(&mut writer, offset, now_ms),
         };
-        Ok(cut.map_err(|error| self.log_dir.fatal(error))?)
+        Ok(truncated.map_err(|error| self.log_dir.take_offline(error))?)
     }
 
     /// Throws everything away and starts anew at `offset` (a follower whose leader has nothing below it). Blocks.
@@ -42,12 +42,12 @@ impl Log {
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
         let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
-        let cut = self.start_anew(&mut writer, offset, now_ms);
-        Ok(cut.map_err(|error| self.log_dir.fatal(error))?)
+        let truncated = self.recreate_at(&mut writer, offset, now_ms);
+        Ok(truncated.map_err(|error| self.log_dir.take_offline(error))?)
     }
 
-    fn start_anew(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
-        self.go_back(offset)?;
+    fn recreate_at(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        self.lower_offsets(offset)?;
         // Also what lies below: its segments go.
         self.log_dir.journal.void(self.key(), 0)?;
         // From the back, so that a crash leaves a log without holes.
@@ -56,7 +56,7 @@ impl Log {
         }
         self.remove_snapshots(|_| true)?;
         self.sync_names()?;
-        self.install(writer, Vec::new(), offset, now_ms)?;
+        self.install_segments(writer, Vec::new(), offset, now_ms)?;
         self.high_watermark.store(offset, Ordering::Release);
         writer.producers.clear();
         writer.snapshot_at = -1;
@@ -67,7 +67,7 @@ impl Log {
     }
 
     /// Offsets go back: nothing on disk may claim that more is flushed, before anything is written there again.
-    fn go_back(&self, offset: i64) -> Result<(), FileError> {
+    fn lower_offsets(&self, offset: i64) -> Result<(), FileError> {
         self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
         self.lower_durable(offset);
@@ -81,8 +81,8 @@ impl Log {
         self.log_dir.disk.sync_dir(&self.dir).context("sync", &self.dir)
     }
 
-    fn cut(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
-        self.go_back(offset)?;
+    fn truncate_segments(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
+        self.lower_offsets(offset)?;
         let segments = self.segments.load_full();
         let keep = segments.partition_point(|segment| segment.base_offset < offset);
         for segment in segments.iter().skip(keep).rev() {
@@ -96,9 +96,9 @@ impl Log {
         let mut kept: Vec<Arc<Segment>> = segments.iter().take(keep).cloned().collect();
         if let Some(last) = kept.pop() {
             writer.unsynced_indexes = writer.unsynced_indexes.min(last.base_offset);
-            kept.push(Arc::new(self.cut_segment(&last, offset)?));
+            kept.push(Arc::new(self.truncate_segment(&last, offset)?));
         }
-        self.install(writer, kept, offset, now_ms)?;
+        self.install_segments(writer, kept, offset, now_ms)?;
         self.change_epochs(|epochs| epochs.truncate_from_end(offset));
         self.write_epochs(false)?;
         let segments = self.segments.load();
@@ -112,7 +112,7 @@ impl Log {
     }
 
     /// The part of a segment below `offset`, as a closed segment.
-    fn cut_segment(&self, segment: &Segment, offset: i64) -> Result<Segment, FileError> {
+    fn truncate_segment(&self, segment: &Segment, offset: i64) -> Result<Segment, FileError> {
         let damaged = segment.damaged.iter().find(|range| range.holds(offset));
         let position = match segment.find(offset) {
             Ok(Some((position, _))) => position as u64,
@@ -133,11 +133,17 @@ impl Log {
             segment.write_indexes()?;
             return Ok(segment.close(offset));
         }
-        segment.sealed(position, offset)
+        segment.truncated_copy(position, offset)
     }
 
     /// Makes `kept` and a new active segment at `offset` the log.
-    fn install(&self, writer: &mut Writer, kept: Vec<Arc<Segment>>, offset: i64, now_ms: i64) -> Result<(), FileError> {
+    fn install_segments(
+        &self,
+        writer: &mut Writer,
+        kept: Vec<Arc<Segment>>,
+        offset: i64,
+        now_ms: i64,
+    ) -> Result<(), FileError> {
         let capacity = u64::from(self.config.load().segment_bytes);
         let active = self.new_segment(offset, capacity, now_ms)?;
         let mut segments = kept;

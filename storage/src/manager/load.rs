@@ -81,7 +81,7 @@ fn open(
         create_dir(disk.as_ref(), dir)?;
         locks.push(lock(disk.as_ref(), dir)?);
     }
-    let (cluster_id, directory_ids) = identify(env.as_ref(), disk.as_ref(), &config)?;
+    let (cluster_id, directory_ids) = check_identity(env.as_ref(), disk.as_ref(), &config)?;
     let reaper = Arc::new(Reaper::start(Arc::clone(&env)));
     let files = Arc::new(OpenFiles::new(env));
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
@@ -93,15 +93,15 @@ fn open(
         let (journal, in_journal) = journal::open(disk, &files.env, path, directory_id, bytes, clean)?;
         let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
         let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it, journal));
-        was_clean &= look(&log_dir, &reaper, &mut found)?;
+        was_clean &= scan_dir(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
         journals.push(in_journal);
     }
     let mut unfinished = Vec::new();
     for log_dir in &dirs {
-        unfinished.extend(drop_futures(log_dir, &reaper)?);
+        unfinished.extend(remove_future_folders(log_dir, &reaper)?);
     }
-    let found = without_moved(found, &reaper)?;
+    let found = drop_moved_folders(found, &reaper)?;
     let mut found = found;
     for one in &mut found {
         let index = dirs.iter().position(|dir| Arc::ptr_eq(dir, &one.log_dir));
@@ -113,10 +113,10 @@ fn open(
     }
     let logs = load_all(&config, found, now_ms)?;
     for (dir, journal) in dirs.iter().zip(journals) {
-        begin(dir, &journal, &logs)?;
+        start_journal(dir, &journal, &logs)?;
     }
     for log_dir in &dirs {
-        log_dir.forget_failed_sync()?;
+        log_dir.clear_failed_sync()?;
     }
     Ok(LogManager {
         dirs,
@@ -142,15 +142,14 @@ fn journal_bytes(disk: &dyn Disk, dir: &Path, configured: u64) -> Result<u64, Fi
 }
 
 /// The journal of a dir goes on once its logs are open.
-fn begin(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenError> {
+fn start_journal(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenError> {
     let mut by_key = HashMap::new();
     if !found.logs.is_empty() {
         let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
         by_key.extend(all.map(|log| (log.key(), Arc::clone(log))));
     }
-    let begun =
-        dir.journal.begin(found, dir.doubts_page_cache(), |key| by_key.get(key).map(|log| Arc::clone(log) as _));
-    Ok(dir.noting(begun)?)
+    let begun = dir.journal.begin(found, dir.had_failed_sync(), |key| by_key.get(key).map(|log| Arc::clone(log) as _));
+    Ok(dir.record_failure(begun)?)
 }
 
 /// Takes a folder's lock; it is held until the lock is dropped.
@@ -185,7 +184,7 @@ pub(super) fn check(meta: &Meta, dir: &Path, cluster_id: &str, node_id: i32) -> 
 }
 
 /// Holds the dirs' `meta.properties` against the config and each other; writes the missing ones.
-fn identify(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
+fn check_identity(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
     let mut cluster_id = config.cluster_id.clone();
     let mut metas = Vec::new();
     for dir in &config.dirs {
@@ -214,9 +213,9 @@ fn identify(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result
 }
 
 /// Lists a dir's partitions, hands deleted ones to the reaper; returns whether the dir was closed cleanly (or is new).
-fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Result<bool, OpenError> {
+fn scan_dir(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Result<bool, OpenError> {
     let (disk, path) = (&log_dir.disk, &log_dir.path);
-    log_dir.read_failed_sync()?;
+    log_dir.detect_failed_sync()?;
     let marker = path.join(CLEAN_SHUTDOWN);
     let marked = files::read_optional(disk.as_ref(), &marker)?.is_some();
     let offsets = |name: &str| -> Result<HashMap<(String, i32), i64>, OpenError> {
@@ -271,7 +270,7 @@ fn look(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> Resul
 }
 
 /// Folders that moves were copying to: they begin anew. Returns topic id, partition and log dir of each.
-fn drop_futures(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32, PathBuf)>, OpenError> {
+fn remove_future_folders(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32, PathBuf)>, OpenError> {
     let (disk, path) = (&log_dir.disk, &log_dir.path);
     let mut moves = Vec::new();
     for (name, _) in disk.list(path).context("list", path)? {
@@ -291,7 +290,7 @@ fn drop_futures(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32
 }
 
 /// Of two folders of one partition, the one that says it has moved goes: the stop came between the two renames of a move.
-fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenError> {
+fn drop_moved_folders(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenError> {
     let mut times: HashMap<(Arc<str>, i32), usize> = HashMap::new();
     for one in &found {
         *times.entry((Arc::clone(&one.topic), one.partition)).or_default() += 1;
@@ -314,7 +313,7 @@ fn without_moved(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenE
 fn load_all(config: &LogManagerConfig, found: Vec<Found>, now_ms: i64) -> Result<Logs, OpenError> {
     let logs: Mutex<Logs> = Mutex::default();
     let failure: Mutex<Option<OpenError>> = Mutex::new(None);
-    config.progress.found(found.len());
+    config.progress.add_partitions(found.len());
     in_parallel(config.load_threads, &found, |found| {
         if failure.lock().is_some() {
             return;
@@ -344,7 +343,7 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         log_start: found.log_start,
         high_watermark: found.high_watermark,
         clean: found.clean,
-        newborn: false,
+        created_now: false,
         cleaned: found.cleaned,
         progress: Arc::clone(&config.progress),
         now_ms,
@@ -352,7 +351,7 @@ fn load_one(config: &LogManagerConfig, found: &Found, logs: &Mutex<Logs>, now_ms
         journaled: 0,
     }
     .open()?;
-    config.progress.opened();
+    config.progress.count_opened();
     let mut logs = logs.lock();
     let partitions = logs.entry(Arc::clone(&found.topic)).or_default();
     if let Some(other) = partitions.insert(found.partition, Arc::new(log)) {

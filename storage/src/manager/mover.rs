@@ -58,10 +58,10 @@ impl Move {
     /// Copies what was appended since the last call, down to the disk, no faster than moves may. Blocks.
     pub fn copy(&mut self) -> Result<(), LogError> {
         let limit = Arc::clone(&self.limit);
-        self.copy_at(Some(&limit))
+        self.copy_throttled(Some(&limit))
     }
 
-    fn copy_at(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), LogError> {
+    fn copy_throttled(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), LogError> {
         self.to.check()?;
         if self.bytes_behind() > self.to.room() {
             // What is kept back for commits and admin requests is not for copies either.
@@ -71,8 +71,8 @@ impl Move {
         let copied = self.copy_segments(limit);
         // A disk is at fault for its own files only.
         let at_fault = |error: FileError| match error.path.starts_with(self.log.dir()) {
-            true => self.log.home().failed(error),
-            false => self.to.failed(error),
+            true => self.log.home().classify_error(error),
+            false => self.to.classify_error(error),
         };
         copied.map_err(at_fault)?;
         Ok(())
@@ -101,7 +101,7 @@ impl Move {
             let source = match segment.file_once() {
                 Ok(source) => source,
                 // Retention was faster. The next round sees it.
-                Err(_) if !self.log.holds(std::slice::from_ref(segment)) => continue,
+                Err(_) if !self.log.contains_all(std::slice::from_ref(segment)) => continue,
                 Err(error) => return Err(error),
             };
             let path = segment_path(&self.future, segment.base_offset, LOG);
@@ -121,7 +121,7 @@ impl Move {
                 target.write_at(&mut [IoSlice::new(part)], at).context("write to", &path)?;
                 at += read as u64;
                 if let Some((throttle, stop)) = limit {
-                    throttle.take(self.to.env(), read as u64, stop);
+                    throttle.acquire(self.to.env(), read as u64, stop);
                 }
             }
             target.sync_data().context("sync", &path)?;
@@ -162,9 +162,9 @@ impl LogManager {
         }
         let future = to.path.join(files::unique_dir(to.env(), topic, partition, FUTURE));
         let made = to.disk.create_dir_all(&future).context("create", &future);
-        to.noting(made)?;
+        to.record_failure(made)?;
         let written = files::write_partition_metadata(to.disk.as_ref(), &future, log.topic_id());
-        to.noting(written)?;
+        to.record_failure(written)?;
         Ok(Some(Move { log, to: Arc::clone(to), future, limit: Arc::clone(&self.moves), copied: HashMap::new() }))
     }
 
@@ -182,12 +182,12 @@ impl LogManager {
         if !here.is_some_and(|log| Arc::ptr_eq(&log, &old)) || old.is_offline() {
             return Err(LogError::Unknown { topic: old.topic().to_string(), partition: old.partition() });
         }
-        let placed = old.hand_over(|| self.put_in_place(moving, now_ms).map(Arc::new).inspect(install));
+        let placed = old.replace_with(|| self.install_copy(moving, now_ms).map(Arc::new).inspect(install));
         if let Ok(new) = &placed {
             let mut logs = self.logs.write();
             logs.entry(Arc::clone(new.topic())).or_default().insert(new.partition(), Arc::clone(new));
         }
-        moving.to.checkpoints.arrived(old.as_ref());
+        moving.to.checkpoints.remove_arriving(old.as_ref());
         let new = placed?;
         // From here on nothing can go back: the new folder has the name.
         let (home, doomed) =
@@ -200,23 +200,23 @@ impl LogManager {
         Ok(new)
     }
 
-    fn put_in_place(&self, moving: &mut Move, now_ms: i64) -> Result<Log, LogError> {
+    fn install_copy(&self, moving: &mut Move, now_ms: i64) -> Result<Log, LogError> {
         // Appends wait: nothing else does.
-        moving.copy_at(None)?;
+        moving.copy_throttled(None)?;
         let (old, to) = (&moving.log, &moving.to);
-        to.noting(moving.copy_rest())?;
+        to.record_failure(moving.copy_rest())?;
         // The log may have lain there before.
-        to.noting(to.journal.void(old.key(), i64::MIN))?;
+        to.record_failure(to.journal.void(old.key(), i64::MIN))?;
         // Before the new folder counts: after a crash nothing else says where the log starts.
-        to.noting(to.checkpoints.arrive(to.disk.as_ref(), &to.path, old.as_ref()))?;
+        to.record_failure(to.checkpoints.add_arriving(to.disk.as_ref(), &to.path, old.as_ref()))?;
         let marker = old.dir().join(MOVED);
         let marked = old.home().disk.replace(&marker, b"", true).context("write", &marker);
-        old.home().noting(marked)?;
+        old.home().record_failure(marked)?;
         let dir = to.path.join(files::partition_dir(old.topic(), old.partition()));
         let named = to.disk.rename(&moving.future, &dir).context("rename", &moving.future);
-        to.noting(named)?;
+        to.record_failure(named)?;
         let synced = to.disk.sync_dir(&to.path).context("sync", &to.path);
-        to.noting(synced)?;
+        to.record_failure(synced)?;
         let opened = Load {
             log_dir: Arc::clone(to),
             topic: Arc::clone(old.topic()),
@@ -228,7 +228,7 @@ impl LogManager {
             log_start: old.log_start_offset(),
             high_watermark: old.high_watermark(),
             clean: true,
-            newborn: false,
+            created_now: false,
             cleaned: old.cleaned_offset(),
             progress: Arc::default(),
             now_ms,

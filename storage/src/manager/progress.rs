@@ -43,19 +43,19 @@ impl LoadProgress {
         Progress { done, all: all.load(Ordering::Relaxed).max(done) }
     }
 
-    pub(crate) fn found(&self, partitions: usize) {
+    pub(crate) fn add_partitions(&self, partitions: usize) {
         self.partitions.store(partitions, Ordering::Relaxed);
     }
 
-    pub(crate) fn opened(&self) {
+    pub(crate) fn count_opened(&self) {
         self.opened.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn to_recover(&self, segments: usize) {
+    pub(crate) fn add_segments(&self, segments: usize) {
         self.segments.fetch_add(segments, Ordering::Relaxed);
     }
 
-    pub(crate) fn recovered(&self, segments: usize) {
+    pub(crate) fn count_recovered(&self, segments: usize) {
         self.recovered.fetch_add(segments, Ordering::Relaxed);
     }
 }

@@ -370,12 +370,12 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_log_that_is_no_topics_is_set_aside_and_stays() {
+fn a_stray_log_is_renamed_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let log = create(&manager, "t", 0);
     append(&log, b"from elsewhere").unwrap();
-    let folder = manager.set_aside("t", 0).unwrap();
+    let folder = manager.rename_to_stray("t", 0).unwrap();
     assert!(folder.to_str().unwrap().ends_with("-stray"));
     assert!(fs::metadata(folder.join("00000000000000000000.log")).unwrap().len() > 0);
     assert!(manager.get("t", 0).is_none() && append(&log, b"x").is_err());

@@ -186,7 +186,7 @@ fn snapshots() {
 #[test]
 fn a_transaction_begins_only_if_the_coordinator_was_asked() {
     let begins = |guard| Origin::Transaction { transaction_v2: false, guard };
-    let (other, batch_0) = (crate::Guard(99), batch(0, 0, 1, true));
+    let (other, batch_0) = (crate::VerificationGuard(99), batch(0, 0, 1, true));
     let mut producers = Producers::default();
     let guard = producers.begin_verification(7, 0, 0).unwrap();
     let not_verified = Err(ProducerError::NotVerified { producer_id: 7 });
@@ -207,7 +207,7 @@ fn a_transaction_begins_only_if_the_coordinator_was_asked() {
     producers.apply(&batch(0, -1, 1, true), 2, marker(false, 0));
     assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
     let guard = producers.begin_verification(7, 0, 1).unwrap();
-    producers.verification_refused(7, guard);
+    producers.cancel_verification(7, guard);
     assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::types::Guard;
+use crate::types::VerificationGuard;
 
 /// Questions that may be open in one log; past it the oldest is forgotten, and its batch refused.
 const MAX_OPEN: usize = 10_000;
@@ -27,14 +27,14 @@ pub(super) struct Verifications {
 
 impl Verifications {
     /// A producer's batch is to begin its transaction here: the guard that it needs.
-    pub(super) fn begin(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> Guard {
+    pub(super) fn begin(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> VerificationGuard {
         if let Some(known) = self.open.get_mut(&producer_id)
             && known.epoch == epoch
         {
             known.lowest_sequence = known.lowest_sequence.min(first_sequence);
-            return Guard(known.guard);
+            return VerificationGuard(known.guard);
         }
-        self.done(producer_id);
+        self.remove(producer_id);
         if self.open.len() >= MAX_OPEN
             && let Some((_, oldest)) = self.by_age.pop_first()
         {
@@ -43,10 +43,10 @@ impl Verifications {
         self.given += 1;
         self.by_age.insert(self.given, producer_id);
         self.open.insert(producer_id, Verification { guard: self.given, epoch, lowest_sequence: first_sequence });
-        Guard(self.given)
+        VerificationGuard(self.given)
     }
 
-    pub(super) fn holds(&self, producer_id: i64, guard: Guard) -> bool {
+    pub(super) fn is_current(&self, producer_id: i64, guard: VerificationGuard) -> bool {
         self.open.get(&producer_id).is_some_and(|open| open.guard == guard.0)
     }
 
@@ -56,7 +56,7 @@ impl Verifications {
     }
 
     /// The transaction has begun, or ended.
-    pub(super) fn done(&mut self, producer_id: i64) {
+    pub(super) fn remove(&mut self, producer_id: i64) {
         if !self.open.is_empty()
             && let Some(open) = self.open.remove(&producer_id)
         {
@@ -65,9 +65,9 @@ impl Verifications {
     }
 
     /// The coordinator knows nothing of it.
-    pub(super) fn refused(&mut self, producer_id: i64, guard: Guard) {
-        if self.holds(producer_id, guard) {
-            self.done(producer_id);
+    pub(super) fn cancel(&mut self, producer_id: i64, guard: VerificationGuard) {
+        if self.is_current(producer_id, guard) {
+            self.remove(producer_id);
         }
     }
 }

@@ -201,7 +201,7 @@ fn rounds_race_with_everything_that_changes_segments() {
         for step in 0..300 {
             append(&log, 7);
             match step % 6 {
-                0 => drop(cleaner.pass(&manager, NOW)),
+                0 => drop(cleaner.run_pass(&manager, NOW)),
                 1 => drop(log.advance_log_start(log.log_end_offset() - 60)),
                 2 => log.truncate_to(log.log_end_offset() - 10).unwrap(),
                 3 => drop(manager.retention_pass(NOW)),
@@ -240,7 +240,7 @@ fn a_scrub_leaves_memory_as_it_was() {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
     let map = crate::mmap::Map::of(&file, segment.size() as usize).unwrap();
     let chunks = segment.size() / CHUNK;
-    let there = || (0..chunks).map(|chunk| map.holds(chunk * CHUNK, CHUNK)).collect::<Vec<_>>();
+    let there = || (0..chunks).map(|chunk| map.is_range_resident(chunk * CHUNK, CHUNK)).collect::<Vec<_>>();
     if there().contains(&true) {
         // A file system without a page cache to drop from.
         return;

@@ -61,7 +61,7 @@ impl Segment {
             return Ok(rebuilt);
         }
         tracing::warn!(segment = %self.path(LOG).display(), "an index file was cut short by another process, or cannot be read");
-        let rebuilt = self.made_anew()?;
+        let rebuilt = self.rebuild_indexes()?;
         Ok(opened.rebuilt.get_or_init(|| rebuilt))
     }
 
@@ -84,7 +84,7 @@ impl Segment {
                 return Ok((offsets, None));
             }
         }
-        self.made_anew().map(|(offsets, times)| (offsets, Some(times)))
+        self.rebuild_indexes().map(|(offsets, times)| (offsets, Some(times)))
     }
 
     fn load_times(&self, offsets: &OffsetIndex) -> Result<TimeIndex, FileError> {
@@ -99,10 +99,10 @@ impl Segment {
                 return Ok(times);
             }
         }
-        Ok(self.made_anew()?.1)
+        Ok(self.rebuild_indexes()?.1)
     }
 
-    fn made_anew(&self) -> Result<(OffsetIndex, TimeIndex), FileError> {
+    fn rebuild_indexes(&self) -> Result<(OffsetIndex, TimeIndex), FileError> {
         tracing::info!(segment = %self.path(LOG).display(), "rebuilding the indexes of a segment");
         let rebuilt = self.rebuild(Vec::new(), Vec::new(), i64::MAX, i64::MAX)?;
         if rebuilt.damaged.len() > self.damaged.len() {
@@ -202,13 +202,13 @@ impl Segment {
     }
 
     /// Makes the indexes anew from the data, beginning with entries that are trusted; batches at or above `check_from`
-    /// have their CRC checked; data below `sure` was on disk, so damage there is stepped over. Changes nothing.
+    /// have their CRC checked; data below `durable_up_to` was on disk, so damage there is stepped over. Changes nothing.
     pub(crate) fn rebuild(
         &self,
         mut offsets: Vec<OffsetEntry>,
         mut times: Vec<TimeEntry>,
         check_from: i64,
-        sure: i64,
+        durable_up_to: i64,
     ) -> Result<Rebuilt, FileError> {
         // An entry of a damaged batch, and of all behind it: what follows on damage gets one anyway.
         if let Some(first) = self.damaged.first() {
@@ -253,7 +253,7 @@ impl Segment {
         let interval = u64::from(self.index_interval);
         let mut damage = Damage {
             segment: self.base_offset,
-            sure,
+            durable_up_to,
             next: self.next_offset(),
             known: &self.damaged,
             found: Vec::new(),
@@ -301,7 +301,7 @@ impl Segment {
     }
 
     /// Notes a batch just appended: largest timestamp, and index entries if `interval` bytes have passed.
-    pub(crate) fn note(&self, position: u64, last_offset: i64, max_timestamp: i64, with_entry: bool) {
+    pub(crate) fn record_batch(&self, position: u64, last_offset: i64, max_timestamp: i64, with_entry: bool) {
         let mut max_time = self.max_time.lock();
         if max_time.is_none_or(|(max, _)| max_timestamp > max) {
             *max_time = Some((max_timestamp, last_offset));
@@ -337,7 +337,7 @@ impl Segment {
                     };
                     match last_if_sound(&times) {
                         Some(last) => last,
-                        None => self.made_anew()?.1.last(),
+                        None => self.rebuild_indexes()?.1.last(),
                     }
                 }
             },
@@ -431,8 +431,8 @@ impl Segment {
     /// Writes both index files anew, their content on disk before they take the names: flushes are through with the segment. Nothing is
     /// written for a segment that retention, compaction or a new log in its folder has taken the names from.
     fn write_synced(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
-        let has_names = self.handle.has_names.lock();
-        if !*has_names {
+        let owns_names = self.handle.owns_names.lock();
+        if !*owns_names {
             return Ok(());
         }
         for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {

@@ -2,7 +2,7 @@
 //!
 //! The log's single writer appends and publishes the size with Release; readers take what is published with Acquire and
 //! hand out slices of the map. The file never shrinks under a map: a truncated segment is replaced by a shorter one
-//! over the same file ([`Segment::sealed`]), and the file is cut when the last slice of the old map is gone.
+//! over the same file ([`Segment::truncated_copy`]), and the file is cut when the last slice of the old map is gone.
 
 mod indexes;
 mod lost;
@@ -189,7 +189,7 @@ impl Segment {
     fn open_file(&self) -> Result<Arc<dyn LogFile>, FileError> {
         let path = self.path(LOG);
         let file = self.disk.open(&path, Open::Existing).context("open", &path)?;
-        file.read_as_told();
+        file.disable_read_ahead();
         Ok(file)
     }
 
@@ -253,8 +253,8 @@ impl Segment {
 
     /// Its files' names are somebody else's from now on, or nobody's. Readers may go on here, and what they make anew of its indexes
     /// stays in memory.
-    pub(crate) fn leave_names(&self) {
-        *self.handle.has_names.lock() = false;
+    pub(crate) fn mark_unlinked(&self) {
+        *self.handle.owns_names.lock() = false;
     }
 
     /// Whether the file was written to since its last sync.
@@ -294,7 +294,7 @@ impl Segment {
 
     /// A shorter segment over the same file, for a truncation to `offset` at byte `size`. The file keeps its length
     /// while anybody can still read the old map; `.sealed` says how long it really is.
-    pub(crate) fn sealed(&self, size: u64, offset: i64) -> Result<Self, FileError> {
+    pub(crate) fn truncated_copy(&self, size: u64, offset: i64) -> Result<Self, FileError> {
         let marker = self.path(SEALED);
         let seal = format!("{size}\n");
         // On disk before anything is appended behind the cut: else a power cut would bring back what was cut off.
@@ -316,12 +316,12 @@ impl Segment {
             damaged: self.damaged.iter().filter(|range| range.end_position <= size).cloned().collect(),
             touched_ms: self.touched_ms,
         };
-        let sealed = Self::closed(parts);
+        let copy = Self::closed(parts);
         // From here on the path may name a shorter file than this segment's.
         let opened = self.handle.pin(|| self.open_file())?;
         let (offsets, times) = (self.offsets(&opened)?, self.times(&opened)?);
         let limit = self.relative(offset);
-        self.leave_names();
+        self.mark_unlinked();
         let mut entries: Vec<_> =
             (0..offsets.len()).filter_map(|i| offsets.get(i)).take_while(|e| e.relative_offset < limit).collect();
         let last = entries.last().map_or(0, |entry| entry.relative_offset);
@@ -329,19 +329,19 @@ impl Segment {
         if offsets.is_damaged() || times.is_damaged() {
             (entries, timed) = (Vec::new(), Vec::new());
         }
-        let rebuilt = sealed.rebuild(entries, timed, i64::MAX, i64::MAX)?;
+        let rebuilt = copy.rebuild(entries, timed, i64::MAX, i64::MAX)?;
         let times = TimeIndex::growing(rebuilt.times);
-        let _ = sealed.growing.set((OffsetIndex::growing_from(&rebuilt.offsets), times));
-        *sealed.max_time.lock() = rebuilt.max_time;
-        sealed.write_indexes()?;
-        sealed.write_transactions()?;
+        let _ = copy.growing.set((OffsetIndex::growing_from(&rebuilt.offsets), times));
+        *copy.max_time.lock() = rebuilt.max_time;
+        copy.write_indexes()?;
+        copy.write_transactions()?;
         if let Some(position) = self.lost_from().filter(|position| *position < size) {
-            sealed.handle.set_lost_from(position);
+            copy.handle.set_lost_from(position);
         }
-        sealed.handle.comes_after(&opened.data);
-        let after = sealed.opened()?;
-        opened.data.seal(size, Arc::clone(&after.data));
-        Ok(sealed)
+        copy.handle.set_predecessor(&opened.data);
+        let after = copy.opened()?;
+        opened.data.truncate_when_unused(size, Arc::clone(&after.data));
+        Ok(copy)
     }
 
     /// How old its newest record is, as retention and compaction count: by its largest timestamp, or, of records without one, by when
@@ -355,7 +355,7 @@ impl Segment {
 
     /// Removes its files. Maps stay readable.
     pub(crate) fn remove_files(&self) -> Result<(), FileError> {
-        self.leave_names();
+        self.mark_unlinked();
         // The data file goes first: without it the others mean nothing.
         for suffix in [LOG, SEALED, INDEX, TIME_INDEX, TXN_INDEX] {
             let path = self.path(suffix);

@@ -114,8 +114,8 @@ impl View<'_> {
     }
 
     /// Brings so many bytes into memory, if they are not there. Blocks for the disk.
-    pub(crate) fn bring_in(&self, position: u64, len: u64) -> Result<(), FileError> {
-        self.segment.handle.files().bring_in(self.segment, &self.opened, position, len)
+    pub(crate) fn load_pages(&self, position: u64, len: u64) -> Result<(), FileError> {
+        self.segment.handle.files().load_pages(self.segment, &self.opened, position, len)
     }
 
     /// Position from which the data is lost, as far as the touches of the map before this call show it.

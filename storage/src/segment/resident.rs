@@ -43,7 +43,7 @@ impl Segment {
         // The clock is everybody's: a write of few bytes leaves it to the one that fills up a step of it.
         let steps = (size / CLOCK_STEP).saturating_sub(from / CLOCK_STEP);
         if steps > 0 {
-            residency.spend(steps * CLOCK_STEP);
+            residency.count_bytes(steps * CLOCK_STEP);
         }
         let last = newer.load(Ordering::Relaxed);
         if last == super::NEVER || residency.is_aging((last >> 32) as u32) {
@@ -63,19 +63,20 @@ impl Segment {
     /// Whether a chunk of the data file, which has `size` bytes, is in memory.
     pub(crate) fn has_chunk(&self, opened: &Opened, chunk: u64, size: u64) -> bool {
         let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
-        if self.residency().is_known(self.handle.id, chunk) || self.is_recent(from) {
+        if self.residency().is_marked_resident(self.handle.id, chunk) || self.is_recent(from) {
             return true;
         }
         let there = match (opened.map(self.capacity), opened.mapped()) {
             (Ok(_), Some(map)) => {
                 let ends = [from, end.saturating_sub(1)];
-                map.holds(from, end.saturating_sub(from)) && ends.into_iter().all(|at| opened.file().is_read(at))
+                map.is_range_resident(from, end.saturating_sub(from))
+                    && ends.into_iter().all(|at| opened.file().is_read(at))
             }
             // The read tells why it cannot be mapped.
             _ => true,
         };
         if there && end == (chunk + 1) * CHUNK {
-            self.residency().note(self.handle.id, chunk);
+            self.residency().mark_resident(self.handle.id, chunk);
         }
         there
     }
@@ -108,12 +109,12 @@ impl Segment {
     }
 
     fn has_index(&self, offsets: &OffsetIndex) -> bool {
-        if self.residency().is_known(self.handle.id, INDEX_CHUNK) {
+        if self.residency().is_marked_resident(self.handle.id, INDEX_CHUNK) {
             return true;
         }
         let there = offsets.is_resident();
         if there {
-            self.residency().note(self.handle.id, INDEX_CHUNK);
+            self.residency().mark_resident(self.handle.id, INDEX_CHUNK);
         }
         there
     }
@@ -139,7 +140,7 @@ impl Segment {
     }
 
     /// Brings what [`Self::is_resident`] asks for into memory. Blocks for the disk.
-    pub(crate) fn bring_in(&self, offset: i64, max_bytes: u64) -> Result<(), ReadError> {
+    pub(crate) fn load_pages(&self, offset: i64, max_bytes: u64) -> Result<(), ReadError> {
         if self.size() == 0 || self.damaged.iter().any(|range| range.holds(offset)) {
             return Ok(());
         }
@@ -147,15 +148,15 @@ impl Segment {
         let offsets = self.offsets(&opened)?;
         if self.growing.get().is_none() && !self.has_index(offsets) {
             offsets.populate();
-            self.residency().note(self.handle.id, INDEX_CHUNK);
+            self.residency().mark_resident(self.handle.id, INDEX_CHUNK);
         }
         let (position, len) = self.looked_at(offsets, self.relative(offset), max_bytes);
-        Ok(self.handle.files().bring_in(self, &opened, position, len)?)
+        Ok(self.handle.files().load_pages(self, &opened, position, len)?)
     }
 
-    /// As `bring_in`, for what [`Self::has_rest`] asks for.
-    pub(crate) fn bring_rest(&self, info: &ReadInfo, max_bytes: usize) -> Result<(), FileError> {
+    /// As `load_pages`, for what [`Self::has_rest`] asks for.
+    pub(crate) fn load_rest(&self, info: &ReadInfo, max_bytes: usize) -> Result<(), FileError> {
         let Some((from, len, opened)) = self.rest(info, max_bytes) else { return Ok(()) };
-        self.handle.files().bring_in(self, &opened, from, len)
+        self.handle.files().load_pages(self, &opened, from, len)
     }
 }

@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// Until somebody stands before it.
-    pub(crate) fn somebody_waits(&self) {
+    pub(crate) fn wait_for_blocked_call(&self) {
         let mut state = self.state.lock();
         let deadline = Instant::now() + Duration::from_secs(60);
         while state.waiting == 0 {

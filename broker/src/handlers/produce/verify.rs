@@ -14,7 +14,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::produce::ProduceRequest;
 use esker_protocol::primitives::Str;
 use esker_protocol::records::{Attributes, BatchHeader};
-use esker_storage::{Guard, Origin};
+use esker_storage::{Origin, VerificationGuard};
 
 use crate::error::{TransactionSupport, produce_verification_code};
 use crate::handlers::handler::RequestContext;
@@ -39,7 +39,7 @@ pub(super) fn is_transactional(records: &[u8]) -> bool {
 
 /// The coordinator's results for the partitions of a request that needed verification.
 #[derive(Debug, Default)]
-pub(super) struct VerificationResults(HashMap<(Str, i32), Result<Guard, Refusal>>);
+pub(super) struct VerificationResults(HashMap<(Str, i32), Result<VerificationGuard, Refusal>>);
 
 /// Why a batch may not begin a transaction.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ pub(super) struct PartitionVerification {
     partition: Arc<Partition>,
     first_sequence: i32,
     /// `None` once the transaction is open there.
-    guard: Option<Guard>,
+    guard: Option<VerificationGuard>,
 }
 
 /// The partitions of a request that need verification, and their producer.
@@ -106,7 +106,7 @@ pub(super) fn begin_verification(
             let Some(partition) = replicas.as_ref().ok().and_then(|topic| topic.partition(data.index).ok()) else {
                 continue;
             };
-            if partition.lead(-1).is_err() || !verifies && ctx.api_version < ADDS_ITSELF {
+            if partition.leader_for_epoch(-1).is_err() || !verifies && ctx.api_version < ADDS_ITSELF {
                 continue;
             }
             let log = partition.log();
@@ -169,7 +169,7 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
             code => {
                 let is_final = code != ErrorCode::NOT_ENOUGH_REPLICAS && code != ErrorCode::CONCURRENT_TRANSACTIONS;
                 if let Some(guard) = partition_verification.guard.filter(|_| is_final) {
-                    partition_verification.partition.log().verification_refused(verification.producer.id, guard);
+                    partition_verification.partition.log().cancel_verification(verification.producer.id, guard);
                 }
                 Err(Refusal { code, underlying })
             }

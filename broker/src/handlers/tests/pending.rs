@@ -17,7 +17,7 @@ fn partition(running: &Running) -> Arc<Partition> {
 
 /// Another replica, of which nothing is known, is in sync: the high watermark stands still.
 fn hold_high_watermark(partition: &Partition) {
-    let role = partition.lead(-1).unwrap();
+    let role = partition.leader_for_epoch(-1).unwrap();
     let assignment = Assignment { replicas: vec![1, 2], isr: vec![1, 2], ..role.assignment.clone() };
     partition.set_role(Role::of(1, assignment, Arc::clone(&role.settings))).unwrap();
 }

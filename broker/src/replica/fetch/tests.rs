@@ -104,9 +104,9 @@ impl Lab {
         }
     }
 
-    fn want(&self, partition: usize, bound: ReadBound, offset: i64, max_bytes: usize) -> Wanted {
+    fn request(&self, partition: usize, bound: ReadBound, offset: i64, max_bytes: usize) -> ReadRequest {
         let at = ReadAt { offset, current_leader_epoch: -1, last_fetched_epoch: -1, bound };
-        Wanted { partition: Ok(Arc::clone(&self.partitions[partition])), at, max_bytes }
+        ReadRequest { partition: Ok(Arc::clone(&self.partitions[partition])), at, max_bytes }
     }
 
     fn pending(&self) -> (usize, usize) {
@@ -152,21 +152,21 @@ fn limits(min_bytes: i64, max_wait: Duration) -> FetchLimits {
 }
 
 /// A pass that finds what lies in closed segments, too.
-fn look(wanted: &[Wanted], limits: &FetchLimits) -> Pass {
-    read_once(wanted, limits, Access::BringIn).unwrap()
+fn read_all(requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
+    read_once(requests, limits, Access::Load).unwrap()
 }
 
-type Waiting<'a> = Pin<Box<dyn Future<Output = Pass> + Send + 'a>>;
+type Waiting<'a> = Pin<Box<dyn Future<Output = ReadPass> + Send + 'a>>;
 
 /// Begins to wait, with the first pass of a fetch that is not answered at once.
-fn wait<'a>(lab: &'a Lab, wanted: &'a [Wanted], limits: &'a FetchLimits) -> Waiting<'a> {
-    let pass = look(wanted, limits);
+fn wait<'a>(lab: &'a Lab, requests: &'a [ReadRequest], limits: &'a FetchLimits) -> Waiting<'a> {
+    let pass = read_all(requests, limits);
     assert!(!is_enough(&pass, limits));
-    Box::pin(wait_for_more(&lab.gate, wanted, limits, pass))
+    Box::pin(wait_for_more(&lab.gate, requests, limits, pass))
 }
 
 /// What comes of it without anything else happening.
-async fn settle(waiting: &mut Waiting<'_>) -> Option<Pass> {
+async fn settle(waiting: &mut Waiting<'_>) -> Option<ReadPass> {
     for _ in 0..4 {
         if let Poll::Ready(pass) = poll!(waiting.as_mut()) {
             return Some(pass);
@@ -183,11 +183,11 @@ async fn an_exhausted_budget_never_makes_a_fetch_spin() {
         lab.fill(0, bound, 20, 800);
         lab.append_unreadable(1, bound);
         let limits = limits(1_000_000, Duration::from_millis(30));
-        let full = [lab.want(0, bound, 0, 1000)];
-        assert!(is_enough(&look(&full, &limits), &limits), "{bound:?}: no record to come would fit");
+        let full = [lab.request(0, bound, 0, 1000)];
+        assert!(is_enough(&read_all(&full, &limits), &limits), "{bound:?}: no record to come would fit");
         // Beside a partition that may bring more, as in a session.
-        let wanted = [lab.want(0, bound, 0, 1000), lab.want(1, bound, 0, 1000)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1000), lab.request(1, bound, 0, 1000)];
+        let mut waiting = wait(&lab, &requests, &limits);
         let passes = PASSES.get();
         assert!(settle(&mut waiting).await.is_none(), "{bound:?}");
         let ended = tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("a fetch past its time");
@@ -205,7 +205,7 @@ async fn steady_appends_do_not_keep_a_fetch_past_its_time() {
             lab.hold_high_watermark(1, true);
         }
         let limits = limits(1_000_000, Duration::from_millis(50));
-        let wanted = [lab.want(0, bound, 0, 1000), lab.want(1, bound, 0, 100)];
+        let requests = [lab.request(0, bound, 0, 1000), lab.request(1, bound, 0, 100)];
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -214,8 +214,8 @@ async fn steady_appends_do_not_keep_a_fetch_past_its_time() {
                 }
             });
             let all = async {
-                let pass = look(&wanted, &limits);
-                tokio::time::timeout(Duration::from_secs(20), wait_for_more(&lab.gate, &wanted, &limits, pass)).await
+                let pass = read_all(&requests, &limits);
+                tokio::time::timeout(Duration::from_secs(20), wait_for_more(&lab.gate, &requests, &limits, pass)).await
             };
             let ended = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(all));
             stop.store(true, Ordering::Relaxed);
@@ -230,8 +230,8 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         let lab = Lab::new(1, 4000);
         lab.fill(0, bound, 2, 800);
         let limits = limits(1_000_000, LONG);
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         assert!(settle(&mut waiting).await.is_none(), "{bound:?}: all that is readable lies in one segment");
         drop(waiting);
 
@@ -239,8 +239,8 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         let lab = Lab::new(2, 4000);
         lab.fill(0, bound, 9, 800);
         for max_bytes in [1, 1000, 1 << 20] {
-            let wanted = [lab.want(1, bound, 0, max_bytes), lab.want(0, bound, 0, max_bytes)];
-            let pass = look(&wanted, &limits);
+            let requests = [lab.request(1, bound, 0, max_bytes), lab.request(0, bound, 0, max_bytes)];
+            let pass = read_all(&requests, &limits);
             assert!(is_enough(&pass, &limits), "{bound:?} {max_bytes}");
         }
         // The same when the records come while it waits.
@@ -250,8 +250,8 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         }
         append(&lab.partitions[0], plain(800), CLIENT);
         let little = FetchLimits { min_bytes: 3000, ..limits };
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &little);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &little);
         assert!(settle(&mut waiting).await.is_none());
         (0..8).for_each(|_| append(&lab.partitions[0], plain(800), CLIENT));
         // What lies in closed segments is read on another thread.
@@ -266,8 +266,8 @@ async fn a_fetch_wakes_when_its_own_bound_moves_and_not_before() {
         let lab = Lab::new(1, 1 << 20);
         lab.fill(0, bound, 3, 100);
         let limits = limits(1, LONG);
-        let wanted = [lab.want(0, bound, 3, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 3, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         assert!(settle(&mut waiting).await.is_none());
         let passes = PASSES.get();
         // Nothing of this is readable below the bound.
@@ -296,8 +296,8 @@ async fn appends_that_catch_up_with_a_lagging_high_watermark_wake_consumers() {
     for bound in [ReadBound::HighWatermark, ReadBound::LastStable] {
         let lab = Lab::new(1, 1 << 20);
         let limits = limits(600, LONG);
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         lab.hold_high_watermark(0, true);
         append(&lab.partitions[0], plain(500), CLIENT);
         assert!(settle(&mut waiting).await.is_none(), "{bound:?}");
@@ -314,22 +314,22 @@ async fn records_that_are_deleted_while_a_fetch_waits_are_not_returned() {
         let lab = Lab::new(2, 1 << 20);
         (0..3).for_each(|_| append(&lab.partitions[0], plain(100), CLIENT));
         let limits = limits(1_000_000, LONG);
-        let wanted = [lab.want(1, bound, 0, 1 << 20), lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(1, bound, 0, 1 << 20), lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         assert!(settle(&mut waiting).await.is_none());
         // A read that ended before, as one from a slow disk may.
-        let mut late = look(&wanted, &limits);
+        let mut late = read_all(&requests, &limits);
         lab.partitions[0].delete_records(3).unwrap();
         let woken = settle(&mut waiting).await.expect("DeleteRecords wakes it");
-        late.refuse_deleted(&wanted);
+        late.refuse_deleted(&requests);
         for pass in [woken, late] {
             assert!(pass.reads[0].is_ok());
             let error = pass.reads[1].as_ref().unwrap_err();
             assert!(matches!(error, FetchError::Read(ReadError::OffsetOutOfRange { log_start_offset: 3, .. })));
         }
         // One that reads above the new start goes on waiting.
-        let wanted = [lab.want(0, bound, 3, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 3, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         append(&lab.partitions[0], plain(100), CLIENT);
         lab.partitions[0].delete_records(3).unwrap();
         assert!(settle(&mut waiting).await.is_none());
@@ -341,26 +341,26 @@ async fn a_fetch_of_a_deleted_topic_finds_it_gone() {
     for bound in BOUNDS {
         let lab = Lab::new(1, 1 << 20);
         let limits = limits(1, LONG);
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         assert!(settle(&mut waiting).await.is_none());
         lab.partitions[0].close();
         let pass = settle(&mut waiting).await.expect("it is answered at once");
-        let gone = |pass: &Pass| matches!(pass.reads[0], Err(FetchError::Access(AccessError::UnknownPartition)));
+        let gone = |pass: &ReadPass| matches!(pass.reads[0], Err(FetchError::Access(AccessError::UnknownPartition)));
         assert!(gone(&pass));
         // Whatever epoch a client names.
         for epoch in [-1, 0, 7] {
-            assert_eq!(lab.partitions[0].lead(epoch).unwrap_err(), AccessError::UnknownPartition);
+            assert_eq!(lab.partitions[0].leader_for_epoch(epoch).unwrap_err(), AccessError::UnknownPartition);
         }
         // Deleted, or led elsewhere, between the first look and the place in the list: no wake-up comes after that.
         let lab = Lab::new(1, 1 << 20);
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         lab.partitions[0].close();
         assert!(gone(&settle(&mut waiting).await.expect("it is answered at once")), "{bound:?}");
         let lab = Lab::new(1, 1 << 20);
-        let wanted = [lab.want(0, bound, 0, 1 << 20)];
-        let mut waiting = wait(&lab, &wanted, &limits);
+        let requests = [lab.request(0, bound, 0, 1 << 20)];
+        let mut waiting = wait(&lab, &requests, &limits);
         lab.partitions[0].set_role(role_under(2, &lab.settings, &[1])).unwrap();
         let pass = settle(&mut waiting).await.expect("it is answered at once");
         assert!(matches!(pass.reads[0], Err(FetchError::Access(AccessError::NotLeader(_)))), "{bound:?}");
@@ -372,10 +372,10 @@ async fn dropped_requests_leave_no_trace() {
     let lab = Lab::new(3, 1 << 20);
     let limits = limits(1, LONG);
     for bound in BOUNDS {
-        let wanted: Vec<_> = (0..3).map(|partition| lab.want(partition, bound, 0, 1 << 20)).collect();
+        let requests: Vec<_> = (0..3).map(|partition| lab.request(partition, bound, 0, 1 << 20)).collect();
         let mut abandoned = Vec::new();
         for _ in 0..3000 {
-            let mut waiting = wait(&lab, &wanted, &limits);
+            let mut waiting = wait(&lab, &requests, &limits);
             assert!(poll!(waiting.as_mut()).is_pending());
             abandoned.push(waiting);
         }

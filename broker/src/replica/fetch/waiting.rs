@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{ColdGate, FetchLimits, Pass, Wanted, read};
+use super::{ColdGate, FetchLimits, ReadPass, ReadRequest, read_any};
 use crate::replica::partition::Partition;
 use crate::replica::purgatory::{FetchWaiter, Place, ReadyList, SessionPark};
 use crate::replica::read::ReadAt;
@@ -17,10 +17,10 @@ use crate::replica::read::ReadAt;
 /// What a parked fetch reads, and how it learns of moves. A registration ends when the value is dropped.
 trait Parked {
     fn waiter(&self) -> &FetchWaiter;
-    fn wanted(&self) -> &[Wanted];
+    fn requests(&self) -> &[ReadRequest];
     fn limits(&self) -> &FetchLimits;
     /// Whether another pass may find something else than `pass` did.
-    fn has_moved(&self, pass: &Pass) -> bool;
+    fn has_moved(&self, pass: &ReadPass) -> bool;
     /// Before another pass: what it reads. False if there is nothing to wait for any more.
     fn refresh(&mut self) -> bool;
 }
@@ -28,16 +28,17 @@ trait Parked {
 /// A fetch's registrations with its partitions.
 struct ParkedFetch<'a> {
     waiter: Arc<FetchWaiter>,
-    wanted: &'a [Wanted],
+    requests: &'a [ReadRequest],
     limits: &'a FetchLimits,
     /// One for each partition that can be read, in order.
     places: Vec<Place>,
 }
 
 impl<'a> ParkedFetch<'a> {
-    fn on(wanted: &'a [Wanted], limits: &'a FetchLimits) -> Self {
-        let mut parked = Self { waiter: FetchWaiter::new(), wanted, limits, places: Vec::with_capacity(wanted.len()) };
-        for (partition, at) in readable(wanted) {
+    fn register(requests: &'a [ReadRequest], limits: &'a FetchLimits) -> Self {
+        let mut parked =
+            Self { waiter: FetchWaiter::new(), requests, limits, places: Vec::with_capacity(requests.len()) };
+        for (partition, at) in readable(requests) {
             parked.places.push(partition.park_fetch(at.bound, &parked.waiter));
         }
         parked
@@ -49,16 +50,16 @@ impl Parked for ParkedFetch<'_> {
         &self.waiter
     }
 
-    fn wanted(&self) -> &[Wanted] {
-        self.wanted
+    fn requests(&self) -> &[ReadRequest] {
+        self.requests
     }
 
     fn limits(&self) -> &FetchLimits {
         self.limits
     }
 
-    fn has_moved(&self, pass: &Pass) -> bool {
-        pass.is_stale(self.wanted)
+    fn has_moved(&self, pass: &ReadPass) -> bool {
+        pass.is_stale(self.requests)
     }
 
     fn refresh(&mut self) -> bool {
@@ -68,21 +69,21 @@ impl Parked for ParkedFetch<'_> {
 
 impl Drop for ParkedFetch<'_> {
     fn drop(&mut self) {
-        for ((partition, at), place) in readable(self.wanted).zip(self.places.drain(..)) {
+        for ((partition, at), place) in readable(self.requests).zip(self.places.drain(..)) {
             partition.unpark_fetch(at.bound, place);
         }
     }
 }
 
-fn readable(wanted: &[Wanted]) -> impl Iterator<Item = (&Arc<Partition>, &ReadAt)> {
-    wanted.iter().filter_map(|want| Some((want.partition.as_ref().ok()?, &want.at)))
+fn readable(requests: &[ReadRequest]) -> impl Iterator<Item = (&Arc<Partition>, &ReadAt)> {
+    requests.iter().filter_map(|request| Some((request.partition.as_ref().ok()?, &request.at)))
 }
 
 /// What an incremental fetch reads in one pass.
 #[derive(Debug)]
 pub struct ReadyRequests {
     /// The session's ready-list, in the order of reads.
-    pub wanted: Vec<Wanted>,
+    pub requests: Vec<ReadRequest>,
     /// See [`FetchLimits::has_others`].
     pub has_others: bool,
 }
@@ -91,7 +92,7 @@ pub struct ReadyRequests {
 struct ParkedIncremental<'a, F> {
     park: SessionPark<'a>,
     ready: &'a ReadyList,
-    wanted: Vec<Wanted>,
+    requests: Vec<ReadRequest>,
     limits: FetchLimits,
     list: F,
 }
@@ -101,28 +102,33 @@ impl<F: FnMut() -> Option<ReadyRequests>> Parked for ParkedIncremental<'_, F> {
         &self.park.waiter
     }
 
-    fn wanted(&self) -> &[Wanted] {
-        &self.wanted
+    fn requests(&self) -> &[ReadRequest] {
+        &self.requests
     }
 
     fn limits(&self) -> &FetchLimits {
         &self.limits
     }
 
-    fn has_moved(&self, pass: &Pass) -> bool {
-        self.ready.has_moved() || pass.is_stale(&self.wanted)
+    fn has_moved(&self, pass: &ReadPass) -> bool {
+        self.ready.has_moved() || pass.is_stale(&self.requests)
     }
 
     fn refresh(&mut self) -> bool {
         let Some(requests) = (self.list)() else { return false };
-        (self.wanted, self.limits.has_others) = (requests.wanted, requests.has_others);
+        (self.requests, self.limits.has_others) = (requests.requests, requests.has_others);
         true
     }
 }
 
 /// Waits until there is enough (or time is over) and returns the last pass, which is as the partitions are then.
-pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLimits, first: Pass) -> Pass {
-    wait_on(gate, &mut ParkedFetch::on(wanted, limits), first).await
+pub async fn wait_for_more(
+    gate: &ColdGate,
+    requests: &[ReadRequest],
+    limits: &FetchLimits,
+    first: ReadPass,
+) -> ReadPass {
+    wait_for_wakeups(gate, &mut ParkedFetch::register(requests, limits), first).await
 }
 
 /// As [`wait_for_more`] for an incremental fetch, which reads what `list` returns at each pass: the partitions of the session
@@ -131,16 +137,16 @@ pub async fn wait_for_more(gate: &ColdGate, wanted: &[Wanted], limits: &FetchLim
 pub async fn wait_for_ready(
     gate: &ColdGate,
     ready: &ReadyList,
-    (wanted, first): (Vec<Wanted>, Pass),
+    (requests, first): (Vec<ReadRequest>, ReadPass),
     limits: &FetchLimits,
     list: impl FnMut() -> Option<ReadyRequests>,
-) -> (Vec<Wanted>, Pass) {
-    let mut parked = ParkedIncremental { park: ready.park(), ready, wanted, limits: *limits, list };
-    let pass = wait_on(gate, &mut parked, first).await;
-    (parked.wanted, pass)
+) -> (Vec<ReadRequest>, ReadPass) {
+    let mut parked = ParkedIncremental { park: ready.park(), ready, requests, limits: *limits, list };
+    let pass = wait_for_wakeups(gate, &mut parked, first).await;
+    (parked.requests, pass)
 }
 
-async fn wait_on(gate: &ColdGate, parked: &mut impl Parked, first: Pass) -> Pass {
+async fn wait_for_wakeups(gate: &ColdGate, parked: &mut impl Parked, first: ReadPass) -> ReadPass {
     let deadline = Instant::now() + parked.limits().max_wait;
     let (mut pass, mut credited) = (first, 0);
     // What came before this fetch stood in the lists gave no credit: the ends show it.
@@ -152,9 +158,9 @@ async fn wait_on(gate: &ColdGate, parked: &mut impl Parked, first: Pass) -> Pass
             if !parked.refresh() {
                 return pass;
             }
-            pass = read(gate, parked.wanted(), parked.limits()).await;
+            pass = read_any(gate, parked.requests(), parked.limits()).await;
         }
-        if time_is_over || pass.enough(parked.limits()) {
+        if time_is_over || pass.is_enough(parked.limits()) {
             return pass;
         }
         parked.waiter().arm(credited, parked.limits().min_bytes.saturating_sub(pass.bytes));

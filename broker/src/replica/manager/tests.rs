@@ -130,13 +130,13 @@ fn a_partition_that_moved_to_another_broker_is_closed_here() {
         let hint = LeaderHint { leader: 2, leader_epoch: 1 };
         assert_eq!(images.assign(2, 1, &[2, 3]).unwrap_err(), AccessError::NotLeader(hint));
         assert!(gate.is_open(), "a produce that waits is answered");
-        assert_eq!(led.lead(-1).unwrap_err(), AccessError::NotLeader(hint));
+        assert_eq!(led.leader_for_epoch(-1).unwrap_err(), AccessError::NotLeader(hint));
         assert!(images.manager.partitions().is_empty());
         assert!(images.manager.logs().get(topic, 0).is_none(), "its log is deleted");
         drop(pending);
         // It comes back as a replica of its own.
         let back = images.assign(1, 2, &[1]).unwrap();
-        assert!(!Arc::ptr_eq(&back, &led) && back.lead(2).is_ok());
+        assert!(!Arc::ptr_eq(&back, &led) && back.leader_for_epoch(2).is_ok());
         let announced: &[_] = if topic == "t" { &[] } else { &[Some(0), None, Some(2)] };
         assert_eq!(images.announced(), announced);
     }

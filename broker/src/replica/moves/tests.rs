@@ -106,18 +106,18 @@ fn only_the_last_move_of_a_replica_counts() {
     let (moves, key) = (super::Moves::new(node(), logs, 1), (esker_protocol::primitives::Uuid::ZERO, 0));
     let progress =
         |to: &str| super::MoveProgress { topic: "t".into(), partition: 0, to: to.into(), copied: 0, behind: 9 };
-    let first = moves.begin(key, progress("/two"));
-    assert!(moves.goes_to(key, Path::new("/two")) && moves.wanted(key, first));
-    moves.take_back(key);
-    assert!(!moves.wanted(key, first));
+    let first = moves.begin_move(key, progress("/two"));
+    assert!(moves.is_moving_to(key, Path::new("/two")) && moves.is_current(key, first));
+    moves.cancel_move(key);
+    assert!(!moves.is_current(key, first));
     // To the same dir again: the first is still not wanted.
-    let second = moves.begin(key, progress("/two"));
-    assert!(!moves.wanted(key, first) && moves.wanted(key, second));
-    let third = moves.begin(key, progress("/one"));
-    moves.end(key, first);
-    moves.end(key, second);
-    assert!(moves.wanted(key, third) && moves.progress() == [progress("/one")]);
-    moves.end(key, third);
+    let second = moves.begin_move(key, progress("/two"));
+    assert!(!moves.is_current(key, first) && moves.is_current(key, second));
+    let third = moves.begin_move(key, progress("/one"));
+    moves.end_move(key, first);
+    moves.end_move(key, second);
+    assert!(moves.is_current(key, third) && moves.progress() == [progress("/one")]);
+    moves.end_move(key, third);
     assert!(moves.progress().is_empty());
 }
 

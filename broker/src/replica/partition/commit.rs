@@ -24,15 +24,15 @@ pub struct Guarantee {
 impl Partition {
     /// What an answer waits for that says `acks=all`.
     pub fn full_guarantee(&self) -> Guarantee {
-        // Without a replica here, nothing is acknowledged: `holds` refuses.
+        // Without a replica here, nothing is acknowledged: `meets_guarantee` refuses.
         let on_disk = self.role.load().settings().is_none_or(|settings| settings.flush_before_ack);
         Guarantee { committed: true, on_disk }
     }
 
     /// Whether `guarantee` holds for everything below `offset`, in the leader epoch it was written in.
-    pub fn holds(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
+    pub fn meets_guarantee(&self, guarantee: Guarantee, offset: i64, leader_epoch: i32) -> Result<bool, ProduceError> {
         let role = self.role.load();
-        let leader = role.leads_in(leader_epoch)?;
+        let leader = role.leader_in_epoch(leader_epoch)?;
         let log = self.log_in_use();
         if guarantee.on_disk && log.durable_offset() < offset {
             return if log.is_offline() { Err(ProduceError::NotFlushed) } else { Ok(false) };
@@ -60,18 +60,18 @@ impl Partition {
     ) -> PendingCommit {
         let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
         if guarantee.on_disk {
-            gate.hold();
+            gate.require_release();
             self.flushes.register(offset, Arc::clone(gate));
-            self.flushes.reached(self.log.load().durable_offset());
+            self.flushes.release_up_to(self.log.load().durable_offset());
             self.flush_soon();
         }
         if guarantee.committed {
-            gate.hold();
+            gate.require_release();
             self.commits.register(offset, Arc::clone(gate));
-            self.commits.reached(self.log.load().high_watermark());
+            self.commits.release_up_to(self.log.load().high_watermark());
         }
         // A role that ended before the registration released nothing here.
-        if self.role.load().leads_in(leader_epoch).is_err() {
+        if self.role.load().leader_in_epoch(leader_epoch).is_err() {
             for waiters in [&self.commits, &self.flushes] {
                 if waiters.leave(offset, gate) {
                     gate.release();
@@ -107,7 +107,7 @@ impl Partition {
             if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
         });
         match flushed {
-            Ok(_) => self.flushed_up_to(self.log.load().durable_offset()),
+            Ok(_) => self.record_flushed(self.log.load().durable_offset()),
             Err(error) => {
                 tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be flushed; their producers get an error");
                 self.flushes.release_all();
@@ -177,7 +177,7 @@ impl FlushTarget for Partition {
     }
 
     fn end_flush(&self) {
-        self.flushed_up_to(self.log.load().durable_offset());
+        self.record_flushed(self.log.load().durable_offset());
     }
 
     fn start_flush(&self) {

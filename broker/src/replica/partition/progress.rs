@@ -24,7 +24,7 @@ impl HeldRole for RwLockWriteGuard<'_, ()> {}
 
 impl Partition {
     /// Moves the high watermark as far as the in-sync replicas allow; true if it moved. The caller wakes the requests.
-    pub(super) fn advance(&self, _held: &impl HeldRole, log: &Log, leader: &Leader) -> bool {
+    pub(super) fn advance_high_watermark(&self, _held: &impl HeldRole, log: &Log, leader: &Leader) -> bool {
         let own = ReplicaEnds { log_end: log.log_end_offset(), flushed: log.durable_offset() };
         let target = leader.high_watermark(log.high_watermark(), own);
         let moved = log.advance_high_watermark(target).is_some();
@@ -32,12 +32,12 @@ impl Partition {
         moved
     }
 
-    /// As [`Partition::advance`], for what is no append: then releases the produces that are committed now, and wakes the consumers.
+    /// As [`Partition::advance_high_watermark`], for what is no append: then releases the produces that are committed now, and wakes the consumers.
     /// An append in between may have left bytes without credit, and nobody knows how many: every consumer looks again.
     pub(super) fn advance_and_wake(&self, held: RwLockReadGuard<'_, ()>, leader: &Leader) -> bool {
         let log = self.log.load();
         let stable = log.last_stable_offset();
-        let moved = self.advance(&held, &log, leader);
+        let moved = self.advance_high_watermark(&held, &log, leader);
         drop(held);
         if moved {
             self.wake_consumers(&log, stable);
@@ -47,10 +47,10 @@ impl Partition {
 
     /// The high watermark moved by something else than an append; `stable` is the last stable offset before that.
     fn wake_consumers(&self, log: &Log, stable: i64) {
-        self.commits.reached(log.high_watermark());
+        self.commits.release_up_to(log.high_watermark());
         // Between the high watermark that was published and the flags and lists that are looked at: see `purgatory`.
         fence(Ordering::SeqCst);
-        self.settle_credit(log);
+        self.settle_uncredited(log);
         let last_stable = if log.last_stable_offset() > stable { EVERYTHING } else { 0 };
         self.fetches.credit(Progress {
             high_watermark: EVERYTHING,
@@ -61,7 +61,7 @@ impl Partition {
     }
 
     /// Whether bytes without credit are below the high watermark now. Others may still lie above it.
-    pub(super) fn settle_credit(&self, log: &Log) -> bool {
+    pub(super) fn settle_uncredited(&self, log: &Log) -> bool {
         let uncredited = self.uncredited.swap(false, Ordering::SeqCst);
         if log.high_watermark() < log.log_end_offset() {
             self.uncredited.store(true, Ordering::SeqCst);
@@ -74,7 +74,7 @@ impl Partition {
     pub fn update_follower(&self, follower: i32, leader_epoch: i32, ends: ReplicaEnds) -> Result<bool, AccessError> {
         let held = blocking::read(&self.appending);
         let role = self.role.load();
-        let leader = role.leads_in(leader_epoch)?;
+        let leader = role.leader_in_epoch(leader_epoch)?;
         role.check_follower(follower)?;
         let recorded = leader.record_ends(follower, ends, self.log.load().log_end_offset());
         Ok(recorded && self.advance_and_wake(held, leader))
@@ -82,8 +82,8 @@ impl Partition {
 
     /// Everything below `offset` is flushed: releases the produces that wait for that. Where the flushed offset is what counts, the
     /// high watermark moves.
-    pub(super) fn flushed_up_to(&self, offset: i64) {
-        self.flushes.reached(offset);
+    pub(super) fn record_flushed(&self, offset: i64) {
+        self.flushes.release_up_to(offset);
         if !matches!(&**self.role.load(), Role::Leader(leader) if leader.counts_flushed()) {
             return;
         }

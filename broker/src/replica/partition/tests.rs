@@ -97,7 +97,7 @@ fn a_followers_fetch_commits_what_every_in_sync_replica_has() {
     assert_eq!(parked.woken(), [false; 3], "a fetch from the same offset moves nothing");
     assert!(partition.update_follower(3, 0, at(3)).unwrap());
     assert_eq!((parked.woken(), open()), ([false, true, true], [true; 3]));
-    assert!(partition.holds(COMMITTED, 3, 0).unwrap());
+    assert!(partition.meets_guarantee(COMMITTED, 3, 0).unwrap());
 
     // A configuration or an ISR of the same epoch keeps what is known.
     replica.append();
@@ -152,7 +152,7 @@ fn a_member_that_leaves_the_isr_releases_the_produces_that_waited_for_it() {
     assert!(!produce.gate.is_open());
     replica.set_role(1, 0, &[1, 2]);
     assert!(produce.gate.is_open());
-    assert!(replica.partition.holds(COMMITTED, 1, 0).unwrap());
+    assert!(replica.partition.meets_guarantee(COMMITTED, 1, 0).unwrap());
 }
 
 #[test]
@@ -168,7 +168,10 @@ fn a_new_leader_epoch_fails_the_produces_of_the_old_one_and_no_others() {
     let late = [park(&replica, COMMITTED, 2, 0), park(&replica, on_disk, 2, 0)];
     for old in early.iter().chain(&late) {
         assert!(old.gate.is_open());
-        assert!(matches!(partition.holds(COMMITTED, 2, 0), Err(ProduceError::Access(AccessError::NotLeader(_)))));
+        assert!(matches!(
+            partition.meets_guarantee(COMMITTED, 2, 0),
+            Err(ProduceError::Access(AccessError::NotLeader(_)))
+        ));
     }
     assert_eq!(partition.log().high_watermark(), 1, "what was committed stays so");
     let current = park(&replica, COMMITTED, 2, 1);
@@ -177,7 +180,7 @@ fn a_new_leader_epoch_fails_the_produces_of_the_old_one_and_no_others() {
     // Followers are known anew: an older epoch's end may be of records that another leader has cut off.
     assert!(partition.update_follower(2, 1, at(2)).unwrap());
     assert!(current.gate.is_open());
-    assert!(partition.holds(COMMITTED, 2, 1).unwrap());
+    assert!(partition.meets_guarantee(COMMITTED, 2, 1).unwrap());
     drop((early, late, current));
     assert_eq!(partition.pending_requests(), (0, 0));
 }
@@ -190,7 +193,7 @@ fn a_role_that_ends_releases_every_request() {
     let not_leader = AccessError::NotLeader(hint);
     let ends: [(End<'_>, AccessError); 3] = [
         (&|replica| replica.set_role(2, 1, &[1, 2]), not_leader.clone()),
-        (&|replica| replica.partition.end(NoReplica::Elsewhere(hint)), not_leader),
+        (&|replica| replica.partition.end_role(NoReplica::Elsewhere(hint)), not_leader),
         (&|replica| replica.partition.close(), AccessError::UnknownPartition),
     ];
     for (end, expected) in ends {
@@ -200,9 +203,9 @@ fn a_role_that_ends_releases_every_request() {
         end(&replica);
         assert!(produce.gate.is_open());
         assert_eq!(parked.woken(), [true; 3]);
-        let refused = replica.partition.holds(COMMITTED, 1, 0).unwrap_err();
+        let refused = replica.partition.meets_guarantee(COMMITTED, 1, 0).unwrap_err();
         assert!(matches!(refused, ProduceError::Access(error) if error == expected));
-        assert_eq!(replica.partition.lead(-1).unwrap_err(), expected);
+        assert_eq!(replica.partition.leader_for_epoch(-1).unwrap_err(), expected);
         assert!(park(&replica, COMMITTED, 1, 0).gate.is_open(), "no request waits from here on");
     }
 }

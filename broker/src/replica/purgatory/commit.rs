@@ -21,7 +21,7 @@ impl CommitGate {
     }
 
     /// One more [`CommitGate::release`] is needed.
-    pub fn hold(&self) {
+    pub fn require_release(&self) {
         self.remaining.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -60,7 +60,7 @@ impl Default for CommitWaiters {
 }
 
 impl CommitWaiters {
-    /// `gate` is released when the high watermark reaches `offset`. The caller calls [`CommitWaiters::reached`] with the
+    /// `gate` is released when the high watermark reaches `offset`. The caller calls [`CommitWaiters::release_up_to`] with the
     /// high watermark as it stands, afterwards; and [`CommitWaiters::leave`] if it does not wait until then.
     pub(in super::super) fn register(&self, offset: i64, gate: Arc<CommitGate>) {
         let mut queue = self.queue.lock();
@@ -83,7 +83,7 @@ impl CommitWaiters {
     }
 
     /// The high watermark stands at `high_watermark`: releases all gates that waited for no more than that.
-    pub(in super::super) fn reached(&self, high_watermark: i64) {
+    pub(in super::super) fn release_up_to(&self, high_watermark: i64) {
         fence(Ordering::SeqCst);
         if self.lowest.load(Ordering::Acquire) > high_watermark {
             return;
@@ -99,7 +99,7 @@ impl CommitWaiters {
 
     /// Leadership is gone: no offset will be committed by this replica.
     pub(in super::super) fn release_all(&self) {
-        self.reached(i64::MAX - 1);
+        self.release_up_to(i64::MAX - 1);
     }
 
     /// Gates that wait here.
@@ -124,10 +124,10 @@ mod tests {
         let gate = CommitGate::new(2);
         a.register(10, Arc::clone(&gate));
         b.register(5, Arc::clone(&gate));
-        a.reached(9);
-        b.reached(7);
+        a.release_up_to(9);
+        b.release_up_to(7);
         assert!(gate.wait().now_or_never().is_none(), "the first partition stands at 9 of 10");
-        a.reached(10);
+        a.release_up_to(10);
         assert!(gate.wait().now_or_never().is_some());
     }
 
@@ -142,7 +142,7 @@ mod tests {
                 (offset, gate)
             })
             .collect();
-        waiters.reached(20);
+        waiters.release_up_to(20);
         for (offset, gate) in gates {
             assert_eq!(gate.wait().now_or_never().is_some(), offset <= 20, "{offset}");
         }

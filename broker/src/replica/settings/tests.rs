@@ -72,7 +72,7 @@ async fn holds(running: &Running, client: &mut Client, step: &str, expected: imp
     let image = running.broker.metadata.image();
     let config = TopicConfig::resolve(&image, 1, &running.broker.config.statics, "t");
     let partition = partition(running);
-    let role = partition.lead(-1).unwrap();
+    let role = partition.leader_for_epoch(-1).unwrap();
     assert_eq!(*partition.log().config(), role.settings.log, "{step}: the log has what its partition has");
     for row in TOPIC {
         let (value, source) = expected(row);

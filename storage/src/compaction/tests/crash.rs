@@ -64,7 +64,7 @@ fn old_or_new_but_never_neither() {
         let (expected, end) = (last_values(&log), log.log_end_offset());
         let before = log.size_bytes();
         disk.left.store(left, Ordering::Release);
-        cleaner(1 << 20).pass(&logs, NOW);
+        cleaner(1 << 20).run_pass(&logs, NOW);
         finished = disk.left.load(Ordering::Acquire) > 0;
         drop((log, logs));
 
@@ -78,7 +78,7 @@ fn old_or_new_but_never_neither() {
             assert!(![".cleaned", ".swap", ".deleted"].iter().any(|end| name.ends_with(end)), "crash {left}: {name}");
         }
         // And it gets on from there.
-        while cleaner(1 << 20).pass(&logs, NOW) && log.cleaned_offset() < end - 20 {}
+        while cleaner(1 << 20).run_pass(&logs, NOW) && log.cleaned_offset() < end - 20 {}
         assert_eq!(last_values(&log), expected, "after crash {left}");
         assert!(log.size_bytes() < before, "after crash {left}");
         if finished {

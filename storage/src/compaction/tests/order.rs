@@ -50,7 +50,7 @@ fn a_swap_and_a_roll_sync_what_they_must() {
     let folder = Did::SyncedDir(log.dir().to_path_buf());
     assert!(log.segment_count() > 2 && recorder.0.lock().contains(&folder), "a roll");
     recorder.0.lock().clear();
-    assert!(cleaner(1 << 20).pass(&logs, NOW));
+    assert!(cleaner(1 << 20).run_pass(&logs, NOW));
     let did = recorder.0.lock();
     let mut swaps = 0;
     for (at, one) in did.iter().enumerate() {

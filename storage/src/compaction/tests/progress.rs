@@ -21,8 +21,8 @@ fn a_running_pass_tells_how_far_it_is() {
     assert_eq!(cleaner.stats().running, RunningPasses::default());
     gate.close();
     std::thread::scope(|scope| {
-        let pass = scope.spawn(|| cleaner.pass(&logs, NOW));
-        gate.somebody_waits();
+        let pass = scope.spawn(|| cleaner.run_pass(&logs, NOW));
+        gate.wait_for_blocked_call();
         // The first group of segments is through.
         let running = cleaner.stats().running;
         let dirty: u64 = log.segments().iter().rev().skip(1).map(|segment| segment.size()).sum();
@@ -38,7 +38,7 @@ fn a_running_pass_tells_how_far_it_is() {
     // A map that is full.
     fill(&log);
     let small = super::cleaner(10 * offset_map::SLOT_BYTES);
-    assert!(small.pass(&logs, NOW));
+    assert!(small.run_pass(&logs, NOW));
     assert_eq!((small.stats().last.map_entries, small.stats().last.map_percent), (9, 100));
 }
 
@@ -61,11 +61,11 @@ fn a_log_on_which_a_pass_panics_does_not_hold_up_the_others() {
     fill(&other);
     let cleaner = cleaner(1 << 20);
     std::thread::scope(|scope| {
-        let passes = (0..2).map(|_| scope.spawn(|| cleaner.pass(&logs, NOW)).join());
+        let passes = (0..2).map(|_| scope.spawn(|| cleaner.run_pass(&logs, NOW)).join());
         assert_eq!(passes.filter(Result::is_err).count(), 1);
     });
     let stats = cleaner.stats();
     assert_eq!((stats.uncleanable_partitions, stats.compactions), (1, 1));
     assert_eq!(stats.uncleanable_bytes, log.size_bytes());
-    assert!(!cleaner.pass(&logs, NOW), "it is left alone");
+    assert!(!cleaner.run_pass(&logs, NOW), "it is left alone");
 }

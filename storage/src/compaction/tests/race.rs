@@ -210,7 +210,7 @@ fn race(seed: u64) -> u64 {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !world.stop.load(Ordering::Acquire) {
-                    if !cleaner.pass(&world.logs, world.now_ms.load(Ordering::Acquire)) {
+                    if !cleaner.run_pass(&world.logs, world.now_ms.load(Ordering::Acquire)) {
                         thread::yield_now();
                     }
                 }
@@ -252,7 +252,7 @@ fn race(seed: u64) -> u64 {
     let log = world.log();
     let end = log.log_end_offset();
     log.advance_high_watermark(i64::MAX);
-    while cleaner.pass(&world.logs, NOW) {}
+    while cleaner.run_pass(&world.logs, NOW) {}
     let names = std::fs::read_dir(log.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.ends_with(".cleaned") && !name.ends_with(".swap")), "seed {seed}");
     drop(log);

@@ -147,7 +147,7 @@ fn what_is_on_its_way_from_a_cut_file_is_known_as_damaged() {
 }
 
 #[test]
-fn a_cut_index_is_made_anew() {
+fn a_cut_index_is_rebuild_indexes() {
     for (suffix, len) in [(INDEX, 0), (TIME_INDEX, 0)] {
         for evicted in [false, true] {
             let dir = tempfile::tempdir().unwrap();

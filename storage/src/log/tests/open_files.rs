@@ -127,7 +127,7 @@ fn cold_data_is_brought_in_once_and_let_go_in_turn() {
     let log = cold_log(dir.path(), &files);
     assert!(log.read_resident(0, 1000, i64::MAX, true).unwrap().is_none(), "a file that is not open is as cold");
     let (mut from, mut found) = (0, 0);
-    files.cold.set_most(4);
+    files.cold.set_max_chunks(4);
     while from < log.log_end_offset() {
         // Whatever the kernel still has, reading it cold and then resident gives the same.
         let cold = log.read_cold(from, 300_000, i64::MAX, true).unwrap();
@@ -198,5 +198,5 @@ fn whoever_sends_what_a_read_returned_never_waits_for_the_disk() {
 }
 
 fn is_there(opened: &crate::open_files::Opened, start: usize, info: &ReadInfo) -> bool {
-    opened.mapped().unwrap().holds((info.records.as_ptr().addr() - start) as u64, info.records.len() as u64)
+    opened.mapped().unwrap().is_range_resident((info.records.as_ptr().addr() - start) as u64, info.records.len() as u64)
 }

@@ -27,7 +27,7 @@ fn hold(
     gate.close();
     thread::scope(|scope| {
         scope.spawn(|| pass(&log));
-        gate.somebody_waits();
+        gate.wait_for_blocked_call();
         let (done, is_done) = mpsc::channel();
         let (log, meanwhile) = (&log, &meanwhile);
         scope.spawn(move || {
@@ -105,16 +105,16 @@ fn a_segment_that_grew_while_retention_looked_is_kept() {
     fill(&log, 10);
     log.advance_high_watermark(i64::MAX);
     let (config, later) = (log.config(), NOW + 2000);
-    let due = log.due(&config, later).unwrap();
+    let due = log.due_segments(&config, later).unwrap();
     assert_eq!(due.len(), log.segment_count(), "all of it is old");
     append(&log, &[b"young"]);
     log.advance_high_watermark(i64::MAX);
-    assert_eq!(log.take_out(&config, &due, later).unwrap().len(), due.len() - 1);
+    assert_eq!(log.detach_segments(&config, &due, later).unwrap().len(), due.len() - 1);
     assert_eq!(read_all(&log, log.log_start_offset(), 300).last().unwrap().1, b"young");
     // One that was closed meanwhile is as old as it was.
-    let due = log.due(&config, later).unwrap();
+    let due = log.due_segments(&config, later).unwrap();
     log.roll(NOW).unwrap();
-    assert_eq!(log.take_out(&config, &due, later).unwrap().len(), 1);
+    assert_eq!(log.detach_segments(&config, &due, later).unwrap().len(), 1);
     assert_eq!((log.log_start_offset(), log.size_bytes()), (21, 0));
 }
 
@@ -214,11 +214,11 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
         dir.path(),
         |log| {
             fill(log, 1);
-            log.prepare_segment().unwrap();
+            log.prepare_spare_segment().unwrap();
             assert_eq!(names(dir.path(), ".tmp").len(), 0, "the segment is new, and its rate unknown");
             fill(log, 3);
         },
-        |log| log.prepare_segment().unwrap(),
+        |log| log.prepare_spare_segment().unwrap(),
         |log| {
             // Among them a roll, which creates its own.
             fill(log, 4);
@@ -232,9 +232,9 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
     let log = Opening::new(small()).open_on(gate.disk(), dir.path());
     assert_eq!(names(dir.path(), ".tmp").len(), 0, "a start removes it");
     fill(&log, 2);
-    log.prepare_segment().unwrap();
+    log.prepare_spare_segment().unwrap();
     assert_eq!(names(dir.path(), ".tmp"), SPARE);
-    log.prepare_segment().unwrap();
+    log.prepare_spare_segment().unwrap();
     gate.close();
     thread::scope(|scope| {
         let (done, is_done) = mpsc::channel();
@@ -253,7 +253,7 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
     log.truncate_to(log.log_end_offset() - 1).unwrap();
     // It rolled since the last look: the next roll is near.
     fill(&log, 1);
-    log.prepare_segment().unwrap();
+    log.prepare_spare_segment().unwrap();
     assert_eq!(names(dir.path(), ".tmp"), SPARE);
     log.close_clean(true).unwrap();
     assert_eq!(names(dir.path(), ".tmp").len(), 0, "a stop removes it");

@@ -49,7 +49,7 @@ fn ids_and_names_come_from_the_environment() {
             manager.create(topic, 0, Uuid([3; 16]), LogConfig::default(), NOW).unwrap();
         }
         manager.delete("a", 0).unwrap();
-        manager.set_aside("b", 0).unwrap();
+        manager.rename_to_stray("b", 0).unwrap();
         (manager.cluster_id().to_owned(), manager.dirs()[0].directory_id, folders(dir.path()))
     };
     let (first, second) = (run(), run());

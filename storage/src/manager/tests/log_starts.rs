@@ -34,19 +34,19 @@ fn a_log_start_that_was_told_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let logs = [with_records(&manager, "a", 10), with_records(&manager, "b", 10)];
-    manager.keep_log_starts(&logs).unwrap();
+    manager.flush_log_starts(&logs).unwrap();
     assert_eq!(starts(dir.path()), "0\n2\na 0 0\nb 0 0\n");
     for log in &logs {
         log.advance_log_start(7).unwrap();
     }
     // The first of those who ask at the same time writes for all: nothing is left for the second.
-    manager.keep_log_starts(&logs[..1]).unwrap();
+    manager.flush_log_starts(&logs[..1]).unwrap();
     assert_eq!(starts(dir.path()), "0\n2\na 0 7\nb 0 7\n");
     fs::remove_file(dir.path().join("log-start-offset-checkpoint")).unwrap();
-    manager.keep_log_starts(&logs[1..]).unwrap();
+    manager.flush_log_starts(&logs[1..]).unwrap();
     assert_eq!(starts(dir.path()), "", "not written again");
     logs[1].advance_log_start(8).unwrap();
-    manager.keep_log_starts(&logs[1..]).unwrap();
+    manager.flush_log_starts(&logs[1..]).unwrap();
     // No clean stop.
     drop((manager, logs));
     let manager = open(&[dir.path()]);
@@ -63,7 +63,7 @@ fn a_log_start_that_could_not_be_written_is_not_taken_for_written() {
     let full = HookedDisk(Arc::new(Full));
     let checkpoints = &log.home().checkpoints;
     checkpoints.write_starts(&full, dir.path(), &[log.as_ref()], || vec![Arc::clone(&log)]).unwrap_err();
-    manager.keep_log_starts(std::slice::from_ref(&log)).unwrap();
+    manager.flush_log_starts(std::slice::from_ref(&log)).unwrap();
     assert_eq!(starts(dir.path()), "0\n1\na 0 7\n");
 }
 
@@ -91,13 +91,13 @@ fn a_checkpoint_beside_a_move_keeps_the_row_of_the_log_that_arrives() {
     let log = with_records(&manager, "t", 10);
     log.advance_log_start(7).unwrap();
     let (disk, checkpoints) = (&log.home().disk, Checkpoints::default());
-    checkpoints.arrive(disk.as_ref(), dir.path(), log.as_ref()).unwrap();
+    checkpoints.add_arriving(disk.as_ref(), dir.path(), log.as_ref()).unwrap();
     assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
     // The log is not among those of the dir yet.
     checkpoints.write(disk.as_ref(), dir.path(), Vec::<Arc<Log>>::new).unwrap();
     checkpoints.write_starts(disk.as_ref(), dir.path(), &[create(&manager, "u", 0).as_ref()], Vec::new).unwrap();
     assert_eq!(starts(dir.path()), "0\n1\nt 0 7\n");
-    checkpoints.arrived(log.as_ref());
+    checkpoints.remove_arriving(log.as_ref());
     checkpoints.write(disk.as_ref(), dir.path(), Vec::<Arc<Log>>::new).unwrap();
     assert_eq!(starts(dir.path()), "0\n0\n", "it went elsewhere");
 }

@@ -26,7 +26,7 @@ fn a_flush_does_not_write_epochs_into_the_folder_of_the_next() {
         let old = Arc::clone(&old);
         move || old.flush()
     });
-    gate.somebody_waits();
+    gate.wait_for_blocked_call();
     manager.delete("t", 0).unwrap();
     let new = create(&manager, "t", 0);
     append_in(&new, b"new", 2).unwrap();
@@ -62,8 +62,8 @@ fn a_compaction_ends_where_its_log_was_deleted() {
         let cleaner =
             Cleaner::new(CleanerConfig { threads: 1, dedupe_buffer_bytes: 1 << 20, io_bytes_per_second: f64::MAX });
         thread::scope(|scope| {
-            let pass = scope.spawn(|| cleaner.pass(&manager, NOW));
-            gate.somebody_waits();
+            let pass = scope.spawn(|| cleaner.run_pass(&manager, NOW));
+            gate.wait_for_blocked_call();
             manager.delete("t", 0).unwrap();
             let before = recreated.then(|| {
                 let new = manager.create("t", 0, random_uuid(), compacted.clone(), NOW).unwrap();
@@ -80,7 +80,7 @@ fn a_compaction_ends_where_its_log_was_deleted() {
             if let Some(before) = before {
                 let new = manager.get("t", 0).unwrap();
                 assert_eq!(names(new.dir(), ""), before, "another log's files");
-                assert!(cleaner.pass(&manager, NOW), "the new one is compacted in its turn");
+                assert!(cleaner.run_pass(&manager, NOW), "the new one is compacted in its turn");
             }
         });
     }
