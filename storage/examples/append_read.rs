@@ -1,5 +1,5 @@
-//! How far append and read are from bare system calls: `cargo run --release -p esker-storage --example append_read -- DIR`.
-//! Prints CPU seconds a GB (user and system) and the ratio to `pwritev` of the same batches into a file with reserved space.
+//! Compares append and read with bare system calls: `cargo run --release -p esker-storage --example append_read -- DIR`. Prints CPU
+//! seconds a GB (user and system) and the ratio to `pwritev` of the same batches into a file with reserved space.
 #![allow(clippy::disallowed_methods)]
 
 use std::{error::Error, fs::File, io::IoSlice, path::PathBuf, time::Instant};

@@ -1,4 +1,4 @@
-//! Compacts the logs of a data folder, and tells what lies in one: for comparisons with Kafka's cleaner.
+//! Compacts the logs of a data folder, and prints the records of one: for comparisons with Kafka's cleaner.
 //! `cargo run -p esker-storage --example compact_folder -- clean DIR SEGMENT_BYTES DELETE_RETENTION_MS NOW_MS`
 //! `cargo run -p esker-storage --example compact_folder -- dump PARTITION_FOLDER`
 
@@ -105,7 +105,7 @@ fn dump(dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// FNV-1a: enough to tell values apart.
+/// FNV-1a: enough to distinguish values.
 fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -1,5 +1,5 @@
-//! What many partitions cost: `cargo run --release -p esker-storage --example many_logs -- DIR COUNT [BATCHES BYTES]`.
-//! Creates logs with one batch each, or as many as are asked for, then starts over them after a crash and after a clean stop.
+//! Measures the cost of many partitions: `cargo run --release -p esker-storage --example many_logs -- DIR COUNT [BATCHES BYTES]`.
+//! Creates logs with one batch each, or with BATCHES, then opens them after a crash and after a clean stop.
 #![allow(clippy::disallowed_methods)]
 
 use std::{error::Error, path::PathBuf, time::Instant};
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     manager.flush_checkpoints()?;
     println!("checkpoints in {} ms", start.elapsed().as_millis());
     drop(manager);
-    // A crash right after the writing: what was flushed is forgotten, so that all is checked.
+    // A crash right after the writes: without the recovery points everything is checked.
     std::fs::remove_file(dir.join("recovery-point-offset-checkpoint"))?;
     let manager = open()?;
     let start = Instant::now();

@@ -1,11 +1,11 @@
-//! Steps of an append that may wait for the disk, although the caller may be an async worker.
+//! Runs the steps of an append that may block on the disk where the caller may be an async worker.
 //!
-//! Nearly every append is one short write into the page cache, so it runs where the caller is. Some wait: for the writer's lock, while a
-//! truncation or a move between log dirs holds it for I/O; for a new segment's files; for space that is reserved
-//! ahead. Such steps go through [`Env::run_blocking`] (the broker's hands the worker's other tasks to
-//! another thread).
+//! Nearly every append is one short write into the page cache, so it runs on the caller's thread. Some steps block: on the writer's
+//! lock, while a truncation or a move between log dirs holds it for I/O; on the creation of a new segment's files; on the
+//! reservation of disk space. Such steps go through [`Env::run_blocking`] (the broker's implementation hands the worker's other
+//! tasks to another thread).
 //!
-//! Must never: be used for what every append does. Such a step costs some microseconds.
+//! Must never: be used for a step of every append, since each use costs some microseconds.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::Env;
 
-/// How long a lock is waited for in place: other appends hold it for less.
+/// How long the caller waits for a lock on its own thread: other appends hold the lock for less time.
 const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Runs `step`, which may wait for the disk.

@@ -1,8 +1,8 @@
-//! The offset checkpoints of a log dir: recovery points, log starts, high watermarks, and where compaction ended.
+//! The offset checkpoints of a log dir: recovery points, log starts, high watermarks, and ends of compaction.
 //!
-//! They are written now and then, so they lag behind. That is harmless while offsets only grow; where an offset goes
-//! back (a truncation, a partition that is created again) a row that is too high would make the next start believe in
-//! data that was never brought to disk, or throw away what was. Such a row is lowered on disk first.
+//! They are written periodically, so they lag behind. That is harmless while offsets only grow. After an offset decreases (a
+//! truncation, a partition that is created again), a row that is too high would make the next start trust data that was never
+//! flushed, or delete data that was. Such a row is lowered on disk first.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -21,7 +21,7 @@ const NAMES: [&str; 4] = [RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANER_
 /// Place of the log starts among them.
 const STARTS: usize = 1;
 
-/// What a checkpoint asks of a log. This module lies below the logs: a log lowers rows before it is truncated.
+/// The interface of a log to the checkpoints. This module lies below the logs: a log lowers rows before it is truncated.
 pub(crate) trait CheckpointedLog {
     fn topic(&self) -> &str;
     fn partition(&self) -> i32;
@@ -30,7 +30,7 @@ pub(crate) trait CheckpointedLog {
 }
 
 /// The lock is held while the files are written, so that the last writer has the newest offsets. For the same reason the logs are
-/// asked for under it: who was found before may be deleted, made again or moved by now.
+/// listed under the lock: a log from an earlier list may since have been deleted, created again or moved.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints(Mutex<State>);
 
@@ -38,7 +38,7 @@ pub(crate) struct Checkpoints(Mutex<State>);
 struct State {
     /// What the files say.
     rows: [Rows; 4],
-    /// Logs that are about to be the dir's and are not yet found among its own: their rows stay.
+    /// Logs that are moving into the dir and are not yet listed among its logs: their rows stay.
     arriving: HashMap<Key, [i64; 4]>,
 }
 
@@ -47,14 +47,14 @@ fn key(log: &impl CheckpointedLog) -> Key {
 }
 
 impl State {
-    /// The rows of one file, from the logs of the dir and those that arrive.
+    /// The rows of one file, from the logs of the dir and the arriving logs.
     fn collect_rows(&self, at: usize, logs: &[Arc<impl CheckpointedLog>]) -> Rows {
         let arriving = self.arriving.iter().filter_map(|(key, offsets)| Some((key.clone(), *offsets.get(at)?)));
         let own = logs.iter().filter_map(|log| Some((key(log.as_ref()), *log.offsets().get(at)?)));
         own.chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
     }
 
-    /// Replaces one file. Where that fails the rows stay what the file still says: a caller that tries again must not find them written.
+    /// Replaces one file. If that fails, the rows stay as in the old file: a retry must not find the new rows already written.
     fn replace_file(&mut self, disk: &dyn Disk, dir: &Path, at: usize, new: Rows) -> Result<(), FileError> {
         let (Some(rows), Some(name)) = (self.rows.get_mut(at), NAMES.get(at)) else { return Ok(()) };
         write(disk, dir, name, &new)?;
@@ -64,12 +64,12 @@ impl State {
 }
 
 impl Checkpoints {
-    /// Takes note of what was found at the start.
+    /// Sets the rows that were found at the start.
     pub(crate) fn read(&self, rows: &[Rows; 4]) {
         self.0.lock().rows.clone_from(rows);
     }
 
-    /// Writes all for the logs of the dir. Blocks for the disk.
+    /// Writes all files for the logs of the dir. Blocks on the disk.
     pub(crate) fn write<L: CheckpointedLog>(
         &self,
         disk: &dyn Disk,
@@ -88,8 +88,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Writes where logs start unless the file says so of all of `moved` (somebody who waited at the same time wrote it for them).
-    /// Blocks for the disk.
+    /// Writes the log starts unless the file already has those of all of `moved` (a concurrent caller may have written them).
+    /// Blocks on the disk.
     pub(crate) fn write_starts<L: CheckpointedLog>(
         &self,
         disk: &dyn Disk,
@@ -109,7 +109,8 @@ impl Checkpoints {
         state.replace_file(disk, dir, STARTS, new)
     }
 
-    /// A log comes from another dir: its rows are on disk before its folder counts here, and stay until `remove_arriving`. Blocks for the disk.
+    /// Adds a log that moves in from another dir: its rows are durable before its folder counts here, and stay until
+    /// `remove_arriving`. Blocks on the disk.
     pub(crate) fn add_arriving(
         &self,
         disk: &dyn Disk,
@@ -130,12 +131,12 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// From here on it is found among the dir's logs, or does not come.
+    /// From here on the log is listed among the dir's logs, or its move was abandoned.
     pub(crate) fn remove_arriving(&self, log: &impl CheckpointedLog) {
         self.0.lock().arriving.remove(&key(log));
     }
 
-    /// Before a log's offsets go back to `offset`: no row on disk says more. `None` for a log that begins. Blocks for
+    /// Called before a log's offsets decrease to `offset`: afterwards no durable row is above it. `None` for a new log. Blocks on
     /// the disk if there is such a row.
     pub(crate) fn lower_row(
         &self,

@@ -1,10 +1,11 @@
-//! Bringing cold data into memory, and letting it go again: a consumer that is a day behind must neither stall the others nor
-//! push what they read out of the page cache.
+//! Loads cold data into the page cache and evicts it again: a consumer that lags by a day must neither stall other clients nor
+//! evict the pages that they read.
 //!
-//! Chunks that are not in memory are read on the caller's (blocking) thread; for a reader that goes on from where the last one
-//! ended, the next ones are begun. All chunks brought in this way wait in one line (`eviction`); past a bound the oldest are evicted.
-//! So readers that follow each other closely share them, and all cold readers together take no more than the bound. What was in memory
-//! before is never evicted. The kernel's own read-ahead, which may be many MiB at once, is off; and syncs go first (`read_admission`).
+//! Chunks that are not in memory are read on the caller's (blocking) thread. For a sequential reader the next chunks are read
+//! ahead. All chunks that were loaded in this way are in one queue (`eviction`); past a bound the oldest are evicted. So readers
+//! that follow each other closely share chunks, and all cold readers together take no more than the bound. Pages that were in
+//! memory before are never evicted. The kernel's own read-ahead, which may be many MiB at once, is disabled; fsyncs have priority
+//! (`read_admission`).
 
 use std::sync::{Arc, Weak};
 
@@ -18,15 +19,15 @@ use crate::{
     segment::Segment,
 };
 
-/// Chunks that are begun for a reader before it asks.
+/// Chunks that are read ahead for a sequential reader.
 const AHEAD: u64 = 4;
-/// Chunks read at once where nobody syncs; else it is one, for a sync waits for it.
+/// Chunks read at once while no fsync is active. Beside fsyncs it is one, since an fsync waits behind the read.
 const AT_ONCE: usize = 4;
 /// Bytes read at once.
 const STEP: usize = 64 << 10;
 
 impl OpenFiles {
-    /// Brings `len` bytes from `from` on into memory. Blocks for the disk.
+    /// Loads `len` bytes from `from` on into the page cache. Blocks on the disk.
     pub(crate) fn load_pages(
         &self,
         segment: &Segment,
@@ -53,7 +54,8 @@ impl OpenFiles {
                 read_chunk(segment, opened, *chunk, size, &mut buffer)?;
             }
         }
-        // What comes next is on its way while this is sent; but not before what others wait for.
+        // The next chunks are read ahead while this read is sent, but not while an fsync or another cold read may wait for the
+        // disk.
         let ahead = next..if follows && self.read_admission.is_quiet() { next + AHEAD } else { next };
         let ahead: Vec<u64> =
             ahead.filter(|chunk| (chunk + 1) * CHUNK <= size && !segment.has_chunk(opened, *chunk, size)).collect();
@@ -69,19 +71,19 @@ impl OpenFiles {
     }
 }
 
-/// Has neighbouring chunks on their way before the first of them is waited for.
+/// Starts the reads of adjacent chunks before the caller waits for the first of them.
 fn read_ahead_chunks(opened: &Opened, run: &[u64]) {
     if let Some(first) = run.first() {
         opened.file().read_ahead(first * CHUNK, run.len() as u64 * CHUNK);
     }
 }
 
-/// Waits for a chunk that was begun.
+/// Waits for a chunk whose read was started.
 fn read_chunk(segment: &Segment, opened: &Opened, chunk: u64, size: u64, buffer: &mut [u8]) -> Result<(), FileError> {
     let (from, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(size));
     let read = |part: &mut [u8], at| opened.file().read_at(part, at).context("read", &segment.path(LOG));
     if let Some(map) = opened.mapped() {
-        // It comes in one piece mostly: its last page is waited for, and nothing copied.
+        // Mostly the chunk is read by one request: waiting for its last page copies nothing.
         if read(&mut [0], end.saturating_sub(1))? == 0 {
             segment.note_lost(end.saturating_sub(1), opened.file());
             return Ok(());

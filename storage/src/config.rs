@@ -1,4 +1,4 @@
-//! What a log needs to know of its topic's configuration, already resolved and validated by the caller.
+//! The part of a topic's configuration that a log needs, already resolved and validated by the caller.
 //!
 //! Names and defaults are Kafka's. Only what storage acts on is here.
 
@@ -31,7 +31,7 @@ pub struct LogConfig {
     pub max_compaction_lag_ms: i64,
     /// `delete.retention.ms`: how long tombstones and transaction markers stay after their first compaction.
     pub delete_retention_ms: i64,
-    /// `file.delete.delay.ms`: how long what was deleted stays on the disk; 0 removes it at once.
+    /// `file.delete.delay.ms`: how long deleted files stay on the disk; 0 removes them at once.
     pub file_delete_delay_ms: i64,
     /// `preallocate`: a segment's disk space is reserved when it is first written to, not in steps.
     pub preallocate: bool,
@@ -39,7 +39,7 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`: age of the oldest unflushed append at which [`crate::Log::flush_due`] says yes.
     pub flush_ms: i64,
-    /// `producer.id.expiration.ms` (broker): a producer that wrote nothing for this long is forgotten.
+    /// `producer.id.expiration.ms` (broker): the state of a producer that wrote nothing for this long is removed.
     pub producer_id_expiration_ms: i64,
 }
 

@@ -1,8 +1,8 @@
-//! One log dir: where logs lie, the file system behind it, and whether it may still be written to.
+//! One log dir: its path, the file system behind it, and whether it is offline.
 //!
-//! After a failed sync the kernel takes pages for clean that are not on disk: a restart without a reboot reads them, and no sync
-//! writes them. So the failure leaves an empty file behind, `.failed-sync`. A start that finds it writes what it recovers again. The
-//! file need not be synced: where it is lost to a power cut, so are the pages.
+//! After a failed fsync the kernel marks pages as clean that are not durable: a restart without a reboot reads them, and no later
+//! fsync writes them. So the failure creates an empty file, `.failed-sync`. A start that finds the file writes all recovered data
+//! again. The file need not be synced: a power cut that loses it loses the pages, too.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,13 +30,13 @@ pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
     pub(crate) directory_id: Uuid,
     pub(crate) disk: Arc<dyn Disk>,
-    /// What is open of all logs, in this dir and others.
+    /// The open files of all logs, in this dir and others.
     pub(crate) files: Arc<OpenFiles>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) journal: Journal,
     offline: AtomicBool,
-    /// A sync failed in the process before: what the page cache has may not be on disk.
+    /// A sync failed in the previous process: pages in the page cache may not be durable.
     had_failed_sync: AtomicBool,
 }
 
@@ -57,15 +57,15 @@ impl LogDir {
         self.offline.load(Ordering::Acquire) || self.journal.has_failed()
     }
 
-    /// Takes note of a failed write or sync. A full disk passes, and so does a lack of file handles; anything else takes
-    /// the dir offline for good, since nothing can be assumed of what is on it. That goes for every failed sync: where
-    /// space is given out late, a full disk may show only there, and what was written is lost then.
+    /// Classifies a failed write or sync. A full disk and a lack of file handles are temporary. Every other error takes the dir
+    /// offline for good, since the state of its files is then unknown. So does every failed sync: with delayed allocation a full
+    /// disk may show only there, and the written data is lost then.
     pub(crate) fn classify_error(&self, error: FileError) -> FileError {
         let passes = error.is_full() && !error.is_sync() || error.is_exhausted();
         if passes { error } else { self.take_offline(error) }
     }
 
-    /// Takes the dir offline, whatever the error: something is half done that cannot be half done.
+    /// Takes the dir offline, whatever the error: an operation that must not stop half way has failed.
     pub(crate) fn take_offline(&self, error: FileError) -> FileError {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
@@ -78,7 +78,7 @@ impl LogDir {
         error
     }
 
-    /// Looks whether a sync failed in the process before.
+    /// Detects whether a sync failed in the previous process.
     pub(crate) fn detect_failed_sync(&self) -> Result<(), FileError> {
         let path = self.path.join(FAILED_SYNC);
         let found = files::read_optional(self.disk.as_ref(), &path)?.is_some();
@@ -90,7 +90,7 @@ impl LogDir {
         self.had_failed_sync.load(Ordering::Acquire)
     }
 
-    /// All logs have written again what they recovered.
+    /// Removes the mark: all logs have written their recovered data again.
     pub(crate) fn clear_failed_sync(&self) -> Result<(), FileError> {
         if !self.had_failed_sync.swap(false, Ordering::AcqRel) {
             return Ok(());
@@ -99,8 +99,8 @@ impl LogDir {
         self.disk.remove_file(&path).context("remove", &path)
     }
 
-    /// Bytes that producers and replicas may still take: all but a reserve that is kept so that offsets can be committed, topics
-    /// deleted and the metadata log written on a full disk. Asks the file system.
+    /// Bytes that producers and replicas may still write: the free space without a reserve. The reserve is kept so that offsets can
+    /// be committed, topics deleted and the metadata log written on a full disk. Queries the file system.
     pub(crate) fn room(&self) -> u64 {
         let Ok((total, usable)) = self.disk.space(&self.path) else { return u64::MAX };
         usable.saturating_sub(reserve(total))
@@ -110,12 +110,12 @@ impl LogDir {
         if self.is_offline() { Err(LogError::Offline { dir: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// `classify_error` for results.
+    /// [`Self::classify_error`] for results.
     pub(crate) fn record_failure<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
         result.map_err(|error| self.classify_error(error))
     }
 
-    /// Before a log's offsets go back to `offset` (`None`: it begins anew). Blocks for the disk.
+    /// Called before a log's offsets decrease to `offset` (`None`: a new log). Blocks on the disk.
     pub(crate) fn lower_checkpoints(&self, partition: (&str, i32), offset: Option<i64>) -> Result<(), FileError> {
         self.checkpoints.lower_row(self.disk.as_ref(), &self.path, partition, offset)
     }

@@ -1,7 +1,7 @@
-//! What storage takes from the machine besides files: time, randomness, threads.
+//! The environment of storage besides files: time, randomness, threads.
 //!
-//! A [`LogManager`](crate::LogManager) carries one [`Env`], and everything below it asks that one: two brokers in one process share
-//! nothing here, and a simulation replaces it. Must never: be asked for time where an append or a read did not need it before.
+//! A [`LogManager`](crate::LogManager) carries one [`Env`], and everything below uses that one: two brokers in one process share
+//! nothing here, and a simulation replaces it. Must never: add a clock read to an append or a read that had none.
 
 use std::{fmt::Debug, io, thread, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Leader epochs of one log: where each began (KIP-101, KIP-279), kept in `leader-epoch-checkpoint`.
 //!
-//! Pure but for the text form. Epochs and start offsets both grow strictly. An epoch without a record is known in memory only:
-//! it begins at the log's end, wherever that is, and enters the checkpoint with its first record. A start of the broker begins
-//! one in each partition, and must not write ten thousand files for them.
+//! Pure but for the text form. Epochs and start offsets both grow strictly. An epoch without a record exists in memory only: it
+//! begins at the current log end, and enters the checkpoint with its first record. A start of the broker begins an epoch in each
+//! partition, and must not write ten thousand files.
 
 use std::fmt::Write as _;
 
@@ -14,9 +14,9 @@ pub(crate) struct EpochCache {
     entries: Vec<(i32, i64)>,
     /// The newest epoch while no record was written in it; above all `entries`.
     begun: Option<i32>,
-    /// What the checkpoint says, as far as it was read or written.
+    /// The content of the checkpoint, as far as it was read or written.
     written: Option<Vec<(i32, i64)>>,
-    /// That is on disk for sure.
+    /// `written` is known to be durable.
     durable: bool,
 }
 
@@ -38,24 +38,24 @@ impl EpochCache {
         Ok(cache)
     }
 
-    /// Whether the checkpoint must be written; with `sync`, also to bring to disk what was written before.
+    /// Whether the checkpoint must be written; with `sync`, also to flush a content that was only written.
     pub(crate) fn to_write(&self, sync: bool) -> bool {
         self.written.as_ref() != Some(&self.entries) || (sync && !self.durable)
     }
 
-    /// The checkpoint is about to say what is known now, on disk with `sync`.
+    /// The checkpoint is about to be written with the current entries, durable with `sync`.
     pub(crate) fn note_written(&mut self, sync: bool) {
         self.written = Some(self.entries.clone());
         self.durable = sync;
     }
 
-    /// Nobody knows what the checkpoint says.
+    /// The content of the checkpoint is unknown.
     pub(crate) fn note_unwritten(&mut self) {
         self.written = None;
         self.durable = false;
     }
 
-    /// What was read is on disk for sure: the last stop was clean.
+    /// The content that was read is durable: the last stop was clean.
     pub(crate) fn note_durable(&mut self) {
         self.durable = self.written.is_some();
     }
@@ -69,15 +69,15 @@ impl EpochCache {
         text
     }
 
-    /// Notes that `epoch` begins where the log ends, if it is new; its first record is not written yet.
+    /// Records that `epoch` begins at the log end, if it is new; its first record is not written yet.
     pub(crate) fn begin(&mut self, epoch: i32) {
         if epoch >= 0 && self.latest().is_none_or(|latest| latest < epoch) {
             self.begun = Some(epoch);
         }
     }
 
-    /// Notes that the first record of `epoch` is at `start`, if the epoch is new. Entries that the new one contradicts go (a
-    /// leader that wrote nothing leaves an epoch at the same offset).
+    /// Records that the first record of `epoch` is at `start`, if the epoch is new. Entries that the new one contradicts are
+    /// removed (a leader that wrote nothing leaves an epoch at the same offset).
     pub(crate) fn assign(&mut self, epoch: i32, start: i64) {
         if epoch < 0
             || start < 0
@@ -128,14 +128,14 @@ impl EpochCache {
         EpochEndOffset { leader_epoch, end_offset }
     }
 
-    /// Forgets epochs that begin at or above `end` (the log was cut there).
+    /// Removes epochs that begin at or above `end` (the log was truncated there).
     pub(crate) fn truncate_from_end(&mut self, end: i64) {
         let keep = self.entries.partition_point(|entry| entry.1 < end);
         self.entries.truncate(keep);
         self.begun = None;
     }
 
-    /// Forgets epochs that ended below `start`; the one that holds it now begins there.
+    /// Removes epochs that ended below `start`; the epoch that contains `start` now begins there.
     pub(crate) fn truncate_from_start(&mut self, start: i64) {
         let after = self.entries.partition_point(|entry| entry.1 <= start);
         let Some(holding) = after.checked_sub(1) else { return };

@@ -1,4 +1,4 @@
-//! What can go wrong in storage: one enum an operation, facts in fields. Kafka's numbers are the broker's matter.
+//! The errors of storage: one enum for each operation, facts in fields. The broker maps them to Kafka's error codes.
 
 use std::{io, path::PathBuf};
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::producers::ProducerError;
 
-/// A file operation that failed, with what it was about.
+/// A file operation that failed, with its action and path.
 #[derive(Debug, Error)]
 #[error("cannot {action} {}: {source}", path.display())]
 pub struct FileError {
@@ -25,12 +25,12 @@ impl FileError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
-    /// True when data or names were to be brought to disk.
+    /// True when the operation was a sync of data or names.
     pub(crate) fn is_sync(&self) -> bool {
         self.action == "sync"
     }
 
-    /// True when this process or the system ran out of something that is no disk: file handles, memory.
+    /// True when this process or the system ran out of a resource other than disk space: file handles, memory.
     pub fn is_exhausted(&self) -> bool {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
@@ -155,7 +155,7 @@ pub enum AppendError {
         /// The topic's limit.
         segment_bytes: u32,
     },
-    /// Replicated records do not follow on what is there.
+    /// Replicated records do not begin at the log end.
     #[error("batch starts at offset {base_offset}, the log ends at {log_end_offset}")]
     OffsetsOutOfOrder {
         /// First offset of the offending batch.

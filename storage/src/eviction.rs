@@ -1,7 +1,6 @@
-//! The chunks that cold reads brought into memory, in one queue: past a bound the oldest are evicted.
+//! The queue of chunks that cold reads loaded into the page cache: past a bound the oldest are evicted.
 //!
-//! It lies below the open files, which carry it, and knows them only as something that evicts pages. How chunks are brought in is
-//! said in `cold`.
+//! The module lies below the open files, which own the queue, and knows them only through [`EvictPages`]. `cold` loads the chunks.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -16,36 +15,36 @@ use parking_lot::Mutex;
 
 use crate::residency::{CHUNK, INDEX_CHUNK, Residency};
 
-/// All chunks that were brought in take at most this part of memory, within these bounds.
+/// All loaded chunks take at most this part of memory, within these bounds.
 const PART_OF_MEMORY: u64 = 16;
 const MIN_BYTES: u64 = 64 << 20;
 const MAX_BYTES: u64 = 1 << 30;
 
-/// What cold reads have done since the start.
+/// Statistics of cold reads since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ColdReadStats {
     /// Reads that had to wait for the disk.
     pub reads: u64,
-    /// Bytes brought into memory for them.
+    /// Bytes loaded into the page cache for them.
     pub bytes: u64,
-    /// Bytes of these that are held now.
+    /// Bytes of these that are not evicted yet.
     pub held_bytes: u64,
 }
 
-/// What holds pages of a segment's data file: the file, or a map of it.
+/// An owner of pages of a segment's data file: the file, or a map of it.
 pub(crate) trait EvictPages: Debug + Send + Sync {
     /// Drops the pages of this part of the file. Both bounds in whole pages.
     fn evict_pages(&self, at: u64, len: u64);
 }
 
-/// A chunk that was brought in.
+/// A loaded chunk.
 #[derive(Debug)]
 struct Chunk {
     segment: u64,
     number: u64,
-    /// The data file: gone once nobody holds it.
+    /// The data file; dropped with its last user.
     data: Weak<dyn EvictPages>,
-    /// What is open of the segment, with the map.
+    /// The open files of the segment, with the map.
     opened: Weak<dyn EvictPages>,
 }
 
@@ -92,22 +91,22 @@ impl ColdCache {
         self.max_chunks.store(chunks, Ordering::Relaxed);
     }
 
-    /// Whether a chunk was brought in, and not evicted since.
+    /// Whether a chunk was loaded, and not evicted since.
     pub(crate) fn contains(&self, segment: u64, number: u64) -> bool {
         self.queue.lock().members.contains(&(segment, number))
     }
 
-    /// A read has to wait for the disk.
+    /// Counts a read that has to wait for the disk.
     pub(crate) fn count_read(&self) {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many bytes were brought in.
+    /// Counts loaded bytes.
     pub(crate) fn count_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Puts chunks at the end of the line, and evicts those at its front past the bound.
+    /// Adds chunks at the end of the queue, and evicts those at its front past the bound.
     pub(crate) fn add_chunks(
         &self,
         residency: &Residency,
@@ -134,7 +133,7 @@ impl ColdCache {
         for run in over.chunk_by(|a, b| a.segment == b.segment && a.number + 1 == b.number) {
             let Some(first) = run.first() else { continue };
             run.iter().for_each(|chunk| residency.clear(chunk.segment, chunk.number));
-            // What was closed meanwhile is the kernel's to keep or drop.
+            // The kernel manages the pages of a file that was closed meanwhile.
             let Some(data) = first.data.upgrade() else { continue };
             let (at, len) = (first.number * CHUNK, run.len() as u64 * CHUNK);
             if let Some(opened) = first.opened.upgrade() {

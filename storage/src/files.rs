@@ -15,9 +15,9 @@ pub(crate) const INDEX: &str = ".index";
 pub(crate) const TIME_INDEX: &str = ".timeindex";
 pub(crate) const TXN_INDEX: &str = ".txnindex";
 pub(crate) const SNAPSHOT: &str = ".snapshot";
-/// Ours: the true size of a segment that a truncation sealed short of its file's length; gone once the file is cut.
+/// Esker's own: the size of a segment that a truncation made shorter than its file; removed once the file is cut.
 pub(crate) const SEALED: &str = ".sealed";
-/// Ours: what recovery found damaged in a partition.
+/// Esker's own: the damaged ranges of a partition.
 pub(crate) const DAMAGED: &str = "damaged-ranges";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
@@ -33,13 +33,13 @@ pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(crate) const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// The log of the cluster's metadata, in Kafka and here: it lies among the partitions but is no topic's.
 const METADATA_LOG: &str = "__cluster_metadata-0";
-/// End of the name of a folder that waits for its removal.
+/// Suffix of a folder that is to be removed.
 pub(crate) const DELETED: &str = "-delete";
-/// End of the name of a folder that is no topic's, as in Kafka. Nobody looks into it.
+/// Suffix of a folder whose topic does not exist in the cluster, as in Kafka. Esker never reads such a folder.
 pub(crate) const STRAY: &str = "-stray";
-/// End of the name of a folder that a log is being moved to.
+/// Suffix of a folder that a log is being moved to.
 pub(crate) const FUTURE: &str = "-future";
-/// Stands in a folder whose log has moved to another log dir: of two folders of a partition, this one goes.
+/// Marks a folder whose log has moved to another log dir: of two folders of a partition, the marked one is removed.
 pub(crate) const MOVED: &str = ".moved";
 
 /// `<20 digits><suffix>` in `dir`.
@@ -115,7 +115,7 @@ pub(crate) fn read_offsets(disk: &dyn Disk, path: &Path) -> Result<Vec<(String, 
         .collect()
 }
 
-/// Writes an offset checkpoint in one step and brings it to disk.
+/// Replaces an offset checkpoint atomically and flushes it.
 pub(crate) fn write_offsets(disk: &dyn Disk, path: &Path, offsets: &[(&str, i32, i64)]) -> Result<(), FileError> {
     use std::fmt::Write as _;
     let mut text = format!("0\n{}\n", offsets.len());
@@ -128,7 +128,7 @@ pub(crate) fn write_offsets(disk: &dyn Disk, path: &Path, offsets: &[(&str, i32,
 /// The entry lines of a checkpoint file of version 0, their number checked.
 pub(crate) fn checkpoint_lines(bytes: &[u8]) -> Result<Vec<&str>, String> {
     if bytes.is_empty() {
-        // Kafka makes the file before it has anything to say.
+        // Kafka creates the file empty.
         return Ok(Vec::new());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "is not text".to_owned())?;
@@ -161,8 +161,8 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, dir: &Path) -> Result<Opt
     }
 }
 
-/// Creates the files of an empty segment: its data file first, without which the others mean nothing. Index files are there from the start,
-/// as in Kafka: its tools make one that is missing, in the folder of a running broker.
+/// Creates the files of an empty segment: the data file first, since the others depend on it. Index files exist from the start, as
+/// in Kafka: its tools create a missing one, even in the folder of a running broker.
 pub(crate) fn create_segment(disk: &dyn Disk, dir: &Path, base_offset: i64) -> Result<(), FileError> {
     for suffix in [LOG, INDEX, TIME_INDEX] {
         let path = segment_path(dir, base_offset, suffix);
@@ -180,7 +180,7 @@ pub(crate) fn create_missing_indexes(disk: &dyn Disk, dir: &Path, base_offset: i
     Ok(())
 }
 
-/// Writes `partition.metadata`; the first flush of the log brings it to disk.
+/// Writes `partition.metadata`; the first flush of the log makes it durable.
 pub(crate) fn write_partition_metadata(disk: &dyn Disk, dir: &Path, topic_id: Uuid) -> Result<(), FileError> {
     let path = dir.join(PARTITION_METADATA);
     let text = format!("version: 0\ntopic_id: {topic_id}");

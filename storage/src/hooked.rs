@@ -1,6 +1,6 @@
-//! A disk for tests: the real one, with somebody asked before each thing that is done, who may wait, refuse or do it otherwise.
+//! A disk for tests: the real one with a hook before each operation. The hook may wait, refuse the operation or replace it.
 //!
-//! Not for brokers. It is here, and not among the tests, so that those of the broker have the same.
+//! Not for brokers. It is not among the tests, so that the broker's tests can use it, too.
 
 use std::{
     fmt::Debug,
@@ -14,7 +14,7 @@ use crate::{
     mmap::Map,
 };
 
-/// What is about to be done. What changes nothing and cannot fail in an interesting way is not asked about.
+/// The operation that is about to run. Operations that change nothing and cannot fail in an interesting way have no hook.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
 pub enum Doing<'a> {
@@ -39,9 +39,9 @@ pub enum Doing<'a> {
     SyncData(&'a Path),
 }
 
-/// Who is asked.
+/// The hooks of a [`HookedDisk`].
 pub trait Hooks: Debug + Send + Sync {
-    /// Returns when it may be done; an error comes in its place.
+    /// Returns when the operation may run; an error is returned in its place.
     fn before(&self, doing: Doing<'_>) -> io::Result<()>;
 
     /// Writes to a file.

@@ -1,10 +1,10 @@
 //! The seam to the file system: everything that storage does to files goes through [`Disk`] and [`LogFile`], so that a
 //! faulty implementation can stand in for the real one in tests.
 //!
-//! What must hold for any implementation: a write that returned `Ok` is visible to reads and maps of the same file at
-//! once; it survives a power cut only after `sync_data` returned `Ok`, and a file's name only after `sync_dir` of its
-//! folder. Unsynced writes may reach the disk in any order and in parts; names in one folder do so in the order of the
-//! calls, as file systems with a journal see to. After a failed sync nothing may be assumed of what was written since the last good one.
+//! What must hold for any implementation: a write that returned `Ok` is visible to reads and maps of the same file at once; it
+//! survives a power cut only after `sync_data` returned `Ok`, and a file's name only after `sync_dir` of its folder. Unsynced
+//! writes may reach the disk in any order and in parts; names in one folder do so in the order of the calls, as file systems with a
+//! journal see to. After a failed sync the state of everything written since the last good sync is unknown.
 
 use std::{
     fmt::Debug,
@@ -27,7 +27,7 @@ use rustix::{
 
 use crate::{error::FileError, mmap::Map};
 
-/// Of one request to read ahead the system drops what is more than its own read-ahead and the largest request of the disk.
+/// The kernel truncates a request to read ahead to its own read-ahead size and the largest request of the disk.
 const READ_AHEAD_STEP: u64 = 256 << 10;
 
 /// How a file is opened.
@@ -49,36 +49,39 @@ pub trait LogFile: Send + Sync + Debug {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Current length.
     fn size(&self) -> io::Result<u64>;
-    /// When it was last written to, wall clock ms.
+    /// Modification time, wall clock ms.
     fn modified_ms(&self) -> io::Result<i64>;
-    /// Makes it as old as what it was made from. A hint.
+    /// Sets the modification time. A hint.
     fn set_modified_ms(&self, _ms: i64) {}
-    /// Cuts or extends the file; gives reserved space past `len` back (which does not count as writing to it). Never below what a map has published.
+    /// Cuts or extends the file; frees reserved space past `len` (which does not change the modification time). Never below what a
+    /// map has published.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves disk space without changing the length, so that a full disk shows here. Does nothing where unsupported.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// `fdatasync`.
     fn sync_data(&self) -> io::Result<()>;
-    /// Starts to bring the file to disk and does not wait: what a `sync_data` soon after then waits for is under way. A hint; a
+    /// Starts the writeback of the file without waiting for it, so that a `sync_data` soon after has less to wait for. A hint; a
     /// failure shows at that sync.
     fn start_write_out(&self) {}
     /// A read-only map of the first `len` bytes, which may be more than there are.
     fn map(&self, len: usize) -> io::Result<Map>;
-    /// Whether a page that the page cache has was also read: it may be on its way. (Where there is none, asking may have it read.)
+    /// Whether a page of the page cache is up to date: its read may still be in flight. (For a missing page the call itself may
+    /// start the read.)
     fn is_read(&self, _offset: u64) -> bool {
         true
     }
-    /// As `read_at`, but ends where it would have to wait for the disk. (What it did not find it may have begun to read.)
+    /// As `read_at`, but stops before it would wait for the disk (`RWF_NOWAIT`). (It may have started the read of the missing
+    /// page.)
     fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.read_at(buf, offset)
     }
-    /// Whoever reads says what is read ahead; the system need not guess. Every handle that reads data files must say so: where the system
-    /// reads ahead it leaves marks, and a reader that comes upon one, though it said it by its own handle, has the system read ahead of it from
-    /// there to the end of the file, as fast as the disk can.
+    /// Disables the kernel's read-ahead: callers request it explicitly. Every handle that reads data files must do so. The kernel
+    /// marks pages that it read ahead, and a reader that reaches a marked page triggers further read-ahead up to the end of the
+    /// file, even with read-ahead disabled on its own handle.
     fn disable_read_ahead(&self) {}
-    /// Begins to read there; does not wait. A hint.
+    /// Starts to read this range; does not wait. A hint.
     fn read_ahead(&self, _offset: u64, _len: u64) {}
-    /// What was read there need not stay in memory. A hint.
+    /// Drops the pages of this range from the page cache. A hint.
     fn drop_pages(&self, _offset: u64, _len: u64) {}
 }
 
@@ -88,21 +91,22 @@ pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn LogFile>>;
     /// Reads a small file whole.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Replaces a small file in one step (temporary file, then rename); with `sync` it is on disk, name and all, afterwards.
+    /// Replaces a small file in one step (temporary file, then rename); with `sync` the content and the name are durable
+    /// afterwards.
     fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()>;
     /// Renames a file or folder.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file; one that is not there is fine.
+    /// Removes a file; a missing file is no error.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder and all in it.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Creates a folder and its parents.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
-    /// Names and sizes of what is in a folder; `None` for the size of a folder.
+    /// Names and sizes of the entries of a folder; `None` for the size of a folder.
     fn list(&self, path: &Path) -> io::Result<Vec<(String, Option<u64>)>>;
     /// Makes names created, renamed or removed in this folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Brings everything that was written to the file system of this folder to disk: data, lengths and names.
+    /// Flushes the whole file system of this folder: data, lengths and names (`syncfs`).
     fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// Total and usable bytes of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
@@ -110,10 +114,10 @@ pub trait Disk: Send + Sync + Debug {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>>;
 }
 
-/// Adds what was attempted, and on which file, to a system error.
+/// Adds the action and the path to a system error.
 pub(crate) trait Context<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, FileError>;
-    /// As `context`, for paths that are built: only an error pays for that.
+    /// As `context`, for paths that must be built: only an error pays for that.
     fn context_of(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T, FileError>;
 }
 
@@ -133,7 +137,7 @@ pub struct OsDisk;
 #[derive(Debug)]
 struct OsFile {
     file: Arc<File>,
-    /// The file system refused fallocate once; it is not asked again.
+    /// The file system refused fallocate once; it is not tried again.
     no_reserve: AtomicBool,
 }
 
@@ -178,7 +182,7 @@ impl LogFile for OsFile {
 
     fn set_modified_ms(&self, ms: i64) {
         let since = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
-        // Its age is that of now then.
+        // Without it the modification time is the current time.
         let _ = self.file.set_modified(SystemTime::UNIX_EPOCH + since);
     }
 
@@ -229,7 +233,7 @@ impl LogFile for OsFile {
     fn is_read(&self, offset: u64) -> bool {
         let mut byte = [0u8; 1];
         let read = rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-        // Another error: not supported here, so there is nothing that could be known.
+        // Another error: not supported here, so the state is unknown.
         read != Err(Errno::AGAIN)
     }
 
@@ -241,7 +245,7 @@ impl LogFile for OsFile {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
-                // It cannot be told: what is read then is what was asked for, only later.
+                // Not supported here: a blocking read returns the same bytes.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -264,7 +268,7 @@ impl LogFile for OsFile {
     }
 
     fn drop_pages(&self, offset: u64, len: u64) {
-        // No length is all that follows, for the system.
+        // For the kernel a length of 0 means up to the end of the file.
         if let Some(len) = NonZero::new(len) {
             let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::DontNeed);
         }
@@ -329,7 +333,7 @@ impl Disk for OsDisk {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let kind = match entry.metadata() {
                 Ok(kind) => kind,
-                // Somebody removed or renamed it meanwhile.
+                // The entry was removed or renamed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };

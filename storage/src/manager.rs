@@ -47,19 +47,19 @@ pub struct LogManagerConfig {
     pub dirs: Vec<PathBuf>,
     /// `node.id`.
     pub node_id: i32,
-    /// The cluster it must belong to; `None` takes what the dirs say, or makes a new id for new dirs.
+    /// The cluster it must belong to; `None` accepts the id of the dirs, or creates one for new dirs.
     pub cluster_id: Option<String>,
-    /// Threads that load logs at start; 0 = one a core. With 1 a clean stop takes one log after the other, too.
+    /// Threads that load logs at start; 0 = one a core. With 1 a clean stop closes one log after the other, too.
     pub load_threads: usize,
     /// `log.journal.bytes`: the most that the journal of a log dir takes of its disk; 0 for none.
     pub journal_bytes: u64,
     /// Configuration of logs found at start, until `update_config`.
     pub default_config: LogConfig,
-    /// Counts along while the dirs are opened.
+    /// Progress counters while the dirs are opened.
     pub progress: Arc<LoadProgress>,
 }
 
-/// Facts of one log dir, as DescribeLogDirs tells them.
+/// Facts of one log dir for DescribeLogDirs.
 #[derive(Debug, Clone)]
 pub struct LogDirInfo {
     /// The folder.
@@ -72,17 +72,17 @@ pub struct LogDirInfo {
     pub cordoned: bool,
     /// Size of its file system in bytes, -1 if unknown.
     pub total_bytes: i64,
-    /// What is free of that, -1 if unknown.
+    /// Free bytes of that, -1 if unknown.
     pub usable_bytes: i64,
 }
 
 /// Logs closed at once at a clean stop: they wait for the disk, and one journal commit serves many.
 const STOP_THREADS: usize = 16;
 
-/// With more unflushed logs than this at a clean stop, one sync of the whole file system is cheaper than one a file.
+/// With more unflushed logs than this at a clean stop, one sync of the whole file system is cheaper than a sync of each file.
 const SYNCED_ONE_BY_ONE: usize = 32;
 
-/// Gives a closed log's folder another name, for good.
+/// Renames a closed log's folder and flushes the name.
 fn rename_folder(log: &Log, to: &Path) -> Result<(), LogError> {
     let home = log.home();
     home.record_failure(home.disk.rename(log.dir(), to).context("rename", log.dir()))?;
@@ -91,7 +91,7 @@ fn rename_folder(log: &Log, to: &Path) -> Result<(), LogError> {
 
 type Logs = HashMap<Arc<str>, HashMap<i32, Arc<Log>>>;
 
-/// Several dirs' logs. Everything that may block on the disk says so; `get` and `logs` do not.
+/// All logs of the log dirs. Functions that may block on the disk say so; `get` and `logs` do not.
 #[derive(Debug)]
 pub struct LogManager {
     dirs: Vec<Arc<LogDir>>,
@@ -99,15 +99,15 @@ pub struct LogManager {
     was_clean: bool,
     stop_threads: usize,
     logs: RwLock<Logs>,
-    /// Held while a folder is made or renamed, so that two calls never meet on one.
+    /// Held while a folder is created or renamed, so that two calls never change the same folder.
     changing: Mutex<()>,
     reaper: Arc<Reaper>,
     files: Arc<OpenFiles>,
     cordoned: RwLock<HashSet<PathBuf>>,
-    /// Limit of what moves copy, and whether they are to end.
+    /// Byte rate of moves, and whether they must stop.
     moves: Arc<(Throttle, AtomicBool)>,
     unfinished: Mutex<Vec<(Uuid, i32, PathBuf)>>,
-    /// Let go of last: another process may open the dirs then.
+    /// Released last: another process may open the dirs then.
     _locks: Vec<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -127,9 +127,9 @@ impl LogManager {
         self.logs.read().get(topic)?.get(&partition).cloned()
     }
 
-    /// Creates the log of a partition (in the dir with the fewest logs), or returns the one that is there under the
-    /// same topic id (or an unknown one, which is made this one). Blocks shortly: makes a folder. Its name reaches the disk with the first flush, not before: until
-    /// then a power cut takes a log that has nothing to lose.
+    /// Creates the log of a partition (in the dir with the fewest logs), or returns the existing one with the same topic id (a log
+    /// without an id gets this one). Blocks shortly: creates a folder. The first flush makes the folder's name durable: a power cut
+    /// before loses only an unflushed log.
     pub fn create(
         &self,
         topic: &str,
@@ -148,7 +148,7 @@ impl LogManager {
         let log_dir = self.emptiest_dir()?;
         let dir = log_dir.path.join(files::partition_dir(topic, partition));
         let create = || -> Result<Log, OpenError> {
-            // What checkpoints say of an earlier partition of that name must not be believed of this one.
+            // Checkpoint rows of an earlier partition of that name must not apply to this one.
             log_dir.lower_checkpoints((topic, partition), None)?;
             log_dir.journal.void((topic_id, partition), i64::MIN)?;
             log_dir.disk.create_dir_all(&dir).context("create", &dir)?;
@@ -176,7 +176,7 @@ impl LogManager {
         let there = log_dir.disk.list(&dir).is_ok();
         let created = create();
         if created.is_err() && !there {
-            // On another attempt another log dir may be the emptiest. What cannot be removed is a stray at the next start.
+            // A retry may choose another log dir. A folder that cannot be removed is a stray at the next start.
             let _ = log_dir.disk.remove_dir_all(&dir);
         }
         let log = created.map_err(|error| match error {
@@ -216,8 +216,8 @@ impl LogManager {
         emptiest.cloned().ok_or_else(|| LogError::Offline { dir: any() })
     }
 
-    /// Renames the log's folder for deletion; its files go in the background after `file.delete.delay.ms`. Readers that hold slices keep them. Blocks
-    /// shortly.
+    /// Renames the log's folder for deletion; its files are removed in the background after `file.delete.delay.ms`. Slices of
+    /// readers stay valid. Blocks shortly.
     pub fn delete(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         let _changing = self.changing.lock();
         let log = self.take_log(topic, partition)?;
@@ -228,8 +228,8 @@ impl LogManager {
         Ok(())
     }
 
-    /// Lets go of a log that is no topic's: its folder stays under a name that ends with `-stray`, which is returned. It may
-    /// have come from another cluster. Blocks shortly.
+    /// Closes a log that belongs to no topic and renames its folder to a `-stray` name, which is returned. The folder is kept: it
+    /// may be from another cluster. Blocks shortly.
     pub fn rename_to_stray(&self, topic: &str, partition: i32) -> Result<PathBuf, LogError> {
         let _changing = self.changing.lock();
         let log = self.take_log(topic, partition)?;
@@ -240,7 +240,7 @@ impl LogManager {
         Ok(renamed)
     }
 
-    /// Takes a log out of the list.
+    /// Removes a log from the list and closes it.
     fn take_log(&self, topic: &str, partition: i32) -> Result<Arc<Log>, LogError> {
         let mut logs = self.logs.write();
         let unknown = || LogError::Unknown { topic: topic.to_owned(), partition };
@@ -252,48 +252,49 @@ impl LogManager {
         Ok(log)
     }
 
-    /// Bounds how many segments may have their files open and mapped (up to three maps each); more are let go of now.
+    /// Bounds how many segments may have their files open and mapped (up to three maps each); those past the bound are closed now.
     pub fn limit_open_segments(&self, segments: usize) {
         self.files.set_limit(segments);
     }
 
-    /// What is open.
+    /// Statistics of open files.
     pub fn open_files(&self) -> OpenFileStats {
         self.files.stats()
     }
 
-    /// Where time, randomness and threads of these logs come from.
+    /// The environment of these logs: time, randomness and threads.
     pub fn env(&self) -> &Arc<dyn Env> {
         &self.files.env
     }
 
-    /// Maps of data and index files that are there, also those that only slices hold.
+    /// Number of maps of data and index files, including maps that only slices hold.
     pub fn open_maps(&self) -> usize {
         self.files.maps()
     }
 
-    /// What is known to be in memory grows older: call it about four times a second.
+    /// Advances the clock of the residency table: call it about four times a second.
     pub fn age_residency(&self) {
         self.files.residency.advance_clock();
     }
 
-    /// Removes deleted files that are due. For an environment without threads; with them a thread does it, and this does nothing. Blocks.
+    /// Removes deleted files that are due. For an environment without threads; otherwise a thread does it, and this does nothing.
+    /// Blocks.
     pub fn reap_due(&self) {
         self.reaper.reap_due();
     }
 
-    /// What cold reads have done.
+    /// Statistics of cold reads.
     pub fn cold_reads(&self) -> ColdReadStats {
         self.files.cold.stats()
     }
 
-    /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
-    /// next read touches them again. Does not wait for the disk.
+    /// Removes all mapped pages from this process's resident memory. They stay in the page cache, and slices stay valid; the next
+    /// read touches them again. Does not wait for the disk.
     pub fn release_memory(&self) {
         self.files.all().iter().for_each(|opened| opened.release());
     }
 
-    /// Replaces the configuration of all of a topic's logs here.
+    /// Replaces the configuration of all logs of a topic on this broker.
     pub fn update_config(&self, topic: &str, config: LogConfig) {
         if let Some(partitions) = self.logs.read().get(topic) {
             partitions.values().for_each(|log| log.update_config(config.clone()));
@@ -308,12 +309,12 @@ impl LogManager {
         logs
     }
 
-    /// How many log dirs are offline. A load for each dir.
+    /// Number of offline log dirs. Costs one atomic load for each dir.
     pub fn offline_dirs(&self) -> usize {
         self.dirs.iter().filter(|dir| dir.is_offline()).count()
     }
 
-    /// The log dirs. Asks the file systems for their space.
+    /// The log dirs. Queries the file systems for their space.
     pub fn dirs(&self) -> Vec<LogDirInfo> {
         let info = |dir: &Arc<LogDir>| {
             let space = dir.disk.space(&dir.path).ok();
@@ -330,15 +331,15 @@ impl LogManager {
         self.dirs.iter().map(info).collect()
     }
 
-    /// Flushes closed segments, saves indexes, creates segments ahead, then writes recovery points, log starts and high watermarks. Call it
-    /// every few seconds on a blocking thread. What fails is logged and takes its dir offline; the others go on.
+    /// Flushes closed segments, saves indexes, creates segments ahead, then writes recovery points, log starts and high watermarks.
+    /// Call it every few seconds on a blocking thread. A failure is logged and takes its dir offline; the other dirs continue.
     pub fn flush_checkpoints(&self) -> Result<(), LogError> {
         let logs = self.logs();
         let mut result = Ok(());
         self.dirs.iter().for_each(|dir| dir.journal.look_for_room());
         for log in &logs {
             let flushed = log.flush_closed().and_then(|_| log.save_indexes());
-            // What was closed is flushed by then: that makes giving its space back cheap.
+            // Closed segments are flushed by now, which makes freeing their reserved space cheap.
             let done = flushed.and_then(|()| log.trim_closed()).and_then(|()| log.prepare_spare_segment());
             if let Err(error) = done
                 && !log.is_offline()
@@ -366,8 +367,8 @@ impl LogManager {
         logs
     }
 
-    /// Brings to disk where these logs start, so that what DeleteRecords took stays gone after a crash. (Kafka leaves that to the next
-    /// checkpoint.) One write serves all of a dir, also for others who ask at the same time. Blocks.
+    /// Flushes the log starts of these logs, so that deleted records stay deleted after a crash. (Kafka waits for the next
+    /// checkpoint.) One write covers all logs of a dir, also those of concurrent callers. Blocks.
     pub fn flush_log_starts(&self, moved: &[Arc<Log>]) -> Result<(), LogError> {
         for dir in &self.dirs {
             let of_it: Vec<&Log> = moved.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
@@ -380,8 +381,9 @@ impl LogManager {
         Ok(())
     }
 
-    /// Brings these logs to disk by the journal of the first one's log dir, where that is the cheaper way. Of the others, whose numbers are
-    /// returned in order, the segments must be synced ([`Log::flush`]). Blocks for the disk. A failed write or sync takes the log dir offline.
+    /// Makes these logs durable by the journal of the first one's log dir, where that is cheaper. For the others, whose indexes are
+    /// returned in order, the segments must be synced ([`Log::flush`]). Blocks on the disk. A failed write or sync takes the log
+    /// dir offline.
     pub fn flush_by_journal(logs: &[Arc<Log>]) -> Result<Vec<usize>, LogError> {
         let Some(dir) = logs.first().map(|log| log.home()) else { return Ok(Vec::new()) };
         dir.check()?;
@@ -395,7 +397,7 @@ impl LogManager {
         self.dirs.iter().map(|dir| (dir.path(), &dir.journal))
     }
 
-    /// One retention pass over all logs. Blocks. What fails is logged.
+    /// Runs a retention pass over all logs. Blocks. Failures are logged.
     pub fn retention_pass(&self, now_ms: i64) -> RetentionOutcome {
         let mut total = RetentionOutcome::default();
         for log in self.logs() {
@@ -412,8 +414,8 @@ impl LogManager {
         total
     }
 
-    /// Flushes all, writes checkpoints and clean-shutdown markers, closes the logs. Blocks. A dir where something
-    /// failed gets no marker, so that its logs are checked at the next start.
+    /// Flushes all logs, writes checkpoints and clean-shutdown markers, and closes the logs. Blocks. A dir with a failure gets no
+    /// marker, so that its logs are checked at the next start.
     pub fn shutdown_clean(&self) -> Result<(), LogError> {
         self.moves.1.store(true, Ordering::Release);
         let logs = self.logs();

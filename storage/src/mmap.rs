@@ -1,9 +1,9 @@
 //! Read-only maps of files: the only `unsafe` of this crate.
 //!
-//! A map may be longer than its file (the active segment is mapped to its full possible size). Readers must
-//! never touch it at or past the published end of the file, and this crate must never shrink a file below what is published in one
-//! of its maps. Published bytes never change. Where another process cuts a file all the same, or the disk cannot read a page,
-//! [`guard`] keeps the process alive: such a map has a mark ([`Map::damaged_from`]), which readers look at after the touch.
+//! A map may be longer than its file (the active segment is mapped to its full possible size). Readers must never touch it at or
+//! past the published end of the file, and this crate must never shrink a file below what is published in one of its maps.
+//! Published bytes never change. If another process cuts a file nevertheless, or the disk cannot read a page, [`guard`] keeps the
+//! process alive: such a map has a mark ([`Map::damaged_from`]), which readers check after the touch.
 #![allow(unsafe_code)]
 
 mod guard;
@@ -23,7 +23,7 @@ pub use guard::{is_any_damaged, unguarded_maps};
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::RwLock;
 
-/// A read-only map of the first `len` bytes of a file, which may not be there yet.
+/// A read-only map of the first `len` bytes of a file, which may still be shorter.
 #[derive(Debug)]
 pub struct Map(Option<Mapped>);
 
@@ -32,7 +32,7 @@ pub struct Map(Option<Mapped>);
 struct Mapped {
     guard: Registration,
     map: Mmap,
-    /// Where it is counted.
+    /// The counter of maps that includes this one.
     counter: Option<Arc<AtomicUsize>>,
 }
 
@@ -55,15 +55,15 @@ impl Map {
         self.0.as_ref().map(|mapped| &mapped.map)
     }
 
-    /// Offset from which the map does not show the file any more, because the file was cut there or cannot be read; `None` for a
-    /// sound map. Holds for what was touched before the call. Costs one relaxed load.
+    /// Offset from which the map no longer shows the file, because the file was cut there or cannot be read; `None` for a sound
+    /// map. Valid for pages touched before the call. Costs one relaxed load.
     pub fn damaged_from(&self) -> Option<usize> {
         self.0.as_ref()?.guard.mark().damaged_from()
     }
 }
 
-/// Maps of open files by their first address: so that a slice of one can be sent from its file (`sendfile`) by whoever
-/// knows nothing but the slice. One for the process, as addresses are.
+/// Maps of open files by their first address, so that a connection can send a slice from its file (`sendfile`). Global, since
+/// addresses are.
 static MAPPED: RwLock<BTreeMap<usize, FileMap>> = RwLock::new(BTreeMap::new());
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ struct FileMap {
     mark: Mark,
 }
 
-/// Looks at the map that `slice` lies in, and where in it the slice begins; `None` for other memory.
+/// Calls `look` with the map that contains `slice`, and the offset of the slice in it; `None` for other memory.
 fn with_map_of<R>(slice: &[u8], look: impl FnOnce(&FileMap, usize) -> R) -> Option<R> {
     let at = slice.as_ptr().addr();
     let mapped = MAPPED.read();
@@ -82,15 +82,14 @@ fn with_map_of<R>(slice: &[u8], look: impl FnOnce(&FileMap, usize) -> R) -> Opti
     (offset.checked_add(slice.len())? <= map.len).then(|| look(map, offset))
 }
 
-/// The file that `slice` is mapped from, and where in it the slice begins; `None` for other memory, or when the file has
-/// been closed since.
+/// The file that `slice` is mapped from, and the offset of the slice in it; `None` for other memory, or when the file has been
+/// closed since.
 pub fn file_of(slice: &[u8]) -> Option<(Arc<File>, u64)> {
     let (file, offset) = with_map_of(slice, |map, offset| (map.file.upgrade(), offset as u64))?;
     Some((file?, offset))
 }
 
-/// Whether `slice` is of a map and reaches into a part of it that does not show the file any more: it must not be sent. Costs one
-/// relaxed load as long as no map is damaged.
+/// Whether `slice` includes a damaged part of a map: it must not be sent then. Costs one relaxed load as long as no map is damaged.
 pub fn is_damaged(slice: &[u8]) -> bool {
     let reaches = |map: &FileMap, offset: usize| {
         map.mark.damaged_from().is_some_and(|from| offset.saturating_add(slice.len()) > from)
@@ -98,7 +97,7 @@ pub fn is_damaged(slice: &[u8]) -> bool {
     is_any_damaged() && with_map_of(slice, reaches).unwrap_or_default()
 }
 
-/// As [`is_damaged`], after a touch of each page of the slice: for one that the kernel could not send. May wait for the disk.
+/// As [`is_damaged`], after a touch of each page of the slice: for a slice that the kernel could not send. May wait for the disk.
 pub fn verify_slice(slice: &[u8]) -> bool {
     let page = rustix::param::page_size();
     slice.iter().step_by(page).chain(slice.last()).for_each(|byte| {
@@ -118,7 +117,7 @@ impl Map {
         Ok(map)
     }
 
-    /// Counts the map in `counter` for as long as it is there. Each map once.
+    /// Counts the map in `counter` for its lifetime. Once for each map.
     pub(crate) fn count_in(&mut self, counter: &Arc<AtomicUsize>) {
         if let Some(mapped) = self.0.as_mut().filter(|mapped| mapped.counter.is_none()) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -126,8 +125,8 @@ impl Map {
         }
     }
 
-    /// Takes all pages out of this process's resident memory. They stay in the page cache: the next touch brings them back
-    /// without the disk, or with it if the kernel has dropped them meanwhile.
+    /// Removes all pages from this process's resident memory (madvise DONTNEED). They stay in the page cache: the next touch is a
+    /// minor fault, or a disk read if the kernel has evicted them meanwhile.
     pub fn release(&self) {
         self.release_range(0, u64::MAX);
     }
@@ -140,18 +139,18 @@ impl Map {
         // SAFETY: the map is shared, read-only and of a file, so dropping its pages loses nothing: every later read finds
         // the same published bytes in the file. The range lies in the map.
         let released = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
-        // A hint: without it the kernel takes the pages when it needs them.
+        // A hint: without it the kernel reclaims the pages when it needs memory.
         let _ = released;
     }
 
-    /// Whether a touch of any of its pages would find it in the page cache. For maps that are as long as their files. True
-    /// where the kernel does not tell.
+    /// Whether all of its pages are in the page cache. For maps that are as long as their files. True if the kernel does not report
+    /// it.
     pub(crate) fn is_resident(&self) -> bool {
         self.is_range_resident(0, u64::MAX)
     }
 
-    /// As `is_resident`, for `len` bytes from `offset` on, which are published. Asking changes nothing: a read that must not wait
-    /// (`RWF_NOWAIT`) would begin to read the page that it does not find, and the next who asks at the same place would find it.
+    /// As `is_resident`, for `len` published bytes from `offset` on (`mincore`). The call has no side effect: a read with
+    /// `RWF_NOWAIT` would start the read of a missing page, and the next check of the same page would find it.
     pub(crate) fn is_range_resident(&self, offset: u64, len: u64) -> bool {
         let Some(map) = self.map() else { return true };
         let page = rustix::param::page_size();
@@ -176,18 +175,18 @@ impl Map {
         true
     }
 
-    /// A touch of a page that is not in memory reads that page and no more: whoever touches it has brought what follows in already. Else
-    /// the kernel would read as much as its read-ahead allows (8 MiB on some disks) around each.
+    /// Disables read-ahead at page faults (`MADV_RANDOM`): a fault reads that page only, since callers load the following pages
+    /// before. Otherwise the kernel would read as much as its read-ahead allows (8 MiB on some disks) around each fault.
     pub(crate) fn disable_read_ahead(&self) {
         if let Some(map) = self.map() {
             let _ = map.advise(Advice::Random);
         }
     }
 
-    /// Brings all its pages into memory. Blocks for the disk. For maps that are as long as their files.
+    /// Loads all its pages into memory. Blocks on the disk. For maps that are as long as their files.
     pub(crate) fn populate(&self) {
         if let Some(map) = self.map() {
-            // Where the kernel does not know it, or a page cannot be read, the touch will tell.
+            // If the kernel does not support it, or a page cannot be read, the later touch handles it.
             let _ = map.advise(Advice::PopulateRead);
         }
     }
@@ -244,7 +243,7 @@ mod tests {
         let maps: Vec<_> = (0..3).map(|_| make()).collect();
         assert!(maps.iter().all(|(_, map)| map.as_ref()[..8 * page].iter().all(|byte| *byte == 7)));
         maps[1].0.set_len(page as u64 * 3).unwrap();
-        assert_eq!(maps[1].1.damaged_from(), None, "nobody has touched it");
+        assert_eq!(maps[1].1.damaged_from(), None, "no page was touched yet");
         assert_eq!(maps[1].1.as_ref()[5 * page + 17], 0);
         assert_eq!(maps[1].1.damaged_from(), Some(5 * page));
         assert_eq!(maps[1].1.as_ref()[4 * page - 1], 0);

@@ -1,13 +1,13 @@
 //! Bounds how many segments have their files open and mapped.
 //!
 //! A segment's file and maps are opened at the first use and stay open, so that the hot path makes no system call for them. With
-//! tens of thousands of partitions that would be more descriptors than a process may have, and more maps than the kernel gives
-//! one (`vm.max_map_count`): past the limit those that were not used for longest are let go (a clock with a second chance),
-//! and opened again when they are asked for. Slices that readers hold keep their map and file whatever happens here.
+//! tens of thousands of partitions that would be more descriptors than a process may have, and more maps than the kernel allows
+//! (`vm.max_map_count`). Past the limit the least recently used segments are closed (the clock algorithm), and opened again at
+//! their next use. Slices of readers keep their map and file open independently of the limit.
 //!
-//! Must never let go of a segment whose path no longer names its file: such segments are pinned (see [`Handle::pin`]).
-//! What was written and not synced is let go last. It loses nothing: the kernel keeps an error of writing back with the inode, as
-//! long as that has pages, and tells it to the next who syncs through a new descriptor.
+//! Must never close a segment whose path no longer names its file: such segments are pinned (see [`Handle::pin`]). Segments with
+//! unsynced data are closed last. Closing them loses nothing: the kernel keeps a writeback error with the inode, as long as it has
+//! pages, and reports it to the next fsync through a new descriptor.
 
 use std::{
     collections::VecDeque,
@@ -32,14 +32,14 @@ use crate::{
     residency::Residency,
 };
 
-/// Segments open at once, until somebody sets it.
+/// The default limit of open segments.
 const DEFAULT_LIMIT: usize = 4096;
-/// No cut is due.
+/// The file keeps its length.
 const KEEP: u64 = u64::MAX;
 /// No part of the data file is lost.
 pub(crate) const SOUND: u64 = u64::MAX;
 
-/// What the limit of open segments is about.
+/// Statistics of open files and segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenFileStats {
     /// Data files that are open now, by segments or by slices of them.
@@ -48,9 +48,9 @@ pub struct OpenFileStats {
     pub segments: usize,
     /// Segments that may be.
     pub limit: usize,
-    /// Times that a segment was opened.
+    /// Number of segment opens.
     pub opened: u64,
-    /// Times that one was let go for another.
+    /// Number of segments closed for the limit.
     pub evicted: u64,
 }
 
@@ -60,12 +60,12 @@ pub(crate) struct OpenFiles {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) residency: Residency,
     pub(crate) read_admission: ReadAdmission,
-    /// Of the next handle.
+    /// Id of the next handle.
     next_id: AtomicU64,
-    /// Maps of data and index files that are there. A map may outlive this.
+    /// Number of maps of data and index files. A map may outlive this value.
     maps: Arc<AtomicUsize>,
     limit: AtomicUsize,
-    /// Handles in the order in which they were opened or given another chance; each open one once.
+    /// Open handles in the order in which they were opened or got a second chance; each once.
     ring: Mutex<VecDeque<Weak<Handle>>>,
     /// Data files that are open.
     files: AtomicUsize,
@@ -100,12 +100,12 @@ impl OpenFiles {
         }
     }
 
-    /// Maps of data and index files that are there, also those that only slices hold.
+    /// Number of maps of data and index files, including maps that only slices hold.
     pub(crate) fn maps(&self) -> usize {
         self.maps.load(Ordering::Relaxed)
     }
 
-    /// Counts a map for as long as it is there.
+    /// Counts a map for its lifetime.
     pub(crate) fn count_map(&self, map: &mut Map) {
         map.count_in(&self.maps);
     }
@@ -138,7 +138,7 @@ impl OpenFiles {
     fn added(&self, handle: &Arc<Handle>) {
         self.opened.fetch_add(1, Ordering::Relaxed);
         let mut ring = self.ring.lock();
-        // Segments that were closed and dropped leave nothing but their place.
+        // Dropped segments leave dead entries in the ring.
         if ring.len() > 64 && ring.len() / 2 > self.segments.load(Ordering::Relaxed) {
             ring.retain(|handle| handle.strong_count() > 0);
         }
@@ -146,17 +146,17 @@ impl OpenFiles {
         drop(ring);
         let limit = self.limit();
         if self.segments.load(Ordering::Relaxed) > limit {
-            // Some more than one at a time: looking for those that may go is the costly part.
+            // Several at a time, since the search for candidates is the costly part.
             self.shrink(limit - limit / 16);
         }
     }
 
-    /// Lets go until `limit` segments are open, or none is left that may go.
+    /// Closes segments until `limit` are open, or no candidate is left.
     fn shrink(&self, limit: usize) {
-        // Closing files and maps takes its time: not under the lock.
+        // Closing files and maps is slow: it happens outside of the lock.
         let mut gone = Vec::new();
         let mut ring = self.ring.lock();
-        // At first those that were not used since the last time; then any; then also what has unsynced data.
+        // First segments that were not used since the last round; then any; then also those with unsynced data.
         let mut chances = 3 * ring.len();
         let all = ring.len();
         while chances > 0 && self.segments.load(Ordering::Relaxed) > limit {
@@ -180,12 +180,12 @@ impl OpenFiles {
     }
 }
 
-/// The open data file. Cut when nobody can read past its sealed size any more.
+/// The open data file. After a truncation it is cut once no slice reaches past its new size.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     pub(crate) file: Arc<dyn LogFile>,
     cut_to: AtomicU64,
-    /// The file of the segment that this one was sealed into: its own cut, a shorter one, must wait for ours.
+    /// The file of the truncated copy of this segment: its own cut, to a smaller size, must come after ours.
     next: OnceLock<Arc<DataFile>>,
     files: Arc<OpenFiles>,
 }
@@ -196,7 +196,7 @@ impl DataFile {
         Self { file, cut_to: AtomicU64::new(KEEP), next: OnceLock::new(), files }
     }
 
-    /// The file is cut to `size` when nobody holds it any more, and before `next` is.
+    /// Cuts the file to `size` when its last user drops it, and before `next` is cut.
     pub(crate) fn truncate_when_unused(&self, size: u64, next: Arc<DataFile>) {
         let _ = self.next.set(next);
         self.cut_to.store(size, Ordering::Release);
@@ -206,7 +206,7 @@ impl DataFile {
 impl Drop for DataFile {
     fn drop(&mut self) {
         let cut_to = *self.cut_to.get_mut();
-        // The marker stays until the next start, which makes the cut if this fails: it can sync, and here is no place for that.
+        // The marker stays until the next start, which repeats the cut and syncs it; a drop must not sync.
         if cut_to != KEEP && self.file.size().is_ok_and(|len| len > cut_to) {
             let _ = self.file.set_len(cut_to);
         }
@@ -220,7 +220,7 @@ impl EvictPages for DataFile {
     }
 }
 
-/// What the slices of a map keep alive. The map goes before the file is cut: fields drop in order.
+/// The owner that the slices of a map keep alive. The map is dropped before the file is cut: fields drop in order.
 struct MapOwner {
     map: Arc<Map>,
     _file: Arc<DataFile>,
@@ -232,16 +232,16 @@ impl AsRef<[u8]> for MapOwner {
     }
 }
 
-/// What is open of a segment.
+/// The open files and maps of a segment.
 #[derive(Debug)]
 pub(crate) struct Opened {
     map: OnceLock<(Bytes, Arc<Map>)>,
     pub(crate) data: Arc<DataFile>,
     /// Of a closed segment.
     pub(crate) offsets: OnceLock<OffsetIndex>,
-    /// Of a closed segment that was asked for times.
+    /// Of a closed segment after a lookup by time.
     pub(crate) times: OnceLock<TimeIndex>,
-    /// In place of both, once one of their files was damaged while it was mapped.
+    /// Replaces both, once one of their files was damaged while it was mapped.
     pub(crate) rebuilt: OnceLock<(OffsetIndex, TimeIndex)>,
 }
 
@@ -255,7 +255,7 @@ impl Opened {
         self.data.file.as_ref()
     }
 
-    /// The map of the data file, as far as it may grow.
+    /// The map of the data file, as long as the file may grow.
     pub(crate) fn map(&self, capacity: u64) -> std::io::Result<&Bytes> {
         if let Some((bytes, _)) = self.map.get() {
             return Ok(bytes);
@@ -273,7 +273,7 @@ impl Opened {
         self.map.get().map(|(_, map)| map)
     }
 
-    /// Takes the map's pages out of this process's resident memory; they stay in the page cache, and slices stay good.
+    /// Removes the map's pages from this process's resident memory; they stay in the page cache, and slices stay valid.
     pub(crate) fn release(&self) {
         if let Some(map) = self.mapped() {
             map.release();
@@ -289,11 +289,11 @@ impl EvictPages for Opened {
     }
 }
 
-/// A segment's place for what is open of it. Segments over the same file share one: the active one, and the closed one that
+/// A segment's handle to its open files. Segments over the same file share one handle: the active segment, and the closed one that
 /// it becomes.
 #[derive(Debug)]
 pub(crate) struct Handle {
-    /// No other file of this broker ever has it.
+    /// Unique among all files of this broker.
     pub(crate) id: u64,
     files: Arc<OpenFiles>,
     slot: ArcSwapOption<Opened>,
@@ -303,16 +303,18 @@ pub(crate) struct Handle {
     /// Position from which the data file is lost: cut by another process, or unreadable. [`SOUND`] if it is not.
     lost_from: AtomicU64,
     state: Mutex<State>,
-    /// The files' names are still this segment's; held by whoever replaces a file by name behind the log's back.
+    /// Whether the files' names still belong to this segment; held while an index file is replaced by name without a lock of the
+    /// log.
     pub(crate) owns_names: Mutex<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     pinned: bool,
-    /// Slices may still hold what was let go: the same file is used then, so that a cut waits for all of them.
+    /// Slices may still hold a closed file: it is used again then, so that a cut waits for all of them.
     last: Weak<DataFile>,
-    /// The file of the segment that this one was sealed from. While it lives, its cut is to come, and ours must wait for it.
+    /// The file of the segment that this one is a truncated copy of. While it is open, its cut is pending, and ours must wait for
+    /// it.
     before: Weak<DataFile>,
 }
 
@@ -334,12 +336,12 @@ impl Handle {
         &self.files
     }
 
-    /// What is open, without opening anything.
+    /// The open files, without opening any.
     pub(crate) fn get(&self) -> Option<Arc<Opened>> {
         Guard::into_inner(self.peek())
     }
 
-    /// As `get`, for a moment: no other thread sees that it is held.
+    /// As `get`, for a short use: takes no reference count.
     pub(crate) fn peek(&self) -> Guard<Option<Arc<Opened>>> {
         let opened = self.slot.load();
         if opened.is_some() && !self.used.load(Ordering::Relaxed) {
@@ -348,7 +350,7 @@ impl Handle {
         opened
     }
 
-    /// What is open; opens it if need be.
+    /// The open files; opens them if necessary.
     pub(crate) fn get_or_open(
         self: &Arc<Self>,
         open: impl Fn() -> Result<Arc<dyn LogFile>, FileError>,
@@ -359,7 +361,7 @@ impl Handle {
         }
     }
 
-    /// What is open stays so: the path is about to name another file, or a shorter one.
+    /// Opens the files and keeps them open: the path is about to name another file, or a shorter one.
     pub(crate) fn pin(
         self: &Arc<Self>,
         open: impl Fn() -> Result<Arc<dyn LogFile>, FileError>,
@@ -381,7 +383,7 @@ impl Handle {
             Some(data) => data,
             None => {
                 let file = open().or_else(|error| match error.is_exhausted() {
-                    // Others than this crate open files, too.
+                    // The rest of the process opens files, too.
                     true => {
                         self.files.shrink(self.files.segments.load(Ordering::Relaxed) / 2);
                         open()
@@ -409,7 +411,7 @@ impl Handle {
         Ok(opened)
     }
 
-    /// It was sealed from the segment of that file: stays open for as long as that does.
+    /// Sets the file of the segment that this one is a truncated copy of: this file stays open as long as that one.
     pub(crate) fn set_predecessor(&self, before: &Arc<DataFile>) {
         self.state.lock().before = Arc::downgrade(before);
     }
@@ -419,7 +421,7 @@ impl Handle {
         self.lost_from.load(Ordering::Relaxed)
     }
 
-    /// The data file is lost from `position` on; false if that was known.
+    /// Marks the data file as lost from `position` on; false if that was known.
     pub(crate) fn set_lost_from(&self, position: u64) -> bool {
         self.lost_from.fetch_min(position, Ordering::Relaxed) > position
     }
@@ -429,7 +431,7 @@ impl Handle {
         self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Tells that the file was written to, or synced.
+    /// Records that the file was written to, or synced.
     pub(crate) fn set_unsynced(&self, unsynced: bool) {
         if self.unsynced.load(Ordering::Relaxed) != unsynced {
             self.unsynced.store(unsynced, Ordering::Relaxed);
@@ -437,7 +439,7 @@ impl Handle {
     }
 
     fn close_unused(&self) -> Option<Arc<Opened>> {
-        // Whoever opens or pins it right now uses it.
+        // A thread that opens or pins the segment right now uses it.
         let state = self.state.try_lock()?;
         if state.pinned || state.before.strong_count() > 0 {
             return None;

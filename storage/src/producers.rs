@@ -1,8 +1,8 @@
 //! Producer state of one log: idempotence (KIP-98, KIP-185, KIP-890), open transactions, first unstable offset.
 //!
-//! Pure: the log feeds it batches in order and asks before it appends. Kafka's rules: the last five batches of each
-//! producer are remembered, so that a retry is answered with its first offsets; a sequence must follow on the last one
-//! within an epoch and begin at 0 in a new epoch; a producer that is not known may begin anywhere.
+//! Pure: the log applies batches in order and calls `check` before it appends. Kafka's rules: the last five batches of each
+//! producer are remembered, so that a retry is answered with its first offsets; a sequence must follow on the last one within an
+//! epoch and begin at 0 in a new epoch; a producer that is not known may begin anywhere.
 
 mod snapshot;
 #[cfg(test)]
@@ -57,8 +57,8 @@ pub enum ProducerError {
         /// First offset of the open transaction.
         first_offset: i64,
     },
-    /// A batch that would begin a transaction of which the coordinator does not know, or that has ended since it was asked
-    /// (Kafka: INVALID_TXN_STATE).
+    /// A batch that would begin a transaction that the coordinator does not know, or that has ended since the verification (Kafka:
+    /// INVALID_TXN_STATE).
     #[error("producer {producer_id} sent a batch that is not part of an ongoing transaction")]
     NotVerified {
         /// Producer id.
@@ -104,7 +104,7 @@ fn sequence_minus(sequence: i32, delta: i32) -> i32 {
     (i64::from(sequence) - i64::from(delta)).rem_euclid(1 << 31) as i32
 }
 
-/// What is known of one producer.
+/// The state of one producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProducerEntry {
     pub epoch: i16,
@@ -163,7 +163,7 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
-    /// Asks before an append: `Some` is an earlier batch that this one repeats, `None` means go on.
+    /// Checks a batch before an append: `Some` is the earlier batch that this one repeats, `None` means append.
     pub(crate) fn check(
         &self,
         header: &BatchHeader,
@@ -210,7 +210,8 @@ impl Producers {
             if self.verifications.waits_for_earlier(header.producer_id, header.producer_epoch, first_sequence) {
                 return Err(out_of_order(-1));
             }
-            // What is not known may have expired, or gone with deleted records; only such a transaction can be held to its start.
+            // The state of an unknown producer may have expired, or was deleted with its records; only a transaction of version 2
+            // must begin at 0.
             return match transaction_v2 && header.attributes.is_transactional() && first_sequence != 0 {
                 true => Err(out_of_order(-1)),
                 false => Ok(None),
@@ -246,8 +247,7 @@ impl Producers {
         Err(ProducerError::NotVerified { producer_id: header.producer_id })
     }
 
-    /// A batch is about to come that may begin its producer's transaction here: the guard that it needs, `None` if the
-    /// transaction is open already.
+    /// Returns the guard for a batch that may begin its producer's transaction here; `None` if the transaction is open already.
     pub(crate) fn begin_verification(
         &mut self,
         producer_id: i64,
@@ -259,12 +259,12 @@ impl Producers {
         (!goes_on).then(|| self.verifications.begin(producer_id, epoch, first_sequence))
     }
 
-    /// The coordinator knows nothing of the transaction that a guard was given for.
+    /// Cancels a verification: the coordinator does not know the transaction of this guard.
     pub(crate) fn cancel_verification(&mut self, producer_id: i64, guard: VerificationGuard) {
         self.verifications.cancel(producer_id, guard);
     }
 
-    /// Notes a batch that is in the log from `base_offset` on (also one that another leader checked).
+    /// Applies a batch that is in the log from `base_offset` on (also one that another leader checked).
     pub(crate) fn apply(
         &mut self,
         header: &BatchHeader,
@@ -329,34 +329,34 @@ impl Producers {
         Some(OpenTransaction { producer_id: *producer_id, first_offset: *first_offset, last_timestamp })
     }
 
-    /// True while moving the high watermark can change the first unstable offset.
+    /// Whether an advance of the high watermark can change the first unstable offset.
     pub(crate) fn awaits_high_watermark(&self) -> bool {
         !self.unreplicated.is_empty()
     }
 
-    /// Finished transactions whose marker lies below the high watermark hold nothing back any more.
+    /// Removes finished transactions whose marker lies below the high watermark: they no longer bound the last stable offset.
     pub(crate) fn advance_high_watermark(&mut self, high_watermark: i64) {
         self.unreplicated.retain(|_, marker| *marker >= high_watermark);
     }
 
-    /// Finished transactions whose marker lies below the log start are of no interest any more.
+    /// Removes finished transactions whose marker lies below the log start.
     pub(crate) fn forget_finished_below(&mut self, log_start_offset: i64) {
         self.unreplicated.retain(|_, marker| *marker >= log_start_offset);
     }
 
-    /// Forgets producers without an open transaction that wrote nothing for `expiration_ms`.
+    /// Removes producers without an open transaction that wrote nothing for `expiration_ms`.
     pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         self.entries.retain(|_, entry| {
             entry.txn_first_offset.is_some() || now_ms.saturating_sub(entry.last_timestamp) < expiration_ms
         });
     }
 
-    /// Forgets everything.
+    /// Removes all state.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// As DescribeProducers shows them, in order of id.
+    /// The producers for DescribeProducers, in order of id.
     pub(crate) fn describe(&self) -> Vec<ProducerInfo> {
         let mut found: Vec<ProducerInfo> = self
             .entries

@@ -34,7 +34,7 @@ const MAX_SLOW_SYNC_PAUSE: Duration = Duration::from_millis(200);
 /// The pause after a piece is so many times the duration of the piece, up to a maximum.
 const PAUSE_RATIO: f64 = 1.5;
 const MAX_PAUSE: Duration = Duration::from_millis(100);
-/// Durations that are kept of each kind, and the fewest that are compared.
+/// Durations that are kept of each kind, and the minimum for a comparison.
 const MAX_SAMPLES: usize = 1024;
 const MIN_SAMPLES: usize = 24;
 /// The quantile that is compared: the duration that this part of the fsyncs exceeds.
@@ -94,9 +94,9 @@ struct ReadRate {
     cycle: Duration,
     baseline: Durations,
     loaded: Durations,
-    /// The median duration of an fsync without reads.
+    /// The median duration of an fsync in windows without reads.
     baseline_median: Option<Duration>,
-    /// Reads pause until then, and have paused for so long in this cycle.
+    /// Reads pause until this time, and how long they have paused in this cycle.
     paused_until: Duration,
     paused_in_cycle: Duration,
 }
@@ -140,7 +140,7 @@ impl ReadRate {
         }
     }
 
-    /// How long a piece of `bytes` bytes must wait; zero: it begins now.
+    /// How long a read of `bytes` bytes must wait; zero: it is admitted now.
     fn next_wait(&mut self, bytes: u64, now: Duration) -> Duration {
         if self.is_quiet(now) {
             self.next = now;
@@ -199,7 +199,7 @@ struct State {
     read_rate: ReadRate,
     syncs_in_progress: usize,
     syncs_ended: u64,
-    /// Pieces that are being read.
+    /// Admitted reads that have not ended.
     reads_in_progress: usize,
 }
 
@@ -230,7 +230,7 @@ impl Drop for SyncInProgress<'_> {
     }
 }
 
-/// A piece that is being read.
+/// The permit of an admitted read; the read ends when it is dropped.
 pub(crate) struct ReadPermit<'a> {
     admission: &'a ReadAdmission,
     began: Duration,
@@ -472,7 +472,7 @@ mod tests {
             let waited = asked.elapsed();
             drop((first, second));
             done.store(true, Ordering::Relaxed);
-            // Unless the machine kept that thread from syncing: then nobody has to wait.
+            // Unless the scheduler kept that thread from syncing: then no read has to wait.
             let paused = syncs.join().unwrap() >= SYNC_ACTIVE_FOR / 2;
             assert!(waited >= PATIENCE_WITH_READS || paused, "the first was still under way after {waited:?}");
         });

@@ -1,7 +1,7 @@
-//! What was deleted goes in the background: folders of partitions, and segments that `file.delete.delay.ms` lets lie for a while.
+//! Removes deleted files in the background: folders of partitions, and segments after `file.delete.delay.ms`.
 //!
-//! Everything that waits here has a name that a start removes, so a stop forgets it. Whoever needs the room on a disk does not
-//! wait for a delay: once producers are about to be refused, what waits goes at once.
+//! Every pending file has a name that a start removes, so a stop drops the queue. On a nearly full disk the delay does not apply:
+//! before producers are refused, pending files are removed at once.
 
 use std::{
     any::Any,
@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 
 use crate::{Env, io::Disk, reserve::is_short};
 
-/// How often the room on the disk is looked at while something waits.
+/// How often the free space is checked while files are pending.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// A file or folder that is to go, the file system it is on, and when.
+/// A file or folder to remove, its file system, and the due time.
 #[derive(Debug)]
 struct PendingRemoval {
     disk: Arc<dyn Disk>,
@@ -30,7 +30,7 @@ struct PendingRemoval {
 }
 
 impl PendingRemoval {
-    /// `roomy`: dirs that were seen to have room.
+    /// `roomy`: dirs that had enough free space in this round.
     fn is_due(&self, now: Duration, roomy: &mut HashSet<PathBuf>) -> bool {
         let Some(dir) = self.path.parent().filter(|dir| !roomy.contains(*dir)) else {
             return self.due <= now;
@@ -53,12 +53,12 @@ impl PendingRemoval {
     }
 }
 
-/// Where files wait for their removal.
+/// The pending removals.
 #[derive(Debug)]
 enum Queue {
-    /// On their way to a thread; `None` once that is to end.
+    /// Sent to a thread; `None` once it must end.
     Thread { sender: Mutex<Option<mpsc::Sender<PendingRemoval>>>, thread: Mutex<Option<thread::JoinHandle<()>>> },
-    /// Until the owner calls [`Reaper::reap_due`].
+    /// Kept until the owner calls [`Reaper::reap_due`].
     Owner(Mutex<Vec<PendingRemoval>>),
 }
 
@@ -98,7 +98,7 @@ impl Reaper {
         match &self.line {
             Queue::Thread { sender, .. } => {
                 if let Some(sender) = sender.lock().as_ref() {
-                    // Without the thread it stays until the next start.
+                    // Without the thread the file stays until the next start.
                     let _ = sender.send(removal);
                 }
             }
@@ -106,14 +106,14 @@ impl Reaper {
         }
     }
 
-    /// Removes what is due, where there is no thread for it. Blocks for the disk.
+    /// Removes due files, if there is no thread for it. Blocks on the disk.
     pub(crate) fn reap_due(&self) {
         if let Queue::Owner(waiting) = &self.line {
             remove_due(self.env.as_ref(), &mut waiting.lock());
         }
     }
 
-    /// Waits until all that is due is removed; the rest stays until the next start.
+    /// Waits until all due files are removed; the rest stays until the next start.
     pub(crate) fn finish(&self) {
         let Queue::Thread { sender, thread } = &self.line else { return self.reap_due() };
         sender.lock().take();
@@ -145,7 +145,7 @@ fn run(env: &dyn Env, receiver: &mpsc::Receiver<PendingRemoval>) {
 
 /// Removes what is due.
 fn remove_due(env: &dyn Env, waiting: &mut Vec<PendingRemoval>) {
-    // A disk with room is asked once a turn; one that is short after each removal, until it has room again.
+    // A disk with enough free space is checked once in a round; a nearly full one after each removal, until it has space again.
     let mut roomy = HashSet::new();
     waiting.retain(|removal| {
         let due = removal.is_due(env.now(), &mut roomy);

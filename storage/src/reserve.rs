@@ -1,11 +1,10 @@
-//! The part of a file system that is kept back, so that offsets can be committed, topics deleted and the metadata log written on a
-//! full disk.
+//! The reserve of a file system, so that offsets can be committed, topics deleted and the metadata log written on a full disk.
 
 use std::path::Path;
 
 use crate::io::Disk;
 
-/// A twentieth of the file system is kept back, and no more than so many bytes.
+/// The reserve is a twentieth of the file system, and at most `MAX_RESERVE` bytes.
 const RESERVE_PART: u64 = 20;
 const MAX_RESERVE: u64 = 64 << 20;
 
@@ -14,7 +13,7 @@ pub(crate) fn is_short(disk: &dyn Disk, path: &Path) -> bool {
     disk.space(path).is_ok_and(|(total, usable)| usable < reserve(total).saturating_mul(2))
 }
 
-/// What is kept back of a file system of `total` bytes.
+/// The reserve of a file system of `total` bytes.
 pub(crate) fn reserve(total: u64) -> u64 {
     (total / RESERVE_PART).min(MAX_RESERVE)
 }

@@ -1,24 +1,24 @@
-//! What is known to lie in memory, so that the hot path need not ask the kernel each time.
+//! A cache of page cache residency, so that the hot path need not query the kernel each time.
 //!
-//! Files are looked at in chunks. A chunk that was found in memory, or brought there, counts as resident until so much was
-//! read and written, or so much time has passed, that the kernel may have taken its pages. The clock that says so counts MiB; the
-//! broker adds some as time goes by. The table has a fixed size and no locks: one entry may push another out, which costs a
-//! system call. A wrong "resident" costs a wait for the disk, nothing else.
+//! Files are divided into chunks. A chunk that was found in memory, or loaded, counts as resident until so much was read and
+//! written, or so much time has passed, that the kernel may have reclaimed its pages. The clock for that counts MiB; the broker
+//! also advances it with time. The table has a fixed size and no locks: a collision replaces an entry, which costs a system call. A
+//! wrong "resident" costs a wait for the disk, nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a file that are looked at, brought in and let go as one.
+/// Bytes of a file that are checked, loaded and evicted as one unit.
 pub(crate) const CHUNK: u64 = 256 << 10;
-/// Stands for a segment's offset index.
+/// The chunk number of a segment's offset index.
 pub(crate) const INDEX_CHUNK: u64 = u64::MAX;
 
 const SLOTS: usize = 1 << 15;
-/// MiB that may go by before a chunk has to be looked at again.
+/// Age in MiB after which a chunk must be checked again.
 const FRESH: u32 = 256;
-/// MiB that a turn of the broker's clock counts as: with four a second, everything is looked at again after 8 s.
+/// Bytes that one tick of the broker's timer counts for: with four ticks a second, everything is checked again after 8 s.
 const TURN: u64 = 8 << 20;
 
-/// On a cache line of its own: appends move it.
+/// On a cache line of its own, since appends change it.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Clock(AtomicU64);
@@ -27,7 +27,7 @@ struct Clock(AtomicU64);
 #[derive(Debug)]
 pub(crate) struct Residency {
     clock: Clock,
-    /// The upper half says which chunk, the lower when.
+    /// The upper half is the chunk's key, the lower half the time.
     table: Box<[AtomicU64]>,
 }
 
@@ -39,12 +39,12 @@ impl Default for Residency {
 }
 
 impl Residency {
-    /// Time goes by: call it about four times a second.
+    /// Advances the clock by one tick: call it about four times a second.
     pub(crate) fn advance_clock(&self) {
         self.count_bytes(TURN);
     }
 
-    /// So many bytes came into the page cache.
+    /// Advances the clock by bytes that came into the page cache.
     pub(crate) fn count_bytes(&self, bytes: u64) {
         self.clock.0.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl Residency {
         self.now().wrapping_sub(then) <= FRESH
     }
 
-    /// Half of the time that something stays fresh has gone by.
+    /// Whether half of the time that a mark stays fresh has passed.
     pub(crate) fn is_aging(&self, then: u32) -> bool {
         self.now().wrapping_sub(then) > FRESH / 2
     }
@@ -72,21 +72,21 @@ impl Residency {
         (self.table.get(mixed as usize % SLOTS), mixed >> 32 << 32 | 1 << 32)
     }
 
-    /// A chunk is in memory.
+    /// Marks a chunk as in memory.
     pub(crate) fn mark_resident(&self, file: u64, chunk: u64) {
         if let (Some(slot), key) = self.find_slot(file, chunk) {
             slot.store(key | u64::from(self.now()), Ordering::Relaxed);
         }
     }
 
-    /// Whether a chunk is known to be in memory.
+    /// Whether a chunk has a fresh mark.
     pub(crate) fn is_marked_resident(&self, file: u64, chunk: u64) -> bool {
         let (slot, key) = self.find_slot(file, chunk);
         let found = slot.map_or(0, |slot| slot.load(Ordering::Relaxed));
         found >> 32 << 32 == key && self.is_fresh(found as u32)
     }
 
-    /// A chunk is not in memory any more.
+    /// Clears the mark of a chunk.
     pub(crate) fn clear(&self, file: u64, chunk: u64) {
         if let (Some(slot), key) = self.find_slot(file, chunk)
             && slot.load(Ordering::Relaxed) >> 32 << 32 == key

@@ -1,4 +1,4 @@
-//! Walks a segment file from front to back through a buffer: for recovery, and to rebuild what is derived from the data.
+//! Walks a segment file from front to back through a buffer: for recovery, and to rebuild derived files.
 //!
 //! It reads with plain reads, never through a map: the file may be damaged, and may be cut short afterwards.
 
@@ -18,24 +18,24 @@ const FULL_WINDOW: usize = 1 << 20;
 pub(crate) struct ScanEnd {
     /// End of the last sound batch.
     pub position: u64,
-    /// Why it went no further; `None` at the end of the data.
+    /// Why the scan stopped; `None` at the end of the data.
     pub damage: Option<&'static str>,
 }
 
-/// Reads at a position as much as the file has; an error ends the scan.
+/// Reads up to the buffer's length at a position; an error ends the scan.
 pub(crate) type Read<'a> = &'a dyn Fn(&mut [u8], u64) -> std::io::Result<usize>;
 
-/// A walk from batch to batch has so much of the file on its way before it comes there.
+/// Distance of the read-ahead of a walk from batch to batch.
 const AHEAD: u64 = 8 << 20;
 
-/// A window over a file. It reads ahead of itself, for its handle must not have the system do so.
+/// A window over a file. It reads ahead explicitly, since the kernel's read-ahead is disabled on its handle.
 pub(crate) struct Window<'a> {
     file: &'a dyn LogFile,
     path: &'a std::path::Path,
     read: Option<Read<'a>>,
     buffer: Vec<u8>,
     start: u64,
-    /// Up to there the file was begun to be read.
+    /// End of the range that was read ahead.
     begun: u64,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Window<'a> {
         Self { file, path, read: None, buffer: Vec::new(), start: 0, begun: 0 }
     }
 
-    /// One that reads as somebody does.
+    /// A window that reads by `read`.
     pub(crate) fn read_by(file: &'a dyn LogFile, path: &'a std::path::Path, read: Read<'a>) -> Self {
         Self { read: Some(read), ..Self::new(file, path) }
     }
@@ -88,7 +88,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// The first bytes of a batch, taken out of the window so that looking further does not cost them.
+/// A copy of the first bytes of a batch, so that a move of the window does not lose them.
 struct Head {
     bytes: [u8; STEP_BYTES],
     len: usize,
@@ -161,7 +161,7 @@ pub(crate) fn scan(
         }
         let after = if end < limit { Some(Head::at(window, end, ahead)?) } else { None };
         let leads_to = after.as_ref().map(Head::step);
-        // No CRC covers a batch's base offset. A gap may be, but not if the next batch lies in it.
+        // No CRC covers a batch's base offset. A gap is allowed, unless the next batch lies in it.
         let follows = |after: &Step| after.base_offset >= expected && after.base_offset <= step.last_offset;
         if step.base_offset > expected
             && step.magic == 2
@@ -169,7 +169,7 @@ pub(crate) fn scan(
         {
             return stop(position, "a batch has a wrong offset");
         }
-        // A header that leads to no other is not believed unseen: its own length may be what is wrong.
+        // The header of a batch without a valid next header is verified by CRC: its length may be wrong.
         let leads = |after: &Step| after.base_offset > step.last_offset || after.magic < 2;
         let check = checked || leads_to.is_some_and(|after| !after.as_ref().is_ok_and(leads));
         let whole = check || step.control;
@@ -188,18 +188,18 @@ pub(crate) fn scan(
     Ok(ScanEnd { position, damage: None })
 }
 
-/// What a scan takes for granted of a segment, and what it adds.
+/// The known damage of a segment before a scan, and the damage that the scan finds.
 pub(crate) struct Damage<'a> {
     /// Base offset of the segment.
     pub segment: i64,
-    /// Data below this offset was on disk: where it is damaged the scan looks for the next sound batch and goes on. Above,
-    /// the first damage is the end.
+    /// Data below this offset was durable: behind damage the scan searches for the next sound batch and continues. Above, the first
+    /// damage is the end.
     pub durable_up_to: i64,
     /// Where the next segment begins; `i64::MAX` for the last one.
     pub next: i64,
-    /// Damage known already, in order: stepped over.
+    /// Damage known already, in order: it is skipped.
     pub known: &'a [DamagedRange],
-    /// All damage that was stepped over, in order. An `end_offset` of `i64::MAX` means that nothing sound follows.
+    /// All damage that was skipped, in order. An `end_offset` of `i64::MAX` means that nothing sound follows.
     pub found: Vec<DamagedRange>,
 }
 
@@ -246,8 +246,8 @@ pub(crate) fn scan_through(
     }
 }
 
-/// Position and base offset of the first batch from `position` on that is sound to its last byte and has an offset in
-/// `offsets`: for damage, where no header tells how far it goes.
+/// Position and base offset of the first batch from `position` on that is sound to its last byte and has an offset in `offsets`:
+/// finds the end of damage, where no header is valid.
 fn next_sound(
     window: &mut Window<'_>,
     position: u64,
@@ -257,7 +257,7 @@ fn next_sound(
     for position in position..limit {
         let header = window.view(position, STEP_BYTES, FULL_WINDOW)?;
         if header.is_empty() {
-            // The file ends before it should: no need to try each position behind its end.
+            // The file is too short: positions behind its end need no check.
             break;
         }
         let Ok(step) = walk::step(header) else { continue };
@@ -287,8 +287,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Where the system reads ahead it marks a page, and the next who reads that page has it read ahead of him, up to the end of the file
-    /// and whatever his own handle says.
+    /// The kernel's read-ahead marks a page, and the next read of that page triggers further read-ahead up to the end of the file,
+    /// even with read-ahead disabled on the reader's handle.
     #[test]
     fn a_walk_leaves_no_marks_that_have_the_system_read_ahead_of_others() {
         let dir = tempfile::tempdir().unwrap();
@@ -299,7 +299,7 @@ mod tests {
         let map = Map::of(&std::fs::File::open(&path).unwrap(), 24 << 20).unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         if map.is_range_resident(20 * MIB, 1) {
-            // A file system without a page cache to drop from.
+            // A file system without a page cache.
             return;
         }
         let opened = OsDisk.open(&path, Open::Existing).unwrap();
@@ -309,7 +309,7 @@ mod tests {
         }
         let began = Instant::now();
         while !map.is_range_resident(5 * MIB, AHEAD / 2) {
-            assert!(began.elapsed() < Duration::from_secs(60), "what comes next is on its way");
+            assert!(began.elapsed() < Duration::from_secs(60), "the next chunks are read ahead");
             std::thread::yield_now();
         }
         let (reader, mut buffer) = (OsDisk.open(&path, Open::Existing).unwrap(), vec![0; 64 << 10]);

@@ -1,9 +1,9 @@
-//! The scrub: reads closed segments at a bounded rate and checks their CRCs, so that bit rot is found while another copy may
-//! still be whole, and not by the consumer that needs the records.
+//! The scrub: reads closed segments at a bounded rate and checks their CRCs, so that bit rot is found while another replica may
+//! still be intact, and not by the consumer that needs the records.
 //!
-//! It reads through handles of its own, never through a map: a bad sector is an error here, and SIGBUS there. What it finds is
-//! looked at twice, then marked as recovery marks damage: the range answers CORRUPT_MESSAGE and the rest is served. It must
-//! never change a data file.
+//! It reads through handles of its own, never through a map: a bad sector is an error here, and SIGBUS there. A finding is verified
+//! by a second read, then marked as recovery marks damage: the range answers CORRUPT_MESSAGE and the rest is served. It must never
+//! change a data file.
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ use crate::{
     throttle::Throttle,
 };
 
-/// What a scrub has done since the start.
+/// Statistics of the scrub since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScrubStats {
     /// Bytes of segments that were checked to their end.
@@ -38,13 +38,13 @@ pub struct ScrubStats {
     pub segments: u64,
     /// Damaged ranges that were found.
     pub findings: u64,
-    /// Rounds over all logs that came to their end.
+    /// Finished rounds over all logs.
     pub rounds: u64,
     /// When the last of them ended, wall clock ms; 0 if none has.
     pub last_round_ms: i64,
 }
 
-/// See the module. Shared by the thread that runs it and those who ask.
+/// See the module. Shared by the thread that runs it and readers of its statistics.
 #[derive(Debug)]
 pub struct Scrubber {
     throttle: Throttle,
@@ -57,7 +57,7 @@ pub struct Scrubber {
 }
 
 impl Scrubber {
-    /// Reads nothing until it is asked to; then so many bytes a second at most.
+    /// A scrubber that reads only during [`Scrubber::round`], at this rate at most.
     pub fn new(bytes_per_second: f64) -> Self {
         Self {
             throttle: Throttle::new(bytes_per_second),
@@ -70,17 +70,17 @@ impl Scrubber {
         }
     }
 
-    /// From the next read on.
+    /// Takes effect with the next read.
     pub fn set_rate(&self, bytes_per_second: f64) {
         self.throttle.set_rate(bytes_per_second);
     }
 
-    /// Makes a round under way end at its next read.
+    /// Makes a running round end at its next read.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// What was done so far.
+    /// The statistics.
     pub fn stats(&self) -> ScrubStats {
         ScrubStats {
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -91,11 +91,12 @@ impl Scrubber {
         }
     }
 
-    /// Checks every closed segment of all logs once. `clock` is read at the end. False if it was stopped. Blocks for long.
+    /// Checks every closed segment of all logs once. `clock` is read at the end. False if it was stopped. Blocks for a long time.
     pub fn round(&self, logs: &LogManager, clock: impl Fn() -> i64) -> bool {
         let mut all = logs.logs();
         if let Some(turn) = (clock().unsigned_abs() as usize).checked_rem(all.len()) {
-            // Rounds that are never finished, because the broker restarts often, do not always see the same logs.
+            // A broker that restarts often never finishes a round. The first log depends on the clock, so that rounds cover
+            // different logs.
             all.rotate_left(turn);
         }
         for log in all {
@@ -109,7 +110,7 @@ impl Scrubber {
                 match self.check(&log, &segment) {
                     Ok(()) => {}
                     Err(_) if self.stopped() => return false,
-                    // Retention and others take files away at any time.
+                    // Retention, for example, may remove files at any time.
                     Err(error) => {
                         tracing::debug!(topic = %log.topic(), partition = log.partition(), %error, "a segment could not be scrubbed");
                     }
@@ -133,7 +134,7 @@ impl Scrubber {
         if damaged == segment.damaged {
             return Ok(());
         }
-        // Memory and buses err, too; and the file may just have been cut short or taken away.
+        // Memory may fail, too, and the file may just have been truncated or removed.
         let again = self.damage_of(log, segment, &path)?;
         let new = again.iter().filter(|range| !segment.damaged.contains(range)).count();
         if again != damaged || new == 0 {
@@ -145,8 +146,8 @@ impl Scrubber {
         Ok(())
     }
 
-    /// Piece by piece, and as reads of cold data do: one that syncs goes first, and what was not in memory does not stay there, where
-    /// it would take the place of what somebody needs.
+    /// Reads in pieces under the admission control of cold reads. Pages that were not in memory before are dropped afterwards, so
+    /// that they do not evict pages in use.
     fn read(&self, home: &LogDir, file: &dyn LogFile, mut buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut done = 0;
         while !buffer.is_empty() {
@@ -174,7 +175,7 @@ impl Scrubber {
         Ok(done)
     }
 
-    /// All damage of a segment, in order: what is known, and what is not yet.
+    /// All damage of a segment, in order: known and new ranges.
     fn damage_of(&self, log: &Log, segment: &Segment, path: &Path) -> Result<Vec<DamagedRange>, FileError> {
         let file = log.home().disk.open(path, Open::Existing).context("open", path)?;
         let read = |buffer: &mut [u8], position: u64| self.read(log.home(), file.as_ref(), buffer, position);

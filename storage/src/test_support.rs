@@ -15,7 +15,7 @@ pub(crate) fn random_uuid() -> crate::Uuid {
     crate::env::random_uuid(&crate::MachineEnv::default())
 }
 
-/// A header of `count` records of nobody.
+/// A header of `count` records without a producer.
 pub(crate) fn header(count: i32) -> BatchHeader {
     BatchHeader { records_count: count, last_offset_delta: count - 1, ..BatchHeader::default() }
 }
@@ -33,7 +33,7 @@ pub(crate) fn batch(codec: Compression, records: &[(i64, &[u8])]) -> Bytes {
     builder.build().unwrap()
 }
 
-/// As `batch`, of a producer.
+/// As `batch`, with a producer.
 pub(crate) fn producer_batch(id: i64, epoch: i16, sequence: i32, transactional: bool, count: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None).producer(id, epoch, sequence).transactional(transactional);
     for delta in 0..count {

@@ -1,4 +1,4 @@
-//! Background work waits so that it leaves the disk to others: compaction (`log.cleaner.io.max.bytes.per.second`) and the scrub.
+//! A byte rate limit for background I/O: compaction (`log.cleaner.io.max.bytes.per.second`), moves and the scrub.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 
 use crate::Env;
 
-/// Longest sleep before a stop is looked for.
+/// Longest sleep between two checks of the stop flag.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Shared by all that count against one limit.
+/// Shared by all threads under one limit.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    /// The bits of a float.
+    /// The bits of an `f64`.
     bytes_per_second: AtomicU64,
-    /// When all that was taken so far is paid for.
+    /// Time at which the rate allows the next bytes.
     paid_at: Mutex<Option<Duration>>,
 }
 
@@ -26,7 +26,7 @@ impl Throttle {
         Self { bytes_per_second: AtomicU64::new(bytes_per_second.to_bits()), paid_at: Mutex::new(None) }
     }
 
-    /// At once, also for those who wait. 0 lets nothing through.
+    /// Takes effect at once, also for waiting threads. 0 blocks all.
     pub(crate) fn set_rate(&self, bytes_per_second: f64) {
         let mut paid_at = self.paid_at.lock();
         if self.rate() != bytes_per_second {
@@ -39,7 +39,7 @@ impl Throttle {
         f64::from_bits(self.bytes_per_second.load(Ordering::Relaxed))
     }
 
-    /// Waits until what was taken before is paid for, then takes `bytes`. Ends early when `stop` is set.
+    /// Waits until the rate allows more bytes, then acquires `bytes`. Ends early when `stop` is set.
     pub(crate) fn acquire(&self, env: &dyn Env, bytes: u64, stop: &AtomicBool) {
         while self.rate() <= 0.0 && !stop.load(Ordering::Acquire) {
             env.sleep(NAP);
@@ -86,7 +86,7 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| (0..3).for_each(|_| tight.acquire(env, u64::MAX / 2, &stop)));
             while !waiting.is_finished() {
-                // Whoever waits learns of another rate, and that nothing is let through any more.
+                // A waiting thread must notice a new rate, and a rate of 0.
                 for rate in [0.0, 1.0, f64::MAX] {
                     tight.set_rate(rate);
                     thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! What goes into a log's operations and comes out of them.
+//! Arguments and results of a log's operations.
 
 use bytes::Bytes;
 use esker_protocol::records::BatchHeader;
@@ -12,12 +12,12 @@ pub struct AppendBatch<'a> {
     pub bytes: &'a Bytes,
 }
 
-/// Holds from the question whether a producer's transaction writes to a log until a marker ends the transaction there: what comes
-/// after the marker must not begin it anew, or nobody would ever end it.
+/// Proof that the coordinator is being asked whether a producer's transaction includes this partition (KIP-890). It is valid until
+/// a marker ends the transaction there: a batch after the marker must not begin a transaction that no marker would ever end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerificationGuard(pub(crate) u64);
 
-/// Who appends; decides which producer rules hold (record-batch rules of KIP-98 and KIP-890).
+/// The origin of an append; selects the producer checks (KIP-98 and KIP-890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A producer: sequences, epochs and transaction state are checked.
@@ -25,12 +25,12 @@ pub enum Origin {
         /// Produce v12+ in a transaction (transaction version 2): an unknown producer must start at sequence 0.
         transaction_v2: bool,
     },
-    /// A producer in a transaction of which the coordinator was asked whether it writes here (KIP-890): as a client, and a batch that
-    /// begins the transaction in this log needs that `guard` still holds.
+    /// A producer in a verified transaction (KIP-890): as a client, and a batch that begins the transaction in this log needs a
+    /// `guard` that is still valid.
     Transaction {
         /// As for a client.
         transaction_v2: bool,
-        /// What [`crate::Log::begin_verification`] gave before the coordinator was asked.
+        /// The guard from [`crate::Log::begin_verification`], created before the coordinator was asked.
         guard: VerificationGuard,
     },
     /// The group coordinator with offsets of such a transaction: only epochs and the guard are checked.
@@ -45,16 +45,16 @@ pub enum Origin {
     },
 }
 
-/// What an append did.
+/// The result of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of the first record (of the first batch).
     pub base_offset: i64,
     /// Offset of the last record.
     pub last_offset: i64,
-    /// What a produce answer carries: -1, the log append time, or a duplicate's own batch timestamp.
+    /// The value for a produce answer: -1, the log append time, or a duplicate's own batch timestamp.
     pub log_append_time: i64,
-    /// The batch was there already (same producer, epoch and sequences): nothing was written.
+    /// The batch was in the log already (same producer, epoch and sequences): nothing was written.
     pub duplicate: bool,
     /// The log start offset at that time.
     pub log_start_offset: i64,
@@ -62,7 +62,7 @@ pub struct Appended {
     pub flush_due: bool,
 }
 
-/// What a read found. `records` are whole batches; the first may begin below the offset asked for.
+/// The result of a read. `records` are whole batches; the first may begin below the offset asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ReadInfo {
     /// A slice of the segment's map: no copy was made.
@@ -73,13 +73,13 @@ pub struct ReadInfo {
     pub next_offset: i64,
     /// A batch was there but larger than `max_bytes`, and `at_least_one` was false.
     pub over_limit: bool,
-    /// Readable records lie where this read cannot reach: in a later segment, or behind a damaged range. New records
-    /// do not make this read any longer.
+    /// More readable records exist in a later segment, or behind a damaged range, which this read does not reach. New records do
+    /// not extend this read.
     pub ends_early: bool,
 }
 
-/// Part of a log that was brought to disk and cannot be read any more. What lies around it is served; reads inside of it
-/// fail with [`crate::ReadError::Damaged`].
+/// Part of a log that was flushed and cannot be read any more. Data around it is served; reads inside of it fail with
+/// [`crate::ReadError::Damaged`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedRange {
     /// First offset that may be affected.
@@ -88,11 +88,11 @@ pub struct DamagedRange {
     pub end_offset: i64,
     /// Base offset of the segment.
     pub segment: i64,
-    /// Where it begins in the segment's file, bytes.
+    /// Start position in the segment's file, bytes.
     pub position: u64,
-    /// Where sound data goes on in the file.
+    /// Position of the next sound data in the file.
     pub end_position: u64,
-    /// What was found there.
+    /// Description of the damage.
     pub what: String,
 }
 
@@ -114,7 +114,7 @@ pub struct TimestampOffset {
     pub leader_epoch: i32,
 }
 
-/// End of a leader epoch (KIP-101, KIP-279): the largest known epoch not above the one asked for, and where it ends.
+/// End of a leader epoch (KIP-101, KIP-279): the largest known epoch not above the requested one, and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEndOffset {
     /// -1 when undefined.
@@ -143,7 +143,7 @@ pub struct OpenTransaction {
     pub last_timestamp: i64,
 }
 
-/// An active producer, as DescribeProducers (KIP-664) shows it.
+/// An active producer, for DescribeProducers (KIP-664).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerInfo {
     /// Producer id.
@@ -160,7 +160,7 @@ pub struct ProducerInfo {
     pub current_txn_start_offset: i64,
 }
 
-/// What a retention pass did.
+/// The result of a retention pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionOutcome {
     /// Segments removed.

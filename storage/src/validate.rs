@@ -1,9 +1,8 @@
 //! Produce checks over a record set, in Kafka's order, before anything is appended. Pure: no clock, no file.
 //!
-//! A sound batch passes as the slice it came in as. Only what the topic's rules demand is rewritten (append time, another
-//! codec, an old message format, header bits that a client must not set). A compressed batch is opened only where the
-//! answer depends on its inside: compacted topics need keys, some timestamp limits need every record, and a topic may
-//! ask for it.
+//! A sound batch passes as the slice it came in as. A batch is rewritten only if the topic's rules demand it (append time, another
+//! codec, an old message format, header bits that a client must not set). A compressed batch is decompressed only if a check needs
+//! its records: compacted topics need keys, some timestamp limits need every record, and a topic may request it.
 
 mod check;
 #[cfg(test)]
@@ -31,13 +30,13 @@ pub enum CompressionTarget {
     },
 }
 
-/// What a topic and the request's version ask of a record set.
+/// The rules of a topic and of the request's version for a record set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValidateRules {
     /// `max.message.bytes`: whole batch with its 12 bytes of log overhead.
     pub max_message_bytes: usize,
-    /// `max.decompressed.message.bytes`: bound on a single record of a compressed batch (Kafka 4.4). Looked at
-    /// where a batch is opened..
+    /// `max.decompressed.message.bytes`: bound on a single record of a compressed batch (Kafka 4.4). Checked where a batch is
+    /// decompressed.
     pub max_decompressed_bytes: usize,
     /// `cleanup.policy` contains compact: keys are needed.
     pub compacted: bool,
@@ -60,7 +59,7 @@ pub struct ValidateRules {
 pub struct Validated {
     /// Header of `bytes`.
     pub header: BatchHeader,
-    /// Exactly one v2 batch. A slice of what came in unless something had to be rewritten.
+    /// Exactly one v2 batch. A slice of the request unless it had to be rewritten.
     pub bytes: Bytes,
     /// -1, or the time that was stamped on every record.
     pub log_append_time: i64,
@@ -104,7 +103,7 @@ pub enum RejectReason {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub struct Rejected {
-    /// Which error, and the message for the answer.
+    /// The error, with the message for the answer.
     pub reason: RejectReason,
     /// Records that failed (answers v8+).
     pub record_errors: Vec<RecordError>,

@@ -1,13 +1,13 @@
 //! Steps over stored batches by their headers, of all three formats (a data folder of Kafka's may hold magic 0 and 1).
 //!
-//! Only what a log needs to find its way. It never looks at records.
+//! It parses only the fields that a log needs, never records.
 
 use esker_protocol::records::{BATCH_OVERHEAD, BatchHeader, LOG_OVERHEAD};
 
 /// Enough bytes to step over any format.
 pub(crate) const STEP_BYTES: usize = BATCH_OVERHEAD;
 
-/// One batch (or legacy message) as the log sees it.
+/// The header fields of one batch (or legacy message) that a log needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
     pub base_offset: i64,

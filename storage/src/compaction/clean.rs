@@ -1,7 +1,7 @@
 //! One compaction of one log: the offset map of its dirty part, then new segments from there back to its start.
 //!
-//! Runs beside appends, reads and retention: it takes the writer's lock only for the swap of a finished segment, and gives
-//! up if the segments it was made from are not all there any more.
+//! Runs beside appends, reads and retention: it takes the writer's lock only for the swap of a finished segment, and gives up if
+//! one of the source segments is no longer in the log.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ pub(super) enum CleanError {
     /// The broker stops, or the log was closed.
     #[error("the compaction was stopped")]
     Stopped,
-    /// Retention or a truncation was faster.
+    /// Retention or a truncation changed the segments first.
     #[error("the log's segments changed meanwhile")]
     Changed,
     /// What is stored cannot be understood.
@@ -66,7 +66,7 @@ pub(super) struct Run<'a> {
 
 /// Cleans `log` as far as memory reaches; moves its checkpoint.
 pub(super) fn clean_log(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanStats, CleanError> {
-    // Only what is on disk is replaced: the new files are then never less durable than the old.
+    // Only flushed segments are replaced: the new files are then never less durable than the old.
     let truncations = log.truncations();
     log.flush_closed_for_good()?;
     let segments = log.segments();
@@ -119,12 +119,12 @@ pub(super) fn clean_log(log: &Log, plan: &Plan, run: &Run<'_>) -> Result<CleanSt
     Ok(filter.stats)
 }
 
-/// What fails on segments that retention or a truncation has taken away meanwhile says nothing about the log.
+/// A failure on segments that retention or a truncation has removed meanwhile says nothing about the log.
 fn classify_failure(log: &Log, segments: &[Arc<Segment>], error: CleanError) -> CleanError {
     if log.has_dropped(segments) { CleanError::Changed } else { error }
 }
 
-/// Bytes that are brought into memory at once.
+/// Bytes that are loaded into the page cache at once.
 const LOAD_STEP: u64 = 1 << 20;
 
 /// Calls `each` for every batch of a segment from `from` on.
@@ -140,7 +140,8 @@ fn for_each_batch(
     let view = segment.view()?;
     let Some((start, _)) = view.find(from)? else { return Ok(()) };
     let corrupt = |position: usize, what: String| CleanError::Corrupt { segment: segment.base_offset, position, what };
-    // Touched without, the map would have the disk read page by page; and this way cold reads and syncs get their turns.
+    // Without this load the touch of each page would be a disk read of its own. Loads also go through the admission control of cold
+    // reads.
     let mut there = start as u64;
     let mut load_pages = |end: u64| match end.checked_sub(there) {
         Some(missing) if missing > 0 => {
@@ -154,7 +155,7 @@ fn for_each_batch(
     load_pages(start as u64 + walk::STEP_BYTES as u64)?;
     for step in view.steps(start as u64)? {
         let (position, step) = step.map_err(|(position, error)| corrupt(position, error.what().to_owned()))?;
-        // With the header behind it, which the next step looks at.
+        // With the header behind it, which the next step reads.
         load_pages((position as u64).saturating_add(step.size as u64).saturating_add(walk::STEP_BYTES as u64))?;
         if run.stop.load(Ordering::Acquire) {
             return Err(CleanError::Stopped);
@@ -172,7 +173,7 @@ fn for_each_batch(
             break;
         }
     }
-    // What the touches read behind that position were zeros, which may have been copied.
+    // Behind that position the map had zeros, which may have been copied.
     match view.lost_from() {
         Some(lost_from) => Err(corrupt(lost_from, "its file was cut short or cannot be read".to_owned())),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! What of one batch stays: Kafka's rules for records, tombstones, markers and empty batches.
+//! Which records of a batch are kept: Kafka's rules for records, tombstones, markers and empty batches.
 //!
 //! Of a key, the record at the latest offset stays. A tombstone stays until the delete horizon, which the first compaction
 //! that meets it writes into its batch (KIP-534). A batch that loses all records stays as a bare header if it has its
@@ -14,14 +14,14 @@ use super::{offset_map::OffsetMap, stats::CleanStats, transactions::Transactions
 /// Bound on what one compressed batch may unpack to.
 pub(super) const MAX_DECOMPRESSED: usize = 1 << 30;
 
-/// What becomes of a batch.
+/// The result for a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It stays as it is.
+    /// The batch is copied unchanged.
     Keep,
-    /// This stands in its place.
+    /// The batch is replaced by this one.
     Rewritten(Bytes),
-    /// Nothing of it stays.
+    /// The batch is dropped.
     Gone,
 }
 
@@ -33,14 +33,14 @@ pub(super) struct Filter<'a> {
     pub end: i64,
     pub now_ms: i64,
     pub delete_retention_ms: i64,
-    /// Of each live producer: offset of its last data batch's last record (`None`: only a marker is left), and its epoch.
+    /// For each live producer: offset of its last data batch's last record (`None`: only a marker is left), and its epoch.
     pub producers: &'a HashMap<i64, (Option<i64>, i16)>,
     pub transactions: Transactions,
     pub stats: CleanStats,
 }
 
 impl Filter<'_> {
-    /// Judges the next batch of the log; `ends_segment`: its offsets must not be lost.
+    /// Filters the next batch of the log; `ends_segment`: its offsets must not be lost.
     pub(super) fn filter_batch(&mut self, batch: &Batch, ends_segment: bool) -> Result<Outcome, BatchError> {
         let header = &batch.header;
         if header.base_offset >= self.end {
@@ -77,7 +77,7 @@ impl Filter<'_> {
         if kept.len() == all && horizon == header.delete_horizon() {
             return Ok(Outcome::Keep);
         }
-        // It gets a new checksum: damage must not be sealed in.
+        // The rewritten batch gets a new checksum, which must not hide damage.
         batch.verify_crc()?;
         Ok(Outcome::Rewritten(retain(batch, &kept, horizon)?))
     }

@@ -1,8 +1,8 @@
 //! Log compaction (`cleanup.policy=compact`) with Kafka's semantics: of records with one key the last one stays.
 //!
-//! [`Cleaner`] takes the dirtiest log that is due (`plan`), notes the latest offset of each key of its dirty part
-//! (`offset_map`), and writes its segments anew without what is out of date (`filter`, `output`), each swapped in so that a
-//! crash leaves the old or the new (`swap`). It never touches the active segment, nor anything past the last stable offset.
+//! [`Cleaner`] takes the dirtiest log that is due (`plan`), records the latest offset of each key of its dirty part (`offset_map`),
+//! and rewrites its segments without the outdated records (`filter`, `output`). Each swap leaves the old or the new segment after a
+//! crash (`swap`). It never touches the active segment, nor anything past the last stable offset.
 
 mod clean;
 mod filter;
@@ -40,7 +40,7 @@ pub(crate) use swap::{finish_swaps, swap_segments};
 
 use crate::{Log, LogManager, throttle::Throttle};
 
-/// What all cleaner threads of a broker share.
+/// The configuration that all cleaner threads of a broker share.
 #[derive(Debug, Clone, Copy)]
 pub struct CleanerConfig {
     /// `log.cleaner.threads`: how many call [`Cleaner::run_pass`] at once.
@@ -51,7 +51,7 @@ pub struct CleanerConfig {
     pub io_bytes_per_second: f64,
 }
 
-/// A log that a thread is at; others may take it when this is dropped.
+/// A log that a thread compacts; other threads may take the log when this is dropped.
 struct CleaningGuard<'a> {
     cleaner: &'a Cleaner,
     log: &'a Arc<Log>,
@@ -60,7 +60,7 @@ struct CleaningGuard<'a> {
 impl Drop for CleaningGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The next pass would do the same, and no other log would ever have its turn.
+            // The next pass would choose the same log again, and no other log would ever be compacted.
             self.cleaner.mark_uncleanable(self.log);
         }
         self.cleaner.busy.lock().remove(self.log.dir());
@@ -71,9 +71,9 @@ impl Drop for CleaningGuard<'_> {
 #[derive(Debug)]
 pub struct Cleaner {
     config: Mutex<CleanerConfig>,
-    /// Folders of logs that a thread is at.
+    /// Folders of logs that a thread compacts.
     busy: Mutex<HashMap<PathBuf, Arc<Progress>>>,
-    /// By folder; a log that comes to lie there later is another one.
+    /// By folder; a later log in the same folder is another log.
     uncleanable: Mutex<HashMap<PathBuf, Weak<Log>>>,
     throttle: Throttle,
     stop: AtomicBool,
@@ -81,7 +81,7 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    /// Cleans nothing until it is asked to.
+    /// A cleaner that compacts only when [`Cleaner::run_pass`] is called.
     pub fn new(config: CleanerConfig) -> Self {
         Self {
             config: Mutex::new(config),
@@ -93,13 +93,13 @@ impl Cleaner {
         }
     }
 
-    /// From the next pass on; the limit of bytes at once.
+    /// Takes effect with the next pass; the byte rate takes effect at once.
     pub fn reconfigure(&self, config: CleanerConfig) {
         self.throttle.set_rate(config.io_bytes_per_second);
         *self.config.lock() = config;
     }
 
-    /// Makes all passes, also those under way, end soon.
+    /// Makes all passes, also running ones, end soon.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
@@ -114,13 +114,13 @@ impl Cleaner {
         CleanerStats { uncleanable_bytes: bytes, ..stats }
     }
 
-    /// Compacts the dirtiest of the logs that are due. False if none was. What fails is logged. Blocks for long.
+    /// Compacts the dirtiest of the logs that are due. False if none was due. Failures are logged. Blocks for a long time.
     pub fn run_pass(&self, logs: &LogManager, now_ms: i64) -> bool {
         if self.stop.load(Ordering::Acquire) {
             return false;
         }
         let Some((log, plan, progress)) = self.claim_dirtiest(logs, now_ms) else { return false };
-        // Even a pass that panics lets go of its log.
+        // A pass that panics releases its log, too.
         let busy = CleaningGuard { cleaner: self, log: &log };
         let config = *self.config.lock();
         let memory = config.dedupe_buffer_bytes / config.threads.max(1);
@@ -142,7 +142,7 @@ impl Cleaner {
                 true
             }
             Err(CleanError::Stopped | CleanError::Changed) => false,
-            // Closed, deleted or offline: not its content is at fault.
+            // Closed, deleted or offline: the content of the log is not at fault.
             Err(_) if log.is_offline() => false,
             Err(CleanError::File(error)) if error.is_full() || error.is_exhausted() => {
                 tracing::warn!(topic = %log.topic(), partition = log.partition(), %error, "cannot compact a log now");
@@ -162,14 +162,14 @@ impl Cleaner {
         self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
     }
 
-    /// Forgets what was deleted or moved.
+    /// Removes the entries of logs that were deleted or moved.
     fn prune_uncleanable(&self) {
         let mut uncleanable = self.uncleanable.lock();
         uncleanable.retain(|_, log| log.upgrade().is_some_and(|log| !log.is_closed()));
         self.stats.lock().uncleanable_partitions = uncleanable.len() as u64;
     }
 
-    /// Takes the dirtiest log that is due and that no other thread is at.
+    /// Claims the dirtiest log that is due and that no other thread compacts.
     fn claim_dirtiest(&self, logs: &LogManager, now_ms: i64) -> Option<(Arc<Log>, Plan, Arc<Progress>)> {
         self.prune_uncleanable();
         let mut busy = self.busy.lock();
@@ -186,7 +186,7 @@ impl Cleaner {
                 continue;
             }
             if !log.damaged_ranges().is_empty() {
-                // What is damaged must stay where it is, for whoever can mend it.
+                // A damaged log is left unchanged, so that an operator can repair it.
                 self.mark_uncleanable(&log);
                 continue;
             }

@@ -1,8 +1,8 @@
 //! The latest offset of each key, in bounded memory.
 //!
-//! Keys are told apart by 16 bytes of hash, keyed at random for each map: nobody who chooses keys can make two of them meet.
-//! The map never grows: once it is full the round ends there, and the next one goes on. It must never forget a key it has
-//! taken, nor take one past its limit.
+//! Keys are identified by a 16-byte hash with a random seed for each map, so a producer cannot choose keys that collide. The map
+//! never grows: once it is full, the round ends there, and the next one continues. It must never lose a key that it accepted, nor
+//! accept one past its limit.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -34,13 +34,13 @@ impl OffsetMap {
         self.len
     }
 
-    /// How full so much memory is with its keys.
+    /// How full `memory` bytes are with its keys, in percent.
     pub(crate) fn percent_of(&self, memory: usize) -> u64 {
         let limit = Self::max_keys((memory / SLOT_BYTES).max(2));
         (self.len as u64).saturating_mul(100).checked_div(limit as u64).unwrap_or_default().min(100)
     }
 
-    /// Nine tenths full at most, as Kafka's io.buffer.load.factor has it: probes stay short.
+    /// Nine tenths full at most, Kafka's default of io.buffer.load.factor: probes stay short.
     fn max_keys(slots: usize) -> usize {
         slots.saturating_sub(slots.div_ceil(10)).max(1)
     }
@@ -63,7 +63,8 @@ impl OffsetMap {
         at
     }
 
-    /// Notes that `key` is at `offset`, which is above all before. False, and nothing noted, if there is no room for a new key.
+    /// Records that `key` is at `offset`, which is above all previous offsets. False, and nothing is recorded, if there is no room
+    /// for a new key.
     pub(crate) fn insert_key(&mut self, key: &[u8], offset: i64) -> bool {
         let (high, low) = self.hash_key(key);
         let at = self.find_slot((high, low));

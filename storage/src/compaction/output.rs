@@ -1,4 +1,4 @@
-//! A compacted segment in the making: `.cleaned` files, written through a buffer, indexes beside.
+//! A compacted segment that is being written: `.cleaned` files, written through a buffer, and the indexes.
 
 use std::{io::IoSlice, path::PathBuf, sync::Arc};
 
@@ -32,7 +32,7 @@ pub(super) struct Output {
 }
 
 impl Drop for Output {
-    /// What was not put in place goes. (What stays of it all the same goes at the next start.)
+    /// Removes the files unless they were swapped in. (The next start removes what could not be removed here.)
     fn drop(&mut self) {
         let written = [LOG, INDEX, TIME_INDEX, TXN_INDEX].iter().filter(|_| !self.installed);
         for suffix in written {
@@ -49,7 +49,7 @@ impl Output {
         interval: u32,
     ) -> Result<Self, FileError> {
         let path = with_suffix(&segment_path(&dir, base_offset, LOG), CLEANED);
-        // An earlier run that failed may have left one, which nobody has mapped.
+        // An earlier run that failed may have left a file, which has no map.
         let file = disk.open(&path, Open::Empty).context("create", &path)?;
         Ok(Self {
             disk,
@@ -72,7 +72,7 @@ impl Output {
         self.written.saturating_add(self.buffer.len() as u64)
     }
 
-    /// Appends a batch; `step` is what its header says. Returns the bytes that went to the disk.
+    /// Appends a batch; `step` is its parsed header. Returns the bytes written to the file.
     pub(super) fn append_batch(&mut self, step: &Step, bytes: &[u8]) -> Result<u64, FileError> {
         let relative = |offset: i64| offset.saturating_sub(self.base_offset).clamp(0, i64::from(u32::MAX)) as u32;
         let last = relative(step.last_offset);
@@ -103,8 +103,8 @@ impl Output {
         Ok(bytes)
     }
 
-    /// Brings it to disk with its indexes, all under names that a start removes; it is as old then as what it was made from. Returns its
-    /// transaction index.
+    /// Flushes the segment and its indexes, all under names that a start removes. Its modification time is that of its source.
+    /// Returns its transaction index.
     pub(super) fn finish(
         &mut self,
         aborted: Vec<AbortedTxn>,
@@ -129,7 +129,7 @@ impl Output {
         Ok(transactions)
     }
 
-    /// Its files have the names of the log's now.
+    /// Marks that the swap renamed its files: they belong to the log.
     pub(super) fn mark_installed(&mut self) {
         self.installed = true;
     }

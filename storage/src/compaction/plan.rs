@@ -1,13 +1,13 @@
-//! What of a log is to be compacted, and when: Kafka's rules as pure functions over facts.
+//! Which part of a log is compacted, and when: Kafka's rules as pure functions over facts.
 //!
-//! Kept apart from the cleaning itself so that every bound can be shown in a table. It must never look at a file or a
-//! clock, and never name the active segment or an offset at or past the last stable one.
+//! Separate from the cleaning itself, so that a table of cases tests every bound. It must never read a file or a clock, and never
+//! include the active segment or an offset at or past the last stable one.
 
 use std::ops::Range;
 
 use crate::LogConfig;
 
-/// One segment as the plan sees it.
+/// The facts of a segment that the plan needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SegmentFacts {
     pub base_offset: i64,
@@ -20,7 +20,7 @@ pub(crate) struct SegmentFacts {
     pub first_ms: i64,
 }
 
-/// A log as the plan sees it.
+/// The facts of a log that the plan needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogFacts {
     pub start: i64,
@@ -33,7 +33,7 @@ pub(crate) struct LogFacts {
     pub segments: Vec<SegmentFacts>,
 }
 
-/// What could be cleaned.
+/// The part of a log that can be cleaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Offsets below were cleaned before.
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub clean_bytes: u64,
     /// Bytes of segments between the two.
     pub dirty_bytes: u64,
-    /// How long the oldest dirty record has been waiting past `max.compaction.lag.ms`; 0 if it has not.
+    /// How far the oldest dirty record is past `max.compaction.lag.ms`; 0 if it is not.
     pub overdue_ms: i64,
 }
 
@@ -62,7 +62,7 @@ impl Plan {
     }
 }
 
-/// Works out the plan of one log at `now_ms`.
+/// Computes the plan of one log at `now_ms`.
 pub(crate) fn plan(log: &LogFacts, config: &LogConfig, now_ms: i64) -> Plan {
     // A checkpoint outside of the log is of another history: all of it counts as dirty.
     let first_dirty = log.checkpoint.filter(|at| (log.start..=log.end).contains(at)).unwrap_or(log.start);
@@ -73,7 +73,7 @@ pub(crate) fn plan(log: &LogFacts, config: &LogConfig, now_ms: i64) -> Plan {
         config.min_compaction_lag_ms > 0 && segment.newest_ms > now_ms.saturating_sub(config.min_compaction_lag_ms)
     };
     let young = dirty().find(too_young).map_or(i64::MAX, |segment| segment.base_offset);
-    // Whole segments only: a round that ends inside of one would find it dirty again at once.
+    // Whole segments only: a segment with uncleaned records in it would be dirty again at once.
     let unstable = closed.iter().find(|segment| segment.next_offset > log.last_stable);
     let unstable = unstable.map_or(i64::MAX, |segment| segment.base_offset);
     let bound = active.min(young).min(unstable);
@@ -143,7 +143,7 @@ mod tests {
             ("from the checkpoint on", |l, _| l.checkpoint = Some(20), (20, 40, 200, 200, 0)),
             ("a checkpoint inside a segment", |l, _| l.checkpoint = Some(25), (25, 40, 200, 200, 0)),
             ("all clean", |l, _| l.checkpoint = Some(40), (40, 40, 400, 0, 0)),
-            ("a checkpoint past the end is not believed", |l, _| l.checkpoint = Some(51), (0, 40, 0, 400, 0)),
+            ("a checkpoint past the end is not trusted", |l, _| l.checkpoint = Some(51), (0, 40, 0, 400, 0)),
             ("nor one below the start", |l, _| (l.start, l.checkpoint) = (10, Some(5)), (10, 40, 100, 300, 0)),
             ("not past the last stable offset", |l, _| l.last_stable = 20, (0, 20, 0, 200, 0)),
             ("stable inside a segment", |l, _| l.last_stable = 25, (0, 20, 0, 200, 0)),

@@ -1,4 +1,4 @@
-//! How far the passes are that run now.
+//! The progress of the running passes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ pub(super) struct Progress {
 pub struct RunningPasses {
     /// How many there are.
     pub passes: u64,
-    /// Bytes that they have read. What is dirty is read twice: for its keys, and to be copied.
+    /// Bytes that they have read. The dirty part is read twice: for its keys, and to be copied.
     pub bytes: u64,
     /// Bytes that they will have read in the end, as far as that is known.
     pub bytes_in_all: u64,
@@ -24,7 +24,7 @@ pub struct RunningPasses {
 }
 
 impl Progress {
-    /// So much more is to be read.
+    /// Adds `bytes` to what the pass will read.
     pub(super) fn expect(&self, bytes: u64) {
         self.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
     }

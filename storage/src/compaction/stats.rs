@@ -21,7 +21,7 @@ pub struct CleanStats {
     pub without_key: u64,
 }
 
-/// What there is to tell of a cleaner, in Kafka's terms.
+/// The statistics of a cleaner, in Kafka's terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CleanerStats {
     /// Compactions that came to their end.
@@ -30,16 +30,16 @@ pub struct CleanerStats {
     pub last: CleanStats,
     /// How long it took, in seconds.
     pub last_seconds: f64,
-    /// Dirty part of the dirtiest log when it was last looked, in percent.
+    /// Dirty part of the dirtiest log at the last check, in percent.
     pub max_dirty_percent: u64,
     /// How far the most overdue log was past `max.compaction.lag.ms`, in seconds.
     pub max_delay_seconds: u64,
-    /// When it last looked, wall clock ms; 0 if never.
+    /// Time of the last check, wall clock ms; 0 if there was none.
     pub last_look_ms: i64,
-    /// Logs that are left alone because something in them cannot be understood.
+    /// Logs that are not compacted because they are damaged or cannot be parsed.
     pub uncleanable_partitions: u64,
     /// Bytes of these.
     pub uncleanable_bytes: u64,
-    /// What is under way.
+    /// The running passes.
     pub running: RunningPasses,
 }

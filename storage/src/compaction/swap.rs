@@ -1,8 +1,8 @@
-//! Putting a compacted segment in the place of those it was made from, so that a crash leaves the old or the new.
+//! Replaces source segments by the compacted one, so that a crash leaves the old or the new.
 //!
-//! Kafka's names. `.cleaned` files are being written: a start removes them. Once all are on disk they are renamed to
-//! `.swap`, the data file last: from that moment on the new segment holds, and a start finishes what follows. The old data
-//! files are renamed to `.deleted`, then the new files get their names, again the data file last.
+//! Kafka's names. `.cleaned` files are being written: a start removes them. Once all are durable they are renamed to `.swap`, the
+//! data file last: from that moment on the new segment is valid, and a start finishes the remaining steps. The old data files are
+//! renamed to `.deleted`, then the new files get their names, again the data file last.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ const DELETED: &str = ".deleted";
 /// The data file last, see the module.
 const FILES: [&str; 4] = [INDEX, TIME_INDEX, TXN_INDEX, LOG];
 
-/// `path` with something behind its name.
+/// `path` with `suffix` appended to its name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -34,8 +34,8 @@ fn remove_file(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     disk.remove_file(path).context("remove", path)
 }
 
-/// Puts the `.cleaned` files of the first of `bases` in the place of the segments of all of them. Returns the old data files,
-/// which the caller removes when the names are on disk.
+/// Replaces the segments of all `bases` by the `.cleaned` files of the first. Returns the old data files, which the caller removes
+/// once the names are durable.
 pub(crate) fn swap_segments(disk: &dyn Disk, dir: &Path, bases: &[i64]) -> Result<Vec<PathBuf>, FileError> {
     let Some(first) = bases.first() else { return Ok(Vec::new()) };
     for suffix in FILES {
@@ -54,9 +54,9 @@ pub(crate) fn swap_segments(disk: &dyn Disk, dir: &Path, bases: &[i64]) -> Resul
     Ok(parked)
 }
 
-/// Removes what lies beside an old data file; the indexes of the first one are replaced instead.
+/// Removes the files derived from an old data file; the indexes of the first segment are replaced instead.
 fn remove_derived_files(disk: &dyn Disk, dir: &Path, base: i64, with_indexes: bool) -> Result<(), FileError> {
-    // It speaks of the old file.
+    // The marker belongs to the old file.
     remove_file(disk, &segment_path(dir, base, SEALED))?;
     for suffix in [INDEX, TIME_INDEX, TXN_INDEX].iter().filter(|_| with_indexes) {
         remove_file(disk, &segment_path(dir, base, suffix))?;
@@ -69,7 +69,7 @@ fn install_files(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError
         let path = segment_path(dir, base, suffix);
         let swap = with_suffix(&path, SWAP);
         match disk.rename(&swap, &path) {
-            // A start that goes on where a crash came finds some renamed already.
+            // A start that continues after a crash finds some files already renamed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && suffix != LOG => {}
             other => other.context("rename", &swap)?,
         }
@@ -77,7 +77,7 @@ fn install_files(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), FileError
     Ok(())
 }
 
-/// At a start: finishes or undoes what a crash cut short. Nothing may be mapped yet.
+/// At a start: finishes or undoes a swap that a crash interrupted. No file may be mapped yet.
 pub(crate) fn finish_swaps(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     let names: Vec<String> = disk.list(dir).context("list", dir)?.into_iter().map(|(name, _)| name).collect();
     let ends = |suffix: &'static str| names.iter().filter(move |name| name.ends_with(suffix));

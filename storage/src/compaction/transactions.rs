@@ -1,7 +1,7 @@
-//! Which batches belong to aborted transactions, and which markers have nothing left to mark.
+//! Finds the batches of aborted transactions, and the markers without any batch left.
 //!
-//! Fed all batches of a log in order, with the aborted transactions that its indexes know. A marker may go only once no
-//! batch of its transaction is left: else a reader would take the rest for open, or for committed.
+//! Fed all batches of a log in order, with the aborted transactions that its indexes know. A marker may be removed only once no
+//! batch of its transaction is left: else a reader would see the rest as open, or as committed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -50,8 +50,8 @@ impl Transactions {
         }
     }
 
-    /// Whether a control batch has nothing left to mark. `committed`: what its marker says, `None` for one without a marker that
-    /// is known; `empty`: it was emptied by an earlier compaction.
+    /// Whether no batch is left that a control batch marks. `committed`: the result in its marker, `None` for an unknown marker;
+    /// `empty`: an earlier compaction emptied the batch.
     pub(super) fn on_control(&mut self, header: &BatchHeader, committed: Option<bool>, empty: bool) -> bool {
         self.begin_up_to(header.last_offset());
         match committed {
@@ -68,7 +68,7 @@ impl Transactions {
         }
     }
 
-    /// Aborted transactions whose markers were seen since the last call and of which data was seen, too: readers need them.
+    /// Aborted transactions whose marker and data were both seen since the last call: readers need their entries.
     pub(super) fn take_kept(&mut self) -> Vec<AbortedTxn> {
         std::mem::take(&mut self.kept)
     }

@@ -26,7 +26,7 @@ pub(crate) struct OffsetEntry {
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum OffsetIndex {
-    /// The active segment's: grows, readers without locks.
+    /// The active segment's index: it grows, and readers take no lock.
     Growing(Box<Growing>),
     /// A closed segment's file, mapped.
     File(Map),
@@ -111,7 +111,7 @@ impl OffsetIndex {
         (self.len() * ENTRY) as u64
     }
 
-    /// Whether its file was cut short by another process, or cannot be read: nothing that it returned counts.
+    /// Whether its file was cut short by another process, or cannot be read: its earlier results are invalid.
     pub(crate) fn is_damaged(&self) -> bool {
         match self {
             Self::Growing(_) => false,
@@ -119,7 +119,7 @@ impl OffsetIndex {
         }
     }
 
-    /// Whether looking something up would not wait for the disk.
+    /// Whether a lookup would not wait for the disk.
     pub(crate) fn is_resident(&self) -> bool {
         match self {
             Self::Growing(_) => true,
@@ -127,7 +127,7 @@ impl OffsetIndex {
         }
     }
 
-    /// Makes it resident. Blocks for the disk.
+    /// Loads it into memory. Blocks on the disk.
     pub(crate) fn populate(&self) {
         if let Self::File(map) = self {
             map.populate();

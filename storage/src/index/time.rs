@@ -40,7 +40,7 @@ impl TimeIndex {
         }
     }
 
-    /// Whether its file was cut short by another process, or cannot be read: nothing that it returned counts.
+    /// Whether its file was cut short by another process, or cannot be read: its earlier results are invalid.
     pub(crate) fn is_damaged(&self) -> bool {
         match self {
             Self::Growing(_) => false,

@@ -86,7 +86,7 @@ impl TransactionIndex {
     /// Adds what overlaps `from..up_to` to `found`; true when later entries cannot overlap any more.
     pub(crate) fn collect(&self, from: i64, up_to: i64, found: &mut Vec<AbortedTxn>) -> bool {
         let entries = self.0.read();
-        // By marker: those that ended before are stepped over at once.
+        // Ordered by marker: transactions that ended before are skipped.
         let first = entries.partition_point(|entry| entry.last_offset < from);
         for entry in entries.iter().skip(first) {
             if entry.first_offset < up_to {

@@ -21,15 +21,15 @@ use crate::{
     walk,
 };
 
-/// Steps of at least so many bytes are reserved where a wait holds up no other task of an async worker.
+/// Reservations of at least so many bytes go through `blocking`, so that the wait delays no other task of an async worker.
 const HAND_ON_FROM: u64 = 1 << 20;
-/// Disk space is reserved in steps as large as the segment is by then, within these bounds.
+/// Disk space is reserved in steps as large as the segment's current size, within these bounds.
 pub(super) const MIN_RESERVE: u64 = 64 << 10;
 const MAX_RESERVE: u64 = 16 << 20;
 /// Positions in the offset index are 31 bits.
 const MAX_SEGMENT: u64 = i32::MAX as u64;
 
-/// A batch about to be written, as far as the log must know it.
+/// The facts of a batch about to be written that the log needs.
 struct Placed<'a> {
     header: &'a BatchHeader,
     base_offset: i64,
@@ -99,8 +99,8 @@ impl Log {
         })
     }
 
-    /// Appends what was fetched from the leader: whole v2 batches that keep their offsets and epochs, CRCs checked (a
-    /// partial tail is dropped). On an error, what came before the offending batch is in the log.
+    /// Appends records that were fetched from the leader: whole v2 batches that keep their offsets and epochs, CRCs checked (a
+    /// partial tail is dropped). On an error, the batches before the offending one are in the log.
     pub fn append_replicated(&self, records: Bytes, now_ms: i64) -> Result<Appended, AppendError> {
         let config = self.config.load();
         let batches = parse_replicated(&records)?;
@@ -122,7 +122,7 @@ impl Log {
                 return Err(AppendError::OffsetsOutOfOrder { base_offset: placed.base_offset, log_end_offset: end });
             }
             self.prepare_append(&mut writer, &config, placed.size, &placed, false, now_ms)?;
-            // As many batches as the segment takes go with one write.
+            // One write contains as many batches as fit into the segment.
             let limit = segment_limit(&writer.active, &config);
             let mut group_end = next + 1;
             let (mut bytes, mut last) = (placed.size, placed.last_offset());
@@ -164,7 +164,7 @@ impl Log {
         Ok(())
     }
 
-    /// Sorts a failed write: a full disk is retriable, everything else takes the dir offline.
+    /// Classifies a failed write: a full disk is retriable, every other error takes the dir offline.
     fn write_error(&self, error: FileError) -> AppendError {
         if error.is_full() {
             AppendError::DiskFull(error)
@@ -184,7 +184,7 @@ impl Log {
         }
     }
 
-    /// Rolls if the batch asks for it, and reserves disk space for it; the last of the disk only where `last` says so.
+    /// Rolls if the batch needs it, and reserves disk space for it; the reserve of the disk is used only with `last`.
     fn prepare_append(
         &self,
         writer: &mut Writer,
@@ -210,7 +210,7 @@ impl Log {
                 && (self.roll_is_due(writer, config, placed.header.max_timestamp, now_ms)
                     || placed.last_offset() - active.base_offset > i64::from(i32::MAX)
                     || index_full()
-                    // What readers could not get behind a hole goes to a sound file.
+                    // Readers could not reach records behind a hole: they go to a new file.
                     || active.lost_from().is_some())
             || used == 0 && placed.last_offset() - active.base_offset > i64::from(i32::MAX);
         if due {
@@ -221,7 +221,7 @@ impl Log {
         self.reserve_space(writer, size, last)
     }
 
-    /// Sees to it that the active segment's file is open. Where another process cut it meanwhile, the segment counts as lost from there
+    /// Opens the active segment's file if needed. If another process cut the file meanwhile, the segment counts as lost from there
     /// on: that is no fault of the disk.
     fn open_active(&self, writer: &Writer) -> Result<(), AppendError> {
         let active = &writer.active;
@@ -262,12 +262,12 @@ impl Log {
         let room = if last { u64::MAX } else { self.log_dir.room() };
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
-            // Steps grow with the segment, so few appends come here; the file system may wait for its journal. The first ones are many
-            // where there are many small segments, and cost less than what handing the worker's other tasks on does.
+            // Steps grow with the segment, so few appends come here; the file system may wait for its journal. Small first steps
+            // are frequent with many small segments, and cost less than moving the worker's other tasks to another thread.
             more if more < HAND_ON_FROM => file.reserve(from, more).map(|()| up_to),
             more => blocking::run(self.log_dir.env(), || file.reserve(from, more)).map(|()| up_to),
         };
-        // Near the end of the disk what is needed may still fit where the step does not.
+        // On a nearly full disk the needed bytes may still fit where the whole step does not.
         let reserved = take(up_to).or_else(|_| take(need));
         writer.reserved = reserved.context("reserve space in", &path()).map_err(|error| self.write_error(error))?;
         Ok(())
@@ -280,7 +280,7 @@ impl Log {
             let file = opened.file();
             writer.active.set_unsynced(true);
             file.write_at(parts, position).map_err(|source| {
-                // What part of it was written must not be taken for data after a crash. Nobody reads past the end.
+                // A partial write must not look like data after a crash. No reader reads past the published end.
                 let _ = file.set_len(position);
                 self.write_error(FileError { action: "write to", path: writer.active.path(LOG), source })
             })
@@ -289,7 +289,7 @@ impl Log {
         Ok(position)
     }
 
-    /// Takes a written batch into indexes, epochs and producer state.
+    /// Records a written batch in indexes, epochs and producer state.
     fn record_batch(
         &self,
         writer: &mut Writer,
@@ -350,7 +350,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes a new active segment at `base_offset`; the old one is closed, or gives way if it is empty.
+    /// Makes a new active segment at `base_offset`; the old one is closed, or replaced if it is empty.
     pub(super) fn roll_to(
         &self,
         writer: &mut Writer,
@@ -365,8 +365,8 @@ impl Log {
             old.write_indexes()?;
             old.write_transactions()?;
             if old.lost_from().is_some() {
-                // A file that was cut gets its length back, so that the next start finds damage there, and does not give the same offsets
-                // out again.
+                // A file that another process cut gets its length back, so that the next start finds damage there, and does not
+                // assign the same offsets again.
                 let size = old.size();
                 old.opened()?.file().set_len(size).context("cut", &old.path(LOG))?;
             }
@@ -383,7 +383,7 @@ impl Log {
         if old.size() == 0 && old.base_offset != base_offset {
             old.remove_files()?;
         }
-        // Not before the roll can fail no more: a segment that is still written to must not be trimmed.
+        // Only after the last step that can fail: a segment that is still written to must not be trimmed.
         let has_surplus = old.size() > 0 && writer.reserved > old.size();
         writer.untrimmed.extend(segments.last().filter(|_| has_surplus).cloned());
         segments.push(Arc::clone(&active));

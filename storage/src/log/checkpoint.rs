@@ -1,4 +1,4 @@
-//! What the checkpoint files of the log dir say of a log.
+//! The offsets of a log for the checkpoint files of its log dir.
 
 use super::Log;
 use crate::checkpoints::CheckpointedLog;

@@ -1,4 +1,4 @@
-//! What compaction asks of a log and does to it.
+//! The operations of compaction on a log.
 
 use std::{path::PathBuf, sync::Arc, sync::atomic::Ordering};
 
@@ -18,12 +18,12 @@ impl Log {
         self.cleaned.load(Ordering::Acquire)
     }
 
-    /// To tell whether the log was truncated meanwhile.
+    /// Number of truncations so far: shows whether the log was truncated meanwhile.
     pub(crate) fn truncations(&self) -> u64 {
         self.truncations.load(Ordering::Acquire)
     }
 
-    /// Ends a compaction that began after so many truncations: one since then has the last word.
+    /// Ends a compaction that began after so many truncations: a later truncation takes precedence.
     pub(crate) fn advance_cleaned_offset(&self, truncations: u64, offset: i64) {
         let _writer = self.lock_writer();
         if self.truncations() == truncations {
@@ -35,7 +35,7 @@ impl Log {
         self.cleaned.store(offset, Ordering::Release);
     }
 
-    /// What the plan needs to know. May load indexes.
+    /// The facts for the plan. May load indexes.
     pub(crate) fn compaction_facts(&self) -> Result<LogFacts, FileError> {
         // The segments last: a roll meanwhile only makes the rest too small.
         let (end, last_stable) = (self.log_end_offset(), self.last_stable_offset());
@@ -75,8 +75,8 @@ impl Log {
         self.lock_writer().producers.last_data_offsets()
     }
 
-    /// Puts a compacted segment, whose `.cleaned` files are on disk, in the place of `sources`. False, and nothing done, if
-    /// those are not all in the log any more. Readers that hold the old ones keep them.
+    /// Replaces `sources` by a compacted segment, whose `.cleaned` files are durable. False, without any change, if one of them is
+    /// no longer in the log. Readers that hold the old segments keep them.
     pub(crate) fn replace_segments(
         &self,
         sources: &[Arc<Segment>],
@@ -85,7 +85,7 @@ impl Log {
     ) -> Result<bool, LogError> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else { return Ok(false) };
         for source in sources {
-            // Whoever still reads there must not open the new files in place of its own.
+            // A reader of the old segment must not open the new file under the same name.
             source.pin()?;
         }
         let parked = {
@@ -100,7 +100,7 @@ impl Log {
             sources.iter().for_each(|source| source.mark_unlinked());
             let bases: Vec<i64> = sources.iter().map(|source| source.base_offset).collect();
             let swapped = swap_segments(self.log_dir.disk.as_ref(), &self.dir, &bases);
-            // Half of it done, nobody could say what lies in the folder: the next start can.
+            // After a partial swap the content of the folder is unknown until the next start, which finishes the swap.
             let parked: Vec<PathBuf> = swapped.map_err(|error| self.log_dir.take_offline(error))?;
             let parts = SegmentParts {
                 disk: Arc::clone(&self.log_dir.disk),
@@ -126,9 +126,9 @@ impl Log {
         for path in parked {
             self.remove_deleted(path)?;
         }
-        // As in Kafka: a producer snapshot stands where a segment begins.
+        // As in Kafka: a producer snapshot belongs to the start of a segment.
         let gone: Vec<i64> = sources.iter().skip(1).map(|source| source.base_offset).collect();
-        // The folder stays where it is as long as this is held; after that another log may have its name.
+        // The folder is not renamed while this lock is held; afterwards another log may have its name.
         let _maintenance = self.lock_maintenance();
         if !self.is_closed() {
             self.log_dir.record_failure(self.remove_snapshots(|offset| gone.contains(&offset)))?;

@@ -1,8 +1,8 @@
-//! What is damaged in a log: found by recovery and by the scrub, kept in a file of ours, `damaged-ranges`, so that a clean start, which walks
-//! little, knows of it too.
+//! The damaged ranges of a log, found by recovery and by the scrub. Esker's own file `damaged-ranges` keeps them, since a clean
+//! start walks little and would miss them.
 //!
-//! Data that was brought to disk is never cut off for damage: what is sound around it is served, reads inside of it fail.
-//! The file's rows are hints: each is looked at again before it is believed.
+//! Flushed data is never truncated for damage: the sound data around it is served, and reads inside of it fail. The file's rows are
+//! hints: each is verified before it is trusted.
 
 use std::{path::Path, sync::Arc};
 
@@ -23,7 +23,7 @@ impl Log {
         self.collect_ranges(|segment| segment.damaged.iter().cloned().chain(segment.lost_range()).collect())
     }
 
-    /// Those that are written down: what was lost while the broker runs is found anew at the next start.
+    /// The ranges for the file: data that was lost while the broker runs is detected again at the next start.
     fn recorded_ranges(&self) -> Vec<DamagedRange> {
         self.collect_ranges(|segment| segment.damaged.clone())
     }
@@ -35,8 +35,8 @@ impl Log {
         ranges.filter(|range| range.end_offset > start && range.first_offset < end).collect()
     }
 
-    /// Takes note of a segment whose file another process cut, after opening it failed for that; false if `error` is something
-    /// else, or that was known. The caller has seen that `segments` are still the log's: the file is no other log's.
+    /// Records that another process cut a segment's file, after opening it failed for that; false if `error` has another cause, or
+    /// the cut was known. The caller has checked that `segments` are still in the log: the file is no other log's.
     pub(super) fn note_cut(&self, segments: &[Arc<Segment>], error: &FileError) -> bool {
         let ends_early = error.source.kind() == std::io::ErrorKind::UnexpectedEof;
         let segment = segments.iter().find(|segment| ends_early && segment.path(LOG) == error.path);
@@ -50,10 +50,10 @@ impl Log {
         segments.iter().take(closed).cloned().collect()
     }
 
-    /// Readers of a closed segment learn of damage in it; `damaged` is all that is known of it. False if the segment is not
-    /// in the log any more (retention, compaction, a truncation): nothing is done then.
+    /// Replaces a closed segment by one with these damaged ranges; `damaged` is the complete list. False, without any change, if
+    /// the segment is no longer in the log (retention, compaction, a truncation).
     pub(crate) fn mark_damaged(&self, segment: &Arc<Segment>, damaged: Vec<DamagedRange>) -> Result<bool, FileError> {
-        // The folder stays where it is as long as this is held.
+        // The folder is not renamed while this lock is held.
         let _maintenance = self.lock_maintenance();
         let known = {
             let _writer = self.lock_writer();
@@ -72,7 +72,7 @@ impl Log {
         Ok(true)
     }
 
-    /// Tells of the damage, and writes it down if it is not what was known.
+    /// Logs the damage, and writes the file if the ranges changed.
     pub(super) fn report_damage(&self, known: &[DamagedRange]) -> Result<(), FileError> {
         let ranges = self.recorded_ranges();
         for range in &ranges {
@@ -96,7 +96,7 @@ impl Log {
     }
 }
 
-/// The ranges written down, as far as they are damaged still. `sizes` are bases and sizes of the data files.
+/// The ranges of the file that are still damaged. `sizes` are bases and sizes of the data files.
 pub(super) fn read_ranges(disk: &dyn Disk, dir: &Path, sizes: &[(i64, u64)]) -> Result<Vec<DamagedRange>, FileError> {
     let path = dir.join(DAMAGED);
     let Some(bytes) = files::read_optional(disk, &path)? else { return Ok(Vec::new()) };
@@ -123,7 +123,7 @@ fn is_damaged(disk: &dyn Disk, dir: &Path, range: &DamagedRange) -> Result<bool,
     let mut window = Window::new(file.as_ref(), &path);
     let (position, limit) = (range.position, range.end_position);
     let end = scan(&mut window, position, limit, range.first_offset, i64::MIN, range.end_offset, |_, _, _| {});
-    // What the disk cannot read is no less damaged.
+    // Unreadable data is damaged, too.
     Ok(end.map_or(true, |end| end.damage.is_some()))
 }
 

@@ -1,9 +1,9 @@
-//! Up to where a log is durable: synced in its segments (the recovery point), or written to the journal besides.
+//! The durable offset of a log: its data below is synced in the segments (the recovery point) or in the journal.
 //!
-//! The durable offset is never below the recovery point. Acknowledgements and high watermarks go by it; what a start after a crash
-//! checks goes by the recovery point, since the journal's bytes still have to reach the segments.
+//! The durable offset is never below the recovery point. Acknowledgments and high watermarks depend on it. Recovery after a crash
+//! depends on the recovery point, since the journal's bytes still have to reach the segments.
 //!
-//! Must never: rise while the log's end is cut; both happen under the writer's lock.
+//! Must never: rise while the log is truncated; both happen under the writer's lock.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -21,7 +21,7 @@ impl Log {
         &self.log_dir.journal
     }
 
-    /// Bytes past the recovery point: what a sync of its segments has to write.
+    /// Bytes past the recovery point, which a sync of its segments has to write.
     pub fn unsynced_bytes(&self) -> u64 {
         self.unflushed().map_or(0, |(bytes, _)| bytes)
     }
@@ -34,20 +34,20 @@ impl Log {
         assert!(self.durable_offset() <= self.log_end_offset(), "a log is durable behind its end");
     }
 
-    /// Everything below `offset` went by retention; the caller holds the writer's lock.
+    /// Retention deleted everything below `offset`; the caller holds the writer's lock.
     pub(super) fn raise_durable_to_start(&self, offset: i64) {
         if self.durable.fetch_max(offset, Ordering::AcqRel) < offset {
             *self.durable_spot.lock() = None;
         }
     }
 
-    /// The log's end goes back to `offset`; the caller holds the writer's lock.
+    /// The log end decreases to `offset`; the caller holds the writer's lock.
     pub(super) fn lower_durable(&self, offset: i64) {
         self.durable.fetch_min(offset, Ordering::AcqRel);
         *self.durable_spot.lock() = None;
     }
 
-    /// Where the durable offset lies; `None` if it cannot be found.
+    /// The position of the durable offset in the segments; `None` if it cannot be found.
     pub(crate) fn durable_spot(&self, segments: &[Arc<Segment>]) -> Option<Spot> {
         let offset = self.durable_offset();
         if let Some(spot) = self.durable_spot.lock().filter(|spot| spot.offset == offset) {

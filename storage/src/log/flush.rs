@@ -1,9 +1,9 @@
-//! Bringing a log to disk.
+//! Flushes of a log.
 //!
-//! `flush` syncs data, the indexes of closed segments, then the names and the epoch checkpoint, and only then moves the
-//! recovery point. Below it indexes are believed after a crash; the active segment's only up to the newest producer
-//! snapshot below the recovery point, for which `save_indexes` sees. Producer snapshots are written without a sync and have
-//! a checksum.
+//! `flush` syncs data, the indexes of closed segments, then the names and the epoch checkpoint, and only then moves the recovery
+//! point. Below it indexes are trusted after a crash. Those of the active segment are trusted only up to the newest producer
+//! snapshot below the recovery point, which `save_indexes` writes. Producer snapshots are written without a sync and have a
+//! checksum.
 
 use std::{
     path::Path,
@@ -19,10 +19,10 @@ use crate::{
     segment::Segment,
 };
 
-/// The offset index grows by so much at most before it is saved: 8 bytes stand for `index.interval.bytes` of data.
+/// The offset index is saved after it has grown by this much: 8 bytes stand for `index.interval.bytes` of data.
 const INDEX_GROWTH: u64 = 32 << 10;
 
-/// What a flush has to bring to disk besides data.
+/// What a flush has to sync besides data.
 struct Due {
     /// Data up to here.
     end: i64,
@@ -41,13 +41,14 @@ struct Due {
 }
 
 impl Log {
-    /// Brings everything appended before the call to disk; returns the recovery point. Blocks for the disk; appends go
-    /// on meanwhile. A failed sync takes the log dir offline.
+    /// Flushes everything appended before the call; returns the recovery point. Blocks on the disk; appends continue meanwhile. A
+    /// failed sync takes the log dir offline.
     pub fn flush(&self) -> Result<i64, LogError> {
         self.flush_up_to(true)
     }
 
-    /// Starts what a `flush` soon after will wait for. A hint: logs that are flushed together then wait for the disk together.
+    /// Starts the writeback that a `flush` soon after waits for. A hint: logs that are flushed together then wait for the disk
+    /// together.
     pub fn start_flush(&self) {
         if self.is_offline() {
             return;
@@ -98,7 +99,7 @@ impl Log {
         };
         let flushed = self.sync(&segments, &due);
         if flushed.is_err() {
-            // It is still to be done, if the dir stays online (no space, no file handles).
+            // The next flush must do it, if the dir stays online (no space, no file handles).
             let mut writer = self.lock_writer();
             writer.dir_dirty |= due.dir;
             writer.folder_unsynced |= due.folder_name;
@@ -119,17 +120,17 @@ impl Log {
     fn sync(&self, segments: &[Arc<Segment>], due: &Due) -> Result<(), FileError> {
         let _sync = self.log_dir.files.read_admission.begin_sync();
         let first = self.segments_from(segments, self.recovery_point());
-        // An append that failed, and was cut off again, may have been the last thing that a closed segment saw.
+        // The last write to a closed segment may be a failed append that was cut off again.
         let first =
             first - usize::from(first.checked_sub(1).and_then(|at| segments.get(at)).is_some_and(|s| s.is_unsynced()));
         for segment in segments.iter().skip(first).filter(|segment| segment.base_offset < due.end) {
             let file = match segment.file_once() {
                 Ok(file) => file,
-                // Retention has taken it away meanwhile.
+                // Retention has removed the segment meanwhile.
                 Err(_) if !self.segments.load().iter().any(|held| held.base_offset == segment.base_offset) => continue,
                 Err(error) => return Err(error),
             };
-            // Before the sync: what is written meanwhile may not be in it.
+            // Before the sync, which may miss concurrent writes.
             segment.set_unsynced(false);
             file.sync_data().context("sync", &segment.path(LOG)).inspect_err(|_| segment.set_unsynced(true))?;
         }
@@ -156,14 +157,15 @@ impl Log {
         }
     }
 
-    /// `flush.ms` has passed for something unflushed.
+    /// Whether the oldest unflushed append is older than `flush.ms`.
     pub fn flush_due(&self, now_ms: i64) -> bool {
         let since = self.dirty_since_ms.load(Ordering::Acquire);
         since != i64::MAX && now_ms.saturating_sub(since) >= self.config.load().flush_ms
     }
 
-    /// Bytes past the recovery point, which a crash would leave to check, and when (wall clock ms) the oldest of them were appended;
-    /// `None` if all is on disk, or no flush can bring it there: offline, or deleted. Counted from the index entry before: never too few.
+    /// Bytes past the recovery point, which recovery would have to check, and when (wall clock ms) the oldest of them were
+    /// appended; `None` if all is flushed, or no flush is possible: offline, or deleted. Counted from the index entry before: never
+    /// too few.
     pub fn unflushed(&self) -> Option<(u64, i64)> {
         let (point, segments) = (self.recovery_point(), self.segments.load());
         if self.log_end_offset() <= point || self.is_offline() {
@@ -174,12 +176,12 @@ impl Log {
             let flushed = segment.growing().map_or(0, |(offsets, _)| offsets.floor(segment.relative(point)));
             segment.size().saturating_sub(flushed.into())
         });
-        // Not known of what was there at the start: long ago.
+        // Unknown for data from before the start: counts as long ago.
         let since = self.unsynced_since_ms.load(Ordering::Acquire);
         Some((bytes.sum(), if since == i64::MAX { i64::MIN } else { since }))
     }
 
-    /// Whether a clean close has anything to bring to disk.
+    /// Whether a clean close has anything to flush.
     pub(crate) fn needs_flush(&self) -> bool {
         let writer = self.lock_writer();
         self.log_end_offset() > self.recovery_point()
@@ -189,17 +191,17 @@ impl Log {
             || self.epochs.read().to_write(true)
     }
 
-    /// Writes the active segment's indexes and the producer state if they have grown much since, so that a restart after a
-    /// crash has little to walk: once a flush that begins later has moved the recovery point past the snapshot, the index
-    /// entries below it are on disk too, and are believed.
+    /// Writes the active segment's indexes and the producer state if they have grown much since the last save, so that a restart
+    /// after a crash has little to walk. Once a later flush has moved the recovery point past the snapshot, the index entries below
+    /// it are durable, too, and are trusted.
     ///
-    /// Blocks; appends go on meanwhile.
+    /// Blocks; appends continue meanwhile.
     pub(crate) fn save_indexes(&self) -> Result<(), LogError> {
-        // Only a roll comes in between.
+        // Only a roll can interfere.
         let _maintenance = self.lock_maintenance();
         let active = {
             let mut writer = self.lock_writer();
-            // Where nothing of the segment is flushed (Kafka's way), a crash has it walked from its start anyway.
+            // If nothing of the segment is flushed (as with Kafka's defaults), recovery walks it from its start anyway.
             if self.is_offline() || self.recovery_point() <= writer.active.base_offset {
                 return Ok(());
             }
@@ -217,17 +219,17 @@ impl Log {
     fn save_active(&self, active: &Segment) -> Result<(), FileError> {
         active.write_indexes()?;
         active.write_transactions()?;
-        // The snapshot is of the end after these writes: a flush that covers more than it begins later, and so syncs them. An end from before
-        // the writes could be passed by a flush that began among them.
+        // The snapshot is of the log end after these writes: a flush that covers more begins later, and so syncs them. An older end
+        // could be passed by a flush that began before the writes ended.
         let snapshot = {
             let mut writer = self.lock_writer();
             writer.unsynced_indexes = writer.unsynced_indexes.min(active.base_offset);
             writer.dir_dirty = true;
             let end = self.log_end_offset();
-            // A roll has written its own.
+            // A roll has written its own snapshot.
             let due = writer.active.base_offset == active.base_offset && writer.snapshot_at != end;
             due.then(|| {
-                // A roll right here must not write the same file.
+                // A concurrent roll must not write the same file.
                 writer.snapshot_at = end;
                 (end, writer.producers.encode())
             })
@@ -242,7 +244,7 @@ impl Log {
             drop(writer);
             saved?;
         }
-        // One below the recovery point is needed for as long as it is the newest there.
+        // The newest snapshot below the recovery point is still needed.
         let recovery_point = self.recovery_point();
         let names = self.log_dir.disk.list(&self.dir).context("list", &self.dir)?;
         let inside = names.iter().filter_map(|(name, _)| offset_of(name, SNAPSHOT));
@@ -251,11 +253,11 @@ impl Log {
         self.remove_snapshots(|offset| (active.base_offset + 1..newest).contains(&offset))
     }
 
-    /// Writes indexes and the producer state, and closes the log; with `flush` it is on disk then, else the caller syncs the
-    /// whole file system and says so with `mark_flushed`.
+    /// Writes indexes and the producer state, and closes the log. With `flush` it flushes them; else the caller syncs the whole
+    /// file system and then calls `mark_flushed`.
     pub(crate) fn close_clean(&self, flush: bool) -> Result<(), LogError> {
         if let Err(offline) = self.log_dir.check() {
-            // Nothing is written any more: the producer state may know of batches that no reader ever saw.
+            // Nothing is written any more: the producer state may include batches that no reader ever saw.
             self.close();
             return Err(offline);
         }
@@ -277,7 +279,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the active segment's indexes and the producer state of the end, and gives reserved space back.
+    /// Writes the active segment's indexes and the producer state of the log end, and frees reserved space.
     fn write_derived(&self, writer: &mut Writer) -> Result<(), FileError> {
         let active = Arc::clone(&writer.active);
         if writer.indexes_stale {
@@ -293,26 +295,27 @@ impl Log {
         self.write_snapshot(writer, self.log_end_offset())
     }
 
-    /// Lets `take` put another log in this one's place: nothing is written here meanwhile, and if it succeeds never again.
-    /// Readers go on until then.
-    pub(crate) fn replace_with<R>(&self, take: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
+    /// Calls `install`, which replaces this log by another one. Nothing is written here meanwhile, and after a success never again.
+    /// Readers continue until then.
+    pub(crate) fn replace_with<R>(&self, install: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
         let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
         self.log_dir.check()?;
         self.log_dir.record_failure(self.write_derived(&mut writer))?;
         self.write_epochs(false)?;
-        let taken = take()?;
+        let installed = install()?;
         self.release_files();
-        Ok(taken)
+        Ok(installed)
     }
 
-    /// As [`Log::flush_closed`], and a start after a crash leaves what is on disk by then alone: it may be written anew.
+    /// As [`Log::flush_closed`], and tells the journal, so that recovery does not replay entries over the flushed data: compaction
+    /// may rewrite it.
     pub(crate) fn flush_closed_for_good(&self) -> Result<(), LogError> {
         let point = self.flush_closed()?;
         Ok(self.log_dir.record_failure(self.log_dir.journal.synced(self.key(), point))?)
     }
 
-    /// All of a closed log has been brought to disk.
+    /// Marks a closed log as flushed.
     pub(crate) fn mark_flushed(&self) {
         if self.closed.load(Ordering::Acquire) {
             self.recovery_point.store(self.log_end_offset(), Ordering::Release);

@@ -1,8 +1,8 @@
-//! Opening a log: what lies in its folder becomes segments, offsets and producer state.
+//! Opens a log: loads segments, offsets and producer state from its folder.
 //!
-//! After a clean stop only the tail behind the last index entry is walked. After a crash everything from the recovery
-//! point on is checked byte by byte, and headers are walked from the last producer snapshot below it on; a torn tail is
-//! cut, and with it whatever follows in later segments. Nothing is mapped yet, so files may be cut here.
+//! After a clean stop only the tail behind the last index entry is walked. After a crash everything from the recovery point on is
+//! checked byte by byte, and headers are walked from the last producer snapshot below it on. A torn tail is cut off together with
+//! all later segments. Nothing is mapped yet, so files may be cut here.
 
 use std::{
     path::PathBuf,
@@ -30,7 +30,7 @@ use crate::{
     segment::{Rebuilt, Segment, SegmentParts},
 };
 
-/// What is known of a log before its folder is looked at.
+/// The facts of a log that are known before its folder is read.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub log_dir: Arc<LogDir>,
@@ -40,7 +40,7 @@ pub(crate) struct Load {
     /// The partition's folder, which exists.
     pub dir: PathBuf,
     pub config: LogConfig,
-    /// Everything below is on disk; 0 if unknown.
+    /// Everything below is flushed; 0 if unknown.
     pub recovery_point: i64,
     /// 0 if unknown.
     pub log_start: i64,
@@ -48,24 +48,24 @@ pub(crate) struct Load {
     pub high_watermark: i64,
     /// The last stop was clean: nothing needs to be checked.
     pub clean: bool,
-    /// Just created: the folder's own name is not on disk yet.
+    /// Just created: the folder's own name is not durable yet.
     pub created_now: bool,
-    /// Up to where a compaction has come, as a checkpoint says; -1 if there never was one.
+    /// End of the last compaction, from its checkpoint; -1 if there was none.
     pub cleaned: i64,
     pub progress: Arc<LoadProgress>,
     pub now_ms: i64,
-    /// What the journal of the log dir holds of it.
+    /// The entries of this log in the journal of the log dir.
     pub journal: Vec<Entry>,
-    /// Everything below is on disk, in segments or in the journal, as `open` finds out.
+    /// Everything below is durable, in segments or in the journal; set by `open`.
     pub journaled: i64,
 }
 
 impl Load {
-    /// Opens the log. Blocks; may read all that was written since the recovery point.
+    /// Opens the log. Blocks; may read all data since the recovery point.
     pub(crate) fn open(mut self) -> Result<Log, OpenError> {
         let (mut bases, unindexed) = self.remove_leftovers()?;
         self.journaled = self.replay_journal(&mut bases)?;
-        // After a failed sync nobody knows whether the journal's last rounds are on disk.
+        // After a failed sync it is unknown whether the journal's last rounds are durable.
         let durable = if self.log_dir.had_failed_sync() { self.recovery_point } else { self.known_durable_up_to() };
         if bases.is_empty() {
             files::create_segment(self.log_dir.disk.as_ref(), &self.dir, self.log_start)?;
@@ -105,7 +105,7 @@ impl Load {
         }
         replay.anew_from = trusted_up_to;
         replay.run(&segments, end)?;
-        // From the first batch replayed on the batches know better.
+        // From the first replayed batch on the batches take precedence.
         epochs.truncate_from_end(replay.epochs.first().map_or(end, |(_, start)| *start));
         for (epoch, start) in &replay.epochs {
             epochs.assign(*epoch, *start);
@@ -153,7 +153,7 @@ impl Load {
                 unflushed_records: 0,
                 dir_dirty: !self.clean || self.created_now,
                 indexes_stale: !self.clean,
-                // The process before may have ended before its first flush.
+                // The previous process may have ended before its first flush.
                 folder_unsynced: self.created_now || self.recovery_point == 0,
                 indexed_bytes,
                 unsynced_indexes: trusted_up_to,
@@ -166,13 +166,13 @@ impl Load {
             config: ArcSwap::from_pointee(self.config),
         };
         log.refresh_unstable(&log.writer.lock().producers);
-        // What changed in the epochs is not written before something else does: ten thousand logs open in a second.
+        // Changed epochs are written with the next change, not here: ten thousand logs open in a second.
         log.report_damage(&damaged)?;
         log.remove_snapshots(|offset| offset > end.min(snapshot))?;
         Ok(log)
     }
 
-    /// Completes the data files; returns the offset below which everything was acknowledged through the journal.
+    /// Completes the data files from the journal; returns the offset below which everything was acknowledged through the journal.
     fn replay_journal(&self, bases: &mut Vec<(i64, u64)>) -> Result<i64, FileError> {
         let log = JournalReplay {
             disk: self.log_dir.disk.as_ref(),
@@ -185,13 +185,13 @@ impl Load {
         Ok(replayed.end)
     }
 
-    /// What is not there below was on disk once.
+    /// Everything below was durable: missing data below is damage, not a torn tail.
     fn known_durable_up_to(&self) -> i64 {
         self.recovery_point.max(self.journaled)
     }
 
-    /// Removes what a crash left half done; returns bases and sizes of the data files, in order, and the base of the last one
-    /// if it lacks an index file.
+    /// Removes the leftovers of a crash; returns bases and sizes of the data files, in order, and the base of the last one if it
+    /// lacks an index file.
     #[allow(clippy::type_complexity)]
     fn remove_leftovers(&self) -> Result<(Vec<(i64, u64)>, Option<i64>), OpenError> {
         let disk = &self.log_dir.disk;
@@ -217,7 +217,7 @@ impl Load {
                 .iter()
                 .filter(move |(name, _)| [INDEX, TIME_INDEX].iter().any(|end| offset_of(name, end) == Some(base)))
         };
-        // Closed segments make theirs when they are read.
+        // Closed segments rebuild missing indexes when they are read.
         let last = bases.last().map(|(base, _)| *base);
         let unindexed = last.filter(|base| indexes(*base).count() < 2);
         let mut sealed = false;
@@ -237,7 +237,7 @@ impl Load {
                 file.set_len(size).context("cut", &path)?;
                 entry.1 = size;
             }
-            // The cut is on disk before the marker goes.
+            // The cut is durable before the marker is removed.
             let path = segment_path(&self.dir, base, LOG);
             match disk.open(&path, Open::Existing) {
                 Ok(file) => file.sync_data().context("sync", &path)?,
@@ -247,14 +247,14 @@ impl Load {
             disk.remove_file(&marker).context("remove", &marker)?;
         }
         if sealed {
-            // Before the file grows again.
+            // The removal is durable before the file grows again.
             disk.sync_dir(&self.dir).context("sync", &self.dir)?;
         }
         Ok((bases, unindexed))
     }
 
-    /// Derived files of segments that begin below are believed. All after a clean stop; else only what a flush has brought to
-    /// disk: anything later may be half written, or of a history that was cut off.
+    /// Derived files of segments that begin below are trusted. After a clean stop all are; else only those that a flush has synced.
+    /// Later ones may be half written, or belong to a history that was truncated.
     fn derived_trusted_up_to(&self, bases: &[(i64, u64)]) -> i64 {
         if self.clean {
             return i64::MAX;
@@ -263,9 +263,9 @@ impl Load {
         bases.get(index).map_or(0, |(base, _)| *base)
     }
 
-    /// Snapshots up to here are trusted_up_to, and index entries below, also those of the segment that holds the recovery point:
-    /// both were written together, and a flush that began later has moved the recovery point past them since. One at the
-    /// recovery point itself is not: the flush may have been there before.
+    /// Snapshots up to here are trusted, and index entries below, also those of the segment that contains the recovery point: both
+    /// were written together, and a later flush has moved the recovery point past them. A snapshot at the recovery point itself is
+    /// not trusted: that flush may have begun before the snapshot was written.
     fn newest_trusted_snapshot(&self, trusted_up_to: i64) -> Result<i64, FileError> {
         if self.clean {
             return Ok(i64::MAX);
@@ -315,14 +315,14 @@ impl Load {
         })
     }
 
-    /// The aborted transactions of a segment below `end`. One that has none has no file; a file that cannot be read is no such segment:
-    /// readers would take aborted records for committed ones.
+    /// The aborted transactions of a segment below `end`. A segment without any has no file. An unreadable file is an error:
+    /// otherwise readers would see aborted records as committed.
     fn read_transactions(&self, base_offset: i64, end: i64) -> Result<TransactionIndex, FileError> {
         let bytes = files::read_optional(self.log_dir.disk.as_ref(), &segment_path(&self.dir, base_offset, TXN_INDEX))?;
         Ok(TransactionIndex::decode(&bytes.unwrap_or_default(), base_offset, end))
     }
 
-    /// Closed segments, and the active one with its indexes.
+    /// Loads the closed segments, and the active one with its indexes.
     #[allow(clippy::type_complexity)]
     fn load_segments(
         &self,
@@ -332,7 +332,7 @@ impl Load {
         known: &[DamagedRange],
     ) -> Result<(Vec<Arc<Segment>>, (Segment, Rebuilt)), OpenError> {
         let recover_from = bases.partition_point(|(base, _)| *base < trusted_up_to).min(bases.len().saturating_sub(1));
-        // What no flush has seen is checked to the last byte.
+        // Unflushed data is checked to the last byte.
         let check_from = if self.clean { i64::MAX } else { self.recovery_point };
         let durable_up_to = if self.clean && self.recovery_point == 0 { i64::MAX } else { self.known_durable_up_to() };
         if !self.clean {
@@ -347,12 +347,12 @@ impl Load {
                 closed.push(Arc::new(segment));
                 continue;
             }
-            // Behind the snapshot the index files may be half of what was written.
+            // Behind the snapshot the index files may be incomplete.
             let (mut offsets, mut times) = (Vec::new(), Vec::new());
             if snapshot > *base {
                 (offsets, times) = segment.stored_entries(snapshot);
                 if !self.clean {
-                    // It does not show when a time index lacks its end: what it does not reach is walked again.
+                    // A truncated time index cannot be detected: the data behind its last entry is walked again.
                     let timed = times.last().map(|entry| entry.relative_offset);
                     offsets.retain(|entry| timed.is_some_and(|timed| entry.relative_offset <= timed));
                 }
@@ -362,15 +362,15 @@ impl Load {
                 self.progress.count_recovered(1);
             }
             let lost = damaged_tail_end(*base, *size, &mut rebuilt, durable_up_to);
-            // Of two segments that no flush has seen, the later may be on disk and the end of the earlier not. Without the
-            // cut readers would wait in the hole. Compaction, too, leaves holes, also whole segments of Kafka's without a record; the
-            // topic's own config is not known yet.
+            // Of two unflushed segments, the later may be durable and the end of the earlier not. Without the cut readers would
+            // wait in the hole. Compaction leaves holes, too, and Kafka even whole segments without a record; the topic's own
+            // config is not known yet.
             let hole = |next: i64| {
                 let compacted = rebuilt.gaps || self.cleaned >= 0 || self.config.compact;
                 rebuilt.next_offset < next && next > self.known_durable_up_to() && !self.clean && !compacted
             };
             let torn = lost.is_none() && (rebuilt.damage.is_some() || next.is_some_and(hole));
-            // Behind the last batch of a segment that leads up to the next one lies what an append left that failed.
+            // If the next segment follows on the last batch, the bytes behind that batch are of a failed append.
             let whole = next == Some(rebuilt.next_offset);
             if torn {
                 let later = bases.get(index + 1..).filter(|_| !whole).unwrap_or_default();
@@ -404,7 +404,7 @@ impl Load {
         Ok((closed, self.create_segment(self.log_start)?))
     }
 
-    /// A segment that was walked: its transaction index is trusted_up_to up to the snapshot, and goes on from there.
+    /// The parts of a segment that was walked: its transaction index is trusted up to the snapshot; replay adds the later entries.
     fn walked_segment_parts(
         &self,
         base: i64,
@@ -420,7 +420,7 @@ impl Load {
         Ok(parts)
     }
 
-    /// Cuts a segment behind its last sound batch, and removes the segments behind it.
+    /// Cuts a segment behind its last sound batch, and removes the later segments.
     fn truncate_torn_tail(
         &self,
         segment: &Segment,
@@ -445,7 +445,7 @@ impl Load {
     /// The epoch checkpoint, and whether it could be read.
     fn read_epochs(&self) -> Result<(EpochCache, bool), OpenError> {
         let path = self.dir.join(LEADER_EPOCHS);
-        // Kafka makes the file empty; a power cut may have left it so.
+        // Kafka creates the file empty; a power cut may have left it so.
         let bytes = files::read_optional(self.log_dir.disk.as_ref(), &path)?.filter(|bytes| !bytes.is_empty());
         match bytes.map(|bytes| EpochCache::decode(&bytes)) {
             Some(Ok(cache)) => Ok((cache, true)),
@@ -458,13 +458,13 @@ impl Load {
     }
 }
 
-/// Where the log goes on if a segment is damaged to its end although that was on disk: the file stays as it is, for whoever
-/// can mend it. `None` if nothing is lost there, or nobody knows what.
+/// The offset after a segment whose flushed end is damaged: the file stays unchanged, so that an operator can repair it. `None` if
+/// nothing is lost there, or the end of the lost part is unknown.
 fn damaged_tail_end(base: i64, size: u64, rebuilt: &mut Rebuilt, durable_up_to: i64) -> Option<i64> {
     rebuilt.damage?;
     let last = rebuilt.damaged.last_mut().filter(|range| range.end_position >= size)?;
     if last.end_offset == i64::MAX {
-        // Of the last segment only the recovery point says how far it went.
+        // For the last segment only the recovery point bounds the lost part.
         if durable_up_to == i64::MAX || durable_up_to <= rebuilt.next_offset.max(base) {
             rebuilt.damaged.pop();
             return None;

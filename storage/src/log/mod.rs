@@ -1,7 +1,7 @@
 //! One replica's log: segments, offsets, producer state, leader epochs.
 //!
-//! One writer at a time, behind a lock that is held across the positioned write and nothing slower on the append path;
-//! readers take no lock: they see what the writer published (segment size, then log end, both with Release).
+//! One writer at a time, behind a lock that is held across the positioned write and nothing slower on the append path; readers take
+//! no lock: they see the state that the writer published (segment size, then log end, both with Release).
 //!
 //! Background work changes the folder's files under `maintenance`, so that appends do not wait for its I/O: retention, index saves,
 //! compaction's swap. Where the writer's state must not change either (truncation, close, a move to another log dir), the writer's lock
@@ -49,9 +49,9 @@ use crate::{
     segment::Segment,
 };
 
-/// As long as it is not known.
+/// The topic id of a log until it is known.
 const NO_TOPIC_ID: Uuid = Uuid::ZERO;
-/// No transaction holds the last stable offset back.
+/// No transaction bounds the last stable offset.
 const STABLE: i64 = i64::MAX;
 
 /// One replica's log: `Send + Sync`, one writer at a time (an internal lock), readers without locks.
@@ -75,32 +75,32 @@ pub struct Log {
     awaits_high_watermark: AtomicBool,
     recovery_point: AtomicI64,
     durable: AtomicI64,
-    /// Where that is in the segments, if it is known.
+    /// The position of `durable` in the segments, if it is known.
     durable_spot: Mutex<Option<Spot>>,
     /// Where the last compaction ended; -1 if there was none.
     cleaned: AtomicI64,
-    /// When the oldest append was made that is not durable; `i64::MAX` if all are.
+    /// Time of the oldest append that is not durable; `i64::MAX` if all are.
     pub(crate) dirty_since_ms: AtomicI64,
-    /// When the oldest append past the recovery point was made; `i64::MAX` if there is none.
+    /// Time of the oldest append past the recovery point; `i64::MAX` if there is none.
     unsynced_since_ms: AtomicI64,
-    /// Latest wall clock that a caller told.
+    /// Latest wall clock time that a caller passed.
     clock_ms: AtomicI64,
-    /// Cuts of the end so far: a flush that overlaps one proves nothing.
+    /// Truncations so far: a flush that overlaps one does not move the recovery point.
     pub(crate) truncations: AtomicU64,
     closed: AtomicBool,
     epochs: RwLock<EpochCache>,
-    /// The latest of `epochs`, -1 for none: appends ask for it. Changed under the writer's lock.
+    /// The latest of `epochs`, -1 for none: appends read it. Changed under the writer's lock.
     pub(crate) latest_epoch: AtomicI32,
     writer: Mutex<Writer>,
     /// See the module. Held for I/O; the append path never takes it.
     maintenance: Mutex<()>,
     flushing: Mutex<()>,
     /// Held while the epoch checkpoint is written: flushes do so without the writer's lock. True once another log may have the
-    /// folder's name: nothing is written then.
+    /// folder's name: the checkpoint is not written then.
     epochs_file: Mutex<bool>,
 }
 
-/// What only the writer needs.
+/// The state of the writer.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) active: Arc<Segment>,
@@ -111,24 +111,24 @@ pub(crate) struct Writer {
     first_timestamp: Option<i64>,
     jitter_ms: i64,
     producers: Producers,
-    /// The producer state of this offset is on disk.
+    /// Offset of the newest producer snapshot file.
     snapshot_at: i64,
     pub(crate) unflushed_records: i64,
     /// Names were created or removed in the folder since it was synced.
     dir_dirty: bool,
-    /// Appended to since its indexes were last written whole.
+    /// Records were appended since the indexes were last written completely.
     indexes_stale: bool,
-    /// The folder's own name and `partition.metadata` are not known to be on disk.
+    /// The folder's own name and `partition.metadata` are not known to be durable.
     pub(crate) folder_unsynced: bool,
-    /// Index files of segments from this base offset on are not known to be on disk; `i64::MAX` if all are.
+    /// Index files of segments from this base offset on are not known to be durable; `i64::MAX` if all are.
     unsynced_indexes: i64,
-    /// Index bytes that were in the files when they were last written.
+    /// Size of the index files when they were last written.
     indexed_bytes: u64,
     /// Closed segments whose files have space reserved past their end.
     untrimmed: Vec<Arc<Segment>>,
     /// Bytes reserved in the data file of the spare segment, if there is one.
     spare: Option<u64>,
-    /// Base offset and size of the active segment when a spare was last thought of.
+    /// Base offset and size of the active segment at the last check for a spare segment.
     last_spare_check: (i64, u64),
 }
 
@@ -148,8 +148,8 @@ impl Log {
         self.topic_id.get().copied().unwrap_or(NO_TOPIC_ID)
     }
 
-    /// Gives a log of an unknown topic id its own: the folder of an old Kafka, or one whose `partition.metadata` was lost
-    /// before the first flush. Writes the file. False if it is known to be another one.
+    /// Sets the topic id of a log without one: the folder of an old Kafka, or one whose `partition.metadata` was lost before the
+    /// first flush. Writes the file. False if the log has another id.
     pub(crate) fn adopt_topic_id(&self, topic_id: Uuid) -> Result<bool, LogError> {
         self.log_dir.check()?;
         let mut writer = self.lock_writer();
@@ -165,7 +165,7 @@ impl Log {
         Ok(self.topic_id() == topic_id)
     }
 
-    /// How the journal knows it.
+    /// The key of the log in the journal.
     pub(crate) fn key(&self) -> (Uuid, i32) {
         (self.topic_id(), self.partition)
     }
@@ -189,7 +189,7 @@ impl Log {
         blocking::lock(self.log_dir.env(), &self.writer)
     }
 
-    /// The lock of background work on the folder's files. The log is not truncated, closed or moved as long as it is held.
+    /// The lock of background work on the folder's files. The log is not truncated, closed or moved while it is held.
     fn lock_maintenance(&self) -> MutexGuard<'_, ()> {
         blocking::lock(self.log_dir.env(), &self.maintenance)
     }
@@ -199,7 +199,7 @@ impl Log {
         self.config.load_full()
     }
 
-    /// Replaces the configuration; holds for what comes after.
+    /// Replaces the configuration for later operations.
     pub fn update_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
     }
@@ -262,7 +262,7 @@ impl Log {
         self.segments.load().len()
     }
 
-    /// Everything below is on disk in its segments: a start after a crash does not look at it.
+    /// Everything below is flushed in its segments: recovery does not check it.
     pub fn recovery_point(&self) -> i64 {
         self.recovery_point.load(Ordering::Acquire)
     }
@@ -290,8 +290,8 @@ impl Log {
         self.epochs.read().at(offset, end)
     }
 
-    /// `leader_epoch` begins at the log's end: for a replica that becomes leader, before it takes appends (KIP-101). Known in
-    /// memory until the epoch's first record is appended.
+    /// Begins `leader_epoch` at the log end: for a replica that becomes leader, before it accepts appends (KIP-101). It is in
+    /// memory only until the epoch's first record is appended.
     pub fn begin_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
         self.log_dir.check()?;
         let _writer = self.lock_writer();
@@ -299,7 +299,7 @@ impl Log {
         Ok(())
     }
 
-    /// Notes the offset of an epoch's first record, and writes the checkpoint; the caller holds the writer lock.
+    /// Records the offset of an epoch's first record, and writes the checkpoint; the caller holds the writer lock.
     fn assign_epoch_at(&self, leader_epoch: i32, offset: i64) -> Result<(), FileError> {
         if leader_epoch <= self.latest_epoch.load(Ordering::Relaxed) {
             return Ok(());
@@ -315,8 +315,8 @@ impl Log {
         self.latest_epoch.store(epochs.latest_written().unwrap_or(-1), Ordering::Relaxed);
     }
 
-    /// Writes the epoch checkpoint if it changed; with `sync`, down to the disk (the text is rewritten then if it was
-    /// only written before).
+    /// Writes the epoch checkpoint if it changed; with `sync`, also flushes it (a checkpoint that was only written is rewritten
+    /// then).
     fn write_epochs(&self, sync: bool) -> Result<(), FileError> {
         let gone = self.epochs_file.lock();
         if *gone {
@@ -338,7 +338,7 @@ impl Log {
         self.record_failure(written)
     }
 
-    /// As the log dir's, but for what a folder that was renamed for deletion, or after a move, fails on: that is no broken disk.
+    /// As the log dir's function, except that a failure after the log was closed (deleted or moved) does not take the dir offline.
     fn record_failure<T>(&self, result: Result<T, FileError>) -> Result<T, FileError> {
         result.map_err(|error| if self.is_closed() { error } else { self.log_dir.classify_error(error) })
     }
@@ -348,7 +348,7 @@ impl Log {
         self.lock_writer().producers.describe()
     }
 
-    /// The open transaction that began first: what holds the last stable offset back.
+    /// The oldest open transaction, which bounds the last stable offset.
     pub fn oldest_open_transaction(&self) -> Option<OpenTransaction> {
         if self.first_unstable.load(Ordering::Acquire) == STABLE {
             return None;
@@ -356,13 +356,13 @@ impl Log {
         self.lock_writer().producers.oldest_open()
     }
 
-    /// A producer's batch is about to come that may begin its transaction in this log: the guard that its append needs, `None`
-    /// if the transaction is open here already. The coordinator is to be asked in between.
+    /// Returns the guard for a producer's batch that may begin its transaction in this log; `None` if the transaction is open here
+    /// already. The caller verifies the transaction with the coordinator before the append.
     pub fn begin_verification(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> Option<VerificationGuard> {
         self.lock_writer().producers.begin_verification(producer_id, epoch, first_sequence)
     }
 
-    /// The coordinator knows nothing of the transaction that a guard was given for: it is forgotten.
+    /// Cancels a verification: the coordinator does not know the transaction of this guard.
     pub fn cancel_verification(&self, producer_id: i64, guard: VerificationGuard) {
         self.lock_writer().producers.cancel_verification(producer_id, guard);
     }
@@ -372,14 +372,14 @@ impl Log {
         self.lock_writer().producers.len()
     }
 
-    /// Takes all mapped pages out of this process's resident memory. They stay in the page cache, slices stay good; the
-    /// next read touches them again. Cheap; does not block.
+    /// Removes all mapped pages from this process's resident memory. They stay in the page cache, and slices stay valid; the next
+    /// read touches them again. Cheap; does not block.
     #[cfg(test)]
     pub(crate) fn release_memory(&self) {
         self.segments.load().iter().for_each(|segment| segment.release());
     }
 
-    /// Takes no more writes and reads; its folder may be renamed.
+    /// Closes the log for writes and reads; its folder may be renamed afterwards.
     pub(crate) fn close(&self) {
         let _maintenance = self.lock_maintenance();
         let _writer = self.lock_writer();
@@ -397,20 +397,20 @@ impl Log {
         self.segments.load_full()
     }
 
-    /// Whether some of these, on which something failed, are no longer the log's. Waits for a truncation or a swap under way, which change
-    /// the files before the list. (Retention changes the list first.)
+    /// Whether any of these segments is no longer in the log: explains a failure on them. Waits for a running truncation or swap,
+    /// which change the files before the list. (Retention changes the list first.)
     pub(crate) fn has_dropped(&self, segments: &[Arc<Segment>]) -> bool {
         drop(self.lock_writer());
         !self.contains_all(segments)
     }
 
-    /// Whether all of these are the log's now.
+    /// Whether all of these segments are in the log now.
     pub(crate) fn contains_all(&self, segments: &[Arc<Segment>]) -> bool {
         let held = self.segments.load();
         segments.iter().all(|segment| held.iter().any(|held| Arc::ptr_eq(held, segment)))
     }
 
-    /// Moved away or deleted: another log may have its name.
+    /// Whether it was moved or deleted: another log may have its name.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

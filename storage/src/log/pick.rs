@@ -1,4 +1,4 @@
-//! What of a log a round of the journal takes: the batches behind its durable offset, as slices of its segments' maps.
+//! The batches of a log for a round of the journal: those behind its durable offset, as slices of its segments' maps.
 //!
 //! Must never: copy a batch, or hold a lock of the log while the disk works.
 
@@ -77,7 +77,7 @@ impl Log {
             return Err(NotByJournal);
         }
         let mut writer = self.lock_writer();
-        // A folder whose name is not on disk would not be found.
+        // A start would not find a folder whose name is not durable.
         if writer.folder_unsynced || self.topic_id().0 == [0; 16] {
             return Err(NotByJournal);
         }
@@ -127,7 +127,7 @@ impl Log {
                 bytes: u32::try_from(length).ok()?,
                 crc: crc32c::crc32c(&bytes),
             };
-            // The checksum touched all of it: damage would have shown.
+            // The checksum touched every page: damage of the map shows by now.
             segment.is_sound().then_some(())?;
             pieces.push((header, bytes));
         }

@@ -7,24 +7,24 @@ use esker_protocol::records::Batch;
 use super::Log;
 use crate::{AbortedTransaction, ReadError, ReadInfo, TimestampOffset, error::FileError, segment::Segment};
 
-/// What a read does about data that is not in memory.
+/// How a read handles data that is not in memory.
 #[derive(Debug, Clone, Copy)]
 enum How {
-    /// Nothing: whoever touches it waits.
+    /// It returns slices unchecked: the first touch of a page may wait for the disk.
     Unchecked,
-    /// Does without.
+    /// It returns nothing.
     Resident,
-    /// Brings it there.
+    /// It loads the data.
     Load,
 }
 
-/// The file was taken away, or another one has its name.
+/// Whether the file was removed, or another file has its name.
 fn is_another_file(error: &FileError) -> bool {
     use std::io::ErrorKind::{NotFound, UnexpectedEof};
     matches!(error.source.kind(), NotFound | UnexpectedEof)
 }
 
-/// Bound on what one compressed batch may unpack to while a timestamp is looked for in it.
+/// Bound on the decompressed size of a batch during a search for a timestamp.
 const MAX_DECOMPRESSED: usize = 1 << 30;
 
 impl Log {
@@ -33,12 +33,12 @@ impl Log {
     ///
     /// Makes no copy. May wait for the disk: here, and when its slice is touched or sent.
     pub fn read(&self, from: i64, max_bytes: usize, up_to: i64, at_least_one: bool) -> Result<ReadInfo, ReadError> {
-        // It is read as it is, so it is never cold.
+        // This mode does not check residency, so the read is never cold.
         Ok(self.read_as(How::Unchecked, (from, up_to), max_bytes, at_least_one)?.unwrap_or_default())
     }
 
-    /// As [`Self::read`], but never waits for the disk: `None` where it would, or where the slice would make who sends it wait.
-    /// Near the end of the log it knows that without a system call.
+    /// As [`Self::read`], but never waits for the disk: `None` if it would, or if sending the slice would. Near the end of the log
+    /// this needs no system call.
     pub fn read_resident(
         &self,
         from: i64,
@@ -49,8 +49,8 @@ impl Log {
         self.read_as(How::Resident, (from, up_to), max_bytes, at_least_one)
     }
 
-    /// As [`Self::read`], and brings all of the slice into memory, so that whoever sends it does not wait for the disk. For a
-    /// reader that goes on where it ended, what comes next is begun. Blocks for the disk.
+    /// As [`Self::read`], and loads the whole slice into memory, so that sending it does not wait for the disk. For a sequential
+    /// reader the next chunks are read ahead. Blocks on the disk.
     pub fn read_cold(
         &self,
         from: i64,
@@ -81,12 +81,12 @@ impl Log {
             }
             let range = (from, up_to.min(log_end_offset));
             match self.read_in(&segments, how, range, max_bytes, at_least_one) {
-                // Its file was not open and has gone: the segment, or the whole folder, was taken away meanwhile.
+                // The file was not open and is missing: the segment, or the whole folder, was removed meanwhile.
                 Err(ReadError::File(error)) if is_another_file(&error) => {
                     if matches!(how, How::Resident) {
                         return Ok(None);
                     }
-                    // A truncation removes files before it publishes what is left.
+                    // A truncation removes files before it publishes the remaining segments.
                     drop(self.lock_writer());
                     let closed = self.closed.load(std::sync::atomic::Ordering::Acquire);
                     let same = !closed && Arc::ptr_eq(&segments, &self.segments.load());
@@ -135,7 +135,7 @@ impl Log {
         self.retry_if_removed(|| self.find_timestamp(timestamp))
     }
 
-    /// Tries again what met a file that retention took away.
+    /// Retries a lookup that failed on a file that retention removed.
     fn retry_if_removed<T>(&self, look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
         loop {
             let segments = self.segments();
@@ -182,12 +182,12 @@ impl Log {
         let from = segment.view()?.time_from(max)?.max(start);
         match self.first_record(segment, from, start, |time| time == max)? {
             Some(found) => Ok(Some(found)),
-            // A header promised a time that no record has (Kafka trusts some), or the record is below the log start.
+            // A header has a time that no record has (Kafka trusts some headers), or the record is below the log start.
             None => self.largest_record(start),
         }
     }
 
-    /// The slow answer to `max_timestamp_offset`: looks at every record.
+    /// The slow path of `max_timestamp_offset`: reads every record.
     fn largest_record(&self, start: i64) -> Result<Option<TimestampOffset>, ReadError> {
         let mut best: Option<TimestampOffset> = None;
         for segment in self.segments.load().iter().filter(|segment| segment.next_offset() > start) {
@@ -217,7 +217,7 @@ impl Log {
         let start = match view.find(from) {
             Ok(Some((start, _))) => start,
             Ok(None) => return Ok(None),
-            // The time index leads into damage: from its end on, or from what comes before it.
+            // The time index leads into damage: search from its end on, or from the record before it.
             Err(ReadError::Damaged { .. } | ReadError::Corrupt { .. }) => {
                 let range = segment.damaged.iter().find(|range| range.holds(from));
                 range.map_or_else(|| Ok(view.walk_from(from)?.0), |range| Ok::<_, ReadError>(range.end_position))?
@@ -230,7 +230,7 @@ impl Log {
             position: position as u64,
             what,
         };
-        // Damage is stepped over: what is sound is found.
+        // Damage is skipped, so that later sound records are found.
         for (position, step) in view.steps(start as u64)?.filter_map(Result::ok) {
             if step.base_offset >= end {
                 break;

@@ -1,5 +1,4 @@
-//! Producer state, leader epochs and transaction indexes as they follow from the batches: at a start, and after a
-//! truncation.
+//! Rebuilds producer state, leader epochs and transaction indexes from the batches: at a start, and after a truncation.
 
 use std::{path::Path, sync::Arc};
 
@@ -27,7 +26,7 @@ pub(super) struct Replay {
     pub from: i64,
     /// Epochs seen, with the offset of their first batch here.
     pub epochs: Vec<(i32, i64)>,
-    /// Transaction indexes of segments from this base offset on are made anew.
+    /// Transaction indexes of segments from this base offset on are rebuilt.
     pub anew_from: i64,
 }
 

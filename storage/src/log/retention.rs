@@ -1,11 +1,11 @@
-//! What leaves a log at its start: DeleteRecords, and retention by log start, time and bytes.
+//! Deletion at the start of a log: DeleteRecords, and retention by log start, time and bytes.
 //!
-//! Whole segments go, oldest first, and only below the high watermark. A log whose `cleanup.policy` lacks `delete` keeps
-//! everything that DeleteRecords has not freed. (Compaction has its place beside this.)
+//! Whole segments are deleted, oldest first, and only below the high watermark. A log whose `cleanup.policy` lacks `delete` keeps
+//! everything that DeleteRecords has not deleted. (Compaction is separate.)
 //!
-//! A pass judges by files and index entries without the writer's lock, takes it to change the list, and renames and removes files after that:
-//! the list changes before the files, and `maintenance` keeps their names from everybody else meanwhile. A crash in between leaves
-//! segments that the next pass finds due again.
+//! A pass finds due segments by files and index entries without the writer's lock, takes the lock to change the list, and then
+//! renames and removes files. The list changes before the files, and `maintenance` reserves their names meanwhile. After a crash in
+//! between the next pass finds the same segments due again.
 
 use std::{
     path::PathBuf,
@@ -16,12 +16,12 @@ use super::{Log, Writer};
 use crate::{LogConfig, LogError, RetentionOutcome, error::FileError, files::LOG, io::Context, segment::Segment};
 
 impl Log {
-    /// DeleteRecords: moves the log start up to `offset` (at most the high watermark). Returns the new log start. The
-    /// files go with the next retention pass.
+    /// DeleteRecords: moves the log start up to `offset` (at most the high watermark). Returns the new log start. The next
+    /// retention pass deletes the files.
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, LogError> {
         self.log_dir.check()?;
         let mut writer = self.lock_writer();
-        // Closed while the lock was waited for: a start that moved here would be lost.
+        // Closed while this thread waited for the lock: a change of the log start would be lost.
         if self.is_offline() {
             return Err(LogError::Unknown { topic: self.topic.to_string(), partition: self.partition });
         }
@@ -37,8 +37,8 @@ impl Log {
         Ok(self.log_start_offset())
     }
 
-    /// Moves the log start in memory. The caller writes the epoch checkpoint once it has released the writer's lock; until then the file has
-    /// epochs that a start cuts off.
+    /// Moves the log start in memory. The caller writes the epoch checkpoint once it has released the writer's lock; until then the
+    /// file has epochs below the log start, which the next start removes.
     fn move_start(&self, writer: &mut Writer, offset: i64) {
         self.start.store(offset, Ordering::Release);
         self.change_epochs(|epochs| epochs.truncate_from_start(offset));
@@ -46,12 +46,13 @@ impl Log {
         self.refresh_unstable(&writer.producers);
     }
 
-    /// Deletes segments that are due by log start, time or bytes, and forgets expired producers. Blocks; appends go on meanwhile.
+    /// Deletes segments that are due by log start, time or bytes, and removes expired producers. Blocks; appends continue
+    /// meanwhile.
     pub fn retention_pass(&self, now_ms: i64) -> Result<RetentionOutcome, LogError> {
         self.log_dir.check()?;
         let mut outcome = RetentionOutcome::default();
         let (parked, swept) = {
-            // A truncation, a swap, a move or a close would use the same names.
+            // A truncation, a swap, a move or a close uses the same names.
             let _maintenance = self.lock_maintenance();
             if self.is_offline() {
                 return Ok(outcome);
@@ -99,7 +100,7 @@ impl Log {
         let mut due = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let active = index + 1 == segments.len();
-            // The size first: what is appended after this look shows in `detach_segments`.
+            // The size first: `detach_segments` detects a later append by it.
             let size = segment.size();
             let end = if active { self.log_end_offset() } else { segment.next_offset() };
             if end > high_watermark || (active && size == 0) {
@@ -122,8 +123,8 @@ impl Log {
         Ok(due)
     }
 
-    /// Takes the first segments out of the list: those that have the sizes that they were judged by. Their files are still there; nobody
-    /// opens them any more but readers that hold the old list.
+    /// Removes the first segments from the list, as long as their sizes are those of `due`. Their files still exist; only readers
+    /// with the old list open them.
     pub(super) fn detach_segments(
         &self,
         config: &LogConfig,
@@ -137,7 +138,7 @@ impl Log {
         writer.producers.expire(now_ms, config.producer_id_expiration_ms);
         let high_watermark = self.high_watermark();
         let segments = self.segments.load();
-        // The active one may have been appended to since, or closed.
+        // The active segment may have been appended to since, or closed.
         let is_same = |(segment, size): &(&Arc<Segment>, &u64)| {
             segment.size() == **size && segment.next_offset() <= high_watermark
         };
@@ -151,7 +152,7 @@ impl Log {
         let mut kept = Vec::clone(&self.segments.load());
         let removed: Vec<Arc<Segment>> = kept.drain(..count.min(kept.len())).collect();
         let start = kept.first().map_or(self.log_end_offset(), |segment| segment.base_offset);
-        // The start first: nobody then looks for a record that has gone.
+        // The log start first: then no reader looks for a deleted record.
         if start > self.log_start_offset() {
             self.move_start(&mut writer, start);
         }
@@ -161,8 +162,8 @@ impl Log {
         Ok(removed)
     }
 
-    /// Renames the data file of a segment that is out of the list, for removal by the caller, and removes what lies beside it. From the
-    /// front: after a crash in between the log has lost only what was due.
+    /// Renames the data file of a detached segment, for removal by the caller, and removes its derived files. The caller goes from
+    /// the front: after a crash in between only due segments are missing.
     fn rename_deleted(&self, segment: &Segment) -> Result<PathBuf, FileError> {
         let from = segment.path(LOG);
         let mut to = from.clone().into_os_string();

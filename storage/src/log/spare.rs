@@ -1,10 +1,10 @@
-//! What a roll leaves to the background, so that the append that rolls does not wait for it.
+//! Background work of segment rolls, so that the append that rolls does not wait for it.
 //!
-//! A spare segment: the files of the next one are created ahead, under names that say nothing of an offset (the roll decides it) and that a
-//! start removes; the roll renames them. And the space that was reserved past the end of a closed segment: the file system may take
-//! milliseconds to give it back.
+//! A spare segment: the files of the next segment are created ahead, under names without an offset (the roll decides it) that a
+//! start removes; the roll renames them. And the reserved space past the end of a closed segment: the file system may take
+//! milliseconds to free it.
 //!
-//! Both run under `maintenance` in the pass that writes checkpoints; only the looks at the writer's state take the writer's lock.
+//! Both run under `maintenance` in the pass that writes checkpoints; only reads of the writer's state take the writer's lock.
 
 use std::{
     io::ErrorKind,
@@ -21,7 +21,7 @@ use crate::{
     segment::Segment,
 };
 
-/// The data file first: without it the others mean nothing.
+/// The data file first: the others depend on it.
 const FILES: [&str; 3] = [LOG, INDEX, TIME_INDEX];
 
 impl Log {
@@ -29,8 +29,8 @@ impl Log {
         self.dir.join(format!("next{suffix}.tmp"))
     }
 
-    /// Creates the files of the next segment, if a roll is near: the active one is nearly full, or would be at its present rate before this
-    /// is called the time after next. Blocks; appends go on meanwhile.
+    /// Creates the files of the next segment, if a roll is near: the active one is nearly full, or would be full before the second
+    /// next call at its present rate. Blocks; appends continue meanwhile.
     pub(crate) fn prepare_spare_segment(&self) -> Result<(), LogError> {
         let _maintenance = self.lock_maintenance();
         let Some(space) = self.due_spare() else { return Ok(()) };
@@ -38,17 +38,17 @@ impl Log {
             self.lock_writer().spare = Some(space);
             return Ok(());
         };
-        // Others need the room. A roll that meets the same will say so.
+        // Free the space for others. A roll that fails for the same reason reports it.
         let _ = self.remove_spare_files();
         if error.is_full() || error.is_exhausted() { Ok(()) } else { Err(self.log_dir.classify_error(error).into()) }
     }
 
-    /// Bytes to reserve in a spare segment; `None` if none is wanted.
+    /// Bytes to reserve in a spare segment; `None` if none is due.
     fn due_spare(&self) -> Option<u64> {
         let mut writer = self.lock_writer();
         let (base, size) = (writer.active.base_offset, writer.active.size());
         let (seen_base, seen) = std::mem::replace(&mut writer.last_spare_check, (base, size));
-        // More than a segment since the last look.
+        // More than a segment since the last check.
         let grown = if seen_base == base { size.saturating_sub(seen) } else { u64::MAX };
         let config = self.config.load();
         let limit = append::segment_limit(&writer.active, &config);
@@ -69,14 +69,16 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the files of a segment that begins at `base_offset`, where none has begun yet. Returns what is reserved in its data file.
+    /// Creates the files of a segment that begins at `base_offset`, where none has begun yet. Returns the bytes reserved in its
+    /// data file.
     pub(super) fn create_files(&self, writer: &mut Writer, base_offset: i64) -> Result<u64, FileError> {
         let made = self.rename_spare(writer, base_offset).and_then(|reserved| match reserved {
             Some(reserved) => Ok(reserved),
             None => files::create_segment(self.log_dir.disk.as_ref(), &self.dir, base_offset).map(|()| 0),
         });
         if made.is_err() {
-            // A smaller batch may still fit into the segment before: a start must not find another segment at an offset in it.
+            // A smaller batch may still fit into the previous segment: a start must not find another segment at an offset inside of
+            // it.
             for suffix in FILES {
                 let _ = self.log_dir.disk.remove_file(&segment_path(&self.dir, base_offset, suffix));
             }
@@ -84,7 +86,7 @@ impl Log {
         made
     }
 
-    /// Gives the spare segment its names. Returns what is reserved in its data file; `None` if there is no spare.
+    /// Renames the files of the spare segment. Returns the bytes reserved in its data file; `None` if there is no spare.
     fn rename_spare(&self, writer: &mut Writer, base_offset: i64) -> Result<Option<u64>, FileError> {
         let Some(reserved) = writer.spare.take() else { return Ok(None) };
         for suffix in FILES {
@@ -111,9 +113,9 @@ impl Log {
         Ok(())
     }
 
-    /// Gives back what is reserved past the end of closed segments; their length stays. Blocks; appends go on meanwhile.
+    /// Frees the reserved space past the end of closed segments; their length stays. Blocks; appends continue meanwhile.
     pub(crate) fn trim_closed(&self) -> Result<(), LogError> {
-        // A truncation cuts a file shorter than its segment here says.
+        // A truncation may cut a file to less than the size of its segment here.
         let _maintenance = self.lock_maintenance();
         let untrimmed = std::mem::take(&mut self.lock_writer().untrimmed);
         if untrimmed.is_empty() || self.closed.load(Ordering::Acquire) {
@@ -121,7 +123,7 @@ impl Log {
         }
         let segments = self.segments.load();
         for segment in untrimmed {
-            // The same file, under its own name still.
+            // Its path still names the same file.
             if segments.iter().any(|held| held.id() == segment.id()) {
                 self.record_failure(trim_file(&segment))?;
             }
@@ -132,7 +134,7 @@ impl Log {
 
 fn trim_file(segment: &Arc<Segment>) -> Result<(), FileError> {
     let (file, path) = (segment.file_once()?, segment.path(LOG));
-    // What another process cut must not come back as zeros.
+    // A file that another process cut must not grow back with zeros.
     if file.size().context("look at", &path)? == segment.size() {
         file.set_len(segment.size()).context("cut", &path)?;
     }

@@ -1,7 +1,7 @@
-//! Cutting a log's end: what a follower does when its leader's history differs.
+//! Truncation of a log's end: for a follower whose history differs from its leader's.
 //!
-//! Mapped files never shrink. The segment that is cut is sealed short (its file is cut once no reader holds the old
-//! map, or at the next start) and a new segment begins at the cut, so published bytes are never written over.
+//! Mapped files never shrink. The truncated segment is replaced by a shorter copy (its file is cut once no reader holds the old
+//! map, or at the next start). A new segment begins at the cut, so published bytes are never overwritten.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Log {
-    /// Cuts everything at and above `offset` (follower; KIP-101). No-op if the log is shorter. Blocks.
+    /// Removes everything at and above `offset` (follower; KIP-101). No-op if the log is shorter. Blocks.
     pub fn truncate_to(&self, offset: i64) -> Result<(), LogError> {
         self.log_dir.check()?;
         if offset < 0 {
@@ -36,7 +36,7 @@ impl Log {
         Ok(truncated.map_err(|error| self.log_dir.take_offline(error))?)
     }
 
-    /// Throws everything away and starts anew at `offset` (a follower whose leader has nothing below it). Blocks.
+    /// Removes everything and restarts the log at `offset` (a follower whose leader has nothing below it). Blocks.
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
         self.log_dir.check()?;
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
@@ -48,7 +48,7 @@ impl Log {
 
     fn recreate_at(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), FileError> {
         self.lower_offsets(offset)?;
-        // Also what lies below: its segments go.
+        // Also the entries below: their segments are removed.
         self.log_dir.journal.void(self.key(), 0)?;
         // From the back, so that a crash leaves a log without holes.
         for segment in self.segments.load().iter().rev() {
@@ -66,7 +66,7 @@ impl Log {
         self.write_epochs(false)
     }
 
-    /// Offsets go back: nothing on disk may claim that more is flushed, before anything is written there again.
+    /// Lowers all offsets to `offset`: no durable checkpoint may claim more, before anything is written there again.
     fn lower_offsets(&self, offset: i64) -> Result<(), FileError> {
         self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
@@ -88,10 +88,10 @@ impl Log {
         for segment in segments.iter().skip(keep).rev() {
             segment.remove_files()?;
         }
-        // Also those inside the segment that is cut: they vouch for index files that are about to be written anew.
+        // Also those inside the truncated segment: they would make a start trust index files that are about to be rewritten.
         let last = keep.checked_sub(1).and_then(|last| segments.get(last)).map_or(offset, |last| last.base_offset);
         self.remove_snapshots(|snapshot| snapshot > last)?;
-        // What is gone must not come back once the cut shows: it would follow on a hole.
+        // Removed segments must not reappear after the cut is durable: they would follow on a hole.
         self.sync_names()?;
         let mut kept: Vec<Arc<Segment>> = segments.iter().take(keep).cloned().collect();
         if let Some(last) = kept.pop() {
@@ -117,7 +117,7 @@ impl Log {
         let position = match segment.find(offset) {
             Ok(Some((position, _))) => position as u64,
             Ok(None) => segment.size(),
-            // In damage: none of it is kept.
+            // The offset lies in a damaged range: none of it is kept.
             Err(_) if let Some(range) = damaged => range.position,
             Err(crate::ReadError::Corrupt { .. }) if let Some(lost_from) = segment.lost_from() => lost_from,
             Err(crate::ReadError::File(error)) => return Err(error),
@@ -136,7 +136,7 @@ impl Log {
         segment.truncated_copy(position, offset)
     }
 
-    /// Makes `kept` and a new active segment at `offset` the log.
+    /// Replaces the segment list by `kept` and a new active segment at `offset`.
     fn install_segments(
         &self,
         writer: &mut Writer,
@@ -148,7 +148,7 @@ impl Log {
         let active = self.new_segment(offset, capacity, now_ms)?;
         let mut segments = kept;
         segments.push(Arc::clone(&active));
-        // Not before nothing can fail any more: on a disk that fails half way, readers keep what they had.
+        // Only after the last step that can fail: if the disk fails half way, readers keep the old state.
         match segments.len() {
             1 => self.start.store(offset, Ordering::Release),
             _ => drop(self.start.fetch_min(offset, Ordering::AcqRel)),
@@ -159,7 +159,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes producer snapshots of the offsets that `which` names.
+    /// Removes producer snapshots of the offsets that `which` selects.
     pub(super) fn remove_snapshots(&self, which: impl Fn(i64) -> bool) -> Result<(), FileError> {
         let disk = &self.log_dir.disk;
         for (name, _) in disk.list(&self.dir).context("list", &self.dir)? {

@@ -14,7 +14,7 @@ use crate::{Env, OpenError, Uuid, env::random_uuid, io::Disk};
 /// See the module. The lock is released when it is dropped.
 #[derive(Debug)]
 pub struct Folder {
-    /// Where it is.
+    /// Path of the folder.
     pub path: PathBuf,
     /// `directory.id` of its `meta.properties`.
     pub directory_id: Uuid,
@@ -33,7 +33,7 @@ pub struct FolderIdentity {
 }
 
 impl Folder {
-    /// The cluster that the folder was formatted for; `None` for one that is not, or is not there. Changes nothing.
+    /// The cluster that the folder was formatted for; `None` for an unformatted or missing folder. Changes nothing.
     pub fn cluster_id(disk: &dyn Disk, path: &Path) -> Result<Option<String>, OpenError> {
         Ok(Meta::read(disk, path)?.map(|meta| meta.cluster_id))
     }
@@ -47,7 +47,8 @@ impl Folder {
         Ok(Meta::read(disk, path)?.map(identity))
     }
 
-    /// Makes, locks and formats the folder, or checks whose it is. A folder without an id gets `new_id`, or a random one.
+    /// Creates, locks and formats the folder, or checks that it belongs to this cluster and node. A folder without an id gets
+    /// `new_id`, or a random one.
     pub fn open(
         env: &dyn Env,
         disk: &dyn Disk,

@@ -1,4 +1,4 @@
-//! Opening the log dirs: lock, identity, then every partition's log on several threads.
+//! Opens the log dirs: lock, identity, then every partition's log on several threads.
 
 use std::{
     collections::HashMap,
@@ -29,10 +29,10 @@ use crate::{
 
 /// The journal takes at most this part of a file system.
 const JOURNAL_SHARE: u64 = 32;
-/// With less a journal is not worth its while.
+/// With less space a journal is not used.
 const LEAST_JOURNAL: u64 = 1 << 20;
 
-/// One partition's folder that was found.
+/// The folder of a partition.
 struct Found {
     log_dir: Arc<LogDir>,
     dir: PathBuf,
@@ -44,7 +44,7 @@ struct Found {
     /// -1 if it was never compacted.
     cleaned: i64,
     clean: bool,
-    /// What the journal has of it.
+    /// Its entries in the journal.
     journal: Vec<Entry>,
 }
 
@@ -87,7 +87,7 @@ fn open(
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     let mut journals = Vec::new();
     for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
-        // Before the mark of a clean stop goes: from then on what the journal holds would count.
+        // Before the marker of a clean stop is removed: afterwards a start would replay the entries of the journal.
         let clean = files::read_optional(disk.as_ref(), &path.join(CLEAN_SHUTDOWN))?.is_some();
         let bytes = journal_bytes(disk.as_ref(), path, config.journal_bytes)?;
         let (journal, in_journal) = journal::open(disk, &files.env, path, directory_id, bytes, clean)?;
@@ -134,14 +134,14 @@ fn open(
     })
 }
 
-/// What the journal of a dir may take: on a small disk less than configured, on a very small one nothing.
+/// The maximum size of a dir's journal: on a small disk less than configured, on a very small one 0.
 fn journal_bytes(disk: &dyn Disk, dir: &Path, configured: u64) -> Result<u64, FileError> {
     let (total, _) = disk.space(dir).context("look at", dir)?;
     let bytes = configured.min(total / JOURNAL_SHARE);
     Ok(if bytes < configured && bytes < LEAST_JOURNAL { 0 } else { bytes })
 }
 
-/// The journal of a dir goes on once its logs are open.
+/// Starts the journal of a dir once its logs are open.
 fn start_journal(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenError> {
     let mut by_key = HashMap::new();
     if !found.logs.is_empty() {
@@ -152,15 +152,15 @@ fn start_journal(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<()
     Ok(dir.record_failure(begun)?)
 }
 
-/// Takes a folder's lock; it is held until the lock is dropped.
+/// Locks a folder until the result is dropped.
 pub(super) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, OpenError> {
     let path = dir.join(LOCK);
     let lock = disk.lock(&path).context("lock", &path)?;
     lock.ok_or_else(|| OpenError::Locked { dir: dir.to_owned() })
 }
 
-/// Makes a folder with its parents if it is not there, and flushes their names: without them a power cut would take all that
-/// is flushed inside.
+/// Creates a missing folder with its parents, and flushes their names: otherwise a power cut would lose everything that is flushed
+/// inside.
 pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| disk.list(dir).is_err()).collect();
     disk.create_dir_all(dir).context("create", dir)?;
@@ -171,7 +171,7 @@ pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Whether a folder was formatted for this cluster and this node.
+/// Checks that a folder was formatted for this cluster and this node.
 pub(super) fn check(meta: &Meta, dir: &Path, cluster_id: &str, node_id: i32) -> Result<(), OpenError> {
     let dir = dir.to_owned();
     if meta.cluster_id != cluster_id {
@@ -183,7 +183,7 @@ pub(super) fn check(meta: &Meta, dir: &Path, cluster_id: &str, node_id: i32) -> 
     Ok(())
 }
 
-/// Holds the dirs' `meta.properties` against the config and each other; writes the missing ones.
+/// Checks the dirs' `meta.properties` against the config and each other; writes the missing ones.
 fn check_identity(env: &dyn Env, disk: &dyn Disk, config: &LogManagerConfig) -> Result<(String, Vec<Uuid>), OpenError> {
     let mut cluster_id = config.cluster_id.clone();
     let mut metas = Vec::new();
@@ -221,7 +221,7 @@ fn scan_dir(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> R
     let offsets = |name: &str| -> Result<HashMap<(String, i32), i64>, OpenError> {
         let read = files::read_offsets(disk.as_ref(), &path.join(name));
         let rows = read.or_else(|error| match error {
-            // Each of these can be done without: more is scanned, or the leader tells.
+            // The log can be opened without these rows: recovery scans more, or the leader sends the offset.
             OpenError::Malformed { path, what } => {
                 tracing::warn!(path = %path.display(), what, "ignoring a damaged checkpoint");
                 Ok(Vec::new())
@@ -259,7 +259,7 @@ fn scan_dir(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> R
             partitions += 1;
         }
     }
-    // From now on a stop that is not clean must show.
+    // From now on the next start must detect an unclean stop.
     disk.remove_file(&marker).context("remove", &marker)?;
     if marked {
         disk.sync_dir(path).context("sync", path)?;
@@ -269,7 +269,7 @@ fn scan_dir(log_dir: &Arc<LogDir>, reaper: &Reaper, found: &mut Vec<Found>) -> R
     Ok(marked || partitions == 0)
 }
 
-/// Folders that moves were copying to: they begin anew. Returns topic id, partition and log dir of each.
+/// Removes the destination folders of interrupted moves, which start again. Returns topic id, partition and log dir of each.
 fn remove_future_folders(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(Uuid, i32, PathBuf)>, OpenError> {
     let (disk, path) = (&log_dir.disk, &log_dir.path);
     let mut moves = Vec::new();
@@ -278,7 +278,7 @@ fn remove_future_folders(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(
             continue;
         }
         let dir = path.join(&name);
-        // Without its metadata it had hardly begun.
+        // Without its metadata the move had hardly begun.
         if let (Ok(Some(id)), Some(partition)) =
             (files::read_partition_metadata(disk.as_ref(), &dir), files::partition_of_unique(&name))
         {
@@ -289,7 +289,7 @@ fn remove_future_folders(log_dir: &Arc<LogDir>, reaper: &Reaper) -> Result<Vec<(
     Ok(moves)
 }
 
-/// Of two folders of one partition, the one that says it has moved goes: the stop came between the two renames of a move.
+/// Removes the folder with the moved marker if a partition has two folders: the stop came between the two renames of a move.
 fn drop_moved_folders(found: Vec<Found>, reaper: &Reaper) -> Result<Vec<Found>, OpenError> {
     let mut times: HashMap<(Arc<str>, i32), usize> = HashMap::new();
     for one in &found {

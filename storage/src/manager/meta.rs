@@ -1,4 +1,4 @@
-//! `meta.properties`: whose folder this is. Version 1, as Kafka 4 writes it.
+//! `meta.properties`: the cluster and node that a folder belongs to. Version 1, as Kafka 4 writes it.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl Meta {
         Ok(Some(Self { cluster_id, node_id, directory_id }))
     }
 
-    /// Writes the file and brings it to disk.
+    /// Writes the file and flushes it.
     pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         let path = dir.join(META);
         let mut text = format!("version=1\ncluster.id={}\nnode.id={}\n", self.cluster_id, self.node_id);

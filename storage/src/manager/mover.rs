@@ -1,10 +1,10 @@
 //! Moving a log to another log dir while it is written to (KIP-113).
 //!
-//! Whole segments are copied beside the running log, as often as it takes to come near its end; then, with appends held off by the
-//! caller, what is left. The new folder is on disk, whole, before it takes the old one's name. A crash at any moment leaves one of
-//! them: both only while the old one says that it has moved, and then the old one goes.
+//! Whole segments are copied beside the running log, in rounds until the copy is near its end. Then the rest is copied while the
+//! caller blocks appends. The new folder is completely durable before it takes the old one's name. A crash at any moment leaves one
+//! of the two folders, or both with a moved marker in the old one, which the next start removes.
 //!
-//! Must never: leave a moment in which neither folder has the partition's name on disk, or touch the old files.
+//! Must never: leave a moment in which no durable folder has the partition's name, or change the old files.
 
 use std::{
     collections::HashMap,
@@ -35,12 +35,12 @@ pub struct Move {
     to: Arc<LogDir>,
     future: PathBuf,
     limit: Arc<(Throttle, AtomicBool)>,
-    /// By base offset: which segment it was, and how much of it is there.
+    /// By base offset: the copied segment, and the bytes copied.
     copied: HashMap<i64, (Arc<Segment>, u64)>,
 }
 
 impl Move {
-    /// Where it goes.
+    /// The destination log dir.
     pub fn destination(&self) -> &Path {
         self.to.path()
     }
@@ -50,12 +50,12 @@ impl Move {
         self.copied.values().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Bytes that are not yet.
+    /// Bytes that are still to be copied.
     pub fn bytes_behind(&self) -> u64 {
         self.log.size_bytes().saturating_sub(self.copied_bytes())
     }
 
-    /// Copies what was appended since the last call, down to the disk, no faster than moves may. Blocks.
+    /// Copies and flushes the records appended since the last call, within the byte rate of moves. Blocks.
     pub fn copy(&mut self) -> Result<(), LogError> {
         let limit = Arc::clone(&self.limit);
         self.copy_throttled(Some(&limit))
@@ -64,12 +64,12 @@ impl Move {
     fn copy_throttled(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), LogError> {
         self.to.check()?;
         if self.bytes_behind() > self.to.room() {
-            // What is kept back for commits and admin requests is not for copies either.
+            // Copies must not use the reserve for commits and admin requests either.
             let (path, source) = (self.future.clone(), std::io::ErrorKind::StorageFull.into());
             return Err(FileError { action: "find room in", path, source }.into());
         }
         let copied = self.copy_segments(limit);
-        // A disk is at fault for its own files only.
+        // A failure concerns the dir of the failed file only.
         let at_fault = |error: FileError| match error.path.starts_with(self.log.dir()) {
             true => self.log.home().classify_error(error),
             false => self.to.classify_error(error),
@@ -89,7 +89,7 @@ impl Move {
         let mut buffer = vec![0; STEP];
         for segment in segments.iter() {
             let (known, from) = match self.copied.get(&segment.base_offset) {
-                // Compacted or truncated since: another file.
+                // Compacted or truncated since the last round: another file.
                 Some((before, _)) if !Arc::ptr_eq(before, segment) => (true, 0),
                 Some((_, bytes)) => (true, *bytes),
                 None => (false, 0),
@@ -100,7 +100,7 @@ impl Move {
             }
             let source = match segment.file_once() {
                 Ok(source) => source,
-                // Retention was faster. The next round sees it.
+                // Retention removed the segment. The next round finds the new list.
                 Err(_) if !self.log.contains_all(std::slice::from_ref(segment)) => continue,
                 Err(error) => return Err(error),
             };
@@ -130,7 +130,7 @@ impl Move {
         Ok(())
     }
 
-    /// Copies indexes, snapshots and the epoch checkpoint of the closed log, and brings all names to disk.
+    /// Copies indexes, snapshots and the epoch checkpoint of the closed log, and flushes all names.
     fn copy_rest(&self) -> Result<(), FileError> {
         let disk = &self.to.disk;
         let from = self.log.dir();
@@ -151,7 +151,7 @@ impl Move {
 }
 
 impl LogManager {
-    /// Begins to move a log to the log dir `to`. `None` if it is there already.
+    /// Begins to move a log to the log dir `to`. `None` if the log is already in that dir.
     pub fn begin_move(&self, topic: &str, partition: i32, to: &Path) -> Result<Option<Move>, LogError> {
         let log = self.get(topic, partition).ok_or_else(|| LogError::Unknown { topic: topic.to_owned(), partition })?;
         let to = self.dirs.iter().find(|dir| dir.path == to);
@@ -168,8 +168,8 @@ impl LogManager {
         Ok(Some(Move { log, to: Arc::clone(to), future, limit: Arc::clone(&self.moves), copied: HashMap::new() }))
     }
 
-    /// Ends a move: copies the rest and puts the new log in the old one's place; `install` takes it into use, before the old one is
-    /// closed. The caller holds appends and truncations off meanwhile. On an error the old one goes on. Blocks.
+    /// Ends a move: copies the rest and replaces the old log by the new one; `install` publishes it before the old one is closed.
+    /// The caller blocks appends and truncations meanwhile. On an error the old log stays in use. Blocks.
     pub fn finish_move(
         &self,
         moving: &mut Move,
@@ -189,7 +189,7 @@ impl LogManager {
         }
         moving.to.checkpoints.remove_arriving(old.as_ref());
         let new = placed?;
-        // From here on nothing can go back: the new folder has the name.
+        // From here on the move cannot be undone: the new folder has the name.
         let (home, doomed) =
             (old.home(), old.home().path.join(files::deleted_dir(old.home().env(), old.topic(), old.partition())));
         let renamed = home.disk.rename(old.dir(), &doomed).context("rename", old.dir());
@@ -201,13 +201,13 @@ impl LogManager {
     }
 
     fn install_copy(&self, moving: &mut Move, now_ms: i64) -> Result<Log, LogError> {
-        // Appends wait: nothing else does.
+        // No byte rate here, since appends wait.
         moving.copy_throttled(None)?;
         let (old, to) = (&moving.log, &moving.to);
         to.record_failure(moving.copy_rest())?;
-        // The log may have lain there before.
+        // The log may have been in that dir before.
         to.record_failure(to.journal.void(old.key(), i64::MIN))?;
-        // Before the new folder counts: after a crash nothing else says where the log starts.
+        // Before the new folder counts: after a crash only this row has the log start.
         to.record_failure(to.checkpoints.add_arriving(to.disk.as_ref(), &to.path, old.as_ref()))?;
         let marker = old.dir().join(MOVED);
         let marked = old.home().disk.replace(&marker, b"", true).context("write", &marker);
@@ -240,7 +240,7 @@ impl LogManager {
             new.set_cleaned_offset(old.cleaned_offset());
         }
         opened.map_err(|error| {
-            // The old one keeps the name: the copy must not be found beside it.
+            // The old folder keeps the name: a start must not find the copy beside it.
             let doomed = to.path.join(files::deleted_dir(old.home().env(), old.topic(), old.partition()));
             if to.disk.rename(&dir, &doomed).is_ok() {
                 self.reaper.remove_folder(&to.disk, doomed, 0);
@@ -253,12 +253,12 @@ impl LogManager {
         })
     }
 
-    /// Gives a move up: its folder goes.
+    /// Abandons a move: its folder is removed.
     pub fn abandon_move(&self, moving: Move) {
         self.reaper.remove_folder(&moving.to.disk, moving.future, 0);
     }
 
-    /// Moves that the last stop cut short: topic id, partition, and the log dir they were to go to. They begin anew.
+    /// Moves that the last stop interrupted: topic id, partition, and destination log dir. They start again.
     pub fn unfinished_moves(&self) -> Vec<(Uuid, i32, PathBuf)> {
         std::mem::take(&mut *self.unfinished.lock())
     }

@@ -1,4 +1,4 @@
-//! One piece of work for many logs, on several threads.
+//! Runs one function for many logs on several threads.
 
 use std::{
     num::NonZero,

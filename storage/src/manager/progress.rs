@@ -1,8 +1,8 @@
-//! How far the opening of the log dirs is, for whoever waits for it. Counters only: nothing depends on them.
+//! Progress of opening the log dirs, for health checks and logs. Counters only: nothing depends on them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts up while log dirs are opened; read from anywhere.
+/// Counters of opening the log dirs; may be read from any thread.
 #[derive(Debug, Default)]
 pub struct LoadProgress {
     partitions: AtomicUsize,
@@ -16,12 +16,12 @@ pub struct LoadProgress {
 pub struct Progress {
     /// Done.
     pub done: usize,
-    /// Done or to be done, as far as it is known.
+    /// Known total.
     pub all: usize,
 }
 
 impl Progress {
-    /// Still to be done.
+    /// Number still to be done.
     pub fn left(self) -> usize {
         self.all.saturating_sub(self.done)
     }
@@ -33,7 +33,7 @@ impl LoadProgress {
         Self::read(&self.opened, &self.partitions)
     }
 
-    /// Segments that were walked, of those of which that is necessary: after a crash what no flush has seen.
+    /// Segments that recovery has walked, of those that it must walk: the unflushed ones after a crash.
     pub fn segments(&self) -> Progress {
         Self::read(&self.recovered, &self.segments)
     }

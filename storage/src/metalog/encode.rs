@@ -170,7 +170,7 @@ fn put_members(members: &Members, out: &mut Vec<u8>) -> Result<(), TooLong> {
     Ok(())
 }
 
-/// Bytes that are left to read. No count or length is trusted further than these.
+/// The unread bytes. No count or length beyond them is accepted.
 struct Input<'a>(&'a [u8]);
 
 const SHORT: Fault = Fault::Malformed("a step ends too early");

@@ -1,9 +1,9 @@
 //! `metadata.log` itself: read at the start, appended to frame by frame, replaced as a whole.
 //!
-//! A frame is synced before the next one is written, so only the last frame can be torn, and no step of it was acknowledged.
-//! A frame that is not sound and has a sound one behind it is damage: the start is refused, because a cut there would lose
-//! acknowledged steps. The file comes into being with a first frame, by a rename; so a file without a sound header is never
-//! a fresh one.
+//! A frame is synced before the next one is written, so only the last frame can be torn, and no step of it was acknowledged. A
+//! frame that is not sound and has a sound one behind it is damage: the start is refused, because a cut there would lose
+//! acknowledged steps. The file is created by a rename and has a first frame from then on, so a file without a sound header is
+//! never a new one.
 
 use std::{
     io::{self, IoSlice},
@@ -43,7 +43,7 @@ fn too_long<E>(_: E) -> io::Error {
 }
 
 impl StepFile {
-    /// Opens the file in `dir`, gives its steps to `replay`, and cuts a torn end. The replayed steps survive a power cut.
+    /// Opens the file in `dir`, passes its steps to `replay`, and cuts a torn end. The replayed steps survive a power cut.
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, replay: impl FnMut(Step)) -> Result<Self, MetadataError> {
         let path = dir.join(NAME);
         let opened = Self { disk, dir: dir.to_path_buf(), file: None, end: 0 };
@@ -60,11 +60,11 @@ impl StepFile {
             file.set_len(found.end as u64).context("cut the torn end of", &path)?;
         }
         if found.last == FILE_HEADER && torn.is_empty() {
-            // The content was synced before the rename, which may not be.
+            // The content was synced before the rename; the rename itself may not be durable.
             opened.sync_names()?;
         } else {
-            // The process before this one may have ended before its last sync, or that sync failed: then no later one writes these
-            // pages, unless they are written again.
+            // The previous process may have ended before its last sync, or that sync failed. After a failed sync no later one
+            // writes these pages, unless they are written again.
             let last = bytes.get(found.last..found.end).unwrap_or_default();
             file.write_at(&mut [IoSlice::new(last)], found.last as u64).context("write to", &path)?;
             file.sync_data().context("sync", &path)?;

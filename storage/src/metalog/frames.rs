@@ -16,7 +16,7 @@ pub(super) const FILE_HEADER: usize = 14;
 /// Bytes of a frame before its content.
 pub(super) const FRAME_HEADER: usize = 12;
 
-/// Makes the search for sound frames behind damage quick.
+/// Speeds up the search for sound frames behind damage.
 const MARKER: [u8; 4] = *b"EsFr";
 
 /// The header of a new file.

@@ -28,7 +28,7 @@ use crate::{
 /// See the module.
 #[derive(Debug)]
 pub struct MetadataLog {
-    /// Held while a change is handed to the writer, so that memory and file agree on the order.
+    /// Held while a change is sent to the writer, so that memory and file have the same order.
     state: Mutex<State>,
     writer: Writer,
 }
@@ -91,7 +91,7 @@ impl MetadataLog {
         self.change(Step::Vote(vote), done);
     }
 
-    /// Saves up to where the log is committed. It only makes a restart quicker, so a crash may lose it.
+    /// Saves the committed position of the log. It only makes a restart faster, so a crash may lose it.
     pub fn save_committed(&self, committed: Option<LogId>) -> io::Result<()> {
         let step = Step::Committed(committed);
         let steps = encoded(&step)?;
@@ -137,7 +137,7 @@ impl MetadataLog {
         self.writer.close();
     }
 
-    /// A change that leaves no gap.
+    /// Applies a change that leaves no gap.
     fn change(&self, step: Step, done: Done) {
         match encoded(&step) {
             Ok(steps) => {

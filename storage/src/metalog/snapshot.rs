@@ -1,7 +1,7 @@
 //! `metadata.snapshot`: the records that make the image, and the log position that they stand for.
 //!
-//! It is written and read in chunks, so that no snapshot has to fit into memory. A new one takes the place of the old one in a
-//! single step once all of it is durable: until then the last good one stays. Everything here blocks for the disk.
+//! It is written and read in chunks, so that no snapshot has to fit into memory. A new snapshot replaces the old one atomically
+//! once all of it is durable: until then the last good one stays. All functions block on the disk.
 
 mod chunks;
 
@@ -101,7 +101,7 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// Makes a snapshot from elsewhere the current one. Its checksums are verified on the way.
+    /// Makes a received snapshot the current one. Its checksums are verified during the copy.
     pub fn install(&self, snapshot: &SnapshotFile) -> io::Result<SnapshotFile> {
         self.write(&snapshot.meta, snapshot.chunks().map(|chunk| chunk.map_err(io::Error::from)))
     }

@@ -1,4 +1,4 @@
-//! What the metadata log holds, in Esker's own terms.
+//! The content of the metadata log, in Esker's own types.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,7 +61,7 @@ pub struct Members {
     pub addresses: BTreeMap<VoterId, String>,
 }
 
-/// What an entry carries.
+/// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// Nothing: a new leader begins its term with it.

@@ -1,7 +1,7 @@
 //! The thread that writes `metadata.log`. (In an environment without threads, the call that changes the log writes.)
 //!
-//! Steps that wait together are written as one frame with one sync; the order of steps is the order in which they were handed
-//! over. After a failed write or sync nothing is accepted any more: the content of the disk is then unknown.
+//! Pending steps are written as one frame with one sync; their order is the order of the calls. After a failed write or sync
+//! nothing is accepted any more: the content of the disk is then unknown.
 
 use std::{fmt, io, sync::mpsc, thread::JoinHandle};
 
@@ -20,7 +20,7 @@ pub(super) enum Work {
         steps: Vec<u8>,
         done: Done,
     },
-    /// Steps that nothing waits for: written with the next that something waits for.
+    /// Steps without a waiter: written with the next steps that have one.
     Hint {
         steps: Vec<u8>,
     },
@@ -37,7 +37,7 @@ const FRAME_BYTES: usize = 4 << 20;
 /// The stack of the thread.
 const STACK_BYTES: usize = 256 << 10;
 
-/// The way to what writes.
+/// The handle of the writer.
 pub(super) enum Writer {
     /// A thread.
     Thread { work: Mutex<Option<mpsc::Sender<Work>>>, thread: Mutex<Option<JoinHandle<()>>> },
@@ -63,7 +63,7 @@ impl Writer {
         Ok(Self::Thread { work: Mutex::new(Some(work)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Hands work over; does not wait, unless there are no threads.
+    /// Sends work to the writer; does not wait, unless there are no threads.
     pub(super) fn send(&self, work: Work) {
         let refused = match self {
             Self::Thread { work: sender, .. } => match sender.lock().as_ref() {
@@ -104,10 +104,10 @@ impl Writer {
     }
 }
 
-/// What is to be written, and where.
+/// The pending steps and the file.
 pub(super) struct Writing {
     file: StepFile,
-    /// Steps of the next frame, and what waits for them.
+    /// Steps of the next frame, and their waiters.
     steps: Vec<u8>,
     waiting: Vec<Done>,
     broken: bool,
@@ -126,7 +126,7 @@ impl Writing {
         self.write();
     }
 
-    /// Writes, unless nothing waits for the few steps that there are.
+    /// Writes the pending steps, unless they are few and have no waiter.
     fn write_due(&mut self) {
         if !self.waiting.is_empty() || self.steps.len() >= FRAME_BYTES {
             self.write();
@@ -141,7 +141,7 @@ impl Writing {
             }
             Work::Hint { steps } => self.steps.extend(steps),
             Work::Rewrite { steps, done } => {
-                // It has all steps that were handed over before it.
+                // It includes all steps that were sent before it.
                 self.steps.clear();
                 self.waiting.push(done);
                 let rewritten = self.guarded(|file| file.rewrite(&steps));

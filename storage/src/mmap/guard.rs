@@ -1,13 +1,13 @@
 //! Turns a bus error in a mapped file into damage of that map.
 //!
-//! A page of a map that lies past the end of its file (another process cut the file), or that the disk cannot read, raises SIGBUS at the
-//! touch, and by default that ends the process. The handler here looks the address up among the registered maps, marks the map as damaged from
-//! that page on, and maps zeros over the rest of it, so that the touch succeeds. Readers look at the mark after the touch and
-//! never serve the zeros (systemd's journald protects itself in the same way).
+//! A page of a map that lies past the end of its file (another process cut the file), or that the disk cannot read, raises SIGBUS
+//! at the touch, and by default that ends the process. The handler here finds the address in the table of registered maps, marks
+//! the map as damaged from that page on, and maps zeros over the rest of it, so that the touch succeeds. Readers check the mark
+//! after the touch and never serve the zeros (systemd's journald does the same).
 //!
-//! The handler runs on the thread that touched the page, at any instruction. It must never: take a lock, allocate, log, or touch a map.
-//! All it uses is a fixed table of atomics and one `mmap`. A fault at an address that is in no registered map goes to the handler that was there
-//! before (Rust's own, which reports a stack overflow or ends the process).
+//! The handler runs on the thread that touched the page, at any instruction. It must never: take a lock, allocate, log, or touch a
+//! map. All it uses is a fixed table of atomics and one `mmap`. A fault at an address outside of all registered maps goes to the
+//! previous handler (Rust's own, which reports a stack overflow or ends the process).
 #![allow(unsafe_code)]
 
 use std::{
@@ -46,7 +46,7 @@ static DAMAGED: AtomicUsize = AtomicUsize::new(0);
 static UNGUARDED: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of a page; 0 until the handler is installed.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
-/// What handled the signal before.
+/// The previous handler of the signal.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Whether any map is damaged: one relaxed load.
@@ -56,7 +56,7 @@ pub fn is_any_damaged() -> bool {
     DAMAGED.load(Ordering::Relaxed) > 0
 }
 
-/// Maps that no slot was left for: a bus error in one of them ends the process.
+/// Maps without a slot: a bus error in one of them ends the process.
 pub fn unguarded_maps() -> usize {
     UNGUARDED.load(Ordering::Relaxed)
 }
@@ -71,12 +71,12 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-/// What [`Registration::mark`] returns: says whether one map is damaged.
+/// The damage mark of one map, from [`Registration::mark`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark(Option<&'static Slot>);
 
 impl Mark {
-    /// Offset in the map from which nothing read from it is the file's; `None` for a sound map. To be asked after the touch.
+    /// Offset in the map from which its bytes are not the file's; `None` for a sound map. To be called after the touch.
     pub(super) fn damaged_from(self) -> Option<usize> {
         // The handler sets the mark before it maps the zeros: a reader that saw a zero sees the mark, if the load stays behind the touch.
         fence(Ordering::Acquire);
@@ -191,7 +191,8 @@ fn cover(address: usize) -> bool {
     false
 }
 
-/// The part behind `from` may need one map more than the kernel allows; all of it (`from` 0) takes the place of what is there.
+/// Mapping the part behind `from` may need one map more than the kernel allows; mapping all of it (`from` 0) replaces the existing
+/// map.
 fn mark_and_map(slot: &Slot, start: usize, from: usize, len: usize) -> bool {
     // The mark first: a reader that sees a zero must see it.
     if slot.mark.fetch_max(usize::MAX - from, Ordering::SeqCst) == 0 {
@@ -205,7 +206,7 @@ fn mark_and_map(slot: &Slot, start: usize, from: usize, len: usize) -> bool {
     mapped != libc::MAP_FAILED
 }
 
-/// As if this handler were not there.
+/// Calls the previous handler.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let previous = PREVIOUS.get();
     let action = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);

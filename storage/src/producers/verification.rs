@@ -1,13 +1,13 @@
-//! Which producers' transactions were asked about and have not begun in this log yet (KIP-890).
+//! Transactions whose verification has started and that have not begun in this log yet (KIP-890).
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::types::VerificationGuard;
 
-/// Questions that may be open in one log; past it the oldest is forgotten, and its batch refused.
+/// Limit of open verifications in one log; past it the oldest is removed, and its batch refused.
 const MAX_OPEN: usize = 10_000;
 
-/// One producer's.
+/// The verification of one producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Verification {
     guard: u64,
@@ -26,7 +26,7 @@ pub(super) struct Verifications {
 }
 
 impl Verifications {
-    /// A producer's batch is to begin its transaction here: the guard that it needs.
+    /// Returns the guard for a producer's batch that begins its transaction here.
     pub(super) fn begin(&mut self, producer_id: i64, epoch: i16, first_sequence: i32) -> VerificationGuard {
         if let Some(known) = self.open.get_mut(&producer_id)
             && known.epoch == epoch
@@ -50,12 +50,12 @@ impl Verifications {
         self.open.get(&producer_id).is_some_and(|open| open.guard == guard.0)
     }
 
-    /// Whether a batch before this one was seen, and is still to be written.
+    /// Whether an earlier batch of the transaction is still to be written.
     pub(super) fn waits_for_earlier(&self, producer_id: i64, epoch: i16, first_sequence: i32) -> bool {
         self.open.get(&producer_id).is_some_and(|open| open.epoch == epoch && open.lowest_sequence < first_sequence)
     }
 
-    /// The transaction has begun, or ended.
+    /// Removes the verification: the transaction has begun, or ended.
     pub(super) fn remove(&mut self, producer_id: i64) {
         if !self.open.is_empty()
             && let Some(open) = self.open.remove(&producer_id)
@@ -64,7 +64,7 @@ impl Verifications {
         }
     }
 
-    /// The coordinator knows nothing of it.
+    /// Cancels the verification: the coordinator does not know the transaction.
     pub(super) fn cancel(&mut self, producer_id: i64, guard: VerificationGuard) {
         if self.is_current(producer_id, guard) {
             self.remove(producer_id);

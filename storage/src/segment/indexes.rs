@@ -1,4 +1,4 @@
-//! A segment's offset and time index: loaded at first use, checked against the data, rebuilt from it when in doubt.
+//! A segment's offset and time index: loaded at first use, checked against the data, and rebuilt from it if they do not match.
 
 use std::{io::IoSlice, path::Path};
 
@@ -32,8 +32,8 @@ impl Segment {
         Ok(opened.offsets.get_or_init(|| offsets))
     }
 
-    /// The time index, likewise. Apart from the other: to see that nothing later follows, a segment may have to be walked, and those
-    /// who fetch ask for no times.
+    /// The time index, likewise. It is loaded separately: to verify that no later timestamp follows, a segment may have to be
+    /// walked, and fetches need no times.
     pub(crate) fn times<'a>(&'a self, opened: &'a Opened) -> Result<&'a TimeIndex, FileError> {
         if let Some((_, times)) = self.growing.get() {
             return Ok(times);
@@ -43,7 +43,7 @@ impl Segment {
             return Ok(times);
         }
         let offsets = self.offsets(opened)?;
-        // Perhaps rebuilt with that one.
+        // The offset index may have been rebuilt together with the time index.
         if let Some(times) = sound() {
             return Ok(times);
         }
@@ -54,8 +54,8 @@ impl Segment {
         Ok(opened.times.get_or_init(|| loaded))
     }
 
-    /// Both indexes made anew from the data, in memory and as files: those in use were damaged while they were mapped. Blocks
-    /// for the disk the first time.
+    /// Both indexes, rebuilt from the data in memory and as files, after the mapped ones were damaged. Blocks on the disk the first
+    /// time.
     fn rebuilt<'a>(&self, opened: &'a Opened) -> Result<&'a (OffsetIndex, TimeIndex), FileError> {
         if let Some(rebuilt) = opened.rebuilt.get() {
             return Ok(rebuilt);
@@ -70,12 +70,12 @@ impl Segment {
         self.growing.get()
     }
 
-    /// With the time index, if that had to be made, too.
+    /// Loads the offset index, and the time index if it had to be rebuilt, too.
     fn load_offsets(&self) -> Result<(OffsetIndex, Option<TimeIndex>), FileError> {
         if let Some(file) = self.mapped_index(INDEX, 8) {
             let size = file.as_ref().len() as u64;
             let offsets = OffsetIndex::File(file);
-            // It was looked at before, and let go of since.
+            // The file was checked before and closed since.
             if self.checked_offsets.get() == Some(&size) {
                 return Ok((offsets, None));
             }
@@ -116,7 +116,7 @@ impl Segment {
             times.push(TimeEntry { timestamp, relative_offset: self.relative(offset) });
         }
         if let Err(error) = self.write_synced(&offsets, &times) {
-            // A full or failed disk is no reason not to read: they are in memory, and the next start makes them again.
+            // Reads continue on a full or failed disk: the indexes are in memory, and the next start rebuilds the files.
             tracing::warn!(segment = %self.path(LOG).display(), %error, "cannot write the indexes of a segment");
         }
         Ok((offsets, times))
@@ -142,7 +142,7 @@ impl Segment {
         }
     }
 
-    /// Whether a time index file ends as the data says.
+    /// Whether the last entry of a time index file matches the data.
     fn times_fit(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<bool, FileError> {
         let Some(last) = times.last() else {
             // A closed segment's time index ends with its largest timestamp, unless no batch has a time.
@@ -157,7 +157,7 @@ impl Segment {
         self.is_latest(offsets, last)
     }
 
-    /// Whether the last entry of the time index is true, and nothing behind its batch is later: the file could be cut short.
+    /// Whether the last entry of the time index is true, and no later batch has a larger timestamp: the file could be truncated.
     fn is_latest(&self, offsets: &OffsetIndex, last: TimeEntry) -> Result<bool, FileError> {
         let from = offsets.floor_entry(last.relative_offset);
         let from = match from {
@@ -201,8 +201,8 @@ impl Segment {
         Ok(walk::step(view).is_ok_and(|step| step.last_offset == offset))
     }
 
-    /// Makes the indexes anew from the data, beginning with entries that are trusted; batches at or above `check_from`
-    /// have their CRC checked; data below `durable_up_to` was on disk, so damage there is stepped over. Changes nothing.
+    /// Rebuilds the indexes from the data, beginning with trusted entries. Batches at or above `check_from` have their CRC checked.
+    /// Data below `durable_up_to` was durable, so damage there is skipped. Changes nothing.
     pub(crate) fn rebuild(
         &self,
         mut offsets: Vec<OffsetEntry>,
@@ -210,7 +210,7 @@ impl Segment {
         check_from: i64,
         durable_up_to: i64,
     ) -> Result<Rebuilt, FileError> {
-        // An entry of a damaged batch, and of all behind it: what follows on damage gets one anyway.
+        // Entries of a damaged batch and of all later ones are dropped: a batch behind damage gets a new entry.
         if let Some(first) = self.damaged.first() {
             offsets.retain(|entry| u64::from(entry.position) < first.position);
         }
@@ -221,7 +221,7 @@ impl Segment {
             offsets.pop();
         }
         let start = offsets.pop();
-        // The batch of the last trusted entry is walked again; times that it or later batches brought come again too.
+        // The batch of the last trusted entry is walked again, which adds the time entries of it and of later batches again.
         let (position, from) = start.map_or((0, 0), |entry| (u64::from(entry.position), entry.relative_offset));
         times.retain(|entry| entry.relative_offset < from);
         let absolute = |relative: u32| self.base_offset.saturating_add(i64::from(relative));
@@ -230,7 +230,7 @@ impl Segment {
             kept: (offsets.len(), times.len()),
             offsets,
             times,
-            // Makes the entry at `position` come again, if there was one.
+            // Adds the entry at `position` again, if there was one.
             bytes_since_index: if start.is_some() { u64::from(self.index_interval) + 1 } else { 0 },
             first_timestamp: None,
             end_position: 0,
@@ -262,7 +262,7 @@ impl Segment {
         let size = self.size();
         let end = scan_through(&mut window, position, size, expected, check_from, &mut damage, |position, step, _| {
             if position > last_end {
-                // Readers find their way behind damage by this entry.
+                // Readers continue behind damage by this entry.
                 out.bytes_since_index = interval.saturating_add(1);
             }
             last_end = position.saturating_add(step.size as u64);
@@ -291,7 +291,7 @@ impl Segment {
         Ok(out)
     }
 
-    /// Entries of the index files that could be true, to begin a rebuild with.
+    /// Plausible entries of the index files, as the start of a rebuild.
     pub(crate) fn stored_entries(&self, below: i64) -> (Vec<OffsetEntry>, Vec<TimeEntry>) {
         let mut offsets = sound_entries(&self.disk.read(&self.path(INDEX)).unwrap_or_default(), self.size());
         let limit = self.relative(below);
@@ -300,7 +300,7 @@ impl Segment {
         (offsets, sound_times(&self.disk.read(&self.path(TIME_INDEX)).unwrap_or_default(), last))
     }
 
-    /// Notes a batch just appended: largest timestamp, and index entries if `interval` bytes have passed.
+    /// Records an appended batch: largest timestamp, and index entries `with_entry`.
     pub(crate) fn record_batch(&self, position: u64, last_offset: i64, max_timestamp: i64, with_entry: bool) {
         let mut max_time = self.max_time.lock();
         if max_time.is_none_or(|(max, _)| max_timestamp > max) {
@@ -324,7 +324,7 @@ impl Segment {
         }
         let last = match self.growing.get() {
             Some((_, times)) => times.last(),
-            // Retention asks this of all segments: that must not push what is read out of the open files.
+            // Retention calls this for all segments, which must not close segments that are read.
             None => match self.handle.get() {
                 Some(opened) => match last_if_sound(self.times(&opened)?) {
                     Some(last) => last,
@@ -351,7 +351,7 @@ impl Segment {
         Ok(max_time.filter(|(timestamp, _)| *timestamp >= 0))
     }
 
-    /// As if nobody had asked for times yet.
+    /// Resets the cached largest timestamp.
     #[cfg(test)]
     pub(crate) fn forget_max_time(&self) {
         if self.growing.get().is_none() {
@@ -390,14 +390,15 @@ impl Segment {
         let file = match self.disk.open(path, Open::Existing) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => match known {
                 0 => return replace(),
-                // Somebody removed it: the next start makes it again.
+                // Another process removed the file: the next start rebuilds it.
                 _ => return Ok(known),
             },
             file => file.context("open", path)?,
         };
         let size = file.size().context("look at", path)?;
-        // Another process cut it short: entries behind a hole would never be found. Or it is of a time before this segment was walked. (The
-        // one that was created with the segment is empty. It is not replaced: some file systems flush what takes another file's name.)
+        // Another process truncated the file: entries behind a hole would never be found. Or it is older than the walk of this
+        // segment. (The file that was created with the segment is empty. It is not replaced: some file systems flush a file that is
+        // renamed over another.)
         if size < from as u64 || known == 0 && size > 0 {
             return replace();
         }
@@ -412,7 +413,7 @@ impl Segment {
         Ok(known + bytes.len() / entry)
     }
 
-    /// Brings the index files to disk, as far as there are any.
+    /// Flushes the index files that exist.
     pub(crate) fn sync_indexes(&self) -> Result<(), FileError> {
         for suffix in [TIME_INDEX, INDEX, TXN_INDEX] {
             if suffix == TXN_INDEX && self.transactions.is_empty() {
@@ -428,8 +429,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes both index files anew, their content on disk before they take the names: flushes are through with the segment. Nothing is
-    /// written for a segment that retention, compaction or a new log in its folder has taken the names from.
+    /// Rewrites both index files. Their content is synced before the rename, since no flush will sync this segment again. Nothing
+    /// is written for a segment whose names retention, compaction or a new log in its folder has taken over.
     fn write_synced(&self, offsets: &OffsetIndex, times: &TimeIndex) -> Result<(), FileError> {
         let owns_names = self.handle.owns_names.lock();
         if !*owns_names {
@@ -437,7 +438,7 @@ impl Segment {
         }
         for (suffix, bytes) in [(TIME_INDEX, times.encode_from(0)), (INDEX, offsets.encode_from(0))] {
             let path = self.path(suffix);
-            // If the name does not last, the next start makes the file again.
+            // If the name is lost, the next start rebuilds the file.
             let temporary = path.with_extension("index.tmp");
             let file = self.disk.open(&temporary, Open::Empty).context("create", &temporary)?;
             file.write_at(&mut [IoSlice::new(&bytes)], 0).context("write to", &temporary)?;
@@ -448,7 +449,7 @@ impl Segment {
     }
 }
 
-/// The last entry of a time index; `None` if its file turns out to be damaged. Retention would delete by what zeros say.
+/// The last entry of a time index; `None` if its file is damaged: retention must not delete by the timestamps of zeros.
 fn last_if_sound(times: &TimeIndex) -> Option<Option<TimeEntry>> {
     let last = times.last();
     (!times.is_damaged()).then_some(last)

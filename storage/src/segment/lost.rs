@@ -1,8 +1,8 @@
-//! Data that another process cut off a segment's file, or that the disk cannot read, found while the broker serves it.
+//! Data that another process cut off a segment's file, or that the disk cannot read, detected while the segment is in use.
 //!
-//! A map shows such damage only after the touch ([`Map::damaged_from`](crate::Map::damaged_from)), a plain read by returning less than there should
-//! be. Either way the position is kept with the segment's handle. Readers are served below it and refused from there on; an append
-//! goes to a new segment. It holds until the next start, which looks at the file anew.
+//! A map shows such damage only after the touch ([`Map::damaged_from`](crate::Map::damaged_from)), a plain read by a short result.
+//! Either way the position is stored in the segment's handle. Reads below it are served, reads from there on are refused; an append
+//! goes to a new segment. The mark stays until the next start, which checks the file again.
 //!
 //! Must never: serve the zeros that a damaged map shows, or take the log dir offline, whose other files are sound.
 
@@ -17,7 +17,7 @@ use crate::{
     open_files::{Opened, SOUND},
 };
 
-/// The cause that readers and operators see.
+/// The cause in errors and logs.
 pub(crate) const CUT: &str =
     "the file was cut short by another process, or cannot be read; restore it and restart the broker";
 
@@ -27,7 +27,7 @@ impl Segment {
         Some(self.handle.lost_from()).filter(|position| *position != SOUND)
     }
 
-    /// As [`Self::lost_from`], after a touch of the map of `opened`: what the touch found out is taken in.
+    /// As [`Self::lost_from`], after a touch of the map of `opened`: includes damage that the touch detected.
     pub(crate) fn check_map(&self, opened: &Opened) -> Option<u64> {
         let known = self.handle.lost_from();
         match opened.mapped().and_then(|map| map.damaged_from()) {
@@ -37,7 +37,7 @@ impl Segment {
         self.lost_from()
     }
 
-    /// A slice of the map, if nothing of the segment is damaged; to be touched before [`Self::is_sound`] is asked.
+    /// A slice of the map, if nothing of the segment is damaged; to be touched before [`Self::is_sound`] is called.
     pub(crate) fn sound_slice(&self, position: u64, length: u64) -> Option<Bytes> {
         let from = usize::try_from(position).ok()?;
         let to = from.checked_add(usize::try_from(length).ok()?)?;
@@ -46,12 +46,13 @@ impl Segment {
         (to <= map.len() && self.is_sound()).then(|| map.slice(from..to))
     }
 
-    /// Whether all of it can be read, as far as it was touched.
+    /// Whether all pages touched so far could be read.
     pub(crate) fn is_sound(&self) -> bool {
         self.damaged.is_empty() && self.opened().is_ok_and(|opened| self.check_map(&opened).is_none())
     }
 
-    /// The data is lost from `position` on, or from the end of the file if that comes before (a map shows zeros up to the next page).
+    /// Marks the data as lost from `position` on, or from the end of the file if that is lower (a map shows zeros up to the next
+    /// page).
     pub(crate) fn note_lost(&self, position: u64, file: &dyn LogFile) {
         let position = file.size().map_or(position, |size| size.min(position));
         if self.handle.set_lost_from(position) {
@@ -62,7 +63,7 @@ impl Segment {
         }
     }
 
-    /// Looks whether the file is shorter than what was published of it; true if that was not known.
+    /// Checks whether the file is shorter than its published size; true if that was not known.
     pub(crate) fn note_if_cut(&self) -> Result<bool, FileError> {
         let file = self.open_file()?;
         let (len, published) = (file.size().context("look at", &self.path(LOG))?, self.size());
@@ -73,7 +74,7 @@ impl Segment {
         Ok(news)
     }
 
-    /// The lost data as operators see it. The first offset is that of the last index entry before: some records behind it may be sound.
+    /// The lost data for operators. The first offset is that of the last index entry before: some records behind it may be sound.
     pub(crate) fn lost_range(&self) -> Option<DamagedRange> {
         let position = self.lost_from()?;
         let opened = self.handle.get();

@@ -1,8 +1,8 @@
 //! One segment: a data file with its indexes, read through one long-lived map.
 //!
-//! The log's single writer appends and publishes the size with Release; readers take what is published with Acquire and
-//! hand out slices of the map. The file never shrinks under a map: a truncated segment is replaced by a shorter one
-//! over the same file ([`Segment::truncated_copy`]), and the file is cut when the last slice of the old map is gone.
+//! The log's single writer appends and publishes the size with Release; readers load it with Acquire and return slices of the map.
+//! The file never shrinks under a map: a truncated segment is replaced by a shorter one over the same file
+//! ([`Segment::truncated_copy`]), and the file is cut when the last slice of the old map is gone.
 
 mod indexes;
 mod lost;
@@ -31,7 +31,7 @@ use crate::{
     open_files::{Handle, OpenFiles, Opened},
 };
 
-/// So much of a file is written again in one step.
+/// Bytes of a file that are written again in one step.
 const WRITE_AGAIN: usize = 1 << 20;
 
 /// A mark that is never fresh: nothing lies at so large a position.
@@ -48,36 +48,36 @@ pub(crate) struct Segment {
     size: AtomicU64,
     next_offset: AtomicI64,
     index_interval: u32,
-    /// Its open file and maps, as long as the bound on open files leaves it any.
+    /// Its open file and maps, unless the limit of open files closed them.
     handle: Arc<Handle>,
-    /// The indexes of an active segment, or of one that they were just rebuilt for. Else they are files.
+    /// The indexes of an active segment, or indexes that were just rebuilt. Otherwise they are files.
     growing: OnceLock<(OffsetIndex, TimeIndex)>,
     /// Sizes of the index files that were found to match the data.
     checked_offsets: OnceLock<u64>,
     checked_times: OnceLock<u64>,
-    /// Two marks in what was appended of late, the older first: the clock of [`residency`] in the upper half, the position in the
-    /// lower. From a fresh mark on everything is in memory.
+    /// Two marks in the recently appended data, the older first: the clock of [`residency`] in the upper half, the position in the
+    /// lower. All data behind a fresh mark is in memory.
     recent: [AtomicU64; 2],
-    /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments not yet asked.
+    /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments until the first lookup.
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
     written: Mutex<Written>,
-    /// As of `written`, for the transaction index. Apart from it: the append of a marker writes this file.
+    /// As `written`, for the transaction index. Separate, since the append of a marker writes this file.
     written_transactions: Mutex<usize>,
-    /// What cannot be read of it, in order.
+    /// Its damaged ranges, in order.
     pub(crate) damaged: Vec<DamagedRange>,
     /// Wall clock ms: when it was created or opened. A segment of records without a time is rolled by it.
     pub(crate) touched_ms: i64,
 }
 
-/// Entries at the front of the index files that are as in memory: never written again, so that a crash cannot tear them.
+/// Number of leading entries of the index files that match memory: never rewritten, so that a crash cannot tear them.
 #[derive(Debug, Default)]
 struct Written {
     offsets: usize,
     times: usize,
 }
 
-/// What a segment is made of at its birth or when it is loaded.
+/// The parts of a segment that is created or loaded.
 pub(crate) struct SegmentParts {
     pub disk: Arc<dyn Disk>,
     pub files: Arc<OpenFiles>,
@@ -93,7 +93,7 @@ pub(crate) struct SegmentParts {
 }
 
 impl Segment {
-    /// A closed segment: its indexes and map come when they are asked for.
+    /// A closed segment: its indexes and map are loaded at first use.
     pub(crate) fn closed(parts: SegmentParts) -> Self {
         let SegmentParts { disk, files, dir, base_offset, capacity, size, next_offset, index_interval, .. } = parts;
         Self {
@@ -128,7 +128,7 @@ impl Segment {
         segment
     }
 
-    /// The same segment, closed: shares file and map; its indexes are those on disk, which must have been written.
+    /// The same segment, closed: shares file and map; its indexes are the files, which must have been written.
     pub(crate) fn close(&self, next_offset: i64) -> Self {
         let mut closed = Self::closed(SegmentParts {
             disk: Arc::clone(&self.disk),
@@ -154,7 +154,7 @@ impl Segment {
         closed
     }
 
-    /// The same closed segment, of which something more cannot be read.
+    /// A copy of this closed segment with these damaged ranges.
     pub(crate) fn with_damage(&self, damaged: Vec<DamagedRange>) -> Self {
         Self { damaged, ..self.close(self.next_offset()) }
     }
@@ -173,15 +173,15 @@ impl Segment {
         self.next_offset.load(Ordering::Acquire)
     }
 
-    /// Publishes what was written. Only the log's writer may call this.
+    /// Publishes written data. Only the log's writer may call this.
     pub(crate) fn publish(&self, size: u64, next_offset: i64) {
         self.note_appended(size);
-        // Whoever sees the size sees the offset.
+        // A reader that sees the size sees the offset, too.
         self.next_offset.store(next_offset, Ordering::Release);
         self.size.store(size, Ordering::Release);
     }
 
-    /// Which file it is, among all that were ever opened here.
+    /// The id of its file, unique for this broker.
     pub(crate) fn id(&self) -> u64 {
         self.handle.id
     }
@@ -195,8 +195,8 @@ impl Segment {
 
     fn open_whole(&self) -> Result<Arc<dyn LogFile>, FileError> {
         let file = self.open_file()?;
-        // A log that was deleted and made again has files of the same names: behind their end nothing may be touched. A segment
-        // that is known to be damaged may have lost its end; what is left of it can be read.
+        // A log that was deleted and created again has files of the same names: pages behind their end must not be touched. A
+        // segment that is known to be damaged may have lost its end; the rest can be read.
         let known = !self.damaged.is_empty() || self.lost_from().is_some();
         if !known && file.size().context("look at", &self.path(LOG))? < self.size() {
             let source = std::io::ErrorKind::UnexpectedEof.into();
@@ -205,12 +205,12 @@ impl Segment {
         Ok(file)
     }
 
-    /// Its open data file and all that comes with it; opened if it is not.
+    /// Its open files; opens them if necessary.
     pub(crate) fn opened(&self) -> Result<Arc<Opened>, FileError> {
         self.handle.get_or_open(|| self.open_whole())
     }
 
-    /// As `opened`, for what ends soon: costs nothing that other threads see.
+    /// As `opened`, for a short use: takes no reference count.
     pub(crate) fn with_opened<R>(&self, work: impl FnOnce(&Opened) -> R) -> Result<R, FileError> {
         match self.handle.peek().as_ref() {
             Some(opened) => Ok(work(opened)),
@@ -218,7 +218,7 @@ impl Segment {
         }
     }
 
-    /// The data file for one pass over it: not kept open if it was not.
+    /// The data file for one pass: it is not kept open afterwards, unless it was open.
     pub(crate) fn file_once(&self) -> Result<Arc<dyn LogFile>, FileError> {
         match self.handle.get() {
             Some(opened) => Ok(Arc::clone(&opened.data.file)),
@@ -226,8 +226,8 @@ impl Segment {
         }
     }
 
-    /// Writes the bytes between two positions again, as they are: the next sync has them on disk, although the kernel may take their
-    /// pages for clean.
+    /// Rewrites the bytes between two positions unchanged: the next sync makes them durable, although the kernel may have marked
+    /// their pages as clean.
     pub(crate) fn write_again(&self, from: u64, to: u64) -> Result<(), FileError> {
         let (path, file) = (self.path(LOG), self.file_once()?);
         let mut buffer = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(WRITE_AGAIN)];
@@ -244,15 +244,15 @@ impl Segment {
         Ok(())
     }
 
-    /// Opens everything for good: whoever still reads here must not open what is about to take the files' names.
+    /// Opens all files and keeps them open: a reader of this segment must not open the files that are about to take over its names.
     pub(crate) fn pin(&self) -> Result<(), FileError> {
         let opened = self.handle.pin(|| self.open_file())?;
         self.times(&opened)?;
         Ok(())
     }
 
-    /// Its files' names are somebody else's from now on, or nobody's. Readers may go on here, and what they make anew of its indexes
-    /// stays in memory.
+    /// Marks that its files' names belong to another segment from now on, or are removed. Readers may continue; the indexes that
+    /// they rebuild stay in memory.
     pub(crate) fn mark_unlinked(&self) {
         *self.handle.owns_names.lock() = false;
     }
@@ -262,12 +262,12 @@ impl Segment {
         self.handle.is_unsynced()
     }
 
-    /// Tells that the file was written to (or is all on disk).
+    /// Records that the file was written to (or is flushed).
     pub(crate) fn set_unsynced(&self, unsynced: bool) {
         self.handle.set_unsynced(unsynced);
     }
 
-    /// Takes the map's pages out of this process's resident memory; they stay in the page cache, and slices stay good.
+    /// Removes the map's pages from this process's resident memory; they stay in the page cache, and slices stay valid.
     pub(crate) fn release(&self) {
         if let Some(opened) = self.handle.get() {
             opened.release();
@@ -282,7 +282,7 @@ impl Segment {
     /// Writes the transaction index file, if there is anything in it.
     pub(crate) fn write_transactions(&self) -> Result<(), FileError> {
         let path = self.path(TXN_INDEX);
-        // Before the look whether there is anything: an append of a marker may be writing the file.
+        // Locked before the check for entries: an append of a marker may be writing the file.
         let mut written = self.written_transactions.lock();
         if self.transactions.is_empty() {
             return self.disk.remove_file(&path).context("remove", &path);
@@ -292,12 +292,12 @@ impl Segment {
         Ok(())
     }
 
-    /// A shorter segment over the same file, for a truncation to `offset` at byte `size`. The file keeps its length
-    /// while anybody can still read the old map; `.sealed` says how long it really is.
+    /// A shorter segment over the same file, for a truncation to `offset` at byte `size`. The file keeps its length while a reader
+    /// holds the old map; `.sealed` has the size of the segment.
     pub(crate) fn truncated_copy(&self, size: u64, offset: i64) -> Result<Self, FileError> {
         let marker = self.path(SEALED);
         let seal = format!("{size}\n");
-        // On disk before anything is appended behind the cut: else a power cut would bring back what was cut off.
+        // Durable before anything is appended behind the cut: otherwise a power cut would restore the truncated data.
         self.disk.replace(&marker, seal.as_bytes(), true).context("write", &marker)?;
         let mut transactions = TransactionIndex::default();
         if !self.transactions.is_empty() {
@@ -356,7 +356,7 @@ impl Segment {
     /// Removes its files. Maps stay readable.
     pub(crate) fn remove_files(&self) -> Result<(), FileError> {
         self.mark_unlinked();
-        // The data file goes first: without it the others mean nothing.
+        // The data file first: the others depend on it.
         for suffix in [LOG, SEALED, INDEX, TIME_INDEX, TXN_INDEX] {
             let path = self.path(suffix);
             self.disk.remove_file(&path).context("remove", &path)?;

@@ -16,10 +16,10 @@ use crate::{
     walk::{self, Step},
 };
 
-/// Record sets up to this size are touched to their end: those that lie in two pages at most, and that an answer may copy.
+/// Record sets up to this size are touched to their end: they lie in two pages at most, and an answer may copy them.
 const TOUCHED: usize = 4096;
 
-/// A segment with its file, map and indexes at hand: what reads go through.
+/// A segment with its open file, map and indexes, for reads.
 pub(crate) struct View<'a> {
     segment: &'a Segment,
     opened: Arc<Opened>,
@@ -39,7 +39,7 @@ impl Segment {
         if self.size() == 0 {
             return Ok(None);
         }
-        // Before anything of it is read.
+        // Before any read of the segment.
         self.refuse_damaged(offset)?;
         self.view()?.find(offset)
     }
@@ -92,7 +92,7 @@ impl View<'_> {
         let limit = usize::try_from(lost_from.unwrap_or(u64::MAX).min(segment.size())).unwrap_or(usize::MAX);
         let data = self.map()?.get(..limit).unwrap_or_default();
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        // After the size: what is published by then lies below.
+        // After the size: the published data lies below this offset.
         let range = segment.base_offset..segment.next_offset();
         Ok(Steps {
             data,
@@ -113,12 +113,12 @@ impl View<'_> {
         Ok(map.slice(position.min(end)..end))
     }
 
-    /// Brings so many bytes into memory, if they are not there. Blocks for the disk.
+    /// Loads these bytes into memory, if they are not there. Blocks on the disk.
     pub(crate) fn load_pages(&self, position: u64, len: u64) -> Result<(), FileError> {
         self.segment.handle.files().load_pages(self.segment, &self.opened, position, len)
     }
 
-    /// Position from which the data is lost, as far as the touches of the map before this call show it.
+    /// Position from which the data is lost, if a touch of the map before this call detected it.
     pub(crate) fn lost_from(&self) -> Option<usize> {
         self.segment.check_map(&self.opened).map(|position| usize::try_from(position).unwrap_or(usize::MAX))
     }
@@ -133,7 +133,7 @@ impl View<'_> {
         // After the touches of the search.
         let Some(lost_from) = self.lost_from() else { return found };
         match found {
-            // All of the way there is sound.
+            // The whole searched part is sound.
             Ok(Some((position, step))) if position.saturating_add(step.size) <= lost_from => Ok(Some((position, step))),
             Err(ReadError::File(error)) => Err(error.into()),
             _ => Err(self.segment.corrupt(lost_from, CUT)),
@@ -145,7 +145,7 @@ impl View<'_> {
         let (position, rot) = self.walk_from(offset)?;
         for step in (Steps { check: rot, ..self.steps(position)? }) {
             match step {
-                // It may be behind the offset: what follows tells.
+                // The damage may be behind the offset: the next batches decide.
                 Err((position, error)) => damage = Some(self.segment.corrupt(position, error.what())),
                 Ok((position, step)) if step.last_offset >= offset => {
                     return damage.filter(|_| step.base_offset > offset).map_or(Ok(Some((position, step))), Err);
@@ -156,9 +156,8 @@ impl View<'_> {
         damage.map_or(Ok(None), Err)
     }
 
-    /// Where to walk from to find `offset`: the nearest index entry that says what lies there; and whether it is not the
-    /// nearest of all, so that rot is about and every batch on the way has to be checked. (Nothing but this guards an index
-    /// file.)
+    /// Where to walk from to find `offset`: the nearest index entry that matches the data, and whether a nearer entry did not
+    /// match. In that case the index is damaged and every batch on the way must be checked. (Index files have no checksum.)
     pub(crate) fn walk_from(&self, offset: i64) -> Result<(u64, bool), FileError> {
         let offsets = self.offsets()?;
         let mut entry = offsets.floor_entry(self.segment.relative(offset));
@@ -181,8 +180,8 @@ impl View<'_> {
         )
     }
 
-    /// Where to walk from to find the first record with `timestamp` or a later one: an entry of the time index, if it says
-    /// what lies there; else the start.
+    /// Where to walk from to find the first record with `timestamp` or a later one: an entry of the time index, if it matches the
+    /// data; else the start.
     pub(crate) fn time_from(&self, timestamp: i64) -> Result<i64, ReadError> {
         let Some(entry) = self.times()?.floor(timestamp) else { return Ok(self.segment.base_offset) };
         let offset = self.segment.base_offset.saturating_add(i64::from(entry.relative_offset));
@@ -202,7 +201,7 @@ impl View<'_> {
         at_least_one: bool,
     ) -> Result<Option<ReadInfo>, ReadError> {
         let mut read = self.read_once(from, max_bytes, up_to, at_least_one)?;
-        // Damage that only the touches of this read showed: the next try ends before it, and a second one is an error.
+        // Damage that only this read detected: the retry ends before it, and new damage in the retry is an error.
         for last in [false, true] {
             let end = read.as_ref().map_or(0, |(end, _)| *end);
             match self.lost_from() {
@@ -216,7 +215,7 @@ impl View<'_> {
         Ok(read.map(|(_, info)| info))
     }
 
-    /// As [`Self::read`], with the position that the records end at; the caller looks whether the data there is lost.
+    /// As [`Self::read`], with the end position of the records; the caller checks whether that data is lost.
     fn read_once(
         &self,
         from: i64,
@@ -235,7 +234,7 @@ impl View<'_> {
         }
         let mut end = start.saturating_add(first.size);
         let mut next_offset = first.last_offset.saturating_add(1);
-        // Up to where it is sound.
+        // The end of the sound data.
         let damaged = self.segment.damaged.iter().map(|range| range.position).find(|position| *position > start as u64);
         let lost = self.segment.lost_from();
         info.ends_early = damaged.is_some() || lost.is_some();
@@ -243,17 +242,17 @@ impl View<'_> {
         let sound = usize::try_from(sound).unwrap_or(usize::MAX);
         let limit = start.saturating_add(max_bytes).min(sound);
         if limit > end {
-            // Most of the way goes by the index: only the headers after its last fitting entry are walked.
+            // The index gives most of the length: only the headers after its last fitting entry are walked.
             let near = self.offsets()?.floor_below(limit.min(u32::MAX as usize) as u32, self.segment.relative(up_to));
             let near = near.filter(|entry| entry.position as usize > end && self.is_true(*entry).unwrap_or_default());
             let position = near.map_or(end, |entry| entry.position as usize);
-            // What is damaged is for the next read, which begins there.
+            // Damage ends this read; the next read, which begins there, reports it.
             for (position, step) in self.steps(position as u64)?.map_while(Result::ok) {
                 if position >= sound {
                     break;
                 }
                 if position > end {
-                    // Jumped: everything before this batch is in.
+                    // The index was used: all batches before this one are included.
                     (end, next_offset) = (position, step.base_offset);
                 }
                 let batch_end = position.saturating_add(step.size);
@@ -273,18 +272,18 @@ impl View<'_> {
     }
 }
 
-/// Iterator over `(position, step)` of published batches. Damage is an item, too, if it is not known; the walk goes on at the
-/// next index entry.
+/// Iterator over `(position, step)` of published batches. Unknown damage is an item, too; the walk continues at the next index
+/// entry.
 pub(crate) struct Steps<'a> {
     data: &'a [u8],
     position: usize,
-    /// Offsets that may come.
+    /// The valid offsets.
     range: std::ops::Range<i64>,
     damaged: &'a [DamagedRange],
-    /// The data ends before the segment does: its end is damage, not the end.
+    /// The data ends before the segment: its end is reported as damage.
     cut: bool,
     offsets: &'a OffsetIndex,
-    /// The first index entry behind the position, as far as it was looked for.
+    /// The first index entry behind the position, as far as the index was searched.
     next_entry: usize,
     /// Every batch's CRC is checked.
     check: bool,
@@ -309,7 +308,7 @@ impl Iterator for Steps<'_> {
         }
         let step = walk::step(rest).and_then(|step| match rest.get(..step.size) {
             None => Err(walk::StepError::Short),
-            // Where a batch reaches beyond an index entry, one of them lies.
+            // If a batch reaches beyond an index entry, one of the two is wrong.
             Some(batch)
                 if (self.check || position.saturating_add(step.size) > self.next_entry)
                     && !walk::crc_matches(batch, step.magic) =>

@@ -1,11 +1,11 @@
-//! What a walk over a segment's data finds: its indexes, and how far the data is sound.
+//! The result of a walk over a segment's data: its indexes, and the end of the sound data.
 
 use crate::{
     DamagedRange,
     index::{OffsetEntry, TimeEntry},
 };
 
-/// Indexes rebuilt from data, and how far the data is sound.
+/// Indexes rebuilt from data, and the end of the sound data.
 pub(crate) struct Rebuilt {
     pub offsets: Vec<OffsetEntry>,
     pub times: Vec<TimeEntry>,
@@ -18,9 +18,9 @@ pub(crate) struct Rebuilt {
     pub next_offset: i64,
     /// Offsets are missing between batches: the segment was compacted.
     pub gaps: bool,
-    /// Why the data ends there; `None` if it ends as it should.
+    /// Why the walk stopped; `None` at the regular end of the data.
     pub damage: Option<&'static str>,
-    /// Damage that was stepped over.
+    /// Damage that was skipped.
     pub damaged: Vec<DamagedRange>,
 }
 

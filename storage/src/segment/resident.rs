@@ -1,4 +1,4 @@
-//! Whether a read would find its bytes in memory, told without waiting for the disk; and bringing them there.
+//! Checks whether the bytes of a read are in memory, without waiting for the disk; and loads them.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -11,10 +11,10 @@ use crate::{
     types::ReadInfo,
 };
 
-/// A read looks at the header of the batch behind its bytes.
+/// A read parses the header of the batch behind its bytes.
 const LOOKED_AT_BEHIND: u64 = crate::walk::STEP_BYTES as u64;
 
-/// Appends move the clock of [`residency`] by multiples of so many bytes.
+/// Appends advance the clock of [`residency`] by multiples of this number of bytes.
 const CLOCK_STEP: u64 = 64 << 10;
 
 /// Clock and position in one word; positions in a segment have 31 bits.
@@ -23,9 +23,9 @@ fn mark(clock: u32, position: u64) -> u64 {
 }
 
 impl Segment {
-    /// Position and length of what a read of `max_bytes` looks at and returns. It walks from an index entry to its offset, and the batch
-    /// that it finds, where the bytes are counted from, may begin as far away as the next entry: with large batches that is one whole.
-    /// Behind the last entry a batch without one begins within the interval.
+    /// Position and length of the range that a read of `max_bytes` parses and returns. The read walks from an index entry to its
+    /// offset. The batch that it finds, from which the bytes are counted, may begin as far away as the next entry: with large
+    /// batches that is a whole batch. Behind the last entry a batch without an entry begins within the interval.
     fn looked_at(&self, offsets: &OffsetIndex, relative: u32, max_bytes: u64) -> (u64, u64) {
         let entry = offsets.floor(relative);
         let walked = offsets.after(entry).map_or(self.index_interval, |next| next.saturating_sub(entry));
@@ -36,11 +36,11 @@ impl Segment {
         &self.handle.files().residency
     }
 
-    /// What is about to be published up to `size` was just written. Only the log's writer may call this.
+    /// Records that data up to `size`, which is about to be published, was just written. Only the log's writer may call this.
     pub(super) fn note_appended(&self, size: u64) {
         let ([older, newer], residency) = (&self.recent, self.residency());
         let (from, now) = (self.size.load(Ordering::Relaxed), residency.now());
-        // The clock is everybody's: a write of few bytes leaves it to the one that fills up a step of it.
+        // The clock is shared: a small write advances it only if it completes a step.
         let steps = (size / CLOCK_STEP).saturating_sub(from / CLOCK_STEP);
         if steps > 0 {
             residency.count_bytes(steps * CLOCK_STEP);
@@ -52,7 +52,7 @@ impl Segment {
         }
     }
 
-    /// Everything from there on was written so short a time ago that it is in memory.
+    /// Whether everything from `position` on was written so recently that it is in memory.
     fn is_recent(&self, position: u64) -> bool {
         self.recent.iter().any(|mark| {
             let mark = mark.load(Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl Segment {
                 map.is_range_resident(from, end.saturating_sub(from))
                     && ends.into_iter().all(|at| opened.file().is_read(at))
             }
-            // The read tells why it cannot be mapped.
+            // The read reports why the file cannot be mapped.
             _ => true,
         };
         if there && end == (chunk + 1) * CHUNK {
@@ -81,8 +81,7 @@ impl Segment {
         there
     }
 
-    /// Whether reading `max_bytes` from `offset` on would find its pages in memory, and open what it needs without a look at
-    /// index files.
+    /// Whether a read of `max_bytes` from `offset` on finds all pages in memory, and needs no check of index files.
     pub(crate) fn is_resident(&self, offset: i64, max_bytes: u64) -> bool {
         let size = self.size();
         if size == 0 {
@@ -98,7 +97,7 @@ impl Segment {
             return self.has_chunks(&opened, position, len, size);
         }
         let Some(opened) = self.handle.get() else { return false };
-        // Damaged ones are made anew, which reads the segment.
+        // A damaged index must be rebuilt, which reads the segment.
         let sound = opened.offsets.get().filter(|offsets| !offsets.is_damaged());
         let Some(offsets) = sound.or_else(|| opened.rebuilt.get().map(|(offsets, _)| offsets)) else { return false };
         if !self.has_index(offsets) {
@@ -124,7 +123,7 @@ impl Segment {
         from >= end || (from / CHUNK..=(end - 1) / CHUNK).all(|chunk| self.has_chunk(opened, chunk, size))
     }
 
-    /// Whether the part of a read that went beyond its `max_bytes` (a batch is returned whole) is in memory.
+    /// Whether the part of a read beyond its `max_bytes` (a batch is returned whole) is in memory.
     pub(crate) fn has_rest(&self, info: &ReadInfo, max_bytes: usize) -> bool {
         let Some((from, len, opened)) = self.rest(info, max_bytes) else { return true };
         self.has_chunks(&opened, from, len, self.size())
@@ -135,11 +134,11 @@ impl Segment {
         let opened = self.handle.get()?;
         let map = opened.map(self.capacity).ok()?;
         let end = (info.records.as_ptr().addr()).checked_sub(map.as_ptr().addr())?.checked_add(info.records.len())?;
-        // Another map of the same file: opened anew meanwhile.
+        // False for a slice of an older map: the file was reopened meanwhile.
         (end <= map.len()).then(|| ((end - len) as u64, len as u64, Arc::clone(&opened)))
     }
 
-    /// Brings what [`Self::is_resident`] asks for into memory. Blocks for the disk.
+    /// Loads the range of [`Self::is_resident`] into memory. Blocks on the disk.
     pub(crate) fn load_pages(&self, offset: i64, max_bytes: u64) -> Result<(), ReadError> {
         if self.size() == 0 || self.damaged.iter().any(|range| range.holds(offset)) {
             return Ok(());
@@ -154,7 +153,7 @@ impl Segment {
         Ok(self.handle.files().load_pages(self, &opened, position, len)?)
     }
 
-    /// As `load_pages`, for what [`Self::has_rest`] asks for.
+    /// As `load_pages`, for the range of [`Self::has_rest`].
     pub(crate) fn load_rest(&self, info: &ReadInfo, max_bytes: usize) -> Result<(), FileError> {
         let Some((from, len, opened)) = self.rest(info, max_bytes) else { return Ok(()) };
         self.handle.files().load_pages(self, &opened, from, len)

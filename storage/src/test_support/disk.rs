@@ -15,21 +15,21 @@ use crate::{
     io::{Disk, LogFile},
 };
 
-/// What it does wrong.
+/// The faults of the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// Bytes that data files may still write.
+    /// Bytes that can still be written to data files.
     pub left: AtomicI64,
     pub reserves: AtomicBool,
     pub broken_sync: AtomicBool,
     pub broken_write: AtomicBool,
     /// Folders cannot be opened: the process is out of file handles.
     pub no_handles: AtomicBool,
-    /// A byte that files cannot read.
+    /// Position of a byte that cannot be read.
     pub bad_sector: Mutex<Option<u64>>,
 }
 
-/// The disk that has these.
+/// A disk with these faults.
 pub(crate) fn faulty(faults: &Arc<Faults>) -> Arc<dyn Disk> {
     let hooks: Arc<dyn Hooks> = Arc::<Faults>::clone(faults);
     Arc::new(HookedDisk(hooks))

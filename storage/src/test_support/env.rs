@@ -1,4 +1,4 @@
-//! An environment without threads whose clock stands still until somebody sleeps.
+//! An environment without threads whose clock advances only in `sleep`.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! A disk on which one thing waits until it is let through.
+//! A disk that blocks chosen operations until the gate opens.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ struct State {
     waiting: usize,
 }
 
-/// See the module: while it is closed, what `matches` waits.
+/// See the module: while the gate is closed, operations that `matches` selects block.
 #[derive(Debug)]
 pub(crate) struct Gate {
     matches: fn(Doing<'_>) -> bool,
@@ -60,12 +60,12 @@ impl Gate {
         self.moved.notify_all();
     }
 
-    /// Until somebody stands before it.
+    /// Waits until an operation is blocked.
     pub(crate) fn wait_for_blocked_call(&self) {
         let mut state = self.state.lock();
         let deadline = Instant::now() + Duration::from_secs(60);
         while state.waiting == 0 {
-            assert!(!self.moved.wait_until(&mut state, deadline).timed_out(), "nobody comes");
+            assert!(!self.moved.wait_until(&mut state, deadline).timed_out(), "no operation was blocked");
         }
     }
 }

@@ -60,7 +60,7 @@ impl From<RejectReason> for Rejected {
     }
 }
 
-/// A malformed batch whose CRC is right was made wrong: sending it again would not help.
+/// A malformed batch with a correct CRC was encoded wrong: sending it again would not help.
 fn malformed(error: BatchError) -> Rejected {
     match error {
         // A length is read before the CRC can be.
@@ -76,7 +76,7 @@ fn malformed(error: BatchError) -> Rejected {
     }
 }
 
-/// The one batch that a produce request may have for a partition. What follows it and is no whole batch is dropped.
+/// The one batch that a produce request may have for a partition. A partial batch behind it is dropped.
 fn one_batch(records: Option<Bytes>, rules: &ValidateRules) -> Result<Batch, Rejected> {
     let records = records.ok_or_else(|| invalid("the request has no records for this partition"))?;
     let magic = records.get(MAGIC_OFFSET).map(|magic| *magic as i8);
@@ -147,13 +147,13 @@ fn check_header(batch: &Batch, rules: &ValidateRules) -> Result<(), Rejected> {
     Ok(())
 }
 
-/// The header without what only brokers may set: append time, and the delete horizon (KIP-534).
+/// The header without the bits that only brokers may set: append time, and the delete horizon (KIP-534).
 fn without_client_bits(header: &BatchHeader) -> BatchHeader {
     let attributes = header.attributes.with_timestamp_type(TimestampType::Create).with_delete_horizon(false);
     BatchHeader { attributes, ..*header }
 }
 
-/// Walks the records where they are in the clear or the rules depend on them. With them if they had to be unpacked.
+/// Walks the records if they are uncompressed or the rules depend on them. Returns them if they had to be decompressed.
 fn open(
     batch: &Batch,
     header: &BatchHeader,
@@ -246,7 +246,7 @@ fn target(rules: &ValidateRules, codec: Compression) -> Option<(Compression, Opt
     }
 }
 
-/// Makes the batch what the topic wants; in the common case it is that already.
+/// Rewrites the batch to match the topic's rules; in the common case it matches already.
 fn rewrite(
     batch: Batch,
     header: BatchHeader,
@@ -268,7 +268,7 @@ fn rewrite(
     let sealed = match append_time {
         Some(now) => header.with_log_append_time(now, batch.payload()),
         None => {
-            // A wrong maximum is not believed where the records were seen.
+            // The records take precedence over a wrong maximum in the header.
             let max_timestamp = summary.map_or(header.max_timestamp, |summary| summary.max_timestamp);
             if header.attributes == batch.header.attributes && max_timestamp == header.max_timestamp {
                 return Ok(Validated { header, bytes: batch.bytes, log_append_time });

@@ -1,6 +1,6 @@
 //! The chunks of a snapshot: written one behind the other, and read the same way.
 //!
-//! No more than one chunk is in memory, and no length is believed further than the file reaches.
+//! No more than one chunk is in memory, and no length beyond the end of the file is accepted.
 
 use std::{
     io::{self, IoSlice},
