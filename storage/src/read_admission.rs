@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_disk_rests_after_a_piece_as_that_took() {
+    fn reads_pause_in_proportion_to_their_duration() {
         let mut read_rate = ReadRate::new();
         let millis = Duration::from_millis;
         read_rate.rate = MAX_RATE;
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_what_the_disk_bears() {
+    fn the_rate_adapts_to_fsync_latency() {
         let mut read_rate = ReadRate::new();
         // Syncs become slower beyond 200 MB/s.
         let slows = |rate: f64| if rate > 200e6 { 4.0 } else { 1.0 };
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_between_two_times_says_nothing() {
+    fn an_fsync_across_two_windows_is_not_counted() {
         let mut read_rate = ReadRate::new();
         read_rate.cycle = Duration::from_secs(1);
         for (began, ended) in [(900, 1010), (1002, 1010), (1050, 1070)] {
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn few_syncs_judge_nothing() {
+    fn few_samples_do_not_change_the_rate() {
         let mut read_rate = ReadRate::new();
         read_rate.adapt_rate();
         (0..MAX_SAMPLES).for_each(|_| read_rate.baseline.add(Duration::from_millis(1)));
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_far_slower_than_usual_has_reads_stand_back_but_not_for_good() {
+    fn a_far_slower_fsync_pauses_reads_for_a_bounded_time() {
         let ms = Duration::from_millis;
         let mut read_rate = ReadRate::new();
         let (now, _) = run(&mut read_rate, ms(1_000), |_| 1.0);

@@ -290,7 +290,7 @@ mod tests {
     /// The kernel's read-ahead marks a page, and the next read of that page triggers further read-ahead up to the end of the file,
     /// even with read-ahead disabled on the reader's handle.
     #[test]
-    fn a_walk_leaves_no_marks_that_have_the_system_read_ahead_of_others() {
+    fn a_walk_does_not_trigger_kernel_read_ahead() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let mut file = std::fs::File::create_new(&path).unwrap();

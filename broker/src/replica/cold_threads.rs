@@ -1,8 +1,8 @@
-//! The threads that bring cold data into memory.
+//! The threads that load cold data into memory.
 //!
-//! Threads of their own, not the runtime's blocking ones, since they give way: bringing in a gigabyte costs a good part of a core in the
-//! kernel, and on a busy machine whoever produces or reads the tail must not wait behind it for the processor. A thread that has
-//! made itself less urgent cannot take that back. Must never do anything that others wait for.
+//! Separate from the runtime's blocking threads, since they run with a higher nice value: loading a gigabyte costs a good part of a
+//! core in the kernel, and on a busy machine producers and tail consumers must not wait for the CPU behind it. An unprivileged
+//! thread cannot lower its nice value again. Must never run a job that others wait for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::node::Node;
 
-/// How many steps these threads stand back (nice): beside one that is runnable all the time about a thirtieth of the processor is theirs.
+/// The nice increment of these threads: beside a thread that is always runnable they get about a thirtieth of a CPU.
 const NICE_INCREMENT: i32 = 15;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -32,11 +32,11 @@ impl ColdThreads {
         Self { node: node.clone(), count, jobs: OnceLock::new() }
     }
 
-    /// What `job` returns; `None` if it panicked, or no thread could be had.
+    /// Runs `job` and returns its result; `None` if it panicked, or no thread could be started.
     pub(super) async fn run_job<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // Whoever asked may have gone: clients that come and go must not leave work behind for those who wait.
+            // The request may have been dropped: disconnected clients must not leave work behind that delays pending requests.
             if !answer.is_closed() {
                 let _ = answer.send(job());
             }
@@ -64,12 +64,12 @@ fn start_threads(env: &dyn Env, count: usize) -> Sender<Job> {
 }
 
 fn run_jobs(jobs: &Mutex<Receiver<Job>>) {
-    // On Linux that is this thread's alone. Where it is refused, it works all the same.
+    // On Linux this affects only this thread. If it fails, the thread runs at normal priority.
     let _ = rustix::process::nice(NICE_INCREMENT);
     loop {
         let job = jobs.lock().recv();
         let Ok(job) = job else { return };
-        // A thread less would be missed for as long as the broker runs.
+        // A panic must not end the thread: it would be missing until the broker stops.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
@@ -99,7 +99,7 @@ mod tests {
                     })
                     .await,
                 None,
-                "a panic is told"
+                "a panic is reported"
             );
         }
         assert_eq!(threads.run_job(|| 7).await, Some(7), "and no thread is lost");
@@ -118,6 +118,6 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(first.await, Some(true));
         assert_eq!(threads.run_job(|| 7).await, Some(7));
-        assert!(told.recv().is_err(), "its asker had gone");
+        assert!(told.recv().is_err(), "its request was dropped");
     }
 }

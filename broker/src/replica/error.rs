@@ -1,11 +1,11 @@
-//! What a partition refuses, with the facts an answer needs. Kafka's numbers are given in `crate::error`.
+//! The errors of partitions, with the facts an answer needs. `crate::error` maps them to Kafka's error codes.
 
 use esker_protocol::error::ErrorCode;
 use esker_storage::validate::Rejected;
 use esker_storage::{AppendError, LogError, ReadError};
 use thiserror::Error;
 
-/// Who leads a partition now, as answers tell it to clients that asked the wrong broker (KIP-951).
+/// The current leader of a partition, for answers to clients that asked the wrong broker (KIP-951).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaderHint {
     /// Node id of the leader; -1 when there is none.
@@ -14,7 +14,7 @@ pub struct LeaderHint {
     pub leader_epoch: i32,
 }
 
-/// Why a partition cannot be used for what was asked.
+/// Why a partition cannot serve a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AccessError {
     /// No such topic, or no such partition of it.
@@ -26,7 +26,7 @@ pub enum AccessError {
     /// The name and the id of the request belong to different topics.
     #[error("topic id and name do not match")]
     InconsistentTopicId,
-    /// Another broker leads it, or nobody does.
+    /// Another broker leads it, or no broker does.
     #[error("this broker does not lead the partition (leader {}, epoch {})", .0.leader, .0.leader_epoch)]
     NotLeader(LeaderHint),
     /// The client's leader epoch is older than ours (KIP-320).
@@ -37,7 +37,7 @@ pub enum AccessError {
         /// What is so.
         current: LeaderHint,
     },
-    /// The client's leader epoch is newer than ours: it knows more than this broker does yet.
+    /// The client's leader epoch is newer than ours: its metadata is newer than this broker's.
     #[error("leader epoch {requested} is not known here yet, the latest is {}", current.leader_epoch)]
     UnknownLeaderEpoch {
         /// What the client thinks.
@@ -59,12 +59,12 @@ pub enum ProduceError {
     /// `acks` is none of -1, 0, 1.
     #[error("acks must be -1, 0 or 1, not {0}")]
     InvalidAcks(i16),
-    /// The transaction's coordinator does not let the batch in.
+    /// The transaction's coordinator does not verify the batch.
     #[error("the partition is not in the transaction, says its coordinator: {underlying}")]
     NotInTransaction {
-        /// What the producer is told.
+        /// The error code for the producer.
         code: ErrorCode,
-        /// What the coordinator said.
+        /// The coordinator's error code.
         underlying: ErrorCode,
     },
     /// Fewer in-sync replicas than `min.insync.replicas`: nothing was written.
@@ -84,8 +84,8 @@ pub enum ProduceError {
     /// Written, but not committed before the request's time-out.
     #[error("the records are written, but not yet on all in-sync replicas")]
     TimedOut,
-    /// Written, but not brought to disk, as the topic's `durability` asks: the disk failed.
-    #[error("the records are written, but could not be brought to disk")]
+    /// Written, but not flushed, as the topic's `durability` requires: the disk failed.
+    #[error("the records are written, but could not be flushed")]
     NotFlushed,
     /// Written, but the in-sync set shrank below `min.insync.replicas` before they were committed.
     #[error("the records are written, but too few replicas stayed in sync")]
@@ -143,7 +143,7 @@ pub enum DeleteRecordsError {
     OffsetOutOfRange {
         /// What was asked for.
         offset: i64,
-        /// How far it may go.
+        /// The highest allowed offset.
         high_watermark: i64,
     },
     /// The log refused.

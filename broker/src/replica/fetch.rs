@@ -1,14 +1,15 @@
-//! Reading many partitions for one fetch: the byte budget, when to answer at once, and waiting for more.
+//! Reads many partitions for one fetch: the byte budget, when to answer at once, and waiting for more records.
 //!
-//! Reads hand out slices of mapped segments; nothing is copied. What is not in memory is brought there on a thread of its own (see `cold_threads`) before
-//! its slices are handed on, so that neither a look at them nor sending them makes an async worker wait for the disk. A fetch that finds too little parks on its partitions
-//! (see `waiting`) and looks again when enough has come in, when leadership, the topic or the log start changed, or when its time is
-//! over. The rules of what answers at once are Kafka's: no time to wait, nothing asked for, an error, a diverging epoch,
-//! enough bytes, or readable records in a later segment (a read takes from one). Beside these: no partition has room
-//! left for more, so that no record to come could make the answer larger.
+//! Reads hand out slices of mapped segments; nothing is copied. Data that is not in memory is loaded on another thread (see
+//! `cold_threads`) before its slices are returned, so that neither parsing nor sending them makes an async worker wait for the
+//! disk. A fetch that finds too little parks on its partitions (see `waiting`). It reads again when enough bytes have become
+//! readable, when leadership, the topic or the log start changed, or at its deadline. Kafka's rules decide what is answered at
+//! once: no time to wait, `min_bytes` of 0, an error, a diverging epoch, enough bytes, or readable records in a later segment (a
+//! read returns records of one segment). In addition: every partition's byte limit is used up, so that no new record could make the
+//! answer larger.
 //!
-//! Each read remembers the ends that it saw; a waiting fetch reads again only if one of them is another now. Must never:
-//! return slices from below the log start.
+//! Each read stores the offsets that it saw; a waiting fetch reads again only if one of them has changed. Must never: return slices
+//! from below the log start.
 
 mod waiting;
 
@@ -26,7 +27,7 @@ use crate::node::Node;
 
 pub use waiting::{ReadyRequests, wait_for_more, wait_for_ready};
 
-/// One partition of a fetch.
+/// The read of one partition in a fetch.
 #[derive(Debug, Clone)]
 pub struct ReadRequest {
     /// The partition, or why it cannot be read.
@@ -37,18 +38,18 @@ pub struct ReadRequest {
     pub max_bytes: usize,
 }
 
-/// What holds for the whole fetch.
+/// The limits of a whole fetch.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchLimits {
     /// Bytes over all partitions; soft: the first batch is returned whole.
     pub max_bytes: usize,
-    /// Answer only when so much is there, or time is over.
+    /// Answer only when this many bytes are readable, or at the deadline.
     pub min_bytes: i64,
     /// How long to wait for that.
     pub max_wait: Duration,
     /// The first non-empty partition returns a batch even if it is larger than any limit (all but Fetch v0-2).
     pub first_batch_whole: bool,
-    /// The session has partitions beside those that are read. They are caught up, and each may bring more.
+    /// The session has partitions beside those that are read. They are caught up, and each may get new records.
     pub has_others: bool,
 }
 
@@ -66,8 +67,8 @@ impl ReadPass {
         self.answer_now || self.bytes >= limits.min_bytes
     }
 
-    /// Replaces by an error what lies below a log start that rose since it was read. For answers that come after a wait: a
-    /// DeleteRecords may have been acknowledged meanwhile.
+    /// Replaces reads below the current log start by an error. For answers after a wait: a DeleteRecords may have been acknowledged
+    /// meanwhile.
     pub fn refuse_deleted(&mut self, requests: &[ReadRequest]) {
         for (request, read) in requests.iter().zip(&mut self.reads) {
             if let (Ok(partition), Ok(_)) = (&request.partition, &*read)
@@ -78,7 +79,7 @@ impl ReadPass {
         }
     }
 
-    /// Whether any partition's ends or leader are others than those that this pass saw.
+    /// Whether any partition's offsets or leader have changed since this pass.
     fn is_stale(&self, requests: &[ReadRequest]) -> bool {
         requests.iter().zip(&self.reads).any(|(request, read)| match (&request.partition, read) {
             (Ok(partition), Ok(read)) => partition.has_moved_since(&request.at, read),
@@ -87,12 +88,12 @@ impl ReadPass {
     }
 }
 
-/// Reads every partition once, sharing the budget in request order. Never waits for the disk: `None` where it would.
+/// Reads every partition once, sharing the budget in request order. Never waits for the disk: `None` if it would.
 pub fn read_resident(requests: &[ReadRequest], limits: &FetchLimits) -> Option<ReadPass> {
     read_once(requests, limits, Access::Resident)
 }
 
-/// As [`read_resident`]; what is not in memory is brought there on another thread, a few fetches at a time.
+/// As [`read_resident`], but loads data that is not in memory on another thread, for a few fetches at a time.
 pub async fn read_cold(gate: &ColdGate, requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
     let Ok(_permit) = gate.permits.acquire().await else { return failed_pass(requests) };
     let (owned, limits) = (requests.to_vec(), *limits);
@@ -107,7 +108,7 @@ pub async fn read_cold(gate: &ColdGate, requests: &[ReadRequest], limits: &Fetch
     }
 }
 
-/// One pass, wherever the data lies.
+/// One pass over resident or cold data.
 async fn read_any(gate: &ColdGate, requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
     match read_resident(requests, limits) {
         Some(pass) => pass,
@@ -115,24 +116,24 @@ async fn read_any(gate: &ColdGate, requests: &[ReadRequest], limits: &FetchLimit
     }
 }
 
-/// The answer to a fetch that could not be read: its client asks again.
+/// The pass of a fetch that could not be read: the client sends the fetch again.
 fn failed_pass(requests: &[ReadRequest]) -> ReadPass {
     let reads = requests.iter().map(|_| Err(ReadError::Closed.into())).collect();
     ReadPass { reads, bytes: 0, answer_now: true }
 }
 
-/// Keeps fetches of cold data from taking all of the disk: those who write and sync share it.
+/// Limits concurrent fetches of cold data, so that they leave disk time to writes and fsyncs.
 #[derive(Debug)]
 pub struct ColdGate {
     permits: Semaphore,
     threads: ColdThreads,
 }
 
-/// Fetches whose data is brought in at once.
+/// Fetches whose data is loaded at the same time.
 const AT_ONCE: usize = 4;
 
 impl ColdGate {
-    /// Its threads are those of `node`.
+    /// A gate with threads of the environment of `node`.
     pub fn new(node: &Node) -> Self {
         Self { permits: Semaphore::new(AT_ONCE), threads: ColdThreads::new(node, AT_ONCE) }
     }
@@ -161,7 +162,7 @@ fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> 
                 first = first && size == 0;
                 left = left.saturating_sub(size);
                 pass.bytes = pass.bytes.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
-                // A batch that does not fit, or lies in another segment, is readable all the same: waiting would not help.
+                // A batch past the limit or in another segment is readable already: waiting would not help.
                 pass.answer_now |= read.diverging.is_some() || read.info.over_limit;
                 pass.answer_now |= size > 0 && read.info.ends_early;
                 all_full &= size > 0 && read.info.next_offset < read.up_to;
@@ -174,7 +175,7 @@ fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> 
     Some(pass)
 }
 
-/// What a fetch does with a first pass: answer, or wait for more.
+/// Whether a fetch answers with its first pass, or waits for more.
 pub fn is_enough(pass: &ReadPass, limits: &FetchLimits) -> bool {
     limits.max_wait.is_zero() || limits.min_bytes <= 0 || pass.is_enough(limits)
 }

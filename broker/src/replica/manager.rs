@@ -1,10 +1,9 @@
 //! The partitions of this broker: found by name or id without a lock, kept in step with the metadata image.
 //!
-//! The image is the only source: what it gives to this broker exists here, with the role it says; what it no longer has
-//! is deleted. Logs that are found at the start and are no topic's are set aside under a name that says so, never deleted:
-//! nobody knows where they came from. Applying an image creates folders and files and so
-//! runs on a blocking thread, one image at a time; whoever created a topic can wait until it is served
-//! ([`ReplicaManager::wait_applied`]).
+//! The image is the only source: a replica that it assigns to this broker exists here, with the assigned role; a replica that is no
+//! longer in the image is deleted. Logs that are found at the start and belong to no topic are renamed to `-stray`, never deleted:
+//! their origin is unknown. Applying an image creates folders and files and so runs on a blocking thread, one image at a time;
+//! CreateTopics can wait until the topic is served ([`ReplicaManager::wait_applied`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -54,7 +53,7 @@ impl TopicRef {
     }
 }
 
-/// A topic of the cluster and those of its partitions that lie here.
+/// A topic of the cluster and its partitions on this broker.
 #[derive(Debug)]
 pub struct TopicReplicas {
     /// Its name.
@@ -71,7 +70,7 @@ enum Slot {
 }
 
 impl TopicReplicas {
-    /// The partition, if it lies here; else why not.
+    /// The partition, if this broker has a replica; else the reason.
     pub fn partition(&self, index: i32) -> Result<Arc<Partition>, AccessError> {
         let slot = usize::try_from(index).ok().and_then(|i| self.partitions.get(i));
         match slot {
@@ -81,7 +80,7 @@ impl TopicReplicas {
         }
     }
 
-    /// All of its partitions that lie here.
+    /// All of its partitions on this broker.
     pub fn local_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.partitions.iter().filter_map(|slot| match slot {
             Slot::Here(partition) => Some(partition),
@@ -106,7 +105,7 @@ pub enum LeadershipChange {
         /// The leader epoch that began.
         leader_epoch: i32,
     },
-    /// This broker leads no more (or the topic is gone).
+    /// This broker no longer leads (or the topic is deleted).
     Lost {
         /// Topic name.
         topic: Str,
@@ -137,7 +136,7 @@ pub struct ReplicaManager {
 }
 
 impl ReplicaManager {
-    /// A manager over opened logs that holds nothing until it is given an image. The receiver gets leadership changes of
+    /// A manager over opened logs, without partitions until the first image is applied. The receiver gets leadership changes of
     /// internal topics and deletions of topics, in order.
     pub fn new(
         node: Node,
@@ -165,23 +164,23 @@ impl ReplicaManager {
         (manager, receiver)
     }
 
-    /// The logs beneath.
+    /// The log manager.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs
     }
 
-    /// Replicas on their way between log dirs.
+    /// The moves of replicas between log dirs.
     pub fn moves(&self) -> &Moves {
         &self.moves
     }
 
-    /// AlterReplicaLogDirs for one partition: begins a move, changes where one goes, or cancels one. Does not wait for its end. Blocks
-    /// shortly on the disk. Must run within the runtime.
+    /// AlterReplicaLogDirs for one partition: begins a move, changes its destination, or cancels it. Does not wait for its end.
+    /// Blocks shortly on the disk. Must run within the runtime.
     pub fn move_replica(&self, topic: &TopicRef, partition: i32, to: &Path) -> Result<(), MoveError> {
         self.moves.start_move(self.partition(topic, partition)?, to)
     }
 
-    /// Goes on with moves that the last stop interrupted.
+    /// Resumes moves that the last stop interrupted.
     pub fn resume_moves(&self) {
         for (topic, partition, to) in self.logs.unfinished_moves() {
             if let Err(error) = self.move_replica(&TopicRef::Id(topic), partition, &to) {
@@ -190,17 +189,17 @@ impl ReplicaManager {
         }
     }
 
-    /// Who may bring cold data into memory.
+    /// The gate for fetches of cold data.
     pub fn cold_gate(&self) -> &ColdGate {
         &self.cold
     }
 
-    /// Who brings logs to disk.
+    /// The flusher of the logs.
     pub fn flusher(&self) -> &Arc<Flusher> {
         &self.flusher
     }
 
-    /// The topic as far as it lies here.
+    /// The topic with its partitions on this broker.
     pub fn topic(&self, target: &TopicRef) -> Result<Arc<TopicReplicas>, AccessError> {
         let topics = self.topics.load();
         match target {
@@ -219,16 +218,16 @@ impl ReplicaManager {
         topic.partition(index)
     }
 
-    /// Every partition that lies here.
+    /// Every partition on this broker.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
         self.topics.load().by_id.values().flat_map(|t| t.local_partitions().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// Whether an image at least as new as `offset` of the metadata log is in force here by `deadline`.
+    /// Whether an image at least as new as `offset` of the metadata log is applied by `deadline`.
     pub async fn wait_applied(&self, offset: u64, deadline: Instant) -> bool {
         let mut applied = self.applied.subscribe();
         let reached = applied.wait_for(|image| image.offset() >= offset);
-        // The sender lives as long as `self`: waiting cannot fail otherwise.
+        // The sender lives as long as `self`, so the wait fails only by the deadline.
         tokio::time::timeout_at(deadline, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
@@ -247,8 +246,8 @@ impl ReplicaManager {
         &self.isr_requests
     }
 
-    /// Brings everything in step with `image`. Blocks on the disk: not for async workers. Logs of topics that `image` no
-    /// longer has are deleted.
+    /// Applies `image` to all partitions. Blocks on the disk: not for async workers. Logs of topics that are no longer in `image`
+    /// are deleted.
     pub fn apply(&self, image: &Arc<MetadataImage>) {
         let mut before = self.applying.lock();
         let former = self.topics.load_full();
@@ -269,7 +268,8 @@ impl ReplicaManager {
         self.applied.send_replace(Arc::clone(image));
     }
 
-    /// Fetchers of partitions that this broker has no longer must look at the new image: no partition of theirs reports anything again.
+    /// Wakes fetches of partitions that this broker no longer has, so that they see the new image: those partitions never report a
+    /// move again.
     fn wake_departed(&self, former: &Topics, topic: Uuid) {
         for partition in former.by_id.get(&topic).iter().flat_map(|topic| topic.local_partitions()) {
             if self.partition(&TopicRef::Id(topic), partition.index()).is_err() {
@@ -278,7 +278,7 @@ impl ReplicaManager {
         }
     }
 
-    /// Deletes what is due by retention. Fetchers see the log start offsets that moved. Blocks on the disk.
+    /// Runs a retention pass and wakes the fetches of partitions whose log start moved. Blocks on the disk.
     pub fn retention_pass(&self, now_ms: i64) -> RetentionOutcome {
         let start_of = |partition: Arc<Partition>| (partition.log().log_start_offset(), partition);
         let before: Vec<_> = self.partitions().into_iter().map(start_of).collect();
@@ -295,12 +295,12 @@ impl ReplicaManager {
         let done = catch_unwind(AssertUnwindSafe(run));
         if done.is_err() {
             self.metrics.apply_errors.inc();
-            error!(part, "a fault of this broker: the metadata of this part is not in force here; see the panic above");
+            error!(part, "a fault of this broker: the metadata of this part is not applied here; see the panic above");
         }
         done.ok()
     }
 
-    /// `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`, as this broker is told them now.
+    /// Applies the current values of `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`.
     fn apply_own_configs(&self, image: &MetadataImage) {
         let text = |name: &str| {
             let key = lookup(Scope::Broker, name)?;
@@ -314,7 +314,7 @@ impl ReplicaManager {
         self.logs.limit_moves(rate.filter(|rate| *rate < i64::MAX).map_or(f64::MAX, |rate| rate.max(0) as f64));
     }
 
-    /// At start, once the first image is in force: sets logs aside that are no topic's, as Kafka does.
+    /// At start, once the first image is applied: renames logs that belong to no topic, as Kafka does.
     pub fn rename_strays(&self) {
         let topics = self.topics.load();
         for log in self.logs.logs() {
@@ -336,7 +336,7 @@ impl ReplicaManager {
             self.delete_log(name, partition.index());
         }
         self.metrics.topics.forget(name);
-        // Whoever listens is gone only when the broker stops.
+        // The receiver is dropped only when the broker stops.
         let _ = self.changes.send(LeadershipChange::TopicDeleted { topic: name.clone() });
     }
 
@@ -349,9 +349,9 @@ impl ReplicaManager {
     fn rename_to_stray(&self, topic: &str, partition: i32) {
         match self.logs.rename_to_stray(topic, partition) {
             Ok(folder) => {
-                warn!(topic, partition, folder = %folder.display(), "a log that is no topic's of this cluster is set aside; remove the folder if nothing in it is needed");
+                warn!(topic, partition, folder = %folder.display(), "renamed a log that belongs to no topic of this cluster; remove the folder if nothing in it is needed");
             }
-            Err(error) => error!(topic, partition, %error, "cannot set a log aside that is no topic's"),
+            Err(error) => error!(topic, partition, %error, "cannot rename a log that belongs to no topic"),
         }
     }
 
@@ -401,7 +401,7 @@ impl ReplicaManager {
         topics.by_id.insert(topic.id, replicas);
     }
 
-    /// Gives a partition its role; opens or makes its log if it is not held yet.
+    /// Sets the role of a partition; creates the partition and its log if necessary.
     fn assign_partition(
         &self,
         topic: &TopicImage,
@@ -418,7 +418,7 @@ impl ReplicaManager {
                 partition
             }
             None => {
-                // A log that does not know its topic id is no other topic's: `create` gives it this one.
+                // A log without a topic id belongs to this topic: `create` sets the id.
                 let other = |id: Uuid| id != topic.id && !id.is_zero();
                 if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
                     self.rename_to_stray(&topic.name, index);
@@ -429,8 +429,8 @@ impl ReplicaManager {
                 Arc::new(Partition::new(topic.id, log, rates, Arc::clone(&self.flusher), role)?)
             }
         };
-        // The role first: a log that is put in place from here on takes its configuration from it. One that was found at the start
-        // has the defaults until now: with them it would lose what its topic keeps for longer.
+        // The role first: a log that is moved from here on takes its configuration from it. A log that was found at the start has
+        // the defaults until now, whose retention may be shorter than the topic's.
         let log = partition.log();
         if settings.log != *log.config() {
             log.update_config(settings.log.clone());
@@ -443,12 +443,12 @@ impl ReplicaManager {
             None if led.is_some() => self.announce_loss(&partition),
             _ => {}
         }
-        // What a crash left that is not known to be durable.
+        // Flushes records that a crash left and that are not known to be durable.
         partition.flush_unread();
         Ok(partition)
     }
 
-    /// Ends the role of a replica that this broker holds no more: pending requests look again and find the new leader.
+    /// Ends the role of a replica that this broker no longer has: pending requests read again and find the new leader.
     fn drop_replica(&self, partition: &Partition, hint: LeaderHint) {
         let led = partition.role().is_leader();
         partition.end_role(NoReplica::Elsewhere(hint));
@@ -464,7 +464,7 @@ impl ReplicaManager {
 
     fn announce_change(&self, topic: &str, change: LeadershipChange) {
         if is_internal(topic) {
-            // Whoever listens is gone only when the broker stops.
+            // The receiver is dropped only when the broker stops.
             let _ = self.changes.send(change);
         }
     }

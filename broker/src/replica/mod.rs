@@ -1,8 +1,8 @@
-//! The replicas of this broker: partitions with their logs and roles, and the requests that wait on them.
+//! The replicas of this broker: partitions with their logs and roles, and their pending requests.
 //!
-//! `manager` keeps partitions in step with the metadata image, `partition` is one of them, `read` reads one, `fetch` many for one
-//! request, `purgatory` holds who waits. What decides (when a record counts as committed, who is in sync) is in
-//! `esker_core::replication`; this module carries it out.
+//! `manager` applies the metadata image to the partitions, `partition` is one of them, `read` reads one, `fetch` reads many for one
+//! request, `purgatory` has the pending requests. The rules (when a record is committed, which replicas are in sync) are in
+//! `esker_core::replication`.
 
 mod cold_threads;
 mod error;

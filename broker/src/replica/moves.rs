@@ -1,4 +1,4 @@
-//! Replicas on their way to another log dir (KIP-113): copied in the background, then put in place while appends wait a moment.
+//! Moves of replicas to another log dir (KIP-113): copied in the background, then switched over while appends wait shortly.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use super::partition::Partition;
 use crate::node::Node;
 
-/// What may be left to copy when appends are held off.
+/// Bytes that may be left to copy when appends are blocked for the switch.
 const MAX_BYTES_AT_SWITCH: u64 = 256 << 10;
-/// Rounds of copying after which a log that outruns them is put in place all the same.
+/// Rounds of copying after which the switch happens even if the log grows faster than the copy.
 const MAX_COPY_ROUNDS: usize = 20;
 
 /// Why a replica does not move.
@@ -36,43 +36,43 @@ pub enum MoveError {
     Log(#[from] LogError),
 }
 
-/// A move as DescribeLogDirs tells it.
+/// The progress of a move, for DescribeLogDirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoveProgress {
     /// The topic.
     pub topic: Arc<str>,
     /// The partition.
     pub partition: i32,
-    /// The log dir that it goes to.
+    /// The destination log dir.
     pub to: PathBuf,
-    /// Bytes that are there.
+    /// Bytes that are copied.
     pub copied: u64,
-    /// Records behind the log's end; bytes stand for them while whole segments are copied.
+    /// Lag behind the log end, in bytes.
     pub behind: u64,
 }
 
 /// All moves of this broker.
 ///
-/// A move that is taken back or sent elsewhere goes on until it looks, so each has a ticket: what an earlier one does at its end must
-/// not end the one that took its place.
+/// A canceled or redirected move continues until its next check, so each move has a ticket: the end of an earlier move must not end
+/// the one that replaced it.
 #[derive(Debug)]
 pub struct Moves {
     node: Node,
     logs: Arc<LogManager>,
     under_way: Mutex<HashMap<(Uuid, i32), (Ticket, MoveProgress)>>,
     tickets: AtomicU64,
-    /// Held while it is decided where a replica goes, and while one is put in place: whoever was told that a move is taken back must
-    /// not see it end all the same.
+    /// Held while a destination is decided, and during the switch: a move must not complete after its cancellation was
+    /// acknowledged.
     decisions: Mutex<()>,
     threads: Arc<Semaphore>,
 }
 
-/// Which of the moves of one replica.
+/// The number of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ticket(u64);
 
 impl Moves {
-    /// Room for `threads` moves side by side.
+    /// Up to `threads` moves run concurrently.
     pub fn new(node: Node, logs: Arc<LogManager>, threads: usize) -> Self {
         Self {
             node,
@@ -84,7 +84,7 @@ impl Moves {
         }
     }
 
-    /// All that are under way.
+    /// The progress of all running moves.
     pub fn progress(&self) -> Vec<MoveProgress> {
         self.under_way.lock().values().map(|(_, progress)| progress.clone()).collect()
     }
@@ -93,7 +93,7 @@ impl Moves {
         self.under_way.lock().get(&key).is_some_and(|(_, progress)| progress.to == to)
     }
 
-    /// In the place of whatever was under way for this replica.
+    /// Registers a move and replaces an earlier one of this replica.
     fn begin_move(&self, key: (Uuid, i32), progress: MoveProgress) -> Ticket {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         self.under_way.lock().insert(key, (ticket, progress));
@@ -121,8 +121,8 @@ impl Moves {
         }
     }
 
-    /// Begins the move of a replica to the log dir `to`, changes where one goes, or cancels one (`to` is where the replica lies). Does
-    /// not wait for its end. Blocks shortly on the disk. Must run within the runtime.
+    /// Begins the move of a replica to the log dir `to`, changes the destination of a move, or cancels it (`to` is the replica's
+    /// current dir). Does not wait for its end. Blocks shortly on the disk. Must run within the runtime.
     pub(super) fn start_move(self: &Arc<Self>, partition: Arc<Partition>, to: &Path) -> Result<(), MoveError> {
         let dirs = self.logs.dirs();
         let found = dirs.iter().find(|dir| same_path(&dir.path, to));
@@ -136,7 +136,7 @@ impl Moves {
         if self.is_moving_to(key, &to) {
             return Ok(());
         }
-        // Whatever was under way for it sees that it is no longer wanted.
+        // An earlier move of the replica finds that its ticket is no longer current.
         self.cancel_move(key);
         let Some(moving) = self.logs.begin_move(partition.topic(), partition.index(), &to)? else { return Ok(()) };
         let log = partition.log();
@@ -153,7 +153,7 @@ impl Moves {
             let Ok(_permit) = Arc::clone(&moves.threads).acquire_owned().await else { return };
             let node = moves.node.clone();
             if let Err(error) = node.run_blocking(move || moves.run_move(&partition, ticket, moving)).await {
-                tracing::error!(%error, "a move between log dirs did not end; it goes on after the next start");
+                tracing::error!(%error, "a move between log dirs did not complete; it is resumed after the next start");
             }
         });
         Ok(())

@@ -1,9 +1,9 @@
-//! One partition as this broker holds it: its log, its role, and who waits for it.
+//! A partition on this broker: its log, its role, and its pending requests.
 //!
-//! The role follows the metadata image and nothing else. An append holds `appending` for reading while it writes, so that a
-//! leader that is being demoted finishes the appends it began and starts no more; everybody else takes a snapshot of the role and
-//! of the log, and never blocks. Order of locks: `appending`, then a leader's followers, then the log's writer; never the other way round,
-//! and none across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
+//! Only the metadata image changes the role. An append holds `appending` for reading while it writes, so that a leader that is
+//! being demoted finishes the appends it began and starts no more; all other operations take a snapshot of the role and of the log,
+//! and never block. Order of locks: `appending`, then a leader's followers, then the log's writer; never the other way round, and
+//! none across an await. `appending` is held for writing across fsyncs while the log moves to another dir: an append waits for it
 //! off its async worker ([`blocking`]).
 
 use std::sync::Arc;
@@ -45,22 +45,22 @@ pub struct Partition {
     rates: TopicRates,
     /// Replaced while no append is under way.
     role: ArcSwap<Role>,
-    /// Read by appends; written by what changes the role or replaces the log.
+    /// Locked for reading by appends, for writing by changes of the role or of the log.
     appending: RwLock<()>,
     fetches: FetchWaiters,
-    /// Records lie above the high watermark whose bytes no parked consumer was credited.
+    /// There are records above the high watermark whose bytes were not credited to parked consumers.
     uncredited: AtomicBool,
     commits: CommitWaiters,
     flusher: Arc<Flusher>,
     flushes: CommitWaiters,
-    /// It stands in the flusher's queue.
+    /// It is in the flusher's queue.
     flush_queued: AtomicBool,
-    /// It stands in the queue of those that may wait for a moment.
+    /// It is in the flusher's queue of delayed flushes.
     flush_later: AtomicBool,
 }
 
 impl Partition {
-    /// A partition over its log, in the role that the image gives it.
+    /// A partition over its log, with the role from the image.
     pub fn new(
         topic_id: Uuid,
         log: Arc<Log>,
@@ -113,19 +113,19 @@ impl Partition {
         &self.rates
     }
 
-    /// Its log as of now.
+    /// Its current log.
     pub fn log(&self) -> Arc<Log> {
         self.log.load_full()
     }
 
-    /// As `log`, for one that must not be the old one of a move: that is closed after the new one is in place.
+    /// As `log`, but never the old log of a move, which is closed after it was replaced.
     fn log_in_use(&self) -> Arc<Log> {
         let log = self.log();
         if log.is_offline() { self.log() } else { log }
     }
 
-    /// Puts another log in the place of this one while nothing is appended: `make` calls its argument with it, before the old one
-    /// is closed. Blocks on the disk; appends wait meanwhile.
+    /// Replaces the log while no append runs: `make` calls its argument with the new log, before the old one is closed. Blocks on
+    /// the disk; appends wait meanwhile.
     pub(super) fn replace_log(
         &self,
         make: impl FnOnce(&dyn Fn(&Arc<Log>)) -> Result<(), LogError>,
@@ -152,12 +152,12 @@ impl Partition {
         Ok(())
     }
 
-    /// The role as it stands.
+    /// The current role.
     pub fn role(&self) -> Arc<Role> {
         self.role.load_full()
     }
 
-    /// Takes a new role. When leadership begins, so does its epoch in the log: in memory only, nothing is written here.
+    /// Sets a new role. New leadership begins its epoch in the log: in memory only, nothing is written here.
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
         let held = blocking::write(&self.appending);
         let current = self.role.load_full();
@@ -180,7 +180,7 @@ impl Partition {
             self.commits.release_up_to(log.high_watermark());
         }
         if ends {
-            // Before the next append: those that wait are of the leadership that ended.
+            // Before the next append: the pending produces belong to the leadership that ended.
             self.release_writers();
         }
         drop(held);
@@ -188,12 +188,12 @@ impl Partition {
         Ok(())
     }
 
-    /// The topic is deleted: pending requests look again and find the partition gone.
+    /// Ends the role because the topic is deleted: pending requests read again and find that the partition does not exist.
     pub fn close(&self) {
         self.end_role(NoReplica::TopicDeleted);
     }
 
-    /// This broker has no replica any more: pending requests look again and find out why.
+    /// Ends the role because this broker has no replica any more: pending requests read again and find `why`.
     pub(super) fn end_role(&self, why: NoReplica) {
         let held = blocking::write(&self.appending);
         self.role.store(Arc::new(Role::None(why)));
@@ -202,7 +202,7 @@ impl Partition {
         self.fetches.wake_all();
     }
 
-    /// The leader's part, if this broker leads in an epoch that agrees with the client's (`-1`: it names none).
+    /// The leader state, if this broker leads in the client's epoch (`-1`: the client sent none).
     pub fn leader_for_epoch(&self, current_leader_epoch: i32) -> Result<Arc<Leader>, AccessError> {
         self.role.load().leader_for_epoch(current_leader_epoch).cloned()
     }
@@ -240,14 +240,14 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Wakes the fetches for which an append made enough bytes readable. An append credits its own bytes; where the high
-    /// watermark lags behind, whatever moves it wakes all consumers.
+    /// Wakes the fetches for which an append made enough bytes readable. An append credits its own bytes; if the high watermark
+    /// lags behind, its next advance wakes all consumers.
     fn wake_fetches(&self, log: &Log, appended: &Appended, size: usize, is_control: bool, moved: bool) {
         let size = if appended.duplicate { 0 } else { i64::try_from(size).unwrap_or(i64::MAX) };
         if log.high_watermark() <= appended.last_offset {
             self.uncredited.store(true, Ordering::SeqCst);
         }
-        // Between what this append published and what it looks for: see `purgatory`.
+        // Between the published offsets and the check for waiters: see `purgatory`.
         fence(Ordering::SeqCst);
         let committed = log.high_watermark() > appended.last_offset;
         let catches_up = committed && self.uncredited.load(Ordering::SeqCst) && self.settle_uncredited(log);
@@ -272,7 +272,7 @@ impl Partition {
         });
     }
 
-    /// Wakes `waiter` when more becomes readable below `bound`. Look at the partition again after this call, and call
+    /// Wakes `waiter` when more becomes readable below `bound`. The caller must read the partition again after this call, and call
     /// [`Partition::unpark_fetch`] once.
     pub(super) fn park_fetch(&self, bound: ReadBound, waiter: &Arc<FetchWaiter>) -> Place {
         self.fetches.register(bound, waiter)
@@ -283,7 +283,7 @@ impl Partition {
         self.fetches.leave(bound, place);
     }
 
-    /// Puts this partition on `ready` whenever it moves: see [`super::watch::Watch`], which also ends it.
+    /// Adds this partition to `ready` whenever it moves: see [`super::watch::Watch`], which also ends the registration.
     pub(super) fn watch(&self, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Place {
         self.fetches.watch(ready, slot, bound)
     }
@@ -297,17 +297,17 @@ impl Partition {
         self.fetches.watching()
     }
 
-    /// Requests and sessions look at this partition again: it moved in a way that it did not see itself.
+    /// Wakes requests and sessions after a change that the partition does not detect itself.
     pub(super) fn wake_fetchers(&self) {
         self.fetches.wake_all();
     }
 
-    /// Requests that wait for this partition to move: fetches, and produces.
+    /// Number of pending requests: fetches, and produces.
     pub fn pending_requests(&self) -> (usize, usize) {
         (self.fetches.len(), self.commits.len() + self.flushes.len())
     }
 
-    /// Whether a read at `at` would find other ends now than `read` did, or another leader.
+    /// Whether the offsets for a read at `at`, or the leader, have changed since `read`.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
         if self.role.load().leader_in_epoch(read.leader_epoch).is_err() {
             return true;
@@ -318,8 +318,8 @@ impl Partition {
             || log.log_start_offset() != read.log_start_offset
     }
 
-    /// Reads whole batches. The caller shares its byte budget over partitions; `at_least_one` lets one batch exceed it. `None`
-    /// where `access` does not wait for the disk and the data is not in memory.
+    /// Reads whole batches. The caller divides its byte budget over partitions; `at_least_one` allows one batch to exceed it.
+    /// `None` if `access` does not wait for the disk and the data is not in memory.
     pub fn read(
         &self,
         at: &ReadAt,
@@ -329,7 +329,7 @@ impl Partition {
     ) -> Result<Option<PartitionRead>, FetchError> {
         let leader_epoch = self.role.load().leader_for_epoch(at.current_leader_epoch)?.assignment.leader_epoch;
         let read = match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
-            // It moved to another log dir: the next one was in place before it was closed.
+            // The log moved to another dir: the new log replaced it before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
                 self.role.load().leader_for_epoch(at.current_leader_epoch)?;
@@ -340,7 +340,7 @@ impl Partition {
         Ok(read?.map(|read| PartitionRead { leader_epoch, ..read }))
     }
 
-    /// Refuses an offset below the log start as it is now.
+    /// Refuses an offset below the current log start.
     pub(super) fn check_log_start(&self, offset: i64) -> Result<(), ReadError> {
         let log = self.log.load();
         let log_start_offset = log.log_start_offset();
@@ -351,8 +351,8 @@ impl Partition {
         Ok(())
     }
 
-    /// DeleteRecords: everything below `offset` (`-1`: below the high watermark) goes. Returns the new log start offset.
-    /// Blocks while the log moves to another log dir.
+    /// DeleteRecords: deletes everything below `offset` (`-1`: below the high watermark). Returns the new log start offset. Blocks
+    /// while the log moves to another log dir.
     pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
         // Held so that the log cannot be replaced in between: its log start is copied before it is closed.
         let _appending = blocking::read(&self.appending);
@@ -370,7 +370,7 @@ impl Partition {
             return Ok(log.log_start_offset());
         }
         let start = log.advance_log_start(target)?;
-        // A parked fetch holds slices of what has gone.
+        // A parked fetch holds slices of deleted records.
         self.fetches.wake_all();
         Ok(start)
     }

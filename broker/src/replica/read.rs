@@ -1,19 +1,19 @@
-//! A read of one partition's log: up to where a reader may see, and what it finds.
+//! A read of one partition's log: its bound and its result.
 //!
-//! A read says what it saw (its bound, the log start): a waiting fetch compares with that, and with nothing else.
+//! The result includes the offsets that the read saw (its bound, the log start): a waiting fetch compares only with these.
 
 use esker_storage::{EpochEndOffset, Log, ReadInfo};
 
 use super::error::FetchError;
 
-/// Up to where a reader may see.
+/// The upper bound of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadBound {
-    /// Consumers: what is committed.
+    /// Consumers: committed records.
     HighWatermark,
-    /// Consumers with `isolation.level=read_committed`: what no open transaction can still change.
+    /// Consumers with `isolation.level=read_committed`: records below the first open transaction.
     LastStable,
-    /// Followers: all there is.
+    /// Followers: all records.
     LogEnd,
 }
 
@@ -28,7 +28,7 @@ pub struct PartitionRead {
     pub last_stable_offset: i64,
     /// Log start offset.
     pub log_start_offset: i64,
-    /// The bound of the read as it stood then: what a waiting fetch compares with.
+    /// The bound at the time of the read, which a waiting fetch compares with.
     pub up_to: i64,
     /// The leader epoch of the read.
     pub leader_epoch: i32,
@@ -36,29 +36,29 @@ pub struct PartitionRead {
     pub diverging: Option<EpochEndOffset>,
 }
 
-/// Where a fetch wants to read in one partition.
+/// The position of a read in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadAt {
-    /// First offset wanted.
+    /// First requested offset.
     pub offset: i64,
-    /// Leader epoch the client believes in, -1 for none.
+    /// The client's current leader epoch, -1 for none.
     pub current_leader_epoch: i32,
     /// Epoch of the last record the client has, -1 for none.
     pub last_fetched_epoch: i32,
-    /// Up to where it may see.
+    /// The upper bound of the read.
     pub bound: ReadBound,
 }
 
-/// What a read does about data that is not in memory.
+/// How a read handles data that is not in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing is read then; for async workers.
+    /// The read returns nothing; for async workers.
     Resident,
-    /// It is brought in; for blocking threads.
+    /// The read loads it; for blocking threads.
     Load,
 }
 
-/// The bound as it stands.
+/// The current offset of the bound.
 pub(super) fn readable_end(log: &Log, bound: ReadBound) -> i64 {
     match bound {
         ReadBound::HighWatermark => log.high_watermark(),
@@ -67,7 +67,7 @@ pub(super) fn readable_end(log: &Log, bound: ReadBound) -> i64 {
     }
 }
 
-/// Reads from a log, without a look at who leads.
+/// Reads from a log, without a check of leadership.
 pub(super) fn read_from(
     log: &Log,
     at: &ReadAt,

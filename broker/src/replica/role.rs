@@ -1,6 +1,6 @@
 //! The role of this broker in a partition, as the metadata image gives it.
 //!
-//! A value that is replaced whole; only what a leader knows of its followers changes in place. Must never: decide who leads.
+//! A value that is replaced as a whole; only the leader's state of its followers changes in place. Must never: decide leadership.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::error::{AccessError, LeaderHint};
 use super::settings::TopicSettings;
 
-/// What the metadata image says of a partition.
+/// The assignment of a partition in the metadata image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// Node id of the leader, -1 for none.
@@ -38,7 +38,7 @@ impl Assignment {
 /// The role of this broker in a partition; replaced whole when the image or the topic's config changes.
 #[derive(Debug, Clone)]
 pub enum Role {
-    /// This broker takes appends.
+    /// This broker is the leader and accepts appends.
     Leader(Arc<Leader>),
     /// Another broker leads, or none does.
     Follower(Follower),
@@ -51,7 +51,7 @@ pub enum Role {
 pub enum NoReplica {
     /// The topic is deleted.
     TopicDeleted,
-    /// The partition lies on other brokers, or cannot be served here.
+    /// The partition is on other brokers, or cannot be served here.
     Elsewhere(LeaderHint),
 }
 
@@ -102,7 +102,7 @@ impl Role {
         }
     }
 
-    /// What the image says; of a partition without a replica here, nothing.
+    /// The assignment in the image; `None` for a partition without a replica here.
     pub fn assignment(&self) -> Option<&Assignment> {
         match self {
             Self::Leader(leader) => Some(&leader.assignment),
@@ -111,7 +111,7 @@ impl Role {
         }
     }
 
-    /// The topic's configuration; of a partition without a replica here, none.
+    /// The topic's configuration; `None` for a partition without a replica here.
     pub fn settings(&self) -> Option<&Arc<TopicSettings>> {
         match self {
             Self::Leader(leader) => Some(&leader.settings),
@@ -120,7 +120,7 @@ impl Role {
         }
     }
 
-    /// The leader's part, for a client that believes in `leader_epoch` (`-1`: it names none).
+    /// The leader state, for a client with this `leader_epoch` (`-1`: the client sent none).
     pub(super) fn leader_for_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
         let current = match self {
             Self::Leader(leader) => leader.assignment.hint(),
@@ -139,7 +139,7 @@ impl Role {
         }
     }
 
-    /// The leader's part, if this broker still leads in the epoch that something began in.
+    /// The leader state, if this broker still leads in `leader_epoch`.
     pub(super) fn leader_in_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
         match self {
             Self::Leader(leader) if leader.assignment.leader_epoch == leader_epoch => Ok(leader),
@@ -155,7 +155,7 @@ impl Role {
         }
     }
 
-    /// Why a request for the leader is refused here; for one that began in another epoch, which leader goes on.
+    /// Why this broker refuses a request for the leader; for a request from an earlier epoch, the current leader.
     pub(super) fn not_leading(&self) -> AccessError {
         match self {
             Self::Leader(leader) => AccessError::NotLeader(leader.assignment.hint()),
@@ -167,7 +167,7 @@ impl Role {
 }
 
 impl Leader {
-    /// A leader that knows nothing of its followers yet.
+    /// A leader without any state of its followers yet.
     pub fn new(assignment: Assignment, settings: Arc<TopicSettings>) -> Self {
         let followers = Followers::new(assignment.leader, &assignment.replicas, &assignment.isr);
         let is_alone = AtomicBool::new(followers.is_leader_alone());
@@ -176,7 +176,7 @@ impl Leader {
         Self { assignment, settings, counted, followers, began: Mutex::new(Instant::now()), is_alone }
     }
 
-    /// Takes over what the leader of the same epoch knew of its followers. While no append is under way.
+    /// Takes over the state of followers from the previous role of the same epoch. Called while no append runs.
     pub(super) fn continue_from(&self, before: &Self) {
         *self.began.lock() = *before.began.lock();
         let known = before.followers.lock();
@@ -189,7 +189,7 @@ impl Leader {
         self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
     }
 
-    /// Takes in a follower's ends; see [`Followers::record_ends`].
+    /// Records a follower's offsets; see [`Followers::record_ends`].
     pub(super) fn record_ends(&self, follower: i32, ends: ReplicaEnds, log_end: i64) -> bool {
         self.followers.lock().record_ends(follower, ends, log_end)
     }
@@ -242,7 +242,7 @@ impl Leader {
         self.counted == CountedEnd::Flushed
     }
 
-    /// The high watermark that follows from `current` and the leader's own ends. Takes no lock where the leader is alone.
+    /// The new high watermark from `current` and the leader's own offsets. Takes no lock where the leader is alone.
     pub(super) fn high_watermark(&self, current: i64, own: ReplicaEnds) -> i64 {
         let min_in_sync = self.min_in_sync();
         if self.is_alone.load(Ordering::Relaxed) {

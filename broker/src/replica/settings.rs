@@ -1,4 +1,4 @@
-//! A topic's configuration in the shape that the replica manager acts on, worked out once when the image changes.
+//! A topic's configuration in the form that the replica manager uses, resolved once when the image changes.
 
 use esker_core::config::{CompressionChoice, Scope, Statics, TopicConfig, lookup, resolve_broker};
 use esker_core::internal_topics::is_internal;
@@ -13,18 +13,18 @@ mod tests;
 /// The resolved configuration of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// What the log needs.
+    /// The configuration of the log.
     pub log: LogConfig,
-    /// What a produced batch is held against; the request's version is filled in per request.
+    /// The rules for produced batches; the request's version is set per request.
     pub rules: ValidateRules,
-    /// `durability=flush`: `acks=all` is answered when the batch is on disk.
+    /// `durability=flush`: `acks=all` is answered when the batch is flushed.
     pub flush_before_ack: bool,
     /// `min.insync.replicas`.
     pub min_insync_replicas: usize,
 }
 
 impl TopicSettings {
-    /// What holds for `topic` in `image` on the broker `node_id`, which was started with `statics`.
+    /// Resolves the settings of `topic` in `image` on the broker `node_id`, which was started with `statics`.
     pub fn resolve(image: &MetadataImage, topic: &str, node_id: i32, statics: &Statics) -> Self {
         let c = TopicConfig::resolve(image, node_id, statics, topic);
         let size = |value: i32| usize::try_from(value).unwrap_or_default();

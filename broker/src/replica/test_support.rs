@@ -1,4 +1,4 @@
-//! For tests of replicas without a broker around them.
+//! Support for tests of replicas without a whole broker.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) fn node() -> Node {
     Node::new(BrokerConfig::resolve(&Sources::default()).unwrap(), Arc::new(Machine::default()))
 }
 
-/// Counts what reaches the disk.
+/// Counts disk operations.
 #[derive(Debug, Default)]
 pub(super) struct CountedDisk {
     calls: AtomicUsize,
@@ -78,7 +78,7 @@ impl Replica {
         let disk = Arc::<CountedDisk>::default();
         let (dir, logs) = logs(&disk);
         let settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
-        // Log ends count, unless a test says otherwise.
+        // Log ends decide, unless a test sets flushed offsets.
         let settings = Arc::new(TopicSettings { flush_before_ack: false, ..settings });
         let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));

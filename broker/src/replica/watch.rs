@@ -18,7 +18,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Registers `slot` of a session. Read the partition after this call.
+    /// Registers `slot` of a session. The caller must read the partition after this call.
     pub fn register(partition: &Arc<Partition>, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Self {
         let place = partition.watch(ready, slot, bound);
         Self { partition: Arc::downgrade(partition), bound, place }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_knows_what_a_hash_map_knows() {
+    fn it_matches_a_hash_map() {
         let mut map = OffsetMap::new(1 << 20, 2000);
         let mut model: HashMap<Vec<u8>, i64> = HashMap::new();
         for offset in 0..20_000i64 {

@@ -1,4 +1,4 @@
-//! Compaction of real logs: against a model, and with the power gone at each step.
+//! Compaction of real logs: against a model, and with a power cut at each step.
 
 mod crash;
 mod model;
@@ -69,7 +69,7 @@ fn append(log: &Log, bytes: Bytes, origin: Origin) -> i64 {
 const CLIENT: Origin = Origin::Client { transaction_v2: false };
 
 /// Appends keyed records; `None` is a tombstone.
-fn put(log: &Log, codec: Compression, records: &[(&str, Option<&str>)]) -> i64 {
+fn append_keyed(log: &Log, codec: Compression, records: &[(&str, Option<&str>)]) -> i64 {
     let mut builder = BatchBuilder::new(codec);
     for (delta, (key, value)) in records.iter().enumerate() {
         builder.append(delta as i32, NOW, Some(key.as_bytes()), value.map(str::as_bytes), &[]);
@@ -84,7 +84,7 @@ struct Seen {
     value: Option<String>,
 }
 
-/// All batches of the log, every checksum held against the bytes.
+/// All batches of the log, with every checksum verified.
 fn batches(log: &Log) -> Vec<Batch> {
     let mut found = Vec::new();
     let mut from = log.log_start_offset();
@@ -105,7 +105,7 @@ fn batches(log: &Log) -> Vec<Batch> {
 }
 
 /// All data records; with `committed` as a read-committed consumer sees them.
-fn seen(log: &Log, committed: bool) -> Vec<Seen> {
+fn read_records(log: &Log, committed: bool) -> Vec<Seen> {
     let aborted = match committed {
         true => log.aborted_transactions(0, i64::MAX).unwrap(),
         false => Vec::new(),
@@ -150,7 +150,7 @@ fn a_compacted_segment_is_as_old_as_what_it_was_made_from() {
     let logs = open(dir.path());
     let log = create(&logs);
     for i in 0..60 {
-        put(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
+        append_keyed(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
     }
     let old = 1_600_000_000_000;
     let files = || std::fs::read_dir(log.dir()).unwrap().map(|entry| entry.unwrap().path());

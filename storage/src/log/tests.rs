@@ -129,7 +129,7 @@ fn read_all(log: &Log, mut from: i64, max_bytes: usize) -> Vec<(i64, Vec<u8>)> {
     }
 }
 
-/// Copies a folder as a crash would leave it (all that was written is there).
+/// Copies a folder as a crash of the process would leave it (all writes are in it).
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -117,7 +117,7 @@ fn metadata_of_a_kafka_is_read() {
 }
 
 #[test]
-fn deleted_logs_go_and_may_come_again() {
+fn deleted_logs_are_removed_and_may_be_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let at_once = LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() };
@@ -144,7 +144,7 @@ fn deleted_logs_go_and_may_come_again() {
         fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| !name.ends_with("-delete")), "{left:?}");
     drop((manager, again));
-    // What a crash left behind goes at the next start.
+    // The next start removes the leftovers of a crash.
     fs::create_dir(dir.path().join("t-9.0123456789abcdef0123456789abcdef-delete")).unwrap();
     let manager = open(&[dir.path()]);
     assert_eq!(manager.logs().len(), 1);
@@ -152,14 +152,14 @@ fn deleted_logs_go_and_may_come_again() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 1);
 }
 
-/// Names in a folder that end so.
+/// Names in a folder with this suffix.
 fn names(dir: &Path, end: &str) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(end)).collect()
 }
 
 #[test]
-fn what_is_deleted_lies_for_a_while() {
+fn deleted_files_are_removed_after_the_delay() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let config = |file_delete_delay_ms| LogConfig {
@@ -177,7 +177,7 @@ fn what_is_deleted_lies_for_a_while() {
     let first = fill();
     assert!(first > 2);
     assert_eq!(names(log.dir(), ".log.deleted").len(), first, "segments wait under another name");
-    // From now on it is another delay; what waits already keeps its own.
+    // From now on another delay applies; pending removals keep their own.
     manager.update_config("t", config(1));
     fill();
     let began = std::time::Instant::now();
@@ -327,7 +327,7 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
     let before = read(&log);
     let (from, to) = if log.log_dir() == one { (&one, &two) } else { (&two, &one) };
     assert!(manager.begin_move("t", 0, from).unwrap().is_none(), "it is there already");
-    // Cut while it is copied: the folder that it was copied to goes, and the move is told of.
+    // Interrupted while it is copied: the destination folder is removed, and the move is reported.
     let mut moving = manager.begin_move("t", 0, to).unwrap().unwrap();
     moving.copy().unwrap();
     assert_eq!(moving.bytes_behind(), 0);
@@ -336,7 +336,7 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
     drop(manager);
     let manager = open(&[&one, &two]);
     assert_eq!(manager.unfinished_moves(), [(log.topic_id(), 0, to.to_path_buf())]);
-    assert!(manager.unfinished_moves().is_empty(), "told once");
+    assert!(manager.unfinished_moves().is_empty(), "reported once");
     let log = manager.get("t", 0).unwrap();
     assert_eq!((log.log_dir(), read(&log)), (from.as_path(), before.clone()));
     // Done: the new log is the old one.
@@ -351,7 +351,7 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
     append(&moved, b"next").unwrap();
     manager.shutdown_clean().unwrap();
     drop(manager);
-    // Cut between the two renames: both folders are there, and the one that says it has moved goes.
+    // Interrupted between the two renames: both folders exist, and the one with the moved marker is removed.
     let copy = from.join("t-0");
     fs::create_dir(&copy).unwrap();
     for entry in fs::read_dir(to.join("t-0")).unwrap() {
@@ -359,7 +359,7 @@ fn a_move_leaves_one_folder_wherever_it_is_cut() {
         fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     let open_both = || LogManager::open(config(&[&one, &two]), NOW);
-    assert!(matches!(open_both(), Err(OpenError::Duplicate { .. })), "nobody says which one it is");
+    assert!(matches!(open_both(), Err(OpenError::Duplicate { .. })), "neither has the moved marker");
     fs::write(copy.join(".moved"), b"").unwrap();
     let manager = open_both().unwrap();
     let log = manager.get("t", 0).unwrap();
@@ -382,7 +382,7 @@ fn a_stray_log_is_renamed_and_stays() {
     assert_eq!(append(&create(&manager, "t", 0), b"new").unwrap(), 0);
     manager.shutdown_clean().unwrap();
     drop((manager, log));
-    // Nobody looks into it at the next start, and putting its name right brings it back.
+    // The next start ignores the folder, and renaming it back restores the log.
     assert_eq!(open(&[dir.path()]).logs().len(), 1);
     fs::rename(&folder, dir.path().join("t-1")).unwrap();
     let manager = open(&[dir.path()]);

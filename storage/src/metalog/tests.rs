@@ -87,7 +87,7 @@ fn a_hole_in_the_log_is_never_written() {
     assert!(error.lock().as_ref().is_some_and(|error| error.to_string().contains("closed")));
 }
 
-/// Without threads the call that changes the log has written it when it returns.
+/// Without threads the call that changes the log writes it before it returns.
 #[test]
 fn without_threads_the_caller_writes() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +109,7 @@ fn without_threads_the_caller_writes() {
     files.log.append(entries, count()).unwrap();
     assert_eq!(done.load(Ordering::SeqCst), 2);
     files.log.save_committed(Some(id(2))).unwrap();
-    // As after a power cut: the hint is not there, all that was done is.
+    // As after a power cut: the hint is lost, acknowledged changes are not.
     let after_a_cut = open();
     assert_eq!((after_a_cut.log.vote(), after_a_cut.log.last_id()), (Some(vote), Some(id(3))));
     assert_eq!(after_a_cut.log.committed(), None);

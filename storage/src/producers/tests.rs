@@ -81,7 +81,7 @@ fn transaction_v2_begins_at_zero() {
     assert!(producers.check(&batch(0, 5, 1, true), None, CLIENT_V2).is_err());
     assert_eq!(producers.check(&batch(0, 0, 1, true), None, CLIENT_V2), Ok(None));
     assert_eq!(producers.check(&batch(0, 5, 1, true), None, CLIENT), Ok(None));
-    // A producer without transactions may have been forgotten.
+    // The state of a producer without transactions may have expired.
     assert_eq!(producers.check(&batch(0, 5, 1, false), None, CLIENT_V2), Ok(None));
 }
 
@@ -100,7 +100,7 @@ fn marker(commit: bool, coordinator_epoch: i32) -> Option<EndMarker> {
 }
 
 #[test]
-fn transactions_hold_the_stable_offset_back() {
+fn transactions_bound_the_last_stable_offset() {
     let mut producers = Producers::default();
     producers.apply(&batch(0, 0, 2, true), 10, None);
     let mut other = batch(0, 0, 1, true);
@@ -202,7 +202,7 @@ fn a_transaction_begins_only_if_the_coordinator_was_asked() {
     assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
     let offsets = Origin::TransactionalOffsets { guard };
     assert_eq!(producers.check(&batch(0, -1, 1, true), None, offsets), not_verified);
-    // So is one that was asked about before the marker, and not written.
+    // So is one that was verified before the marker, and not written.
     let guard = producers.begin_verification(7, 0, 1).unwrap();
     producers.apply(&batch(0, -1, 1, true), 2, marker(false, 0));
     assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
@@ -215,7 +215,7 @@ fn a_transaction_begins_only_if_the_coordinator_was_asked() {
 fn the_first_batch_of_a_transaction_comes_first() {
     let mut producers = Producers::default();
     let guard = producers.begin_verification(7, 0, 0).unwrap();
-    // The first batch was not let in yet; the second must not take its place.
+    // The first batch is not written yet; the second must not replace it.
     assert_eq!(producers.begin_verification(7, 0, 5), Some(guard));
     let begins = Origin::Transaction { transaction_v2: false, guard };
     assert!(matches!(
@@ -226,7 +226,7 @@ fn the_first_batch_of_a_transaction_comes_first() {
 }
 
 #[test]
-fn open_questions_have_a_bound() {
+fn open_verifications_have_a_bound() {
     let mut producers = Producers::default();
     let first = producers.begin_verification(0, 0, 0).unwrap();
     for id in 1..20_000 {

@@ -84,7 +84,7 @@ fn damaged_at(log: &Log, offset: i64) -> bool {
 }
 
 #[test]
-fn rot_in_a_closed_segment_is_told_and_served_around() {
+fn rot_in_a_closed_segment_is_reported_and_served_around() {
     let dir = tempfile::tempdir().unwrap();
     let (manager, log) = open(dir.path());
     append(&log, 40);
@@ -96,7 +96,7 @@ fn rot_in_a_closed_segment_is_told_and_served_around() {
 
     let (path, position) = place(&log, 12);
     flip(&path, position + 80);
-    assert!(!damaged_at(&log, 12), "nobody has looked");
+    assert!(!damaged_at(&log, 12), "no scrub has run");
     assert!(scrubber.round(&manager, || NOW));
     assert_eq!(scrubber.stats().findings, 1);
     assert_eq!((0..40).filter(|offset| damaged_at(&log, *offset)).collect::<Vec<_>>(), [12]);
@@ -181,7 +181,7 @@ fn a_segment_that_is_not_in_the_log_any_more_is_not_marked() {
     assert!(log.damaged_ranges().is_empty());
 }
 
-/// Whatever takes segments away or puts others in their place, the scrub never mistakes it for damage.
+/// The scrub never mistakes a removed or replaced segment for damage.
 #[test]
 fn rounds_race_with_everything_that_changes_segments() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn rounds_race_with_everything_that_changes_segments() {
     assert!(log.damaged_ranges().is_empty());
 }
 
-/// What was in memory may be in use, and stays; the rest does not come there, where it would take the place of what is used.
+/// Pages that were in memory may be in use, and stay; other pages are dropped, so that they do not evict pages in use.
 #[test]
 fn a_scrub_leaves_memory_as_it_was() {
     let dir = tempfile::tempdir().unwrap();

@@ -134,7 +134,7 @@ impl Segment {
         let opened = self.handle.get()?;
         let map = opened.map(self.capacity).ok()?;
         let end = (info.records.as_ptr().addr()).checked_sub(map.as_ptr().addr())?.checked_add(info.records.len())?;
-        // False for a slice of an older map: the file was reopened meanwhile.
+        // `None` for a slice of an older map: the file was reopened meanwhile.
         (end <= map.len()).then(|| ((end - len) as u64, len as u64, Arc::clone(&opened)))
     }
 

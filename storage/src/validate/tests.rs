@@ -17,7 +17,7 @@ fn plain() -> Bytes {
     build(Compression::None, &[(NOW, Some(b"a")), (NOW - 5, None)])
 }
 
-/// The same batch with changes in its header, sealed again.
+/// The same batch with changes in its header and a new CRC.
 fn changed(bytes: &Bytes, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let (batch, _) = Batch::parse(bytes.clone()).unwrap();
     let mut header = batch.header;
@@ -190,7 +190,7 @@ fn topics_have_their_own_codec() {
             assert_eq!(valid.bytes == sent, from == codec);
         }
     }
-    // The limit holds for what comes out, too.
+    // The limit also applies to the rewritten batch.
     let mut builder = BatchBuilder::new(Compression::Gzip);
     builder.append(0, NOW, None, Some(&[0; 10_000]), &[]);
     let compression = CompressionTarget::Codec { codec: Compression::None, level: None };

@@ -1,4 +1,4 @@
-//! Holds an opened log against the model: content, lookups, producers, epochs, transactions.
+//! Compares an opened log with the model: content, lookups, producers, epochs, transactions.
 
 use esker_protocol::records::Batches;
 use esker_storage::{Log, Uuid};
@@ -13,12 +13,12 @@ macro_rules! ensure {
     };
 }
 
-/// What the log must be besides sound.
+/// The state that is required of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// The very log of the model: nothing happened to it.
+    /// Exactly the log of the model: no crash happened.
     Exact,
-    /// What a crash may have left of it.
+    /// A state that a crash may leave.
     AfterCrash,
 }
 
@@ -70,7 +70,7 @@ pub fn check(log: &Log, part: &Part, claim: Claim) -> Result<(), String> {
     ensure!(log.recovery_point() <= end, "recovery point {} behind the end {end}", log.recovery_point());
     let high_watermark = log.high_watermark();
     ensure!((start..=end).contains(&high_watermark), "high watermark {high_watermark} outside {start}..={end}");
-    ensure!(high_watermark <= part.high_watermark.max(start), "high watermark {high_watermark} that nobody told");
+    ensure!(high_watermark <= part.high_watermark.max(start), "high watermark {high_watermark} that was never set");
 
     let expected: Vec<&Batch> = part.history.iter().map(AsRef::as_ref).collect();
     // An empty log may begin inside of a batch that is lost: where a checkpoint has its start.
@@ -78,7 +78,7 @@ pub fn check(log: &Log, part: &Part, claim: Claim) -> Result<(), String> {
     let expected: Vec<&Batch> = expected.into_iter().filter(holds).collect();
     let mut at = 0;
     for (base, last, bytes) in &found {
-        // What is below the log start that was acknowledged may have gone.
+        // Records below the acknowledged log start may be deleted.
         while expected.get(at).is_some_and(|batch| batch.base < *base && batch.last < part.start) {
             at += 1;
         }
@@ -99,7 +99,7 @@ pub fn check(log: &Log, part: &Part, claim: Claim) -> Result<(), String> {
     producers(log, part, start, end)
 }
 
-/// Every offset leads to its batch.
+/// Checks the lookup of every offset.
 fn offsets(log: &Log, present: &[&Batch], start: i64) -> Result<(), String> {
     for batch in present {
         for offset in batch.base.max(start)..=batch.last {
@@ -110,7 +110,7 @@ fn offsets(log: &Log, present: &[&Batch], start: i64) -> Result<(), String> {
     Ok(())
 }
 
-/// Every timestamp leads where a scan would.
+/// Checks that the lookup of every timestamp finds the same as a scan.
 fn times(log: &Log, present: &[&Batch], start: i64) -> Result<(), String> {
     let records: Vec<(i64, i64, i32)> = present
         .iter()
@@ -133,7 +133,7 @@ fn times(log: &Log, present: &[&Batch], start: i64) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the log start moved up the epochs below are forgotten, even if a crash brings some records back.
+/// After the log start moved, the epochs below are removed, even if a crash restores some records.
 fn epochs(log: &Log, present: &[&Batch], start: i64, end: i64) -> Result<(), String> {
     for batch in present.iter().filter(|batch| batch.last >= start) {
         for offset in [batch.base.max(start), batch.last] {
@@ -157,7 +157,7 @@ fn producers(log: &Log, part: &Part, start: i64, end: i64) -> Result<(), String>
             ensure!(expected.last_base < start, "producer {id} is forgotten");
             continue;
         };
-        // Where only a marker is left, the sequences that went before it may be unknown.
+        // If only a marker is left, the earlier sequences may be unknown.
         let sequence = if expected.last_data < start { found.last_sequence } else { expected.last_sequence };
         let state = (found.last_sequence, found.coordinator_epoch, found.last_timestamp);
         let wanted = (sequence, expected.coordinator_epoch, expected.last_timestamp);
@@ -179,7 +179,7 @@ fn producers(log: &Log, part: &Part, start: i64, end: i64) -> Result<(), String>
     let mut found: Vec<(i64, i64)> = found.iter().map(|found| (found.producer_id, found.first_offset)).collect();
     let (whole, partial): (Vec<_>, Vec<_>) =
         aborted.iter().filter(|(_, _, last)| *last >= start).partition(|(_, first, _)| *first >= start);
-    // Of a transaction that began below the log start, today's or an earlier one, the beginning may be forgotten.
+    // The beginning of a transaction that began below the current or an earlier log start may be unknown.
     found.retain(|(id, first)| {
         !partial.iter().any(|(other, from, last)| other == id && (*from..*last).contains(first))
             || whole.iter().any(|(other, from, _)| other == id && from == first)

@@ -1,7 +1,7 @@
-//! A disk that remembers everything done to it, fails on demand, and whose power can be cut.
+//! A disk that records every operation, fails on demand, and whose power can be cut.
 //!
-//! It lies over a real folder (maps must be real), syncs nothing, and keeps a journal of [`Event`]s from which the image
-//! after a power cut at any point is made. Reads are not recorded, and fail only by a [`Fault`]. Reads through a map never fail.
+//! It is backed by a real folder (maps must be real), syncs nothing, and keeps a journal of [`Event`]s, from which it builds the
+//! image after a power cut at any point. Reads are not recorded, and fail only by a [`Fault`]. Reads through a map never fail.
 
 use std::{
     fmt::Debug,
@@ -32,7 +32,7 @@ pub struct Plan {
     pub error: i32,
 }
 
-/// An EIO that strikes `times` operations in a row, after `after` operations of the same kind went well.
+/// An EIO for `times` consecutive operations, after `after` successful operations of the same kind.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// As in [`SimDisk::failed`]: "write", "sync", "read", ...
@@ -69,8 +69,8 @@ struct Recorder {
     /// See [`SimDisk::lie_about_syncs`].
     lies: bool,
     faults: Vec<Fault>,
-    /// See [`SimDisk::believe_failed_syncs`].
-    believes: bool,
+    /// See [`SimDisk::trust_failed_syncs`].
+    trusts_failed_syncs: bool,
     /// See [`SimDisk::remove_folders`].
     removes_folders: bool,
     /// Bytes that files may have together; `None`: as many as the machine has.
@@ -99,8 +99,8 @@ struct SimFile {
     path: PathBuf,
 }
 
-/// What a call does when its turn to fail comes.
-enum Turn<'a> {
+/// The result of the fault plan for a call.
+enum PlannedFault<'a> {
     Go(MutexGuard<'a, Recorder>),
     Fail(MutexGuard<'a, Recorder>, io::Error),
 }
@@ -123,7 +123,7 @@ impl SimDisk {
             failed: Vec::new(),
             lies: false,
             faults: Vec::new(),
-            believes: false,
+            trusts_failed_syncs: false,
             removes_folders: false,
             capacity: None,
         };
@@ -131,7 +131,7 @@ impl SimDisk {
         Self { shared: Arc::new(shared), alive: Arc::new(AtomicBool::new(true)) }
     }
 
-    /// The process that used the disk is gone: nothing of what it still tries happens. The next one gets this.
+    /// Ends the process that used the disk: its later operations have no effect. Returns the disk for the next process.
     pub fn next_process(&self) -> Self {
         let _recorder = self.shared.recorder.lock().unwrap();
         self.alive.store(false, Ordering::SeqCst);
@@ -143,17 +143,17 @@ impl SimDisk {
         !self.alive.load(Ordering::SeqCst)
     }
 
-    /// From now on a sync of a file says that it is done, and does nothing.
+    /// From now on a sync of a file returns success without an effect.
     pub fn lie_about_syncs(&self) {
         self.shared.recorder.lock().unwrap().lies = true;
     }
 
-    /// From now on a sync that fails says that it is done: as if the caller had tried again and believed the second answer.
-    pub fn believe_failed_syncs(&self) {
-        self.shared.recorder.lock().unwrap().believes = true;
+    /// From now on a sync that fails returns success: as if the caller had retried and trusted the second result.
+    pub fn trust_failed_syncs(&self) {
+        self.shared.recorder.lock().unwrap().trusts_failed_syncs = true;
     }
 
-    /// In place of the faults before.
+    /// Replaces the faults.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.shared.recorder.lock().unwrap().faults = faults;
     }
@@ -163,7 +163,7 @@ impl SimDisk {
         self.shared.recorder.lock().unwrap().capacity = Some(capacity);
     }
 
-    /// From now on `remove_dir_all` acts: for callers that remove folders at times of their choice, and not on a thread.
+    /// From now on `remove_dir_all` has an effect: for callers that remove folders at deterministic times, and not on a thread.
     pub fn remove_folders(&self) {
         self.shared.recorder.lock().unwrap().removes_folders = true;
     }
@@ -173,7 +173,7 @@ impl SimDisk {
         self.shared.recorder.lock().unwrap().state.live_bytes()
     }
 
-    /// Changes bytes of a file behind the back of the process and of every sync.
+    /// Changes bytes of a file on the medium, unknown to the process and to every sync.
     pub fn corrupt(&self, path: &Path, at: u64, bytes: &[u8]) {
         let mut recorder = self.shared.recorder.lock().unwrap();
         let id = recorder.state.find(&self.relative(path)).unwrap();
@@ -198,7 +198,7 @@ impl SimDisk {
         self.shared.recorder.lock().unwrap().journal.len()
     }
 
-    /// What happened since the journal had so many events.
+    /// The events since the journal had `at` events.
     pub fn journal_from(&self, at: usize) -> Vec<Event> {
         self.shared.recorder.lock().unwrap().journal.get(at..).unwrap_or_default().to_vec()
     }
@@ -215,10 +215,10 @@ impl SimDisk {
         path.strip_prefix(&self.shared.root).unwrap().to_path_buf()
     }
 
-    fn turn(&self, what: &str, path: &Path) -> Turn<'_> {
+    fn next_fault(&self, what: &str, path: &Path) -> PlannedFault<'_> {
         let mut recorder = self.shared.recorder.lock().unwrap();
         if !self.alive.load(Ordering::SeqCst) {
-            return Turn::Fail(recorder, io::Error::other("this process is dead"));
+            return PlannedFault::Fail(recorder, io::Error::other("this process is dead"));
         }
         let step = recorder.steps;
         recorder.steps += 1;
@@ -230,26 +230,26 @@ impl SimDisk {
         match recorder.plan.clone().filter(hits) {
             Some(plan) if plan.error == KILL => {
                 self.alive.store(false, Ordering::SeqCst);
-                Turn::Fail(recorder, io::Error::other("the process is killed"))
+                PlannedFault::Fail(recorder, io::Error::other("the process is killed"))
             }
             Some(plan) => {
                 recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
-                Turn::Fail(recorder, io::Error::from_raw_os_error(plan.error))
+                PlannedFault::Fail(recorder, io::Error::from_raw_os_error(plan.error))
             }
             None if recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes(what, path) | hit) => {
                 recorder.failed.push(format!("step {step}: {what} {}", self.relative(path).display()));
-                Turn::Fail(recorder, io::Error::from_raw_os_error(EIO))
+                PlannedFault::Fail(recorder, io::Error::from_raw_os_error(EIO))
             }
             None if ["create", "make"].contains(&what) && recorder.room() == 0 => {
                 recorder.note_full(what, &self.relative(path));
-                Turn::Fail(recorder, io::Error::from_raw_os_error(ENOSPC))
+                PlannedFault::Fail(recorder, io::Error::from_raw_os_error(ENOSPC))
             }
-            None => Turn::Go(recorder),
+            None => PlannedFault::Go(recorder),
         }
     }
 
     /// A read that may fail; not a step.
-    fn read_turn(&self, path: &Path) -> io::Result<()> {
+    fn check_read_fault(&self, path: &Path) -> io::Result<()> {
         let mut recorder = self.shared.recorder.lock().unwrap();
         let alive = self.alive.load(Ordering::SeqCst);
         if alive && recorder.faults.iter_mut().fold(false, |hit, fault| fault.strikes("read", path) | hit) {
@@ -259,10 +259,10 @@ impl SimDisk {
         Ok(())
     }
 
-    fn go(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Recorder>> {
-        match self.turn(what, path) {
-            Turn::Go(recorder) => Ok(recorder),
-            Turn::Fail(_, error) => Err(error),
+    fn run_step(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Recorder>> {
+        match self.next_fault(what, path) {
+            PlannedFault::Go(recorder) => Ok(recorder),
+            PlannedFault::Fail(_, error) => Err(error),
         }
     }
 }
@@ -286,10 +286,10 @@ impl Recorder {
 impl LogFile for SimFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let (mut recorder, error) = match self.disk.turn("write", &self.path) {
-            Turn::Go(recorder) => (recorder, None),
-            Turn::Fail(_, error) if error.raw_os_error().is_none() => return Err(error),
-            Turn::Fail(recorder, error) => (recorder, Some(error)),
+        let (mut recorder, error) = match self.disk.next_fault("write", &self.path) {
+            PlannedFault::Go(recorder) => (recorder, None),
+            PlannedFault::Fail(_, error) if error.raw_os_error().is_none() => return Err(error),
+            PlannedFault::Fail(recorder, error) => (recorder, Some(error)),
         };
         let mut error = error;
         if error.is_some() {
@@ -309,7 +309,7 @@ impl LogFile for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.read_turn(&self.path)?;
+        self.disk.check_read_fault(&self.path)?;
         self.file.read_at(buf, offset)
     }
 
@@ -322,14 +322,14 @@ impl LogFile for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut recorder = self.disk.go("set the length of", &self.path)?;
+        let mut recorder = self.disk.run_step("set the length of", &self.path)?;
         self.file.set_len(len)?;
         recorder.note(Event::SetLen(self.id, len));
         Ok(())
     }
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        let mut recorder = self.disk.go("reserve", &self.path)?;
+        let mut recorder = self.disk.run_step("reserve", &self.path)?;
         let grows = (offset + len).saturating_sub(recorder.state.size(self.id));
         if recorder.capacity.is_some() && grows > recorder.room() {
             recorder.note_full("reserve", &self.disk.relative(&self.path));
@@ -339,17 +339,17 @@ impl LogFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        match self.disk.turn("sync", &self.path) {
-            Turn::Go(mut recorder) => {
+        match self.disk.next_fault("sync", &self.path) {
+            PlannedFault::Go(mut recorder) => {
                 if !recorder.lies {
                     recorder.note(Event::SyncFile(self.id));
                 }
                 Ok(())
             }
-            Turn::Fail(mut recorder, error) => {
+            PlannedFault::Fail(mut recorder, error) => {
                 if error.raw_os_error().is_some() {
                     recorder.note(Event::FailedSync(self.id));
-                    if recorder.believes {
+                    if recorder.trusts_failed_syncs {
                         return Ok(());
                     }
                 }
@@ -369,7 +369,7 @@ impl SimDisk {
         let there = self.shared.recorder.lock().unwrap().state.find(&relative);
         let id = match there {
             Some(id) if how == Open::Empty => {
-                let mut recorder = self.go("empty", path)?;
+                let mut recorder = self.run_step("empty", path)?;
                 std::fs::File::create(path)?;
                 recorder.note(Event::SetLen(id, 0));
                 id
@@ -377,7 +377,7 @@ impl SimDisk {
             Some(id) => id,
             None if how == Open::Existing => return Err(io::ErrorKind::NotFound.into()),
             None => {
-                let mut recorder = self.go("create", path)?;
+                let mut recorder = self.run_step("create", path)?;
                 std::fs::File::create(path)?;
                 let id = recorder.state.next_id();
                 recorder.note(Event::Create(relative));
@@ -395,7 +395,7 @@ impl Disk for SimDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path.exists() {
-            self.read_turn(path)?;
+            self.check_read_fault(path)?;
         }
         OsDisk.read(path)
     }
@@ -417,7 +417,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut recorder = self.go("rename", from)?;
+        let mut recorder = self.run_step("rename", from)?;
         std::fs::rename(from, to)?;
         recorder.note(Event::Rename(self.relative(from), self.relative(to)));
         Ok(())
@@ -427,7 +427,7 @@ impl Disk for SimDisk {
         if !path.exists() {
             return Ok(());
         }
-        let mut recorder = self.go("remove", path)?;
+        let mut recorder = self.run_step("remove", path)?;
         std::fs::remove_file(path)?;
         recorder.note(Event::Remove(self.relative(path)));
         Ok(())
@@ -435,13 +435,13 @@ impl Disk for SimDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         if !self.shared.recorder.lock().unwrap().removes_folders || !path.exists() {
-            // Only deleted partitions go so, in the background: the image after a power cut has any part of their files.
+            // Only deleted partitions are removed so, in the background: the image after a power cut has any part of their files.
             return Ok(());
         }
         for (name, _) in self.list(path)? {
             self.remove_file(&path.join(name))?;
         }
-        let mut recorder = self.go("remove", path)?;
+        let mut recorder = self.run_step("remove", path)?;
         std::fs::remove_dir(path)?;
         recorder.note(Event::Remove(self.relative(path)));
         Ok(())
@@ -450,7 +450,7 @@ impl Disk for SimDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
         while let Some(path) = missing.pop() {
-            let mut recorder = self.go("make", path)?;
+            let mut recorder = self.run_step("make", path)?;
             std::fs::create_dir(path)?;
             recorder.note(Event::Mkdir(self.relative(path)));
         }
@@ -464,13 +464,13 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut recorder = self.go("sync folder", path)?;
+        let mut recorder = self.run_step("sync folder", path)?;
         recorder.note(Event::SyncDir(self.relative(path)));
         Ok(())
     }
 
     fn sync_all(&self, path: &Path) -> io::Result<()> {
-        let mut recorder = self.go("sync all", path)?;
+        let mut recorder = self.run_step("sync all", path)?;
         recorder.note(Event::SyncAll);
         Ok(())
     }

@@ -47,22 +47,22 @@ pub struct Driver {
     pub parts: Parts,
     pub marks: Vec<Mark>,
     rng: Rng,
-    /// Slices that a slow reader holds: while it does, a truncated file keeps its length.
+    /// Slices of a slow reader: while they exist, a truncated file keeps its length.
     held: Vec<(Bytes, Vec<u8>)>,
-    /// How often a partition of that name was.
+    /// How often a partition of that name was deleted.
     deleted: HashMap<(String, i32), u8>,
     /// Partitions whose creation failed: a folder may be there.
     pub attempted: Vec<Key>,
     pub log: Vec<String>,
     /// A clean stop failed: the logs are closed.
     pub stopped: bool,
-    /// The model if what failed last had worked.
+    /// The model as if the last failed operation had succeeded.
     perhaps: Option<Parts>,
     /// Rounds that the journal wrote.
     pub by_journal: u64,
 }
 
-/// How an operation ended that the disk let down. Everything else is a failed test.
+/// The outcome of an operation on a failing disk. Every other outcome is a failed test.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Outcome {
     Done,
@@ -113,7 +113,7 @@ pub fn open(disk: &SimDisk, dir: &Path, config: &LogConfig) -> Result<LogManager
 /// So small that its files are used again and again.
 const JOURNAL: u64 = 80 << 10;
 
-/// The machine's, but for a clock that stands still: what the journal measures must not decide what a seed does.
+/// The machine's environment with a stopped clock: measured durations of the journal must not change the run of a seed.
 #[derive(Debug, Default)]
 struct StillEnv(MachineEnv);
 
@@ -132,7 +132,7 @@ impl Env for StillEnv {
     }
 }
 
-/// A round of the journal over some logs; what it leaves is synced one by one.
+/// A round of the journal over some logs; the other logs are synced one by one.
 pub fn flush_round(logs: &[Arc<Log>]) -> Result<(), LogError> {
     for number in LogManager::flush_by_journal(logs)? {
         logs[number].flush()?;
@@ -173,7 +173,7 @@ impl Driver {
         manager.get(&key.0, key.1).ok_or_else(|| format!("{key:?} is not there"))
     }
 
-    /// Opens the log dir, and checks all logs if nothing happened to them.
+    /// Opens the log dir, and checks all logs after a clean stop.
     pub fn start(&mut self) -> Result<(), String> {
         self.mark("open".to_owned());
         self.manager = Some(open(&self.disk, &self.dir, &self.config)?);
@@ -200,7 +200,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes over what the logs say of their recovery points: they are held to it.
+    /// Records the recovery points of the logs, which they must keep.
     fn note_flushed(&mut self) {
         let Some(manager) = &self.manager else { return };
         for (key, part) in &mut self.parts {
@@ -212,8 +212,8 @@ impl Driver {
         }
     }
 
-    /// A change that failed half way: the disk may have it or not.
-    fn perhaps(&mut self, key: &Key, part: Option<Part>) {
+    /// Records a change that failed half way: the disk may have it or not.
+    fn record_possible_change(&mut self, key: &Key, part: Option<Part>) {
         let mut parts = self.parts.clone();
         match part {
             Some(part) => drop(parts.insert(key.clone(), part)),
@@ -222,8 +222,8 @@ impl Driver {
         self.perhaps = Some(parts);
     }
 
-    /// The last operation failed and is not made up for: it counts as under way for good.
-    pub fn leave_open(&mut self) {
+    /// Marks the last operation as failed without a retry: it counts as unfinished from now on.
+    pub fn mark_unfinished(&mut self) {
         let parts = self.perhaps.take().unwrap_or_else(|| self.parts.clone());
         let events = self.disk.events();
         if self.marks.last().is_some_and(|mark| mark.op.ends_with("Broken") || mark.op.ends_with("Full")) {
@@ -256,7 +256,7 @@ impl Driver {
             90..92 => self.delete(&key),
             92..94 => self.stop(),
             94..97 => self.kill(),
-            _ => self.hold(&key),
+            _ => self.hold_slice(&key),
         }?;
         self.note_flushed();
         let op = self.log[before..].join("; ");
@@ -289,7 +289,7 @@ impl Driver {
         (0..count as i64).map(|i| NOW + step + jump + i % 2).collect()
     }
 
-    /// A batch for the log's end, of somebody or nobody.
+    /// A batch for the log end, with or without a producer.
     fn batch(&mut self, part: &Part, base: i64) -> (Batch, Origin) {
         let times = self.times();
         let (producers, _) = part.replay(base);
@@ -396,7 +396,7 @@ impl Driver {
         Ok(outcome)
     }
 
-    /// Takes what was appended into the model; of several batches those before an error are in.
+    /// Adds the appended batches to the model; on an error, those before it.
     fn appended(
         &mut self,
         log: &Log,
@@ -444,7 +444,7 @@ impl Driver {
         }
     }
 
-    /// The journal's files are prepared and freed; without it no round finds room.
+    /// Prepares and frees the journal's files; otherwise no round has space.
     fn keep_up(&mut self) -> Result<(), String> {
         self.log.push("keep up".to_owned());
         self.manager.as_ref().ok_or("not open")?.journals().for_each(|(_, journal)| journal.keep_up());
@@ -521,12 +521,12 @@ impl Driver {
         self.log.push(format!("truncate {key:?} to {at}"));
         let (outcome, done) = outcome(self.get(key)?.truncate_to(at))?;
         let mut part = self.parts[key].clone();
-        // Then nothing is kept, and the log is made anew at that place.
+        // Then nothing is kept, and the log restarts at that offset.
         part.anew = part.history.first().is_none_or(|batch| batch.base >= at || batch.last < part.start);
         part.truncate(at);
         match done {
             Some(()) => drop(self.parts.insert(key.clone(), part)),
-            None => self.perhaps(key, Some(part)),
+            None => self.record_possible_change(key, Some(part)),
         }
         Ok(outcome)
     }
@@ -546,7 +546,7 @@ impl Driver {
         part.high_watermark = part.high_watermark.max(at);
         match done {
             Some(()) => drop(self.parts.insert(key.clone(), part)),
-            None => self.perhaps(key, Some(part)),
+            None => self.record_possible_change(key, Some(part)),
         }
         Ok(outcome)
     }
@@ -554,7 +554,7 @@ impl Driver {
     fn new_epoch(&mut self, key: &Key) -> Result<Outcome, String> {
         let epoch = self.parts[key].epoch + 1;
         self.log.push(format!("epoch {epoch} of {key:?}"));
-        // A leader goes on with its epoch, whether the checkpoint could be written or not.
+        // A leader continues with its epoch, whether the checkpoint could be written or not.
         let (outcome, _) = outcome(self.get(key)?.begin_epoch(epoch))?;
         self.parts.get_mut(key).unwrap().epoch = epoch;
         Ok(outcome)
@@ -565,7 +565,7 @@ impl Driver {
         let (outcome, done) = outcome(self.manager.as_ref().ok_or("not open")?.delete(&key.0, key.1))?;
         match done {
             Some(()) => drop(self.parts.remove(key)),
-            None => self.perhaps(key, None),
+            None => self.record_possible_change(key, None),
         }
         *self.deleted.entry(key.clone()).or_default() += 1;
         Ok(outcome)
@@ -596,7 +596,7 @@ impl Driver {
         self.disk = self.disk.next_process();
         self.manager = None;
         for part in self.parts.values_mut() {
-            // It may go back to what the checkpoint says.
+            // The log start may return to that of the checkpoint.
             part.start = part.start.max(part.start_floor);
         }
         self.restart_after_kill()?;
@@ -631,7 +631,7 @@ impl Driver {
         Ok(())
     }
 
-    fn hold(&mut self, key: &Key) -> Result<Outcome, String> {
+    fn hold_slice(&mut self, key: &Key) -> Result<Outcome, String> {
         self.log.push("hold".to_owned());
         if self.rng.chance(40) {
             self.held.clear();

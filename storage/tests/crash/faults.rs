@@ -1,5 +1,5 @@
-//! Disks that fail: one operation with EIO, or a stretch of them for lack of space. After an EIO the log dir is offline for
-//! good; a full disk is passing. What was acknowledged before and after survives the power cut that follows.
+//! Disks that fail: one operation with EIO, or a stretch of them for lack of space. After an EIO the log dir is offline for good; a
+//! full disk is temporary. Records acknowledged before and after survive the power cut that follows.
 
 use std::{
     path::Path,
@@ -23,7 +23,7 @@ use crate::{
     survives, tail,
 };
 
-/// Runs a seed's operations over a disk that fails by `plan`; returns a description of what is wrong.
+/// Runs a seed's operations over a disk that fails by `plan`; returns a description of the violation.
 fn run_with(seed: u64, plan: Plan, operations: usize) -> Result<(), String> {
     let root = folder();
     let disk = SimDisk::new(root.path(), &Image::new());
@@ -53,21 +53,21 @@ fn operate(driver: &mut Driver, disk: &SimDisk, plan: &Plan, operations: usize) 
     let mut result = driver.start().map(|()| Outcome::Done);
     for _ in 0..operations {
         match result {
-            // A start may fail: the disk does.
+            // A start may fail, since the disk fails.
             Err(_) if hit() && driver.manager.is_none() => {
-                driver.leave_open();
+                driver.mark_unfinished();
                 return Ok(());
             }
             Err(error) => return Err(error),
             Ok(_) if driver.stopped => {
-                driver.leave_open();
+                driver.mark_unfinished();
                 return Ok(());
             }
             Ok(_) if driver.offline() => return is_offline(driver),
             Ok(Outcome::Done) if !hit() || plan.error == ENOSPC => {}
             Ok(Outcome::Done) => {
-                // Nothing depends on a reservation, on a cut that a marker stands for, or on a closed segment's index that a
-                // reader made anew.
+                // Nothing depends on a reservation, on a cut that has a marker, or on a closed segment's index that a reader
+                // rebuilt.
                 let fine = ["reserve", "set the length of", "index.tmp"];
                 let harmless = |what: &String| fine.iter().any(|fine| what.contains(fine));
                 if !disk.failed().iter().all(harmless) {
@@ -81,7 +81,7 @@ fn operate(driver: &mut Driver, disk: &SimDisk, plan: &Plan, operations: usize) 
     }
     let result = result.map(|_| ());
     if driver.manager.is_none() && hit() {
-        driver.leave_open();
+        driver.mark_unfinished();
         return Ok(());
     }
     result?;
@@ -91,9 +91,9 @@ fn operate(driver: &mut Driver, disk: &SimDisk, plan: &Plan, operations: usize) 
     driver.check_all()
 }
 
-/// For good: every log refuses, no recovery point moves, and what is there is still served.
+/// Checks that every log refuses writes, no recovery point moves, and reads are still served.
 fn is_offline(driver: &mut Driver) -> Result<(), String> {
-    driver.leave_open();
+    driver.mark_unfinished();
     driver.disk.fail(None);
     let logs = driver.manager.as_ref().ok_or("not open")?.logs();
     for log in logs {
@@ -117,7 +117,7 @@ fn is_offline(driver: &mut Driver) -> Result<(), String> {
     }
 }
 
-/// The kernel takes pages for clean whose sync failed. A process that dies then leaves them to the next one.
+/// The kernel marks pages as clean after a failed sync. A process that then dies leaves them to the next one.
 #[test]
 fn a_restart_writes_again_what_a_failed_sync_left() {
     let root = folder();

@@ -1,4 +1,5 @@
-//! A round of the journal that ends between its write and its sync: what the next start says of it must survive a power cut.
+//! A round of the journal that ends between its write and its sync: records that the next start reports as durable must survive a
+//! power cut.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ fn keep_up(manager: &LogManager) {
     manager.journals().for_each(|(_, journal)| journal.keep_up());
 }
 
-/// A round that is cut off at its `step`-th operation, a start, and a power cut; whether the round came so far, and what the start said was durable.
+/// Interrupts a round at its `step`-th operation, starts, and cuts the power. Returns whether the round came so far, and the
+/// durable offset after the start.
 fn cut_off(rounds_before: usize, step: usize, error: i32, luck: u64) -> (bool, i64) {
     let (root, config) = (folder(), LogConfig::default());
     let dir = root.path().join("data");

@@ -1,4 +1,4 @@
-//! Random operations on a log manager, cut off by power cuts, dying processes and failing disks, held against a model.
+//! Random operations on a log manager, interrupted by power cuts, dying processes and failing disks, and compared with a model.
 //!
 //! Each seed is one run, the same every time. `ESKER_CRASH_SEEDS=n` runs n seeds (default: few), `ESKER_CRASH_SEED=s` only
 //! that one, as a failed test's message says.
@@ -82,14 +82,14 @@ fn tail(log: &[String]) -> String {
     log[log.len().saturating_sub(40)..].join("\n  ")
 }
 
-/// What was acknowledged when the disk had seen `events`, and what was under way.
+/// The acknowledged state after `events` of the disk, and the unfinished operation.
 fn around(marks: &[Mark], events: usize) -> (&Mark, Option<&Mark>) {
     let next = marks.partition_point(|mark| mark.events <= events);
     let before = &marks[next - 1];
     (before, marks.get(next).filter(|_| before.events < events))
 }
 
-/// Opens what a power cut left and holds it against the model.
+/// Opens the image after a power cut and compares it with the model.
 fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng, replayed: &AtomicU64) -> Result<(), String> {
     let (before, under_way) = around(&driver.marks, events);
     let root = folder();
@@ -143,7 +143,7 @@ fn survives(driver: &Driver, image: &Image, events: usize, rng: &mut Rng, replay
     if rng.chance(60) {
         return Ok(());
     }
-    // It goes on, and the next cut finds what this start found.
+    // The log continues, and the next cut must keep the records that this start found.
     let mut ends = Vec::new();
     let together = rng.chance(50);
     if together {

@@ -1,6 +1,6 @@
 //! Random changes of the metadata log and its snapshots, with kills and failing disks between them, and a power cut after each
-//! event that the disk saw. What is found then must be a state that was acknowledged, or one that came after it: no vote goes
-//! back, no acknowledged entry is lost, no acknowledged truncation or purge is undone.
+//! event that the disk saw. The state after a cut must be the last acknowledged one, or a later one: no vote goes back, no
+//! acknowledged entry is lost, no acknowledged truncation or purge is undone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use crate::{
     tail,
 };
 
-/// What a log should hold.
+/// The expected content of a log.
 #[derive(Clone, Default, PartialEq)]
 struct Log {
     vote: Option<Vote>,
@@ -70,7 +70,7 @@ fn snapshot_of(files: &MetadataFiles) -> Result<Snapshot, String> {
     Ok(Some((snapshot.meta().clone(), chunks.map_err(|error| error.to_string())?)))
 }
 
-/// A state, from when on the disk may have it, and from when on it must have it or a later one.
+/// A state, with the event from which the disk may have it, and the event from which it must have it or a later one.
 #[derive(Debug)]
 struct Mark<T> {
     op: String,
@@ -135,7 +135,7 @@ impl Change {
         }
     }
 
-    /// Hands it to the log. A hint is never acknowledged.
+    /// Sends it to the log. A hint is never acknowledged.
     fn submit(self, files: &MetadataFiles, done: Done) {
         match self {
             Self::Vote(vote) => files.log.save_vote(vote, done),
@@ -175,7 +175,7 @@ impl Run {
         Self { disk, dir, files, log, snapshot, logs, snapshots, rng: Rng::new(seed) }
     }
 
-    /// Changes the model, and returns what notes the acknowledgment and then goes on.
+    /// Changes the model, and returns a callback that records the acknowledgment and then calls `then`.
     fn note(&mut self, change: &Change, then: impl FnOnce(bool) + Send + 'static) -> Done {
         change.apply(&mut self.log);
         let mut logs = self.logs.lock().unwrap();
@@ -191,7 +191,7 @@ impl Run {
         })
     }
 
-    /// One change, waited for. `false`: the disk failed.
+    /// Runs one change and waits for it. `false`: the disk failed.
     fn change(&mut self, change: Change) -> bool {
         let waits = !matches!(change, Change::Committed(_));
         let (sender, receiver) = mpsc::channel();
@@ -200,7 +200,7 @@ impl Run {
         !waits || receiver.recv().unwrap()
     }
 
-    /// Several that wait together: they are handed over on the writer's own thread, so that they share a frame in each run.
+    /// Several changes at once: they are sent on the writer's own thread, so that they share a frame in each run.
     fn burst(&mut self) -> bool {
         let first = self.random_vote();
         let (sender, receiver) = mpsc::channel();
@@ -264,7 +264,7 @@ impl Run {
         Change::Append((first..first + count).map(entry).collect())
     }
 
-    /// A snapshot of the log so far, or (from another node) of one that is further.
+    /// Writes a snapshot of the log so far, or (from another node) of a longer log.
     fn snapshot(&mut self, ahead: u64) -> bool {
         let before = self.snapshot.as_ref().and_then(|(meta, _)| meta.last);
         let Some(last) = self.log.last() else { return true };
@@ -309,7 +309,7 @@ impl Run {
         self.change(Change::Truncate(last))
     }
 
-    /// The process ends, in an orderly way or not, and another begins with what is there.
+    /// Ends the process, cleanly or not, and starts another on the same files.
     fn restart(&mut self, clean: bool) -> Result<(), String> {
         if clean {
             self.disk.fail(None);
@@ -377,7 +377,7 @@ impl Run {
     }
 }
 
-/// Opens what a power cut left; then goes on, and the next cut takes nothing of it.
+/// Opens the image after a power cut; then continues, and the next cut must lose nothing of it.
 fn survives(run: &Run, image: &Image, events: usize, rng: &mut Rng) -> Result<(), String> {
     let root = folder();
     let disk = SimDisk::new(root.path(), image);

@@ -1,4 +1,4 @@
-//! What a partition must hold: every batch that was acknowledged, and the state that follows from the batches alone.
+//! The expected content of a partition: every acknowledged batch, and the state that follows from the batches.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,20 +33,20 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub struct Part {
     pub topic_id: Uuid,
-    /// All batches since it was created or begun anew, those that retention took too.
+    /// All batches since it was created or restarted, including those that retention deleted.
     pub history: Vec<Arc<Batch>>,
     pub start: i64,
     /// The log start that a checkpoint on disk has.
     pub start_floor: i64,
     pub end: i64,
-    /// What the log itself says is on disk.
+    /// The recovery point of the log.
     pub flushed: i64,
-    /// Largest high watermark it was told.
+    /// Largest high watermark that was set.
     pub high_watermark: i64,
     pub epoch: i32,
-    /// Its last change threw everything away.
+    /// Its last change removed everything.
     pub anew: bool,
-    /// Batches whose append failed half way. Nobody was told that they are in; a power cut may bring them to light.
+    /// Batches whose append failed half way. They were never acknowledged; a start after a power cut may find them.
     pub unacknowledged: Vec<Arc<Batch>>,
 }
 
@@ -83,7 +83,7 @@ impl Part {
         }
     }
 
-    /// What follows from the batches below `end`.
+    /// The state from the batches below `end`.
     pub fn replay(&self, end: i64) -> Replayed {
         let (mut producers, mut aborted) = (BTreeMap::<i64, Producer>::new(), Vec::new());
         for batch in self.history.iter().filter(|batch| batch.base < end && batch.producer >= 0) {
@@ -116,7 +116,7 @@ impl Part {
         (producers, aborted)
     }
 
-    /// The history with those batches at its end that failed and are there nevertheless.
+    /// The history with the failed batches that are at its end nevertheless.
     pub fn with_unacknowledged(&self, found: &[(i64, i64, Bytes)]) -> Option<Self> {
         let failed = |base: i64, bytes: &Bytes| {
             self.unacknowledged.iter().find(|batch| batch.base == base && batch.bytes == *bytes).cloned()
@@ -141,7 +141,7 @@ impl Part {
         self.flushed = self.flushed.min(offset);
     }
 
-    /// With the weaker of both claims about what is on disk: for a change that is under way.
+    /// With the weaker of both claims about flushed data: for an unfinished change.
     pub fn weakened_by(&self, other: &Self) -> Self {
         let mut weak = self.clone();
         weak.flushed = if other.anew || self.anew { 0 } else { self.flushed.min(other.flushed) };

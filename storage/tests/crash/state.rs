@@ -1,5 +1,5 @@
-//! What a file system holds, as far as a power cut is concerned: for every file and folder what is on disk for certain,
-//! and, in order, what was done since and may or may not have reached it.
+//! The state of a file system for power cuts: for every file and folder the durable content, and, in order, the later operations
+//! that may or may not have reached the disk.
 //!
 //! Rules: data is certain after the file's sync, a name after its folder's sync. Unsynced writes reach the disk in any
 //! subset, torn at sector borders. Unsynced names of one folder reach it in order (as journals do), of several folders
@@ -25,7 +25,7 @@ pub enum Event {
     Write(Id, u64, Vec<u8>),
     SetLen(Id, u64),
     SyncFile(Id),
-    /// A sync that failed: what was unsynced may be there or not, and no later sync makes up for it.
+    /// A sync that failed: unsynced data may be on disk or not, and no later sync flushes it.
     FailedSync(Id),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
@@ -40,7 +40,7 @@ enum DataOp {
 }
 
 impl DataOp {
-    /// What is left of a write once `later` has replaced parts of it.
+    /// The parts of a write that `later` has not replaced.
     fn without(self, later: &Self) -> Vec<Self> {
         let Self::Write(offset, bytes) = self else { return Vec::new() };
         let gone = match later {
@@ -78,7 +78,7 @@ enum NameOp {
 }
 
 impl NameOp {
-    /// Nothing is moved from one folder to another here.
+    /// Storage never moves a file to another folder.
     fn folder(&self) -> Id {
         match self {
             Self::Add { dir, .. } | Self::Drop { dir, .. } | Self::Move { from: (dir, _), .. } => *dir,
@@ -173,7 +173,7 @@ impl State {
         named.flatten().map(|id| self.size(*id)).sum()
     }
 
-    /// The medium has other bytes there than were written.
+    /// Changes bytes on the medium.
     pub fn corrupt(&mut self, id: Id, at: u64, bytes: &[u8]) {
         let Node::File { durable, pending, .. } = &mut self.nodes[id] else { panic!("a folder has no data") };
         let rot = DataOp::Write(at, bytes.to_vec());
@@ -244,8 +244,8 @@ impl State {
 
     fn sync_file(&mut self, id: Id) {
         let Node::File { durable, pending, doubtful, .. } = &mut self.nodes[id] else { return };
-        // After a failed sync the kernel takes the pages for clean: a later one writes nothing of them, but what is written or cut
-        // there again and synced then replaces them for good.
+        // After a failed sync the kernel marks the pages as clean: a later sync writes nothing of them, but a new write or cut at
+        // the same place and its sync replace them.
         for op in pending.split_off(*doubtful) {
             *pending = std::mem::take(pending).into_iter().flat_map(|earlier| earlier.without(&op)).collect();
             *doubtful = pending.len();
@@ -262,7 +262,7 @@ impl State {
         synced.iter().for_each(|op| settle(op, &mut self.durable));
     }
 
-    /// What the disk holds if the power goes now. `rng` says which of what is not certain has reached it.
+    /// The content of the disk after a power cut now. `rng` decides which of the unsynced operations have reached it.
     pub fn image(&self, rng: &mut Rng) -> Image {
         let mut folders = self.durable.clone();
         let luck = [0, 100, 50, 85, 96][rng.below(5)];
@@ -285,7 +285,7 @@ impl State {
     }
 
     fn copy_out(&self, dir: Id, path: &Path, folders: &Folders, rng: &mut Rng, luck: usize, image: &mut Image) {
-        // A deleted partition's files go in the background, at a time of nobody's choice.
+        // A deleted partition's files are removed in the background, at a random time.
         let doomed = path.to_str().is_some_and(|path| path.ends_with("-delete"));
         for (name, id) in folders.get(&dir).into_iter().flatten() {
             let path = path.join(name);
@@ -321,7 +321,7 @@ fn settle(op: &NameOp, folders: &mut Folders) {
     }
 }
 
-/// A file's content if of its pending operations any sectors reached the disk.
+/// A file's content after any sectors of its pending operations reached the disk.
 fn torn(durable: &[u8], pending: &[DataOp], len: u64, rng: &mut Rng, luck: usize) -> Vec<u8> {
     let mut content = durable.to_vec();
     let mut longest = content.len() as u64;
@@ -343,7 +343,7 @@ fn torn(durable: &[u8], pending: &[DataOp], len: u64, rng: &mut Rng, luck: usize
             }
         }
     }
-    // The length may have reached the disk where the data did not: zeros show then.
+    // The length may have reached the disk without the data: the file has zeros then.
     if luck != 100 && luck != 0 && !pending.is_empty() && rng.chance(30) {
         let up_to = longest.max(len).max(content.len() as u64);
         let len = rng.between(content.len() as i64, up_to as i64);

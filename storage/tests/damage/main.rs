@@ -1,5 +1,5 @@
-//! Every kind of file in a data folder with flipped bits, cut short, overwritten or gone: what can be made anew is, what is
-//! lost is told, the rest is served, and nothing panics.
+//! Every kind of file in a data folder with flipped bits, cut short, overwritten or gone: derived files are rebuilt, lost records
+//! are reported, the rest is served, and nothing panics.
 //!
 //! `ESKER_CRASH_SEEDS=n` damages each file in n times as many ways.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -19,13 +19,13 @@ use esker_storage::{Log, ReadError};
 use rng::Rng;
 use world::{Batch, World, files, folder, open, scan};
 
-/// What is done to a file.
+/// The damage of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
     /// One bit.
     Flip(usize, u8),
     Cut(usize),
-    /// A sector of zeros from there on.
+    /// A sector of zeros at this position.
     Zeros(usize),
     Rubbish(usize),
     Gone,
@@ -46,7 +46,7 @@ impl Harm {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Bytes of the file that are not what they were.
+    /// The changed bytes of the file.
     fn range(self, len: usize) -> std::ops::Range<usize> {
         match self {
             Self::Flip(at, _) => at..at + 1,
@@ -70,21 +70,21 @@ fn harms(len: usize, rng: &mut Rng, count: usize) -> Vec<Harm> {
     harms
 }
 
-/// What the data of one batch may have become.
+/// Whether the damage may affect the data of a batch.
 fn touched(world: &World, file: &Path, harm: Harm, batch: &Batch) -> bool {
     let len = world.sizes[file];
     let damage = harm.range(len);
     batch.file == file && batch.position < damage.end && damage.start < batch.position + batch.bytes.len()
 }
 
-/// Base offset and leader epoch of a batch are in no CRC: no reader can know that they were changed.
+/// Base offset and leader epoch of a batch are in no CRC: no reader can detect a change.
 fn unguarded(world: &World, file: &Path, harm: Harm) -> bool {
     let Harm::Flip(at, _) = harm else { return false };
     let batch = world.batches.iter().find(|b| b.file == file && (b.position..b.position + b.bytes.len()).contains(&at));
     batch.is_some_and(|batch| matches!(at - batch.position, 0..8 | 12..16))
 }
 
-/// Holds the opened log against what it was, given what was done to which file.
+/// Compares the opened log with the undamaged one, given the damage and the file.
 fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Result<(), String> {
     let kind = world::kind(file);
     let hurt = |batch: &&Batch| kind == "log" && touched(world, file, harm, batch);
@@ -92,7 +92,7 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
     let end = log.log_end_offset();
     let flushed = if world.clean { world.end } else { world.flushed };
     let ranges = log.damaged_ranges();
-    // The end of the log, and what lies behind the last flush, may go with it.
+    // The end of the log, and unflushed records, may be lost with it.
     let tail_gone = |batch: &Batch| batch.base >= end && (batch.base >= flushed || kind == "log");
     for batch in &world.batches {
         for offset in [batch.base, batch.last] {
@@ -123,7 +123,8 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
             }
             let there = found.first().is_some_and(|(_, bytes, _)| *bytes == batch.bytes);
             let lost_name = kind == "log" && harm == Harm::Gone;
-            // Where no start walks, a batch whose header was changed stands in for its neighbours; readers see its CRC.
+            // If the start does not walk the file, a batch with a changed header may be returned in place of its neighbors; readers
+            // check its CRC.
             let stands_in = !walked && kind == "log" && found.first().is_some_and(|(_, _, sound)| !sound);
             if stands_in {
                 continue;
@@ -141,7 +142,7 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
     if kind == "log" {
         return Ok(());
     }
-    // Only derived files were harmed: all answers are as before.
+    // Only derived files were damaged: all answers are as before.
     if (log.log_end_offset(), ranges.len()) != (world.end, 0) {
         return Err(format!("the log ends at {end}, not {}; damage {ranges:?}", world.end));
     }
@@ -175,7 +176,7 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
     Ok(())
 }
 
-/// One harmed copy of the folder.
+/// Damages one file in a copy of the folder and checks the log.
 fn harmed(world: &World, file: &Path, harm: Harm) -> Result<(), String> {
     let root = folder();
     world.copy_to(root.path());
@@ -184,7 +185,7 @@ fn harmed(world: &World, file: &Path, harm: Harm) -> Result<(), String> {
     let opened = open(root.path(), &world.config, Some(&world.cluster_id));
     let manager = match opened {
         Ok(manager) => manager,
-        // Whose folder, and whose partition, it is cannot be made up.
+        // The identity of a folder or partition cannot be rebuilt.
         Err(error) => {
             let told = matches!(kind, "meta.properties" | "partition.metadata");
             let named = error.contains(kind) || error.contains("belongs to");
@@ -201,7 +202,7 @@ fn harmed(world: &World, file: &Path, harm: Harm) -> Result<(), String> {
     }
     let walked = world.walked(file);
     check(world, &log, file, harm, walked)?;
-    // It goes on; and what was found is known after a clean stop.
+    // The log continues, and the damage is still known after a clean stop.
     let ranges = log.damaged_ranges();
     let next =
         world::append(&log, b"next", log.latest_epoch().unwrap_or(0)).map_err(|error| format!("append: {error}"))?;
@@ -258,13 +259,13 @@ fn after_a_crash() {
 }
 
 #[test]
-fn damage_below_the_recovery_point_is_told_and_stays_where_it_is() {
+fn damage_below_the_recovery_point_is_reported_and_kept() {
     let world = World::new(false);
     let flushed: Vec<&Batch> = world.batches.iter().filter(|batch| batch.last < world.flushed).collect();
     let batch = flushed.iter().rev().find(|batch| world.walked(&batch.file)).unwrap();
     let root = folder();
     world.copy_to(root.path());
-    // Its length: below the recovery point a start walks from header to header, and the scrub checks the rest.
+    // The length in a header: below the recovery point a start walks from header to header, and the scrub checks the rest.
     Harm::Flip(batch.position + 8, 6).apply(&root.path().join(&batch.file));
     let before = std::fs::metadata(root.path().join(&batch.file)).unwrap().len();
     for start in 0..3 {
@@ -278,7 +279,7 @@ fn damage_below_the_recovery_point_is_told_and_stays_where_it_is() {
             Err(ReadError::Damaged { first_offset, last_offset, .. }) if (first_offset, last_offset) == (batch.base, batch.last)
         ));
         assert_eq!(log.log_end_offset(), world.end + start);
-        // A read before it ends there, one behind it goes on.
+        // A read before the damage ends there, a read behind it succeeds.
         let info = log.read(batch.base - 1, 1 << 20, i64::MAX, true).unwrap();
         assert_eq!(info.next_offset, batch.base);
         assert!(log.read(batch.last + 1, 1 << 20, i64::MAX, true).unwrap().first_offset > batch.last);
@@ -287,7 +288,7 @@ fn damage_below_the_recovery_point_is_told_and_stays_where_it_is() {
         world::append(&log, b"more", log.latest_epoch().unwrap()).unwrap();
         manager.shutdown_clean().unwrap();
     }
-    // DeleteRecords past it, and retention, take it away.
+    // DeleteRecords past the damage, and retention, remove it.
     let manager = open(root.path(), &world.config, Some(&world.cluster_id)).unwrap();
     let log = manager.get("t", 0).unwrap();
     log.advance_high_watermark(log.log_end_offset());

@@ -1,4 +1,4 @@
-//! A data folder with everything in it that there is, and what it says.
+//! A data folder with every kind of file, and its expected content.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use esker_storage::{AppendBatch, Log, LogConfig, LogManager, LogManagerConfig, O
 
 pub const NOW: i64 = 1_700_000_000_000;
 
-/// A batch of the log and where it lies.
+/// A batch of the log and its position.
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub base: i64,
@@ -47,7 +47,7 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// What a file is: its extension, or its name.
+/// The kind of a file: its extension, or its name.
 pub fn kind(path: &Path) -> &str {
     let name = path.file_name().unwrap().to_str().unwrap();
     name.rsplit_once('.').map_or(name, |(stem, extension)| if stem.starts_with('0') { extension } else { name })
@@ -139,8 +139,8 @@ fn fill(log: &Log, steps: std::ops::Range<i64>) {
 }
 
 impl World {
-    /// A log of some segments; stopped cleanly, or as a crash leaves it: flushed and written down up to a point, with more
-    /// behind it.
+    /// A log of some segments; stopped cleanly, or as after a crash: flushed and in the checkpoints up to a point, with more
+    /// records behind.
     pub fn new(clean: bool) -> Self {
         let root = folder();
         let config = LogConfig {
@@ -222,7 +222,7 @@ impl World {
     }
 }
 
-/// What a scan says of some times.
+/// The result of a scan for some timestamps.
 fn times(log: &Log, scanned: &[Bytes]) -> Vec<(i64, Option<i64>)> {
     let mut records: Vec<(i64, i64)> = Vec::new();
     for bytes in scanned {

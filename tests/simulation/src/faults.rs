@@ -116,7 +116,7 @@ impl Faults {
         }
         match planted {
             Planted::FailedSyncBelieved if !last => {
-                disk.believe_failed_syncs();
+                disk.trust_failed_syncs();
                 armed.push(Fault { operations: &["sync"], place: "/t-", after: rng.below(20), times: 1 });
                 armed.push(Fault { operations: &["sync"], place: "/esker-journal-", after: rng.below(60), times: 3 });
             }

@@ -1,5 +1,5 @@
-//! Each read bound with each reason why a pass cannot find `min_bytes`: the fetch is answered at once or waits without a
-//! look too many; and it leaves no trace when it is dropped.
+//! Each read bound with each reason why a pass cannot find `min_bytes`: the fetch is answered at once or waits without needless
+//! passes; and it leaves no registration when it is dropped.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ use crate::telemetry::Metrics;
 const NOW: i64 = 1_700_000_000_000;
 const CLIENT: Origin = Origin::Client { transaction_v2: false };
 const BOUNDS: [ReadBound; 3] = [ReadBound::HighWatermark, ReadBound::LastStable, ReadBound::LogEnd];
-/// Longer than any test: what ends before it has another reason.
+/// Longer than any test: a fetch that ends before has another reason.
 const LONG: Duration = Duration::from_secs(3600);
 
 thread_local! {
@@ -76,7 +76,7 @@ impl Lab {
         Self { _dir: dir, _logs: logs, partitions, settings, gate: ColdGate::new(&node()) }
     }
 
-    /// A follower of which nothing is known joins the in-sync replicas, so that the high watermark stands still; or leaves.
+    /// Adds a follower that has not fetched to the in-sync replicas, so that the high watermark stops; or removes it.
     fn hold_high_watermark(&self, partition: usize, hold: bool) {
         let isr: &[i32] = if hold { &[1, 2] } else { &[1] };
         self.partitions[partition].set_role(role(&self.settings, isr)).unwrap();
@@ -151,21 +151,21 @@ fn limits(min_bytes: i64, max_wait: Duration) -> FetchLimits {
     FetchLimits { max_bytes: 1 << 20, min_bytes, max_wait, first_batch_whole: true, has_others: false }
 }
 
-/// A pass that finds what lies in closed segments, too.
+/// A pass that also reads closed segments that are not in memory.
 fn read_all(requests: &[ReadRequest], limits: &FetchLimits) -> ReadPass {
     read_once(requests, limits, Access::Load).unwrap()
 }
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = ReadPass> + Send + 'a>>;
 
-/// Begins to wait, with the first pass of a fetch that is not answered at once.
+/// Starts the wait of a fetch that is not answered at once, with its first pass.
 fn wait<'a>(lab: &'a Lab, requests: &'a [ReadRequest], limits: &'a FetchLimits) -> Waiting<'a> {
     let pass = read_all(requests, limits);
     assert!(!is_enough(&pass, limits));
     Box::pin(wait_for_more(&lab.gate, requests, limits, pass))
 }
 
-/// What comes of it without anything else happening.
+/// The result of the wait so far, without any further event.
 async fn settle(waiting: &mut Waiting<'_>) -> Option<ReadPass> {
     for _ in 0..4 {
         if let Poll::Ready(pass) = poll!(waiting.as_mut()) {
@@ -185,7 +185,7 @@ async fn an_exhausted_budget_never_makes_a_fetch_spin() {
         let limits = limits(1_000_000, Duration::from_millis(30));
         let full = [lab.request(0, bound, 0, 1000)];
         assert!(is_enough(&read_all(&full, &limits), &limits), "{bound:?}: no record to come would fit");
-        // Beside a partition that may bring more, as in a session.
+        // Beside a partition that may get more records, as in a session.
         let requests = [lab.request(0, bound, 0, 1000), lab.request(1, bound, 0, 1000)];
         let mut waiting = wait(&lab, &requests, &limits);
         let passes = PASSES.get();
@@ -235,7 +235,7 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         assert!(settle(&mut waiting).await.is_none(), "{bound:?}: all that is readable lies in one segment");
         drop(waiting);
 
-        // Beside a partition that may bring more.
+        // Beside a partition that may get more records.
         let lab = Lab::new(2, 4000);
         lab.fill(0, bound, 9, 800);
         for max_bytes in [1, 1000, 1 << 20] {
@@ -254,7 +254,7 @@ async fn a_fetch_whose_bytes_go_on_in_the_next_segment_is_answered_at_once() {
         let mut waiting = wait(&lab, &requests, &little);
         assert!(settle(&mut waiting).await.is_none());
         (0..8).for_each(|_| append(&lab.partitions[0], plain(800), CLIENT));
-        // What lies in closed segments is read on another thread.
+        // Closed segments are read on another thread.
         let pass = tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("enough came");
         assert!(pass.bytes >= 3000, "{bound:?}");
     }
@@ -317,7 +317,7 @@ async fn records_that_are_deleted_while_a_fetch_waits_are_not_returned() {
         let requests = [lab.request(1, bound, 0, 1 << 20), lab.request(0, bound, 0, 1 << 20)];
         let mut waiting = wait(&lab, &requests, &limits);
         assert!(settle(&mut waiting).await.is_none());
-        // A read that ended before, as one from a slow disk may.
+        // A read that ended before the deletion, as one from a slow disk may.
         let mut late = read_all(&requests, &limits);
         lab.partitions[0].delete_records(3).unwrap();
         let woken = settle(&mut waiting).await.expect("DeleteRecords wakes it");
@@ -327,7 +327,7 @@ async fn records_that_are_deleted_while_a_fetch_waits_are_not_returned() {
             let error = pass.reads[1].as_ref().unwrap_err();
             assert!(matches!(error, FetchError::Read(ReadError::OffsetOutOfRange { log_start_offset: 3, .. })));
         }
-        // One that reads above the new start goes on waiting.
+        // A fetch above the new start continues to wait.
         let requests = [lab.request(0, bound, 3, 1 << 20)];
         let mut waiting = wait(&lab, &requests, &limits);
         append(&lab.partitions[0], plain(100), CLIENT);
@@ -348,11 +348,11 @@ async fn a_fetch_of_a_deleted_topic_finds_it_gone() {
         let pass = settle(&mut waiting).await.expect("it is answered at once");
         let gone = |pass: &ReadPass| matches!(pass.reads[0], Err(FetchError::Access(AccessError::UnknownPartition)));
         assert!(gone(&pass));
-        // Whatever epoch a client names.
+        // For every epoch of the client.
         for epoch in [-1, 0, 7] {
             assert_eq!(lab.partitions[0].leader_for_epoch(epoch).unwrap_err(), AccessError::UnknownPartition);
         }
-        // Deleted, or led elsewhere, between the first look and the place in the list: no wake-up comes after that.
+        // Deleted, or led by another broker, between the first read and the registration: no wake-up follows.
         let lab = Lab::new(1, 1 << 20);
         let requests = [lab.request(0, bound, 0, 1 << 20)];
         let mut waiting = wait(&lab, &requests, &limits);
@@ -380,7 +380,7 @@ async fn dropped_requests_leave_no_trace() {
             abandoned.push(waiting);
         }
         assert_eq!(lab.pending(), (9000, 0));
-        // From the middle, from the front, and by a panic.
+        // Dropped from the middle, from the front, and by a panic.
         abandoned.drain(1000..2000);
         assert_eq!(lab.pending(), (6000, 0));
         let rest = abandoned.split_off(500);

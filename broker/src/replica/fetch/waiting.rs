@@ -1,7 +1,7 @@
-//! Waiting for more: a parked fetch reads again when enough came in, when something must be answered, or when its time is over.
+//! Waiting fetches: a parked fetch reads again when enough bytes became readable, when it must be answered, or at its deadline.
 //!
 //! A fetch without a session (and a session's full fetch) parks on each of its partitions. An incremental fetch parks on its
-//! session's ready-list, however many partitions the session has, and reads what is on the list.
+//! session's ready-list, however many partitions the session has, and reads the partitions on the list.
 //!
 //! Must never: loop past the deadline, or keep a registration when its future is dropped.
 
@@ -14,14 +14,14 @@ use crate::replica::partition::Partition;
 use crate::replica::purgatory::{FetchWaiter, Place, ReadyList, SessionPark};
 use crate::replica::read::ReadAt;
 
-/// What a parked fetch reads, and how it learns of moves. A registration ends when the value is dropped.
+/// The requests of a parked fetch, and its registration for wake-ups. The registration ends when the value is dropped.
 trait Parked {
     fn waiter(&self) -> &FetchWaiter;
     fn requests(&self) -> &[ReadRequest];
     fn limits(&self) -> &FetchLimits;
-    /// Whether another pass may find something else than `pass` did.
+    /// Whether another pass may have another result than `pass`.
     fn has_moved(&self, pass: &ReadPass) -> bool;
-    /// Before another pass: what it reads. False if there is nothing to wait for any more.
+    /// Updates the requests before another pass. False if there is nothing to wait for any more.
     fn refresh(&mut self) -> bool;
 }
 
@@ -79,7 +79,7 @@ fn readable(requests: &[ReadRequest]) -> impl Iterator<Item = (&Arc<Partition>, 
     requests.iter().filter_map(|request| Some((request.partition.as_ref().ok()?, &request.at)))
 }
 
-/// What an incremental fetch reads in one pass.
+/// The requests of one pass of an incremental fetch.
 #[derive(Debug)]
 pub struct ReadyRequests {
     /// The session's ready-list, in the order of reads.
@@ -121,7 +121,8 @@ impl<F: FnMut() -> Option<ReadyRequests>> Parked for ParkedIncremental<'_, F> {
     }
 }
 
-/// Waits until there is enough (or time is over) and returns the last pass, which is as the partitions are then.
+/// Waits until enough bytes are readable, or until the deadline, and returns the last pass, which has the current state of the
+/// partitions.
 pub async fn wait_for_more(
     gate: &ColdGate,
     requests: &[ReadRequest],
@@ -131,9 +132,9 @@ pub async fn wait_for_more(
     wait_for_wakeups(gate, &mut ParkedFetch::register(requests, limits), first).await
 }
 
-/// As [`wait_for_more`] for an incremental fetch, which reads what `list` returns at each pass: the partitions of the session
-/// that are on its ready-list. `list` returns `None` when the session has ended; the fetch ends with what it has then.
-/// Returns the last pass and what it read.
+/// As [`wait_for_more`] for an incremental fetch. Each pass reads the requests that `list` returns: the partitions of the session
+/// that are on its ready-list. `list` returns `None` when the session has ended; the fetch then ends with its last pass. Returns
+/// the last requests and their pass.
 pub async fn wait_for_ready(
     gate: &ColdGate,
     ready: &ReadyList,
@@ -149,7 +150,7 @@ pub async fn wait_for_ready(
 async fn wait_for_wakeups(gate: &ColdGate, parked: &mut impl Parked, first: ReadPass) -> ReadPass {
     let deadline = Instant::now() + parked.limits().max_wait;
     let (mut pass, mut credited) = (first, 0);
-    // What came before this fetch stood in the lists gave no credit: the ends show it.
+    // Appends before the registration gave no credit: compare the offsets.
     let mut is_stale = parked.has_moved(&pass);
     loop {
         let time_is_over = Instant::now() >= deadline;

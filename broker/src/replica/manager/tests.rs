@@ -1,4 +1,5 @@
-//! Faults and hung disks while an image is applied: one topic has the damage, clients have an answer, later images come through.
+//! Faults and hung disks while an image is applied: only one topic is affected, clients get an answer, and later images are
+//! applied.
 
 use std::io;
 
@@ -16,7 +17,7 @@ use crate::replica::test_support::{logs, node};
 use crate::serve::Running;
 use crate::test_support::{Client, broker_on, create_topic};
 
-/// Panics over the files of topic `boom`, and hangs over those of `slow` until it is opened.
+/// Panics on file operations of topic `boom`, and blocks those of `slow` until it is opened.
 #[derive(Debug, Default)]
 struct Harm {
     open: Mutex<bool>,
@@ -69,7 +70,7 @@ async fn a_hung_disk_ends_the_wait_of_a_client() {
     let (harm, running, _dir) = harmed().await;
     let mut client = Client::to(&running).await;
     assert_eq!(create(&mut client, "slow", 1, 1).await, ErrorCode::REQUEST_TIMED_OUT);
-    // The metadata has it, and everything else goes on.
+    // The metadata has the topic, and everything else continues.
     assert_eq!(create(&mut client, "slow", 1, 1).await, ErrorCode::TOPIC_ALREADY_EXISTS);
     client.lives().await;
     *harm.open.lock() = true;
@@ -129,12 +130,12 @@ fn a_partition_that_moved_to_another_broker_is_closed_here() {
         assert!(!gate.is_open());
         let hint = LeaderHint { leader: 2, leader_epoch: 1 };
         assert_eq!(images.assign(2, 1, &[2, 3]).unwrap_err(), AccessError::NotLeader(hint));
-        assert!(gate.is_open(), "a produce that waits is answered");
+        assert!(gate.is_open(), "a pending produce is answered");
         assert_eq!(led.leader_for_epoch(-1).unwrap_err(), AccessError::NotLeader(hint));
         assert!(images.manager.partitions().is_empty());
         assert!(images.manager.logs().get(topic, 0).is_none(), "its log is deleted");
         drop(pending);
-        // It comes back as a replica of its own.
+        // A later replica is a new partition.
         let back = images.assign(1, 2, &[1]).unwrap();
         assert!(!Arc::ptr_eq(&back, &led) && back.leader_for_epoch(2).is_ok());
         let announced: &[_] = if topic == "t" { &[] } else { &[Some(0), None, Some(2)] };

@@ -1,4 +1,4 @@
-//! A replica moves to another log dir while it is written to and read from.
+//! Moves of a replica to another log dir while it is written to and read from.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ async fn alter(client: &mut Client, topic: &'static str, to: &Path) -> ErrorCode
     client.ask(2, &AlterReplicaLogDirsRequest { dirs }).await.results[0].partitions[0].error_code
 }
 
-/// Where the partition lies, and whether a move is under way.
-async fn whereabouts(client: &mut Client) -> (String, bool) {
+/// The log dir of the partition, and whether a move is running.
+async fn log_dir_of(client: &mut Client) -> (String, bool) {
     let answer = client.ask(4, &DescribeLogDirsRequest { topics: None }).await;
     let of = |future: bool| {
         let lies = |result: &&esker_protocol::messages::describe_log_dirs::DescribeLogDirsResult| {
@@ -78,12 +78,12 @@ async fn values(client: &mut Client) -> Vec<String> {
 }
 
 async fn moved_to(client: &mut Client, to: &Path) {
-    while whereabouts(client).await != (to.display().to_string(), false) {
+    while log_dir_of(client).await != (to.display().to_string(), false) {
         tokio::task::yield_now().await;
     }
 }
 
-/// Produces until told to stop; every answer must be good.
+/// Produces until `stop` is set; every answer must be good.
 fn writer(running: &Running, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> {
     let (address, stop) = (running.kafka, Arc::clone(stop));
     tokio::spawn(async move {
@@ -99,7 +99,7 @@ fn writer(running: &Running, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<
     })
 }
 
-/// A move that ends late must not end, or write over, the one that took its place: seen as a move that never ended.
+/// A move that ends late must not end or overwrite the one that replaced it: that would show as a move that never ends.
 #[test]
 fn only_the_last_move_of_a_replica_counts() {
     let (_dir, logs) = logs(&Arc::default());
@@ -110,7 +110,7 @@ fn only_the_last_move_of_a_replica_counts() {
     assert!(moves.is_moving_to(key, Path::new("/two")) && moves.is_current(key, first));
     moves.cancel_move(key);
     assert!(!moves.is_current(key, first));
-    // To the same dir again: the first is still not wanted.
+    // To the same dir again: the first move is still not current.
     let second = moves.begin_move(key, progress("/two"));
     assert!(!moves.is_current(key, first) && moves.is_current(key, second));
     let third = moves.begin_move(key, progress("/one"));
@@ -134,7 +134,7 @@ async fn a_replica_moves_while_it_is_written_to() {
     let mut reader = Client::to(&running).await;
     while values(&mut reader).await.len() < 300 {}
     for _ in 0..4 {
-        let (at, _) = whereabouts(&mut client).await;
+        let (at, _) = log_dir_of(&mut client).await;
         let to = if at == one.display().to_string() { &two } else { &one };
         assert_eq!(alter(&mut client, "t", to).await, ErrorCode::NONE);
         let (_, seen) = tokio::join!(moved_to(&mut client, to), values(&mut reader));
@@ -145,12 +145,12 @@ async fn a_replica_moves_while_it_is_written_to() {
     let all = values(&mut reader).await;
     assert_eq!(all.len(), written, "acknowledged and found");
     assert!(all.iter().enumerate().all(|(at, value)| value.starts_with(&format!("{at}:"))));
-    // And it is found there again.
-    let (at, _) = whereabouts(&mut client).await;
+    // A restart finds it there.
+    let (at, _) = log_dir_of(&mut client).await;
     running.stop().await.unwrap();
     let (running, _dir) = broker(&[("log.dirs", &both)]).await;
     let mut client = Client::to(&running).await;
-    assert_eq!(whereabouts(&mut client).await, (at, false));
+    assert_eq!(log_dir_of(&mut client).await, (at, false));
     assert_eq!(values(&mut client).await.len(), written);
     let leftover = |dir: &Path| {
         std::fs::read_dir(dir)
@@ -161,7 +161,7 @@ async fn a_replica_moves_while_it_is_written_to() {
             })
             .count()
     };
-    // What the moves left behind goes in the background after a start.
+    // Leftovers of the moves are removed in the background after a start.
     while leftover(&one) + leftover(&two) > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -169,7 +169,7 @@ async fn a_replica_moves_while_it_is_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_move_is_told_so() {
+async fn an_impossible_move_is_refused() {
     let (running, dir) = broker(&[]).await;
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;

@@ -1,4 +1,4 @@
-//! Produces that wait: for the high watermark, for a flush, or for the end of the leadership that they were written in.
+//! Pending produces: they wait for the high watermark, for a flush, or for the end of their leader epoch.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::replica::flusher::FlushTarget;
 use crate::replica::purgatory::CommitGate;
 use crate::replica::role::Role;
 
-/// What must be so before a write is acknowledged.
+/// The conditions for the acknowledgment of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guarantee {
-    /// The high watermark has passed it (`acks=all`).
+    /// It is below the high watermark (`acks=all`).
     pub committed: bool,
-    /// It is on this broker's disk (topic config `durability=flush` with `acks=all`; `flush.messages`).
+    /// It is flushed on this broker (topic config `durability=flush` with `acks=all`; `flush.messages`).
     pub on_disk: bool,
 }
 
 impl Partition {
-    /// What an answer waits for that says `acks=all`.
+    /// The guarantee of `acks=all`.
     pub fn full_guarantee(&self) -> Guarantee {
         // Without a replica here, nothing is acknowledged: `meets_guarantee` refuses.
         let on_disk = self.role.load().settings().is_none_or(|settings| settings.flush_before_ack);
@@ -48,8 +48,8 @@ impl Partition {
         Ok(true)
     }
 
-    /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer come to hold here: this broker
-    /// leads no more in the epoch that the records were written in. The registration ends with the guard.
+    /// Releases `gate` once `guarantee` holds for everything below `offset`, or when it can no longer hold here: this broker no
+    /// longer leads in the epoch that the records were written in. The registration ends with the guard.
     #[must_use = "the registration ends when this is dropped"]
     pub fn park_commit(
         self: &Arc<Self>,
@@ -96,13 +96,13 @@ impl Partition {
         self.flusher.request_flush(self);
     }
 
-    /// Flushes the log and releases the requests that wait for that. Blocks.
+    /// Flushes the log and releases the waiting produces. Blocks.
     pub(crate) fn flush(&self) {
-        // Before the log looks at its end: a request from here on is queued again.
+        // Before the flush reads the log end: a request from here on is queued again.
         self.flush_queued.store(false, Ordering::SeqCst);
         let log = self.log();
         let flushed = log.flush().or_else(|error| {
-            // It may have moved to another log dir meanwhile.
+            // The log may have moved to another dir meanwhile.
             let now = self.log();
             if Arc::ptr_eq(&log, &now) { Err(error) } else { now.flush() }
         });
@@ -115,7 +115,7 @@ impl Partition {
         }
     }
 
-    /// Fails every produce that waits: the leadership that it was written in has ended.
+    /// Fails every pending produce: its leader epoch has ended.
     pub(super) fn release_writers(&self) {
         self.commits.release_all();
         self.flushes.release_all();
@@ -123,7 +123,7 @@ impl Partition {
 }
 
 impl Partition {
-    /// Records were appended that no producer waits for. Consumers may see them once they are durable, where that is what counts.
+    /// Requests a flush of appended records without a waiting producer, if consumers may read them only once they are durable.
     pub fn flush_unawaited(self: &Arc<Self>) {
         if !self.counts_flushed() {
             return;
@@ -135,7 +135,7 @@ impl Partition {
         }
     }
 
-    /// A consumer has read all that it may: what else there is becomes readable with the next round.
+    /// Requests a flush for a consumer that has read all readable records: the rest becomes readable with the next round.
     pub(in crate::replica) fn flush_unread(self: &Arc<Self>) {
         if self.awaits_flush() {
             self.flush_soon();
@@ -189,7 +189,7 @@ impl FlushTarget for Partition {
     }
 }
 
-/// A produce's place among those that wait for a partition: it leaves when this is dropped.
+/// The registration of a pending produce with a partition; it ends when this is dropped.
 #[derive(Debug)]
 pub struct PendingCommit {
     partition: Arc<Partition>,

@@ -1,8 +1,8 @@
-//! What moves the high watermark, and what takes it back: appends, flushes, fetches of followers, and truncation.
+//! Changes of the high watermark: by appends, flushes, fetches of followers, and truncation.
 //!
-//! The high watermark of a partition moves only while `appending` is held, and a log is truncated only while it is held for writing: no
-//! thread sets a high watermark that it worked out from a log end that is gone. [`HeldRole`] is the proof. Must never: wake a
-//! request before the new high watermark is published.
+//! The high watermark of a partition moves only while `appending` is held, and a log is truncated only while it is held for
+//! writing: no thread sets a high watermark that it computed from a log end before a truncation. [`HeldRole`] is the proof. Must
+//! never: wake a request before the new high watermark is published.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -16,7 +16,7 @@ use crate::replica::error::{AccessError, FollowError};
 use crate::replica::purgatory::{EVERYTHING, Progress};
 use crate::replica::role::{Leader, Role};
 
-/// Proof that `appending` is held: the role stands, and the log is not truncated.
+/// Proof that `appending` is held: the role does not change, and the log is not truncated.
 pub(super) trait HeldRole {}
 
 impl HeldRole for RwLockReadGuard<'_, ()> {}
@@ -32,8 +32,9 @@ impl Partition {
         moved
     }
 
-    /// As [`Partition::advance_high_watermark`], for what is no append: then releases the produces that are committed now, and wakes the consumers.
-    /// An append in between may have left bytes without credit, and nobody knows how many: every consumer looks again.
+    /// As [`Partition::advance_high_watermark`], for other causes than an append: then releases the committed produces, and wakes
+    /// the consumers. A concurrent append may have left bytes without credit, and their number is unknown: every consumer reads
+    /// again.
     pub(super) fn advance_and_wake(&self, held: RwLockReadGuard<'_, ()>, leader: &Leader) -> bool {
         let log = self.log.load();
         let stable = log.last_stable_offset();
@@ -45,10 +46,10 @@ impl Partition {
         moved
     }
 
-    /// The high watermark moved by something else than an append; `stable` is the last stable offset before that.
+    /// Wakes consumers after the high watermark moved without an append; `stable` is the last stable offset before.
     fn wake_consumers(&self, log: &Log, stable: i64) {
         self.commits.release_up_to(log.high_watermark());
-        // Between the high watermark that was published and the flags and lists that are looked at: see `purgatory`.
+        // Between the published high watermark and the check of flags and lists: see `purgatory`.
         fence(Ordering::SeqCst);
         self.settle_uncredited(log);
         let last_stable = if log.last_stable_offset() > stable { EVERYTHING } else { 0 };
@@ -60,7 +61,7 @@ impl Partition {
         });
     }
 
-    /// Whether bytes without credit are below the high watermark now. Others may still lie above it.
+    /// Whether bytes without credit are below the high watermark now. Others may still be above it.
     pub(super) fn settle_uncredited(&self, log: &Log) -> bool {
         let uncredited = self.uncredited.swap(false, Ordering::SeqCst);
         if log.high_watermark() < log.log_end_offset() {
@@ -69,8 +70,8 @@ impl Partition {
         uncredited
     }
 
-    /// A follower fetched from `ends.log_end` in `leader_epoch`, and has flushed what lies below `ends.flushed`: the high watermark
-    /// moves if it waited for that. True if it moved.
+    /// Records a follower's fetch from `ends.log_end` in `leader_epoch`, with everything below `ends.flushed` flushed, and advances
+    /// the high watermark. True if it moved.
     pub fn update_follower(&self, follower: i32, leader_epoch: i32, ends: ReplicaEnds) -> Result<bool, AccessError> {
         let held = blocking::read(&self.appending);
         let role = self.role.load();
@@ -80,8 +81,8 @@ impl Partition {
         Ok(recorded && self.advance_and_wake(held, leader))
     }
 
-    /// Everything below `offset` is flushed: releases the produces that wait for that. Where the flushed offset is what counts, the
-    /// high watermark moves.
+    /// Records that everything below `offset` is flushed: releases the waiting produces, and advances the high watermark if it
+    /// depends on flushed offsets.
     pub(super) fn record_flushed(&self, offset: i64) {
         self.flushes.release_up_to(offset);
         if !matches!(&**self.role.load(), Role::Leader(leader) if leader.counts_flushed()) {
@@ -93,7 +94,7 @@ impl Partition {
         }
     }
 
-    /// As a follower in `leader_epoch`: the leader's high watermark is this replica's, as far as its log reaches. True if it moved.
+    /// As a follower in `leader_epoch`: takes over the leader's high watermark, up to the own log end. True if it moved.
     pub fn follow_high_watermark(&self, leader_epoch: i32, high_watermark: i64) -> Result<bool, FollowError> {
         let held = blocking::read(&self.appending);
         self.check_following(leader_epoch)?;
@@ -107,7 +108,7 @@ impl Partition {
         Ok(moved)
     }
 
-    /// As a follower in `leader_epoch`: cuts the log back to `offset`, and the high watermark with it. Blocks on the disk.
+    /// As a follower in `leader_epoch`: truncates the log to `offset`, and the high watermark with it. Blocks on the disk.
     pub fn truncate_to(&self, leader_epoch: i32, offset: i64) -> Result<(), FollowError> {
         let held = blocking::write(&self.appending);
         self.check_following(leader_epoch)?;
@@ -115,7 +116,7 @@ impl Partition {
         let cut: Result<(), LogError> = log.truncate_to(offset);
         assert!(log.high_watermark() <= log.log_end_offset(), "a truncation left the high watermark past the log end");
         drop(held);
-        // Parked fetches hold slices of what is gone.
+        // Parked fetches hold slices of truncated records.
         self.fetches.wake_all();
         Ok(cut?)
     }

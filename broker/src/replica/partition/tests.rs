@@ -1,4 +1,4 @@
-//! What moves the high watermark of a leader with followers, and which requests wake when it moves or when the role changes.
+//! The high watermark of a leader with followers, and the requests that wake when it moves or when the role changes.
 
 use std::sync::atomic::AtomicBool;
 
@@ -37,7 +37,7 @@ impl Parked {
         Self { waiters, partition }
     }
 
-    /// Whether a follower, a consumer, and a `read_committed` consumer woke since the last look.
+    /// Whether a follower, a consumer, and a `read_committed` consumer woke since the last call.
     fn woken(&self) -> [bool; 3] {
         self.waiters.each_ref().map(|(_, waiter, _)| {
             let woken = waiter.wait().now_or_never().is_some();
@@ -99,7 +99,7 @@ fn a_followers_fetch_commits_what_every_in_sync_replica_has() {
     assert_eq!((parked.woken(), open()), ([false, true, true], [true; 3]));
     assert!(partition.meets_guarantee(COMMITTED, 3, 0).unwrap());
 
-    // A configuration or an ISR of the same epoch keeps what is known.
+    // A new configuration or ISR of the same epoch keeps the state of followers.
     replica.append();
     replica.set_role(1, 0, &[1, 2]);
     assert!(partition.update_follower(2, 0, at(4)).unwrap());
@@ -177,7 +177,7 @@ fn a_new_leader_epoch_fails_the_produces_of_the_old_one_and_no_others() {
     let current = park(&replica, COMMITTED, 2, 1);
     drop(park(&replica, COMMITTED, 2, 0));
     assert!(!current.gate.is_open());
-    // Followers are known anew: an older epoch's end may be of records that another leader has cut off.
+    // A new epoch resets the state of followers: an older epoch's end may belong to records that another leader has truncated.
     assert!(partition.update_follower(2, 1, at(2)).unwrap());
     assert!(current.gate.is_open());
     assert!(partition.meets_guarantee(COMMITTED, 2, 1).unwrap());
@@ -286,7 +286,7 @@ fn a_follower_takes_its_leaders_high_watermark_and_truncates_by_epoch() {
     assert_eq!(partition.log().high_watermark(), 1);
 }
 
-/// Ends a loop of other threads, also when the thread that owns it panics.
+/// Ends the loops of other threads, also when its own thread panics.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -295,7 +295,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// A high watermark that was worked out from a log end that a truncation took back would be past the log.
+/// A high watermark computed from a log end before a truncation would be past the log end.
 #[test]
 fn truncation_and_the_high_watermark_exclude_each_other() {
     let replica = Replica::leading(&[1]);
@@ -316,7 +316,7 @@ fn truncation_and_the_high_watermark_exclude_each_other() {
                 });
             }
             for cut in 1..=3 {
-                // It asserts the same itself.
+                // `truncate_to` has the same assertion.
                 partition.truncate_to(epoch + 1, end - cut).unwrap();
                 let log = partition.log();
                 assert_eq!((log.log_end_offset(), log.high_watermark()), (end - cut, end - cut));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering, fence};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// A produce that waits for several partitions: opens when each has said so, or has failed.
+/// The gate of a produce that waits for several partitions: opens when each has committed or failed.
 #[derive(Debug)]
 pub struct CommitGate {
     remaining: AtomicUsize,
@@ -20,12 +20,12 @@ impl CommitGate {
         Arc::new(Self { remaining: AtomicUsize::new(partitions), notify: Notify::new() })
     }
 
-    /// One more [`CommitGate::release`] is needed.
+    /// Requires one more [`CommitGate::release`].
     pub fn require_release(&self) {
         self.remaining.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// One partition has committed (or can no longer do so).
+    /// Records that one partition has committed (or can no longer do so).
     pub fn release(&self) {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.notify.notify_one();
@@ -60,8 +60,8 @@ impl Default for CommitWaiters {
 }
 
 impl CommitWaiters {
-    /// `gate` is released when the high watermark reaches `offset`. The caller calls [`CommitWaiters::release_up_to`] with the
-    /// high watermark as it stands, afterwards; and [`CommitWaiters::leave`] if it does not wait until then.
+    /// `gate` is released when the high watermark reaches `offset`. Afterwards the caller calls [`CommitWaiters::release_up_to`]
+    /// with the current high watermark, and [`CommitWaiters::leave`] if it stops waiting earlier.
     pub(in super::super) fn register(&self, offset: i64, gate: Arc<CommitGate>) {
         let mut queue = self.queue.lock();
         let at = queue.partition_point(|(o, _)| *o <= offset);
@@ -82,7 +82,7 @@ impl CommitWaiters {
         true
     }
 
-    /// The high watermark stands at `high_watermark`: releases all gates that waited for no more than that.
+    /// Releases all gates that wait for an offset of at most `high_watermark`.
     pub(in super::super) fn release_up_to(&self, high_watermark: i64) {
         fence(Ordering::SeqCst);
         if self.lowest.load(Ordering::Acquire) > high_watermark {
@@ -97,12 +97,12 @@ impl CommitWaiters {
         self.publish_lowest(&queue);
     }
 
-    /// Leadership is gone: no offset will be committed by this replica.
+    /// Releases all gates: leadership has ended, and this replica commits no offset any more.
     pub(in super::super) fn release_all(&self) {
         self.release_up_to(i64::MAX - 1);
     }
 
-    /// Gates that wait here.
+    /// Number of waiting gates.
     pub(in super::super) fn len(&self) -> usize {
         self.queue.lock().len()
     }

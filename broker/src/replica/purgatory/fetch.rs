@@ -38,8 +38,8 @@ impl FetchWaiters {
         }
     }
 
-    /// Enters `waiter`. The caller must look at the partition's ends again afterwards, and must call
-    /// [`FetchWaiters::leave`] once.
+    /// Registers `waiter`. The caller must read the partition's offsets again afterwards, and must call [`FetchWaiters::leave`]
+    /// once.
     pub(in super::super) fn register(&self, bound: ReadBound, waiter: &Arc<FetchWaiter>) -> Place {
         let waiters = self.of(bound);
         let mut list = waiters.list.lock();
@@ -58,8 +58,8 @@ impl FetchWaiters {
         waiters.count.store(list.len(), Ordering::Release);
     }
 
-    /// Puts the partition on `ready` whenever it moves, as `slot`. The caller must read the partition afterwards, and must
-    /// call [`FetchWaiters::unwatch`] once.
+    /// Adds the partition to `ready` whenever it moves, as `slot`. The caller must read the partition afterwards, and must call
+    /// [`FetchWaiters::unwatch`] once.
     pub(in super::super) fn watch(&self, ready: &Arc<ReadyList>, slot: Slot, bound: ReadBound) -> Place {
         self.watches.insert(ready, slot, bound)
     }
@@ -74,8 +74,8 @@ impl FetchWaiters {
         self.watches.len()
     }
 
-    /// The partition moved: wakes the fetches that have enough now, and puts it on the ready-lists. Between the new ends and this call stands a
-    /// sequentially consistent fence.
+    /// Credits a move of the partition: wakes the fetches that have enough now, and adds it to the ready-lists. The caller executes
+    /// a sequentially consistent fence between the publication of the new offsets and this call.
     pub(in super::super) fn credit(&self, progress: Progress) {
         self.watches.report(progress);
         for bound in BOUNDS {
@@ -86,7 +86,7 @@ impl FetchWaiters {
         }
     }
 
-    /// Leadership, the topic, the log or its start changed: every fetch must look again.
+    /// Wakes every fetch: leadership, the topic, the log or its start changed.
     pub(in super::super) fn wake_all(&self) {
         fence(Ordering::SeqCst);
         self.credit(Progress {
@@ -97,7 +97,7 @@ impl FetchWaiters {
         });
     }
 
-    /// Fetches that wait here.
+    /// Number of waiting fetches.
     pub(in super::super) fn len(&self) -> usize {
         BOUNDS.into_iter().map(|bound| self.of(bound).count.load(Ordering::Acquire)).sum()
     }
@@ -134,7 +134,7 @@ mod tests {
         list.register(ReadBound::LogEnd, &waiter);
         let bytes = |log_end| Progress { log_end, ..Progress::default() };
         list.credit(bytes(70));
-        // A pass begins here and finds these bytes; others come while it looks.
+        // A pass begins here and finds these bytes; others are credited while it reads.
         let before = waiter.credited();
         list.credit(bytes(40));
         waiter.arm(before, 50);

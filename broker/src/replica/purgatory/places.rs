@@ -19,7 +19,7 @@ impl<T> Default for Places<T> {
     }
 }
 
-/// A list that is empty again gives memory for more than so many members back.
+/// A list that becomes empty frees its memory if it was larger than this.
 const KEPT: usize = 64;
 
 impl<T> Places<T> {
@@ -76,7 +76,7 @@ mod tests {
         for number in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let pick = (random >> 33) as usize;
-            // Grows to a crowd, shrinks to nothing, and again.
+            // Grows to many members, shrinks to none, and repeats.
             if model.is_empty() || pick % 10 < if number / 1000 % 2 == 0 { 7 } else { 2 } {
                 let Place(key) = places.insert(number);
                 assert!(model.insert(key, number).is_none(), "key {key} is in use");

@@ -22,17 +22,17 @@ impl FetchWaiter {
         Arc::new(Self { credited: AtomicI64::new(0), wakes_at: AtomicI64::new(i64::MAX), notify: Notify::new() })
     }
 
-    /// Resolves when enough has arrived or something happened that must be answered at once.
+    /// Resolves when enough bytes were credited, or on a wake-up that needs an answer at once.
     pub(in super::super) async fn wait(&self) {
         self.notify.notified().await;
     }
 
-    /// The credit so far. A pass that begins after this call finds all that was credited.
+    /// The credit so far. A pass that begins after this call finds all credited bytes.
     pub(in super::super) fn credited(&self) -> i64 {
         self.credited.load(Ordering::SeqCst)
     }
 
-    /// Wakes when `missing` bytes more have come than there were at `credited`.
+    /// Wakes when the credit is `missing` bytes above `credited`.
     pub(in super::super) fn arm(&self, credited: i64, missing: i64) {
         let wakes_at = credited.saturating_add(missing);
         self.wakes_at.store(wakes_at, Ordering::SeqCst);
@@ -57,7 +57,7 @@ impl FetchWaiter {
     }
 }
 
-/// Wakes every fetch, whatever it waits for.
+/// The credit that wakes every fetch.
 pub(in super::super) const EVERYTHING: i64 = i64::MAX / 4;
 
 /// Bytes that have become readable below each bound; 0 where the bound stands still.

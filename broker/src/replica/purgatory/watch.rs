@@ -3,10 +3,10 @@
 //! A watch lasts as long as its partition is in the session, so an append looks for watches whether a fetch is parked or
 //! not. A partition that is on the list already costs a load for each watch.
 //!
-//! No move is lost. A partition publishes its new ends *before* it looks for watches. A session takes a partition off the
-//! list *before* it reads it ([`ReadyList::take_moved`]), and registers a watch *before* the first read. A sequentially
-//! consistent fence stands between the two on either side. All moves of one partition are reported under the lock of its
-//! list of watches, and each puts the partition on the ready-list before it credits bytes to a parked fetch.
+//! No move is lost. A partition publishes its new ends *before* it looks for watches. A session removes a partition from the list
+//! *before* it reads it ([`ReadyList::take_moved`]), and registers a watch *before* the first read. A sequentially consistent fence
+//! stands between the two on either side. All moves of one partition are reported under the lock of its list of watches, and each
+//! puts the partition on the ready-list before it credits bytes to a parked fetch.
 //!
 //! Order of locks: the watches of a partition, then the ready-list. Must never: read a partition.
 
@@ -25,7 +25,7 @@ use crate::replica::read::ReadBound;
 struct Mark {
     slot: Slot,
     bound: ReadBound,
-    /// It stands in [`ReadyList::moved`].
+    /// It is in [`ReadyList::moved`].
     is_listed: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ struct Mark {
 #[derive(Debug, Default)]
 pub struct ReadyList {
     moved: Mutex<Vec<Arc<Mark>>>,
-    /// As `parked` has; read without its lock.
+    /// Length of `parked`; read without its lock.
     parked_count: AtomicUsize,
     parked: Mutex<Places<Arc<FetchWaiter>>>,
 }
@@ -65,7 +65,7 @@ impl ReadyList {
         !self.moved.lock().is_empty()
     }
 
-    /// Parks a fetch. Look at [`ReadyList::has_moved`] after this call. The registration ends with the guard.
+    /// Parks a fetch. The caller must check [`ReadyList::has_moved`] after this call. The registration ends with the guard.
     pub(in super::super) fn park(&self) -> SessionPark<'_> {
         let waiter = FetchWaiter::new();
         let mut parked = self.parked.lock();
@@ -90,7 +90,7 @@ impl ReadyList {
 #[derive(Debug)]
 pub(in super::super) struct SessionPark<'a> {
     ready: &'a ReadyList,
-    /// What wakes it.
+    /// The waiter of the fetch.
     pub(in super::super) waiter: Arc<FetchWaiter>,
     place: Place,
 }

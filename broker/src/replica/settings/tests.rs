@@ -1,5 +1,5 @@
-//! Every config of the log, from the built-in default up to the topic's own value and back: what DescribeConfigs tells of it, and
-//! what the log then has (`effects` shows that it acts on it).
+//! Every config of the log, from the built-in default up to the topic's own value and back: the answer of DescribeConfigs, and the
+//! value in the log (`effects` tests that the log acts on it).
 
 mod effects;
 mod table;
@@ -18,7 +18,7 @@ use crate::replica::{Partition, TopicRef};
 use crate::serve::Running;
 use crate::test_support::{Client, broker, create_topic};
 
-/// Kafka's numbers of the sources.
+/// Kafka's numbers of the config sources.
 const FROM_TOPIC: i8 = 1;
 const FROM_THIS_BROKER: i8 = 2;
 const FROM_ALL_BROKERS: i8 = 3;
@@ -29,7 +29,7 @@ const ON_TOPIC: (i8, &str) = (2, "t");
 const ON_THIS_BROKER: (i8, &str) = (4, "1");
 const ON_ALL_BROKERS: (i8, &str) = (4, "");
 
-/// Sets or (`None`) removes configs, and says how that was answered.
+/// Sets or (`None`) removes configs; returns the error code of the answer.
 async fn try_set(client: &mut Client, on: (i8, &'static str), configs: &[(&'static str, Option<&str>)]) -> ErrorCode {
     let config = |(name, value): &(&'static str, Option<&str>)| AlterableConfig {
         name: (*name).into(),
@@ -50,14 +50,14 @@ async fn set(client: &mut Client, on: (i8, &'static str), configs: &[(&'static s
 }
 
 /// Value, source and whether it is read-only, by name.
-async fn told(client: &mut Client, on: (i8, &'static str)) -> impl Fn(&str) -> (String, i8, bool) + use<> {
+async fn describe(client: &mut Client, on: (i8, &'static str)) -> impl Fn(&str) -> (String, i8, bool) + use<> {
     let resource =
         DescribeConfigsResource { resource_type: on.0, resource_name: on.1.into(), configuration_keys: None };
     let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
     let configs = client.ask(4, &request).await.results.remove(0).configs;
     move |name| {
         let config =
-            configs.iter().find(|config| &*config.name == name).unwrap_or_else(|| panic!("{name} is not told"));
+            configs.iter().find(|config| &*config.name == name).unwrap_or_else(|| panic!("{name} is not described"));
         (config.value.as_deref().unwrap_or_default().to_owned(), config.config_source, config.read_only)
     }
 }
@@ -66,9 +66,14 @@ fn partition(running: &Running) -> Arc<Partition> {
     running.broker.replicas.partition(&TopicRef::by_name(&"t".into()), 0).unwrap()
 }
 
-/// What the topic's configs are told to be and from where, and that the partition has just these.
-async fn holds(running: &Running, client: &mut Client, step: &str, expected: impl Fn(&table::Row) -> (String, i8)) {
-    let told = told(client, ON_TOPIC).await;
+/// Checks that DescribeConfigs returns the expected values and sources, and that the partition has the same values.
+async fn check_configs(
+    running: &Running,
+    client: &mut Client,
+    step: &str,
+    expected: impl Fn(&table::Row) -> (String, i8),
+) {
+    let described = describe(client, ON_TOPIC).await;
     let image = running.broker.metadata.image();
     let config = TopicConfig::resolve(&image, 1, &running.broker.config.statics, "t");
     let partition = partition(running);
@@ -76,8 +81,8 @@ async fn holds(running: &Running, client: &mut Client, step: &str, expected: imp
     assert_eq!(*partition.log().config(), role.settings.log, "{step}: the log has what its partition has");
     for row in TOPIC {
         let (value, source) = expected(row);
-        let (told, from, _) = told(row.topic);
-        assert_eq!((&told, from), (&value, source), "{step}: {} is told", row.topic);
+        let (text, from, _) = described(row.topic);
+        assert_eq!((&text, from), (&value, source), "{step}: {} is described", row.topic);
         assert_eq!((row.has)(&config, &role.settings), value, "{step}: {} the log has", row.topic);
     }
 }
@@ -87,7 +92,7 @@ async fn a_topics_configs_from_the_default_up_to_its_own_and_back() {
     let (running, _dir) = broker(&[]).await;
     let mut client = Client::to(&running).await;
     create_topic(&mut client).await;
-    holds(&running, &mut client, "nothing set", |row| (row.default.into(), BUILT_IN)).await;
+    check_configs(&running, &mut client, "nothing set", |row| (row.default.into(), BUILT_IN)).await;
     running.stop().await.unwrap();
 
     let fixed: Vec<_> = TOPIC.iter().map(|row| (row.broker, row.values[0])).collect();
@@ -96,7 +101,7 @@ async fn a_topics_configs_from_the_default_up_to_its_own_and_back() {
     create_topic(&mut client).await;
     let levels = [FROM_FILE, FROM_ALL_BROKERS, FROM_THIS_BROKER, FROM_TOPIC];
     let at = |level: usize| move |row: &table::Row| (row.values[level].to_owned(), levels[level]);
-    holds(&running, &mut client, "in the file", at(0)).await;
+    check_configs(&running, &mut client, "in the file", at(0)).await;
     let named = |level: usize| -> Vec<(&'static str, Option<&str>)> {
         let name = |row: &table::Row| if level == 3 { row.topic } else { row.broker };
         TOPIC.iter().map(|row| (name(row), Some(row.values[level]))).collect()
@@ -104,34 +109,35 @@ async fn a_topics_configs_from_the_default_up_to_its_own_and_back() {
     let on = [ON_ALL_BROKERS, ON_ALL_BROKERS, ON_THIS_BROKER, ON_TOPIC];
     for (level, on) in on.into_iter().enumerate().skip(1) {
         set(&mut client, on, &named(level)).await;
-        holds(&running, &mut client, "set", at(level)).await;
+        check_configs(&running, &mut client, "set", at(level)).await;
     }
     for level in (1..4).rev() {
         let gone: Vec<_> = named(level).into_iter().map(|(name, _)| (name, None)).collect();
         set(&mut client, on[level], &gone).await;
-        holds(&running, &mut client, "removed", at(level - 1)).await;
+        check_configs(&running, &mut client, "removed", at(level - 1)).await;
     }
     running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brokers_configs_from_the_default_up_to_its_own_and_back() {
-    let holds = async |running: &Running, client: &mut Client, expected: &dyn Fn(&table::BrokerRow) -> (String, i8)| {
-        let told = told(client, ON_THIS_BROKER).await;
-        for row in BROKER {
-            let (value, source) = expected(row);
-            let (told, from, read_only) = told(row.name);
-            assert_eq!((&told, from), (&value, source), "{} is told", row.name);
-            assert_eq!(read_only, row.later.is_none(), "{}", row.name);
-            if let Some(has) = row.has {
-                assert_eq!(has(running), value, "{} the broker has", row.name);
+    let check_broker =
+        async |running: &Running, client: &mut Client, expected: &dyn Fn(&table::BrokerRow) -> (String, i8)| {
+            let described = describe(client, ON_THIS_BROKER).await;
+            for row in BROKER {
+                let (value, source) = expected(row);
+                let (text, from, read_only) = described(row.name);
+                assert_eq!((&text, from), (&value, source), "{} is described", row.name);
+                assert_eq!(read_only, row.later.is_none(), "{}", row.name);
+                if let Some(has) = row.has {
+                    assert_eq!(has(running), value, "{} the broker has", row.name);
+                }
             }
-        }
-    };
+        };
     let (running, _dir) = broker(&[]).await;
     let mut client = Client::to(&running).await;
     create_topic(&mut client).await;
-    holds(&running, &mut client, &|row| (row.default.into(), BUILT_IN)).await;
+    check_broker(&running, &mut client, &|row| (row.default.into(), BUILT_IN)).await;
     running.stop().await.unwrap();
 
     let fixed: Vec<_> = BROKER.iter().map(|row| (row.name, row.fixed)).collect();
@@ -139,7 +145,7 @@ async fn a_brokers_configs_from_the_default_up_to_its_own_and_back() {
     let mut client = Client::to(&running).await;
     create_topic(&mut client).await;
     let in_file = |row: &table::BrokerRow| (row.fixed.to_owned(), FROM_FILE);
-    holds(&running, &mut client, &in_file).await;
+    check_broker(&running, &mut client, &in_file).await;
     for row in BROKER.iter().filter(|row| row.later.is_none()) {
         let answer = try_set(&mut client, ON_THIS_BROKER, &[(row.name, Some(row.fixed))]).await;
         assert_eq!(answer, ErrorCode::INVALID_REQUEST, "{} is read at the start only", row.name);
@@ -154,20 +160,20 @@ async fn a_brokers_configs_from_the_default_up_to_its_own_and_back() {
         }
     };
     set(&mut client, ON_ALL_BROKERS, &later(0)).await;
-    holds(&running, &mut client, &changed(0, FROM_ALL_BROKERS)).await;
+    check_broker(&running, &mut client, &changed(0, FROM_ALL_BROKERS)).await;
     set(&mut client, ON_THIS_BROKER, &later(1)).await;
-    holds(&running, &mut client, &changed(1, FROM_THIS_BROKER)).await;
+    check_broker(&running, &mut client, &changed(1, FROM_THIS_BROKER)).await;
     for on in [ON_THIS_BROKER, ON_ALL_BROKERS] {
         let gone: Vec<_> = later(0).into_iter().map(|(name, _)| (name, None)).collect();
         set(&mut client, on, &gone).await;
     }
-    holds(&running, &mut client, &in_file).await;
+    check_broker(&running, &mut client, &in_file).await;
     running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn older_names_hold_where_the_newer_are_not_set() {
-    // As Apache Kafka 4.4 answers: the value in the newer name's unit, told as a default.
+    // As Apache Kafka 4.4 answers: the value in the newer name's unit, described as a default.
     let fixed = [
         ("log.retention.hours", "2"),
         ("log.retention.minutes", "-1"),
@@ -185,13 +191,13 @@ async fn older_names_hold_where_the_newer_are_not_set() {
         ("segment.jitter.ms", config.segment_jitter_ms, 14_400_000),
         ("flush.ms", config.flush_ms, 12345),
     ];
-    let tell = told(&mut client, ON_TOPIC).await;
+    let described = describe(&mut client, ON_TOPIC).await;
     for (name, has, expected) in has {
-        assert_eq!(tell(name), (expected.to_string(), BUILT_IN, false), "{name}");
+        assert_eq!(described(name), (expected.to_string(), BUILT_IN, false), "{name}");
         assert_eq!(has, expected, "{name}");
     }
     set(&mut client, ON_ALL_BROKERS, &[("log.flush.interval.ms", Some("7"))]).await;
-    assert_eq!(told(&mut client, ON_TOPIC).await("flush.ms"), ("7".to_owned(), FROM_ALL_BROKERS, false));
+    assert_eq!(describe(&mut client, ON_TOPIC).await("flush.ms"), ("7".to_owned(), FROM_ALL_BROKERS, false));
     assert_eq!(partition(&running).log().config().flush_ms, 7);
     running.stop().await.unwrap();
 }

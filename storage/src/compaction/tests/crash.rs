@@ -1,4 +1,4 @@
-//! The power goes at each change of a name, one after the other.
+//! A power cut at each change of a name.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use crate::{
     io::Open,
 };
 
-/// The real file system, until the power goes.
+/// The real file system until the power cut.
 #[derive(Debug)]
 struct Failing {
-    /// Changes that are still done.
+    /// Number of changes that still succeed.
     left: AtomicI64,
 }
 
@@ -37,7 +37,7 @@ impl Hooks for Failing {
 }
 
 fn last_values(log: &Log) -> std::collections::BTreeMap<String, Option<String>> {
-    seen(log, true).into_iter().map(|record| (record.key, record.value)).collect()
+    read_records(log, true).into_iter().map(|record| (record.key, record.value)).collect()
 }
 
 #[test]
@@ -52,7 +52,11 @@ fn old_or_new_but_never_neither() {
         let log = create(&logs);
         // Two groups, aborted transactions in both.
         for i in 0..60 {
-            put(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&format!("{i}-{}", "x".repeat(130))))]);
+            append_keyed(
+                &log,
+                Compression::None,
+                &[(&format!("k{}", i % 20), Some(&format!("{i}-{}", "x".repeat(130))))],
+            );
             if i % 20 == 5 {
                 let mut builder = BatchBuilder::new(Compression::None).producer(5, 0, i / 20).transactional(true);
                 builder.append(0, NOW, Some(b"k1"), Some(b"aborted"), &[]);
@@ -77,7 +81,7 @@ fn old_or_new_but_never_neither() {
             let name = name.unwrap().file_name().into_string().unwrap();
             assert!(![".cleaned", ".swap", ".deleted"].iter().any(|end| name.ends_with(end)), "crash {left}: {name}");
         }
-        // And it gets on from there.
+        // Compaction continues from there.
         while cleaner(1 << 20).run_pass(&logs, NOW) && log.cleaned_offset() < end - 20 {}
         assert_eq!(last_values(&log), expected, "after crash {left}");
         assert!(log.size_bytes() < before, "after crash {left}");

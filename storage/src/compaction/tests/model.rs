@@ -14,7 +14,7 @@ impl Dice {
 
 #[derive(Default)]
 struct Model {
-    /// What counts: records outside of transactions and in committed ones.
+    /// The valid records: those outside of transactions and in committed ones.
     good: BTreeMap<i64, (String, Option<String>)>,
     /// Records of open transactions, by producer.
     open: HashMap<i64, Vec<(i64, String, Option<String>)>>,
@@ -69,12 +69,12 @@ impl Model {
         }
     }
 
-    /// Holds what a consumer sees against the model.
+    /// Compares the records that a consumer reads with the model.
     fn check(&self, log: &Log, what: &str) {
         let mut latest: BTreeMap<&str, i64> = BTreeMap::new();
         latest.extend(self.good.iter().map(|(offset, (key, _))| (key.as_str(), *offset)));
         let open: Vec<i64> = self.open.values().flatten().map(|(offset, ..)| *offset).collect();
-        let found = seen(log, true);
+        let found = read_records(log, true);
         let found: Vec<&Seen> = found.iter().filter(|record| !open.contains(&record.offset)).collect();
         assert!(found.is_sorted_by(|a, b| a.offset < b.offset), "{what}: order");
         for record in &found {
@@ -93,15 +93,15 @@ fn clean_all(cleaner: &Cleaner, logs: &LogManager, now_ms: i64) {
     let mut passes = 0;
     while cleaner.run_pass(logs, now_ms) {
         passes += 1;
-        assert!(passes < 1000, "compaction gets on");
+        assert!(passes < 1000, "compaction makes progress");
     }
     assert_eq!(cleaner.stats().uncleanable_partitions, 0);
 }
 
-/// Makes all that was written cleanable.
+/// Makes all records cleanable.
 fn roll(log: &Log) {
     for i in 0..4 {
-        put(log, Compression::None, &[(&format!("filler-{i}"), Some(&"f".repeat(1200)))]);
+        append_keyed(log, Compression::None, &[(&format!("filler-{i}"), Some(&"f".repeat(1200)))]);
     }
 }
 
@@ -112,7 +112,7 @@ fn last_values_stay_whatever_happens() {
         let mut logs = open(dir.path());
         let mut log = create(&logs);
         let (mut model, mut dice) = (Model::default(), Dice(seed));
-        // Some with a map so small that a round takes many passes.
+        // Some runs with a map so small that a round takes many passes.
         let cleaner = cleaner(if seed % 3 == 0 { 15 * offset_map::SLOT_BYTES } else { 1 << 20 });
         for round in 0..5 {
             (0..120).for_each(|number| model.step(&log, &mut dice, number));
@@ -152,11 +152,11 @@ fn last_values_stay_whatever_happens() {
         model.check(&log, "at the end");
         let cleaned = log.cleaned_offset();
         let mut keys = std::collections::HashSet::new();
-        for record in seen(&log, false).into_iter().filter(|record| record.offset < cleaned) {
+        for record in read_records(&log, false).into_iter().filter(|record| record.offset < cleaned) {
             assert!(model.good.contains_key(&record.offset), "seed {seed}: aborted record {record:?} is left");
             assert!(keys.insert(record.key.clone()), "seed {seed}: {} is there twice", record.key);
         }
-        // A bare header that ends a segment, or has a producer's last sequence, holds the marker of its transaction.
+        // A bare header that ends a segment, or has a producer's last sequence, keeps the marker of its transaction.
         let allowed = 3 + log.segment_count();
         let (mut tombstones, mut markers) = (0, 0);
         for batch in batches(&log).iter().filter(|batch| batch.header.last_offset() < cleaned) {
@@ -173,12 +173,12 @@ fn a_tombstone_lives_until_its_horizon() {
     let logs = open(dir.path());
     let log = create(&logs);
     let cleaner = cleaner(1 << 20);
-    put(&log, Compression::Lz4, &[("a", Some("1")), ("b", Some("1"))]);
-    let tombstone = put(&log, Compression::Lz4, &[("a", None), ("c", Some("1"))]);
+    append_keyed(&log, Compression::Lz4, &[("a", Some("1")), ("b", Some("1"))]);
+    let tombstone = append_keyed(&log, Compression::Lz4, &[("a", None), ("c", Some("1"))]);
     let look = |now_ms: i64| {
         roll(&log);
         clean_all(&cleaner, &logs, now_ms);
-        let there = seen(&log, true).iter().any(|record| record.offset == tombstone);
+        let there = read_records(&log, true).iter().any(|record| record.offset == tombstone);
         let horizon =
             batches(&log).iter().find(|b| b.header.base_offset == tombstone).and_then(|b| b.header.delete_horizon());
         let times: Vec<i64> =
@@ -189,7 +189,10 @@ fn a_tombstone_lives_until_its_horizon() {
     assert_eq!(look(NOW), (true, Some(NOW + RETENTION)));
     assert_eq!(look(NOW + RETENTION - 1), (true, Some(NOW + RETENTION)), "the horizon does not move");
     assert!(!look(NOW + RETENTION).0);
-    assert_eq!(seen(&log, true).iter().filter(|record| ["a", "b", "c"].contains(&record.key.as_str())).count(), 2);
+    assert_eq!(
+        read_records(&log, true).iter().filter(|record| ["a", "b", "c"].contains(&record.key.as_str())).count(),
+        2
+    );
 }
 
 #[test]
@@ -201,12 +204,12 @@ fn a_producers_last_sequence_stays() {
     builder.append(0, NOW, Some(b"a"), Some(b"1"), &[]);
     let sent = builder.build().unwrap();
     let base = append(&log, sent.clone(), CLIENT);
-    put(&log, Compression::None, &[("a", Some("2"))]);
+    append_keyed(&log, Compression::None, &[("a", Some("2"))]);
     roll(&log);
     clean_all(&cleaner(1 << 20), &logs, NOW);
     let kept = batches(&log).into_iter().find(|batch| batch.header.base_offset == base).unwrap();
     assert_eq!((kept.header.records_count, kept.header.producer_id, kept.header.last_sequence()), (0, 7, 0));
-    assert_eq!(seen(&log, true)[0].value.as_deref(), Some("2"));
+    assert_eq!(read_records(&log, true)[0].value.as_deref(), Some("2"));
     assert_eq!(append(&log, sent, CLIENT), base, "a retry is known");
 }
 
@@ -216,7 +219,7 @@ fn readers_keep_what_they_hold() {
     let logs = open(dir.path());
     let log = create(&logs);
     for i in 0..100 {
-        put(&log, Compression::None, &[("a", Some(&format!("{i}-{}", "x".repeat(100))))]);
+        append_keyed(&log, Compression::None, &[("a", Some(&format!("{i}-{}", "x".repeat(100))))]);
     }
     let held = log.read(0, 2000, i64::MAX, true).unwrap().records;
     let copy = held.to_vec();

@@ -1,4 +1,4 @@
-//! The order of syncs: what a swap and a roll must have on the disk, and when. (That a power cut then finds it is for the crash tests.)
+//! The order of syncs: the data and names that a swap and a roll must sync before each step. (The crash tests cut the power.)
 
 use std::{io, path::PathBuf};
 
@@ -39,13 +39,13 @@ fn a_swap_and_a_roll_sync_what_they_must() {
     let recorder = Arc::new(Recorder::default());
     let logs = open_on(Arc::new(HookedDisk(recorder.clone())), dir.path());
     let log = create(&logs);
-    put(&log, Compression::None, &[("k", Some("v"))]);
+    append_keyed(&log, Compression::None, &[("k", Some("v"))]);
     log.flush().unwrap();
     for i in 0..60 {
-        put(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
+        append_keyed(&log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
     }
     recorder.0.lock().clear();
-    // New segments: their names are on disk before the recovery point passes what is in them.
+    // New segments: their names are durable before the recovery point passes their data.
     log.flush().unwrap();
     let folder = Did::SyncedDir(log.dir().to_path_buf());
     assert!(log.segment_count() > 2 && recorder.0.lock().contains(&folder), "a roll");
@@ -55,12 +55,12 @@ fn a_swap_and_a_roll_sync_what_they_must() {
     let mut swaps = 0;
     for (at, one) in did.iter().enumerate() {
         match one {
-            // The new data is on disk before it gets a name that a start believes.
+            // The new data is durable before it gets a name that a start trusts.
             Did::Renamed(from, to) if ends(to, ".swap") => {
                 assert!(did[..at].contains(&Did::Synced(from.clone())), "{}", from.display());
                 swaps += 1;
             }
-            // The new name is on disk before the old file goes.
+            // The new name is durable before the old file is removed.
             Did::Removed(path) if ends(path, ".log.deleted") => {
                 let swapped = did[..at].iter().rposition(|d| matches!(d, Did::Renamed(_, to) if ends(to, ".log")));
                 assert!(did[swapped.unwrap()..at].contains(&folder), "{}", path.display());

@@ -1,16 +1,16 @@
-//! What a pass that runs tells of itself, and what becomes of one that panics.
+//! The progress of a running pass, and a pass that panics.
 
 use super::*;
 use crate::{hooked::Doing, test_support::gate::Gate};
 
 fn fill(log: &Log) {
     for i in 0..60 {
-        put(log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
+        append_keyed(log, Compression::None, &[(&format!("k{}", i % 20), Some(&"x".repeat(130)))]);
     }
 }
 
 #[test]
-fn a_running_pass_tells_how_far_it_is() {
+fn a_running_pass_reports_its_progress() {
     let dir = tempfile::tempdir().unwrap();
     let gate =
         Gate::new(|doing| matches!(doing, Doing::RemoveFile(path) if path.extension().is_some_and(|e| e == "deleted")));
@@ -23,7 +23,7 @@ fn a_running_pass_tells_how_far_it_is() {
     std::thread::scope(|scope| {
         let pass = scope.spawn(|| cleaner.run_pass(&logs, NOW));
         gate.wait_for_blocked_call();
-        // The first group of segments is through.
+        // The first group of segments is finished.
         let running = cleaner.stats().running;
         let dirty: u64 = log.segments().iter().rev().skip(1).map(|segment| segment.size()).sum();
         assert_eq!(running.passes, 1);
@@ -43,7 +43,7 @@ fn a_running_pass_tells_how_far_it_is() {
 }
 
 #[test]
-fn a_log_on_which_a_pass_panics_does_not_hold_up_the_others() {
+fn a_log_on_which_a_pass_panics_does_not_block_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::new(|doing| match doing {
         Doing::Open(path, _)
@@ -67,5 +67,5 @@ fn a_log_on_which_a_pass_panics_does_not_hold_up_the_others() {
     let stats = cleaner.stats();
     assert_eq!((stats.uncleanable_partitions, stats.compactions), (1, 1));
     assert_eq!(stats.uncleanable_bytes, log.size_bytes());
-    assert!(!cleaner.run_pass(&logs, NOW), "it is left alone");
+    assert!(!cleaner.run_pass(&logs, NOW), "it is uncleanable");
 }

@@ -1,6 +1,6 @@
-//! Compaction beside everything else that changes a log: appends, retention, DeleteRecords, truncations, moves between log
-//! dirs, flushes, deletion, and readers that hold slices. One thread does what the model knows of, in an order that the seed gives;
-//! compaction, flushes and reads run beside it.
+//! Compaction beside all other changes of a log: appends, retention, DeleteRecords, truncations, moves between log dirs, flushes,
+//! deletion, and readers that hold slices. One thread runs the operations of the model, in an order from the seed; compaction,
+//! flushes and reads run beside it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use std::{
 use super::{model::Dice, *};
 use crate::{LogError, ReadError};
 
-/// What was written at which offset, of what is still the log's history.
+/// The written records by offset, as far as they are still in the log's history.
 type Written = BTreeMap<i64, (String, Option<String>)>;
 
 struct World {
@@ -82,7 +82,7 @@ impl Story<'_> {
                 log.retention_pass(NOW).unwrap();
             }
             87..92 => {
-                // What a follower may lose: nothing below the high watermark.
+                // A follower may truncate, but nothing below the high watermark.
                 let ends: Vec<i64> = self.bases.range(hw..).copied().chain([log.log_end_offset()]).collect();
                 let to = ends[self.dice.roll(ends.len() as u64) as usize];
                 log.truncate_to(to).unwrap();
@@ -126,11 +126,11 @@ impl Story<'_> {
         *self.world.log.lock() = self.world.logs.finish_move(&mut moving, NOW, |_| {}).unwrap();
     }
 
-    /// Every record that is there was written there, and the last of each key is there.
+    /// Checks that every record of the log was written at its offset, and that the last one of each key exists.
     fn check(&self, what: &str) {
         let log = self.world.log();
         let start = log.log_start_offset();
-        let found: Written = seen(&log, false)
+        let found: Written = read_records(&log, false)
             .into_iter()
             .filter(|record| record.offset >= start)
             .map(|record| (record.offset, (record.key, record.value)))
@@ -146,7 +146,7 @@ impl Story<'_> {
     }
 }
 
-/// Reads here and there, and sees that what it holds stays as it was.
+/// Reads at random offsets, and checks that the slices it holds never change.
 fn hold_slices(world: &World, seed: u64) {
     let mut dice = Dice(seed ^ 0xabcd);
     let mut held: Vec<(Bytes, Vec<u8>)> = Vec::new();
@@ -223,7 +223,7 @@ fn race(seed: u64) -> u64 {
             }
         });
         scope.spawn(|| hold_slices(&world, seed));
-        // However it ends: the others must not go on.
+        // The other threads must stop even after a panic.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -237,7 +237,7 @@ fn race(seed: u64) -> u64 {
                 story.check(&format!("seed {seed}, step {number}"));
             }
         }
-        // Compaction has had its turn by now; else it gets one.
+        // At least one compaction has run by now; otherwise wait for one.
         let began = Instant::now();
         while cleaner.stats().compactions == 0 && began.elapsed() < Duration::from_secs(20) {
             story.append(0);
@@ -257,7 +257,7 @@ fn race(seed: u64) -> u64 {
     assert!(names.into_iter().all(|name| !name.ends_with(".cleaned") && !name.ends_with(".swap")), "seed {seed}");
     drop(log);
     story.check(&format!("seed {seed}, compacted"));
-    // And so it is after a stop.
+    // The same must hold after a restart.
     world.logs.shutdown_clean().unwrap();
     let log = world.log();
     let (start, cleaned) = (log.log_start_offset(), log.cleaned_offset());
@@ -277,7 +277,7 @@ fn race(seed: u64) -> u64 {
     let log = logs.get("t", 0).unwrap();
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.cleaned_offset()), (start, end, cleaned));
     log.advance_high_watermark(i64::MAX);
-    for record in seen(&log, false).into_iter().filter(|record| record.offset >= start) {
+    for record in read_records(&log, false).into_iter().filter(|record| record.offset >= start) {
         assert_eq!(expected.get(&record.offset), Some(&(record.key, record.value)), "seed {seed}");
     }
     stats.compactions

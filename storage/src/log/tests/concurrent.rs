@@ -21,9 +21,9 @@ fn readers_never_see_anything_torn() {
     run(usize::MAX);
 }
 
-/// The same, while files and maps are let go of and opened again all the time.
+/// The same, while files and maps are closed and opened again all the time.
 #[test]
-fn nor_with_hardly_a_file_open() {
+fn readers_never_see_anything_torn_with_few_open_files() {
     run(2);
 }
 

@@ -41,7 +41,7 @@ fn nothing_is_lost_when_only_the_process_dies() {
     }
 }
 
-/// A write that failed, and the cut behind it that a power cut undid.
+/// A failed write whose truncation was lost in a power cut.
 #[test]
 fn rubbish_behind_a_closed_segment_costs_no_later_one() {
     let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -59,7 +59,7 @@ fn rubbish_behind_a_closed_segment_costs_no_later_one() {
 }
 
 #[test]
-fn only_what_no_flush_has_seen_is_read_again() {
+fn only_unflushed_data_is_read_again() {
     let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = LogConfig { segment_bytes: 1 << 20, ..small() };
     let log = Opening::new(config.clone()).open(dir.path());
@@ -74,7 +74,7 @@ fn only_what_no_flush_has_seen_is_read_again() {
     let recovery_point = log.flush().unwrap();
     append(&log, &[b"no flush has seen this"]);
     copy(dir.path(), image.path());
-    // Whoever reads here finds damage; half of the log lies below the last save.
+    // A read of this part finds damage; half of the log lies below the last save.
     let path = &files(image.path(), "log")[0];
     let mut bytes = std::fs::read(path).unwrap();
     let half = bytes.len() / 2;
@@ -83,7 +83,7 @@ fn only_what_no_flush_has_seen_is_read_again() {
     let back = Opening { recovery_point, ..Opening::new(config.clone()) }.open(image.path());
     assert_eq!((back.log_end_offset(), back.damaged_ranges().len()), (401, 0));
     assert_eq!(read_all(&back, 300, 300).len(), 101);
-    // Without the snapshot nobody knows how far the index may be believed.
+    // Without the snapshot the trusted part of the index is unknown.
     files(image.path(), "snapshot").iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let walked = Opening { recovery_point, ..Opening::new(config) }.open(image.path());
     assert_eq!(walked.damaged_ranges().len(), 1);
@@ -111,7 +111,7 @@ proptest! {
             {
                 start += step.size;
             }
-            // Base offset and leader epoch are not in the CRC: no reader can know that they were changed.
+            // Base offset and leader epoch are not in the CRC: no reader can detect a change.
             at = at.max(start + 16).min(bytes.len() - 1);
             bytes[at] ^= 0x10;
         }
@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(again.log_end_offset(), end + 1);
     }
 
-    /// Derived files may be missing, cut or full of rubbish: the data says what is true.
+    /// Derived files may be missing, cut or full of rubbish: they are rebuilt from the data.
     #[test]
     fn derived_files_may_be_damaged(kind in 0usize..5, how in 0usize..3, at in any::<prop::sample::Index>(), clean in any::<bool>()) {
         let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

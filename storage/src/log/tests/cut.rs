@@ -1,4 +1,4 @@
-//! Data and index files that another process cuts while the log is in use: refused as corrupt, and nothing else suffers.
+//! Data and index files that another process cuts while the log is in use: refused as corrupt, without any other effect.
 
 use esker_protocol::{compression::Compression, records::EndTxnMarker, records::end_txn_batch};
 
@@ -33,7 +33,7 @@ fn is_corrupt<T: std::fmt::Debug>(read: Result<T, ReadError>) -> bool {
     matches!(read, Err(ReadError::Corrupt { .. }))
 }
 
-/// What is open of the log's segments is closed, by opening one of another.
+/// Closes the open files of the log's segments, by opening those of another log.
 fn close_files(opening: &Opening, dir: &Path) {
     opening.files.set_limit(1);
     let other = dir.join("other");
@@ -42,7 +42,7 @@ fn close_files(opening: &Opening, dir: &Path) {
     opening.files.set_limit(100);
 }
 
-/// As a connection reads: what the kernel could not send is touched, and the client asks again.
+/// Reads as a connection does: a slice that the kernel could not send is touched, and the client sends the request again.
 fn sent(log: &Log, offset: i64, max_bytes: usize) -> Result<ReadInfo, ReadError> {
     match log.read_cold(offset, max_bytes, i64::MAX, true) {
         Ok(info) if crate::verify_slice(&info.records) => log.read_cold(offset, max_bytes, i64::MAX, true),
@@ -50,7 +50,7 @@ fn sent(log: &Log, offset: i64, max_bytes: usize) -> Result<ReadInfo, ReadError>
     }
 }
 
-/// Offsets that can be read, each asked for by itself and with what follows.
+/// Offsets that can be read, each alone and with the records behind it.
 fn readable(log: &Log) -> Vec<i64> {
     let one = |offset: i64| match sent(log, offset, 1) {
         Ok(info) => {
@@ -74,7 +74,7 @@ fn readable(log: &Log) -> Vec<i64> {
 
 #[test]
 fn a_cut_segment_is_served_up_to_the_cut_and_refused_from_there_on() {
-    // Which segment; where it is cut; what can be read of it still.
+    // Segment; position of the cut; offsets that can still be read.
     let cases = [(0, 0, 0..0), (0, 25_000, 0..2), (7, 0, 7..7), (7, 25_000, 7..9)];
     for (base, len, left) in cases {
         for evicted in [false, true] {
@@ -102,13 +102,13 @@ fn a_cut_segment_is_served_up_to_the_cut_and_refused_from_there_on() {
                 ranges[0].first_offset <= left.end
                     && ranges[0].end_offset == base.max(3) + if base == 0 { 4 } else { 3 }
             );
-            // Appends go on, behind the damage.
+            // Appends continue behind the damage.
             assert_eq!(append(&log, &[&[10; VALUE]]).base_offset, 10, "{case}");
             assert!(!log.is_offline(), "{case}");
             expected.push(10);
             assert_eq!(readable(&log), expected, "{case}");
             log.flush().unwrap();
-            // A clean restart still knows, and gives no offset out twice.
+            // A clean restart still knows the damage, and assigns no offset twice.
             log.close_clean(true).unwrap();
             drop(log);
             let log = Opening { clean: true, recovery_point: 11, ..Opening::new(config()) }.open(dir.path());
@@ -125,7 +125,7 @@ fn an_append_to_a_cut_file_that_was_not_open_goes_to_a_new_segment() {
     log.flush().unwrap();
     close_files(&opening, dir.path());
     cut(&log, 0, LOG, 0);
-    // The space that was reserved is used up too: the file must be opened.
+    // The reserved space is used up, too: the file must be opened.
     for i in 3..8u8 {
         assert_eq!(append(&log, &[&[i; VALUE]]).base_offset, i64::from(i));
     }
@@ -134,7 +134,7 @@ fn an_append_to_a_cut_file_that_was_not_open_goes_to_a_new_segment() {
 }
 
 #[test]
-fn what_is_on_its_way_from_a_cut_file_is_known_as_damaged() {
+fn a_slice_of_a_cut_file_is_known_as_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let log = filled(&Opening::new(config()), dir.path(), 5);
     let slice = log.read(0, 1 << 20, i64::MAX, true).unwrap().records;
@@ -169,7 +169,7 @@ fn a_cut_index_is_rebuild_indexes() {
                 (found, info.first_offset, log.max_timestamp_offset().unwrap().unwrap().offset)
             };
             assert_eq!(look(), (1500, 1234, 2000));
-            // The largest timestamp is asked for anew.
+            // The largest timestamp is looked up again.
             log.segments().iter().for_each(|segment| segment.forget_max_time());
             if evicted {
                 close_files(&opening, dir.path());

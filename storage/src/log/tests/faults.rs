@@ -30,7 +30,7 @@ fn a_full_disk_refuses_and_recovers() {
             }
             assert_eq!(read_all(&log, 0, 500).len() as i64, written);
             assert!(!log.is_offline());
-            // What is on the disk at this moment opens as what was acknowledged.
+            // A log opened from the current files has the acknowledged records.
             let image = tempfile::tempdir().unwrap();
             copy(dir.path(), image.path());
             assert_eq!(Opening::new(small()).open(image.path()).log_end_offset(), written, "round {round}");

@@ -41,7 +41,7 @@ fn duplicates_are_answered_and_gaps_refused_also_after_restarts() {
         assert_eq!(log.log_end_offset(), 80);
     };
     check(&log, 5);
-    // A crash: state comes back from the newest snapshot that is believed and the batches behind it.
+    // A crash: state is restored from the newest trusted snapshot and the batches behind it.
     let image = tempfile::tempdir().unwrap();
     copy(dir.path(), image.path());
     check(&Opening::new(config.clone()).open(image.path()), {
@@ -137,7 +137,7 @@ fn stable_offset_and_aborted_transactions() {
         check(&log);
         assert_eq!(log.last_stable_offset(), 7, "the open transaction is known again");
     }
-    // The cut takes the abort marker away: the transaction is open again.
+    // The truncation removes the abort marker: the transaction is open again.
     log.truncate_to(5).unwrap();
     log.advance_high_watermark(5);
     assert_eq!(log.aborted_transactions(0, 5).unwrap(), []);

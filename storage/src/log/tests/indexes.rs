@@ -8,7 +8,7 @@ use super::*;
 use crate::hooked::{Doing, HookedDisk, Hooks};
 
 #[test]
-fn a_rebuilt_time_index_ends_with_the_largest_timestamp_and_is_believed() {
+fn a_rebuilt_time_index_ends_with_the_largest_timestamp_and_is_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
     let opening = Opening { clean: true, ..Opening::new(config) };
@@ -41,9 +41,9 @@ fn a_rebuilt_time_index_ends_with_the_largest_timestamp_and_is_believed() {
     assert_eq!(std::fs::metadata(index(3)).unwrap().modified().unwrap(), stamp, "not made again");
 }
 
-/// A reader that comes late to a segment whose index files are missing makes them; but not under names that are another's by then.
+/// A late reader of a segment without index files rebuilds them, but not under names that belong to another segment by then.
 #[test]
-fn what_is_made_anew_of_a_segment_that_lost_its_names_stays_in_memory() {
+fn indexes_rebuilt_for_an_unlinked_segment_stay_in_memory() {
     type Lose = fn(&Log);
     let cases: [(&str, bool, Lose); 3] = [
         ("nothing happened", true, |_| {}),
@@ -69,7 +69,7 @@ fn what_is_made_anew_of_a_segment_that_lost_its_names_stays_in_memory() {
     }
 }
 
-/// `segment.index.bytes`: a segment gives way before an index file would outgrow it.
+/// `segment.index.bytes`: a segment is rolled before an index file would outgrow it.
 #[test]
 fn a_full_index_rolls_the_segment() {
     let dir = tempfile::tempdir().unwrap();
@@ -87,15 +87,15 @@ fn a_full_index_rolls_the_segment() {
         named.iter().map(|entry| entry.metadata().unwrap().len()).collect()
     };
     let (offsets, times) = (sizes("index"), sizes("timeindex"));
-    // And those of the active segment, which is empty.
+    // The last ones are of the active segment, which is empty.
     assert_eq!(times, [228, 228, 228, 228, 228, 0], "19 entries of 12 bytes, and room for one more");
     assert_eq!(offsets, [152, 152, 152, 152, 152, 0]);
     assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
 }
 
-/// An epoch that a truncation took away begins anew.
+/// An epoch that a truncation removed begins again.
 #[test]
-fn an_epoch_that_was_cut_off_is_noted_again() {
+fn a_truncated_epoch_is_recorded_again() {
     let dir = tempfile::tempdir().unwrap();
     let log = Opening::new(small()).open(dir.path());
     let one = || batch(Compression::None, &[(NOW, &[1; 50])]);
@@ -128,10 +128,10 @@ impl Hooks for Reads {
     }
 }
 
-/// Where the largest timestamp came early, only a walk over the segment can tell that nothing later follows: who fetches does not wait
-/// for that, and after a roll nobody does.
+/// If the largest timestamp comes early, only a walk over the segment shows that no later one follows. A fetch does not wait for
+/// that, and after a roll no request does.
 #[test]
-fn who_fetches_does_not_have_a_segment_walked_for_its_times() {
+fn a_fetch_does_not_walk_a_segment_for_its_timestamps() {
     let dir = tempfile::tempdir().unwrap();
     let reads = Arc::<Reads>::default();
     let count = || reads.0.swap(0, Ordering::Relaxed);
@@ -153,12 +153,12 @@ fn who_fetches_does_not_have_a_segment_walked_for_its_times() {
     let log = opening.open_on(disk, dir.path());
     count();
     assert_eq!(read_all(&log, 0, 1 << 20).len(), 100);
-    assert!(count() < 5, "who fetches asks for no times");
+    assert!(count() < 5, "a fetch looks up no times");
     assert_eq!(log.offset_for_timestamp(NOW).unwrap().unwrap().offset, 0);
     assert!(count() >= 100, "a time index that was cut short would be found out");
 }
 
-/// Kafka's tools, which read the folder of a running broker, make an index file that is missing.
+/// Kafka's tools, which read the folder of a running broker, create a missing index file.
 #[test]
 fn an_active_segment_has_index_files_from_its_creation_on() {
     let active_has_them = |log: &Log, what: &str| {

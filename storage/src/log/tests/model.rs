@@ -52,7 +52,7 @@ proptest! {
     fn behaves_as_a_list(ops in proptest::collection::vec(op(), 1..60), big in any::<bool>(), limit in 1usize..4) {
         let config = if big { LogConfig { index_interval_bytes: 300, ..LogConfig::default() } } else { small() };
         let mut dir = tempfile::tempdir().unwrap();
-        // With hardly a file open, slices must still keep what they are of.
+        // With a small limit of open files, slices must still keep their data.
         let opening = |config: &LogConfig| {
             let opening = Opening::new(config.clone());
             opening.files.set_limit(limit);
@@ -132,7 +132,7 @@ proptest! {
                     let info = match max % 3 {
                         0 => log.read(from, usize::from(max), i64::MAX, true).unwrap(),
                         1 => log.read_cold(from, usize::from(max), i64::MAX, true).unwrap(),
-                        // What is not open is as cold as what is not in memory.
+                        // A closed file counts as cold.
                         _ => match log.read_resident(from, usize::from(max), i64::MAX, true).unwrap() {
                             Some(info) => info,
                             None => log.read_cold(from, usize::from(max), i64::MAX, true).unwrap(),

@@ -42,7 +42,7 @@ fn many_logs_are_written_and_read_with_few_files_open() {
 }
 
 #[test]
-fn a_cut_waits_for_slices_of_what_was_let_go() {
+fn a_cut_waits_for_slices_of_a_closed_file() {
     let dir = tempfile::tempdir().unwrap();
     let opening = Opening::new(LogConfig { index_interval_bytes: 200, ..LogConfig::default() });
     opening.files.set_limit(1);
@@ -53,7 +53,7 @@ fn a_cut_waits_for_slices_of_what_was_let_go() {
     let slice = logs[0].read(0, 1 << 20, i64::MAX, true).unwrap().records;
     let (before, path) = (slice.to_vec(), dir.path().join("0/t-0/00000000000000000000.log"));
     let len = || std::fs::metadata(&path).unwrap().len();
-    // The map of the slice is let go, and the same file is used by all that come after.
+    // The map of the slice is closed, and later opens use the same file.
     append(&logs[1], &[b"x"]);
     logs[0].truncate_to(30).unwrap();
     append(&logs[1], &[b"x"]);
@@ -61,7 +61,7 @@ fn a_cut_waits_for_slices_of_what_was_let_go() {
     logs[0].truncate_to(10).unwrap();
     append(&logs[1], &[b"x"]);
     append(&logs[2], &[b"x"]);
-    assert!(len() >= before.len() as u64, "somebody can still read it all");
+    assert!(len() >= before.len() as u64, "a slice still reaches to the old end");
     assert_eq!(slice, before);
     assert_eq!(read_all(&logs[0], 0, 1000).len(), 10);
     drop(slice);
@@ -69,7 +69,7 @@ fn a_cut_waits_for_slices_of_what_was_let_go() {
     append(&logs[2], &[b"x"]);
     assert_eq!(read_all(&logs[0], 0, 1000).len(), 10);
     drop(logs);
-    assert!(len() < before.len() as u64 / 4, "cut when nobody could");
+    assert!(len() < before.len() as u64 / 4, "cut with the last slice");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn logs_come_and_go_while_others_push_their_files_out() {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) {
                     let from = log.log_start_offset();
-                    // Retention may take it away in between.
+                    // Retention may remove the offset in between.
                     let Ok(info) = log.read_cold(from, 2000, i64::MAX, true) else { continue };
                     let found = records(&info.records);
                     assert!(found.iter().zip(info.first_offset..).all(|((offset, _), expected)| *offset == expected));
@@ -107,7 +107,7 @@ fn logs_come_and_go_while_others_push_their_files_out() {
     assert!(opening.files.stats().segments <= 3);
 }
 
-/// A log of some MiB that no one has touched since it was opened.
+/// A log of some MiB without any access since it was opened.
 fn cold_log(dir: &Path, files: &Arc<OpenFiles>) -> Log {
     let config = LogConfig { segment_bytes: 4 << 20, ..LogConfig::default() };
     let opening = Opening { files: Arc::clone(files), ..Opening::new(config) };
@@ -121,7 +121,7 @@ fn cold_log(dir: &Path, files: &Arc<OpenFiles>) -> Log {
 }
 
 #[test]
-fn cold_data_is_brought_in_once_and_let_go_in_turn() {
+fn cold_data_is_loaded_once_and_evicted_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let files = Arc::<OpenFiles>::default();
     let log = cold_log(dir.path(), &files);
@@ -129,7 +129,7 @@ fn cold_data_is_brought_in_once_and_let_go_in_turn() {
     let (mut from, mut found) = (0, 0);
     files.cold.set_max_chunks(4);
     while from < log.log_end_offset() {
-        // Whatever the kernel still has, reading it cold and then resident gives the same.
+        // A cold read followed by a resident read returns the same, whatever is in the page cache.
         let cold = log.read_cold(from, 300_000, i64::MAX, true).unwrap();
         let hot = log.read_resident(from, 300_000, i64::MAX, true).unwrap();
         assert_eq!(hot.map(|hot| hot.records), Some(cold.records.clone()), "it is there now");
@@ -142,13 +142,13 @@ fn cold_data_is_brought_in_once_and_let_go_in_turn() {
 }
 
 #[test]
-fn what_the_kernel_dropped_is_cold() {
+fn evicted_pages_are_cold() {
     let dir = tempfile::tempdir().unwrap();
     let files = Arc::<OpenFiles>::default();
     let log = cold_log(dir.path(), &files);
     log.read_cold(0, 1 << 20, i64::MAX, true).unwrap();
     let before = files.cold.stats();
-    // Everything but the chunks just asked for, at which nobody looks again so soon.
+    // Everything but the chunks just read, which are not checked again so soon.
     let path = dir.path().join("t-0/00000000000000000000.log");
     let file = std::fs::File::open(&path).unwrap();
     file.sync_all().unwrap();
@@ -168,9 +168,9 @@ fn what_the_kernel_dropped_is_cold() {
     }
 }
 
-/// Batches larger than what lies between two index entries: what a read returns begins a batch behind the entry that it was found by.
+/// Batches larger than the interval of index entries: the slice of a read begins a batch behind its index entry.
 #[test]
-fn whoever_sends_what_a_read_returned_never_waits_for_the_disk() {
+fn sending_the_slice_of_a_read_never_waits_for_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let opening = Opening::new(LogConfig::default());
     let log = opening.open(dir.path());

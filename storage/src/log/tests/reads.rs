@@ -158,7 +158,7 @@ fn a_truncated_file_is_cut_when_its_readers_are_gone() {
     assert_eq!(Opening::new(LogConfig::default()).open(image.path()).log_end_offset(), 4);
     drop(slice);
     assert_eq!(file.metadata().unwrap().len(), one * 4);
-    assert!(marker.exists(), "nobody has synced the cut yet");
+    assert!(marker.exists(), "the cut is not synced yet");
     append(&log, &[b"new"]);
     assert_eq!(read_all(&log, 0, 10_000).len(), 5);
 }
@@ -186,7 +186,7 @@ fn retention_by_bytes_and_time() {
     // A compacted log keeps everything.
     log.update_config(LogConfig { retention_ms: 1000, delete: false, compact: true, ..small() });
     assert_eq!(log.retention_pass(NOW + 5000).unwrap().segments, 0);
-    // By time everything goes, the active segment too; offsets stay.
+    // Retention by time deletes everything, the active segment, too; offsets stay.
     log.update_config(LogConfig { retention_ms: 1000, ..small() });
     assert_eq!(log.retention_pass(NOW + 1000).unwrap().segments, 0);
     assert!(log.retention_pass(NOW + 1001).unwrap().segments > 0);

@@ -1,4 +1,4 @@
-//! Records without a time are as old as their file: by when it was last written to, also after a restart.
+//! Records without a timestamp are as old as the modification time of their file, also after a restart.
 
 use esker_protocol::{compression::Compression, records::BatchBuilder};
 
@@ -44,13 +44,13 @@ fn retention_goes_by_the_files_time() {
 }
 
 #[test]
-fn a_stop_does_not_make_the_active_segment_young() {
+fn a_stop_keeps_the_age_of_the_active_segment() {
     let dir = tempfile::tempdir().unwrap();
     let log = Opening::new(small()).open(dir.path());
     append_timeless(&log);
     let old = 1_600_000_000_000;
     file(&log, 0).set_modified_ms(old);
-    // Gives back what was reserved past the end.
+    // Frees the reserved space past the end.
     log.close_clean(true).unwrap();
     assert_eq!(file(&log, 0).modified_ms().unwrap(), old);
 }

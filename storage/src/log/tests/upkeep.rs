@@ -1,5 +1,5 @@
-//! Appends go on while a retention pass or an index save stands still in any of its file operations; a crash there leaves what recovery
-//! understands.
+//! Appends continue while a retention pass or an index save is blocked in any of its file operations; recovery handles a crash
+//! there.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -12,8 +12,8 @@ fn ends(path: &Path, end: &str) -> bool {
     path.to_str().is_some_and(|path| path.ends_with(end))
 }
 
-/// Runs `pass` until its file operation that `matches` stands still, then `meanwhile`, which must not wait for it.
-fn hold(
+/// Runs `pass` until its file operation that `matches` selects is blocked, then `meanwhile`, which must not wait for it.
+fn run_while_blocked(
     matches: Matches,
     dir: &Path,
     prepare: impl Fn(&Log),
@@ -47,7 +47,7 @@ fn fill(log: &Log, batches: u8) {
     }
 }
 
-/// What a crash now leaves holds all records from the log start on.
+/// Checks that a crash now leaves all records from the log start on.
 fn crash_keeps_all(dir: &Path, log: &Log) {
     let image = tempfile::tempdir().unwrap();
     copy(dir, image.path());
@@ -70,7 +70,7 @@ fn appends_go_on_during_a_retention_pass() {
     ];
     for (case, matches) in cases {
         let dir = tempfile::tempdir().unwrap();
-        let log = hold(
+        let log = run_while_blocked(
             matches,
             dir.path(),
             |log| {
@@ -111,7 +111,7 @@ fn a_segment_that_grew_while_retention_looked_is_kept() {
     log.advance_high_watermark(i64::MAX);
     assert_eq!(log.detach_segments(&config, &due, later).unwrap().len(), due.len() - 1);
     assert_eq!(read_all(&log, log.log_start_offset(), 300).last().unwrap().1, b"young");
-    // One that was closed meanwhile is as old as it was.
+    // A segment that was closed meanwhile keeps its age.
     let due = log.due_segments(&config, later).unwrap();
     log.roll(NOW).unwrap();
     assert_eq!(log.detach_segments(&config, &due, later).unwrap().len(), 1);
@@ -132,7 +132,7 @@ fn appends_go_on_during_an_index_save() {
             let offset = |name: std::ffi::OsString| crate::files::offset_of(name.to_str()?, crate::files::SNAPSHOT);
             names.filter_map(offset).max()
         };
-        let log = hold(
+        let log = run_while_blocked(
             matches,
             dir.path(),
             |log| {
@@ -147,14 +147,14 @@ fn appends_go_on_during_an_index_save() {
                 crash_keeps_all(dir.path(), log);
             },
         );
-        // Index entries below a snapshot that lies below the recovery point are believed: here no flush has synced them.
+        // Index entries below a snapshot below the recovery point are trusted: here no flush has synced them.
         if case == "snapshot" {
             assert_eq!(snapshots(), Some(6), "the flush began after the index files were written");
         } else {
             assert_eq!((log.recovery_point(), snapshots()), (8, Some(8)), "{case}");
         }
         crash_keeps_all(dir.path(), &log);
-        // What the save did not write, the roll does.
+        // The roll writes the indexes that the save did not.
         fill(&log, 10);
         assert!(log.segment_count() > 1);
         log.close_clean(true).unwrap();
@@ -167,9 +167,9 @@ fn appends_go_on_during_an_index_save() {
     }
 }
 
-/// A roll during the save has written all of it: the save changes nothing any more.
+/// A roll during the save has written everything: the save changes nothing afterwards.
 #[test]
-fn a_roll_during_an_index_save_has_the_last_word() {
+fn a_roll_overrides_a_concurrent_index_save() {
     let dir = tempfile::tempdir().unwrap();
     let (log, stop) = (Opening::new(small()).open(dir.path()), AtomicBool::new(false));
     let (log, stop) = (&log, &stop);
@@ -209,7 +209,7 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
     let dir = tempfile::tempdir().unwrap();
     let created: Matches =
         |doing| matches!(doing, Doing::Open(path, Open::Empty) if ends(path, ".log") || ends(path, "index"));
-    let log = hold(
+    let log = run_while_blocked(
         |doing| matches!(doing, Doing::Open(path, Open::Empty) if ends(path, "next.index.tmp")),
         dir.path(),
         |log| {
@@ -220,7 +220,7 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
         },
         |log| log.prepare_spare_segment().unwrap(),
         |log| {
-            // Among them a roll, which creates its own.
+            // One of the appends rolls, and creates its own files.
             fill(log, 4);
             crash_keeps_all(dir.path(), log);
         },
@@ -251,7 +251,7 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
     assert_eq!((log.segment_count(), names(dir.path(), ".tmp").len()), (3, 0));
     crash_keeps_all(dir.path(), &log);
     log.truncate_to(log.log_end_offset() - 1).unwrap();
-    // It rolled since the last look: the next roll is near.
+    // It rolled since the last check: the next roll is near.
     fill(&log, 1);
     log.prepare_spare_segment().unwrap();
     assert_eq!(names(dir.path(), ".tmp"), SPARE);
@@ -260,7 +260,7 @@ fn a_roll_takes_the_segment_that_was_created_ahead() {
 }
 
 #[test]
-fn space_past_the_end_of_a_closed_segment_is_given_back() {
+fn space_past_the_end_of_a_closed_segment_is_freed() {
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();
     let log = Opening::new(LogConfig { segment_bytes: 1 << 20, ..small() }).open(dir.path());
@@ -273,7 +273,7 @@ fn space_past_the_end_of_a_closed_segment_is_given_back() {
     let after = metadata();
     assert!(after.blocks() * 512 <= 8192, "{} blocks before, {} after", before.blocks(), after.blocks());
     assert_eq!((before.len(), after.len(), after.modified().unwrap()), (length, length, before.modified().unwrap()));
-    // A truncation makes a shorter file of the segment before that.
+    // A truncation replaces the segment by a shorter one before the trim.
     fill(&log, 2);
     log.roll(NOW).unwrap();
     log.truncate_to(4).unwrap();

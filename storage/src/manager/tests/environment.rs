@@ -1,4 +1,4 @@
-//! What a manager takes from its environment, and shares with no other.
+//! A manager's use of its environment, which it shares with no other manager.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn each_manager_counts_its_own_maps() {
     assert_eq!(other.open_maps(), 0);
 }
 
-/// The machine's clock goes on, and is no one's but the manager's.
+/// The machine's clock advances, and is separate for each manager.
 #[test]
 fn the_machine_has_threads_and_a_clock() {
     let env = MachineEnv::default();

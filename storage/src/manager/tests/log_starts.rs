@@ -1,4 +1,4 @@
-//! Where a log starts is on disk before anybody is told, also while the log moves to another dir.
+//! Log starts are durable before they are acknowledged, also while the log moves to another dir.
 
 use super::*;
 use crate::hooked::{Doing, HookedDisk, Hooks};
@@ -30,7 +30,7 @@ fn with_records(manager: &LogManager, topic: &str, count: u8) -> Arc<Log> {
 }
 
 #[test]
-fn a_log_start_that_was_told_survives_a_crash() {
+fn an_acknowledged_log_start_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let logs = [with_records(&manager, "a", 10), with_records(&manager, "b", 10)];
@@ -39,7 +39,7 @@ fn a_log_start_that_was_told_survives_a_crash() {
     for log in &logs {
         log.advance_log_start(7).unwrap();
     }
-    // The first of those who ask at the same time writes for all: nothing is left for the second.
+    // The first of concurrent callers writes for all: the second has nothing to write.
     manager.flush_log_starts(&logs[..1]).unwrap();
     assert_eq!(starts(dir.path()), "0\n2\na 0 7\nb 0 7\n");
     fs::remove_file(dir.path().join("log-start-offset-checkpoint")).unwrap();
@@ -55,7 +55,7 @@ fn a_log_start_that_was_told_survives_a_crash() {
 }
 
 #[test]
-fn a_log_start_that_could_not_be_written_is_not_taken_for_written() {
+fn a_failed_write_of_a_log_start_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);
     let log = with_records(&manager, "a", 10);

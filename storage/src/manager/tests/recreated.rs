@@ -1,4 +1,4 @@
-//! What is under way on a log while it is deleted, and another gets its folder's name: nothing of the one is found in the other.
+//! Operations that run on a log while it is deleted and another log gets its folder's name: they change nothing in the new log.
 
 use std::thread;
 
@@ -32,7 +32,7 @@ fn a_flush_does_not_write_epochs_into_the_folder_of_the_next() {
     append_in(&new, b"new", 2).unwrap();
     let written = fs::read(new.dir().join(LEADER_EPOCHS)).unwrap();
     gate.open();
-    // That it is not done may be told or not: nobody waits for it any more.
+    // The result does not matter: the log is deleted.
     let _ = flush.join().unwrap();
     assert_eq!(fs::read(new.dir().join(LEADER_EPOCHS)).unwrap(), written);
     assert!(!manager.dirs()[0].offline);
@@ -49,7 +49,7 @@ fn a_compaction_ends_where_its_log_was_deleted() {
     };
     for recreated in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        // The old data files of a swap are removed when the names are on disk.
+        // The old data files of a swap are removed once the names are durable.
         let parked = |doing: Doing<'_>| matches!(doing, Doing::RemoveFile(path) if path.extension().is_some_and(|e| e == "deleted"));
         let gate = Gate::new(parked);
         let manager = LogManager::open_on(gate.disk(), config_of(dir.path()), NOW).unwrap();

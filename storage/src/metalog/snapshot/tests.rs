@@ -34,7 +34,7 @@ fn it_comes_back_chunk_by_chunk_and_the_old_one_stays_readable() {
     let again = open(dir.path()).unwrap().current().unwrap();
     assert_eq!(again.meta(), &meta(9));
     assert_eq!(content(&again).unwrap(), [&b"three"[..]]);
-    // A builder that ends late, behind an installed snapshot.
+    // A builder that ends after a newer snapshot was installed.
     assert_eq!(snapshots.write(&meta(7), chunks(&[b"late"])).unwrap().meta(), &meta(9));
     assert_eq!(content(&open(dir.path()).unwrap().current().unwrap()).unwrap(), [&b"three"[..]]);
     snapshots.close();

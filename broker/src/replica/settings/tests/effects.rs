@@ -1,5 +1,5 @@
-//! That logs act on their configs, set and removed for all brokers while one runs: the deeds, where the rest of these tests looks at
-//! values.
+//! Tests that logs act on their configs, which are set and removed for all brokers at runtime. The other tests check the values
+//! only.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ struct World {
 struct Sent<'a> {
     key: &'a [u8],
     value: Option<&'a [u8]>,
-    /// Before now.
+    /// Age of its timestamp.
     age_ms: i64,
     codec: Compression,
     producer: Option<i64>,
@@ -132,7 +132,7 @@ async fn segments_are_rolled() {
         w.append("bytes", large).await;
         assert_eq!(log.segment_count(), segments);
     }
-    // What was made small stays so; the next one is large again.
+    // The active segment keeps its small size; the next one is large again.
     w.default(&[("segment.bytes", None)]).await;
     for _ in 0..3 {
         w.append("bytes", large).await;
@@ -150,7 +150,7 @@ async fn segments_are_rolled() {
         assert_eq!(log.segment_count(), segments, "{segment_ms:?}");
     }
 
-    // An index that holds three entries is full soon, if there is one for every batch.
+    // An index with room for three entries is full soon, with an entry for every batch.
     let log = w.topic("index", &[]).await;
     w.default(&[("segment.index.bytes", Some("48"))]).await;
     for _ in 0..10 {
@@ -167,7 +167,7 @@ async fn segments_are_rolled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_records_and_old_producers_go() {
+async fn old_records_and_old_producers_are_removed() {
     let large = [7; 600_000];
     let mut w = World::new().await;
     let old = Sent { value: Some(&large), age_ms: DAY, ..PLAIN };
@@ -202,7 +202,7 @@ async fn old_records_and_old_producers_go() {
 async fn logs_are_compacted() {
     let large = [7; 600_000];
     let mut w = World::new().await;
-    // Topic, what holds its compaction back, and what lets it go on.
+    // Topic, the config that prevents its compaction, and the change that allows it.
     type Held = (&'static str, &'static [(&'static str, &'static str)], (&'static str, Option<&'static str>));
     let held: [Held; 4] = [
         ("policy", &[], ("cleanup.policy", Some("compact"))),
@@ -245,13 +245,13 @@ async fn logs_are_compacted() {
         w.on(topic, name, value).await;
         until(topic, || with_key(log, b"k") == 1).await;
     }
-    // A tombstone stays for delete.retention.ms, a day unless it is said otherwise.
+    // A tombstone stays for delete.retention.ms, a day by default.
     assert_eq!(with_key(&free, b"gone"), 1);
     let brief = w.topic("brief", &[("cleanup.policy", "compact"), ("delete.retention.ms", "0")]).await;
     fill(&mut w, "brief").await;
     until("compacted", || with_key(&brief, b"k") == 1).await;
     let more = async |w: &mut World, topic: &'static str, log: &Log| {
-        // It is a later pass that takes it.
+        // A later pass removes it.
         for key in [b"x", b"x", b"y", b"z"] {
             w.append(topic, Sent { value: Some(&large), key, ..PLAIN }).await;
         }
@@ -283,7 +283,7 @@ async fn produced_batches_are_held_against_them() {
         w.default(&[(name, None)]).await;
         w.append("p", sent).await;
     }
-    // How it is stored.
+    // The stored batch.
     let last = |log: &Log| *batches(log).last().unwrap();
     w.default(&[("message.timestamp.type", Some("LogAppendTime"))]).await;
     w.append("p", aged(100_000)).await;
@@ -320,7 +320,7 @@ async fn produced_batches_are_held_against_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_are_brought_to_disk() {
+async fn logs_are_flushed() {
     use std::os::unix::fs::MetadataExt;
     let mut w = World::new().await;
     let log = w.topic("d", &[]).await;
@@ -329,7 +329,7 @@ async fn logs_are_brought_to_disk() {
     assert_eq!(log.durable_offset(), 1, "durability is flush");
     w.default(&[("durability", Some("page-cache"))]).await;
     w.append("d", all).await;
-    assert_eq!(log.durable_offset(), 1, "nobody asked for a sync");
+    assert_eq!(log.durable_offset(), 1, "no flush was requested");
     w.default(&[("flush.messages", Some("3"))]).await;
     w.append("d", PLAIN).await;
     assert_eq!(log.durable_offset(), 1, "two");
@@ -360,7 +360,7 @@ async fn they_hold_after_a_restart() {
     w.topic("due", &[("retention.ms", "1000")]).await;
     set(&mut w.client, ON_ALL_BROKERS, &[("producer.id.expiration.ms", Some("2000000000"))]).await;
     for topic in ["kept", "due"] {
-        // Older than the built-in defaults keep anything.
+        // Older than the built-in default retention.
         w.append(topic, Sent { age_ms: 10 * DAY, producer: Some(7), ..PLAIN }).await;
     }
     let World { running, _dir: dir, .. } = w;

@@ -6,12 +6,12 @@ use crate::config::LiveConfig;
 /// A topic's config.
 pub(super) struct Row {
     pub topic: &'static str,
-    /// What gives it its default on a broker.
+    /// The broker config of its default.
     pub broker: &'static str,
     pub default: &'static str,
     /// In the file, for all brokers, for this broker, on the topic.
     pub values: [&'static str; 4],
-    /// What the topic has, as it would be told.
+    /// The topic's value, as DescribeConfigs would return it.
     pub has: fn(&TopicConfig, &TopicSettings) -> String,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct BrokerRow {
     pub fixed: &'static str,
     /// For all brokers and for this one; `None` where it is read at the start only.
     pub later: Option<[&'static str; 2]>,
-    /// What the broker has; `None` where only its deeds tell.
+    /// The broker's value; `None` if only its behavior shows it.
     pub has: Option<fn(&Running) -> String>,
 }
 
@@ -120,7 +120,7 @@ fn rate(running: &Running) -> String {
     if rate < f64::MAX { rate.to_string() } else { "1.7976931348623157E308".to_owned() }
 }
 
-/// Where logs lie is shown by the tests of log dirs: `log.dir`, `log.dirs`, `metadata.log.dir` and `cordoned.log.dirs` are left out.
+/// The tests of log dirs cover `log.dir`, `log.dirs`, `metadata.log.dir` and `cordoned.log.dirs`, which are left out here.
 #[rustfmt::skip]
 pub(super) const BROKER: &[BrokerRow] = &[
     fixed!("delete.topic.enable" "true" "false" |r| r.broker.config.delete_topic_enable.to_string()),
