@@ -1,12 +1,12 @@
-//! Group commit: partitions whose acknowledgements wait for the disk are brought there together.
+//! Group commit: partitions with acknowledgments that wait for the disk are flushed together.
 //!
-//! A disk's cost is the wait, not the call: while one round is under way, everything that asks gathers for the next. One task a log dir
-//! takes all that gathered and brings it to disk by the log dir's journal, with one sync. What goes the other way (few logs with much data,
-//! a log's first flush, no room in the journal) is synced side by side on blocking threads, after the writing of all of it was started. A
-//! partition stands in the queue at most once, however many requests wait on it.
+//! The cost of an fsync is its latency: while one round runs, requests queue for the next one. One task for each log dir flushes
+//! all queued logs by the log dir's journal, with one fsync. Other logs (few logs with much data, a log's first flush, no space in
+//! the journal) are synced concurrently on blocking threads, after the writeback of all of them was started. A partition is in the
+//! queue at most once, however many requests wait for it.
 //!
-//! Must never: run on an async worker, or say "flushed" after a sync that failed (the log dir goes offline then, and the
-//! waiters find that out when they look).
+//! Must never: run on an async worker, or report "flushed" after a failed sync (the log dir goes offline then, and waiters check
+//! that when they wake).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::node::{BlockingError, Node};
 use crate::telemetry::FlushMetrics;
 
-/// Syncs of one disk that may wait at once: with more, the journal's own order is the limit.
+/// Concurrent syncs of one disk: with more, the file system's journal is the limit.
 const SIDE_BY_SIDE: usize = 16;
 
 /// Records that no producer waits for are flushed within this time, or at once when a consumer waits for them.
@@ -31,25 +31,25 @@ const SOON: Duration = Duration::from_millis(50);
 
 /// A log that is flushed on request: a partition.
 pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
-    /// Notes that it is in a queue of the flusher; false if it is in one already. The target clears the note when its flush begins.
+    /// Marks the target as queued; false if it is queued already. The target clears the mark when its flush begins.
     fn enqueue_flush(&self) -> bool;
 
-    /// As [`FlushTarget::enqueue_flush`], for the queue of what may wait for a moment.
+    /// As [`FlushTarget::enqueue_flush`], for the queue of delayed flushes.
     fn enqueue_later(&self) -> bool;
 
-    /// It left that queue.
+    /// Clears the mark of the delayed queue.
     fn leave_later(&self);
 
     /// Whether its log lies in this log dir.
     fn is_in(&self, log_dir: &Path) -> bool;
 
-    /// A flush begins: a request from here on is queued again. The log, where there is one, may go by its journal.
+    /// Begins a flush: a request from here on is queued again. The returned log, if any, may be flushed by its journal.
     fn begin_flush(&self) -> Option<Arc<Log>>;
 
-    /// All that the log had when the flush began is durable: releases the requests that wait for that.
+    /// Releases the requests that wait for the records that the log had when the flush began: they are durable.
     fn end_flush(&self);
 
-    /// Starts the writing that [`FlushTarget::flush`] waits for.
+    /// Starts the writeback that [`FlushTarget::flush`] waits for.
     fn start_flush(&self);
 
     /// Flushes the log and releases the requests that wait for that. Blocks.
@@ -60,7 +60,7 @@ pub(super) trait FlushTarget: fmt::Debug + Send + Sync {
 struct Disk {
     dir: PathBuf,
     queue: Mutex<Vec<Arc<dyn FlushTarget>>>,
-    /// Those that no request waits for.
+    /// Logs without a waiting request.
     later: Mutex<Vec<Arc<dyn FlushTarget>>>,
     wake: Notify,
 }
@@ -106,7 +106,7 @@ impl Flusher {
         }
     }
 
-    /// As [`Flusher::request_flush`], within [`SOON`]: nobody waits for it.
+    /// As [`Flusher::request_flush`], within [`SOON`]: for records without a waiter.
     pub(super) fn request_flush_later<T: FlushTarget + 'static>(&self, target: &Arc<T>) {
         if !target.enqueue_later() {
             return;
@@ -128,7 +128,7 @@ impl Flusher {
 }
 
 impl Disk {
-    /// What nobody waits for goes with the next round.
+    /// Adds the delayed flushes to the next round.
     fn join_round(&self) {
         let all = std::mem::take(&mut *self.later.lock());
         let mut queue = self.queue.lock();
@@ -142,7 +142,7 @@ impl Disk {
 }
 
 async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
-    // When what nobody waits for goes with the next round.
+    // When the delayed flushes join the next round.
     let mut later = None;
     loop {
         if later.is_some_and(|at| at <= Instant::now()) {
@@ -177,7 +177,7 @@ async fn serve(disk: &Disk, node: &Node, metrics: &FlushMetrics) {
     }
 }
 
-/// What a round leaves to syncs of its own, and the round's logs.
+/// The logs of a round that need a sync of their segments, and all logs of the round.
 struct Others {
     targets: Vec<Arc<dyn FlushTarget>>,
     /// Bytes of theirs that are not durable.
@@ -185,7 +185,7 @@ struct Others {
     log: Option<Arc<Log>>,
 }
 
-/// Brings to disk what goes by the journal. Blocks.
+/// Flushes logs by the journal. Blocks.
 fn flush_by_journal(round: Vec<Arc<dyn FlushTarget>>, node: &Node) -> Others {
     let (mut with_log, mut others) = (Vec::new(), Vec::new());
     for target in round {
@@ -195,7 +195,7 @@ fn flush_by_journal(round: Vec<Arc<dyn FlushTarget>>, node: &Node) -> Others {
         }
     }
     let logs: Vec<Arc<Log>> = with_log.iter().map(|(_, log)| Arc::clone(log)).collect();
-    // A disk that failed: the syncs say so, each to those who wait for it.
+    // After a failure of the disk each sync reports it to its waiters.
     let left = LogManager::flush_by_journal(&logs).unwrap_or_else(|_| (0..logs.len()).collect());
     let mut bytes = 0;
     let mut left = left.into_iter().peekable();

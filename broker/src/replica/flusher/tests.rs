@@ -1,4 +1,4 @@
-//! A disk whose syncs wait until they are let through: what is acknowledged before, and what is not.
+//! A disk whose syncs block until a gate opens: which requests are acknowledged before, and which are not.
 
 use std::io;
 use std::path::Path;
@@ -22,12 +22,12 @@ mod coordinators;
 struct State {
     closed: bool,
     broken: bool,
-    /// Syncs that wait, and that went through.
+    /// Blocked syncs, and finished syncs.
     waiting: usize,
     done: usize,
 }
 
-/// Syncs of data and journal files stand before it while it is closed.
+/// Blocks syncs of data and journal files while it is closed.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<State>,
@@ -50,7 +50,7 @@ impl Gate {
         if state.broken { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
-    async fn somebody_waits(self: &Arc<Self>) {
+    async fn wait_for_blocked_sync(self: &Arc<Self>) {
         let gate = Arc::clone(self);
         let wait = move || gate.moved.wait_while(&mut gate.state.lock(), |state| state.waiting == 0);
         tokio::task::spawn_blocking(wait).await.unwrap();
@@ -106,14 +106,14 @@ async fn an_acknowledged_batch_is_on_disk_and_one_round_of_syncs_serves_many() {
     create_topic_with(&mut client, "each", &[("durability", "page-cache"), ("flush.messages", "1")]).await;
     gate.set(|state| state.closed = true);
     client.send(V, 1, &produce("t", -1)).await;
-    gate.somebody_waits().await;
+    gate.wait_for_blocked_sync().await;
     let mut others = Vec::new();
     for id in 0..20 {
         let mut other = Client::to(&running).await;
         other.send(V, id, &produce("t", -1)).await;
         others.push(other);
     }
-    // What promises no more than memory is answered meanwhile.
+    // Requests that need no flush are answered meanwhile.
     let mut quick = Client::to(&running).await;
     assert_eq!(quick.ask(V, &produce("t", 1)).await.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
     assert_eq!(quick.ask(V, &produce("cached", -1)).await.responses[0].partition_responses[0].base_offset, 0);
@@ -155,7 +155,8 @@ fn fetch(offset: i64) -> FetchRequest {
     }
 }
 
-/// Otherwise a group could commit behind a record that a power cut takes, and would never read the one that gets its offset.
+/// Otherwise a group could commit an offset behind a record that a power cut removes, and would never read the next record at that
+/// offset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_read_only_what_is_durable() {
     let gate = Arc::new(Gate::default());
@@ -173,7 +174,7 @@ async fn consumers_read_only_what_is_durable() {
             ErrorCode::NONE,
             "no producer is made to wait"
         );
-        gate.somebody_waits().await;
+        gate.wait_for_blocked_sync().await;
         let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
         assert_eq!((partition.log().log_end_offset(), partition.log().high_watermark()), (round + 1, round));
         assert!(consumer.frame().now_or_never().is_none(), "read, and not on disk");
@@ -182,7 +183,7 @@ async fn consumers_read_only_what_is_durable() {
         let records = read.responses[0].partitions[0].records.as_ref().unwrap();
         assert!(!records.is_empty() && read.responses[0].partitions[0].high_watermark == round + 1);
     }
-    // Nobody reads: it is flushed all the same.
+    // It is flushed even without a reader.
     client.ask(V, &produce("t", 1)).await;
     let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
     while partition.log().high_watermark() < 4 {

@@ -1,4 +1,4 @@
-//! What coordinators answer is on disk too: an offset that was committed, a transaction that was decided.
+//! Answers of coordinators are durable, too: committed offsets and decided transactions.
 
 use esker_protocol::messages::end_txn::EndTxnRequest;
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
@@ -31,7 +31,7 @@ fn commit(offset: i64) -> OffsetCommitRequest {
     }
 }
 
-/// Its answer comes when the gate is opened and not before.
+/// Checks that the answer comes only after the gate opened.
 async fn waits_for_the_gate<R: esker_protocol::Request>(
     gate: &Arc<Gate>,
     [client, other]: [&mut Client; 2],
@@ -42,14 +42,14 @@ async fn waits_for_the_gate<R: esker_protocol::Request>(
     client.send(v, 1, request).await;
     let early = tokio::select! {
         _ = client.frame() => true,
-        () = gate.somebody_waits() => false,
+        () = gate.wait_for_blocked_sync() => false,
     };
     if early {
-        // Or neither the broker nor whoever looks at the gate could end.
+        // Otherwise neither the broker nor waiters on the gate could end.
         gate.set(|state| (state.closed, state.waiting) = (false, 1));
         panic!("answered, and not on disk");
     }
-    // An answer that comes too early has come by then.
+    // An early answer would have arrived by then.
     for _ in 0..20 {
         find(other, "g", 0).await;
     }
@@ -72,12 +72,12 @@ async fn a_committed_offset_is_on_disk() {
     waits_for_the_gate(&gate, [&mut client, &mut late], 8, &commit(2)).await;
     let (_, answer) = client.answer::<OffsetCommitRequest>(8).await;
     assert_eq!(code(&answer), ErrorCode::NONE);
-    // On disk that breaks, nothing is acknowledged.
+    // On a failing disk nothing is acknowledged.
     gate.set(|state| state.broken = true);
     assert_ne!(code(&late.ask(8, &commit(3)).await), ErrorCode::NONE);
 }
 
-/// Whoever went on from an offset that a power cut takes back would leave a gap, or a second copy, where nobody looks for it.
+/// A consumer that continues from an offset that a power cut takes back would miss records, or read them twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_that_another_is_told_is_on_disk() {
     let gate = Arc::new(Gate::default());
@@ -95,7 +95,7 @@ async fn an_offset_that_another_is_told_is_on_disk() {
 
     gate.set(|state| state.closed = true);
     client.send(8, 1, &commit(2)).await;
-    gate.somebody_waits().await;
+    gate.wait_for_blocked_sync().await;
     let (mut first, mut second) = (Client::to(&running).await, Client::to(&running).await);
     let mut late = Client::to(&running).await;
     first.send(5, 1, &one).await;
