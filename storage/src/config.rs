@@ -35,7 +35,7 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `preallocate`: a segment's disk space is reserved when it is first written to, not in steps.
     pub preallocate: bool,
-    /// `flush.messages`: records after which the log asks to be flushed ([`crate::Appended::flush_due`]).
+    /// `flush.messages`: records after which the log requests a flush ([`crate::Appended::flush_due`]).
     pub flush_messages: i64,
     /// `flush.ms`: age of the oldest unflushed append at which [`crate::Log::flush_due`] says yes.
     pub flush_ms: i64,

@@ -101,12 +101,12 @@ impl LogDir {
 
     /// Bytes that producers and replicas may still write: the free space without a reserve. The reserve is kept so that offsets can
     /// be committed, topics deleted and the metadata log written on a full disk. Queries the file system.
-    pub(crate) fn room(&self) -> u64 {
+    pub(crate) fn writable_bytes(&self) -> u64 {
         let Ok((total, usable)) = self.disk.space(&self.path) else { return u64::MAX };
         usable.saturating_sub(reserve(total))
     }
 
-    pub(crate) fn check(&self) -> Result<(), LogError> {
+    pub(crate) fn check_online(&self) -> Result<(), LogError> {
         if self.is_offline() { Err(LogError::Offline { dir: self.path.clone() }) } else { Ok(()) }
     }
 

@@ -29,7 +29,7 @@ impl EpochCache {
             match (words.next(), words.next(), words.next()) {
                 (Some(Ok(epoch)), Some(Ok(start)), None) => {
                     let epoch = i32::try_from(epoch).map_err(|_| format!("epoch {epoch} is too large"))?;
-                    cache.assign(epoch, start);
+                    cache.assign_start(epoch, start);
                 }
                 _ => return Err(format!("line {line:?} is not `epoch offset`")),
             }
@@ -70,7 +70,7 @@ impl EpochCache {
     }
 
     /// Records that `epoch` begins at the log end, if it is new; its first record is not written yet.
-    pub(crate) fn begin(&mut self, epoch: i32) {
+    pub(crate) fn begin_epoch(&mut self, epoch: i32) {
         if epoch >= 0 && self.latest().is_none_or(|latest| latest < epoch) {
             self.begun = Some(epoch);
         }
@@ -78,7 +78,7 @@ impl EpochCache {
 
     /// Records that the first record of `epoch` is at `start`, if the epoch is new. Entries that the new one contradicts are
     /// removed (a leader that wrote nothing leaves an epoch at the same offset).
-    pub(crate) fn assign(&mut self, epoch: i32, start: i64) {
+    pub(crate) fn assign_start(&mut self, epoch: i32, start: i64) {
         if epoch < 0
             || start < 0
             || self.entries.last().is_some_and(|last| last.0 >= epoch && last.1 <= start)
@@ -110,7 +110,7 @@ impl EpochCache {
         after.checked_sub(1).and_then(|i| self.entries.get(i)).map(|entry| entry.0)
     }
 
-    /// Largest epoch not above the one asked for, and the offset after its last record (the start of the next one).
+    /// Largest epoch not above the requested one, and the offset after its last record (the start of the next one).
     pub(crate) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> EpochEndOffset {
         const UNDEFINED: EpochEndOffset = EpochEndOffset { leader_epoch: -1, end_offset: -1 };
         let Some(latest) = self.latest() else { return UNDEFINED };
@@ -160,7 +160,7 @@ mod tests {
     fn cache(entries: &[(i32, i64)]) -> EpochCache {
         let mut cache = EpochCache::default();
         for (epoch, start) in entries {
-            cache.assign(*epoch, *start);
+            cache.assign_start(*epoch, *start);
         }
         cache
     }
@@ -191,8 +191,8 @@ mod tests {
         let mut c = cache(&[(0, 0), (2, 10)]);
         c.written = Some(c.entries.clone());
         c.durable = true;
-        c.begin(5);
-        c.begin(4);
+        c.begin_epoch(5);
+        c.begin_epoch(4);
         assert!(!c.to_write(true), "nothing to write before its first record");
         for (asked, end, expected) in [
             (0, 20, (0, 10)),
@@ -207,15 +207,15 @@ mod tests {
             assert_eq!((found.leader_epoch, found.end_offset), expected, "{asked} with a log of {end}");
         }
         assert_eq!((c.at(19, 20), c.at(20, 20), c.latest(), c.latest_written()), (Some(2), Some(5), Some(5), Some(2)));
-        c.assign(4, 20);
+        c.assign_start(4, 20);
         assert_eq!(c.latest_written(), Some(2), "an epoch below the begun one does not come back");
-        c.assign(5, 20);
+        c.assign_start(5, 20);
         assert!(c.to_write(false));
         assert_eq!((c.entries.as_slice(), c.begun), ([(0, 0), (2, 10), (5, 20)].as_slice(), None));
         assert_eq!((c.at(20, 21), c.end_offset_for(2, 21).end_offset), (Some(5), 20));
 
         let mut empty = EpochCache::default();
-        empty.begin(3);
+        empty.begin_epoch(3);
         let found = empty.end_offset_for(1, 0);
         assert_eq!((found.leader_epoch, found.end_offset, empty.at(0, 0)), (1, 0, Some(3)));
         empty.truncate_from_end(0);
@@ -225,12 +225,12 @@ mod tests {
     #[test]
     fn assign_drops_what_it_contradicts() {
         let mut c = cache(&[(0, 0), (1, 10), (2, 20)]);
-        c.assign(2, 25);
-        c.assign(1, 30);
+        c.assign_start(2, 25);
+        c.assign_start(1, 30);
         assert_eq!(c.entries, [(0, 0), (1, 10), (2, 20)]);
-        c.assign(3, 20);
+        c.assign_start(3, 20);
         assert_eq!(c.entries, [(0, 0), (1, 10), (3, 20)]);
-        c.assign(4, 5);
+        c.assign_start(4, 5);
         assert_eq!(c.entries, [(0, 0), (4, 5)]);
     }
 

@@ -60,7 +60,7 @@ pub enum OpenError {
         dir: PathBuf,
         /// Id in `meta.properties`.
         found: String,
-        /// Id that was asked for.
+        /// The configured id.
         expected: String,
     },
     /// The dir was formatted for another node.
@@ -73,7 +73,7 @@ pub enum OpenError {
         dir: PathBuf,
         /// Id in `meta.properties`.
         found: i32,
-        /// Id that was asked for.
+        /// The configured id.
         expected: i32,
     },
     /// `meta.properties` or a checkpoint cannot be understood.
@@ -129,7 +129,7 @@ pub enum LogError {
     /// The offset lies outside of what the operation allows.
     #[error("offset {offset} is outside {low}..={high}")]
     OffsetOutOfRange {
-        /// What was asked for.
+        /// The requested offset.
         offset: i64,
         /// Smallest allowed.
         low: i64,
@@ -191,14 +191,14 @@ pub enum ReadError {
     /// Below the log start or past the log end.
     #[error("offset {offset} is outside {log_start_offset}..={log_end_offset}")]
     OffsetOutOfRange {
-        /// What was asked for.
+        /// The requested offset.
         offset: i64,
         /// First readable offset.
         log_start_offset: i64,
         /// Next offset to be written.
         log_end_offset: i64,
     },
-    /// What is stored there is damaged.
+    /// The stored batch is damaged.
     #[error("record batch at position {position} of segment {segment} is corrupt: {what}")]
     Corrupt {
         /// Base offset of the segment.
@@ -208,7 +208,7 @@ pub enum ReadError {
         /// What is wrong.
         what: String,
     },
-    /// Recovery found that what is stored there is damaged; it was on disk before.
+    /// Recovery found damage in flushed records.
     #[error("records {first_offset} to {last_offset} are damaged on disk: {what}; readers may go on at {}", last_offset + 1)]
     Damaged {
         /// First offset that cannot be read.

@@ -145,7 +145,7 @@ impl LogManager {
             }
             return Ok(log);
         }
-        let log_dir = self.emptiest_dir()?;
+        let log_dir = self.find_emptiest_dir()?;
         let dir = log_dir.path.join(files::partition_dir(topic, partition));
         let create = || -> Result<Log, OpenError> {
             // Checkpoint rows of an earlier partition of that name must not apply to this one.
@@ -202,7 +202,7 @@ impl LogManager {
         self.moves.0.set_rate(bytes_per_second);
     }
 
-    fn emptiest_dir(&self) -> Result<Arc<LogDir>, LogError> {
+    fn find_emptiest_dir(&self) -> Result<Arc<LogDir>, LogError> {
         let cordoned = self.cordoned.read();
         let online = || self.dirs.iter().filter(|dir| !dir.is_offline() && !cordoned.contains(&dir.path));
         let mut counts: HashMap<*const LogDir, usize> = HashMap::new();
@@ -373,7 +373,7 @@ impl LogManager {
         for dir in &self.dirs {
             let of_it: Vec<&Log> = moved.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
             if !of_it.is_empty() {
-                dir.check()?;
+                dir.check_online()?;
                 let written = dir.checkpoints.write_starts(dir.disk.as_ref(), &dir.path, &of_it, || self.logs_of(dir));
                 dir.record_failure(written)?;
             }
@@ -386,7 +386,7 @@ impl LogManager {
     /// dir offline.
     pub fn flush_by_journal(logs: &[Arc<Log>]) -> Result<Vec<usize>, LogError> {
         let Some(dir) = logs.first().map(|log| log.home()) else { return Ok(Vec::new()) };
-        dir.check()?;
+        dir.check_online()?;
         let in_dir = |log: &Arc<Log>| Arc::ptr_eq(log.home(), dir).then(|| Arc::clone(log) as Arc<dyn JournaledLog>);
         let flushed = dir.journal.flush(&logs.iter().map(in_dir).collect::<Vec<_>>());
         Ok(dir.record_failure(flushed)?)

@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(read_rate.next_wait(PIECE, now + ms(4)), SLOW_SYNC_PAUSE, "counted from the last one");
         assert_eq!(read_rate.paused_in_cycle, SLOW_SYNC_PAUSE + ms(4), "time counts once");
         assert!(read_rate.next_wait(PIECE, now + ms(14)).is_zero());
-        // All are slow from here on: reads go on within the cycle.
+        // All fsyncs are slow from here on: reads continue within the cycle.
         let began = now;
         while read_rate.next_wait(PIECE, now) > ms(1) {
             now += ms(1);

@@ -143,7 +143,7 @@ fn run(env: &dyn Env, receiver: &mpsc::Receiver<PendingRemoval>) {
     }
 }
 
-/// Removes what is due.
+/// Removes due files.
 fn remove_due(env: &dyn Env, waiting: &mut Vec<PendingRemoval>) {
     // A disk with enough free space is checked once in a round; a nearly full one after each removal, until it has space again.
     let mut roomy = HashSet::new();

@@ -54,7 +54,7 @@ impl Residency {
         (self.clock.0.load(Ordering::Relaxed) >> 20) as u32
     }
 
-    /// Whether what was in memory at `then` still counts as such.
+    /// Whether a mark of time `then` is still valid.
     pub(crate) fn is_fresh(&self, then: u32) -> bool {
         self.now().wrapping_sub(then) <= FRESH
     }

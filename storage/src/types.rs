@@ -62,14 +62,14 @@ pub struct Appended {
     pub flush_due: bool,
 }
 
-/// The result of a read. `records` are whole batches; the first may begin below the offset asked for.
+/// The result of a read. `records` are whole batches; the first may begin below the requested offset.
 #[derive(Debug, Clone, Default)]
 pub struct ReadInfo {
     /// A slice of the segment's map: no copy was made.
     pub records: Bytes,
-    /// Base offset of the first batch in `records` (or the offset asked for when empty).
+    /// Base offset of the first batch in `records` (or the requested offset when empty).
     pub first_offset: i64,
-    /// Offset after the last record in `records` (or the offset asked for when empty).
+    /// Offset after the last record in `records` (or the requested offset when empty).
     pub next_offset: i64,
     /// A batch was there but larger than `max_bytes`, and `at_least_one` was false.
     pub over_limit: bool,
@@ -98,7 +98,7 @@ pub struct DamagedRange {
 
 impl DamagedRange {
     /// Whether an offset lies in it.
-    pub fn holds(&self, offset: i64) -> bool {
+    pub fn contains(&self, offset: i64) -> bool {
         (self.first_offset..self.end_offset).contains(&offset)
     }
 }

@@ -115,7 +115,7 @@ pub enum FetchError {
 /// Why a follower's log was left as it is.
 #[derive(Debug, Error)]
 pub enum FollowError {
-    /// The role changed since the leader was asked.
+    /// The role changed since the request to the leader.
     #[error("this broker does not follow in leader epoch {0}")]
     NotFollowing(i32),
     /// The log failed.
@@ -141,7 +141,7 @@ pub enum DeleteRecordsError {
     /// Above the high watermark or below -1.
     #[error("offset {offset} is above the high watermark {high_watermark} or below -1")]
     OffsetOutOfRange {
-        /// What was asked for.
+        /// The requested offset.
         offset: i64,
         /// The highest allowed offset.
         high_watermark: i64,

@@ -226,7 +226,7 @@ fn fill_map(
     Ok(end)
 }
 
-/// Makes one segment of some neighbours, and puts it in their place if it differs.
+/// Merges adjacent segments into one, and replaces them if the result differs.
 fn clean_group(log: &Log, sources: &[Arc<Segment>], filter: &mut Filter<'_>, run: &Run<'_>) -> Result<(), CleanError> {
     let Some(first) = sources.first() else { return Ok(()) };
     let disk = Arc::clone(&log.home().disk);

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        // Memory, keys asked for, keys taken.
+        // Memory, requested keys, accepted keys.
         for (memory, keys, expected) in [(0, 10, 1), (SLOT_BYTES * 100, 1000, 90), (1 << 30, 50, 51)] {
             let mut map = OffsetMap::new(memory, keys);
             assert!(map.slots.capacity() * SLOT_BYTES <= memory.max(2 * SLOT_BYTES));

@@ -11,7 +11,7 @@ pub struct CleanStats {
     pub map_percent: u64,
     /// Bytes of the segments read.
     pub bytes_read: u64,
-    /// Bytes of the segments made of them.
+    /// Bytes of the compacted segments.
     pub bytes_written: u64,
     /// Records read, those of markers included.
     pub records_read: u64,

@@ -1,7 +1,7 @@
 //! Time index: 12-byte entries (timestamp, offset relative to the segment's base).
 //!
-//! An entry says: the largest timestamp so far is this, and the batch that ends with this offset brought it. Timestamps
-//! and offsets both grow from entry to entry, however the records' times jump.
+//! An entry has the largest timestamp so far, and the last offset of the batch that contains it. Timestamps and offsets both grow
+//! from entry to entry, even if the records' timestamps do not.
 
 use parking_lot::RwLock;
 

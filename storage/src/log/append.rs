@@ -259,7 +259,7 @@ impl Log {
         let path = || writer.active.path(LOG);
         let opened = writer.active.opened().map_err(|error| self.write_error(error))?;
         let file = opened.file();
-        let room = if last { u64::MAX } else { self.log_dir.room() };
+        let room = if last { u64::MAX } else { self.log_dir.writable_bytes() };
         let take = |up_to: u64| match up_to.saturating_sub(from) {
             more if more > room => Err(io::ErrorKind::StorageFull.into()),
             // Steps grow with the segment, so few appends come here; the file system may wait for its journal. Small first steps
@@ -340,7 +340,7 @@ impl Log {
 
     /// Closes the active segment and opens a new one, if the active one has records.
     pub fn roll(&self, now_ms: i64) -> Result<(), LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let mut writer = self.lock_writer();
         if writer.active.size() > 0 {
             let capacity = u64::from(self.config.load().segment_bytes).min(MAX_SEGMENT);

@@ -68,7 +68,7 @@ impl Log {
     }
 
     fn flush_up_to(&self, with_active: bool) -> Result<i64, LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let _flushing = self.flushing.lock();
         let (segments, due, truncations) = {
             let mut writer = self.lock_writer();
@@ -256,7 +256,7 @@ impl Log {
     /// Writes indexes and the producer state, and closes the log. With `flush` it flushes them; else the caller syncs the whole
     /// file system and then calls `mark_flushed`.
     pub(crate) fn close_clean(&self, flush: bool) -> Result<(), LogError> {
-        if let Err(offline) = self.log_dir.check() {
+        if let Err(offline) = self.log_dir.check_online() {
             // Nothing is written any more: the producer state may include batches that no reader ever saw.
             self.close();
             return Err(offline);
@@ -300,7 +300,7 @@ impl Log {
     pub(crate) fn replace_with<R>(&self, install: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
         let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         self.log_dir.record_failure(self.write_derived(&mut writer))?;
         self.write_epochs(false)?;
         let installed = install()?;

@@ -108,7 +108,7 @@ impl Load {
         // From the first replayed batch on the batches take precedence.
         epochs.truncate_from_end(replay.epochs.first().map_or(end, |(_, start)| *start));
         for (epoch, start) in &replay.epochs {
-            epochs.assign(*epoch, *start);
+            epochs.assign_start(*epoch, *start);
         }
         epochs.truncate_from_end(end);
         epochs.truncate_from_start(log_start);

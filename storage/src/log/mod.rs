@@ -151,7 +151,7 @@ impl Log {
     /// Sets the topic id of a log without one: the folder of an old Kafka, or one whose `partition.metadata` was lost before the
     /// first flush. Writes the file. False if the log has another id.
     pub(crate) fn adopt_topic_id(&self, topic_id: Uuid) -> Result<bool, LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let mut writer = self.lock_writer();
         if self.topic_id() == NO_TOPIC_ID {
             self.log_dir.record_failure(files::write_partition_metadata(
@@ -293,9 +293,9 @@ impl Log {
     /// Begins `leader_epoch` at the log end: for a replica that becomes leader, before it accepts appends (KIP-101). It is in
     /// memory only until the epoch's first record is appended.
     pub fn begin_epoch(&self, leader_epoch: i32) -> Result<(), LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let _writer = self.lock_writer();
-        self.epochs.write().begin(leader_epoch);
+        self.epochs.write().begin_epoch(leader_epoch);
         Ok(())
     }
 
@@ -304,7 +304,7 @@ impl Log {
         if leader_epoch <= self.latest_epoch.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.change_epochs(|epochs| epochs.assign(leader_epoch, offset));
+        self.change_epochs(|epochs| epochs.assign_start(leader_epoch, offset));
         self.write_epochs(false)
     }
 

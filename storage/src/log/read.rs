@@ -219,7 +219,7 @@ impl Log {
             Ok(None) => return Ok(None),
             // The time index leads into damage: search from its end on, or from the record before it.
             Err(ReadError::Damaged { .. } | ReadError::Corrupt { .. }) => {
-                let range = segment.damaged.iter().find(|range| range.holds(from));
+                let range = segment.damaged.iter().find(|range| range.contains(from));
                 range.map_or_else(|| Ok(view.walk_from(from)?.0), |range| Ok::<_, ReadError>(range.end_position))?
                     as usize
             }
@@ -235,7 +235,7 @@ impl Log {
             if step.base_offset >= end {
                 break;
             }
-            // Old formats have no maximum in a header: the message itself stands for what it wraps.
+            // Old formats have no maximum in a header: the outer message is used for the messages that it wraps.
             let found = |timestamp, offset, leader_epoch| TimestampOffset { timestamp, offset, leader_epoch };
             if step.magic < 2 {
                 if step.last_offset >= lowest && wanted(step.max_timestamp) {

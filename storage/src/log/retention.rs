@@ -19,7 +19,7 @@ impl Log {
     /// DeleteRecords: moves the log start up to `offset` (at most the high watermark). Returns the new log start. The next
     /// retention pass deletes the files.
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let mut writer = self.lock_writer();
         // Closed while this thread waited for the lock: a change of the log start would be lost.
         if self.is_offline() {
@@ -49,7 +49,7 @@ impl Log {
     /// Deletes segments that are due by log start, time or bytes, and removes expired producers. Blocks; appends continue
     /// meanwhile.
     pub fn retention_pass(&self, now_ms: i64) -> Result<RetentionOutcome, LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let mut outcome = RetentionOutcome::default();
         let (parked, swept) = {
             // A truncation, a swap, a move or a close uses the same names.

@@ -55,7 +55,7 @@ impl Log {
         let nearly_full = size >= limit / 8 * 7 || limit.saturating_sub(size) < grown.saturating_mul(2);
         let space = if config.preallocate { limit } else { append::MIN_RESERVE.min(limit) };
         let wanted = size > 0 && grown > 0 && nearly_full && writer.spare.is_none();
-        (wanted && !self.is_offline() && self.log_dir.room() > space).then_some(space)
+        (wanted && !self.is_offline() && self.log_dir.writable_bytes() > space).then_some(space)
     }
 
     fn create_spare(&self, space: u64) -> Result<(), FileError> {

@@ -18,7 +18,7 @@ use crate::{
 impl Log {
     /// Removes everything at and above `offset` (follower; KIP-101). No-op if the log is shorter. Blocks.
     pub fn truncate_to(&self, offset: i64) -> Result<(), LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         if offset < 0 {
             return Err(LogError::OffsetOutOfRange { offset, low: 0, high: self.log_end_offset() });
         }
@@ -38,7 +38,7 @@ impl Log {
 
     /// Removes everything and restarts the log at `offset` (a follower whose leader has nothing below it). Blocks.
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
-        self.log_dir.check()?;
+        self.log_dir.check_online()?;
         let now_ms = self.clock_ms.load(Ordering::Relaxed);
         let _maintenance = self.lock_maintenance();
         let mut writer = self.lock_writer();
@@ -113,7 +113,7 @@ impl Log {
 
     /// The part of a segment below `offset`, as a closed segment.
     fn truncate_segment(&self, segment: &Segment, offset: i64) -> Result<Segment, FileError> {
-        let damaged = segment.damaged.iter().find(|range| range.holds(offset));
+        let damaged = segment.damaged.iter().find(|range| range.contains(offset));
         let position = match segment.find(offset) {
             Ok(Some((position, _))) => position as u64,
             Ok(None) => segment.size(),

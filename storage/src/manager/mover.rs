@@ -28,7 +28,7 @@ use crate::{
 /// Bytes read and written at once.
 const STEP: usize = 1 << 20;
 
-/// A log on its way to another dir.
+/// A running move of a log to another dir.
 #[derive(Debug)]
 pub struct Move {
     log: Arc<Log>,
@@ -62,8 +62,8 @@ impl Move {
     }
 
     fn copy_throttled(&mut self, limit: Option<&(Throttle, AtomicBool)>) -> Result<(), LogError> {
-        self.to.check()?;
-        if self.bytes_behind() > self.to.room() {
+        self.to.check_online()?;
+        if self.bytes_behind() > self.to.writable_bytes() {
             // Copies must not use the reserve for commits and admin requests either.
             let (path, source) = (self.future.clone(), std::io::ErrorKind::StorageFull.into());
             return Err(FileError { action: "find room in", path, source }.into());
@@ -156,7 +156,7 @@ impl LogManager {
         let log = self.get(topic, partition).ok_or_else(|| LogError::Unknown { topic: topic.to_owned(), partition })?;
         let to = self.dirs.iter().find(|dir| dir.path == to);
         let to = to.ok_or_else(|| LogError::Unknown { topic: topic.to_owned(), partition })?;
-        to.check()?;
+        to.check_online()?;
         if Arc::ptr_eq(to, log.home()) {
             return Ok(None);
         }

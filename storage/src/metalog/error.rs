@@ -15,7 +15,7 @@ pub enum MetadataError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The bytes are not what was written.
+    /// The bytes differ from the written ones.
     #[error("{} is damaged: {what}. Restore the folder's files from a backup of one point in time", path.display())]
     Damaged {
         /// The file.

@@ -44,7 +44,7 @@ fn too_long(_: TooLong) -> io::Error {
 }
 
 impl MetadataLog {
-    /// Opens the log in `dir`, or begins one. Blocks for the disk.
+    /// Opens the log in `dir`, or begins one. Blocks on the disk.
     pub fn open(env: &dyn Env, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
         disk.create_dir_all(dir).context("create", dir)?;
         // A rewrite that a crash cut off.
@@ -121,7 +121,7 @@ impl MetadataLog {
         self.change(Step::TruncateAfter(last), done);
     }
 
-    /// Removes all entries up to `upto`, which a durable snapshot holds; the file is written anew.
+    /// Removes all entries up to `upto`, which a durable snapshot contains; the file is rewritten.
     pub fn purge(&self, upto: LogId, done: Done) {
         let mut state = self.state.lock();
         // A purge leaves no gap.
@@ -132,7 +132,7 @@ impl MetadataLog {
         }
     }
 
-    /// Refuses further changes and waits until those before are written. Blocks for the disk.
+    /// Refuses further changes and waits until those before are written. Blocks on the disk.
     pub fn close(&self) {
         self.writer.close();
     }

@@ -36,7 +36,7 @@ pub struct MetadataFiles {
 }
 
 impl MetadataFiles {
-    /// Opens what is in `dir`, or begins there. Blocks for the disk.
+    /// Opens the files in `dir`, or creates them. Blocks on the disk.
     pub fn open(env: &dyn Env, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
         let log = MetadataLog::open(env, Arc::clone(&disk), dir)?;
         let snapshots = Snapshots::open(disk, dir)?;
@@ -56,7 +56,7 @@ impl MetadataFiles {
             }
             _ => {}
         }
-        // A snapshot is made of the log's entries, so a folder with one has had a log. Its vote must not be forgotten.
+        // A snapshot is made of the log's entries, so a folder with one has had a log. Its vote must not be lost.
         if last.is_some() && log.vote().is_none() {
             return mismatch("metadata.log is missing or has no vote, and there is a metadata.snapshot".to_owned());
         }
@@ -77,7 +77,7 @@ impl MetadataFiles {
         file::last_vote(disk, dir)
     }
 
-    /// Refuses further changes and waits for those under way. Blocks for the disk.
+    /// Refuses further changes and waits for those under way. Blocks on the disk.
     pub fn close(&self) {
         self.log.close();
         self.snapshots.close();

@@ -76,8 +76,8 @@ impl Snapshots {
         self.current.lock().clone()
     }
 
-    /// Writes a snapshot of `chunks`, each of whole records, and returns it once it is durable. If there is one by now that stands
-    /// for at least as much, that one is returned.
+    /// Writes a snapshot of `chunks`, each of whole records, and returns it once it is durable. If a snapshot of at least the same
+    /// position exists by now, that one is returned.
     pub fn write(
         &self,
         meta: &SnapshotMeta,
@@ -128,7 +128,7 @@ impl SnapshotFile {
         Ok(Self { file, path: path.into(), meta: Arc::new(meta), records, len, _received: received })
     }
 
-    /// The log position that it stands for.
+    /// The log position of the snapshot.
     pub fn meta(&self) -> &SnapshotMeta {
         &self.meta
     }

@@ -81,7 +81,7 @@ pub struct Entry {
     pub payload: Payload,
 }
 
-/// One change of the log, as it stands in the file.
+/// One change of the log, as encoded in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Vote(Vote),
@@ -94,7 +94,7 @@ pub(super) enum Step {
     Purge(LogId),
 }
 
-/// The log position that a snapshot stands for.
+/// The log position of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {
     /// The last entry that is in it.

@@ -314,7 +314,7 @@ impl Segment {
         }
     }
 
-    /// Largest timestamp and the last offset of the batch that brought it; `None` if nothing has a time.
+    /// Largest timestamp and the last offset of the batch that contains it; `None` if no record has a timestamp.
     pub(crate) fn max_time(&self) -> Result<Option<(i64, i64)>, FileError> {
         if self.size() == 0 {
             return Ok(None);

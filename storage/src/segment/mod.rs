@@ -58,7 +58,7 @@ pub(crate) struct Segment {
     /// Two marks in the recently appended data, the older first: the clock of [`residency`] in the upper half, the position in the
     /// lower. All data behind a fresh mark is in memory.
     recent: [AtomicU64; 2],
-    /// Largest timestamp and the last offset of the batch that brought it; unknown for closed segments until the first lookup.
+    /// Largest timestamp and the last offset of the batch that contains it; unknown for closed segments until the first lookup.
     max_time: Mutex<Option<(i64, i64)>>,
     pub(crate) transactions: TransactionIndex,
     written: Mutex<Written>,

@@ -26,7 +26,7 @@ pub(crate) struct View<'a> {
 }
 
 impl Segment {
-    /// Opens what is needed to read it.
+    /// Opens the files that a read needs.
     pub(crate) fn view(&self) -> Result<View<'_>, FileError> {
         let opened = self.opened()?;
         opened.map(self.capacity).context_of("map", || self.path(LOG))?;
@@ -45,7 +45,7 @@ impl Segment {
     }
 
     fn refuse_damaged(&self, offset: i64) -> Result<(), ReadError> {
-        let Some(range) = self.damaged.iter().find(|range| range.holds(offset)) else { return Ok(()) };
+        let Some(range) = self.damaged.iter().find(|range| range.contains(offset)) else { return Ok(()) };
         let DamagedRange { first_offset, end_offset, what, .. } = range.clone();
         Err(ReadError::Damaged { first_offset, last_offset: end_offset.saturating_sub(1), what })
     }

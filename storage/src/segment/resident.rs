@@ -140,7 +140,7 @@ impl Segment {
 
     /// Loads the range of [`Self::is_resident`] into memory. Blocks on the disk.
     pub(crate) fn load_pages(&self, offset: i64, max_bytes: u64) -> Result<(), ReadError> {
-        if self.size() == 0 || self.damaged.iter().any(|range| range.holds(offset)) {
+        if self.size() == 0 || self.damaged.iter().any(|range| range.contains(offset)) {
             return Ok(());
         }
         let opened = self.opened()?;

@@ -589,7 +589,7 @@ impl Driver {
         if clean { Ok(outcome) } else { Err("the stop was clean and is not seen so".to_owned()) }
     }
 
-    /// The process dies; what it wrote is in the page cache, and the next one finds all of it.
+    /// The process dies; its writes are in the page cache, and the next process finds all of them.
     pub fn kill(&mut self) -> Result<Outcome, String> {
         self.log.push("kill".to_owned());
         self.held.clear();

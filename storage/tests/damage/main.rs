@@ -112,7 +112,7 @@ fn check(world: &World, log: &Log, file: &Path, harm: Harm, walked: bool) -> Res
             }
             if hurt(&batch) {
                 match result {
-                    Err(ReadError::Damaged { .. }) if ranges.iter().any(|range| range.holds(offset)) => {}
+                    Err(ReadError::Damaged { .. }) if ranges.iter().any(|range| range.contains(offset)) => {}
                     Err(ReadError::Damaged { .. }) => {
                         return Err(format!("offset {offset} is damaged, and no range says so"));
                     }

@@ -60,7 +60,7 @@ impl FetchWaiter {
 /// The credit that wakes every fetch.
 pub(in super::super) const EVERYTHING: i64 = i64::MAX / 4;
 
-/// Bytes that have become readable below each bound; 0 where the bound stands still.
+/// Bytes that have become readable below each bound; 0 for a bound that did not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in super::super) struct Progress {
     /// Below the high watermark.

@@ -1,4 +1,4 @@
-//! Fetch sessions that watch partitions: a partition that moves puts itself on the ready-list of each.
+//! Fetch sessions that watch partitions: a partition that moves is added to the ready-list of each session.
 //!
 //! A watch lasts as long as its partition is in the session, so an append looks for watches whether a fetch is parked or
 //! not. A partition that is on the list already costs a load for each watch.
@@ -6,7 +6,7 @@
 //! No move is lost. A partition publishes its new ends *before* it looks for watches. A session removes a partition from the list
 //! *before* it reads it ([`ReadyList::take_moved`]), and registers a watch *before* the first read. A sequentially consistent fence
 //! stands between the two on either side. All moves of one partition are reported under the lock of its list of watches, and each
-//! puts the partition on the ready-list before it credits bytes to a parked fetch.
+//! adds the partition to the ready-list before it credits bytes to a parked fetch.
 //!
 //! Order of locks: the watches of a partition, then the ready-list. Must never: read a partition.
 

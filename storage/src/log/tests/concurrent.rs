@@ -14,8 +14,8 @@ fn read(log: &Log, from: i64, max_bytes: usize) -> Result<ReadInfo, ReadError> {
     }
 }
 
-/// Readers run against a writer that appends, rolls, truncates and retains. What they get is always whole sound batches,
-/// in order, from the offset asked for; what they hold never changes.
+/// Readers run against a writer that appends, rolls, truncates and retains. What they get is always whole sound batches, in order,
+/// from the requested offset; slices that they hold never change.
 #[test]
 fn readers_never_see_anything_torn() {
     run(usize::MAX);

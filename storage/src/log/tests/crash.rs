@@ -92,7 +92,7 @@ fn only_unflushed_data_is_read_again() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// The last segment is cut anywhere, or rubbish follows it: what is left is a whole prefix, and the log goes on.
+    /// The last segment is cut anywhere, or rubbish follows it: the log keeps a prefix of whole batches, and continues.
     #[test]
     fn torn_tails_are_cut(cut in 0usize..1500, rubbish in proptest::collection::vec(any::<u8>(), 0..80), flip in any::<bool>()) {
         let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -275,5 +275,5 @@ fn damage_inside_a_batch_header_takes_that_batch_only() {
     assert_eq!(read_all(&log, 1, 1000), [(1, b"two".to_vec())]);
     let ranges = log.damaged_ranges();
     assert_eq!(ranges.len(), 1);
-    assert!(ranges[0].holds(0) && !ranges[0].holds(1), "{ranges:?}");
+    assert!(ranges[0].contains(0) && !ranges[0].contains(1), "{ranges:?}");
 }
