@@ -322,7 +322,7 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
 }
 
 /// A follower whose offset is out of range learns where the log begins and ends.
-fn name_ends(data: &mut PartitionData, want: &Wanted) {
+fn name_ends(data: &mut PartitionData, want: &ReadRequest) {
     let Ok(partition) = &want.partition else { return };
     let log = partition.log();
     data.log_start_offset = log.log_start_offset();

@@ -20,7 +20,10 @@ use tracing::{error, info};
 use super::register::{Addresses, advertised, found_partitions, peer_address, registration};
 use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
 use crate::broker::Broker;
-use crate::cluster::{BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_balance, run_fencer, run_heartbeats, run_voters, take_seat};
+use crate::cluster::{
+    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_balance,
+    run_fencer, run_heartbeats, run_voters, take_seat,
+};
 use crate::config::connection_limits;
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::handlers::{ClientService, NodeService, PeerService, served_apis};

@@ -85,7 +85,8 @@ struct Follower {
 
 impl Follower {
     async fn start(disk: Arc<dyn Disk>, dir: &Path) -> Self {
-        let (raft, published) = start_raft(&node(), network(), disk, dir.to_owned(), RaftId::from(1), 1000).await.unwrap();
+        let (raft, published) =
+            start_raft(&node(), network(), disk, dir.to_owned(), RaftId::from(1), 1000).await.unwrap();
         // Its leaders are quiet at times, and that is no reason to become one.
         raft.runtime_config().elect(false);
         Self { raft, published }

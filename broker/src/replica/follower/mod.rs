@@ -138,7 +138,7 @@ impl FollowerFetchers {
             let here = self.replicas.topic(&TopicRef::Id(topic.id));
             let now = here
                 .iter()
-                .flat_map(|topic| topic.here())
+                .flat_map(|topic| topic.local_partitions())
                 .filter_map(|partition| Some((partition.id(), (following(partition)?, Arc::clone(partition)))));
             let now = now.collect();
             self.update_topic(topic.id, now);

@@ -85,9 +85,9 @@ impl Partition {
     /// Releases `gate` once everything below `offset` is flushed, whoever leads, or once it cannot be. The caller requests the flush.
     #[must_use = "the registration ends when this is dropped"]
     pub(in crate::replica) fn park_flush(self: &Arc<Self>, offset: i64, gate: &Arc<CommitGate>) -> PendingCommit {
-        gate.hold();
+        gate.require_release();
         self.flushes.register(offset, Arc::clone(gate));
-        self.flushes.reached(self.log.load().durable_offset());
+        self.flushes.release_up_to(self.log.load().durable_offset());
         PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) }
     }
 

@@ -62,8 +62,8 @@ impl Partition {
     pub fn record_fetch(&self, fetch: &ReplicaFetch) -> Result<FollowerUpdate, FetchError> {
         let held = blocking::read(&self.appending);
         let role = self.role.load();
-        role.lead(fetch.leader_epoch)?;
-        let leader = role.leads_in(fetch.leader_epoch)?;
+        role.leader_for_epoch(fetch.leader_epoch)?;
+        let leader = role.leader_in_epoch(fetch.leader_epoch)?;
         role.check_follower(fetch.follower.id)?;
         let log = self.log.load();
         let offset = fetch.follower.ends.log_end;

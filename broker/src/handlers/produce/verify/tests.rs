@@ -1,4 +1,3 @@
-
 use esker_protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use esker_protocol::messages::end_txn::EndTxnRequest;
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
