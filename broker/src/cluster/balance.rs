@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::controller::Controller;
 use crate::controller::submit;
-use crate::raft::QuorumView;
+use crate::raft::wait_to_lead;
 
 /// Leaderships that move at once.
 const AT_ONCE: u32 = 100;
@@ -25,7 +25,7 @@ pub async fn run_balance(controller: Arc<Controller>) {
     let mut quorum = controller.metadata().quorum();
     let mut last = Instant::now();
     loop {
-        if quorum.wait_for(QuorumView::is_leading).await.is_err() {
+        if !wait_to_lead(&mut quorum).await {
             return;
         }
         let configs = controller.configs();

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::controller::{Controller, TICK};
 use crate::controller::{Committed, submit};
 use crate::peer::{Lane, PeerError, PeerLink};
+use crate::raft::wait_to_lead;
 
 /// How long a broker may take to answer a new connection.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -32,7 +33,7 @@ type Probes = BTreeMap<i32, (Uuid, AbortOnDropHandle<()>)>;
 pub async fn run_fencer(controller: Arc<Controller>) {
     let mut quorum = controller.metadata().quorum();
     loop {
-        if quorum.wait_for(crate::raft::QuorumView::is_leading).await.is_err() {
+        if !wait_to_lead(&mut quorum).await {
             return;
         }
         let image = controller.metadata().image();
@@ -40,7 +41,7 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         let now = controller.now();
         controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
         let mut probes = Probes::new();
-        while quorum.borrow_and_update().is_leading() {
+        while quorum.has_changed().is_ok() && quorum.borrow_and_update().is_leading() {
             probe_brokers(&controller, &controller.metadata().image(), &mut probes);
             fence_expired(&controller).await;
             let tick = Instant::now() + TICK;

@@ -159,6 +159,10 @@ pub async fn run_heartbeats(
         let pause = if session.is_fenced() { interval.min(Duration::from_millis(10)) } else { interval };
         let next = sent + pause;
         // A new leader is told at once: it knows of no heartbeat yet.
-        let _ = tokio::time::timeout_at(next.max(Instant::now()), quorum.changed()).await;
+        if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), quorum.changed()).await {
+            // The quorum's tasks have ended: so does this broker.
+            session.isolated.store(true, Ordering::SeqCst);
+            return;
+        }
     }
 }

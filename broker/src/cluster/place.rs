@@ -60,6 +60,9 @@ pub enum PlaceError {
         /// Its words.
         message: String,
     },
+    /// The metadata quorum's tasks have ended.
+    #[error("the metadata quorum has stopped: see the log above")]
+    Stopped,
     /// The answers contradict each other.
     #[error("no cluster can be joined or formed: {0}")]
     Contradiction(String),
@@ -225,7 +228,9 @@ pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), Pla
         {
             at = Some(controller);
         }
-        let _ = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await;
+        if let Ok(Err(_)) = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await {
+            return Err(PlaceError::Stopped);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use esker_protocol::primitives::Uuid;
 use tokio::time::{Instant, sleep};
 
 use super::controller::Controller;
-use crate::raft::{QuorumView, RaftId};
+use crate::raft::{QuorumView, RaftId, wait_to_lead};
 
 /// How often the quorum is looked at.
 const EVERY: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub async fn run_voters(controller: Arc<Controller>) {
     let size = controller.node().config().quorum_size;
     let mut quorum = controller.metadata().quorum();
     loop {
-        if quorum.wait_for(QuorumView::is_leading).await.is_err() {
+        if !wait_to_lead(&mut quorum).await {
             return;
         }
         let view = quorum.borrow_and_update().clone();

@@ -18,7 +18,7 @@ pub mod wire;
 mod tests;
 
 pub use metadata::Metadata;
-pub use quorum::{Member, MembershipError, QuorumView};
+pub use quorum::{Member, MembershipError, QuorumView, wait_to_lead};
 pub use server::RaftServer;
 pub use types::RaftId;
 

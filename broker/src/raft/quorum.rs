@@ -70,6 +70,13 @@ impl QuorumView {
     }
 }
 
+/// Waits until this node leads; false once the quorum's tasks have ended.
+pub async fn wait_to_lead(quorum: &mut watch::Receiver<QuorumView>) -> bool {
+    let leads = quorum.wait_for(QuorumView::is_leading).await.is_ok();
+    // The last view stays after its sender has gone.
+    leads && quorum.has_changed().is_ok()
+}
+
 fn view_of(own: RaftId, metrics: &RaftMetrics<TypeConfig>) -> QuorumView {
     let membership = metrics.membership_config.membership();
     let voters: BTreeSet<RaftId> = membership.voter_ids().collect();

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use esker_broker::node::{Environment, Work};
+use esker_broker::node::{Environment, Stream, Work};
 use esker_storage::{Env, ThreadBody};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::rng::Rng;
@@ -41,6 +43,15 @@ impl Environment for Simulated {
     fn random(&self) -> u128 {
         let mut rng = self.rng.lock().unwrap();
         u128::from(rng.next()) << 64 | u128::from(rng.next())
+    }
+
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let address = address.to_owned();
+        async move { Err(io::Error::new(io::ErrorKind::ConnectionRefused, address)) }.boxed()
+    }
+
+    fn spawn_control(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
     }
 
     fn storage(&self) -> Arc<dyn Env> {
