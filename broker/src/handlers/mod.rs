@@ -27,7 +27,7 @@ mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod groups;
-mod handler;
+pub(crate) mod handler;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;

@@ -1,1 +1,172 @@
+//! Leaders and followers together: commits, the ISR, divergence, and logs that begin later.
 
+mod cluster;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::metadata::MetadataRecord;
+use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_protocol::error::ErrorCode;
+
+use crate::handlers::handler::Staged;
+use crate::handlers::peer::replica_fetch;
+use crate::replica::partition::Partition;
+use cluster::{bytes_of, cluster, partition, produce, records, topic, until};
+
+fn image(configs: &[(&'static str, &'static str)], partitions: &[MetadataRecord]) -> Vec<MetadataRecord> {
+    [topic(configs), partitions.to_vec()].concat()
+}
+
+async fn until_equal(what: &str, leader: &Arc<Partition>, follower: &Arc<Partition>) {
+    let ends = |partition: &Partition| (partition.log().log_start_offset(), partition.log().log_end_offset());
+    until(what, || ends(leader) == ends(follower)).await;
+    assert_eq!(bytes_of(leader), bytes_of(follower), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_produce_with_all_acks_waits_for_the_follower() {
+    for durability in ["flush", "page-cache"] {
+        let net = cluster(2, &[]).await;
+        net.change(&image(&[("durability", durability)], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+        let (leader, follower) = (net.partition(1, 0), net.partition(2, 0));
+        let (gate, _pending) = produce(&leader, records(3, 1));
+        gate.wait().await;
+        assert_eq!(follower.log().log_end_offset(), 3, "{durability}: it is acknowledged, and the follower has it");
+        assert_eq!(follower.log().durable_offset() == 3, durability == "flush", "flushed there only if that counts");
+
+        net.cut(1, 2);
+        let (gate, _pending) = produce(&leader, records(1, 2));
+        until("the leader's own flush", || leader.log().durable_offset() == 4 || durability != "flush").await;
+        assert!(!gate.is_open() && leader.log().high_watermark() == 3, "the follower lacks it");
+        net.heal();
+        gate.wait().await;
+        until_equal("the same log", &leader, &follower).await;
+        // The high watermark comes with an answer, at the latest at the end of a long poll.
+        until("its high watermark", || follower.log().high_watermark() == 4).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_stops_leaves_the_isr_and_comes_back() {
+    let net = cluster(3, &[("replica.lag.time.max.ms", "2000")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2, 3], &[1, 2, 3], (1, 0))])).await;
+    let leader = net.partition(1, 0);
+    let (gate, _pending) = produce(&leader, records(1, 1));
+    gate.wait().await;
+    net.cut(1, 3);
+    let began = tokio::time::Instant::now();
+    let (gate, _pending) = produce(&leader, records(1, 2));
+    until("it leaves", || net.isr() == [1, 2]).await;
+    // It was caught up at the last check, at most half of the time before.
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    gate.wait().await;
+    assert_eq!(net.partition(3, 0).log().log_end_offset(), 1);
+
+    net.heal();
+    until("it joins again", || net.isr() == [1, 2, 3]).await;
+    until_equal("the same log", &leader, &net.partition(3, 0)).await;
+    assert_eq!(net.proposals.lock().last(), Some(&vec![1, 2, 3]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_an_old_leader_is_cut_by_epochs() {
+    let net = cluster(2, &[]).await;
+    // Broker 3 is in sync and never fetches: the high watermark stays at 0.
+    net.change(&image(&[], &[partition(0, &[1, 2, 3], &[1, 2, 3], (1, 0))])).await;
+    let (one, two) = (net.partition(1, 0), net.partition(2, 0));
+    drop(produce(&one, records(2, 1)));
+    until("both have it", || two.log().log_end_offset() == 2).await;
+    net.cut(1, 2);
+    net.deafen(1);
+    net.change(&[partition(0, &[1, 2, 3], &[2], (2, 1))]).await;
+    let (unacknowledged, _pending) = produce(&one, records(4, 2));
+    let (gate, _pending) = produce(&two, records(1, 3));
+    gate.wait().await;
+    drop(produce(&two, records(2, 4)));
+    net.requests.lock().clear();
+    net.undeafen().await;
+    net.heal();
+    until_equal("the same log", &two, &one).await;
+    assert_eq!(one.log().log_end_offset(), 5);
+    unacknowledged.wait().await;
+    let offsets: Vec<i64> = net.requests.lock().iter().flat_map(|(_, offsets)| offsets.clone()).collect();
+    assert_eq!(offsets.first(), Some(&6), "it reports its own end first");
+    assert!(offsets.iter().all(|offset| *offset >= 2), "what both have is never cut: {offsets:?}");
+    until("it is in sync again", || net.isr() == [2, 1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_start_of_the_leader_is_followed() {
+    let net = cluster(2, &[("replica.fetch.wait.max.ms", "50")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+    let (leader, follower) = (net.partition(1, 0), net.partition(2, 0));
+    for _ in 0..3 {
+        produce(&leader, records(2, 1)).0.wait().await;
+    }
+    leader.delete_records(4).unwrap();
+    until("it follows", || follower.log().log_start_offset() == 4).await;
+    until_equal("the same log", &leader, &follower).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_behind_the_log_start_begins_there() {
+    // Also where the log start lies within a batch.
+    for start in [6, 7] {
+        let net = cluster(2, &[]).await;
+        net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+        let (leader, follower) = (net.partition(1, 0), net.partition(2, 0));
+        produce(&leader, records(3, 1)).0.wait().await;
+        net.cut(1, 2);
+        net.change(&[partition(0, &[1, 2], &[1], (1, 1))]).await;
+        for fill in 2..5 {
+            produce(&leader, records(3, fill)).0.wait().await;
+        }
+        leader.delete_records(start).unwrap();
+        net.heal();
+        until_equal("the same log", &leader, &follower).await;
+        assert_eq!(follower.log().log_start_offset(), start);
+        until("it is in sync again", || net.isr() == [1, 2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_partition_does_not_wait_for_the_end_of_a_long_poll() {
+    // A long poll is far longer than this test.
+    let net = cluster(2, &[("replica.fetch.wait.max.ms", "3600000")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+    produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    for index in 1..4 {
+        net.change(&[partition(index, &[1, 2], &[1, 2], (1, 0))]).await;
+        produce(&net.partition(1, index), records(1, 1)).0.wait().await;
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    }
+    let named: usize = net.requests.lock().iter().map(|(_, offsets)| offsets.len()).sum();
+    assert!(named < 30, "incremental requests name what moved: {named}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_in_error_does_not_stop_the_others() {
+    let net = cluster(2, &[("replica.fetch.wait.max.ms", "50")]).await;
+    let partitions = [partition(0, &[1, 2], &[1, 2], (1, 0)), partition(1, &[1, 2], &[1, 2], (1, 0))];
+    net.change(&image(&[], &partitions)).await;
+    produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    // The follower learns of a new leadership before the leader does.
+    net.deafen(1);
+    net.change(&[partition(1, &[1, 2], &[1, 2], (1, 1))]).await;
+    for _ in 0..5 {
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    }
+    net.undeafen().await;
+    produce(&net.partition(1, 1), records(1, 1)).0.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_of_another_incarnation_is_refused() {
+    let net = cluster(2, &[]).await;
+    for (replica_id, broker_epoch) in [(2, 19), (2, -1), (9, 20), (-1, -1)] {
+        let request = ReplicaFetchRequest { replica_id, broker_epoch, ..ReplicaFetchRequest::default() };
+        let Staged::Ready(answer) = replica_fetch(net.context_of(1), request) else { panic!() };
+        assert_eq!(answer.error_code, ErrorCode::STALE_BROKER_EPOCH, "{replica_id} {broker_epoch}");
+    }
+}

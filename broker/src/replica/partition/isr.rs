@@ -154,3 +154,6 @@ fn isr_rule(log: &Log, leader: &Leader, max_lag: Duration) -> IsrRule {
         max_lag_ms: i64::try_from(max_lag.as_millis()).unwrap_or(i64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests;
