@@ -36,6 +36,8 @@ enum Step {
     Cut(Cut),
     /// The leader is not ready, or this replica is not.
     Pause,
+    /// The log did not take what was fetched.
+    Refused(FollowError),
     /// This replica's leader epoch is over.
     Fence,
 }
@@ -47,12 +49,20 @@ impl Fetcher {
         for topic in answer.responses {
             for data in topic.partitions {
                 let id = PartitionId { topic: topic.topic_id, partition: data.partition_index };
-                let Some((partition, leader_epoch)) = self.awaited(id) else { continue };
+                let Some((partition, leader_epoch)) = self.followed.awaited(id) else { continue };
                 let bytes = data.records.as_ref().map_or(0, bytes::Bytes::len);
                 match self.step(&partition, leader_epoch, data) {
                     Step::Progress => self.followed.note_progress(id),
                     Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),
-                    Step::Pause => self.followed.pause(id, Instant::now(), self.longest_pause()),
+                    Step::Pause => {
+                        self.pause(id);
+                    }
+                    Step::Refused(error) => {
+                        if self.pause(id) {
+                            let (topic, index) = (partition.topic(), partition.index());
+                            warn!(topic, partition = index, %error, "fetched records are not appended; trying again");
+                        }
+                    }
                     Step::Fence => self.followed.fence(id),
                 }
                 if bytes >= YIELD_FROM {
@@ -63,26 +73,20 @@ impl Fetcher {
         for (id, partition, leader_epoch, cut) in cuts {
             match self.cut(partition, leader_epoch, cut).await {
                 Ok(true) => self.followed.note_progress(id),
-                Ok(false) => self.followed.pause(id, Instant::now(), self.longest_pause()),
+                Ok(false) => {
+                    self.pause(id);
+                }
                 Err(error) => {
                     error!(%error, "a log could not be cut");
-                    self.followed.pause(id, Instant::now(), self.longest_pause());
+                    self.pause(id);
                 }
             }
         }
     }
 
-    /// The partition, if the answer is to where its log ends now.
-    fn awaited(&mut self, id: PartitionId) -> Option<(Arc<Partition>, i32)> {
-        let followed = self.followed.get(id)?;
-        let sent = followed.sent?;
-        let is_current =
-            sent.leader_epoch == followed.leader_epoch && sent.offset == followed.partition.log().log_end_offset();
-        let found = is_current.then(|| (Arc::clone(&followed.partition), followed.leader_epoch));
-        if found.is_none() {
-            self.followed.note_progress(id);
-        }
-        found
+    fn pause(&mut self, id: PartitionId) -> bool {
+        let longest = self.longest_pause();
+        self.followed.pause(id, Instant::now(), longest)
     }
 
     fn step(&self, partition: &Arc<Partition>, leader_epoch: i32, data: PartitionData) -> Step {
@@ -96,7 +100,9 @@ impl Fetcher {
                 Ok(()) => Step::Progress,
                 Err(error) => match partition.begins_before(&error) {
                     Some(base_offset) => Step::Cut(Cut::StartWith(base_offset, data)),
-                    None => refused(partition, &error),
+                    // The new role is on its way to this fetcher.
+                    None if matches!(error, FollowError::NotFollowing(_)) => Step::Pause,
+                    None => Step::Refused(error),
                 },
             },
             ErrorCode::OFFSET_OUT_OF_RANGE => out_of_range(partition, &data),
@@ -152,15 +158,6 @@ fn follow(partition: &Partition, leader_epoch: i32, data: &PartitionData, now_ms
     }
     partition.follow_high_watermark(leader_epoch, data.high_watermark)?;
     partition.follow_log_start(leader_epoch, data.log_start_offset)
-}
-
-fn refused(partition: &Partition, error: &FollowError) -> Step {
-    if let FollowError::NotFollowing(_) = error {
-        // The new role is on its way to this fetcher.
-        return Step::Pause;
-    }
-    warn!(topic = partition.topic(), partition = partition.index(), %error, "fetched records are not appended; trying again");
-    Step::Pause
 }
 
 /// Where this replica's log parts from the leader's, as far as the leader's answer tells.

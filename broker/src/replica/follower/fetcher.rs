@@ -203,6 +203,7 @@ impl Fetcher {
     }
 
     async fn receive(&mut self, answer: Answer) {
+        self.followed.begin_answer();
         match answer {
             Ok(answer) if !answer.error_code.is_error() => {
                 if self.next_pause != FIRST_PAUSE {

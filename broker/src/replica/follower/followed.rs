@@ -45,6 +45,8 @@ pub(super) struct Followed {
     pub leader_epoch: i32,
     /// What the session has; `None`: the partition is not in it.
     pub sent: Option<Position>,
+    /// The request that named this position. Answers to earlier ones are to earlier positions.
+    named_in: u64,
     standing: Standing,
     next_pause: Duration,
 }
@@ -89,16 +91,19 @@ pub(super) struct FollowedPartitions {
     paused: BTreeSet<(Instant, PartitionId)>,
     /// Partitions to be taken out of the session.
     forgotten: BTreeSet<PartitionId>,
+    /// Requests so far, and answers to them in their order.
+    requests: u64,
+    answers: u64,
 }
 
 impl FollowedPartitions {
     /// Follows a partition in a leader epoch, from here on.
     pub(super) fn follow(&mut self, partition: Arc<Partition>, leader_epoch: i32) {
         let id = partition.id();
-        let sent = self.by_id.get(&id).and_then(|followed| followed.sent);
+        let (sent, named_in) = self.by_id.get(&id).map_or((None, 0), |followed| (followed.sent, followed.named_in));
         self.unpause(id);
-        let standing = Standing::Fetching;
-        self.by_id.insert(id, Followed { partition, leader_epoch, sent, standing, next_pause: FIRST_PAUSE });
+        let (standing, next_pause) = (Standing::Fetching, FIRST_PAUSE);
+        self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, standing, next_pause });
         self.changed.insert(id);
     }
 
@@ -115,8 +120,19 @@ impl FollowedPartitions {
         self.by_id.is_empty()
     }
 
-    pub(super) fn get(&self, id: PartitionId) -> Option<&Followed> {
-        self.by_id.get(&id)
+    /// The next answer is looked at from here on.
+    pub(super) fn begin_answer(&mut self) {
+        self.answers += 1;
+    }
+
+    /// The partition, if the answer that is looked at is to where its log ends now.
+    pub(super) fn awaited(&mut self, id: PartitionId) -> Option<(Arc<Partition>, i32)> {
+        let followed = self.by_id.get(&id)?;
+        let sent = followed.sent?;
+        let is_current = followed.named_in <= self.answers
+            && sent.leader_epoch == followed.leader_epoch
+            && sent.offset == followed.partition.log().log_end_offset();
+        is_current.then(|| (Arc::clone(&followed.partition), followed.leader_epoch))
     }
 
     /// The partition was fetched, or cut: its position may be another one.
@@ -127,13 +143,15 @@ impl FollowedPartitions {
         }
     }
 
-    /// The partition is not fetched for a while; for longer with each error in a row.
-    pub(super) fn pause(&mut self, id: PartitionId, now: Instant, longest: Duration) {
-        let Some(followed) = self.by_id.get_mut(&id) else { return };
+    /// The partition is not fetched for a while; for longer with each error in a row. True for the first of them.
+    pub(super) fn pause(&mut self, id: PartitionId, now: Instant, longest: Duration) -> bool {
+        let Some(followed) = self.by_id.get_mut(&id) else { return false };
+        let is_first = followed.next_pause == FIRST_PAUSE;
         let until = now + followed.next_pause.min(longest.max(FIRST_PAUSE));
         followed.next_pause = (followed.next_pause * 2).min(longest.max(FIRST_PAUSE));
         self.stop(id, Standing::Paused(until));
         self.paused.insert((until, id));
+        is_first
     }
 
     /// The partition is not fetched before it is followed in another leader epoch.
@@ -178,6 +196,7 @@ impl FollowedPartitions {
     /// The session is gone: the next request names everything.
     pub(super) fn forget_session(&mut self) {
         self.forgotten.clear();
+        self.answers = self.requests;
         for (id, followed) in &mut self.by_id {
             followed.sent = None;
             if followed.standing == Standing::Fetching {
@@ -210,6 +229,7 @@ impl FollowedPartitions {
     /// The partitions that the next request names; the session has their positions from here on.
     pub(super) fn name_changed(&mut self, partition_max_bytes: i32) -> Named {
         let mut named = Named::default();
+        self.requests += 1;
         for id in std::mem::take(&mut self.changed) {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             let position = followed.position();
@@ -219,6 +239,7 @@ impl FollowedPartitions {
                 continue;
             }
             followed.sent = Some(position);
+            followed.named_in = self.requests;
             let partition = ReplicaFetchPartition {
                 partition: id.partition,
                 current_leader_epoch: position.leader_epoch,
