@@ -15,8 +15,6 @@ use esker_protocol::messages::alter_partition::{
     AlterPartitionRequest, AlterPartitionResponse, BrokerState, PartitionData, TopicData,
 };
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -38,36 +36,6 @@ pub trait IsrProposer: Send + Sync {
         &self,
         request: AlterPartitionRequest,
     ) -> BoxFuture<'_, Result<AlterPartitionResponse, SubmitError>>;
-}
-
-/// Partitions whose ISR may change, each once.
-#[derive(Debug, Default)]
-pub struct IsrRequests {
-    queue: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
-    wake: Notify,
-}
-
-impl IsrRequests {
-    /// A follower of `partition` has caught up.
-    pub fn add(&self, partition: &Arc<Partition>) {
-        self.extend([Arc::clone(partition)]);
-    }
-
-    fn extend(&self, partitions: impl IntoIterator<Item = Arc<Partition>>) {
-        self.queue.lock().extend(partitions.into_iter().map(|partition| (partition.id(), partition)));
-        self.wake.notify_one();
-    }
-
-    fn take(&self, most: usize) -> Vec<Arc<Partition>> {
-        let mut queue = self.queue.lock();
-        let mut taken = Vec::new();
-        while taken.len() < most
-            && let Some((_, partition)) = queue.pop_first()
-        {
-            taken.push(partition);
-        }
-        taken
-    }
 }
 
 /// See the module.
@@ -110,7 +78,7 @@ impl IsrManager {
             if proposals.is_empty() {
                 tokio::select! {
                     biased;
-                    () = self.replicas.isr_requests().wake.notified() => {}
+                    () = self.replicas.isr_requests().notified() => {}
                     changed = images.changed() => match changed {
                         Ok(()) => images.mark_changed(),
                         Err(_) => return,

@@ -24,7 +24,7 @@ use tracing::{error, warn};
 use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
 use super::flusher::Flusher;
-use super::isr::IsrRequests;
+use super::isr_requests::IsrRequests;
 use super::moves::{MoveError, Moves, same_path};
 use super::partition::Partition;
 use super::role::{Assignment, NoReplica, Role};
@@ -250,6 +250,10 @@ impl ReplicaManager {
     /// are deleted.
     pub fn apply(&self, image: &Arc<MetadataImage>) {
         let mut before = self.applying.lock();
+        if image.offset() < before.offset() {
+            // Of a caller that was overtaken: what came since must not be undone.
+            return;
+        }
         let former = self.topics.load_full();
         let mut topics = Topics::clone(&former);
         self.run_guarded("the broker's own configs", || self.apply_own_configs(image));

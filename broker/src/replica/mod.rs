@@ -10,6 +10,7 @@ mod fetch;
 mod flusher;
 mod follower;
 mod isr;
+mod isr_requests;
 mod manager;
 mod moves;
 mod partition;
@@ -28,7 +29,8 @@ pub use fetch::{
 };
 pub use flusher::Flusher;
 pub use follower::{FollowerFetchers, LeaderLink, LeaderLinks, LinkError};
-pub use isr::{IsrManager, IsrProposer, IsrRequests};
+pub use isr::{IsrManager, IsrProposer};
+pub use isr_requests::IsrRequests;
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
 pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, ReplicaFetch};

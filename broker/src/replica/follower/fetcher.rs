@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::followed::{FIRST_PAUSE, FollowedPartitions};
-use super::{LeaderLinks, LinkError};
+use super::link::{LeaderLinks, LinkError};
 use crate::node::Node;
 use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::Partition;

@@ -106,7 +106,8 @@ impl LeaderLink for Link {
                 },
                 _ => panic!("no answer"),
             };
-            Ok(over_the_wire(&answer))
+            // It may have been cut since the request began.
+            if cut.borrow().contains(&way) { Err(closed()) } else { Ok(over_the_wire(&answer)) }
         }
         .boxed()
     }
@@ -185,13 +186,7 @@ impl Net {
         };
         for broker in members {
             let (replicas, image) = (Arc::clone(&broker.replicas), Arc::clone(&image));
-            // Brokers apply images in their order, whoever brings them.
-            let apply = move || {
-                if replicas.applied_image().offset() < image.offset() {
-                    replicas.apply(&image);
-                }
-            };
-            broker.node.run_blocking(apply).await.unwrap();
+            broker.node.run_blocking(move || replicas.apply(&image)).await.unwrap();
         }
     }
 
