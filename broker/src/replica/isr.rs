@@ -74,7 +74,7 @@ impl IsrManager {
                 self.replicas.isr_requests().extend(led);
             }
             proposals.retain(|(partition, proposal)| partition.is_current(proposal));
-            self.gather(&image, max_lag, &mut proposals);
+            self.gather_proposals(&image, max_lag, &mut proposals);
             if proposals.is_empty() {
                 tokio::select! {
                     biased;
@@ -90,7 +90,7 @@ impl IsrManager {
             let request = request_of(&image, self.node.id(), &proposals);
             match self.proposer.alter_partition(request).await {
                 Ok(answer) if !answer.error_code.is_error() => {
-                    proposals = self.settle(&proposals, &answer);
+                    proposals = self.apply_results(&proposals, &answer);
                     if proposals.is_empty() {
                         pause = RETRY_AFTER;
                         continue;
@@ -108,10 +108,10 @@ impl IsrManager {
     }
 
     /// Adds what the queued partitions propose.
-    fn gather(&mut self, image: &MetadataImage, max_lag: Duration, proposals: &mut Proposals) {
+    fn gather_proposals(&mut self, image: &MetadataImage, max_lag: Duration, proposals: &mut Proposals) {
         let is_eligible =
             |id: i32, epoch: i64| image.broker(id).is_some_and(|broker| broker.is_active() && broker.epoch == epoch);
-        for partition in self.replicas.isr_requests().take(MAX_PARTITIONS.saturating_sub(proposals.len())) {
+        for partition in self.replicas.isr_requests().take_partitions(MAX_PARTITIONS.saturating_sub(proposals.len())) {
             match partition.propose_isr(max_lag, is_eligible) {
                 IsrStep::None => {}
                 IsrStep::Later => drop(self.deferred.insert(partition.id(), partition)),
@@ -121,7 +121,7 @@ impl IsrManager {
     }
 
     /// Takes in the controller's answer; what is left has to be submitted again.
-    fn settle(&mut self, proposals: &Proposals, answer: &AlterPartitionResponse) -> Proposals {
+    fn apply_results(&mut self, proposals: &Proposals, answer: &AlterPartitionResponse) -> Proposals {
         let results = answer.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|result| {
                 let id = PartitionId { topic: topic.topic_id, partition: result.partition_index };

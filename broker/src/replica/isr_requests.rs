@@ -31,7 +31,7 @@ impl IsrRequests {
     }
 
     /// At most so many of them, which leave the queue.
-    pub(super) fn take(&self, most: usize) -> Vec<Arc<Partition>> {
+    pub(super) fn take_partitions(&self, most: usize) -> Vec<Arc<Partition>> {
         let mut queue = self.queue.lock();
         let mut taken = Vec::new();
         while taken.len() < most

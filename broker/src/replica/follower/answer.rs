@@ -44,7 +44,7 @@ enum Step {
 
 impl Fetcher {
     /// Carries out an answer.
-    pub(super) async fn take_in_answer(&mut self, answer: FetchResponse) {
+    pub(super) async fn apply_answer(&mut self, answer: FetchResponse) {
         let mut cuts = Vec::new();
         for topic in answer.responses {
             for data in topic.partitions {
@@ -96,7 +96,7 @@ impl Fetcher {
                 // Nothing to cut: the leader's epochs changed meanwhile.
                 if offset < partition.log().log_end_offset() { Step::Cut(Cut::To(offset)) } else { Step::Pause }
             }
-            ErrorCode::NONE => match follow(partition, leader_epoch, &data, self.node.now_ms()) {
+            ErrorCode::NONE => match append_and_follow(partition, leader_epoch, &data, self.node.now_ms()) {
                 Ok(()) => Step::Progress,
                 Err(error) => match partition.begins_before(&error) {
                     Some(base_offset) => Step::Cut(Cut::StartWith(base_offset, data)),
@@ -136,7 +136,7 @@ impl Fetcher {
                 }
             };
             let done = done.and_then(|()| match &cut {
-                Cut::StartWith(_, data) => follow(&partition, leader_epoch, data, now_ms),
+                Cut::StartWith(_, data) => append_and_follow(&partition, leader_epoch, data, now_ms),
                 Cut::To(_) | Cut::StartAt(_) => Ok(()),
             });
             match done {
@@ -152,7 +152,12 @@ impl Fetcher {
 }
 
 /// Appends, and follows the leader's high watermark and log start.
-fn follow(partition: &Partition, leader_epoch: i32, data: &PartitionData, now_ms: i64) -> Result<(), FollowError> {
+fn append_and_follow(
+    partition: &Partition,
+    leader_epoch: i32,
+    data: &PartitionData,
+    now_ms: i64,
+) -> Result<(), FollowError> {
     if let Some(records) = data.records.as_ref().filter(|records| !records.is_empty()) {
         partition.append_as_follower(leader_epoch, records.clone(), now_ms)?;
     }

@@ -92,12 +92,12 @@ impl Fetcher {
         loop {
             loop {
                 match self.changes.try_recv() {
-                    Ok(change) => self.take_in(change),
+                    Ok(change) => self.apply_change(change),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => return,
                 }
             }
-            self.followed.resume(Some(Instant::now()));
+            self.followed.end_pauses(Some(Instant::now()));
             if self.may_send() {
                 self.flush().await;
                 self.send();
@@ -107,7 +107,7 @@ impl Fetcher {
                 biased;
                 Some(answer) = self.in_flight.next() => self.receive(answer).await,
                 change = self.changes.recv() => match change {
-                    Some(change) => self.take_in(change),
+                    Some(change) => self.apply_change(change),
                     None => return,
                 },
                 () = sleep_until(wake) => {}
@@ -115,12 +115,12 @@ impl Fetcher {
         }
     }
 
-    fn take_in(&mut self, change: Change) {
+    fn apply_change(&mut self, change: Change) {
         match change {
-            Change::Follow { partition, leader_epoch } => self.followed.follow(partition, leader_epoch),
-            Change::Leave(id) => self.followed.leave(id),
+            Change::Follow { partition, leader_epoch } => self.followed.add_partition(partition, leader_epoch),
+            Change::Leave(id) => self.followed.remove_partition(id),
             Change::Retry => {
-                self.followed.resume(None);
+                self.followed.end_pauses(None);
                 self.end_link_pause();
             }
         }
@@ -215,7 +215,7 @@ impl Fetcher {
                     self.session_epoch = i32::from(answer.session_id != 0);
                     self.is_sessionless = answer.session_id == 0;
                 }
-                self.take_in_answer(answer).await;
+                self.apply_answer(answer).await;
             }
             Ok(answer) => match answer.error_code {
                 // A session that was evicted, or lost with a restart of the leader.

@@ -98,7 +98,7 @@ pub(super) struct FollowedPartitions {
 
 impl FollowedPartitions {
     /// Follows a partition in a leader epoch, from here on.
-    pub(super) fn follow(&mut self, partition: Arc<Partition>, leader_epoch: i32) {
+    pub(super) fn add_partition(&mut self, partition: Arc<Partition>, leader_epoch: i32) {
         let id = partition.id();
         let (sent, named_in) = self.by_id.get(&id).map_or((None, 0), |followed| (followed.sent, followed.named_in));
         self.unpause(id);
@@ -108,7 +108,7 @@ impl FollowedPartitions {
     }
 
     /// Follows it no more.
-    pub(super) fn leave(&mut self, id: PartitionId) {
+    pub(super) fn remove_partition(&mut self, id: PartitionId) {
         self.unpause(id);
         self.changed.remove(&id);
         if self.by_id.remove(&id).is_some_and(|followed| followed.sent.is_some()) {
@@ -149,17 +149,17 @@ impl FollowedPartitions {
         let is_first = followed.next_pause == FIRST_PAUSE;
         let until = now + followed.next_pause.min(longest.max(FIRST_PAUSE));
         followed.next_pause = (followed.next_pause * 2).min(longest.max(FIRST_PAUSE));
-        self.stop(id, Standing::Paused(until));
+        self.stop_fetching(id, Standing::Paused(until));
         self.paused.insert((until, id));
         is_first
     }
 
     /// The partition is not fetched before it is followed in another leader epoch.
     pub(super) fn fence(&mut self, id: PartitionId) {
-        self.stop(id, Standing::Fenced);
+        self.stop_fetching(id, Standing::Fenced);
     }
 
-    fn stop(&mut self, id: PartitionId, standing: Standing) {
+    fn stop_fetching(&mut self, id: PartitionId, standing: Standing) {
         self.unpause(id);
         self.changed.remove(&id);
         let Some(followed) = self.by_id.get_mut(&id) else { return };
@@ -181,7 +181,7 @@ impl FollowedPartitions {
     }
 
     /// Ends the pauses that are over at `now`; all of them without a time.
-    pub(super) fn resume(&mut self, now: Option<Instant>) {
+    pub(super) fn end_pauses(&mut self, now: Option<Instant>) {
         while let Some((until, id)) = self.paused.first().copied()
             && now.is_none_or(|now| until <= now)
         {
@@ -264,3 +264,6 @@ impl FollowedPartitions {
         named
     }
 }
+
+#[cfg(test)]
+mod tests;

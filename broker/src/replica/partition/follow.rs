@@ -86,3 +86,6 @@ fn up_to_epoch(records: Bytes, leader_epoch: i32) -> Bytes {
     }
     records
 }
+
+#[cfg(test)]
+mod tests;
