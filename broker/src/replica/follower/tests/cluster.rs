@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -150,11 +150,7 @@ impl IsrProposer for Proposer {
 impl Net {
     fn context(&self, to: i32) -> Option<RequestContext> {
         let broker = Arc::clone(&self.members.lock().get(&to)?.embedded.broker);
-        let info = ConnectionInfo {
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            listener: "PLAINTEXT".into(),
-            software: OnceLock::new(),
-        };
+        let info = ConnectionInfo::new(SocketAddr::from(([127, 0, 0, 1], 1)), "PLAINTEXT".into());
         Some(RequestContext {
             broker,
             connection: Arc::new(info),
@@ -251,7 +247,7 @@ async fn start(net: &Arc<Net>, id: i32, settings: &[(&str, &str)]) -> Member {
     set("log.dirs", dir.path().to_str().unwrap());
     set("node.id", &id.to_string());
     settings.iter().for_each(|(name, value)| set(name, value));
-    let node = Node::new(BrokerConfig::resolve(&sources).unwrap(), Arc::new(Machine));
+    let node = Node::new(BrokerConfig::resolve(&sources).unwrap(), Arc::new(Machine::default()));
     let address = SocketAddr::from(([127, 0, 0, 1], 9092));
     let embedded = Embedded::start(node.clone(), Arc::new(OsDisk), address).await.unwrap();
     let replicas = &embedded.broker.replicas;
