@@ -3,6 +3,7 @@
 //! v0 answers with a list of segment bounds, as brokers before 0.10.1 did (KIP-79); v2 knows isolation levels (KIP-98),
 //! v4 leader epochs (KIP-320), v7 the largest timestamp (KIP-734), v8 the local log's start (KIP-405), v9 the last tiered
 //! offset (KIP-1005), v11 the earliest offset not yet tiered (KIP-1023). Without tiering the last two answer "none".
+//! While the high watermark of a new leader lags behind, a client is asked to retry (KIP-207): with an error of its own since v5.
 //!
 //! Ends of the log are answered at once; a look-up by time reads the log and so runs where blocking is allowed.
 
@@ -10,12 +11,13 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use esker_core::replication::{LeaderEnds, ListedOffset, is_offset_available};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
-use esker_storage::{ReadError, TimestampOffset};
+use esker_storage::{Log, ReadError, TimestampOffset};
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
@@ -112,13 +114,18 @@ fn look_up(
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     let version = ctx.api_version;
     let partition = ctx.broker.replicas.partition(target, wanted.partition_index).map_err(|e| e.code())?;
-    partition.leader_for_epoch(wanted.current_leader_epoch).map_err(|e: AccessError| e.code())?;
+    let leader = partition.leader_for_epoch(wanted.current_leader_epoch).map_err(|e: AccessError| e.code())?;
+    let log = partition.log();
+    let high_watermark = log.high_watermark();
     let readable = match (request.replica_id, request.isolation_level) {
-        (CONSUMER, 0) => partition.log().high_watermark(),
-        (CONSUMER, _) => partition.log().last_stable_offset(),
-        _ => partition.log().log_end_offset(),
+        (CONSUMER, 0) => high_watermark,
+        (CONSUMER, _) => log.last_stable_offset(),
+        _ => log.log_end_offset(),
     };
-    let found = find(&partition, version, wanted.timestamp, readable)?;
+    // v0 is answered as before KIP-207, and a replica is no client.
+    let for_client = request.replica_id == CONSUMER && version > 0;
+    let ends = for_client.then(|| LeaderEnds { epoch_start: leader.epoch_start(), high_watermark, readable });
+    let found = find(&log, version, wanted.timestamp, readable, ends)?;
     let mut answer = failed(wanted.partition_index, ErrorCode::NONE);
     if version == 0 {
         answer.old_style_offsets = offsets_of_v0(&partition, wanted, found.as_ref(), readable);
@@ -133,30 +140,46 @@ fn look_up(
     Ok(answer)
 }
 
-fn find(partition: &Arc<Partition>, version: i16, timestamp: i64, readable: i64) -> Result<Option<Found>, ErrorCode> {
-    let log = partition.log();
+/// `ends`: those that a client depends on.
+fn find(
+    log: &Log,
+    version: i16,
+    timestamp: i64,
+    readable: i64,
+    ends: Option<LeaderEnds>,
+) -> Result<Option<Found>, ErrorCode> {
+    let check = |listed| match ends {
+        Some(ends) if !is_offset_available(listed, ends) => Err(not_available(version)),
+        _ => Ok(()),
+    };
     let at = |offset: i64| {
         let leader_epoch = log.epoch_at(offset).or_else(|| log.latest_epoch()).unwrap_or(-1);
         Some(Found { offset, timestamp: -1, leader_epoch })
     };
-    let record = |found: Result<Option<TimestampOffset>, ReadError>| match found {
-        Ok(found) => Ok(found.filter(|f| f.offset < readable).map(|f| Found {
+    let record = |found: Result<Option<TimestampOffset>, ReadError>| {
+        let found = found.map_err(|error| error.code())?;
+        check(ListedOffset::Record(found.as_ref().map(|f| f.offset)))?;
+        Ok(found.filter(|f| f.offset < readable).map(|f| Found {
             offset: f.offset,
             timestamp: f.timestamp,
             leader_epoch: f.leader_epoch,
-        })),
-        Err(error) => Err(error.code()),
+        }))
     };
     match timestamp {
-        special::LATEST => Ok(at(readable)),
-        special::EARLIEST => Ok(at(log.log_start_offset())),
+        special::LATEST => check(ListedOffset::Latest).map(|()| at(readable)),
+        special::EARLIEST => check(ListedOffset::Earliest).map(|()| at(log.log_start_offset())),
         special::MAX_TIMESTAMP if version >= 7 => record(log.max_timestamp_offset()),
-        special::EARLIEST_LOCAL if version >= 8 => Ok(at(log.log_start_offset())),
+        special::EARLIEST_LOCAL if version >= 8 => check(ListedOffset::Earliest).map(|()| at(log.log_start_offset())),
         special::LATEST_TIERED if version >= 9 => Ok(None),
         special::EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(None),
         timestamp if timestamp >= 0 => record(log.offset_for_timestamp(timestamp)),
         _ => Err(ErrorCode::UNSUPPORTED_VERSION),
     }
+}
+
+/// KIP-207: clients before v5 know no error for it, and retry with this one.
+fn not_available(version: i16) -> ErrorCode {
+    if version >= 5 { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::LEADER_NOT_AVAILABLE }
 }
 
 /// v0: up to `max_num_offsets` offsets, newest first.

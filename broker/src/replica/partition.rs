@@ -169,7 +169,10 @@ impl Partition {
                     leader.continue_from(before);
                     ends = false;
                 }
-                _ => log.begin_epoch(leader.assignment.leader_epoch)?,
+                _ => {
+                    log.begin_epoch(leader.assignment.leader_epoch)?;
+                    leader.begin_at(log.log_end_offset());
+                }
             }
         }
         let role = Arc::new(role);

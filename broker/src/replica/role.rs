@@ -3,7 +3,7 @@
 //! A value that is replaced as a whole; only the leader's state of its followers changes in place. Must never: decide leadership.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use esker_core::replication::{
     CommitRule, CountedEnd, FollowerFetch, Followers, IsrChange, IsrRule, ReplicaEnds, high_watermark,
@@ -77,6 +77,8 @@ pub struct Leader {
     began: Mutex<Instant>,
     /// No follower is in the maximal ISR. Changes only while no append is under way.
     is_alone: AtomicBool,
+    /// Log end offset when the leader epoch began.
+    epoch_start: AtomicI64,
 }
 
 impl Role {
@@ -173,7 +175,8 @@ impl Leader {
         let is_alone = AtomicBool::new(followers.is_leader_alone());
         let followers = Mutex::new(followers);
         let counted = if settings.flush_before_ack { CountedEnd::Flushed } else { CountedEnd::LogEnd };
-        Self { assignment, settings, counted, followers, began: Mutex::new(Instant::now()), is_alone }
+        let (began, epoch_start) = (Mutex::new(Instant::now()), AtomicI64::new(0));
+        Self { assignment, settings, counted, followers, began, is_alone, epoch_start }
     }
 
     /// Takes over the state of followers from the previous role of the same epoch. Called while no append runs.
@@ -187,6 +190,17 @@ impl Leader {
             followers.withdraw_proposal();
         }
         self.is_alone.store(followers.is_leader_alone(), Ordering::Relaxed);
+        self.begin_at(before.epoch_start());
+    }
+
+    /// The leader epoch begins at this log end offset. Before the role is published.
+    pub(super) fn begin_at(&self, log_end: i64) {
+        self.epoch_start.store(log_end, Ordering::Relaxed);
+    }
+
+    /// Log end offset when the leader epoch began.
+    pub fn epoch_start(&self) -> i64 {
+        self.epoch_start.load(Ordering::Relaxed)
     }
 
     /// Records a follower's offsets; see [`Followers::record_ends`].

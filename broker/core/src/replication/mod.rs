@@ -1,5 +1,5 @@
-//! What replication decides, apart from moving bytes: when a record counts as committed, which replicas are in sync, and where a follower
-//! cuts its log.
+//! What replication decides, apart from moving bytes: when a record counts as committed, which replicas are in sync, where a follower
+//! cuts its log, and when a client may learn where the log ends.
 //!
 //! Pure: offsets in, offsets out. The replica manager keeps the numbers, fetches, and wakes the requests that wait.
 
@@ -7,6 +7,7 @@ mod ends;
 mod followers;
 mod high_watermark;
 mod isr;
+mod listed_offset;
 mod truncation;
 pub mod wire;
 
@@ -14,4 +15,5 @@ pub use ends::{CountedEnd, ReplicaEnds};
 pub use followers::{FollowerFetch, Followers};
 pub use high_watermark::{CommitRule, high_watermark};
 pub use isr::{IsrChange, IsrRule};
+pub use listed_offset::{LeaderEnds, ListedOffset, is_offset_available};
 pub use truncation::{EpochEnd, OutOfRange, resolve_out_of_range, truncation_offset};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::records::BatchBuilder;
 use esker_storage::hooked::{Doing, HookedDisk, Hooks};
@@ -14,6 +15,7 @@ use esker_storage::io::{Disk, OsDisk};
 use futures_util::FutureExt;
 use parking_lot::{Condvar, Mutex};
 
+use crate::replica::{Assignment, Role};
 use crate::test_support::{Client, broker_on, create_topic_with};
 
 mod coordinators;
@@ -69,6 +71,15 @@ impl Hooks for Gate {
             Doing::SyncData(path) if is_flushed(path) => self.pass(),
             _ => Ok(()),
         }
+    }
+}
+
+/// Lets all syncs through at last, also where a test fails: the broker's threads wait there.
+struct Open<'a>(&'a Gate);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.set(|state| state.closed = false);
     }
 }
 
@@ -189,6 +200,55 @@ async fn consumers_read_only_what_is_durable() {
     while partition.log().high_watermark() < 4 {
         tokio::task::yield_now().await;
     }
+}
+
+async fn offset_of(client: &mut Client, version: i16, replica_id: i32, timestamp: i64) -> (ErrorCode, i64) {
+    let partition = ListOffsetsPartition { current_leader_epoch: -1, timestamp, ..Default::default() };
+    let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id, topics: vec![topic], ..Default::default() };
+    let answer = client.ask(version, &request).await;
+    let listed = &answer.topics[0].partitions[0];
+    (listed.error_code, listed.offset)
+}
+
+/// KIP-207: a new leader does not say where the log ends before its high watermark has come as far as the leader before may have shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_are_listed_once_what_a_new_leader_began_with_is_durable() {
+    const TIME: i64 = 1_700_000_000_000;
+    let gate = Arc::new(Gate::default());
+    let (running, _dir) = broker_on(gated(&gate), &[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    client.ask(V, &produce("t", -1)).await;
+    gate.set(|state| state.closed = true);
+    let _open = Open(&gate);
+    client.ask(V, &produce("t", 1)).await;
+    let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
+    assert_eq!(offset_of(&mut client, 5, -1, -1).await, (ErrorCode::NONE, 1), "its own epoch began with an empty log");
+    let leader = partition.lead(-1).unwrap();
+    let next = Assignment { leader_epoch: leader.assignment.leader_epoch + 1, ..leader.assignment.clone() };
+    partition.set_role(Role::of(next.leader, next, Arc::clone(&leader.settings))).unwrap();
+    for (version, refused) in [
+        (1, ErrorCode::LEADER_NOT_AVAILABLE),
+        (4, ErrorCode::LEADER_NOT_AVAILABLE),
+        (5, ErrorCode::OFFSET_NOT_AVAILABLE),
+    ] {
+        assert_eq!(offset_of(&mut client, version, -1, -1).await, (refused, -1), "latest");
+        assert_eq!(offset_of(&mut client, version, -1, TIME + 1).await, (refused, -1), "no record, and one may come");
+        assert_eq!(offset_of(&mut client, version, -1, TIME).await, (ErrorCode::NONE, 0), "a durable record");
+        assert_eq!(offset_of(&mut client, version, -1, -2).await, (ErrorCode::NONE, 0), "earliest");
+        assert_eq!(
+            offset_of(&mut client, version, -2, -1).await,
+            (ErrorCode::NONE, 2),
+            "a tool asks for the log's end"
+        );
+    }
+    gate.set(|state| state.closed = false);
+    while partition.log().high_watermark() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(offset_of(&mut client, 5, -1, -1).await, (ErrorCode::NONE, 2));
+    assert_eq!(offset_of(&mut client, 5, -1, TIME + 1).await, (ErrorCode::NONE, -1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
