@@ -307,6 +307,7 @@ async fn open_logs(
         cluster_id,
         load_threads: config.recovery_threads,
         journal_bytes: config.journal_bytes,
+        journal_dirs: config.journal_dirs.clone(),
         // What topics are configured to is not known yet: nothing may be forgotten until it is.
         default_config: LogConfig { delete: false, producer_id_expiration_ms: i64::MAX, ..LogConfig::default() },
         progress: Arc::clone(progress),

@@ -93,6 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     cluster_id: None,
                     load_threads: 0,
                     journal_bytes: 0,
+                    journal_dirs: Vec::new(),
                     default_config: LogConfig::default(),
                     progress: std::sync::Arc::default(),
                 },

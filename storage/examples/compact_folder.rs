@@ -41,6 +41,7 @@ fn clean(dir: PathBuf, segment_bytes: u32, delete_retention_ms: i64, now_ms: i64
         cluster_id: None,
         load_threads: 0,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: config,
         progress: Arc::default(),
     };

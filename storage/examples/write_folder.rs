@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             cluster_id: None,
             load_threads: 0,
             journal_bytes: 0,
+            journal_dirs: Vec::new(),
             default_config: config.clone(),
             progress: std::sync::Arc::default(),
         },

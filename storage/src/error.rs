@@ -96,6 +96,14 @@ pub enum OpenError {
         /// The other folder.
         second: PathBuf,
     },
+    /// The journal of a log dir may hold records, and is not to be found where it is looked for.
+    #[error("the journal of log dir {}: {what}", dir.display())]
+    JournalFolder {
+        /// The log dir.
+        dir: PathBuf,
+        /// Where the journal lies, and what to do.
+        what: String,
+    },
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),

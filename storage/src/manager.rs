@@ -1,6 +1,8 @@
 //! All logs of one broker over its log dirs: locks, formatting, loading, checkpoints, deletion.
 
+mod claim;
 mod folder;
+mod journal_folder;
 mod load;
 mod meta;
 mod mover;
@@ -53,6 +55,8 @@ pub struct LogManagerConfig {
     pub load_threads: usize,
     /// `log.journal.bytes`: the most that the journal of a log dir takes of its disk; 0 for none.
     pub journal_bytes: u64,
+    /// `log.journal.dir`: the folders of the journals, in the order of `dirs`; empty where each lies in its log dir.
+    pub journal_dirs: Vec<PathBuf>,
     /// Configuration of logs found at start, until `update_config`.
     pub default_config: LogConfig,
     /// Progress counters while the dirs are opened.

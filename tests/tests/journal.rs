@@ -149,3 +149,52 @@ async fn what_the_journal_has_comes_back() {
     let applied = Command::new(binary()).args(["journal", "apply", "--data-dir"]).arg(&data).output().unwrap();
     assert!(String::from_utf8_lossy(&applied.stdout).contains("12 partitions, 0 bytes"), "{applied:?}");
 }
+
+fn apply(data: &Path, journal: &[&Path]) -> (bool, String) {
+    let mut command = Command::new(binary());
+    command.args(["journal", "apply", "--data-dir"]).arg(data);
+    for folder in journal {
+        command.arg("--journal-dir").arg(folder);
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_a_folder_of_its_own_is_not_forgotten_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, journal, other] = ["data", "journal", "other"].map(|name| folder.path().join(name));
+    let placed = format!("log.journal.dir={}", journal.display());
+    let flags = ["--listen", "127.0.0.1:0", "--set", &placed];
+    let esker = Esker::start_with(&data, &flags);
+    let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
+    let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::new("t") };
+    Admin::new(&client).create_topics(&[topic], false).await.unwrap().remove(0).unwrap();
+    let rounds = format!("esker_journal_rounds{{log_dir=\"{}\"}}", data.display());
+    let (mut batches, deadline) = (0, Instant::now() + PATIENCE);
+    while esker.metric(&rounds) < 3.0 {
+        assert!(Instant::now() < deadline, "nothing goes by the journal");
+        produce(&esker, 1000);
+        batches += 1;
+    }
+    esker.kill();
+    assert_eq!((journal_files(&data), journal_files(&journal) > 0), (0, true));
+    let named = journal.display().to_string();
+
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"];
+    let refused = Command::new(binary()).args(arguments).arg(&data).output().unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && message.contains(&named), "{message}");
+    let applied = apply(&data, &[]);
+    assert!(!applied.0 && applied.1.contains(&named) && applied.1.contains("--journal-dir"), "{applied:?}");
+    let applied = apply(&data, &[&journal, &other]);
+    assert!(!applied.0 && applied.1.contains("name a --journal-dir for each --data-dir"), "{applied:?}");
+    let applied = apply(&data, &[&journal]);
+    assert!(applied.0 && applied.1.contains("12 partitions"), "{applied:?}");
+    assert_eq!((journal_files(&data), journal_files(&journal)), (0, 0));
+
+    let esker = Esker::start_with(&data, &["--listen", "127.0.0.1:0"]);
+    assert_eq!(ends(&esker), [batches; PARTITIONS as usize]);
+    assert!(esker.terminate().success());
+}

@@ -35,6 +35,7 @@ fn open(dir: &TempDir) -> LogManager {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: LogConfig::default(),
         progress: std::sync::Arc::default(),
     };

@@ -25,11 +25,19 @@ pub struct ApplyArgs {
     /// A data folder (log dir); several if the broker has several. No broker may use it.
     #[arg(long, required = true)]
     data_dir: Vec<PathBuf>,
+
+    /// The folder of its journal, if the broker has `log.journal.dir`; as many as data folders, in their order.
+    #[arg(long)]
+    journal_dir: Vec<PathBuf>,
 }
 
 /// Runs a command to its end. Blocks for the disk.
 pub fn run(command: &JournalCommand) -> Result<(), CliError> {
     let JournalCommand::Apply(args) = command;
+    if !args.journal_dir.is_empty() && args.journal_dir.len() != args.data_dir.len() {
+        let text = "name a --journal-dir for each --data-dir, in the same order (the data folder itself, where its journal lies in it)";
+        return Err(CliError::Usage(text.to_owned()));
+    }
     let mut node_id = None;
     for dir in &args.data_dir {
         let found = node_id_of(dir)?;
@@ -43,6 +51,7 @@ pub fn run(command: &JournalCommand) -> Result<(), CliError> {
         cluster_id: None,
         load_threads: 0,
         journal_bytes: 0,
+        journal_dirs: args.journal_dir.clone(),
         // What topics are configured to is not known: nothing may be forgotten.
         default_config: LogConfig { delete: false, producer_id_expiration_ms: i64::MAX, ..LogConfig::default() },
         progress: Default::default(),

@@ -5,6 +5,7 @@
 //! tune and have no effect in Esker are accepted, and one log line names them.
 
 mod error;
+mod journal_dirs;
 mod listeners;
 mod live;
 mod replication;
@@ -69,6 +70,8 @@ pub struct BrokerConfig {
     pub recovery_max_bytes: u64,
     /// `log.journal.bytes` (Esker's own).
     pub journal_bytes: u64,
+    /// `log.journal.dir` (Esker's own): empty, or a folder for each log dir.
+    pub journal_dirs: Vec<PathBuf>,
     pub flush_scheduler_interval: Duration,
     pub cleaner_enable: bool,
     pub log_dir_move_threads: Option<usize>,
@@ -129,6 +132,12 @@ impl BrokerConfig {
         if log_dirs.is_empty() {
             mistakes.push(sources.invalid_value("log.dirs", "at least one folder is needed"));
         }
+        let metadata_log_dir = text("metadata.log.dir").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let journal_dirs: Vec<_> =
+            list_items(&text("log.journal.dir").unwrap_or_default()).map(PathBuf::from).collect();
+        if let Err(expected) = journal_dirs::check(&journal_dirs, &log_dirs, metadata_log_dir.as_deref()) {
+            mistakes.push(sources.invalid_value("log.journal.dir", &expected));
+        }
         let http_listen = text("http.listen").unwrap_or_default();
         if let Err(error) = listeners::host_and_port(&http_listen) {
             mistakes.push(sources.invalid_value("http.listen", &error.to_string()));
@@ -146,7 +155,7 @@ impl BrokerConfig {
             advertised: listeners.advertised,
             http_listen,
             log_dirs,
-            metadata_log_dir: text("metadata.log.dir").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            metadata_log_dir,
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             open_files_max: size("log.open.files.max"),
             socket_request_max_bytes: size("socket.request.max.bytes"),
@@ -169,6 +178,7 @@ impl BrokerConfig {
             checkpoint_interval: duration("replica.high.watermark.checkpoint.interval.ms"),
             recovery_max_bytes: u64::try_from(long("log.recovery.max.bytes")).unwrap_or_default(),
             journal_bytes: u64::try_from(long("log.journal.bytes")).unwrap_or_default(),
+            journal_dirs,
             flush_scheduler_interval: duration("log.flush.scheduler.interval.ms"),
             cleaner_enable: flag("log.cleaner.enable"),
             log_dir_move_threads: text("num.replica.alter.log.dirs.threads").and_then(|n| n.parse().ok()),

@@ -63,6 +63,7 @@ fn refusals_say_where_what_and_what_is_allowed() {
         ("num.partitions", "0", &["at least 1"]),
         ("compression.type", "rar", &["zstd, lz4, snappy"]),
         ("log.dirs", " , ", &["log.dirs=,: at least one folder"]),
+        ("log.journal.dir", "/j,/k", &["log.journal.dir=/j,/k: there are 1 log dirs and 2 journal folders"]),
         ("http.listen", "9644", &["http.listen=9644", "host:port"]),
         ("process.roles", "controller", &["broker must be among the roles"]),
         ("listeners", "PLAINTEXT", &["has no port"]),

@@ -56,6 +56,7 @@ pub(super) fn logs(disk: &Arc<CountedDisk>) -> (TempDir, Arc<LogManager>) {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: LogConfig::default(),
         progress: Arc::default(),
     };

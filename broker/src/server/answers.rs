@@ -271,6 +271,7 @@ mod tests {
             cluster_id: None,
             load_threads: 1,
             journal_bytes: 0,
+            journal_dirs: Vec::new(),
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };

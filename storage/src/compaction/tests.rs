@@ -40,6 +40,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> LogManager {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: config(),
         progress: Arc::default(),
     };

@@ -27,7 +27,7 @@ mod tests;
 mod user;
 
 pub(crate) use format::{EntryHeader, Kind};
-pub(crate) use open::{Found, open};
+pub(crate) use open::{Found, has_files, open, remove_files};
 pub(crate) use replay::{Replay, replay_journal};
 pub use rounds::{Journal, JournalStats};
 pub(crate) use scan::Entry;

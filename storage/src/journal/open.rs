@@ -188,8 +188,13 @@ fn read(used: &[Used], dir: &Path, ring: &mut Ring, found: &mut Found) -> Result
     Ok(damaged)
 }
 
+/// Whether files of a journal are in a folder.
+pub(crate) fn has_files(disk: &dyn Disk, dir: &Path) -> Result<bool, FileError> {
+    Ok(disk.list(dir).context("list", dir)?.iter().any(|(name, _)| name.starts_with(NAME)))
+}
+
 /// Removes the files of a journal that is not wanted any more. Nothing in them is needed.
-fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
+pub(crate) fn remove_files(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
     let there = disk.list(dir).context("list", dir)?;
     let mut files = there.iter().filter(|(name, _)| name.starts_with(NAME)).peekable();
     if files.peek().is_none() {
@@ -234,7 +239,7 @@ impl Journal {
                 begin_anew(&mut self.ring.lock(), self.directory_id)?;
             } else {
                 *self.ring.lock() = Ring::new(&self.dir, 0);
-                remove(self.disk.as_ref(), &self.dir)?;
+                remove_files(self.disk.as_ref(), &self.dir)?;
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ use crate::{
 mod changes;
 mod faults;
 mod files;
+mod folders;
 mod format;
 mod scans;
 mod starts;
@@ -34,13 +35,14 @@ struct World {
     env: Arc<ManualEnv>,
     disk: Arc<dyn Disk>,
     journal_bytes: u64,
+    journal_dirs: Vec<PathBuf>,
     dirs: usize,
 }
 
 impl World {
     fn new(journal_bytes: u64) -> Self {
         let root = tempfile::tempdir().unwrap();
-        Self { root, env: Arc::default(), disk: Arc::new(OsDisk), journal_bytes, dirs: 1 }
+        Self { root, env: Arc::default(), disk: Arc::new(OsDisk), journal_bytes, journal_dirs: Vec::new(), dirs: 1 }
     }
 
     fn dir(&self, number: usize) -> PathBuf {
@@ -54,6 +56,7 @@ impl World {
             cluster_id: None,
             load_threads: 1,
             journal_bytes: self.journal_bytes,
+            journal_dirs: self.journal_dirs.clone(),
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    load::{check, create_dir, lock},
+    claim::{create_dir, lock},
+    load::check,
     meta::Meta,
 };
 use crate::{Env, OpenError, Uuid, env::random_uuid, io::Disk};

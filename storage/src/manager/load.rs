@@ -9,15 +9,21 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{LogManager, LogManagerConfig, Logs, STOP_THREADS, meta::Meta, parallel::in_parallel};
+use super::{
+    LogManager, LogManagerConfig, Logs, STOP_THREADS,
+    claim::{create_dir, lock},
+    journal_folder::LogDirParts,
+    meta::Meta,
+    parallel::in_parallel,
+};
 use crate::{
     Env, MachineEnv, OpenError, Uuid,
     dir::LogDir,
     env::random_uuid,
     error::FileError,
     files::{
-        self, CLEAN_SHUTDOWN, CLEANER_OFFSETS, DELETED, FUTURE, HIGH_WATERMARKS, LOCK, LOG_STARTS, MOVED,
-        RECOVERY_POINTS, parse_partition_dir,
+        self, CLEAN_SHUTDOWN, CLEANER_OFFSETS, DELETED, FUTURE, HIGH_WATERMARKS, LOG_STARTS, MOVED, RECOVERY_POINTS,
+        parse_partition_dir,
     },
     io::{Context, Disk, OsDisk},
     journal::{self, Entry},
@@ -86,16 +92,20 @@ fn open(
     let files = Arc::new(OpenFiles::new(env));
     let (mut dirs, mut found, mut was_clean) = (Vec::new(), Vec::new(), true);
     let mut journals = Vec::new();
-    for (path, directory_id) in config.dirs.iter().zip(directory_ids) {
+    for (number, (path, directory_id)) in config.dirs.iter().zip(directory_ids).enumerate() {
         // Before the marker of a clean stop is removed: afterwards a start would replay the entries of the journal.
         let clean = files::read_optional(disk.as_ref(), &path.join(CLEAN_SHUTDOWN))?.is_some();
-        let bytes = journal_bytes(disk.as_ref(), path, config.journal_bytes)?;
-        let (journal, in_journal) = journal::open(disk, &files.env, path, directory_id, bytes, clean)?;
+        let parts = LogDirParts { disk: disk.as_ref(), env: files.env.as_ref(), path, directory_id, clean };
+        let configured = config.journal_dirs.get(number).map(PathBuf::as_path);
+        let (folder, lock) = parts.journal_folder(configured, config.journal_bytes > 0)?;
+        locks.extend(lock);
+        let bytes = journal_bytes(disk.as_ref(), &folder, config.journal_bytes)?;
+        let (journal, in_journal) = journal::open(disk, &files.env, &folder, directory_id, bytes, clean)?;
         let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
         let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it, journal));
         was_clean &= scan_dir(&log_dir, &reaper, &mut found)?;
         dirs.push(log_dir);
-        journals.push(in_journal);
+        journals.push((in_journal, bytes > 0));
     }
     let mut unfinished = Vec::new();
     for log_dir in &dirs {
@@ -105,15 +115,19 @@ fn open(
     let mut found = found;
     for one in &mut found {
         let index = dirs.iter().position(|dir| Arc::ptr_eq(dir, &one.log_dir));
-        let journal = index.and_then(|index| journals.get(index)).filter(|found| !found.logs.is_empty());
-        let Some(journal) = journal else { continue };
+        let journal = index.and_then(|index| journals.get(index)).map(|(found, _)| found);
+        let Some(journal) = journal.filter(|found| !found.logs.is_empty()) else { continue };
         if let Some(id) = files::read_partition_metadata(one.log_dir.disk.as_ref(), &one.dir)? {
             one.journal = journal.logs.get(&(id, one.partition)).cloned().unwrap_or_default();
         }
     }
     let logs = load_all(&config, found, now_ms)?;
-    for (dir, journal) in dirs.iter().zip(journals) {
+    for (dir, (journal, wanted)) in dirs.iter().zip(journals) {
         start_journal(dir, &journal, &logs)?;
+        if !wanted {
+            let (disk, env, directory_id) = (dir.disk.as_ref(), dir.env(), dir.directory_id);
+            LogDirParts { disk, env, path: &dir.path, directory_id, clean: true }.forget_journal_folder()?;
+        }
     }
     for log_dir in &dirs {
         log_dir.clear_failed_sync()?;
@@ -150,25 +164,6 @@ fn start_journal(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<()
     }
     let begun = dir.journal.begin(found, dir.had_failed_sync(), |key| by_key.get(key).map(|log| Arc::clone(log) as _));
     Ok(dir.record_failure(begun)?)
-}
-
-/// Locks a folder until the result is dropped.
-pub(super) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, OpenError> {
-    let path = dir.join(LOCK);
-    let lock = disk.lock(&path).context("lock", &path)?;
-    lock.ok_or_else(|| OpenError::Locked { dir: dir.to_owned() })
-}
-
-/// Creates a missing folder with its parents, and flushes their names: otherwise a power cut would lose everything that is flushed
-/// inside.
-pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| disk.list(dir).is_err()).collect();
-    disk.create_dir_all(dir).context("create", dir)?;
-    for parent in missing.iter().rev().filter_map(|dir| dir.parent()) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        disk.sync_dir(parent).context("sync", parent)?;
-    }
-    Ok(())
 }
 
 /// Checks that a folder was formatted for this cluster and this node.

@@ -23,6 +23,7 @@ fn config(dirs: &[&Path]) -> LogManagerConfig {
         cluster_id: None,
         load_threads: 0,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: LogConfig::default(),
         progress: std::sync::Arc::default(),
     }

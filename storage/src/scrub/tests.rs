@@ -29,6 +29,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> (LogManager, Arc<Log>) {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: small(),
         progress: Arc::default(),
     };

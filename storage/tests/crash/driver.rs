@@ -103,6 +103,7 @@ pub fn open(disk: &SimDisk, dir: &Path, config: &LogConfig) -> Result<LogManager
         cluster_id: None,
         load_threads: 1,
         journal_bytes: JOURNAL,
+        journal_dirs: Vec::new(),
         default_config: config.clone(),
         progress: Arc::default(),
     };

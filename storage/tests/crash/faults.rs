@@ -129,6 +129,7 @@ fn a_restart_writes_again_what_a_failed_sync_left() {
             cluster_id: None,
             load_threads: 1,
             journal_bytes: 0,
+            journal_dirs: Vec::new(),
             default_config: LogConfig::default(),
             progress: Arc::default(),
         };

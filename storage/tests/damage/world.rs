@@ -76,6 +76,7 @@ pub fn open(dir: &Path, config: &LogConfig, cluster_id: Option<&str>) -> Result<
         cluster_id: cluster_id.map(str::to_owned),
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: config.clone(),
         progress: std::sync::Arc::default(),
     };

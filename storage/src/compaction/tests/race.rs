@@ -189,6 +189,7 @@ fn race(seed: u64) -> u64 {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: config.clone(),
         progress: Arc::default(),
     };
@@ -270,6 +271,7 @@ fn race(seed: u64) -> u64 {
         cluster_id: None,
         load_threads: 1,
         journal_bytes: 0,
+        journal_dirs: Vec::new(),
         default_config: super::config(),
         progress: Arc::default(),
     };

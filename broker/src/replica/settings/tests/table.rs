@@ -120,7 +120,8 @@ fn rate(running: &Running) -> String {
     if rate < f64::MAX { rate.to_string() } else { "1.7976931348623157E308".to_owned() }
 }
 
-/// The tests of log dirs cover `log.dir`, `log.dirs`, `metadata.log.dir` and `cordoned.log.dirs`, which are left out here.
+/// The tests of log dirs cover `log.dir`, `log.dirs`, `log.journal.dir`, `metadata.log.dir` and `cordoned.log.dirs`, which are left out
+/// here.
 #[rustfmt::skip]
 pub(super) const BROKER: &[BrokerRow] = &[
     fixed!("delete.topic.enable" "true" "false" |r| r.broker.config.delete_topic_enable.to_string()),
