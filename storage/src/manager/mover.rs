@@ -18,7 +18,10 @@ use crate::{
     Log, LogError, OpenError, Uuid,
     dir::LogDir,
     error::FileError,
-    files::{self, FUTURE, INDEX, LEADER_EPOCHS, LOG, MOVED, SNAPSHOT, TIME_INDEX, TXN_INDEX, segment_path},
+    files::{
+        self, FUTURE, INDEX, LEADER_EPOCHS, LOG, MOVED, PARTITION_METADATA, SNAPSHOT, TIME_INDEX, TXN_INDEX,
+        segment_path,
+    },
     io::{Context, Open},
     log::Load,
     segment::Segment,
@@ -146,6 +149,10 @@ impl Move {
             let file = disk.open(&path, Open::Existing).context("open", &path)?;
             file.sync_data().context("sync", &path)?;
         }
+        // The journal of the new dir names the log by its topic id.
+        let path = self.future.join(PARTITION_METADATA);
+        let file = disk.open(&path, Open::Existing).context("open", &path)?;
+        file.sync_data().context("sync", &path)?;
         disk.sync_dir(&self.future).context("sync", &self.future)
     }
 }
