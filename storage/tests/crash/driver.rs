@@ -97,8 +97,12 @@ pub fn config(rng: &mut Rng) -> LogConfig {
 }
 
 pub fn open(disk: &SimDisk, dir: &Path, config: &LogConfig) -> Result<LogManager, String> {
+    open_dirs(disk, &[dir.to_path_buf()], config)
+}
+
+pub fn open_dirs(disk: &SimDisk, dirs: &[PathBuf], config: &LogConfig) -> Result<LogManager, String> {
     let open = LogManagerConfig {
-        dirs: vec![dir.to_path_buf()],
+        dirs: dirs.to_vec(),
         node_id: 1,
         cluster_id: None,
         load_threads: 1,

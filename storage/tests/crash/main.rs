@@ -16,6 +16,7 @@ mod metalog;
 mod model;
 mod rng;
 mod state;
+mod two_dirs;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
