@@ -153,7 +153,9 @@ fn begin_anew(ring: &mut Ring, directory_id: Uuid) -> Result<(), FileError> {
     let Some(header) = ring.open_file(number, directory_id) else { return Ok(()) };
     let Some((path, file)) = ring.file(number) else { return Ok(()) };
     file.write_at(&mut [IoSlice::new(&header.encode())], 0).context("write to", &path)?;
-    file.sync_data().context("sync", &path)
+    file.sync_data().context("sync", &path)?;
+    ring.header_written();
+    Ok(())
 }
 
 /// Reads what the files hold, the oldest first; returns in how many places they are damaged.

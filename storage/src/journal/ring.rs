@@ -63,6 +63,8 @@ pub(super) struct Ring {
     disk_full: bool,
     /// A write failed: nobody knows which entries a start would find.
     failed: bool,
+    /// Header of the file that is written, until it is on disk.
+    unwritten: Option<FileHeader>,
 }
 
 /// Where a round goes.
@@ -74,7 +76,7 @@ pub(super) struct Place {
     pub generation: u64,
     pub sequence: u64,
     pub position: u64,
-    /// The first page of the file, if this is its first round.
+    /// The first page of the file, if it is not on disk yet.
     pub header: Option<Vec<u8>>,
 }
 
@@ -99,6 +101,7 @@ impl Ring {
             sequence: 0,
             disk_full: false,
             failed: false,
+            unwritten: None,
         }
     }
 
@@ -170,7 +173,7 @@ impl Ring {
         if let Some(slot) = self.current.and_then(|current| self.slots.get(current))
             && slot.position.saturating_add(length) <= slot.prepared
         {
-            return self.place_in(self.current?, None);
+            return self.place_in(self.current?);
         }
         let current_can_grow = self.current.and_then(|current| self.slots.get(current)).is_some_and(|slot| {
             !self.disk_full
@@ -185,16 +188,16 @@ impl Ring {
         if !free.users.is_empty() || PAGE.saturating_add(length) > free.prepared {
             return None;
         }
-        let header = self.open_file(next, directory_id)?;
-        self.place_in(next, Some(header.encode()))
+        self.open_file(next, directory_id)?;
+        self.place_in(next)
     }
 
     /// Where an entry goes that must be written: past what is prepared, if need be. `None` if nothing was ever written here.
     pub(super) fn place_anyway(&self) -> Option<Place> {
-        self.place_in(self.current?, None)
+        self.place_in(self.current?)
     }
 
-    /// The free file `number` begins its next use.
+    /// The free file `number` begins its next use, once its header is written.
     pub(super) fn open_file(&mut self, number: usize, directory_id: Uuid) -> Option<FileHeader> {
         let generation = self.generation.saturating_add(1);
         let needed = self.slots.iter().filter(|slot| !slot.users.is_empty()).map(|slot| slot.generation);
@@ -204,13 +207,20 @@ impl Ring {
         slot.users.clear();
         self.generation = generation;
         self.current = Some(number);
+        let header = FileHeader { directory_id, generation, floor, sequence: self.sequence };
+        self.unwritten = Some(header);
+        Some(header)
+    }
+
+    /// The header of the file that is written is on disk: a start finds nothing of what its floor excludes.
+    pub(super) fn header_written(&mut self) {
+        let Some(FileHeader { generation, floor, .. }) = self.unwritten.take() else { return };
         for slot in self.slots.iter_mut().filter(|slot| slot.generation < floor || slot.generation == generation) {
             slot.held.clear();
         }
-        Some(FileHeader { directory_id, generation, floor, sequence: self.sequence })
     }
 
-    fn place_in(&self, number: usize, header: Option<Vec<u8>>) -> Option<Place> {
+    fn place_in(&self, number: usize) -> Option<Place> {
         let slot = self.slots.get(number)?;
         Some(Place {
             slot: number,
@@ -219,7 +229,7 @@ impl Ring {
             generation: slot.generation,
             sequence: self.sequence,
             position: slot.position,
-            header,
+            header: self.unwritten.map(|header| header.encode()),
         })
     }
 

@@ -236,13 +236,7 @@ impl Journal {
             self.counters.without_room.fetch_add(1, Ordering::Relaxed);
             return Ok(Written::NoRoom);
         };
-        let written = write_round(&place, &entries);
-        let path = &place.path;
-        let synced = written.context("write to", path).and_then(|bytes| {
-            place.file.sync_data().context("sync", path)?;
-            Ok(bytes)
-        });
-        match synced {
+        match write_file(&mut ring, &place, &entries) {
             Ok(bytes) => {
                 ring.advance(&place, bytes, &entries);
                 drop(ring);
@@ -251,9 +245,9 @@ impl Journal {
                 self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
                 Ok(Written::Yes)
             }
-            // On a full disk a note may find no room. What is there of it was not acknowledged, and the next round goes to its place.
-            // It may be there in full all the same: then a truncation has to void it.
-            Err(error) if error.is_full() && !error.is_sync() && place.header.is_none() => {
+            // On a full disk a note may find no room, nor the header of a file on one that writes blocks anew. What is there was not
+            // acknowledged, and the next round goes to its place. It may be there in full all the same: then a truncation has to void it.
+            Err(error) if error.is_full() && !error.is_sync() => {
                 ring.hold_all(&place, &entries);
                 Err(error)
             }
@@ -273,13 +267,22 @@ fn length_of(entries: &[Pending<'_>]) -> u64 {
     bytes.saturating_add(ROUND_HEADER as u64)
 }
 
-/// Writes a round; returns its bytes with the padding. Where it is the first of a file, the file's header is synced before: else a
+/// Brings a round to disk; returns its bytes with the padding. The header of its file is synced before, where it is not yet: else a
 /// power cut might leave the old header with the old rounds half overwritten, which looks like damage.
-fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
+fn write_file(ring: &mut Ring, place: &Place, entries: &[Pending<'_>]) -> Result<u64, FileError> {
+    let (file, path) = (&place.file, &place.path);
     if let Some(header) = &place.header {
-        place.file.write_at(&mut [IoSlice::new(header)], 0)?;
-        place.file.sync_data()?;
+        file.write_at(&mut [IoSlice::new(header)], 0).context("write to", path)?;
+        file.sync_data().context("sync", path)?;
+        ring.header_written();
     }
+    let bytes = write_round(place, entries).context("write to", path)?;
+    file.sync_data().context("sync", path)?;
+    Ok(bytes)
+}
+
+/// Writes a round; returns its bytes with the padding.
+fn write_round(place: &Place, entries: &[Pending<'_>]) -> std::io::Result<u64> {
     let length = length_of(entries);
     let mut heads = Vec::with_capacity(ROUND_HEADER + entries.len() * ENTRY_HEADER);
     let round = RoundHeader {

@@ -4,17 +4,22 @@ use std::{io, io::IoSlice, sync::atomic::Ordering};
 
 use parking_lot::Mutex;
 
-use super::*;
+use super::{super::ring::FILES, *};
 use crate::{
+    LogError,
     hooked::{Doing, HookedDisk, Hooks},
     io::LogFile,
     test_support::disk::{Faults, faulty},
 };
 
 fn with_faults() -> (World, Arc<Faults>, LogManager) {
+    with_faults_and(1 << 20)
+}
+
+fn with_faults_and(journal_bytes: u64) -> (World, Arc<Faults>, LogManager) {
     let faults = Arc::new(Faults::default());
     faults.left.store(i64::MAX / 2, Ordering::SeqCst);
-    let mut world = World::new(1 << 20);
+    let mut world = World::new(journal_bytes);
     world.disk = faulty(&faults);
     let manager = world.open();
     (world, faults, manager)
@@ -97,6 +102,38 @@ fn a_note_that_finds_the_disk_full_may_be_tried_again() {
     drop((log, manager));
     let manager = world.open();
     assert_eq!(stats(&manager).damaged, 0);
+}
+
+/// A file system that writes blocks anew may have no room for a page of a file that is written whole.
+#[test]
+fn a_header_that_finds_the_disk_full_may_be_tried_again() {
+    let (world, faults, manager) = with_faults_and(8 * PAGE * FILES as u64);
+    let (log, old) = (create(&manager, "t"), create(&manager, "old"));
+    let holds = |log: &Log| log.journal().ring.lock().holds(&log.key());
+    keep_up(&manager);
+    append_durably(&old, b"in the first file");
+    let size = world.size("t");
+    for _ in 1..14 {
+        append_durably(&log, b"and in the second");
+        keep_up(&manager);
+    }
+    assert!(holds(&old));
+    append(&log, b"in the third");
+    for left in [0, 1000] {
+        faults.left.store(left, Ordering::SeqCst);
+        let error = LogManager::flush_by_journal(&[Arc::clone(&log)]).unwrap_err();
+        assert!(matches!(&error, LogError::File(error) if error.is_full()), "{error}");
+        assert!(!manager.dirs()[0].offline);
+        assert!(holds(&old), "a start would find what lies in the first file");
+    }
+    faults.left.store(i64::MAX / 2, Ordering::SeqCst);
+    assert!(round(&[Arc::clone(&log)]).is_empty());
+    assert!(!holds(&old), "the floor is above the first file");
+    append_durably(&log, b"goes on");
+    drop((log, old, manager));
+    world.lose_from("t", size);
+    let manager = world.open();
+    assert_eq!((stats(&manager).damaged, manager.get("t", 0).unwrap().log_end_offset()), (0, 16));
 }
 
 /// Notes what is written to and synced of journal and data files.
