@@ -158,6 +158,18 @@ fn begin_anew(ring: &mut Ring, directory_id: Uuid) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Cuts files that are too long: `log.journal.bytes` is less than before. Nothing that lies in them is needed.
+fn shorten(ring: &mut Ring) -> Result<(), FileError> {
+    let (numbers, length) = ring.oversized();
+    for number in numbers {
+        let Some((path, file)) = ring.file(number) else { continue };
+        file.set_len(length).context("set the length of", &path)?;
+        file.sync_data().context("sync", &path)?;
+        ring.shortened(number, length);
+    }
+    Ok(())
+}
+
 /// Reads what the files hold, the oldest first; returns in how many places they are damaged.
 fn read(used: &[Used], dir: &Path, ring: &mut Ring, found: &mut Found) -> Result<u64, FileError> {
     let mut valid: Vec<(&Used, FileHeader)> = used.iter().filter_map(|one| Some((one, one.header?))).collect();
@@ -235,10 +247,13 @@ impl Journal {
         {
             return Err(error);
         }
-        if !wanted || full(&self.ring.lock()) {
+        let oversized = |ring: &Ring| !ring.oversized().0.is_empty();
+        if !wanted || full(&self.ring.lock()) || oversized(&self.ring.lock()) {
             self.sync_all()?;
             if wanted {
-                begin_anew(&mut self.ring.lock(), self.directory_id)?;
+                let mut ring = self.ring.lock();
+                begin_anew(&mut ring, self.directory_id)?;
+                shorten(&mut ring)?;
             } else {
                 *self.ring.lock() = Ring::new(&self.dir, 0);
                 remove_files(self.disk.as_ref(), &self.dir)?;

@@ -345,6 +345,19 @@ impl Ring {
         self.slots.get(next).filter(|slot| slot.users.is_empty() && slot.prepared >= 2 * PAGE).map(|_| next)
     }
 
+    /// Files that are longer than they may be, and that length: `log.journal.bytes` was larger before.
+    pub(super) fn oversized(&self) -> (Vec<usize>, u64) {
+        let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.prepared > self.file_bytes);
+        (slots.map(|(number, _)| number).collect(), self.file_bytes)
+    }
+
+    /// A file was cut to `length`.
+    pub(super) fn shortened(&mut self, number: usize, length: u64) {
+        if let Some(slot) = self.slots.get_mut(number) {
+            slot.prepared = slot.prepared.min(length);
+        }
+    }
+
     /// Path and handle of a file.
     pub(super) fn file(&self, number: usize) -> Option<(PathBuf, Arc<dyn LogFile>)> {
         let slot = self.slots.get(number)?;

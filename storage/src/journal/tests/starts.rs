@@ -127,6 +127,51 @@ fn a_journal_that_is_not_wanted_any_more_is_replayed_and_removed() {
     assert!((0..FILES).all(|number| !world.file(number).exists()));
 }
 
+#[test]
+fn less_log_journal_bytes_shorten_the_files_and_lose_nothing() {
+    let lengths = |world: &World| -> Vec<u64> {
+        (0..FILES).filter_map(|number| Some(fs::metadata(world.file(number)).ok()?.len())).collect()
+    };
+    for clean in [true, false] {
+        let mut world = World::new(16 * PAGE * FILES as u64);
+        let manager = world.open();
+        let log = create(&manager, "t");
+        let size = world.size("t");
+        // No segment is synced meanwhile: all of it is needed.
+        for _ in 0..40 {
+            prepare(log.journal());
+            append_durably(&log, b"more");
+        }
+        let files = lengths(&world);
+        assert!(files.len() > 2 && files.iter().all(|length| *length == 16 * PAGE), "{files:?}");
+        drop(log);
+        if clean {
+            manager.shutdown_clean().unwrap();
+        }
+        drop(manager);
+        if !clean {
+            world.lose_from("t", size);
+        }
+        world.journal_bytes = 4 * PAGE * FILES as u64;
+        let manager = world.open();
+        assert_eq!(lengths(&world), vec![4 * PAGE; files.len()], "clean: {clean}");
+        let log = manager.get("t", 0).unwrap();
+        assert_eq!((log.log_end_offset(), log.recovery_point()), (41, 41), "what the files held is in the segment");
+        assert_eq!((stats(&manager).damaged, stats(&manager).prepared), (0, 4 * PAGE * files.len() as u64));
+        for _ in 0..20 {
+            keep_up(&manager);
+            append_durably(&log, b"on");
+        }
+        assert!(lengths(&world).iter().all(|length| *length == 4 * PAGE));
+        let size = world.size("t");
+        append_durably(&log, b"last");
+        drop((log, manager));
+        world.lose_from("t", size);
+        let manager = world.open();
+        assert_eq!((manager.get("t", 0).unwrap().log_end_offset(), stats(&manager).damaged), (62, 0));
+    }
+}
+
 /// One round of a log, a crash that loses its segment, and a journal file whose header is `header`.
 fn with_header(header: impl FnOnce(Uuid) -> Vec<u8>) -> World {
     let world = World::new(1 << 20);
