@@ -225,7 +225,7 @@ async fn offsets_are_listed_once_what_a_new_leader_began_with_is_durable() {
     client.ask(V, &produce("t", 1)).await;
     let partition = running.broker.replicas.partitions().into_iter().find(|p| p.topic() == "t").unwrap();
     assert_eq!(offset_of(&mut client, 5, -1, -1).await, (ErrorCode::NONE, 1), "its own epoch began with an empty log");
-    let leader = partition.lead(-1).unwrap();
+    let leader = partition.leader_for_epoch(-1).unwrap();
     let next = Assignment { leader_epoch: leader.assignment.leader_epoch + 1, ..leader.assignment.clone() };
     partition.set_role(Role::of(next.leader, next, Arc::clone(&leader.settings))).unwrap();
     for (version, refused) in [
