@@ -42,6 +42,12 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
         let mut probes = Probes::new();
         while quorum.has_changed().is_ok() && quorum.borrow_and_update().is_leading() {
+            if quorum.borrow().is_alone() {
+                if quorum.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
             probe_brokers(&controller, &controller.metadata().image(), &mut probes);
             fence_expired(&controller).await;
             let tick = Instant::now() + TICK;

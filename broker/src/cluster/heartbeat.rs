@@ -129,6 +129,15 @@ pub async fn run_heartbeats(
     loop {
         let sent = Instant::now();
         let view = quorum.borrow_and_update().clone();
+        if view.is_alone() {
+            // It is its own controller, and nobody else could lead.
+            lease.renewed(sent.saturating_duration_since(origin));
+            session.isolated.store(false, Ordering::SeqCst);
+            if quorum.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
         let request = HeartbeatRequest {
             node_id: controller.node().id(),
             epoch: session.epoch(),

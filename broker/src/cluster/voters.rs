@@ -38,7 +38,11 @@ pub async fn run_voters(controller: Arc<Controller>) {
                 Err(error) => tracing::warn!(%error, "nodes do not become voters of the metadata quorum yet"),
             }
         }
-        sleep(EVERY).await;
+        match view.is_alone() {
+            true if quorum.changed().await.is_err() => return,
+            true => {}
+            false => sleep(EVERY).await,
+        }
     }
 }
 

@@ -52,6 +52,11 @@ impl QuorumView {
         self.own.is_some() && self.own == self.leader
     }
 
+    /// Whether this node leads, and there is no other.
+    pub fn is_alone(&self) -> bool {
+        self.is_leading() && self.members.len() == 1
+    }
+
     /// The voters.
     pub fn voters(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.votes)
