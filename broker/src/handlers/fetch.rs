@@ -138,7 +138,7 @@ impl Reader {
     }
 
     fn of(ctx: &RequestContext, request: &FetchRequest) -> Self {
-        let replica = if trusts_replica_ids(ctx) { replica_of(request) } else { CONSUMER };
+        let replica = client_replica_of(request);
         Self { api_version: ctx.api_version, replica, bound: bound_of(replica, request.isolation_level) }
     }
 
@@ -186,11 +186,17 @@ fn replica_of(request: &FetchRequest) -> i32 {
     if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id }
 }
 
-/// Whether the `replica_id` of a Fetch on this connection is a broker's. Followers fetch by ReplicaFetch (see [`super::peer`]), so that
-/// nothing here depends on it.
-fn trusts_replica_ids(_ctx: &RequestContext) -> bool {
-    true
+/// The reader of a Fetch on a client's connection: followers fetch by ReplicaFetch (see [`super::peer`]). What calls itself a broker here is
+/// no follower of any partition, and is told so.
+fn client_replica_of(request: &FetchRequest) -> i32 {
+    match replica_of(request) {
+        0.. => NO_FOLLOWER,
+        client => client,
+    }
 }
+
+/// An id that no broker has.
+const NO_FOLLOWER: i32 = i32::MAX;
 
 /// Only a broker's id reads past the high watermark. Every negative id is a consumer's: -2 is that of an old tool, and -3,
 /// Kafka's replica on its way between log dirs, comes in no request.

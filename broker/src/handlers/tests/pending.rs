@@ -217,7 +217,7 @@ async fn a_parked_fetch_holds_nothing_of_its_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_follower_fetches_as_a_broker() {
+async fn no_client_fetches_as_a_broker() {
     let (running, _dir) = broker(&SETTINGS).await;
     let mut client = Client::to(&running).await;
     create_topic(&mut client).await;
@@ -226,11 +226,11 @@ async fn only_a_follower_fetches_as_a_broker() {
     let mut writer = Client::to(&running).await;
     writer.send(9, 1, &produce(9, held.topic_id())).await;
     until(|| held.log().log_end_offset() == 1).await;
-    // The leader itself, and a broker that has no such replica.
+    // The leader itself, a broker that has no such replica, and one that has: followers do not fetch so.
     for (replica, code, finds) in [
         (1, ErrorCode::NOT_LEADER_OR_FOLLOWER, false),
         (7, ErrorCode::NOT_LEADER_OR_FOLLOWER, false),
-        (2, ErrorCode::NONE, true),
+        (2, ErrorCode::NOT_LEADER_OR_FOLLOWER, false),
         (-1, ErrorCode::NONE, false),
         (-2, ErrorCode::NONE, false),
         (-3, ErrorCode::NONE, false),
