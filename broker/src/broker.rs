@@ -84,6 +84,11 @@ impl Broker {
         self.node.now_ms()
     }
 
+    /// The active controller, as far as this broker knows; -1 if it knows none.
+    pub fn controller_id(&self) -> i32 {
+        self.metadata.quorum().borrow().leader.map_or(-1, |leader| leader.node_id)
+    }
+
     /// The configs of this node, for decisions that depend on some node's.
     pub fn node_configs(&self) -> NodeConfigs {
         NodeConfigs { node_id: self.node_id, statics: Arc::clone(&self.config.statics) }

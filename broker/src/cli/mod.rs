@@ -4,6 +4,7 @@
 //! to stderr.
 
 mod broker;
+mod cluster;
 mod connect;
 mod consume;
 mod error;
@@ -41,6 +42,9 @@ pub enum Command {
     /// List, describe and delete consumer groups.
     #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
+    /// Show the state of a cluster.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Cluster(cluster::ClusterCommand),
     /// Work on the journal of a data folder that no broker uses.
     #[command(subcommand, after_help = EXIT_CODES)]
     Journal(journal::JournalCommand),
@@ -82,6 +86,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
     match command {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
+        Command::Cluster(command) => cluster::run(command).await,
         Command::Broker(args) => broker::run(args).await,
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),

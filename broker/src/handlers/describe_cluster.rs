@@ -55,7 +55,7 @@ impl Handler for DescribeCluster {
         Staged::Ready(DescribeClusterResponse {
             endpoint_type: BROKERS,
             cluster_id: ctx.broker.cluster_id.clone(),
-            controller_id: ctx.broker.node_id,
+            controller_id: ctx.broker.controller_id(),
             brokers: brokers.collect(),
             cluster_authorized_operations: if with_operations { operations::CLUSTER } else { i32::MIN },
             ..DescribeClusterResponse::default()

@@ -59,7 +59,7 @@ impl Handler for Metadata {
         Staged::Ready(MetadataResponse {
             brokers: brokers(&ctx, &image),
             cluster_id: Some(ctx.broker.cluster_id.clone()),
-            controller_id: ctx.broker.node_id,
+            controller_id: ctx.broker.controller_id(),
             topics,
             cluster_authorized_operations: if with_cluster { operations::CLUSTER } else { i32::MIN },
             ..MetadataResponse::default()

@@ -1,0 +1,128 @@
+//! `esker cluster`.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use esker_client::{Admin, Target};
+use esker_protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, PartitionData, PartitionDataResult, ReplicaState, TopicData,
+};
+use serde_json::json;
+
+use super::connect::Connect;
+use super::error::CliError;
+use super::output::{print_line, table};
+
+/// What can be done with a cluster.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Show nodes, voters, leaders, and partitions that lack in-sync replicas.
+    Status(StatusArgs),
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    connect: Connect,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
+    match command {
+        ClusterCommand::Status(args) => status(args).await,
+    }
+}
+
+/// One node, from what the metadata and the quorum say of it.
+#[derive(Debug, Default)]
+struct NodeStatus {
+    address: Option<String>,
+    role: &'static str,
+    /// Entries of the metadata log that it lacks.
+    behind: i64,
+    leads: usize,
+    replicas: usize,
+    in_sync: usize,
+}
+
+async fn status(args: StatusArgs) -> Result<(), CliError> {
+    let client = args.connect.client().await?;
+    let admin = Admin::new(&client);
+    let topics = admin.topics().await?;
+    let cluster = admin.describe_cluster().await?;
+    let partition = PartitionData { partition_index: 0 };
+    let request = DescribeQuorumRequest {
+        topics: vec![TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] }],
+    };
+    // The leader alone knows how far the others are.
+    let target = cluster.controller.map_or(Target::Any, Target::Node);
+    let quorum = client.request(target, request).await?;
+    let quorum = quorum.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
+    let mut nodes = nodes_of(&quorum);
+    for broker in &cluster.brokers {
+        nodes.entry(broker.id).or_default().address = Some(broker.address());
+    }
+    let (mut under_replicated, mut leaderless) = (0_usize, 0_usize);
+    for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+        under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+        leaderless += usize::from(partition.leader.is_none());
+        if let Some(leader) = partition.leader {
+            nodes.entry(leader).or_default().leads += 1;
+        }
+        for replica in &partition.replicas {
+            let node = nodes.entry(*replica).or_default();
+            node.replicas += 1;
+            node.in_sync += usize::from(partition.isr.contains(replica));
+        }
+    }
+    if args.json {
+        let nodes: Vec<_> = nodes.iter().map(|(id, node)| to_json(*id, node)).collect();
+        let status = json!({
+            "cluster_id": cluster.id.as_str(), "controller": quorum.leader_id, "term": quorum.leader_epoch,
+            "under_replicated": under_replicated, "leaderless": leaderless, "nodes": nodes,
+        });
+        return Ok(print_line(&serde_json::to_string_pretty(&status)?)?);
+    }
+    print_line(&format!(
+        "cluster {}  controller={}  term={}  under-replicated={under_replicated}  leaderless={leaderless}",
+        cluster.id, quorum.leader_id, quorum.leader_epoch
+    ))?;
+    let rows: Vec<_> = nodes.iter().map(|(id, node)| to_row(*id, node)).collect();
+    Ok(table(&["NODE", "ADDRESS", "QUORUM", "BEHIND", "LEADS", "REPLICAS", "IN-SYNC"], &rows)?)
+}
+
+fn nodes_of(quorum: &PartitionDataResult) -> BTreeMap<i32, NodeStatus> {
+    let end = quorum.current_voters.iter().chain(&quorum.observers).map(|node| node.log_end_offset).max();
+    let end = end.unwrap_or_default().max(quorum.high_watermark);
+    let node = |replica: &ReplicaState, role: &'static str| {
+        let behind = end.saturating_sub(replica.log_end_offset);
+        (replica.replica_id, NodeStatus { role, behind, ..NodeStatus::default() })
+    };
+    let voters = quorum.current_voters.iter().map(|voter| {
+        node(voter, if voter.replica_id == quorum.leader_id { "leader" } else { "voter" })
+    });
+    voters.chain(quorum.observers.iter().map(|observer| node(observer, "observer"))).collect()
+}
+
+fn to_json(id: i32, node: &NodeStatus) -> serde_json::Value {
+    json!({
+        "id": id, "address": node.address, "quorum": node.role, "behind": node.behind, "leads": node.leads,
+        "replicas": node.replicas, "in_sync": node.in_sync,
+    })
+}
+
+fn to_row(id: i32, node: &NodeStatus) -> Vec<String> {
+    vec![
+        id.to_string(),
+        node.address.clone().unwrap_or_else(|| "(fenced or gone)".to_owned()),
+        if node.role.is_empty() { "-" } else { node.role }.to_owned(),
+        node.behind.to_string(),
+        node.leads.to_string(),
+        node.replicas.to_string(),
+        node.in_sync.to_string(),
+    ]
+}
