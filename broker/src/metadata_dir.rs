@@ -28,6 +28,9 @@ const LOCATION: &str = "metadata.location";
 /// Beside the metadata log's folder: see [`MetadataDir::record_promise`].
 const PROMISE: &str = "cluster.joining";
 
+/// Beside the metadata log's folder, after a clean stop: the broker epoch.
+const CLEAN_EPOCH: &str = "broker.epoch";
+
 /// Why no metadata log can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MetadataDirError {
@@ -182,6 +185,20 @@ impl MetadataDir {
         {
             tracing::warn!(%error, file = %file.display(), "cannot remove a file that is not needed any more");
         }
+    }
+
+    /// A clean stop: everything is flushed that this broker held under `epoch`. The next start shows the controller that nothing was lost.
+    pub fn record_clean_epoch(&self, disk: &dyn Disk, epoch: i64) -> io::Result<()> {
+        disk.replace(&self.folder.join(CLEAN_EPOCH), format!("{epoch}\n").as_bytes(), true)
+    }
+
+    /// The epoch of the clean stop before, if there was one; from here on a crash is a crash.
+    pub fn take_clean_epoch(&self, disk: &dyn Disk) -> io::Result<Option<i64>> {
+        let file = self.folder.join(CLEAN_EPOCH);
+        let Some(text) = read_location(disk, &file)? else { return Ok(None) };
+        disk.remove_file(&file)?;
+        disk.sync_dir(&self.folder)?;
+        Ok(text.trim_end().parse().ok())
     }
 
     /// Formats the folder as one of `cluster_id`, with the id that the cluster knows it by.

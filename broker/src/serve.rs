@@ -92,6 +92,8 @@ pub struct Running {
     pub http: SocketAddr,
     stop: CancellationToken,
     connections: TaskTracker,
+    disk: Arc<dyn Disk>,
+    metadata_dir: MetadataDir,
     /// The lock of a `metadata.log.dir` of its own.
     _metadata_folder: Option<Folder>,
 }
@@ -140,11 +142,11 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let http = http_bound?;
     bound?;
     let kafka = addresses.first().map_or(http, |(_, address)| *address);
-    let (joined, metadata_folder) = startup.enter(&node, disk, &metadata_dir, &logs, (place, &addresses)).await?;
+    let (joined, metadata_folder) = startup.enter(&node, Arc::clone(&disk), &metadata_dir, &logs, (place, &addresses)).await?;
     let broker = startup.start_broker(&node, joined, logs, &stop).await?;
     let _ = served.broker.set(Arc::clone(&broker));
     stop_on_error.disarm();
-    Ok(Running { broker, kafka, http, stop, connections, _metadata_folder: metadata_folder })
+    Ok(Running { broker, kafka, http, stop, connections, disk, metadata_dir, _metadata_folder: metadata_folder })
 }
 
 /// Opens the listeners. Other nodes are served from here on, clients once the broker is ready.
@@ -257,7 +259,18 @@ impl Running {
         }
         self.broker.metadata.shutdown().await;
         let logs = Arc::clone(self.broker.replicas.logs());
-        let stopped = self.broker.node.run_blocking(move || logs.shutdown_clean()).await;
+        let alone = self.broker.metadata.quorum().borrow().members.len() <= 1;
+        let epoch = Some(self.broker.session.epoch()).filter(|_| !alone);
+        let stopped = self.broker.node.run_blocking(move || {
+            logs.shutdown_clean()?;
+            if let Some(epoch) = epoch
+                && let Err(error) = self.metadata_dir.record_clean_epoch(self.disk.as_ref(), epoch)
+            {
+                tracing::warn!(%error, "the controller will take this stop for a crash");
+            }
+            Ok(())
+        });
+        let stopped = stopped.await;
         info!("stopped");
         stopped.unwrap_or(Ok(()))
     }

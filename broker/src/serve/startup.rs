@@ -21,7 +21,7 @@ use super::register::{Addresses, advertised, found_partitions, peer_address, reg
 use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
 use crate::broker::Broker;
 use crate::cluster::{
-    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, RoutedController, find_place, run_balance,
+    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place, run_balance,
     run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
@@ -66,6 +66,8 @@ pub(super) struct Joined {
     pub session: Arc<BrokerSession>,
     pub routed: Arc<RoutedController>,
     pub directory: Uuid,
+    /// The epoch before, if the stop was clean and its logs are.
+    pub previous_epoch: Option<i64>,
     pub listeners: Vec<ListenerRecord>,
 }
 
@@ -146,9 +148,10 @@ impl Startup {
             take_seat(&controller, &address).await?;
         }
         dir.record_seat(disk.as_ref());
+        let previous_epoch = dir.take_clean_epoch(disk.as_ref()).map_err(PlaceError::from)?.filter(|_| logs.was_clean());
         let routed = Arc::new(RoutedController::new(&controller));
         let session = Arc::<BrokerSession>::default();
-        Ok((Joined { metadata, controller, session, routed, directory, listeners }, folder))
+        Ok((Joined { metadata, controller, session, routed, directory, previous_epoch, listeners }, folder))
     }
 
     /// Registers the broker, starts it, and serves clients once it is not fenced.
@@ -221,7 +224,7 @@ impl Joined {
                 registration,
                 features: supported_features(),
                 record_level: RecordLevel::NEWEST.0,
-                previous_epoch: -1,
+                previous_epoch: self.previous_epoch.unwrap_or(-1),
             },
             directory: self.directory,
             configs: self.controller.configs(),
