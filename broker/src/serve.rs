@@ -31,7 +31,7 @@ use tracing::{error, info};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
 use crate::cluster::PlaceError;
-use crate::config::{BrokerConfig, LiveConfig};
+use crate::config::{BrokerConfig, Listener, LiveConfig};
 use crate::controller::{Committed, SubmitError, submit};
 use crate::coordinator::{self, CoordinatorScope, GroupConfig, GroupCoordinator, TransactionCoordinator};
 use crate::fetch_sessions::FetchSessions;
@@ -142,7 +142,8 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let http = http_bound?;
     bound?;
     let kafka = addresses.first().map_or(http, |(_, address)| *address);
-    let (joined, metadata_folder) = startup.enter(&node, Arc::clone(&disk), &metadata_dir, &logs, (place, &addresses)).await?;
+    let (joined, metadata_folder) =
+        startup.enter(&node, Arc::clone(&disk), &metadata_dir, &logs, (place, &addresses)).await?;
     let broker = startup.start_broker(&node, joined, logs, &stop).await?;
     let _ = served.broker.set(Arc::clone(&broker));
     stop_on_error.disarm();
@@ -155,8 +156,12 @@ async fn listen(
     startup: &Startup,
     stop: &CancellationToken,
 ) -> Result<(Addresses, TaskTracker), ServeError> {
-    let listeners = Listeners::bind(&node.config().listeners, node.config().socket_buffers).await?;
-    let addresses: Addresses = listeners.addresses().map(|(name, address)| (name.clone(), address)).collect();
+    let config = node.config();
+    let all: Vec<Listener> = config.listeners.iter().chain(&config.controllers).cloned().collect();
+    let listeners = Listeners::bind(&all, config.socket_buffers).await?;
+    let for_clients = |name: &Str| config.listeners.iter().any(|listener| listener.name == *name);
+    let addresses = listeners.addresses().filter(|(name, _)| for_clients(name));
+    let addresses: Addresses = addresses.map(|(name, address)| (name.clone(), address)).collect();
     Ok((addresses, listeners.serve(startup.scope(), stop)))
 }
 

@@ -131,9 +131,11 @@ fn every_signal_that_asks_for_a_stop_gets_a_clean_one() {
 fn a_server_properties_of_kafka_starts_a_broker() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("server.properties");
+    // Kafka's own file names 9093, which another test may use.
+    let controller = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let text = format!(
         "# as Kafka ships it, but for ports and folder\nprocess.roles=broker,controller\nnode.id=7\n\
-         controller.quorum.bootstrap.servers=localhost:9093\nlisteners=PLAINTEXT://127.0.0.1:0,CONTROLLER://:9093\n\
+         controller.quorum.bootstrap.servers=localhost:{controller}\nlisteners=PLAINTEXT://127.0.0.1:0,CONTROLLER://:{controller}\n\
          inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n\
          num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\nsocket.receive.buffer.bytes=102400\n\

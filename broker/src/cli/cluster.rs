@@ -102,9 +102,10 @@ fn nodes_of(quorum: &PartitionDataResult) -> BTreeMap<i32, NodeStatus> {
         let behind = end.saturating_sub(replica.log_end_offset);
         (replica.replica_id, NodeStatus { role, behind, ..NodeStatus::default() })
     };
-    let voters = quorum.current_voters.iter().map(|voter| {
-        node(voter, if voter.replica_id == quorum.leader_id { "leader" } else { "voter" })
-    });
+    let voters = quorum
+        .current_voters
+        .iter()
+        .map(|voter| node(voter, if voter.replica_id == quorum.leader_id { "leader" } else { "voter" }));
     voters.chain(quorum.observers.iter().map(|observer| node(observer, "observer"))).collect()
 }
 

@@ -59,6 +59,8 @@ pub enum ListenerError {
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub open: Vec<Listener>,
+    /// Those in `controller.listener.names`: for other nodes only.
+    pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
 }
 
@@ -134,11 +136,16 @@ pub(super) fn parse(sources: &Sources, statics: &Statics, mistakes: &mut Vec<Mis
     if open.is_empty() && mistakes.len() == before {
         mistakes.push(sources.invalid_value("listeners", &ListenerError::None.to_string()));
     }
-    for endpoint in all.iter().filter(|endpoint| !is_client(endpoint)) {
+    let is_plain = |endpoint: &Listener| {
+        protocols.get(endpoint.name.as_str()).is_none_or(|protocol| protocol.eq_ignore_ascii_case("PLAINTEXT"))
+    };
+    let (controllers, unserved): (Vec<Listener>, Vec<Listener>) =
+        all.into_iter().filter(|endpoint| !is_client(endpoint)).partition(is_plain);
+    for endpoint in unserved {
         tracing::info!(
             listener = %endpoint.name,
-            "a listener of controllers is not opened: brokers of Esker reach their controllers over the same listeners as clients"
+            "a listener of controllers is not opened: its protocol is not served, and other nodes use the listeners of clients"
         );
     }
-    Listeners { open, advertised }
+    Listeners { open, controllers, advertised }
 }

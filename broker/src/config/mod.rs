@@ -44,6 +44,8 @@ pub struct BrokerConfig {
     pub broker_session_timeout: Duration,
     pub rack: Option<Str>,
     pub listeners: Vec<Listener>,
+    /// Listeners for other nodes only (`controller.listener.names`).
+    pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
     pub http_listen: String,
     pub log_dirs: Vec<PathBuf>,
@@ -152,6 +154,7 @@ impl BrokerConfig {
             broker_session_timeout: duration("broker.session.timeout.ms"),
             rack: text("broker.rack").filter(|rack| !rack.is_empty()).map(Str::from),
             listeners: listeners.open,
+            controllers: listeners.controllers,
             advertised: listeners.advertised,
             http_listen,
             log_dirs,
@@ -209,9 +212,14 @@ impl BrokerConfig {
     }
 }
 
-/// The addresses to join: Esker's own config, else what a Kafka config calls the bootstrap servers of the quorum.
+/// The addresses to join: Esker's own config, else what a Kafka config calls the bootstrap servers, or the voters, of the quorum.
 fn join_list(text: &impl Fn(&str) -> Option<String>) -> Vec<Str> {
     let list = |name: &str| text(name).map(|list| list_items(&list).map(Str::copy).collect::<Vec<_>>());
-    let own = list("cluster.join").unwrap_or_default();
-    if own.is_empty() { list("controller.quorum.bootstrap.servers").unwrap_or_default() } else { own }
+    let address = |voter: Str| voter.rsplit_once('@').map_or(voter.clone(), |(_, address)| Str::copy(address));
+    let names = ["cluster.join", "controller.quorum.bootstrap.servers", "controller.quorum.voters"];
+    let lists = names.iter().filter_map(|name| list(name));
+    lists
+        .map(|list| list.into_iter().map(address).collect::<Vec<_>>())
+        .find(|list| !list.is_empty())
+        .unwrap_or_default()
 }

@@ -238,6 +238,7 @@ fn a_stock_file_of_kafka_starts_a_broker() {
     sources.file(&file).unwrap();
     let config = BrokerConfig::resolve(&sources).unwrap();
     assert_eq!((config.node_id, config.listeners.len(), config.advertised.len()), (7, 1, 1));
+    assert_eq!((config.controllers[0].port, config.join[0].as_str()), (9093, "localhost:9093"));
     assert_eq!((config.listeners[0].host.as_str(), config.advertised[0].host.as_str()), ("", "localhost"));
     let idle = sources.configs_without_effect();
     assert!(idle.contains(&"num.network.threads") && !idle.contains(&"listeners"), "{idle:?}");

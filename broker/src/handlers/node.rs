@@ -4,18 +4,20 @@
 
 use std::sync::{Arc, OnceLock};
 
-use esker_protocol::primitives::Reader;
+use esker_protocol::primitives::{Reader, Str};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::ClientService;
 use super::peer::{PeerService, is_peer_api};
-use crate::server::{Incoming, Outcome, Service};
+use crate::server::{CloseReason, Incoming, Outcome, Service};
 
 /// See the module.
 #[derive(Debug)]
 pub struct NodeService {
     peers: PeerService,
+    /// Listeners on which no client is served.
+    for_nodes: Vec<Str>,
     clients: Arc<Clients>,
 }
 
@@ -31,16 +33,16 @@ impl Clients {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
         match self.service.get() {
             Some(service) => service.dispatch(incoming, body),
-            None => Outcome::Refused(crate::server::CloseReason::Stopping),
+            None => Outcome::Refused(CloseReason::Stopping),
         }
     }
 }
 
 impl NodeService {
-    /// Serves nodes at once.
-    pub fn new(peers: PeerService) -> Self {
+    /// Serves nodes at once, and nobody else on the listeners `for_nodes`.
+    pub fn new(peers: PeerService, for_nodes: Vec<Str>) -> Self {
         let clients = Clients { service: OnceLock::new(), ready: watch::Sender::new(false) };
-        Self { peers, clients: Arc::new(clients) }
+        Self { peers, for_nodes, clients: Arc::new(clients) }
     }
 
     /// What other nodes are served.
@@ -60,6 +62,9 @@ impl Service for NodeService {
     fn dispatch(&self, incoming: Incoming, body: &mut Reader) -> Outcome {
         if is_peer_api(incoming.header.api_key) {
             return self.peers.dispatch(incoming, body);
+        }
+        if self.for_nodes.contains(&incoming.connection.listener) {
+            return Outcome::Refused(CloseReason::UnknownApi(incoming.header.api_key));
         }
         if let Some(service) = self.clients.service.get() {
             return service.dispatch(incoming, body);

@@ -21,8 +21,8 @@ use super::register::{Addresses, advertised, found_partitions, peer_address, reg
 use super::{ServeError, build_broker, open_partitions, start_tasks, wait_until_durable};
 use crate::broker::Broker;
 use crate::cluster::{
-    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place, run_balance,
-    run_fencer, run_heartbeats, run_voters, take_seat,
+    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place,
+    run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
@@ -78,7 +78,8 @@ impl Startup {
         let known = Folder::identity(disk, dir.folder())?.and_then(|identity| identity.directory_id);
         let directory = known.unwrap_or_else(|| node.random_id());
         let local = Arc::new(LocalNode::new(node.random_id(), config.join.clone(), directory));
-        let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local))));
+        let for_nodes = config.controllers.iter().map(|listener| listener.name.clone()).collect();
+        let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local)), for_nodes));
         let metrics = Arc::new(Metrics::new(served_apis())?);
         let memory =
             RequestMemory::new(request_bytes(config.queued_max_request_bytes), metrics.network.memory_waits.clone());
@@ -148,7 +149,8 @@ impl Startup {
             take_seat(&controller, &address).await?;
         }
         dir.record_seat(disk.as_ref());
-        let previous_epoch = dir.take_clean_epoch(disk.as_ref()).map_err(PlaceError::from)?.filter(|_| logs.was_clean());
+        let previous_epoch =
+            dir.take_clean_epoch(disk.as_ref()).map_err(PlaceError::from)?.filter(|_| logs.was_clean());
         let routed = Arc::new(RoutedController::new(&controller));
         let session = Arc::<BrokerSession>::default();
         Ok((Joined { metadata, controller, session, routed, directory, previous_epoch, listeners }, folder))
