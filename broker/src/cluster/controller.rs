@@ -1,10 +1,12 @@
 //! What this node does for the others while it leads the metadata quorum. While it does not, it says who does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::wire::{decode_request, encode_reply};
 use esker_core::controller::{AllocateNodeId, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker};
+use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use parking_lot::Mutex;
@@ -49,6 +51,8 @@ pub struct Controller {
     origin: Instant,
     /// A session has ended before its time.
     ended: Notify,
+    /// Fenced brokers that send heartbeats: epoch, the controller's term, and the offset that they must apply up to.
+    fenced: Mutex<BTreeMap<i32, (i64, u64, u64)>>,
 }
 
 impl Controller {
@@ -63,6 +67,7 @@ impl Controller {
             sessions: Mutex::new(Sessions::new(times, Duration::ZERO)),
             origin: Instant::now(),
             ended: Notify::new(),
+            fenced: Mutex::default(),
         })
     }
 
@@ -186,17 +191,34 @@ impl Controller {
         self.sessions(|sessions| sessions.heartbeat(now, request.node_id, request.epoch));
         let mut fenced = broker.fenced;
         let applied = u64::try_from(request.applied).unwrap_or_default();
-        if fenced && !broker.in_controlled_shutdown {
+        if fenced && !broker.in_controlled_shutdown && applied >= self.unfenced_from(request, &view, &image) {
             fenced = !self.unfence(request, applied).await;
         }
         HeartbeatResponse { fenced, ..answer }
+    }
+
+    /// How far a fenced broker must have applied the log before it is unfenced: as far as it reached when its first heartbeat since then came.
+    /// The broker then knows which partitions it does not lead any more.
+    fn unfenced_from(&self, request: &HeartbeatRequest, view: &QuorumView, image: &MetadataImage) -> u64 {
+        let mut fenced = self.fenced.lock();
+        let current = (request.epoch, view.term, image.offset());
+        let known = fenced.entry(request.node_id).or_insert(current);
+        if (known.0, known.1) != (current.0, current.1) {
+            *known = current;
+        }
+        known.2
     }
 
     async fn unfence(&self, request: &HeartbeatRequest, applied: u64) -> bool {
         let ask = UnfenceBroker { node_id: request.node_id, epoch: request.epoch, applied, configs: self.configs() };
         let deadline = Instant::now() + self.node.config().broker_session_timeout;
         match submit(self.metadata.as_ref(), ask, deadline).await {
-            Ok(Committed { reply: Ok(unfenced), .. }) => unfenced,
+            Ok(Committed { reply: Ok(unfenced), .. }) => {
+                if unfenced {
+                    self.fenced.lock().remove(&request.node_id);
+                }
+                unfenced
+            }
             Ok(Committed { reply: Err(refusal), .. }) => {
                 tracing::debug!(node = request.node_id, why = %refusal.message, "a broker stays fenced");
                 false

@@ -5,7 +5,7 @@
 //! the one that counts registers again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use esker_core::controller::Lease;
@@ -24,8 +24,10 @@ use crate::raft::{QuorumView, RaftId};
 #[derive(Debug)]
 pub struct BrokerSession {
     epoch: AtomicI64,
-    /// The lease has ended.
-    isolated: AtomicBool,
+    /// Times of the lease are since then.
+    origin: Instant,
+    /// When the lease ends, in µs since `origin`; 0: there is none.
+    lease_end: AtomicU64,
     fenced: AtomicBool,
     stale: watch::Sender<bool>,
 }
@@ -34,7 +36,8 @@ impl Default for BrokerSession {
     fn default() -> Self {
         Self {
             epoch: AtomicI64::new(-1),
-            isolated: AtomicBool::new(true),
+            origin: Instant::now(),
+            lease_end: AtomicU64::new(0),
             fenced: AtomicBool::new(true),
             stale: watch::Sender::new(false),
         }
@@ -46,7 +49,7 @@ impl BrokerSession {
     pub fn registered(&self, epoch: i64, fenced: bool) {
         self.epoch.store(epoch, Ordering::SeqCst);
         self.fenced.store(fenced, Ordering::SeqCst);
-        self.isolated.store(false, Ordering::SeqCst);
+        self.lease_end.store(NO_END, Ordering::SeqCst);
         self.stale.send_replace(false);
     }
 
@@ -55,9 +58,16 @@ impl BrokerSession {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Whether the lease has ended: nothing may be acknowledged.
+    /// Whether the lease has ended: nothing may be acknowledged. This is by the clock: a process that was paused finds so before its next
+    /// heartbeat.
     pub fn is_isolated(&self) -> bool {
-        self.isolated.load(Ordering::Relaxed)
+        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        now >= self.lease_end.load(Ordering::Relaxed)
+    }
+
+    fn set_lease(&self, end: Option<Duration>) {
+        let end = end.map_or(0, |end| u64::try_from(end.as_micros()).unwrap_or(NO_END));
+        self.lease_end.store(end, Ordering::SeqCst);
     }
 
     /// Whether the controller said so last.
@@ -71,6 +81,9 @@ impl BrokerSession {
         let _ = self.stale.subscribe().wait_for(|stale| *stale).await;
     }
 }
+
+/// The lease has no end.
+const NO_END: u64 = u64::MAX;
 
 /// Where heartbeats go, kept from one to the next.
 struct Way {
@@ -122,9 +135,10 @@ pub async fn run_heartbeats(
     let config = Arc::clone(controller.node().config());
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
     let mut quorum = controller.metadata().quorum();
-    let origin = Instant::now();
     // The registration was answered a moment ago.
-    lease.renewed(Duration::ZERO);
+    lease.renewed(session.origin.elapsed());
+    session.set_lease(end_of(&lease, &quorum.borrow()));
+    let mut was_isolated = false;
     let mut way = Way { controller: Arc::clone(&controller), link: None };
     loop {
         let sent = Instant::now();
@@ -149,18 +163,26 @@ pub async fn run_heartbeats(
         };
         match answered.as_ref().map(|answer| answer.error_code) {
             Some(ErrorCode::NONE) => {
-                lease.renewed(sent.saturating_duration_since(origin));
-                session.fenced.store(answered.is_some_and(|answer| answer.fenced), Ordering::SeqCst);
+                let fenced = answered.is_some_and(|answer| answer.fenced);
+                session.fenced.store(fenced, Ordering::SeqCst);
+                // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
+                match fenced {
+                    true => lease.release(),
+                    false => lease.renewed(sent.saturating_duration_since(session.origin)),
+                }
+                session.set_lease(end_of(&lease, &view));
             }
             Some(ErrorCode::STALE_BROKER_EPOCH) => {
                 session.stale.send_replace(true);
             }
             _ => {}
         }
-        let isolated = !lease.holds(origin.elapsed());
-        if session.isolated.swap(isolated, Ordering::SeqCst) != isolated {
+        let isolated = session.is_isolated();
+        if std::mem::replace(&mut was_isolated, isolated) != isolated {
             match isolated {
-                true => tracing::warn!("the active controller cannot be reached: nothing is acknowledged until it is"),
+                true => tracing::warn!(
+                    "the active controller cannot be reached, or has fenced this broker: nothing is acknowledged"
+                ),
                 false => tracing::info!("the active controller knows this broker"),
             }
         }
@@ -174,4 +196,10 @@ pub async fn run_heartbeats(
             return;
         }
     }
+}
+
+/// When the lease ends. It has no end while this node is the only voter of the metadata quorum: no other node could fence it.
+fn end_of(lease: &Lease, view: &QuorumView) -> Option<Duration> {
+    let is_alone = view.is_leading() && view.voters().count() == 1;
+    if is_alone { Some(Duration::MAX) } else { lease.expires_at() }
 }
