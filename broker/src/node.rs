@@ -243,6 +243,25 @@ impl Node {
         ended.await.ok()
     }
 
+    /// Runs a task of the cluster's control for as long as `make` makes ones that panic; one that returns has ended.
+    pub fn keep_control<F, T>(&self, name: &'static str, make: F)
+    where
+        F: Fn() -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_control(async move {
+            while let Err(panic) = AssertUnwindSafe(make()).catch_unwind().await {
+                let why = panic_message(panic.as_ref());
+                tracing::error!(
+                    task = name,
+                    why,
+                    "a fault of this broker: a task of the cluster's control starts again"
+                );
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+
     /// Bytes of files in the resident set, if known.
     pub fn resident_file_bytes(&self) -> Option<u64> {
         self.environment.resident_file_bytes()

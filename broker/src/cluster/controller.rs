@@ -25,7 +25,7 @@ use crate::raft::{Metadata, QuorumView, RaftId, RaftServer};
 /// How long the quorum may take to give a node its place.
 const PLACE: Duration = Duration::from_secs(10);
 /// A leader that no quorum has confirmed for so long answers no heartbeat: another may lead by now.
-const CONFIRMED_WITHIN: Duration = Duration::from_millis(400);
+const CONFIRMED_WITHIN: Duration = Duration::from_millis(200);
 
 /// How often sessions are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -85,7 +85,8 @@ impl Controller {
         &self.node
     }
 
-    pub(super) fn local(&self) -> &Arc<LocalNode> {
+    /// This node.
+    pub fn local(&self) -> &Arc<LocalNode> {
         &self.local
     }
 
@@ -207,6 +208,15 @@ impl Controller {
             *known = current;
         }
         known.2
+    }
+
+    /// Whether the metadata knows the node: as a member of the quorum, or by its reserved id. A node that has no metadata yet knows nobody.
+    pub fn knows(&self, node_id: i32, directory: Uuid) -> bool {
+        let view = self.view();
+        let id = RaftId { node_id, directory: directory.0 };
+        view.members.len() <= 1 && !view.is_leading()
+            || view.members.iter().any(|member| member.id == id)
+            || self.metadata.image().reservation(node_id) == Some(directory)
     }
 
     async fn unfence(&self, request: &HeartbeatRequest, applied: u64) -> bool {

@@ -37,7 +37,10 @@ pub async fn run_fencer(controller: Arc<Controller>) {
             return;
         }
         let image = controller.metadata().image();
-        let alive = image.live_brokers().map(|broker| (broker.node_id, broker.epoch)).collect::<Vec<_>>();
+        // An incarnation of this node's own broker before this one is dead.
+        let (own, current) = (controller.node().id(), controller.local().incarnation());
+        let alive = image.live_brokers().filter(|broker| broker.node_id != own || broker.incarnation == current);
+        let alive = alive.map(|broker| (broker.node_id, broker.epoch)).collect::<Vec<_>>();
         let now = controller.now();
         controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
         let mut probes = Probes::new();
@@ -59,7 +62,9 @@ pub async fn run_fencer(controller: Arc<Controller>) {
 async fn fence_expired(controller: &Arc<Controller>) {
     let (now, own) = (controller.now(), controller.node().id());
     let image = controller.metadata().image();
-    let live = image.live_brokers().map(|broker| (broker.node_id, broker.epoch));
+    let current = controller.local().incarnation();
+    let live = image.live_brokers().filter(|broker| broker.node_id != own || broker.incarnation == current);
+    let live = live.map(|broker| (broker.node_id, broker.epoch));
     let expired = controller.sessions(|sessions| {
         sessions.track(now, live);
         sessions.expired(now)

@@ -134,6 +134,7 @@ pub async fn run_heartbeats(
 ) {
     let config = Arc::clone(controller.node().config());
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
+    let lease_time = config.broker_session_timeout * 4 / 5;
     let mut quorum = controller.metadata().quorum();
     // The registration was answered a moment ago.
     lease.renewed(session.origin.elapsed());
@@ -145,8 +146,8 @@ pub async fn run_heartbeats(
         let view = quorum.borrow_and_update().clone();
         if view.is_alone() {
             // It is its own controller, and nobody else could lead.
-            lease.renewed(sent.saturating_duration_since(origin));
-            session.isolated.store(false, Ordering::SeqCst);
+            lease.renewed(sent.saturating_duration_since(session.origin));
+            session.set_lease(end_of(&lease, &view));
             if quorum.changed().await.is_err() {
                 return;
             }
@@ -159,7 +160,12 @@ pub async fn run_heartbeats(
         };
         let answered = match request.epoch {
             ..0 => None,
-            _ => way.beat(&view, &request, sent + config.broker_session_timeout).await,
+            // A heartbeat to a leader that is none any more must not keep the next one from the new leader.
+            _ => tokio::select! {
+                biased;
+                answered = way.beat(&view, &request, sent + lease_time) => answered,
+                _ = quorum.wait_for(|now| has_other_leader(now, &view)) => None,
+            },
         };
         match answered.as_ref().map(|answer| answer.error_code) {
             Some(ErrorCode::NONE) => {
@@ -190,12 +196,16 @@ pub async fn run_heartbeats(
         let pause = if session.is_fenced() { interval.min(Duration::from_millis(10)) } else { interval };
         let next = sent + pause;
         // A new leader is told at once: it knows of no heartbeat yet.
-        if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), quorum.changed()).await {
+        let other = quorum.wait_for(|now| has_other_leader(now, &view));
+        if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), other).await {
             // The quorum's tasks have ended: so does this broker.
-            session.isolated.store(true, Ordering::SeqCst);
-            return;
+            return session.set_lease(None);
         }
     }
+}
+
+fn has_other_leader(now: &QuorumView, before: &QuorumView) -> bool {
+    now.leader.is_some() && (now.leader != before.leader || now.term != before.term)
 }
 
 /// When the lease ends. It has no end while this node is the only voter of the metadata quorum: no other node could fence it.

@@ -103,15 +103,17 @@ pub async fn find_place(
     }
     let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
     let wanted = if config.node_id_given || known.is_some() { node_id } else { -1 };
-    match form(node, local, own_cluster.as_deref()).await? {
-        None => Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster }),
-        Some(address) => {
-            let placed = request_place(node, local, Str::from(address), wanted).await?;
+    loop {
+        let Some(address) = form(node, local, own_cluster.as_deref()).await? else {
+            return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
+        };
+        if let Some(placed) = request_place(node, local, Str::from(address), wanted).await? {
             let (cluster_id, node_id) = (placed.cluster_id.to_string(), placed.node_id);
             dir.format(disk, node, (&cluster_id, node_id), local.directory())?;
             dir.record_promise(disk, &cluster_id)?;
-            Ok(Place { node_id, cluster_id: Some(cluster_id), begin: Begin::Member })
+            return Ok(Place { node_id, cluster_id: Some(cluster_id), begin: Begin::Member });
         }
+        sleep(ASK_AGAIN).await;
     }
 }
 
@@ -153,26 +155,26 @@ async fn identify(node: &Node, local: &LocalNode, address: &str) -> Answer {
     }
 }
 
-/// Asks for an id, at `address` or wherever the active controller is.
+/// Asks for an id, at `address` or wherever the active controller is; `None` if nobody there can tell.
 async fn request_place(
     node: &Node,
     local: &LocalNode,
     address: Str,
     node_id: i32,
-) -> Result<JoinClusterResponse, PlaceError> {
+) -> Result<Option<JoinClusterResponse>, PlaceError> {
     let request = JoinClusterRequest {
         max_version: PEER_VERSION,
         node_id,
         directory: local.directory(),
         address: Str::default(),
     };
-    let mut at = address.clone();
-    loop {
-        match join_at(node, &at, &request).await? {
-            Placed::At(place) => return Ok(place),
-            Placed::Elsewhere(controller) => at = controller.unwrap_or_else(|| address.clone()),
-        }
-        sleep(ASK_AGAIN).await;
+    match join_at(node, &address, &request).await? {
+        Placed::At(place) => Ok(Some(place)),
+        Placed::Elsewhere(None) => Ok(None),
+        Placed::Elsewhere(Some(controller)) => match join_at(node, &controller, &request).await? {
+            Placed::At(place) => Ok(Some(place)),
+            Placed::Elsewhere(_) => Ok(None),
+        },
     }
 }
 

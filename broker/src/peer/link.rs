@@ -67,6 +67,10 @@ pub enum PeerError {
     NoCluster,
 }
 
+/// How long a connection and its hello may take.
+const CONNECT: Duration = Duration::from_millis(1000);
+/// A connection for records whose answer is later than this is closed.
+const DATA_PATIENCE: Duration = Duration::from_secs(4);
 /// Requests in flight on one connection.
 const IN_FLIGHT: usize = 256;
 /// The largest answer: a fetch of records, with room for its frame.
@@ -101,8 +105,10 @@ impl PeerLink {
         let timed_out = || PeerError::TimedOut { address: self.address.clone(), api: R::SCHEMA.name };
         let (connection, _) = timeout_at(deadline, self.connection()).await.map_err(|_| timed_out())??;
         let patience = deadline.saturating_duration_since(Instant::now());
-        let answer = connection.request(*R::VERSIONS.end(), request, Some(patience)).await;
-        answer.map_err(|error| match error {
+        // An impatient caller must not cost all others their connection.
+        let patience = if self.lane == Lane::Data { patience.max(DATA_PATIENCE) } else { patience };
+        let answer = timeout_at(deadline, connection.request(*R::VERSIONS.end(), request, Some(patience))).await;
+        answer.map_err(|_| timed_out())?.map_err(|error| match error {
             ConnectionError::Timeout { .. } => timed_out(),
             error => PeerError::Lost(error),
         })
@@ -120,8 +126,16 @@ impl PeerLink {
             return Ok((Arc::clone(connection), *peer));
         }
         *standing = None;
-        let connection = open(&self.node, &self.address).await?;
-        let peer = self.greet(&connection).await?;
+        let opened = async {
+            let connection = open(&self.node, &self.address).await?;
+            let peer = self.greet(&connection).await?;
+            Ok::<_, PeerError>((connection, peer))
+        };
+        let late = |_| PeerError::Unreachable {
+            address: self.address.clone(),
+            reason: format!("no connection within {CONNECT:?}"),
+        };
+        let (connection, peer) = tokio::time::timeout(CONNECT, opened).await.map_err(late)??;
         *standing = Some((Arc::clone(&connection), peer));
         Ok((connection, peer))
     }
@@ -180,7 +194,11 @@ pub async fn ask<R: Request>(
     deadline: Instant,
 ) -> Result<R::Response, PeerError> {
     let asked = async {
-        let connection = open(node, address).await?;
+        let late = |_| PeerError::Unreachable {
+            address: address.to_owned(),
+            reason: format!("no connection within {CONNECT:?}"),
+        };
+        let connection = tokio::time::timeout(CONNECT, open(node, address)).await.map_err(late)??;
         Ok(connection.request(*R::VERSIONS.end(), request, None).await?)
     };
     let timed_out = |_| PeerError::TimedOut { address: address.to_owned(), api: R::SCHEMA.name };

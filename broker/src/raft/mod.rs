@@ -134,9 +134,9 @@ async fn open(
 }
 
 /// Times of the quorum in ms. A leader that is gone is replaced within twice the longest time-out: its lease, and another's patience.
-const HEARTBEAT: u64 = 30;
-const ELECTION_MIN: u64 = 120;
-const ELECTION_MAX: u64 = 200;
+const HEARTBEAT: u64 = 40;
+const ELECTION_MIN: u64 = 140;
+const ELECTION_MAX: u64 = 220;
 
 /// Starts openraft over the files, on the threads of the cluster's control; nothing leads yet.
 async fn start_raft(
@@ -156,6 +156,8 @@ async fn start_raft(
         enable_pre_vote: Some(true),
         // Who does not vote must not lead either: `follow_quorum` allows elections to voters.
         enable_elect: false,
+        // A leader that restarts may lack entries of its own that others have on disk: it must not lead on in the same term.
+        enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_after),
         max_in_snapshot_log_to_keep: snapshot_after / 16,
         // openraft's channels are allocated whole, and their defaults hold far more than one controller task ever sends.
@@ -205,7 +207,7 @@ async fn start_with(
     if voters != [id] {
         return Ok(metadata);
     }
-    // openraft makes a former leader lead again at once. Otherwise the only voter elects itself without an election time-out.
+    // The only voter elects itself without an election time-out.
     let leads = raft.metrics().borrow_watched().state == ServerState::Leader;
     if !leads {
         raft.trigger().elect(true).await.map_err(|e| raft_error(&e))?;

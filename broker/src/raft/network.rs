@@ -3,11 +3,13 @@
 //! openraft bounds no call: each has a deadline here, and a connection whose answer is late is closed. The hello of a connection proves that
 //! the other side is the controller that is meant, folder included. Must never: wait without a deadline.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
 use esker_storage::metalog::SnapshotFile;
@@ -18,6 +20,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, BasicNode, OptionalSend};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::types::{RaftId, Snapshot, TypeConfig, Vote};
@@ -41,12 +44,26 @@ const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 pub struct Network {
     node: Node,
     local: Arc<LocalNode>,
+    /// Connections outlive openraft's clients, which it makes anew for each round of votes.
+    links: Arc<Mutex<BTreeMap<(RaftId, bool), Arc<PeerLink>>>>,
 }
 
 impl Network {
     /// Of this node.
     pub fn new(node: &Node, local: &Arc<LocalNode>) -> Self {
-        Self { node: node.clone(), local: Arc::clone(local) }
+        Self { node: node.clone(), local: Arc::clone(local), links: Arc::default() }
+    }
+
+    fn link(&self, target: RaftId, address: &str, lane: Lane) -> Arc<PeerLink> {
+        let mut links = self.links.lock();
+        let key = (target, lane == Lane::Data);
+        if let Some(known) = links.get(&key).filter(|known| known.address() == address) {
+            return Arc::clone(known);
+        }
+        let id = (target.node_id, Uuid(target.directory));
+        let link = Arc::new(PeerLink::new(&self.node, &self.local, id, address, lane));
+        links.insert(key, Arc::clone(&link));
+        link
     }
 }
 
@@ -54,16 +71,15 @@ impl Network {
 #[derive(Debug)]
 pub struct Peer {
     node: Node,
-    control: PeerLink,
-    data: PeerLink,
+    control: Arc<PeerLink>,
+    data: Arc<PeerLink>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: RaftId, at: &BasicNode) -> Peer {
-        let id = (target.node_id, Uuid(target.directory));
-        let link = |lane| PeerLink::new(&self.node, &self.local, id, &at.addr, lane);
+        let link = |lane| self.link(target, &at.addr, lane);
         Peer { node: self.node.clone(), control: link(Lane::Control), data: link(Lane::Data) }
     }
 }
@@ -96,6 +112,18 @@ fn deadline(option: &RPCOption) -> Instant {
     Instant::now() + option.soft_ttl().max(PATIENCE)
 }
 
+/// Sends a request. openraft drops calls that take longer than it likes: that must drop the answer alone, and neither a connection that is being
+/// made nor the deadline by which a dead one is noticed.
+async fn call<R: Request + Sync>(
+    link: &Arc<PeerLink>,
+    request: R,
+    deadline: Instant,
+) -> Result<R::Response, RPCError<TypeConfig>> {
+    let link = Arc::clone(link);
+    let called = tokio::spawn(async move { link.call(&request, deadline).await });
+    called.await.map_err(|error| RPCError::Unreachable(unreachable(&error)))?.map_err(rpc_error)
+}
+
 impl Peer {
     async fn ask(
         &self,
@@ -103,8 +131,7 @@ impl Peer {
         pre_vote: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = self.control.call(&wire_vote_request(request, pre_vote), deadline(option)).await;
-        let answer = answer.map_err(rpc_error)?;
+        let answer = call(&self.control, wire_vote_request(request, pre_vote), deadline(option)).await?;
         refused(answer.error_code)?;
         voted_of(&answer).map_err(wire_error)
     }
@@ -118,7 +145,7 @@ impl Peer {
             let at = i64::try_from(offset).unwrap_or(i64::MAX);
             offset = offset.saturating_add(bytes.len() as u64);
             let request = RaftSnapshotRequest { vote: wire_vote(vote), transfer, offset: at, bytes, done };
-            let answer = self.data.call(&request, Instant::now() + SNAPSHOT_PATIENCE).await.map_err(rpc_error)?;
+            let answer = call(&self.data, request, Instant::now() + SNAPSHOT_PATIENCE).await?;
             refused(answer.error_code)?;
             let theirs = vote_of(&answer.vote).map_err(wire_error)?;
             if done || theirs != *vote {
@@ -155,7 +182,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = wire_append(request).map_err(wire_error)?;
-        let answer = self.control.call(&request, deadline(&option)).await.map_err(rpc_error)?;
+        let answer = call(&self.control, request, deadline(&option)).await?;
         refused(answer.error_code)?;
         appended_of(&answer).map_err(wire_error)
     }
@@ -203,7 +230,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             to: wire_id(request.to_node_id()),
             last: wire_log_id(request.last_log_id()),
         };
-        let answer = self.control.call(&wire, deadline(&option)).await.map_err(rpc_error)?;
+        let answer = call(&self.control, wire, deadline(&option)).await?;
         refused(answer.error_code)?;
         transferred_of(&answer, &request).map_err(wire_error)
     }

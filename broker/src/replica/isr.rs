@@ -189,11 +189,12 @@ fn request_of(image: &MetadataImage, node_id: i32, proposals: &Proposals) -> Alt
     let epoch_of = |id: i32| image.broker(id).map_or(-1, |broker| broker.epoch);
     let mut topics: BTreeMap<_, Vec<PartitionData>> = BTreeMap::new();
     for (partition, proposal) in proposals {
-        let state = |id: &i32| BrokerState { broker_id: *id, broker_epoch: epoch_of(*id) };
+        let own = |id: i32, epoch: i64| if id == node_id { epoch_of(id) } else { epoch };
+        let state = |(id, epoch): (&i32, &i64)| BrokerState { broker_id: *id, broker_epoch: own(*id, *epoch) };
         topics.entry(partition.topic_id()).or_default().push(PartitionData {
             partition_index: partition.index(),
             leader_epoch: proposal.leader_epoch,
-            new_isr_with_epochs: proposal.isr.iter().map(state).collect(),
+            new_isr_with_epochs: proposal.isr.iter().zip(&proposal.epochs).map(state).collect(),
             partition_epoch: proposal.partition_epoch,
             ..PartitionData::default()
         });

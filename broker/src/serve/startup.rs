@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use esker_core::controller::{Adopted, AllocateNodeId, JoinBroker, JoinRequest, RegisterBroker};
+use esker_core::controller::{Adopted, AllocateNodeId, JoinBroker, JoinRequest, RegisterBroker, Registration};
 use esker_core::metadata::{ListenerRecord, RecordLevel, supported_features};
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
@@ -142,10 +142,15 @@ impl Startup {
         let _ = self.metadata.set(Arc::clone(&metadata));
         let controller = Controller::new(node, &self.local, &address, &metadata);
         self.service.peers().set_controller(Arc::clone(&controller));
-        node.spawn_control(run_fencer(Arc::clone(&controller)));
-        node.spawn_control(run_voters(Arc::clone(&controller)));
-        node.spawn_control(run_balance(Arc::clone(&controller)));
-        if place.begin == Begin::Member {
+        let of = |controller: &Arc<Controller>| Arc::clone(controller);
+        let (fencer, voters, balance) = (of(&controller), of(&controller), of(&controller));
+        node.keep_control("fencer", move || run_fencer(Arc::clone(&fencer)));
+        node.keep_control("voters", move || run_voters(Arc::clone(&voters)));
+        node.keep_control("balance", move || run_balance(Arc::clone(&balance)));
+        // The first view comes from the log.
+        let mut quorum = metadata.quorum();
+        let view = quorum.wait_for(|view| view.own.is_some()).await.map_err(|_| SubmitError::Stopping)?.clone();
+        if place.begin == Begin::Member || view.members.len() > 1 {
             take_seat(&controller, &address).await?;
         }
         dir.record_seat(disk.as_ref());
@@ -171,11 +176,17 @@ impl Startup {
         self.service.peers().set_broker(Arc::clone(&broker));
         start_tasks(&broker, changes, stop);
         start_replication(&broker, &joined, stop);
+        let joined = Arc::new(joined);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(register_again(Arc::clone(&joined), Arc::clone(&broker))));
         let applied = broker.replicas.applied();
         let (controller, session) = (Arc::clone(&joined.controller), Arc::clone(&joined.session));
-        let beats = stop.clone().run_until_cancelled_owned(run_heartbeats(controller, session, applied));
-        node.spawn_control(async move {
-            let _: Option<()> = beats.await;
+        let until = stop.clone();
+        node.keep_control("heartbeats", move || {
+            let beats = run_heartbeats(Arc::clone(&controller), Arc::clone(&session), applied.clone());
+            let beats = until.clone().run_until_cancelled_owned(beats);
+            async move {
+                let _: Option<()> = beats.await;
+            }
         });
         wait_until_durable(&broker).await;
         joined.wait_unfenced(node.id()).await?;
@@ -190,7 +201,7 @@ impl Joined {
     async fn register(&self, node: &Node, incarnation: Uuid, logs: &LogManager) -> Result<u64, ServeError> {
         let registration = registration(node, incarnation, self.listeners.clone(), logs);
         let image = self.metadata.image();
-        let alone = self.metadata.quorum().borrow().members.len() <= 1;
+        let alone = self.metadata.quorum().borrow().members.len() == 1;
         if !alone || image.brokers().any(|broker| broker.node_id != node.id()) {
             return self.join(node, registration).await;
         }
@@ -220,7 +231,7 @@ impl Joined {
     }
 
     /// Registers with a cluster of several: fenced at first.
-    async fn join(&self, node: &Node, registration: esker_core::controller::Registration) -> Result<u64, ServeError> {
+    async fn join(&self, node: &Node, registration: Registration) -> Result<u64, ServeError> {
         let ask = JoinBroker {
             join: JoinRequest {
                 registration,
@@ -278,6 +289,10 @@ impl Joined {
 
 /// Starts what follows other brokers, and what says who follows this one.
 fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationToken) {
+    // Unit tests give a broker images of clusters that do not exist, and follow and propose themselves.
+    if cfg!(test) {
+        return;
+    }
     let (node, replicas) = (broker.node.clone(), Arc::clone(&broker.replicas));
     let links = Arc::new(BrokerLinks::new(&joined.controller));
     let fetchers = FollowerFetchers::new(node.clone(), Arc::clone(&replicas), links);
@@ -285,4 +300,18 @@ fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationT
     let proposer = Arc::new(ControllerProposer::new(&joined.controller, &joined.routed));
     let isr = IsrManager::new(node, replicas, proposer);
     tokio::spawn(stop.clone().run_until_cancelled_owned(isr.run()));
+}
+
+/// Registers this broker again whenever its registration is not the one that counts any more: an operator has unregistered it, or another
+/// took its id while it was away.
+async fn register_again(joined: Arc<Joined>, broker: Arc<Broker>) {
+    loop {
+        joined.session.stale().await;
+        let incarnation = joined.controller.local().incarnation();
+        let registration = registration(&broker.node, incarnation, joined.listeners.clone(), broker.replicas.logs());
+        if let Err(error) = joined.join(&broker.node, registration).await {
+            error!(%error, "this broker is registered no more, and cannot register again: restart it");
+            return;
+        }
+    }
 }

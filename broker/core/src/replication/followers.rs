@@ -167,6 +167,11 @@ impl Followers {
         self.ids(|member| member.maximal).next().is_none()
     }
 
+    /// The broker epoch of a follower's last fetch, -1 if it has not fetched.
+    pub fn broker_epoch_of(&self, id: i32) -> i64 {
+        self.members.iter().find(|member| member.id == id).map_or(-1, |member| member.broker_epoch)
+    }
+
     /// What is known of one follower.
     pub fn ends_of(&self, id: i32) -> Option<ReplicaEnds> {
         self.members.iter().find(|member| member.id == id).map(|member| member.ends)

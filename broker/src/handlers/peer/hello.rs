@@ -58,6 +58,15 @@ impl PeerService {
             );
             return Err((ErrorCode::DUPLICATE_BROKER_REGISTRATION, message));
         }
+        if let Some(controller) = self.controller.get()
+            && !controller.knows(hello.node_id, hello.directory)
+        {
+            let message = format!(
+                "node {} with the metadata folder {} is no node of this cluster: nodes join with --join",
+                hello.node_id, hello.directory
+            );
+            return Err((ErrorCode::INVALID_VOTER_KEY, message));
+        }
         Ok(PeerId { node_id: hello.node_id, directory: hello.directory, incarnation: hello.incarnation })
     }
 }

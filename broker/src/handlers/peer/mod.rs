@@ -29,7 +29,10 @@ use crate::peer::messages::{
     JoinClusterResponse, SubmitRequest,
 };
 use crate::peer::{LocalNode, PeerId};
-use crate::raft::wire::{RaftAppendRequest, RaftSnapshotRequest, RaftTransferRequest, RaftVoteRequest};
+use crate::raft::wire::{
+    RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
+    RaftVoteRequest, RaftVoteResponse, WireVote,
+};
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
 
 /// Whether a key is one of the private APIs.
@@ -135,17 +138,43 @@ fn in_no_cluster() -> JoinClusterResponse {
     }
 }
 
+/// The code of a request in another node's name.
+const FORGED: ErrorCode = ErrorCode::INVALID_VOTER_KEY;
+
+/// A controller speaks for itself alone.
+fn is_of(peer: PeerId, vote: &WireVote) -> bool {
+    vote.candidate.node_id == peer.node_id && vote.candidate.directory == peer.directory
+}
+
 /// A request of a node that has proved who it is.
 fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Reader) -> Outcome {
     match call.key {
         RaftAppendRequest::KEY => call.answer_later::<RaftAppendRequest>(body, move |request| {
-            async move { controller.raft().append(&request).await }.boxed()
+            let answer = async move {
+                match is_of(peer, &request.vote) {
+                    true => controller.raft().append(&request).await,
+                    false => RaftAppendResponse { error_code: FORGED, ..RaftAppendResponse::default() },
+                }
+            };
+            answer.boxed()
         }),
         RaftVoteRequest::KEY => call.answer_later::<RaftVoteRequest>(body, move |request| {
-            async move { controller.raft().vote(&request).await }.boxed()
+            let answer = async move {
+                match is_of(peer, &request.vote) {
+                    true => controller.raft().vote(&request).await,
+                    false => RaftVoteResponse { error_code: FORGED, ..RaftVoteResponse::default() },
+                }
+            };
+            answer.boxed()
         }),
         RaftSnapshotRequest::KEY => call.answer_later::<RaftSnapshotRequest>(body, move |request| {
-            async move { controller.raft().receive_snapshot(&request).await }.boxed()
+            let answer = async move {
+                match is_of(peer, &request.vote) {
+                    true => controller.raft().receive_snapshot(&request).await,
+                    false => RaftSnapshotResponse { error_code: FORGED, ..RaftSnapshotResponse::default() },
+                }
+            };
+            answer.boxed()
         }),
         RaftTransferRequest::KEY => call.answer_later::<RaftTransferRequest>(body, move |request| {
             async move { controller.raft().transfer_leader(&request).await }.boxed()

@@ -27,6 +27,9 @@ use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::Partition;
 use crate::replica::purgatory::CommitGate;
 
+/// How long an answer may take beyond its long poll.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// What a fetcher is told.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -199,7 +202,10 @@ impl Fetcher {
         if !is_full {
             self.session_epoch = self.session_epoch.checked_add(1).unwrap_or(1);
         }
-        self.in_flight.push_back(link.fetch(request, config.request_timeout));
+        // A long poll is answered when its time is over: a connection that stays silent past that is broken.
+        let poll = Duration::from_millis(u64::try_from(config.wait_max_ms).unwrap_or_default());
+        let timeout = config.request_timeout.min(poll + ANSWER);
+        self.in_flight.push_back(link.fetch(request, timeout));
     }
 
     async fn receive(&mut self, answer: Answer) {

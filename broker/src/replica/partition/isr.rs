@@ -43,6 +43,9 @@ pub struct IsrProposal {
     pub partition_epoch: i32,
     /// The ISR.
     pub isr: Vec<i32>,
+    /// The broker epochs whose fetches were counted, in the order of the ISR; -1 where none was. A member of another incarnation may lack what
+    /// the counted one had (KIP-903).
+    pub epochs: Vec<i64>,
 }
 
 /// Whether there is something to propose.
@@ -104,7 +107,8 @@ impl Partition {
                 leader.propose(&isr);
                 let (leader_epoch, partition_epoch) =
                     (leader.assignment.leader_epoch, leader.assignment.partition_epoch);
-                IsrStep::Propose(IsrProposal { leader_epoch, partition_epoch, isr })
+                let epochs = isr.iter().map(|id| leader.broker_epoch_of(*id)).collect();
+                IsrStep::Propose(IsrProposal { leader_epoch, partition_epoch, isr, epochs })
             }
         }
     }
