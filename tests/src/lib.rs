@@ -3,11 +3,15 @@
 //! Nothing here waits for a time: it waits for a line, an answer or an end, with a deadline that only a failure reaches.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+pub mod cluster;
 pub mod history;
+pub mod wire;
+pub mod writer;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -122,10 +126,7 @@ impl Esker {
 
     fn run(mut command: Command) -> Self {
         let from = Instant::now();
-        // The broker reads ESKER_ variables as configs: those of the tests are not for it.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
-            command.env_remove(name);
-        }
+        clear_environment(&mut command);
         let mut log = tempfile::tempfile().expect("a file for its log");
         let stderr = log.try_clone().expect("a second handle of it");
         let mut child =
@@ -150,11 +151,34 @@ impl Esker {
         self.child.id()
     }
 
+    /// Sends a signal, by the name that `kill` knows it by.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status();
+        assert!(sent.expect("a shell is there").success(), "SIG{name} cannot be sent");
+    }
+
+    /// A word of the ready line, by its name.
+    pub fn ready_field(&self, name: &str) -> &str {
+        let value = self.ready.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {name} in the ready line {:?}", self.ready))
+    }
+
     /// A new connection to the Kafka port.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.kafka).expect("the port is open");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
         stream
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        let mut bytes = Vec::new();
+        let mut part = [0; 64 << 10];
+        // The broker writes at the file's own position, which this must not move.
+        while let Ok(read @ 1..) = self.log.read_at(&mut part, bytes.len() as u64) {
+            bytes.extend_from_slice(&part[..read]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The body of an HTTP answer.
@@ -218,6 +242,13 @@ impl Drop for Esker {
         if std::thread::panicking() {
             tell(&mut self.log);
         }
+    }
+}
+
+/// The broker reads ESKER_ variables as configs: those of the tests are not for it.
+fn clear_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
+        command.env_remove(name);
     }
 }
 

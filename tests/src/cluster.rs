@@ -1,0 +1,381 @@
+//! Several real `esker` processes that form one cluster, each of which can be killed, stopped, paused and restarted by itself.
+//!
+//! Nodes are counted from 0 here; their node ids are the cluster's choice. Must never: wait for a time instead of a condition.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use esker_client::admin::NewTopic;
+use esker_client::{Admin, Client, ClientConfig};
+use esker_protocol::Request;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::describe_quorum::{DescribeQuorumRequest, PartitionData, PartitionDataResult, TopicData};
+use esker_protocol::messages::metadata::{MetadataResponsePartition, MetadataResponseTopic};
+use esker_protocol::records::Batches;
+
+use crate::wire::{FETCH, Wire, fetch_request, fetched};
+use crate::{Esker, PATIENCE, binary, clear_environment};
+
+/// Between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Voters of the metadata quorum in a cluster that has as many nodes (`controller.quorum.size`).
+const VOTERS: usize = 3;
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Waits until `condition` is met.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    find(what, || condition().then_some(()));
+}
+
+/// Waits until `look` finds something.
+pub fn find<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "it never came: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// One node: its place, and its process while it runs.
+#[derive(Debug)]
+struct Member {
+    data: PathBuf,
+    address: SocketAddr,
+    process: Option<Esker>,
+    paused: bool,
+}
+
+/// See the module. All processes are killed when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: tempfile::TempDir,
+    members: Vec<Member>,
+    join: String,
+    flags: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts `count` nodes at once, each with the addresses of all as its `--join` list, and waits until each is ready.
+    pub fn start(count: usize) -> Self {
+        Self::start_after(&vec![Duration::ZERO; count], &[])
+    }
+
+    /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
+    pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let member = |(at, address): (usize, SocketAddr)| Member {
+            data: dir.path().join(at.to_string()),
+            address,
+            process: None,
+            paused: false,
+        };
+        let members: Vec<Member> = free_addresses(delays.len()).into_iter().enumerate().map(member).collect();
+        let join = members.iter().map(|member| member.address.to_string()).collect::<Vec<_>>().join(",");
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut cluster = Self { dir, members, join, flags };
+        let started: Vec<Esker> = std::thread::scope(|scope| {
+            let cluster = &cluster;
+            let start = |(at, delay): (usize, &Duration)| {
+                let delay = *delay;
+                scope.spawn(move || {
+                    std::thread::sleep(delay);
+                    cluster.spawn(at, &cluster.join, &[])
+                })
+            };
+            let starts: Vec<_> = delays.iter().enumerate().map(start).collect();
+            starts.into_iter().map(|start| start.join().expect("the node is ready")).collect()
+        });
+        for (member, process) in cluster.members.iter_mut().zip(started) {
+            member.process = Some(process);
+        }
+        cluster.wait_for_voters();
+        cluster
+    }
+
+    /// Starts one more node, which is told to join through these addresses only; returns its place.
+    pub fn add(&mut self, join: &str) -> usize {
+        let data = self.dir.path().join(self.members.len().to_string());
+        let address = free_addresses(1)[0];
+        self.members.push(Member { data, address, process: None, paused: false });
+        let at = self.members.len() - 1;
+        self.members[at].process = Some(self.spawn(at, join, &[]));
+        at
+    }
+
+    fn spawn(&self, at: usize, join: &str, flags: &[&str]) -> Esker {
+        let arguments = self.arguments(at, join, flags);
+        Esker::spawn(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn arguments(&self, at: usize, join: &str, flags: &[&str]) -> Vec<String> {
+        let member = &self.members[at];
+        let (data, listen) = (member.data.display().to_string(), member.address.to_string());
+        let mut arguments: Vec<String> =
+            ["serve", "--data-dir", &data, "--listen", &listen, "--http", "127.0.0.1:0", "--join", join]
+                .map(str::to_owned)
+                .into();
+        arguments.extend(self.flags.iter().cloned());
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        arguments
+    }
+
+    /// A node that runs.
+    pub fn node(&self, at: usize) -> &Esker {
+        self.members[at].process.as_ref().expect("the node runs")
+    }
+
+    /// The id that the node said it has.
+    pub fn node_id(&self, at: usize) -> i32 {
+        self.node(at).ready_field("node").parse().expect("a node id")
+    }
+
+    /// The node with this id.
+    pub fn index_of(&self, node_id: i32) -> usize {
+        let is_it = |at: &usize| self.members[*at].process.is_some() && self.node_id(*at) == node_id;
+        (0..self.members.len()).find(is_it).unwrap_or_else(|| panic!("node {node_id} does not run"))
+    }
+
+    /// Where a node listens, whether it runs or not.
+    pub fn address(&self, at: usize) -> SocketAddr {
+        self.members[at].address
+    }
+
+    /// Where all nodes listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.address).collect()
+    }
+
+    /// The data folder of a node.
+    pub fn data(&self, at: usize) -> &Path {
+        &self.members[at].data
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, at: usize) {
+        self.members[at].paused = false;
+        self.members[at].process.take().expect("the node runs").kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self, at: usize) -> ExitStatus {
+        self.members[at].process.take().expect("the node runs").terminate()
+    }
+
+    /// SIGSTOP, and waits until no thread of the node runs.
+    pub fn pause(&mut self, at: usize) {
+        self.node(at).signal("STOP");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.node(at).pid()));
+        wait_until("all threads stand still", || all_stopped(&tasks));
+        self.members[at].paused = true;
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, at: usize) {
+        self.node(at).signal("CONT");
+        self.members[at].paused = false;
+    }
+
+    /// Starts a node again on the folder that it left.
+    pub fn restart(&mut self, at: usize) {
+        self.members[at].process = Some(self.spawn(at, &self.join, &[]));
+    }
+
+    /// Starts a node that must end by itself, with more flags; returns what it wrote to standard error.
+    pub fn refused(&self, at: usize, flags: &[&str]) -> String {
+        let arguments = self.arguments(at, &self.join, flags);
+        run_to_end(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The answer of the first node that gives one.
+    pub fn ask<R: Request>(&self, version: i16, request: &R) -> Option<R::Response> {
+        self.live().find_map(|at| Wire::new(self.address(at), ANSWER).ask(version, request).ok())
+    }
+
+    /// Nodes that run and are not paused.
+    pub fn live(&self) -> impl Iterator<Item = usize> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.process.is_some() && !member.paused)
+            .map(|(at, _)| at)
+    }
+
+    /// The active controller.
+    pub fn controller(&self) -> usize {
+        let leader = || self.quorum().map(|quorum| quorum.leader_id).filter(|leader| *leader >= 0);
+        self.index_of(find("an active controller", leader))
+    }
+
+    /// Waits until the metadata quorum has all its voters. Nodes are ready before they vote, and until the change is committed a cluster
+    /// cannot do without its first node; DescribeQuorum lists new voters before that, the log does not.
+    fn wait_for_voters(&self) {
+        if self.members.len() < VOTERS {
+            return;
+        }
+        wait_until("nodes have become voters", || {
+            let voters = self.quorum().map_or(0, |quorum| quorum.current_voters.len());
+            let is_committed = |at| self.node(at).log().contains("have become voters of the metadata quorum");
+            voters == VOTERS && self.live().any(is_committed)
+        });
+    }
+
+    fn quorum(&self) -> Option<PartitionDataResult> {
+        let partition = PartitionData { partition_index: 0 };
+        let topic = TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] };
+        let answer = self.ask(1, &DescribeQuorumRequest { topics: vec![topic] })?;
+        answer.topics.into_iter().next()?.partitions.into_iter().next()
+    }
+
+    /// A topic as one of the nodes knows it.
+    pub fn topic(&self, name: &str) -> Option<MetadataResponseTopic> {
+        let answer = self.live().find_map(|at| Wire::new(self.address(at), ANSWER).metadata(name).ok())?;
+        answer.topics.into_iter().next().filter(|topic| topic.error_code == ErrorCode::NONE)
+    }
+
+    /// The node that leads a partition.
+    pub fn leader(&self, topic: &str, partition: i32) -> usize {
+        let leader = find("a leader", || {
+            let topic = self.topic(topic)?;
+            let found = topic.partitions.iter().find(|found| found.partition_index == partition)?;
+            (found.leader_id >= 0).then_some(found.leader_id)
+        });
+        self.index_of(leader)
+    }
+
+    /// Waits until all replicas of all partitions are in sync, as each live node knows it.
+    pub fn wait_in_sync(&self, topic: &str) {
+        let is_whole = |p: &MetadataResponsePartition| p.leader_id >= 0 && p.isr_nodes.len() == p.replica_nodes.len();
+        wait_until("all replicas are in sync", || {
+            self.live().all(|at| {
+                let answer = Wire::new(self.address(at), ANSWER).metadata(topic).ok();
+                let topic = answer.and_then(|answer| answer.topics.into_iter().next());
+                topic.is_some_and(|topic| !topic.partitions.is_empty() && topic.partitions.iter().all(is_whole))
+            })
+        });
+    }
+
+    /// Creates a topic with a replica on each of three nodes and `min.insync.replicas=2`.
+    pub async fn create_topic(&self, name: &str, partitions: i32, durability: &str) {
+        let configs =
+            vec![("min.insync.replicas".into(), "2".into()), ("durability".into(), durability.to_owned().into())];
+        let topic = NewTopic { name: name.to_owned().into(), partitions, replication: 3, configs };
+        let admin = Admin::new(&self.client().await);
+        admin.create_topics(&[topic], false).await.expect("a broker answers").remove(0).expect("it is created");
+        self.wait_in_sync(name);
+    }
+
+    /// A client that gives up on a dead broker soon.
+    pub async fn client(&self) -> Client {
+        let config = ClientConfig {
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(5),
+            retry_backoff: Duration::from_millis(10),
+            retry_backoff_max: Duration::from_millis(100),
+            ..ClientConfig::new(&self.join)
+        };
+        Client::connect(config).await.expect("the cluster answers")
+    }
+
+    /// All records of a partition up to its high watermark, and the high watermark.
+    pub fn read_all(&self, topic: &str, partition: i32) -> (Vec<(i64, u64)>, i64) {
+        let mut wire = Wire::new(self.address(self.leader(topic, partition)), ANSWER);
+        let mut records: Vec<(i64, u64)> = Vec::new();
+        loop {
+            let next = records.last().map_or(0, |(offset, _)| offset + 1);
+            let answer = wire.ask(FETCH, &fetch_request(topic, partition, next)).expect("the leader answers");
+            let data = &answer.responses[0].partitions[0];
+            assert_eq!(data.error_code, ErrorCode::NONE, "{topic}-{partition} at {next}");
+            let before = records.len();
+            records.extend(fetched(data).into_iter().filter(|(offset, _)| *offset >= next));
+            if records.len() == before {
+                return (records, data.high_watermark);
+            }
+        }
+    }
+
+    /// The batches of a partition on a node's disk that end before `end`, by base offset. The node must not run.
+    pub fn batches(&self, at: usize, topic: &str, partition: i32, end: i64) -> BTreeMap<i64, Bytes> {
+        assert!(self.members[at].process.is_none(), "the node still writes");
+        let folder = self.data(at).join(format!("{topic}-{partition}"));
+        let mut batches = BTreeMap::new();
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let file = Bytes::from(fs::read(&path).expect("a segment can be read"));
+            let mut rest = file;
+            while let Some((base, size)) = frame(&rest).filter(|(_, size)| *size <= rest.len()) {
+                let bytes = rest.split_to(size);
+                let batch = Batches::new(bytes.clone()).next().expect("one batch").expect("the batch can be read");
+                if batch.header.last_offset() < end {
+                    batches.insert(base, bytes);
+                }
+            }
+        }
+        batches
+    }
+}
+
+/// Whether each thread of a process is stopped. The system stops one after the other, each when it is its turn to run.
+fn all_stopped(tasks: &Path) -> bool {
+    let is_stopped = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; the state follows it.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    fs::read_dir(tasks).expect("the process is there").flatten().all(is_stopped)
+}
+
+/// Base offset and whole length of the batch that begins here; `None` in space that is reserved only.
+fn frame(bytes: &[u8]) -> Option<(i64, usize)> {
+    let base = i64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    let length = i32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
+    (length > 0).then_some((base, 12 + usize::try_from(length).ok()?))
+}
+
+/// Runs `esker` with arguments that it must refuse; returns what it wrote to standard error.
+pub fn run_to_end(arguments: &[&str]) -> String {
+    let mut command = Command::new(binary());
+    clear_environment(&mut command);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("esker starts");
+    let until = Instant::now() + PATIENCE;
+    let ended = loop {
+        match child.try_wait().expect("its end can be awaited") {
+            Some(status) => break Some(status),
+            None if Instant::now() > until => break None,
+            None => std::thread::sleep(PAUSE),
+        }
+    };
+    let _ = child.kill();
+    let mut log = String::new();
+    child.stderr.take().expect("stderr is piped").read_to_string(&mut log).expect("it is text");
+    let _ = child.wait();
+    let status = ended.unwrap_or_else(|| panic!("it does not end: {log}"));
+    assert!(!status.success(), "it must fail: {log}");
+    log
+}
+
+/// Addresses on which nothing listens. Their ports lie below those that the kernel gives to outgoing connections: a node that tries to reach
+/// a dead node there can then not be given the dead node's own port, which would connect it to itself and keep the port from the restart.
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let mut held: Vec<TcpListener> = Vec::new();
+    while held.len() < count {
+        let any = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = 10_000 + any.local_addr().expect("an address").port() % 20_000;
+        // It may be in use.
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+    }
+    held.iter().map(|listener| listener.local_addr().expect("an address")).collect()
+}

@@ -1,0 +1,72 @@
+//! A leader stands still (SIGSTOP) while others take over, and goes on later without knowing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use esker_protocol::compression::Compression;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::produce::ProduceRequest;
+use esker_protocol::records::BatchBuilder;
+use esker_tests::cluster::Cluster;
+use esker_tests::wire::{PRODUCE, Wire, produce_request, produced};
+use esker_tests::writer::PartitionWriter;
+
+const TOPIC: &str = "t";
+/// Values that only the old leader has.
+const TAIL: std::ops::Range<u64> = 1_000..1_010;
+/// Values of requests that wait in the old leader's socket while it is paused.
+const LATE: std::ops::Range<u64> = 2_000..2_020;
+
+fn batch(value: u64) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(0, 1, None, Some(value.to_string().as_bytes()), &[]);
+    builder.build().unwrap()
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_acknowledges_nothing_that_is_lost() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic(TOPIC, 1, "page-cache").await;
+    let leader = cluster.leader(TOPIC, 0);
+    let followers: Vec<usize> = cluster.live().filter(|at| *at != leader).collect();
+    let addresses: Vec<_> = followers.iter().map(|at| cluster.address(*at)).collect();
+    let mut writer = PartitionWriter::new(TOPIC, 0, &addresses);
+    (0..10).for_each(|value| _ = writer.write(value));
+
+    // A tail that no follower reads: at most its first record is on the way to a follower already.
+    let mut wire = Wire::new(cluster.address(leader), Duration::from_secs(20));
+    followers.iter().for_each(|at| cluster.pause(*at));
+    for value in TAIL {
+        let answer = produced(&wire.ask(PRODUCE, &produce_request(TOPIC, 0, 1, batch(value))).unwrap());
+        assert_eq!(answer.error_code, ErrorCode::NONE, "acks=1 needs no follower");
+    }
+    cluster.pause(leader);
+    for value in LATE {
+        wire.send(PRODUCE, &produce_request(TOPIC, 0, 1, batch(value))).unwrap();
+    }
+    followers.iter().for_each(|at| cluster.resume(*at));
+
+    (10..30).for_each(|value| _ = writer.write(value));
+    assert_ne!(cluster.leader(TOPIC, 0), leader);
+    cluster.resume(leader);
+    let mut acknowledged = Vec::new();
+    for value in LATE {
+        // A connection that is closed acknowledges nothing.
+        let Ok(answer) = wire.receive::<ProduceRequest>(PRODUCE) else { break };
+        let answer = produced(&answer);
+        if !answer.error_code.is_error() {
+            acknowledged.push((answer.base_offset, value));
+        }
+    }
+    cluster.wait_in_sync(TOPIC);
+    let (records, end) = cluster.read_all(TOPIC, 0);
+    for record in &acknowledged {
+        assert!(records.contains(record), "{record:?} was acknowledged after the pause, and is lost");
+    }
+    let written: Vec<u64> = records.iter().map(|(_, value)| *value).filter(|value| *value < TAIL.start).collect();
+    assert_eq!(written, (0..30).collect::<Vec<_>>(), "acks=all, in order");
+    let last = TAIL.end - 1;
+    assert!(records.iter().all(|(_, value)| *value != last), "{last} is still there: nothing was truncated");
+    (0..3).for_each(|at| cluster.kill(at));
+    super::assert_equal_replicas(&cluster, TOPIC, 0, end);
+}

@@ -1,0 +1,70 @@
+//! A rolling restart: each node in turn is asked to stop and started again, under load.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use esker_tests::cluster::{Cluster, wait_until};
+use esker_tests::history::History;
+use esker_tests::writer::PartitionWriter;
+
+const PARTITIONS: i32 = 3;
+const TOPIC: &str = "t";
+/// Records of each partition between two restarts.
+const BETWEEN: u64 = 20;
+
+#[tokio::test]
+async fn a_rolling_restart_loses_nothing_and_answers_with_retriable_errors_only() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic(TOPIC, PARTITIONS, "page-cache").await;
+    let (addresses, over) = (cluster.addresses(), AtomicBool::new(false));
+    let counts: Vec<AtomicU64> = (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect();
+    // Each writer fails the test by itself on an error that is not retriable.
+    let writers = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..PARTITIONS)
+            .zip(&counts)
+            .map(|(partition, count)| {
+                let (addresses, over) = (&addresses, &over);
+                scope.spawn(move || write_until(over, PartitionWriter::new(TOPIC, partition, addresses), count))
+            })
+            .collect();
+        let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| restart_all(&mut cluster, &counts)));
+        over.store(true, Ordering::Release);
+        let writers: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("it wrote to the end")).collect();
+        restarted.expect("each node is restarted");
+        writers
+    });
+    for at in 0..3 {
+        let log = cluster.node(at).log();
+        assert!(!log.contains("are not appended"), "a follower appends what it fetched: {log}");
+    }
+    let mut history = History::default();
+    for (partition, writer) in (0..PARTITIONS).zip(writers) {
+        history.sends.extend(writer.sends);
+        history.last.insert(partition, cluster.read_all(TOPIC, partition).0);
+    }
+    assert!(history.sends.len() as u64 >= 3 * BETWEEN * PARTITIONS as u64);
+    assert_eq!(history.guilt(), []);
+}
+
+fn restart_all(cluster: &mut Cluster, counts: &[AtomicU64]) {
+    for at in 0..3 {
+        let before: Vec<u64> = counts.iter().map(|count| count.load(Ordering::Acquire)).collect();
+        wait_until("records are written", || {
+            counts.iter().zip(&before).all(|(count, before)| count.load(Ordering::Acquire) >= before + BETWEEN)
+        });
+        let status = cluster.terminate(at);
+        assert!(status.success(), "node {at} ended with {status}");
+        cluster.restart(at);
+        cluster.wait_in_sync(TOPIC);
+    }
+}
+
+fn write_until(over: &AtomicBool, mut writer: PartitionWriter, count: &AtomicU64) -> PartitionWriter {
+    let mut value = 0;
+    while !over.load(Ordering::Acquire) {
+        value += 1;
+        // Partitions have values of their own.
+        writer.write(value * PARTITIONS as u64 + writer.partition() as u64);
+        count.store(value, Ordering::Release);
+    }
+    writer
+}
