@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod kafka;
 pub mod process;
 
 use bytes::Bytes;

@@ -10,21 +10,8 @@ use esker_protocol::messages::api_versions::ApiVersionsRequest;
 
 use crate::{Options, Result};
 use esker_benches::client::Connection;
+use esker_benches::kafka;
 use esker_benches::process::{self, Memory};
-
-/// Kafka's release that is measured; the pom resolves the same.
-const KAFKA: &str = "4.4.0";
-/// Heap and collector as in Kafka's own start script.
-const JVM: [&str; 8] = [
-    "-Xmx1G",
-    "-Xms1G",
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-Djava.awt.headless=true",
-];
 
 /// Deleted topics give their memory back to the page cache at once, in both: left for a minute (the default), they would make the rows
 /// after them write to memory that a virtual machine has to fetch from its host first, which shows as CPU time of the broker.
@@ -66,7 +53,7 @@ pub fn prepare(options: &Options) -> Result<Vec<Peer>> {
     if wanted("kafka") {
         let libs = match &options.kafka_libs {
             Some(libs) => libs.clone(),
-            None => kafka_libs()?,
+            None => kafka::libs()?,
         };
         peers.push(Peer::Kafka { libs, properties: Vec::new() });
     }
@@ -82,37 +69,6 @@ pub fn prepare(options: &Options) -> Result<Vec<Peer>> {
         peers.push(Peer::Esker { binary: fs::canonicalize(binary)?, args: options.esker_arg.clone() });
     }
     if peers.is_empty() { Err("--peer takes \"esker\" or \"kafka\"".into()) } else { Ok(peers) }
-}
-
-fn kafka_libs() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    let libs = cache
-        .ok_or("no home folder: name Kafka's jars with --kafka-libs")?
-        .join("esker")
-        .join(format!("kafka-{KAFKA}"));
-    let whole = libs.join(".whole");
-    if whole.is_file() {
-        return Ok(libs);
-    }
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
-    for attempt in 1..=3 {
-        eprintln!("fetching Apache Kafka {KAFKA} from Maven (attempt {attempt})");
-        let status = Command::new("mvn")
-            .args(["-B", "-q", "-f"])
-            .arg(&pom)
-            .arg("dependency:copy-dependencies")
-            .arg(format!("-DoutputDirectory={}", libs.display()))
-            .status()
-            .map_err(|error| {
-                format!("cannot run mvn: {error}; it fetches Kafka, or name the jars with --kafka-libs")
-            })?;
-        if status.success() {
-            fs::write(whole, "")?;
-            return Ok(libs);
-        }
-    }
-    Err("Maven could not fetch Kafka".into())
 }
 
 impl Peer {
@@ -156,7 +112,7 @@ impl Peer {
 
     fn run(&self, folder: &Path, port: u16) -> Result<Broker> {
         let mut command = match self {
-            Self::Kafka { libs, .. } => kafka_command(libs, folder),
+            Self::Kafka { libs, .. } => kafka::command(libs, folder),
             Self::Esker { binary, args } => {
                 let mut command = Command::new(binary);
                 command.args(["serve", "--http", "127.0.0.1:0", "--listen"]).arg(format!("127.0.0.1:{port}"));
@@ -221,11 +177,7 @@ fn kafka_format(libs: &Path, more: &[String], folder: &Path, port: u16) -> Resul
             more.join("\n")
         ),
     )?;
-    fs::write(
-        folder.join("log4j2.xml"),
-        "<Configuration><Appenders><Console name=\"O\"><PatternLayout pattern=\"[%d] %p %m (%c)%n\"/></Console></Appenders>\
-         <Loggers><Root level=\"INFO\"><AppenderRef ref=\"O\"/></Root></Loggers></Configuration>",
-    )?;
+    kafka::write_log_config(folder)?;
     let class_path = format!("{}/*", libs.display());
     let formatted = Command::new("java")
         .args(["-Xmx256M", "-cp", &class_path, "kafka.tools.StorageTool", "format", "--standalone"])
@@ -237,13 +189,6 @@ fn kafka_format(libs: &Path, more: &[String], folder: &Path, port: u16) -> Resul
         return Err(format!("Kafka could not format its folder: {}", String::from_utf8_lossy(&formatted.stderr)).into());
     }
     Ok(())
-}
-
-fn kafka_command(libs: &Path, folder: &Path) -> Command {
-    let mut command = Command::new("java");
-    command.args(JVM).arg(format!("-Dlog4j2.configurationFile={}", folder.join("log4j2.xml").display()));
-    command.args(["-cp", &format!("{}/*", libs.display()), "kafka.Kafka"]).arg(folder.join("server.properties"));
-    command
 }
 
 impl Broker {
