@@ -69,6 +69,6 @@ fn next_voters(view: &QuorumView, image: &MetadataImage, size: usize) -> BTreeSe
         .map(|member| member.id)
         .collect();
     let most = size.min(voters + ready.len());
-    let odd = if most % 2 == 0 { most - 1 } else { most };
+    let odd = if most.is_multiple_of(2) { most - 1 } else { most };
     ready.into_iter().take(odd.saturating_sub(voters)).collect()
 }

@@ -7,6 +7,7 @@
 mod convert;
 mod log;
 mod machine;
+mod members;
 mod metadata;
 mod network;
 mod quorum;
@@ -17,8 +18,9 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use members::MembershipError;
 pub use metadata::Metadata;
-pub use quorum::{Member, MembershipError, QuorumView, wait_to_lead};
+pub use quorum::{Member, QuorumView, wait_to_lead};
 pub use server::RaftServer;
 pub use types::RaftId;
 

@@ -10,8 +10,9 @@ use esker_storage::Folder;
 use esker_storage::io::Disk;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::error::ServeError;
+use super::parts::open_logs;
 use super::startup::Startup;
-use super::{ServeError, open_logs};
 use crate::broker::Broker;
 use crate::handlers::NodeService;
 use crate::metadata_dir::MetadataDir;

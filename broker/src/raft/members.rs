@@ -1,0 +1,102 @@
+//! Changes of the quorum's members, on the node that leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+use openraft::{BasicNode, ChangeMembers, Instant as _, ServerState};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::metadata::Metadata;
+use super::types::RaftId;
+
+/// Why the members are not changed.
+#[derive(Debug, Clone, Error)]
+pub enum MembershipError {
+    /// Another node leads, if one does.
+    #[error("another node leads the metadata quorum")]
+    NotLeader(Option<RaftId>),
+    /// The quorum refused.
+    #[error("the metadata quorum refuses the change: {0}")]
+    Refused(String),
+    /// It takes too long. The change may still come.
+    #[error("the change of the metadata quorum is not in force in time; it may come later")]
+    TimedOut,
+}
+
+/// Changes of the members, on the node that leads.
+impl Metadata {
+    /// Has a node follow the log without a vote, or records its new address.
+    pub async fn add_member(&self, id: RaftId, address: &str, deadline: Instant) -> Result<(), MembershipError> {
+        let view = self.quorum().borrow().clone();
+        if view.members.iter().any(|member| member.id == id && member.address == address) {
+            return Ok(());
+        }
+        let nodes = BTreeMap::from([(id, BasicNode { addr: address.to_owned() })]);
+        let known = view.members.iter().any(|member| member.id == id);
+        let change = if known { ChangeMembers::SetNodes(nodes) } else { ChangeMembers::AddNodes(nodes) };
+        self.change_members(change, deadline).await
+    }
+
+    /// Gives nodes that follow the log a vote.
+    pub async fn add_voters(&self, ids: BTreeSet<RaftId>, deadline: Instant) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::AddVoterIds(ids), deadline).await
+    }
+
+    /// Takes a node's vote, and the node out of the quorum.
+    pub async fn remove_member(&self, id: RaftId, deadline: Instant) -> Result<(), MembershipError> {
+        let ids = BTreeSet::from([id]);
+        let votes = self.quorum().borrow().voters().any(|voter| voter.id == id);
+        if votes {
+            self.change_members(ChangeMembers::RemoveVoters(ids.clone()), deadline).await?;
+        }
+        self.change_members(ChangeMembers::RemoveNodes(ids), deadline).await
+    }
+
+    async fn change_members(
+        &self,
+        change: ChangeMembers<RaftId, BasicNode>,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        // A voter that loses its vote stays a member until it is removed.
+        let changed = timeout_at(deadline, self.raft().change_membership(change, true)).await;
+        match changed.map_err(|_| MembershipError::TimedOut)? {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(MembershipError::NotLeader(forward.leader_id))
+            }
+            Err(error) => Err(MembershipError::Refused(error.to_string())),
+        }
+    }
+
+    /// Hands leadership to another voter, the one with the longest log; true if another node leads by `deadline`.
+    pub async fn hand_over(&self, deadline: Instant) -> bool {
+        let mut quorum = self.quorum();
+        let view = quorum.borrow().clone();
+        if !view.is_leading() {
+            return true;
+        }
+        let others = view.voters().filter(|voter| Some(voter.id) != view.own);
+        let Some(next) = others.max_by_key(|voter| (voter.entries, voter.id)).map(|voter| voter.id) else {
+            return false;
+        };
+        if self.raft().trigger().transfer_leader(next).await.is_err() {
+            return false;
+        }
+        let moved = quorum.wait_for(|view| view.leader.is_some() && !view.is_leading());
+        timeout_at(deadline, moved).await.is_ok_and(|moved| moved.is_ok())
+    }
+
+    /// Whether a quorum has confirmed within `time` that this node leads.
+    pub fn has_quorum_within(&self, time: Duration) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
+        alone || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < time)
+    }
+}
