@@ -25,6 +25,7 @@ mod tests;
 mod transactional_id;
 mod transitions;
 mod view;
+pub mod wire;
 
 pub use add::AddRequest;
 pub use decision::{Action, Effects, Markers, Producer, Reply, TransactionRecord, Update, VerificationResult};
