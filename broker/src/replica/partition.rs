@@ -219,10 +219,37 @@ impl Partition {
         all_in_sync: bool,
         now_ms: i64,
     ) -> Result<Appended, ProduceError> {
+        self.append_as_leader(None, header, bytes, origin, all_in_sync, now_ms)
+    }
+
+    /// As [`Partition::append`] with `acks=all`, if this broker leads in `leader_epoch`: for what was decided on the log of that epoch.
+    pub fn append_in_epoch(
+        &self,
+        leader_epoch: i32,
+        header: &BatchHeader,
+        bytes: &Bytes,
+        origin: Origin,
+        now_ms: i64,
+    ) -> Result<Appended, ProduceError> {
+        self.append_as_leader(Some(leader_epoch), header, bytes, origin, true, now_ms)
+    }
+
+    fn append_as_leader(
+        &self,
+        required_epoch: Option<i32>,
+        header: &BatchHeader,
+        bytes: &Bytes,
+        origin: Origin,
+        all_in_sync: bool,
+        now_ms: i64,
+    ) -> Result<Appended, ProduceError> {
         let size = bytes.len();
         let held = blocking::read(&self.appending);
         let role = self.role.load();
         let Role::Leader(leader) = &**role else { return Err(role.not_leading().into()) };
+        if required_epoch.is_some_and(|epoch| epoch != leader.assignment.leader_epoch) {
+            return Err(role.not_leading().into());
+        }
         if all_in_sync && leader.is_under_min_isr() {
             return Err(ProduceError::NotEnoughReplicas {
                 in_sync: leader.assignment.isr.len(),

@@ -1,5 +1,7 @@
 //! The high watermark of a leader with followers, and the requests that wake when it moves or when the role changes.
 
+mod producers;
+
 use std::sync::atomic::AtomicBool;
 
 use esker_core::replication::{CountedEnd, ReplicaEnds};
