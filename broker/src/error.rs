@@ -121,12 +121,22 @@ pub fn produce_verification_code(code: ErrorCode, client: TransactionSupport) ->
         | ErrorCode::COORDINATOR_NOT_AVAILABLE
         | ErrorCode::NOT_COORDINATOR
         | ErrorCode::NETWORK_EXCEPTION => ErrorCode::NOT_ENOUGH_REPLICAS,
-        code => commit_verification_code(code, client),
+        code => transaction_code(code, client),
     }
 }
 
-/// The code of a TxnOffsetCommit when the transaction coordinator answered the verification with `code`.
+/// The code of a TxnOffsetCommit when the transaction coordinator answered the verification with `code`. As in Kafka, NETWORK_EXCEPTION
+/// becomes a code that clients of every version retry without another look-up of the group's coordinator.
 pub fn commit_verification_code(code: ErrorCode, client: TransactionSupport) -> ErrorCode {
+    match code {
+        ErrorCode::NETWORK_EXCEPTION => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        code => transaction_code(code, client),
+    }
+}
+
+/// A code of the transaction coordinator for a client that may know fewer codes.
+fn transaction_code(code: ErrorCode, client: TransactionSupport) -> ErrorCode {
     match code {
         ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
         ErrorCode::TRANSACTION_ABORTABLE if !client.knows_abortable => ErrorCode::INVALID_TXN_STATE,
@@ -288,6 +298,20 @@ mod tests {
         for (code, for_old, for_new) in cases {
             assert_eq!(produce_verification_code(code, old), for_old, "{code}");
             assert_eq!(produce_verification_code(code, new), for_new, "{code}");
+        }
+        // Of a coordinator on another broker.
+        let cases = [
+            (ErrorCode::NETWORK_EXCEPTION, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+            (ErrorCode::NOT_COORDINATOR, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::NOT_COORDINATOR),
+            (
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ),
+        ];
+        for (code, for_produce, for_commit) in cases {
+            assert_eq!(produce_verification_code(code, new), for_produce, "{code}");
+            assert_eq!(commit_verification_code(code, new), for_commit, "{code}");
         }
     }
 }

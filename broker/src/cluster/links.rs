@@ -1,4 +1,7 @@
-//! What replication needs of the cluster: ways to the brokers that lead, and to the controller that knows who is in sync.
+//! What replication and transactions need of the cluster: connections to other brokers, and to the controller that knows who is in sync.
+//!
+//! Each purpose has connections of its own, because answers come in the order of the requests: a fetch that waits for records must not
+//! hold up a verification.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +9,12 @@ use std::time::Duration;
 
 use esker_core::controller::AlterPartition;
 use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
+use esker_protocol::Request;
+use esker_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use esker_protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use esker_protocol::messages::fetch::FetchResponse;
+use esker_protocol::messages::write_txn_markers::WriteTxnMarkersResponse;
 use esker_protocol::primitives::Uuid;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -17,32 +24,34 @@ use tokio::time::Instant;
 use super::controller::Controller;
 use super::route::RoutedController;
 use crate::controller::{SubmitError, submit};
+use crate::coordinator::{PeerAnswer, PeerUnavailable, TransactionPeers};
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::replica::{IsrProposer, LeaderLink, LeaderLinks, LinkError};
 
 /// How long the controller may take to decide a change of in-sync replicas.
 const ALTER: Duration = Duration::from_secs(10);
 
-/// Connections to other brokers for records, one for each.
-pub struct BrokerLinks {
-    controller: Arc<Controller>,
-    links: Mutex<BTreeMap<i32, Arc<BrokerLink>>>,
-}
-
-struct BrokerLink {
+/// A connection, and the node id and metadata folder of its broker.
+#[derive(Debug)]
+struct KnownLink {
     target: (i32, Uuid),
     link: Arc<PeerLink>,
 }
 
-impl BrokerLinks {
-    /// Of this node.
-    pub fn new(controller: &Arc<Controller>) -> Self {
-        Self { controller: Arc::clone(controller), links: Mutex::default() }
-    }
+/// Connections to other brokers for one purpose, one for each broker.
+#[derive(Debug)]
+struct LinkTable {
+    controller: Arc<Controller>,
+    links: Mutex<BTreeMap<i32, KnownLink>>,
 }
 
-impl LeaderLinks for BrokerLinks {
-    fn to(&self, node_id: i32) -> Option<Arc<dyn LeaderLink>> {
+impl LinkTable {
+    fn new(controller: &Arc<Controller>) -> Self {
+        Self { controller: Arc::clone(controller), links: Mutex::default() }
+    }
+
+    /// The connection to a broker; `None` if it has no known address.
+    fn to(&self, node_id: i32) -> Option<Arc<PeerLink>> {
         let quorum = self.controller.metadata().quorum();
         let view = quorum.borrow();
         let member = view.member(node_id).filter(|member| !member.address.is_empty())?;
@@ -52,13 +61,32 @@ impl LeaderLinks for BrokerLinks {
             && known.target == target
             && known.link.address() == member.address
         {
-            return Some(Arc::clone(known) as _);
+            return Some(Arc::clone(&known.link));
         }
         let (node, local) = (self.controller.node(), self.controller.local());
         let link = Arc::new(PeerLink::new(node, local, target, &member.address, Lane::Data));
-        let link = Arc::new(BrokerLink { target, link });
-        links.insert(node_id, Arc::clone(&link));
+        links.insert(node_id, KnownLink { target, link: Arc::clone(&link) });
         Some(link)
+    }
+}
+
+/// Connections to other brokers for records.
+pub struct BrokerLinks(LinkTable);
+
+struct BrokerLink {
+    link: Arc<PeerLink>,
+}
+
+impl BrokerLinks {
+    /// Of this node.
+    pub fn new(controller: &Arc<Controller>) -> Self {
+        Self(LinkTable::new(controller))
+    }
+}
+
+impl LeaderLinks for BrokerLinks {
+    fn to(&self, node_id: i32) -> Option<Arc<dyn LeaderLink>> {
+        Some(Arc::new(BrokerLink { link: self.0.to(node_id)? }))
     }
 }
 
@@ -77,6 +105,58 @@ impl LeaderLink for BrokerLink {
             })
         }
         .boxed()
+    }
+}
+
+/// Connections to other brokers for transactions: for markers, and for verifications, which must not wait behind markers.
+#[derive(Debug)]
+pub struct TransactionLinks {
+    markers: LinkTable,
+    additions: LinkTable,
+}
+
+impl TransactionLinks {
+    /// Of this node.
+    pub fn new(controller: &Arc<Controller>) -> Self {
+        Self { markers: LinkTable::new(controller), additions: LinkTable::new(controller) }
+    }
+}
+
+/// Sends a request on a connection, or says why there is no answer.
+fn call<R: Request + Send + Sync + 'static>(
+    link: Option<Arc<PeerLink>>,
+    node_id: i32,
+    request: R,
+    timeout: Duration,
+) -> PeerAnswer<R::Response>
+where
+    R::Response: Send,
+{
+    async move {
+        let unavailable = |reason: String| PeerUnavailable { node_id, reason };
+        let link = link.ok_or_else(|| unavailable("its address is not known".to_owned()))?;
+        link.call(&request, Instant::now() + timeout).await.map_err(|error| unavailable(error.to_string()))
+    }
+    .boxed()
+}
+
+impl TransactionPeers for TransactionLinks {
+    fn write_markers(
+        &self,
+        node_id: i32,
+        request: WriteMarkersRequest,
+        timeout: Duration,
+    ) -> PeerAnswer<WriteTxnMarkersResponse> {
+        call(self.markers.to(node_id), node_id, request, timeout)
+    }
+
+    fn add_partitions(
+        &self,
+        node_id: i32,
+        request: AddPartitionsRequest,
+        timeout: Duration,
+    ) -> PeerAnswer<AddPartitionsToTxnResponse> {
+        call(self.additions.to(node_id), node_id, request, timeout)
     }
 }
 

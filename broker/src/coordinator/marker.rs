@@ -23,14 +23,15 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// Appends the marker; the offset behind it.
-    pub(super) fn append_to(&self, partition: &Partition, now: i64) -> Result<i64, ErrorCode> {
+    /// Appends the marker, if this broker leads in `leader_epoch`; the offset behind it.
+    pub(super) fn append_to(&self, partition: &Partition, leader_epoch: i32, now: i64) -> Result<i64, ErrorCode> {
         let marker = EndTxnMarker { committed: self.commit, coordinator_epoch: self.coordinator_epoch };
         let unencodable = |_| ErrorCode::UNKNOWN_SERVER_ERROR;
         let batch = end_txn_batch(self.producer_id, self.producer_epoch, marker, now).map_err(unencodable)?;
         let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
         let origin = Origin::Coordinator { transaction_v2: self.version >= 2 };
-        let appended = partition.append(&header, &batch, origin, true, now).map_err(|error| error.code())?;
+        let appended = partition.append_in_epoch(leader_epoch, &header, &batch, origin, now);
+        let appended = appended.map_err(|error| error.code())?;
         Ok(appended.last_offset.saturating_add(1))
     }
 }

@@ -5,17 +5,26 @@
 //! lock is held for microseconds and never across an await. Answers that depend on records wait for the high watermark
 //! outside of the lock. One task a coordinator lets time pass.
 //!
+//! In a cluster the leader of the partition coordinates: a shard is loaded when its leadership begins, appends in that leader epoch alone, and is
+//! dropped when the leadership ends. What a transaction needs of other brokers (markers in partitions that they lead, verification by the
+//! coordinator that they are) goes through [`TransactionPeers`].
+//!
 //! Order of locks: a shard, then (by appending) its partition. No shard's lock is taken while another's is held.
 
+mod batcher;
 mod batches;
 mod calls;
 mod commit;
 mod events;
 mod group_coordinator;
+mod location;
 mod marker;
 mod markers;
+mod peers;
 mod regexes;
+mod remote;
 mod replay;
+mod routing;
 mod runtime;
 mod scope;
 mod shard;
@@ -29,6 +38,8 @@ pub use calls::{CoordinatorError, Fetched, GroupLag};
 pub use group_coordinator::{GroupConfig, GroupCoordinator};
 pub use marker::Marker;
 pub use markers::write_marker;
+pub use peers::{PeerAnswer, PeerUnavailable, TransactionPeers};
+pub use remote::RemoteTransactions;
 pub use scope::CoordinatorScope;
 pub use tasks::start;
 pub use transaction_coordinator::TransactionCoordinator;

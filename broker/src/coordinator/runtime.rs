@@ -157,6 +157,10 @@ fn load<M: StateMachine>(machine: M, handle: &Arc<ShardHandle<M>>, now_ms: i64) 
                 tracing::info!(topic, partition, records, "coordinator loaded");
             }
         }
+        // The log was truncated meanwhile, or closed.
+        Err(error) if !handle.leads() => {
+            tracing::debug!(%error, topic, partition, "the leadership ended during the load")
+        }
         Err(error) => {
             tracing::error!(%error, topic, partition, "cannot load the coordinator's state; its groups or transactional ids stay unavailable until the log is repaired and the broker restarted");
             handle.fail();

@@ -6,6 +6,7 @@ use esker_core::metadata::MetadataImage;
 use tokio::sync::watch;
 
 use super::group_coordinator::GroupCoordinator;
+use super::remote::RemoteTransactions;
 use super::transaction_coordinator::TransactionCoordinator;
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
@@ -24,6 +25,8 @@ pub struct CoordinatorScope {
     pub groups: Arc<GroupCoordinator>,
     /// Transactions.
     pub transactions: Arc<TransactionCoordinator>,
+    /// Other brokers that lead partitions of transactions, or coordinate them.
+    pub remote: Arc<RemoteTransactions>,
     /// Producer ids to hand out.
     pub producer_ids: Arc<ProducerIds>,
 }

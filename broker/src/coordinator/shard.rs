@@ -193,6 +193,11 @@ impl<M: StateMachine> ShardHandle<M> {
         }
     }
 
+    /// Whether this broker still leads the partition in the epoch of the shard.
+    pub(super) fn leads(&self) -> bool {
+        self.partition.role().leading_epoch() == Some(self.leader_epoch)
+    }
+
     /// Whether leadership was lost.
     pub fn is_gone(&self) -> bool {
         matches!(self.lock().phase, Phase::Gone)
@@ -289,7 +294,7 @@ impl<M: StateMachine> ShardHandle<M> {
         let mut inner = self.lock();
         let machine = inner.active()?;
         let now = self.links.node.now_ms();
-        let appended = marker.append_to(&self.partition, now)?;
+        let appended = marker.append_to(&self.partition, self.leader_epoch, now)?;
         machine.transaction_ended(marker.producer_id, marker.commit, now);
         let position = Position { end: appended };
         inner.written = Some(position);
@@ -401,7 +406,9 @@ impl<M: StateMachine> ShardHandle<M> {
 
     fn append_batch(&self, batch: Bytes, origin: Origin, now: i64) -> Result<Position, ErrorCode> {
         let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let appended = self.partition.append(&header, &batch, origin, true, now).map_err(|error| {
+        // A state that was loaded in an earlier leadership may lack what another leader wrote since.
+        let appended = self.partition.append_in_epoch(self.leader_epoch, &header, &batch, origin, now);
+        let appended = appended.map_err(|error| {
             tracing::warn!(%error, partition = self.index(), "cannot append to {}", self.partition.topic());
             coordinator_code(&error)
         })?;

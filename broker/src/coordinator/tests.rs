@@ -1,6 +1,7 @@
 //! Transactions through a whole broker: what only the shell can get wrong.
 
 mod decisions;
+mod leadership;
 
 use std::collections::BTreeMap;
 

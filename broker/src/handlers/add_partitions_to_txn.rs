@@ -31,7 +31,8 @@ impl Handler for AddPartitionsToTxn {
     }
 }
 
-async fn answer(ctx: RequestContext, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
+/// Answers a request of a producer, or of another broker.
+pub(super) async fn answer(ctx: RequestContext, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
     let image = ctx.broker.metadata.image();
     let mut response = AddPartitionsToTxnResponse::default();
     if ctx.api_version < BROKERS {
@@ -45,11 +46,13 @@ async fn answer(ctx: RequestContext, request: AddPartitionsToTxnRequest) -> AddP
         response.results_by_topic_v3_and_below = add_or_verify(&ctx, &image, transaction).await;
         return response;
     }
-    for transaction in request.transactions {
+    // Each waits for the commit of its change: together they wait once.
+    let results = request.transactions.into_iter().map(async |transaction| {
         let transactional_id = transaction.transactional_id.clone();
         let topic_results = add_or_verify(&ctx, &image, transaction).await;
-        response.results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
-    }
+        AddPartitionsToTxnResult { transactional_id, topic_results }
+    });
+    response.results_by_transaction = futures_util::future::join_all(results).await;
     response
 }
 

@@ -1,6 +1,7 @@
 //! FindCoordinator (10): which broker coordinates a group. v1 added kinds of keys (KIP-98), v4 several keys at once (KIP-699),
 //! v6 share groups (KIP-932). The internal topic is created by the first request for it; until it exists the answer is "not
-//! available", and clients retry. Share groups are not served yet and answered so.
+//! available", and clients retry. It gets `offsets.topic.replication.factor` or `transaction.state.log.replication.factor` replicas (3), or as
+//! many as brokers are live: unlike Kafka's, a cluster of one or two brokers coordinates groups. Share groups are not served yet and answered so.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -117,7 +117,7 @@ async fn commit_all(
     let verification = if adds {
         let mut attempts = 0;
         loop {
-            let code = ctx.broker.transactions.add(&image, request.clone()).await;
+            let code = ctx.broker.coordinators.add_to_transaction(&request).await;
             let before = guard;
             guard = ctx.broker.groups.begin_verification(&image, &commit.group, writer)?;
             attempts += 1;
@@ -127,7 +127,7 @@ async fn commit_all(
             }
         }
     } else {
-        let codes = ctx.broker.transactions.verify(&image, &request).await;
+        let codes = ctx.broker.coordinators.verify_transaction(&request).await;
         codes.map_or_else(|code| code, |codes| codes.first().copied().unwrap_or(ErrorCode::NONE))
     };
     if verification.is_error() {

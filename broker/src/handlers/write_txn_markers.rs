@@ -22,23 +22,24 @@ impl Handler for WriteTxnMarkers {
     const VERSIONS: RangeInclusive<i16> = 1..=2;
 
     fn handle(ctx: RequestContext, request: WriteTxnMarkersRequest) -> Staged<WriteTxnMarkersResponse> {
-        Staged::Later(
-            async move {
-                let mut markers = Vec::with_capacity(request.markers.len());
-                for marker in request.markers {
-                    markers.push(write_marker_set(&ctx, marker).await);
-                }
-                WriteTxnMarkersResponse { markers }
-            }
-            .boxed(),
-        )
+        Staged::Later(async move { write_markers(&ctx, request.markers, COMMIT_TIMEOUT).await }.boxed())
     }
 }
 
 /// How long an answer waits for its markers to be committed: Kafka's default of `request.timeout.ms`.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn write_marker_set(ctx: &RequestContext, wanted: WritableTxnMarker) -> WritableTxnMarkerResult {
+/// Writes markers into partitions that this broker leads; each waits at most `limit` for its commit. They are appended in the order of the request.
+pub(super) async fn write_markers(
+    ctx: &RequestContext,
+    markers: Vec<WritableTxnMarker>,
+    limit: Duration,
+) -> WriteTxnMarkersResponse {
+    let sets = markers.into_iter().map(|marker| write_marker_set(ctx, marker, limit));
+    WriteTxnMarkersResponse { markers: futures_util::future::join_all(sets).await }
+}
+
+async fn write_marker_set(ctx: &RequestContext, wanted: WritableTxnMarker, limit: Duration) -> WritableTxnMarkerResult {
     let marker = Marker {
         producer_id: wanted.producer_id,
         producer_epoch: wanted.producer_epoch,
@@ -46,11 +47,10 @@ async fn write_marker_set(ctx: &RequestContext, wanted: WritableTxnMarker) -> Wr
         coordinator_epoch: wanted.coordinator_epoch,
         version: i16::from(wanted.transaction_version),
     };
-    let mut topics = Vec::with_capacity(wanted.topics.len());
-    for topic in wanted.topics {
+    let topics = wanted.topics.into_iter().map(async |topic| {
         let writes = topic.partition_indexes.iter().map(|index| {
             let write = write_marker(&ctx.broker.coordinators, &marker, &topic.name, *index);
-            tokio::time::timeout(COMMIT_TIMEOUT, write)
+            tokio::time::timeout(limit, write)
         });
         let outcomes = futures_util::future::join_all(writes).await;
         let results = topic.partition_indexes.iter().zip(outcomes).map(|(partition_index, outcome)| {
@@ -60,7 +60,8 @@ async fn write_marker_set(ctx: &RequestContext, wanted: WritableTxnMarker) -> Wr
                 error_code: outcome.unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT)).err().unwrap_or(ErrorCode::NONE),
             }
         });
-        topics.push(WritableTxnMarkerTopicResult { partitions: results.collect(), name: topic.name });
-    }
+        WritableTxnMarkerTopicResult { partitions: results.collect(), name: topic.name }
+    });
+    let topics = futures_util::future::join_all(topics).await;
     WritableTxnMarkerResult { producer_id: wanted.producer_id, topics }
 }

@@ -21,7 +21,10 @@ use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, LiveConfig};
-use crate::coordinator::{self, CoordinatorScope, GroupConfig, GroupCoordinator, TransactionCoordinator};
+use crate::cluster::TransactionLinks;
+use crate::coordinator::{
+    self, CoordinatorScope, GroupConfig, GroupCoordinator, RemoteTransactions, TransactionCoordinator,
+};
 use crate::fetch_sessions::FetchSessions;
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
@@ -66,6 +69,7 @@ pub(super) fn build_broker(
         groups: Arc::new(groups),
         transactions: Arc::new(transactions),
         producer_ids: Arc::clone(&producer_ids),
+        remote: Arc::new(RemoteTransactions::new(Arc::new(TransactionLinks::new(&joined.controller)))),
     };
     let live = LiveConfig::read(&metadata.image(), node.id(), &config.statics);
     let broker = Broker {

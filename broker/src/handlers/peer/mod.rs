@@ -6,10 +6,12 @@
 
 mod hello;
 mod replica_fetch;
+mod transactions;
 
 use std::sync::{Arc, OnceLock};
 
 use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::FetchResponse;
@@ -92,6 +94,7 @@ impl PeerService {
         }
         match incoming.connection.identity::<PeerId>().copied() {
             Some(peer) if key == ReplicaFetchRequest::KEY => self.fetch(&call, peer, incoming, body),
+            Some(_) if transactions::serves(key) => self.coordinate(&call, incoming, body),
             Some(peer) => serve(&call, peer, controller, body),
             None => Outcome::Refused(CloseReason::NoHello),
         }
@@ -106,16 +109,22 @@ impl PeerService {
             let error_code = ErrorCode::STALE_BROKER_EPOCH;
             return Outcome::Ready(call.reply(&FetchResponse { error_code, ..FetchResponse::default() }));
         };
-        let Incoming { header, connection, received } = incoming;
-        let ctx = RequestContext {
-            broker: Arc::clone(broker),
-            connection,
-            client_id: None,
-            api_version: header.api_version,
-            received,
-            routes: ROUTES,
-        };
-        call.stage(replica_fetch(ctx, request))
+        call.stage(replica_fetch(context(broker, incoming), request))
+    }
+
+    /// A request of a transaction coordinator, or one to this broker's.
+    fn coordinate(&self, call: &Call, incoming: Incoming, body: &mut Reader) -> Outcome {
+        let ctx = self.broker.get().map(|broker| context(broker, incoming));
+        if call.key == WriteMarkersRequest::KEY {
+            return match call.decode::<WriteMarkersRequest>(body) {
+                Ok(request) => call.stage(transactions::write_markers(ctx, request)),
+                Err(refused) => refused,
+            };
+        }
+        match call.decode::<AddPartitionsRequest>(body) {
+            Ok(request) => call.stage(transactions::add_partitions(ctx, request)),
+            Err(refused) => refused,
+        }
     }
 
     fn identify(&self) -> IdentifyResponse {
@@ -127,6 +136,18 @@ impl PeerService {
             incarnation: self.local.incarnation(),
             join: self.local.join().to_vec(),
         }
+    }
+}
+
+fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
+    let Incoming { header, connection, received } = incoming;
+    RequestContext {
+        broker: Arc::clone(broker),
+        connection,
+        client_id: None,
+        api_version: header.api_version,
+        received,
+        routes: ROUTES,
     }
 }
 

@@ -152,7 +152,7 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
         let code = add(ctx, &request, &mut verification).await;
         vec![code; verification.partitions.len()]
     } else {
-        let results = ctx.broker.transactions.verify(&ctx.broker.metadata.image(), &request).await;
+        let results = ctx.broker.coordinators.verify_transaction(&request).await;
         results.unwrap_or_else(|code| vec![code; verification.partitions.len()])
     };
     let support =
@@ -184,7 +184,7 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
 async fn add(ctx: &RequestContext, request: &AddRequest, verification: &mut VerificationRequest) -> ErrorCode {
     let deadline = tokio::time::Instant::now() + WAIT_FOR_MARKERS;
     loop {
-        let code = ctx.broker.transactions.add(&ctx.broker.metadata.image(), request.clone()).await;
+        let code = ctx.broker.coordinators.add_to_transaction(request).await;
         let being_ended = code == ErrorCode::CONCURRENT_TRANSACTIONS;
         if !being_ended && code != ErrorCode::NONE || tokio::time::Instant::now() >= deadline {
             return code;
