@@ -20,8 +20,8 @@ use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, LiveConfig};
 use crate::cluster::TransactionLinks;
+use crate::config::{BrokerConfig, LiveConfig};
 use crate::coordinator::{
     self, CoordinatorScope, GroupConfig, GroupCoordinator, RemoteTransactions, TransactionCoordinator,
 };
