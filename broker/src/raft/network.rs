@@ -39,13 +39,16 @@ const PIECE: usize = 1 << 20;
 /// How long the receiver may take to write one piece, and to install the whole.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// By target, and whether it is for data.
+type Links = BTreeMap<(RaftId, bool), Arc<PeerLink>>;
+
 /// Makes links to other controllers.
 #[derive(Debug, Clone)]
 pub struct Network {
     node: Node,
     local: Arc<LocalNode>,
     /// Connections outlive openraft's clients, which it makes anew for each round of votes.
-    links: Arc<Mutex<BTreeMap<(RaftId, bool), Arc<PeerLink>>>>,
+    links: Arc<Mutex<Links>>,
 }
 
 impl Network {
