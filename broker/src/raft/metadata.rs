@@ -202,6 +202,9 @@ fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>) -> (Vec<u8
 /// also when the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
 const RAFT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between a refused write and the next attempt.
+const REFUSED: Duration = Duration::from_millis(1);
+
 /// Commits one entry that was decided on the image at `decided_on`: the offset behind it, `None` if it is stale. A leader whose lease is
 /// not confirmed yet refuses for a moment; the write waits for a change of the quorum's state then. A node that another one leads
 /// refuses at once.
@@ -226,6 +229,8 @@ async fn commit(
                     if !matches!(changed, Ok(Ok(()))) {
                         return Err(SubmitError::NotController(None));
                     }
+                    // The refusal itself may change the metrics: without a pause this loop would not end before the lease does.
+                    tokio::time::sleep(REFUSED).await;
                 }
             },
             Err(error) => return Err(SubmitError::Unavailable(error.to_string())),
