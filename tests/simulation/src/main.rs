@@ -7,6 +7,7 @@
 
 mod access;
 mod client;
+mod cluster;
 mod compaction;
 mod deletion;
 #[allow(dead_code)]

@@ -1,11 +1,14 @@
 //! A connection in memory. Bytes arrive in order, in chunks of random sizes after random delays of virtual time; the space in
 //! flight is bounded, as a socket's is.
+//!
+//! A [`Gate`] is the link below all connections from one host to another. While it is shut, bytes wait and arrive later, as TCP's
+//! retransmissions do; neither side notices.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,8 +21,58 @@ use crate::rng::Rng;
 /// Bytes that may be in flight in one direction.
 const WINDOW: usize = 16 << 10;
 
+#[derive(Debug, Default)]
+struct GateState {
+    shut: bool,
+    slow_ms: i64,
+    parked: Vec<Waker>,
+}
+
+/// A link in one direction. See the module.
+#[derive(Debug, Default)]
+pub struct Gate(Mutex<GateState>);
+
+impl Gate {
+    pub fn shut(&self) {
+        self.0.lock().unwrap().shut = true;
+    }
+
+    pub fn open(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.shut = false;
+        let parked = std::mem::take(&mut state.parked);
+        drop(state);
+        parked.into_iter().for_each(Waker::wake);
+    }
+
+    /// What each chunk takes longer.
+    pub fn set_delay(&self, slow_ms: i64) {
+        self.0.lock().unwrap().slow_ms = slow_ms;
+    }
+
+    pub fn is_shut(&self) -> bool {
+        self.0.lock().unwrap().shut
+    }
+
+    pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock().unwrap();
+        if !state.shut {
+            return Poll::Ready(());
+        }
+        state.parked.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn slow_ms(&self) -> i64 {
+        self.0.lock().unwrap().slow_ms
+    }
+}
+
 #[derive(Debug)]
 struct Direction {
+    gate: Arc<Gate>,
+    /// The other host has lost power: nothing arrives any more, and neither side learns of it.
+    silent: bool,
     rng: Rng,
     flight: VecDeque<(Instant, VecDeque<u8>)>,
     bytes: usize,
@@ -30,9 +83,16 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(rng: Rng) -> Arc<Mutex<Self>> {
+    fn new(gate: Arc<Gate>, rng: Rng) -> Arc<Mutex<Self>> {
         let flight = VecDeque::new();
-        Arc::new(Mutex::new(Self { rng, flight, bytes: 0, closed: false, timer: None, reader: None, writer: None }))
+        let (silent, closed, bytes) = (false, false, 0);
+        let new = Self { gate, silent, rng, flight, bytes, closed, timer: None, reader: None, writer: None };
+        Arc::new(Mutex::new(new))
+    }
+
+    /// Whether the other side has closed the connection, and this side can know it.
+    fn is_closed(&self) -> bool {
+        self.closed && !self.silent && !self.gate.is_shut()
     }
 
     fn close(&mut self) {
@@ -42,8 +102,11 @@ impl Direction {
 
     /// Ready when bytes have arrived, or the end.
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reader = Some(cx.waker().clone());
+        if self.silent || self.gate.poll_open(cx).is_pending() {
+            return Poll::Pending;
+        }
         let Some((at, _)) = self.flight.front() else {
-            self.reader = Some(cx.waker().clone());
             return if self.closed { Poll::Ready(()) } else { Poll::Pending };
         };
         if *at <= Instant::now() {
@@ -65,8 +128,51 @@ pub struct End {
 
 /// A connection; its two ends.
 pub fn connection(rng: &mut Rng) -> (End, End) {
-    let (there, back) = (Direction::new(Rng::new(rng.next())), Direction::new(Rng::new(rng.next())));
+    connection_over(rng, Arc::default(), Arc::default())
+}
+
+/// A handle for what happens to a connection from outside.
+#[derive(Debug)]
+pub struct Cable([Weak<Mutex<Direction>>; 2]);
+
+impl Cable {
+    /// Both ends are gone.
+    pub fn is_gone(&self) -> bool {
+        self.0.iter().all(|direction| direction.strong_count() == 0)
+    }
+
+    fn update(&self, update: impl Fn(&mut Direction)) {
+        for direction in self.0.iter().filter_map(Weak::upgrade) {
+            update(&mut direction.lock().unwrap());
+        }
+    }
+
+    /// Nothing arrives any more.
+    pub fn silence(&self) {
+        self.update(|direction| direction.silent = true);
+    }
+
+    /// Both sides learn that the connection has ended; bytes in flight are lost.
+    pub fn reset(&self) {
+        self.update(|direction| {
+            direction.silent = false;
+            direction.flight.clear();
+            direction.close();
+        });
+    }
+}
+
+/// A connection over links that may fail; its two ends.
+pub fn connection_over(rng: &mut Rng, there: Arc<Gate>, back: Arc<Gate>) -> (End, End) {
+    let there = Direction::new(there, Rng::new(rng.next()));
+    let back = Direction::new(back, Rng::new(rng.next()));
     (End { input: Arc::clone(&back), output: Arc::clone(&there) }, End { input: there, output: back })
+}
+
+impl End {
+    pub fn cable(&self) -> Cable {
+        Cable([Arc::downgrade(&self.input), Arc::downgrade(&self.output)])
+    }
 }
 
 impl AsyncRead for End {
@@ -92,10 +198,10 @@ impl AsyncRead for End {
 impl AsyncWrite for End {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut output = self.output.lock().unwrap();
-        if output.closed {
+        if output.is_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = WINDOW - output.bytes;
+        let room = WINDOW.saturating_sub(output.bytes);
         if room == 0 {
             output.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -105,6 +211,7 @@ impl AsyncWrite for End {
         let written = chunk.len();
         let slow = output.rng.chance(5);
         let delay = if slow { output.rng.between(0, 60) } else { output.rng.between(0, 2) };
+        let delay = delay + output.gate.slow_ms();
         let arrives = Instant::now() + Duration::from_millis(delay as u64);
         let arrives = output.flight.back().map_or(arrives, |(last, _)| arrives.max(*last));
         output.flight.push_back((arrives, chunk));
@@ -129,7 +236,7 @@ impl Transport for End {
     }
 
     fn is_closed_by_peer(&self) -> bool {
-        self.input.lock().unwrap().closed
+        self.input.lock().unwrap().is_closed()
     }
 }
 

@@ -51,7 +51,7 @@ struct World {
 }
 
 /// Storage has state of the process (admission of cold reads, resident pages): one run at a time.
-static ONE_RUN: Mutex<()> = Mutex::new(());
+pub static ONE_RUN: Mutex<()> = Mutex::new(());
 
 /// Runs `seed` to its end, or to the first violation.
 pub fn run(seed: u64, planted: Planted) -> Outcome {

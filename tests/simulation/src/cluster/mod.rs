@@ -1,0 +1,118 @@
+//! A cluster of three real brokers in one process, in virtual time, under crashes, cut links and failing disks.
+//!
+//! Each seed is one run, the same every time. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
+//! one; `ESKER_SIMULATION_TRACE=path` writes its trace there.
+
+mod client;
+mod entropy;
+mod invariants;
+mod model;
+mod nemesis;
+mod net;
+mod node;
+mod workload;
+mod world;
+
+use std::time::Instant;
+
+use model::Counts;
+use world::{Outcome, run};
+
+/// A fault that is built in, so that the checks can be seen to find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// The cluster is sound.
+    Nothing,
+    /// Produce requests are answered before the in-sync replicas have the batch.
+    AnswerBeforeReplication,
+    /// A sync does nothing.
+    LyingSync,
+}
+
+/// Seeds of every run.
+const FIXED: u64 = 6;
+/// Other seeds, unless the environment has a number.
+const FRESH: u64 = 3;
+/// Of the fixed seeds so many are run with each planted fault.
+const PLANTED: u64 = 5;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+fn only_seed() -> Option<u64> {
+    number("ESKER_CLUSTER_SEED")
+}
+
+fn check(seed: u64) -> Outcome {
+    let outcome = run(seed, Planted::Nothing);
+    if let Ok(path) = std::env::var("ESKER_SIMULATION_TRACE") {
+        std::fs::write(path, &outcome.trace).unwrap();
+    }
+    if let Some(violation) = &outcome.violation {
+        let tail: Vec<&str> = outcome.trace.lines().rev().take(60).collect();
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        panic!("{tail}\nESKER_CLUSTER_SEED={seed}: {violation}");
+    }
+    outcome
+}
+
+fn add(all: &mut Counts, counts: Counts) {
+    all.acknowledged += counts.acknowledged;
+    all.checked += counts.checked;
+    all.read += counts.read;
+    all.images += counts.images;
+    all.elections += counts.elections;
+    all.high_watermark_went_back += counts.high_watermark_went_back;
+    all.slowest_heal_ms = all.slowest_heal_ms.max(counts.slowest_heal_ms);
+    for (kind, times) in counts.faults {
+        *all.faults.entry(kind).or_default() += times;
+    }
+}
+
+#[test]
+fn a_cluster_keeps_what_it_acknowledged_and_heals() {
+    let began = Instant::now();
+    let mut all = Counts::default();
+    let mut seeds: Vec<u64> = match only_seed() {
+        Some(seed) => vec![seed],
+        None => (0..FIXED).collect(),
+    };
+    if only_seed().is_none() {
+        let first = number("ESKER_CLUSTER_FIRST").unwrap_or(u64::from(std::process::id()) << 32);
+        seeds.extend(first..first + number("ESKER_CLUSTER_SEEDS").unwrap_or(FRESH));
+    }
+    let ran = seeds.len();
+    seeds.into_iter().for_each(|seed| add(&mut all, check(seed).counts));
+    println!("{ran} seeds: {all:?} in {:?}", began.elapsed());
+    assert!(all.acknowledged > 0 && all.images > 0);
+    if only_seed().is_none() {
+        for kind in nemesis::ALL_KINDS.into_iter().chain([nemesis::FAILING_DISK]) {
+            assert!(all.faults.get(kind).is_some_and(|times| *times > 0), "no {kind} in the fixed seeds: {all:?}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_of_a_cluster_gives_the_same_trace_twice() {
+    if only_seed().is_some() {
+        return;
+    }
+    for seed in 0..2 {
+        crate::assert_same(&check(seed).trace, &check(seed).trace);
+    }
+}
+
+#[test]
+fn planted_faults_of_a_cluster_are_found() {
+    if only_seed().is_some() {
+        return;
+    }
+    for planted in [Planted::AnswerBeforeReplication, Planted::LyingSync] {
+        let began = Instant::now();
+        let violations = (0..PLANTED).filter_map(|seed| run(seed, planted).violation);
+        let found = violations.inspect(|what| println!("{what}")).count();
+        println!("{planted:?}: found in {found} of {PLANTED} seeds in {:?}", began.elapsed());
+        assert!(found > 0, "{planted:?} was found in no seed");
+    }
+}

@@ -1,0 +1,212 @@
+//! A node of the cluster: a broker with a disk and a clock of its own. A crash ends the use of both at once: whatever tasks of the broker are
+//! left can neither write nor be heard.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use esker_broker::broker::Broker;
+use esker_broker::config::{BrokerConfig, Origin, Sources};
+use esker_broker::node::{Environment, Node, Stream, Work};
+use esker_broker::serve::embedded::{Embedded, Starting};
+use esker_storage::Env;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending, select};
+use tokio::sync::watch;
+
+use super::net::{NODES, Net, address_of, index_of};
+use crate::disk::SimDisk;
+use crate::environment::Simulated;
+use crate::rng::Rng;
+use crate::state::Image;
+
+/// The environment of one life of a node.
+#[derive(Debug)]
+struct Life {
+    index: usize,
+    inner: Simulated,
+    net: Net,
+    alive: Arc<AtomicBool>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Environment for Life {
+    fn now_ms(&self) -> i64 {
+        self.inner.now_ms()
+    }
+
+    fn random(&self) -> u128 {
+        self.inner.random()
+    }
+
+    fn run_blocking(&self, work: Work) {
+        let alive = Arc::clone(&self.alive);
+        self.inner.run_blocking(Box::new(move || {
+            if alive.load(Ordering::SeqCst) {
+                work();
+            }
+        }));
+    }
+
+    fn storage(&self) -> Arc<dyn Env> {
+        self.inner.storage()
+    }
+
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let (from, to, net, alive) = (self.index, index_of(address), self.net.clone(), Arc::clone(&self.alive));
+        let address = address.to_owned();
+        async move {
+            let to = to.ok_or_else(|| io::Error::other(format!("no host {address}")))?;
+            let end = net.connect(from, to).await?;
+            if !alive.load(Ordering::SeqCst) {
+                drop(end);
+                return pending().await;
+            }
+            Ok(Box::new(end) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn spawn_control(&self, task: BoxFuture<'static, ()>) {
+        let mut ended = self.ended.clone();
+        tokio::spawn(async move {
+            let ended = Box::pin(async move { drop(ended.wait_for(|ended| *ended).await) });
+            select(task, ended).await;
+        });
+    }
+}
+
+/// How a life of a node ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The disk keeps what was synced, and what else the seed says.
+    PowerCut,
+    /// The kernel keeps what was written.
+    Kill,
+}
+
+/// What runs.
+struct Running {
+    alive: Arc<AtomicBool>,
+    end: watch::Sender<bool>,
+    broker: Arc<Mutex<Option<Embedded>>>,
+    failure: Arc<Mutex<Option<String>>>,
+    start: tokio::task::AbortHandle,
+}
+
+/// See the module.
+pub struct Member {
+    index: usize,
+    root: PathBuf,
+    pub disk: SimDisk,
+    rng: Rng,
+    skew_ms: i64,
+    pub slower_ms: Arc<AtomicU64>,
+    /// A sync does nothing.
+    lies: bool,
+    running: Option<Running>,
+}
+
+fn config(index: usize, root: &Path) -> BrokerConfig {
+    let mut sources = Sources::default();
+    let mut set = |name: &str, value: &str| sources.set(Origin::Flag("--set"), name, value);
+    let join: Vec<String> = (0..NODES).map(|index| address_of(index).to_string()).collect();
+    set("cluster.join", &join.join(","));
+    set("log.dirs", root.join("data").to_str().unwrap());
+    set("node.id", &(index + 1).to_string());
+    set("num.recovery.threads.per.data.dir", "1");
+    set("auto.create.topics.enable", "false");
+    set("log.roll.ms", "900");
+    set("log.cleaner.dedupe.buffer.size", "1048576");
+    set("replica.high.watermark.checkpoint.interval.ms", "500");
+    BrokerConfig::resolve(&sources).unwrap()
+}
+
+fn new_disk(root: &Path, image: &Image) -> SimDisk {
+    let _ = std::fs::remove_dir_all(root);
+    std::fs::create_dir_all(root).unwrap();
+    let disk = SimDisk::new(root, image);
+    disk.set_capacity(256 << 20);
+    disk.remove_folders();
+    disk
+}
+
+impl Member {
+    /// A node with an empty disk that is switched off.
+    pub fn new(index: usize, folder: &Path, mut rng: Rng) -> Self {
+        let root = folder.join(format!("node{index}"));
+        let disk = new_disk(&root, &Image::from([(PathBuf::from("data"), None)]));
+        let skew_ms = rng.between(-1500, 1500);
+        Self { index, root, disk, rng, skew_ms, slower_ms: Arc::default(), lies: false, running: None }
+    }
+
+    /// From now on a sync does nothing.
+    pub fn lie_about_syncs(&mut self) {
+        self.lies = true;
+        self.disk.lie_about_syncs();
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts the broker; it comes into service when it can.
+    pub fn start(&mut self, net: &Net, now_ms: i64) {
+        let (alive, (end, ended)) = (Arc::new(AtomicBool::new(true)), watch::channel(false));
+        let inner = Simulated::new(now_ms + self.skew_ms, Rng::new(self.rng.next()), Arc::clone(&self.slower_ms));
+        let life = Life { index: self.index, inner, net: net.clone(), alive: Arc::clone(&alive), ended };
+        let node = Node::new(config(self.index, &self.root), Arc::new(life));
+        let (broker, failure) = (Arc::<Mutex<Option<Embedded>>>::default(), Arc::<Mutex<Option<String>>>::default());
+        let (disk, index, net) = (Arc::new(self.disk.clone()), self.index, net.clone());
+        let (there, why) = (Arc::clone(&broker), Arc::clone(&failure));
+        let start = tokio::spawn(async move {
+            let started = match Starting::new(node, disk) {
+                Ok(starting) => {
+                    net.listen(index, starting.entrance().clone());
+                    starting.run(address_of(index)).await
+                }
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(embedded) => *there.lock().unwrap() = Some(embedded),
+                Err(error) => *why.lock().unwrap() = Some(error.to_string()),
+            }
+        });
+        self.running = Some(Running { alive, end, broker, failure, start: start.abort_handle() });
+    }
+
+    /// The broker, once it serves clients.
+    pub fn broker(&self) -> Option<Arc<Broker>> {
+        let running = self.running.as_ref()?;
+        running.broker.lock().unwrap().as_ref().map(|embedded| Arc::clone(&embedded.broker))
+    }
+
+    /// Why the start failed, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.running.as_ref()?.failure.lock().unwrap().clone()
+    }
+
+    /// Ends this life.
+    pub fn crash(&mut self, net: &Net, crash: Crash) {
+        let Some(running) = self.running.take() else { return };
+        let next = self.disk.next_process();
+        running.alive.store(false, Ordering::SeqCst);
+        match crash {
+            Crash::PowerCut => net.silence(self.index),
+            Crash::Kill => net.refuse(self.index),
+        }
+        running.start.abort();
+        let _ = running.end.send(true);
+        drop(running.broker.lock().unwrap().take());
+        self.slower_ms.store(0, Ordering::Relaxed);
+        next.set_faults(Vec::new());
+        self.disk = match crash {
+            Crash::Kill => next,
+            Crash::PowerCut => new_disk(&self.root, &next.state().image(&mut self.rng)),
+        };
+        if self.lies {
+            self.disk.lie_about_syncs();
+        }
+    }
+}
