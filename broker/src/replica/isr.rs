@@ -49,6 +49,11 @@ pub struct IsrManager {
 
 type Proposals = Vec<(Arc<Partition>, IsrProposal)>;
 
+/// Brokers that may be in sync, with their epochs.
+fn active_brokers(image: &MetadataImage) -> impl Iterator<Item = (i32, i64)> {
+    image.brokers().filter(|broker| broker.is_active()).map(|broker| (broker.node_id, broker.epoch))
+}
+
 impl IsrManager {
     /// For the partitions of `replicas`.
     pub fn new(node: Node, replicas: Arc<ReplicaManager>, proposer: Arc<dyn IsrProposer>) -> Self {
@@ -63,12 +68,18 @@ impl IsrManager {
         let mut next_check = Instant::now() + interval;
         let mut pause = RETRY_AFTER;
         let mut proposals = Proposals::new();
+        let mut active = Vec::new();
         loop {
             if images.has_changed().unwrap_or(false) {
                 self.replicas.isr_requests().extend(std::mem::take(&mut self.deferred).into_values());
             }
             let image = images.borrow_and_update().clone();
-            if next_check <= Instant::now() {
+            let now_active: Vec<_> = active_brokers(&image).collect();
+            let brokers_changed = now_active != active;
+            active = now_active;
+            if brokers_changed || next_check <= Instant::now() {
+                // A fetch names only what has changed at the follower. A broker that was fenced for a moment fetches idle partitions without
+                // naming them, and nothing else would add it to their ISR again.
                 next_check = Instant::now() + interval;
                 let led = self.replicas.partitions().into_iter().filter(|partition| partition.leads_followers());
                 self.replicas.isr_requests().extend(led);

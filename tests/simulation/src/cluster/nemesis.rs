@@ -16,7 +16,7 @@ use crate::network::Gate;
 use crate::rng::Rng;
 
 /// Kinds of faults that the fixed seeds must cover.
-pub const ALL_KINDS: [&str; 9] = [
+pub const ALL_KINDS: [&str; 10] = [
     "power cut",
     "kill",
     "hang",
@@ -26,6 +26,7 @@ pub const ALL_KINDS: [&str; 9] = [
     "pair cut",
     "slow links",
     "crash of all",
+    "crash of a start",
 ];
 /// Needs power cuts.
 pub const FAILING_DISK: &str = "failing disk";
@@ -57,6 +58,14 @@ impl Nemesis {
         self.with(node, |member, net| member.crash(net, crash));
         self.pass(1, 2500).await;
         self.start(node);
+        while self.rng.chance(30) {
+            // Again, while it starts or has just started.
+            self.count("crash of a start", &format!("{node} {crash:?}"));
+            self.pass(1, 150).await;
+            self.with(node, |member, net| member.crash(net, crash));
+            self.pass(1, 150).await;
+            self.start(node);
+        }
         // The next node goes down only once this one is back.
         for _ in 0..600 {
             if self.with(node, |member, _| member.broker().is_some()) {
@@ -174,7 +183,7 @@ impl Nemesis {
     /// Faults until `ms` of the run.
     pub async fn run(&mut self, ms: i64) {
         while self.lab.ms() < ms && self.lab.model.lock().unwrap().violation.is_none() {
-            self.pass(1, 1200).await;
+            self.pass(1, 700).await;
             self.strike().await;
         }
         self.stop();
