@@ -102,7 +102,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts one more node, which is told to join through these addresses only; returns its place.
+    /// Starts one more node, with only these addresses to join; returns its place.
     pub fn add(&mut self, join: &str) -> usize {
         let data = self.dir.path().join(self.members.len().to_string());
         let address = free_addresses(1)[0];

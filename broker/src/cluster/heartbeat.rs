@@ -195,7 +195,7 @@ pub async fn run_heartbeats(
         // While it is fenced, each new state of its metadata may end that.
         let pause = if session.is_fenced() { interval.min(Duration::from_millis(10)) } else { interval };
         let next = sent + pause;
-        // A new leader is told at once: it knows of no heartbeat yet.
+        // A new leader gets a heartbeat at once: it knows of none yet.
         let other = quorum.wait_for(|now| has_other_leader(now, &view));
         if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), other).await {
             // The quorum's tasks have ended: so does this broker.

@@ -72,6 +72,8 @@ pub enum PlaceError {
 const ASK: Duration = Duration::from_millis(1000);
 /// Between two rounds of questions.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a node may take to say which cluster it is in, where the own one is known.
+const CHECK: Duration = Duration::from_millis(200);
 /// How long the cluster may take to give a place.
 const PLACE: Duration = Duration::from_secs(15);
 /// Between two log lines about the same wait.
@@ -99,6 +101,9 @@ pub async fn find_place(
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
     }
     if has_log && promise.is_none() {
+        if let Some(known) = &known {
+            check_clusters(node, local, &known.cluster_id).await?;
+        }
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Member });
     }
     let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
@@ -115,6 +120,26 @@ pub async fn find_place(
         }
         sleep(ASK_AGAIN).await;
     }
+}
+
+/// Refuses a list that names nodes of another cluster than this node's. Nodes that do not answer soon are not waited for: those of its own
+/// cluster may be starting, too.
+async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<(), PlaceError> {
+    let asked = local.join().iter().map(|address| async move {
+        let answer = tokio::time::timeout(CHECK, identify(node, local, address)).await;
+        (address, answer.unwrap_or(Answer::Unreachable(String::new())))
+    });
+    for (address, answer) in join_all(asked).await {
+        if let Answer::Member { cluster_id, node_id } = answer
+            && cluster_id != own
+        {
+            return Err(PlaceError::Contradiction(format!(
+                "the data folder of this node belongs to cluster {own}, and {address} is node {node_id} of cluster {cluster_id}: start this node \
+                 with the nodes of its own cluster, or with an empty data folder"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Asks all nodes until it is clear what to do: a node of the cluster to join, or `None` to begin one.

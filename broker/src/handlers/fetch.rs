@@ -186,8 +186,8 @@ fn replica_of(request: &FetchRequest) -> i32 {
     if request.replica_id == CONSUMER { request.replica_state.replica_id } else { request.replica_id }
 }
 
-/// The reader of a Fetch on a client's connection: followers fetch by ReplicaFetch (see [`super::peer`]). What calls itself a broker here is
-/// no follower of any partition, and is told so.
+/// The reader of a Fetch on a client's connection: followers fetch by ReplicaFetch (see [`super::peer`]). A broker id here belongs to
+/// no follower of any partition: the answer is NOT_LEADER_OR_FOLLOWER.
 fn client_replica_of(request: &FetchRequest) -> i32 {
     match replica_of(request) {
         0.. => NO_FOLLOWER,

@@ -52,7 +52,7 @@ enum ServeError {
     Gap,
 }
 
-/// What the sender is told; it tries again.
+/// The code in the answer; the sender tries again.
 fn code_of(error: &ServeError) -> ErrorCode {
     match error {
         ServeError::Wire(_) => ErrorCode::INVALID_REQUEST,

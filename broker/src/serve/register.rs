@@ -34,7 +34,7 @@ fn advertise(node: &Node, name: &Str, bound: SocketAddr) -> ListenerRecord {
         Some(host) => host.to_owned(),
         None if bound.ip().is_unspecified() => {
             let host = host_name();
-            info!(listener = %name, host, "clients are told this name; advertised.listeners sets another");
+            info!(listener = %name, host, "clients get this name; advertised.listeners sets another");
             host
         }
         None => bound.ip().to_string(),

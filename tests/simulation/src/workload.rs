@@ -176,8 +176,16 @@ pub async fn verify(client: &mut Client, model: &SharedModel) -> Result<(), Stri
             match fetch(client, model, partition, from, 0).await {
                 Some((values, high_watermark)) => {
                     log.extend(values);
+                    let found = log.len() as i64 > from;
                     if log.len() as i64 >= high_watermark {
                         break;
+                    }
+                    match found {
+                        true => failures = 0,
+                        false if failures == TRIES => {
+                            return Err(format!("t-{partition} ends before its high watermark"));
+                        }
+                        false => failures += 1,
                     }
                 }
                 None if failures == TRIES => return Err(format!("t-{partition} cannot be read")),

@@ -92,7 +92,6 @@ fn nodes_of_two_clusters_are_not_joined() {
 }
 
 #[test]
-#[ignore = "a node with a metadata log starts without looking at the clusters of its --join list"]
 fn a_node_of_another_cluster_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let home = Esker::start(&dir.path().join("home"));

@@ -30,7 +30,7 @@ use crate::replica::purgatory::CommitGate;
 /// How long an answer may take beyond its long poll.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// What a fetcher is told.
+/// A change of what a fetcher fetches.
 #[derive(Debug)]
 pub(super) enum Change {
     /// Follow a partition in this leader epoch.

@@ -18,7 +18,7 @@ use crate::replica::role::Role;
 /// The first pause after an error.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How far a partition's log reaches, as the leader is told.
+/// How far a partition's log reaches, as the request to the leader reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub leader_epoch: i32,

@@ -82,7 +82,7 @@ impl Partition {
         pending
     }
 
-    /// Releases `gate` once everything below `offset` is flushed, whoever leads, or once it cannot be. The caller requests the flush.
+    /// Releases `gate` once everything below `offset` is flushed, under any leader, or once it cannot be. The caller requests the flush.
     #[must_use = "the registration ends when this is dropped"]
     pub(in crate::replica) fn park_flush(self: &Arc<Self>, offset: i64, gate: &Arc<CommitGate>) -> PendingCommit {
         gate.require_release();
