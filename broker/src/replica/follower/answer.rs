@@ -63,7 +63,10 @@ impl Fetcher {
                             warn!(topic, partition = index, %error, "fetched records are not appended; trying again");
                         }
                     }
-                    Step::Fence => self.followed.fence(id),
+                    // A later epoch comes with the next image; until then, and should that be late, it is asked for again.
+                    Step::Fence => {
+                        self.pause(id);
+                    }
                 }
                 if bytes >= YIELD_FROM {
                     tokio::task::yield_now().await;

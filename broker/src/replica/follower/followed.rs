@@ -34,8 +34,6 @@ pub(super) struct Position {
 enum Standing {
     Fetching,
     Paused(Instant),
-    /// The leader knows a later leader epoch: the next image ends this.
-    Fenced,
 }
 
 /// One partition.
@@ -154,11 +152,6 @@ impl FollowedPartitions {
         is_first
     }
 
-    /// The partition is not fetched before it is followed in another leader epoch.
-    pub(super) fn fence(&mut self, id: PartitionId) {
-        self.stop_fetching(id, Standing::Fenced);
-    }
-
     fn stop_fetching(&mut self, id: PartitionId, standing: Standing) {
         self.unpause(id);
         self.changed.remove(&id);
@@ -235,6 +228,10 @@ impl FollowedPartitions {
             let position = followed.position();
             // It may be followed again since it was taken out.
             self.forgotten.remove(&id);
+            // A session that begins names all partitions, also those that are not flushed yet: their flush is news for the next request.
+            if followed.must_flush() {
+                self.changed.insert(id);
+            }
             if followed.sent == Some(position) {
                 continue;
             }
