@@ -124,7 +124,8 @@ fn fetch(wire: &mut Wire, version: i16, request: &FetchRequest) -> PartitionData
 #[tokio::test]
 async fn a_client_that_claims_to_be_a_follower_reads_up_to_the_high_watermark_only() {
     const TOPIC: &str = "t";
-    let mut cluster = Cluster::start(3);
+    // Longer than the followers stand still: a fenced follower would leave the ISR, and a leader without its controller takes nothing.
+    let mut cluster = Cluster::start_after(&[Duration::ZERO; 3], &["--set", "broker.session.timeout.ms=30000"]);
     cluster.create_topic(TOPIC, 1, "page-cache").await;
     let leader = cluster.leader(TOPIC, 0);
     let followers: Vec<usize> = cluster.live().filter(|at| *at != leader).collect();
