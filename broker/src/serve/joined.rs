@@ -23,6 +23,8 @@ use crate::telemetry::Metrics;
 /// How long the metadata log may take to commit the registration.
 const REGISTER: Duration = Duration::from_secs(60);
 
+/// How long the answer to the first heartbeat of an unfenced broker may take before clients come all the same.
+const FIRST_LEASE: Duration = Duration::from_secs(2);
 /// Until a registration is tried again: the session of the incarnation before must end.
 const REGISTER_AGAIN: Duration = Duration::from_millis(50);
 
@@ -129,6 +131,14 @@ impl Joined {
         let mut images = self.metadata.subscribe();
         let there = images.wait_for(|image| image.broker(node_id).is_some_and(|broker| !broker.fenced)).await;
         there.map(drop).map_err(|_| SubmitError::Stopping.into())
+    }
+
+    /// Waits for the first lease, for a while: a client that comes before it would be refused.
+    pub(super) async fn wait_lease(&self) {
+        let until = Instant::now() + FIRST_LEASE;
+        while self.session.is_isolated() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The way to the active controller.

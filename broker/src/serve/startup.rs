@@ -163,6 +163,7 @@ impl Startup {
         });
         wait_until_durable(&broker).await;
         joined.wait_unfenced(node.id()).await?;
+        joined.wait_lease().await;
         self.service.serve_clients(ClientService::new(Arc::clone(&broker)));
         Ok(broker)
     }
