@@ -69,6 +69,9 @@ pub struct SessionRequest {
     pub epoch: i32,
     /// The version names topics by id.
     pub by_id: bool,
+    /// Its sender ignores what an answer says of a partition that a later request names (a follower, whose requests overtake each other): the
+    /// answer to that request says it again.
+    pub repeats: bool,
     /// Partitions that the request names.
     pub partitions: Vec<(FetchTarget, PartitionRequest)>,
     /// Partitions that leave the session.
@@ -135,6 +138,8 @@ struct Entry<W> {
     turn: u64,
     /// The latest listing that had it.
     listing: u64,
+    /// The latest listing whose answer its reader ignores, because a later request names it.
+    ignored: u64,
     watch: Option<W>,
 }
 
@@ -150,6 +155,7 @@ struct Place<W> {
 pub struct FetchSession<W> {
     next_epoch: i32,
     by_id: bool,
+    repeats: bool,
     slots: HashMap<FetchTarget, Slot>,
     places: Vec<Place<W>>,
     free: Vec<u32>,
@@ -164,6 +170,7 @@ impl<W> FetchSession<W> {
         let mut session = Self {
             next_epoch: 1,
             by_id: request.by_id,
+            repeats: request.repeats,
             slots: HashMap::with_capacity(request.partitions.len()),
             places: Vec::with_capacity(request.partitions.len()),
             free: Vec::new(),
@@ -274,8 +281,10 @@ impl<W> FetchSession<W> {
         let turn = self.turns;
         let Some(entry) = self.entry_mut(slot) else { return true };
         let moved = entry.high_watermark != status.high_watermark || entry.log_start_offset != status.log_start_offset;
-        entry.high_watermark = status.high_watermark;
-        entry.log_start_offset = status.log_start_offset;
+        if listing > entry.ignored {
+            entry.high_watermark = status.high_watermark;
+            entry.log_start_offset = status.log_start_offset;
+        }
         let before = (entry.turn, slot);
         if status.must_report {
             entry.turn = turn;
@@ -314,8 +323,12 @@ impl<W> FetchSession<W> {
     /// A partition that the request names is on the ready-list, whether the client's parameters changed or not.
     fn upsert(&mut self, target: &FetchTarget, wanted: PartitionRequest) -> Slot {
         let known = self.slots.get(target).copied();
+        let (repeats, listings) = (self.repeats, self.listings);
         if let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.entry_mut(slot)?))) {
             entry.wanted = wanted;
+            if repeats {
+                (entry.ignored, entry.high_watermark, entry.log_start_offset) = (listings, -1, -1);
+            }
             let turn = entry.turn;
             self.ready.insert((turn, slot));
             return slot;
@@ -329,6 +342,7 @@ impl<W> FetchSession<W> {
             log_start_offset: -1,
             turn,
             listing: 0,
+            ignored: 0,
             watch: None,
         });
         self.slots.insert(target.clone(), slot);

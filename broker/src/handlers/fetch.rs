@@ -257,6 +257,7 @@ fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result
         id: request.session_id,
         epoch: request.session_epoch,
         by_id: ctx.api_version >= 13,
+        repeats: reader.replica >= 0,
         // What a session keeps must not keep the request's frame.
         partitions: partitions.map(detached).collect(),
         forgotten: forgotten.collect(),

@@ -18,7 +18,14 @@ fn wanted(offset: i64) -> PartitionRequest {
 
 fn request(epoch: i32, partitions: &[i32], forgotten: &[i32]) -> SessionRequest {
     let partitions = partitions.iter().map(|p| (target(*p), wanted(0))).collect();
-    SessionRequest { id: 7, epoch, by_id: false, partitions, forgotten: forgotten.iter().map(|p| target(*p)).collect() }
+    SessionRequest {
+        id: 7,
+        epoch,
+        by_id: false,
+        repeats: false,
+        partitions,
+        forgotten: forgotten.iter().map(|p| target(*p)).collect(),
+    }
 }
 
 fn order(fetch: &SessionFetch) -> Vec<i32> {
@@ -54,6 +61,27 @@ fn a_session_from_begin_to_end() {
 
     session.resume(&request(3, &[4], &[0, 2, 3, 4])).unwrap();
     assert!(session.is_empty(), "what is named and forgotten in one request is forgotten");
+}
+
+/// A follower's request that overtakes another: what the answer to the other says of a partition that both name is said again.
+#[test]
+fn what_a_follower_ignores_is_said_again() {
+    for repeats in [true, false] {
+        let request = |epoch, partitions: &[i32]| SessionRequest { repeats, ..request(epoch, partitions, &[]) };
+        let (mut session, first) = FetchSession::<()>::create(request(0, &[0, 1]));
+        session.finish(&first, &[status(false, 5), status(false, 5)]);
+        session.resume(&request(1, &[0, 1])).unwrap();
+        let overtaken = session.list_ready();
+        session.resume(&request(2, &[0])).unwrap();
+        let second = session.list_ready();
+        assert_eq!((order(&overtaken), order(&second)), (vec![0, 1], vec![0, 1]));
+        assert_eq!(session.finish(&overtaken, &[status(false, 9), status(false, 9)]), [true, true]);
+        assert_eq!(session.finish(&second, &[status(false, 9), status(false, 9)]), [repeats, false]);
+        session.resume(&request(3, &[])).unwrap();
+        [0, 1].into_iter().for_each(|at| session.mark_moved(first.slots[at]));
+        let third = session.list_ready();
+        assert_eq!(session.finish(&third, &[status(false, 9), status(false, 9)]), [false, false], "once is enough");
+    }
 }
 
 #[test]
