@@ -178,7 +178,7 @@ impl Controller {
             controller: view.leader.map_or(-1, |leader| leader.node_id),
             ..HeartbeatResponse::default()
         };
-        if !view.is_leading() || !self.metadata.has_quorum_within(CONFIRMED_WITHIN) {
+        if !view.is_leading() || !self.metadata.leads_within(CONFIRMED_WITHIN) {
             return HeartbeatResponse { error_code: ErrorCode::NOT_CONTROLLER, ..answer };
         }
         let image = self.metadata.image();
@@ -189,8 +189,14 @@ impl Controller {
             return HeartbeatResponse { error_code: ErrorCode::STALE_BROKER_EPOCH, ..answer };
         };
         let now = self.now();
-        self.sessions(|sessions| sessions.heartbeat(now, request.node_id, request.epoch));
+        if !self.sessions(|sessions| sessions.heartbeat(now, request.node_id, request.epoch)) {
+            // Its session has expired: it is being fenced.
+            return HeartbeatResponse { fenced: true, ..answer };
+        }
         let mut fenced = broker.fenced;
+        if !fenced {
+            self.forget_fenced(request.node_id);
+        }
         let applied = u64::try_from(request.applied).unwrap_or_default();
         if fenced && !broker.in_controlled_shutdown && applied >= self.unfenced_from(request, &view, &image) {
             fenced = !self.unfence(request, applied).await;
@@ -210,6 +216,11 @@ impl Controller {
         known.2
     }
 
+    /// What was noted of a fenced broker is of no use any more: it is unfenced, or fenced anew.
+    pub(super) fn forget_fenced(&self, node_id: i32) {
+        self.fenced.lock().remove(&node_id);
+    }
+
     /// Whether the metadata knows the node: as a member of the quorum, or by its reserved id. A node that has no metadata yet knows nobody.
     pub fn knows(&self, node_id: i32, directory: Uuid) -> bool {
         let view = self.view();
@@ -225,7 +236,7 @@ impl Controller {
         match submit(self.metadata.as_ref(), ask, deadline).await {
             Ok(Committed { reply: Ok(unfenced), .. }) => {
                 if unfenced {
-                    self.fenced.lock().remove(&request.node_id);
+                    self.forget_fenced(request.node_id);
                 }
                 unfenced
             }

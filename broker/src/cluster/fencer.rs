@@ -82,6 +82,7 @@ async fn fence_expired(controller: &Arc<Controller>) {
         let ask = FenceBroker { node_id, epoch, configs: controller.configs() };
         match submit(controller.metadata().as_ref(), ask, Instant::now() + FENCE).await {
             Ok(Committed { reply, .. }) => {
+                controller.forget_fenced(node_id);
                 controller.sessions(|sessions| sessions.remove(node_id, epoch));
                 if matches!(reply, Ok(true)) {
                     tracing::warn!(node = node_id, epoch, "a broker is fenced: its session ended");

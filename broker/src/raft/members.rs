@@ -89,11 +89,16 @@ impl Metadata {
         timeout_at(deadline, moved).await.is_ok_and(|moved| moved.is_ok())
     }
 
-    /// Whether a quorum has confirmed within `time` that this node leads.
-    pub fn has_quorum_within(&self, time: Duration) -> bool {
+    /// Whether a quorum has confirmed within `time` that this node leads, and the image here has all that was committed before it did: a leader
+    /// that was just elected would take brokers for unknown.
+    pub fn leads_within(&self, time: Duration) -> bool {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != ServerState::Leader {
+            return false;
+        }
+        let applied_term = metrics.last_applied.as_ref().map(|last| last.committed_leader_id().term);
+        if applied_term != Some(metrics.current_term) {
             return false;
         }
         let alone = metrics.membership_config.membership().voter_ids().count() == 1;

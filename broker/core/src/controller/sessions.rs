@@ -25,6 +25,8 @@ struct Session {
     epoch: i64,
     /// In session time.
     deadline: Duration,
+    /// It has expired, and the broker is about to be fenced: no heartbeat changes that any more.
+    expired: bool,
 }
 
 /// The sessions.
@@ -59,18 +61,21 @@ impl Sessions {
         }
     }
 
-    /// A heartbeat of a broker, registered under `epoch`. Returns `false` for one of an earlier registration, which counts for nothing.
+    /// A heartbeat of a broker, registered under `epoch`. Returns `false` for one that counts for nothing: of an earlier registration, or of
+    /// a session that has expired. Its fencing may be on the way to the metadata log: an answer that renews the lease would let the broker
+    /// acknowledge beside the next leader.
     pub fn heartbeat(&mut self, now: Duration, node_id: i32, epoch: i64) -> bool {
-        if self.sessions.get(&node_id).is_some_and(|session| session.epoch > epoch) {
+        let counts = |session: &Session| session.epoch < epoch || session.epoch == epoch && !session.expired;
+        if !self.sessions.get(&node_id).is_none_or(counts) {
             return false;
         }
         let deadline = self.session_time(now).saturating_add(self.times.timeout);
-        self.sessions.insert(node_id, Session { epoch, deadline });
+        self.sessions.insert(node_id, Session { epoch, deadline, expired: false });
         true
     }
 
-    /// Ends the session of a broker that is known to be gone: its connection broke and a new one was refused. A heartbeat begins
-    /// another session.
+    /// Ends the session of a broker that is known to be gone: its connection broke and a new one was refused. A heartbeat that comes before
+    /// the next tick begins another session.
     pub fn end(&mut self, node_id: i32, epoch: i64) {
         let clock = self.clock;
         if let Some(session) = self.sessions.get_mut(&node_id).filter(|session| session.epoch == epoch) {
@@ -91,13 +96,19 @@ impl Sessions {
         self.sessions.get(&node_id).is_some_and(|session| session.deadline > time)
     }
 
-    /// The tick: brokers whose sessions have ended, by id, with their epochs. A broker stays among them until [`Sessions::remove`] or its next
-    /// heartbeat. Heartbeats that have arrived are to be applied before.
+    /// The tick: brokers whose sessions have expired, by id, with their epochs. A broker stays among them until [`Sessions::remove`]: it is to be
+    /// fenced, whatever it says meanwhile. Heartbeats that have arrived are to be applied before.
     pub fn expired(&mut self, now: Duration) -> Vec<(i32, i64)> {
         self.clock = self.session_time(now);
         self.last_tick = self.last_tick.max(now);
-        let ended = self.sessions.iter().filter(|(_, session)| session.deadline <= self.clock);
-        ended.map(|(node_id, session)| (*node_id, session.epoch)).collect()
+        let clock = self.clock;
+        let ended = self.sessions.iter_mut().filter(|(_, session)| session.deadline <= clock);
+        ended
+            .map(|(node_id, session)| {
+                session.expired = true;
+                (*node_id, session.epoch)
+            })
+            .collect()
     }
 
     /// When the next tick is due: after one interval, or when the next session ends.
@@ -179,11 +190,14 @@ mod tests {
         assert_eq!(sessions.expired(ms(20)), [(1, 11)], "fencing may have failed");
         sessions.remove(1, 10);
         assert_eq!(sessions.expired(ms(30)), [(1, 11)]);
-        sessions.heartbeat(ms(35), 1, 11);
-        assert_eq!(sessions.expired(ms(40)), [], "it was alive after all");
-        sessions.end(1, 11);
+        assert!(!sessions.heartbeat(ms(35), 1, 11), "its fencing is on the way");
+        assert_eq!(sessions.expired(ms(40)), [(1, 11)]);
         sessions.remove(1, 11);
         assert_eq!(sessions.expired(ms(50)), []);
+        assert!(sessions.heartbeat(ms(55), 1, 11), "fenced, it begins anew");
+        sessions.end(1, 11);
+        assert!(sessions.heartbeat(ms(60), 1, 11));
+        assert_eq!(sessions.expired(ms(65)), [], "it was alive after all");
     }
 
     #[test]
@@ -296,10 +310,8 @@ mod tests {
                 match kind {
                     0 if arrived.contains(&sent) => lease.renewed(ms(sent)),
                     0 => {}
-                    1 => {
-                        arrived.push(sent);
-                        sessions.heartbeat(ms(at), 1, 11);
-                    }
+                    1 if sessions.heartbeat(ms(at), 1, 11) => arrived.push(sent),
+                    1 => {}
                     _ => {
                         let expired = !sessions.expired(ms(at)).is_empty();
                         prop_assert!(!expired || !lease.holds(ms(at)), "at {}", at);
