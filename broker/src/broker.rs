@@ -9,7 +9,6 @@ use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
-use crate::cluster::BrokerSession;
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerClient, SubmitError, submit};
 use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
@@ -19,6 +18,7 @@ use crate::producer_ids::ProducerIds;
 use crate::raft::Metadata;
 use crate::replica::ReplicaManager;
 use crate::server::RequestMemory;
+use crate::session::BrokerSession;
 use crate::telemetry::Metrics;
 
 /// Everything that handlers need.

@@ -26,6 +26,7 @@ pub mod raft;
 pub mod replica;
 pub mod serve;
 pub mod server;
+pub mod session;
 mod system_limits;
 pub mod telemetry;
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! the one that counts registers again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use esker_core::controller::Lease;
@@ -19,71 +18,7 @@ use super::controller::Controller;
 use crate::peer::messages::{HeartbeatRequest, HeartbeatResponse};
 use crate::peer::{Lane, PeerError, PeerId, PeerLink};
 use crate::raft::{QuorumView, RaftId};
-
-/// The registration of this broker, and whether it may act on it.
-#[derive(Debug)]
-pub struct BrokerSession {
-    epoch: AtomicI64,
-    /// Times of the lease are since then.
-    origin: Instant,
-    /// When the lease ends, in µs since `origin`; 0: there is none.
-    lease_end: AtomicU64,
-    fenced: AtomicBool,
-    stale: watch::Sender<bool>,
-}
-
-impl Default for BrokerSession {
-    fn default() -> Self {
-        Self {
-            epoch: AtomicI64::new(-1),
-            origin: Instant::now(),
-            lease_end: AtomicU64::new(0),
-            fenced: AtomicBool::new(true),
-            stale: watch::Sender::new(false),
-        }
-    }
-}
-
-impl BrokerSession {
-    /// The broker is registered under this epoch.
-    pub fn registered(&self, epoch: i64, fenced: bool) {
-        self.epoch.store(epoch, Ordering::SeqCst);
-        self.fenced.store(fenced, Ordering::SeqCst);
-        self.lease_end.store(NO_END, Ordering::SeqCst);
-        self.stale.send_replace(false);
-    }
-
-    /// The epoch of the registration, -1 before it.
-    pub fn epoch(&self) -> i64 {
-        self.epoch.load(Ordering::SeqCst)
-    }
-
-    /// Whether the lease has ended: nothing may be acknowledged. This is by the clock: a process that was paused finds so before its next
-    /// heartbeat.
-    pub fn is_isolated(&self) -> bool {
-        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        now >= self.lease_end.load(Ordering::Relaxed)
-    }
-
-    fn set_lease(&self, end: Option<Duration>) {
-        let end = end.map_or(0, |end| u64::try_from(end.as_micros()).unwrap_or(NO_END));
-        self.lease_end.store(end, Ordering::SeqCst);
-    }
-
-    /// Whether the controller said so last.
-    pub fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the registration is not the one that counts any more.
-    pub async fn stale(&self) {
-        // The sender lives as long as `self`: waiting cannot fail.
-        let _ = self.stale.subscribe().wait_for(|stale| *stale).await;
-    }
-}
-
-/// The lease has no end.
-const NO_END: u64 = u64::MAX;
+use crate::session::BrokerSession;
 
 /// Where heartbeats go, kept from one to the next.
 struct Way {
@@ -136,9 +71,6 @@ pub async fn run_heartbeats(
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
     let lease_time = config.broker_session_timeout * 4 / 5;
     let mut quorum = controller.metadata().quorum();
-    // The registration was answered a moment ago.
-    lease.renewed(session.origin.elapsed());
-    session.set_lease(end_of(&lease, &quorum.borrow()));
     let mut was_isolated = false;
     let mut way = Way { controller: Arc::clone(&controller), link: None };
     loop {
@@ -146,7 +78,7 @@ pub async fn run_heartbeats(
         let view = quorum.borrow_and_update().clone();
         if view.is_alone() {
             // It is its own controller, and nobody else could lead.
-            lease.renewed(sent.saturating_duration_since(session.origin));
+            lease.renewed(session.time_of(sent));
             session.set_lease(end_of(&lease, &view));
             if quorum.changed().await.is_err() {
                 return;
@@ -170,19 +102,21 @@ pub async fn run_heartbeats(
         match answered.as_ref().map(|answer| answer.error_code) {
             Some(ErrorCode::NONE) => {
                 let fenced = answered.is_some_and(|answer| answer.fenced);
-                session.fenced.store(fenced, Ordering::SeqCst);
+                session.set_fenced(fenced);
                 // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
                 match fenced {
                     true => lease.release(),
-                    false => lease.renewed(sent.saturating_duration_since(session.origin)),
+                    false => lease.renewed(session.time_of(sent)),
                 }
-                session.set_lease(end_of(&lease, &view));
             }
             Some(ErrorCode::STALE_BROKER_EPOCH) => {
-                session.stale.send_replace(true);
+                lease.release();
+                session.set_stale();
             }
             _ => {}
         }
+        // Whatever the answer: a lease without an end does not outlast the time alone.
+        session.set_lease(end_of(&lease, &quorum.borrow()));
         let isolated = session.is_isolated();
         if std::mem::replace(&mut was_isolated, isolated) != isolated {
             match isolated {
@@ -195,8 +129,9 @@ pub async fn run_heartbeats(
         // While it is fenced, each new state of its metadata may end that.
         let pause = if session.is_fenced() { interval.min(Duration::from_millis(10)) } else { interval };
         let next = sent + pause;
-        // A new leader gets a heartbeat at once: it knows of none yet.
-        let other = quorum.wait_for(|now| has_other_leader(now, &view));
+        // A new leader gets a heartbeat at once: it knows of none yet. New voters may elect another.
+        let voters = view.voters().count();
+        let other = quorum.wait_for(|now| has_other_leader(now, &view) || now.voters().count() != voters);
         if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), other).await {
             // The quorum's tasks have ended: so does this broker.
             return session.set_lease(None);

@@ -19,7 +19,7 @@ mod voters;
 pub use balance::run_balance;
 pub use controller::Controller;
 pub use fencer::run_fencer;
-pub use heartbeat::{BrokerSession, run_heartbeats};
+pub use heartbeat::run_heartbeats;
 pub use links::{BrokerLinks, ControllerProposer, TransactionLinks};
 pub use place::{Place, PlaceError, find_place, take_seat};
 pub use route::RoutedController;

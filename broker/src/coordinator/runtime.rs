@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use super::replay::replay;
 use super::shard::{ShardAction, ShardHandle, ShardLinks};
 use crate::node::Node;
 use crate::replica::Partition;
+use crate::session::BrokerSession;
 
 /// The longest that the timer sleeps.
 const LONGEST_SLEEP_MS: i64 = 60_000;
@@ -26,6 +27,7 @@ pub struct Runtime<M: StateMachine> {
     topic: &'static str,
     make: Box<dyn Fn(i32) -> M + Send + Sync>,
     links: ShardLinks<M>,
+    session: OnceLock<Arc<BrokerSession>>,
     shards: ArcSwap<HashMap<i32, Arc<ShardHandle<M>>>>,
     action_receiver: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<ShardAction<M>>>>,
     /// Milliseconds that the slowest load took.
@@ -60,6 +62,7 @@ impl<M: StateMachine> Runtime<M> {
                 report_event: Arc::new(report_event),
                 commit_timeout,
             },
+            session: OnceLock::new(),
             shards: ArcSwap::default(),
             action_receiver: parking_lot::Mutex::new(Some(action_receiver)),
             longest_load: Arc::default(),
@@ -76,8 +79,17 @@ impl<M: StateMachine> Runtime<M> {
         self.action_receiver.lock().take()
     }
 
+    /// From here on nothing is answered while the lease of `session` has ended: another broker may coordinate, and know more, by then.
+    pub fn answer_under(&self, session: &Arc<BrokerSession>) {
+        // It is set once, when the broker is put together.
+        let _ = self.session.set(Arc::clone(session));
+    }
+
     /// The shard of a partition, if this broker leads it.
     pub fn shard_of(&self, partition: i32) -> Result<Arc<ShardHandle<M>>, ErrorCode> {
+        if self.session.get().is_some_and(|session| session.is_isolated()) {
+            return Err(ErrorCode::NOT_COORDINATOR);
+        }
         self.shards.load().get(&partition).cloned().ok_or(ErrorCode::NOT_COORDINATOR)
     }
 

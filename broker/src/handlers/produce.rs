@@ -42,10 +42,6 @@ impl Handler for Produce {
     const VERSIONS: RangeInclusive<i16> = 0..=13;
 
     fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
-        // Another broker may lead by now: what is written here would be truncated.
-        if ctx.broker.session.is_isolated() {
-            return refuse(&request, ErrorCode::NOT_LEADER_OR_FOLLOWER);
-        }
         let mut records = request.topic_data.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_ref());
         if !records.any(|records| verify::is_transactional(records)) {
             return append(ctx, request, &VerificationResults::default());
@@ -66,6 +62,10 @@ impl Handler for Produce {
 }
 
 fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationResults) -> Staged<ProduceResponse> {
+    // Another broker may lead by now: what is written here would be truncated.
+    if ctx.broker.session.is_isolated() {
+        return refuse(&request, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
     let version = ctx.api_version;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let mut answers = Answers { version, ..Answers::default() };

@@ -13,11 +13,12 @@ use tracing::{error, info};
 
 use super::error::ServeError;
 use super::register::{found_partitions, registration};
-use crate::cluster::{BrokerSession, Controller, RoutedController};
+use crate::cluster::{Controller, RoutedController};
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::node::Node;
 use crate::raft::Metadata;
 use crate::server::RequestMemory;
+use crate::session::BrokerSession;
 use crate::telemetry::Metrics;
 
 /// How long the metadata log may take to commit the registration.

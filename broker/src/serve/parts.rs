@@ -62,6 +62,8 @@ pub(super) fn build_broker(
     let group_config = group_config(node, &metadata.image());
     let groups = GroupCoordinator::new(node, group_config, metadata.subscribe(), metrics.groups.clone());
     let transactions = TransactionCoordinator::new(node, transaction_limits(config), Arc::clone(&producer_ids));
+    groups.answer_under(&joined.session);
+    transactions.answer_under(&joined.session);
     let coordinators = CoordinatorScope {
         node: node.clone(),
         images: metadata.subscribe(),

@@ -18,8 +18,8 @@ use super::parts::{build_broker, open_partitions, start_tasks, wait_until_durabl
 use super::register::{Addresses, advertised, peer_address, registration};
 use crate::broker::Broker;
 use crate::cluster::{
-    BrokerLinks, BrokerSession, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place,
-    run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
+    BrokerLinks, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place, run_balance,
+    run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
@@ -31,6 +31,7 @@ use crate::peer::messages::HelloRequest;
 use crate::raft::{self, Begin, Metadata, RaftId, Seat};
 use crate::replica::{FollowerFetchers, IsrManager};
 use crate::server::{Admission, ConnectionLimits, ControlLane, RequestMemory, ServerScope};
+use crate::session::BrokerSession;
 use crate::system_limits::request_bytes;
 use crate::telemetry::Metrics;
 

@@ -5,9 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use esker_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use esker_protocol::messages::produce::ProduceRequest;
 use esker_protocol::records::BatchBuilder;
-use esker_tests::cluster::Cluster;
+use esker_tests::cluster::{Cluster, find};
 use esker_tests::wire::{PRODUCE, Wire, produce_request, produced};
 use esker_tests::writer::PartitionWriter;
 
@@ -70,4 +75,74 @@ async fn a_leader_that_was_paused_acknowledges_nothing_that_is_lost() {
     assert!(records.iter().all(|(_, value)| *value != last), "{last} is still there: nothing was truncated");
     (0..3).for_each(|at| cluster.kill(at));
     super::assert_equal_replicas(&cluster, TOPIC, 0, end);
+}
+
+const GROUP: &str = "g";
+/// Questions that wait in the old coordinator's socket while it is paused.
+const QUESTIONS: usize = 20;
+
+fn commit_request(offset: i64) -> OffsetCommitRequest {
+    let partition =
+        OffsetCommitRequestPartition { committed_offset: offset, ..OffsetCommitRequestPartition::default() };
+    let topic = OffsetCommitRequestTopic {
+        name: TOPIC.into(),
+        partitions: vec![partition],
+        ..OffsetCommitRequestTopic::default()
+    };
+    OffsetCommitRequest {
+        group_id: GROUP.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..OffsetCommitRequest::default()
+    }
+}
+
+fn offset_question() -> OffsetFetchRequest {
+    let topic = OffsetFetchRequestTopic { name: TOPIC.into(), partition_indexes: vec![0] };
+    OffsetFetchRequest { group_id: GROUP.into(), topics: Some(vec![topic]), ..OffsetFetchRequest::default() }
+}
+
+/// The versions that these requests are sent in.
+const OFFSET_COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 7;
+
+/// The coordinator of the group, as a live node says.
+fn coordinator(cluster: &Cluster) -> usize {
+    let ask = FindCoordinatorRequest { key: GROUP.into(), ..FindCoordinatorRequest::default() };
+    find("a coordinator", || {
+        let answer = cluster.ask(3, &ask).filter(|answer| answer.error_code == ErrorCode::NONE)?;
+        cluster.live().find(|at| cluster.node_id(*at) == answer.node_id)
+    })
+}
+
+/// Commits at whichever node coordinates, until it is done.
+fn commit(cluster: &Cluster, offset: i64) {
+    find("the offset is committed", || {
+        let mut wire = Wire::new(cluster.address(coordinator(cluster)), Duration::from_secs(5));
+        let answer = wire.ask(OFFSET_COMMIT, &commit_request(offset)).ok()?;
+        (answer.topics[0].partitions[0].error_code == ErrorCode::NONE).then_some(())
+    });
+}
+
+/// An answer needs no record, so nothing else keeps an old coordinator from giving one.
+#[tokio::test]
+async fn a_coordinator_that_was_paused_answers_nothing_of_the_past() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic(TOPIC, 1, "page-cache").await;
+    commit(&cluster, 1);
+    let old = coordinator(&cluster);
+    let mut wire = Wire::new(cluster.address(old), Duration::from_secs(20));
+    let answer = wire.ask(OFFSET_FETCH, &offset_question()).unwrap();
+    assert_eq!(answer.topics[0].partitions[0].committed_offset, 1);
+
+    cluster.pause(old);
+    (0..QUESTIONS).for_each(|_| wire.send(OFFSET_FETCH, &offset_question()).unwrap());
+    commit(&cluster, 2);
+    cluster.resume(old);
+    for _ in 0..QUESTIONS {
+        let Ok(answer) = wire.receive::<OffsetFetchRequest>(OFFSET_FETCH) else { break };
+        if answer.error_code == ErrorCode::NONE {
+            assert_eq!(answer.topics[0].partitions[0].committed_offset, 2, "an offset of the past");
+        }
+    }
 }

@@ -1,0 +1,90 @@
+//! The registration of this broker with the active controller, and its lease on it.
+//!
+//! Heartbeats (`cluster::heartbeat`) renew the lease; whoever answers for a leadership or a coordinator asks here first. A read costs a clock and
+//! two loads. Must never: renew by itself.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The registration of this broker, and whether it may act on it.
+#[derive(Debug)]
+pub struct BrokerSession {
+    epoch: AtomicI64,
+    /// Times of the lease are since then.
+    origin: Instant,
+    /// When the lease ends, in µs since `origin`; 0: there is none.
+    lease_end: AtomicU64,
+    fenced: AtomicBool,
+    stale: watch::Sender<bool>,
+}
+
+impl Default for BrokerSession {
+    fn default() -> Self {
+        Self {
+            epoch: AtomicI64::new(-1),
+            origin: Instant::now(),
+            lease_end: AtomicU64::new(0),
+            fenced: AtomicBool::new(true),
+            stale: watch::Sender::new(false),
+        }
+    }
+}
+
+impl BrokerSession {
+    /// The broker is registered under this epoch. Its lease begins with the first heartbeat that is answered.
+    pub fn registered(&self, epoch: i64, fenced: bool) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.fenced.store(fenced, Ordering::SeqCst);
+        self.stale.send_replace(false);
+    }
+
+    /// The epoch of the registration, -1 before it.
+    pub fn epoch(&self) -> i64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Whether the lease has ended: nothing may be acknowledged. This is by the clock: a process that was paused finds so before its next
+    /// heartbeat.
+    pub fn is_isolated(&self) -> bool {
+        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        now >= self.lease_end.load(Ordering::Relaxed)
+    }
+
+    /// When the lease ends, in the time of [`BrokerSession::time_of`]; `None`: there is none.
+    pub fn set_lease(&self, end: Option<Duration>) {
+        let end = end.map_or(0, |end| u64::try_from(end.as_micros()).unwrap_or(NO_END));
+        self.lease_end.store(end, Ordering::SeqCst);
+    }
+
+    /// Whether the controller said so last.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// The controller says so.
+    pub fn set_fenced(&self, fenced: bool) {
+        self.fenced.store(fenced, Ordering::SeqCst);
+    }
+
+    /// Time as the lease counts it.
+    pub fn time_of(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.origin)
+    }
+
+    /// The registration is not the one that counts any more.
+    pub fn set_stale(&self) {
+        self.stale.send_replace(true);
+    }
+
+    /// Waits until the registration is not the one that counts any more.
+    pub async fn stale(&self) {
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = self.stale.subscribe().wait_for(|stale| *stale).await;
+    }
+}
+
+/// The lease has no end.
+const NO_END: u64 = u64::MAX;
