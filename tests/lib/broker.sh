@@ -61,6 +61,12 @@ venv() {
 
 stop_broker() {
   local status=$?
+  if [[ -n ${CHAOS_PID:-} ]]; then
+    # Its restart of a node under way ends with it: `stop` finds the node's pid.
+    kill "$CHAOS_PID" 2>/dev/null || true
+    wait "$CHAOS_PID" 2>/dev/null || true
+    cat "$ESKER_STATE/chaos" 2>/dev/null || true
+  fi
   "$ESKER_CTL" stop || true
   if ((status != 0)) && [[ -s $ESKER_STATE/broker.log ]]; then
     echo "--- broker log"
@@ -71,6 +77,7 @@ stop_broker() {
 }
 
 # Starts a broker on a free port; exports BOOTSTRAP and ESKER_CTL. It stops when the script ends.
+# ESKER_NODES=3: a cluster of three, of which the client is told the first. ESKER_KILL_EVERY=30: one of the others is killed every 30 seconds.
 start_broker() {
   ESKER_STATE=$(mktemp -d "${TMPDIR:-/tmp}/esker-test.XXXXXX")
   ESKER_CTL="$TESTS/lib/ctl"
@@ -80,6 +87,10 @@ start_broker() {
   "$ESKER_CTL" start
   BOOTSTRAP=$(cat "$ESKER_STATE/kafka")
   export BOOTSTRAP
+  if [[ ${ESKER_NODES:-1} -gt 1 && -n ${ESKER_KILL_EVERY:-} ]]; then
+    "$ESKER_CTL" chaos "$ESKER_KILL_EVERY" &
+    CHAOS_PID=$!
+  fi
 }
 
 # Resolves the jars of the runner's pom.xml (or of another runner's) into the cache; sets JARS (a folder).

@@ -33,8 +33,11 @@ pub async fn run_voters(controller: Arc<Controller>) {
         let next = next_voters(&view, &controller.metadata().image(), size);
         if view.changing {
             // Its leader went between the two steps of a change: an empty one ends it.
-            if let Err(error) = controller.metadata().add_voters(BTreeSet::new(), Instant::now() + CHANGE).await {
-                tracing::warn!(%error, "a change of the metadata quorum is not ended yet");
+            match controller.metadata().add_voters(BTreeSet::new(), Instant::now() + CHANGE).await {
+                Ok(()) => {
+                    tracing::info!("nodes have become voters of the metadata quorum, as an earlier leader began it")
+                }
+                Err(error) => tracing::warn!(%error, "a change of the metadata quorum is not ended yet"),
             }
         } else if !next.is_empty() {
             let ids: Vec<String> = next.iter().map(RaftId::to_string).collect();
