@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::wire::{decode_request, encode_reply};
-use esker_core::controller::{AllocateNodeId, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker};
+use esker_core::controller::{
+    AllocateNodeId, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker, may_allocate_ids,
+};
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
@@ -262,6 +264,9 @@ impl Controller {
         };
         if !view.is_leading() {
             return refused(ErrorCode::NOT_CONTROLLER, "another node is the active controller".to_owned());
+        }
+        if !may_allocate_ids(&self.metadata.image(), self.node.id()) {
+            return refused(ErrorCode::NOT_CONTROLLER, "the cluster is about to begin".to_owned());
         }
         if request.max_version < PEER_VERSION {
             let message = format!(

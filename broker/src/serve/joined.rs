@@ -61,8 +61,12 @@ impl Joined {
         // Another node must not be given this id. A cluster of before knows no reservations: its brokers are known by their registration.
         let reserve = AllocateNodeId { wanted: Some(node.id()), directory: self.directory };
         let reserved = submit(self.metadata.as_ref(), reserve, Instant::now() + REGISTER).await?.reply;
-        if let Err(refusal) = reserved {
-            tracing::debug!(why = %refusal.message, "the id of this node is not reserved");
+        match reserved {
+            Ok(_) => {}
+            Err(refusal) if refusal.code == ErrorCode::UNSUPPORTED_VERSION => {
+                tracing::debug!(why = %refusal.message, "the id of this node is not reserved");
+            }
+            Err(refusal) => return Err(ServeError::Refused(refusal.message.to_string())),
         }
         let found = if image.brokers().next().is_none() { found_partitions(logs) } else { Vec::new() };
         let fresh_ids = found.iter().map(|_| node.random_id()).collect();

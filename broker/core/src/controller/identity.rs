@@ -39,6 +39,12 @@ pub fn allocate_node_id(image: &MetadataImage, wanted: Option<i32>, directory: U
     Ok(Decision { records, reply: node_id })
 }
 
+/// Whether the active controller, node `controller`, may give ids to nodes. Not before its own is in the metadata: the node that begins a
+/// cluster has its id from no one, and the first node that joins would be given the same.
+pub fn may_allocate_ids(image: &MetadataImage, controller: i32) -> bool {
+    image.reservation(controller).is_some() || image.broker(controller).is_some()
+}
+
 /// The record that gives `node_id` to `directory`; none where it has the id already, or where the log is at a level without
 /// reservations and the broker is registered. `log_dirs` are other folders of the node: a broker that registered before there were
 /// reservations is known by any of them.

@@ -69,6 +69,16 @@ fn ids_are_allocated_once_for_each_folder() {
     assert_eq!(restored, image);
 }
 
+/// Seen: the first node took its id 1 after another node had been given it.
+#[test]
+fn the_node_that_begins_a_cluster_has_its_id_before_others_get_theirs() {
+    let mut image = cluster();
+    assert!(!may_allocate_ids(&image, 1));
+    assert_eq!(allocate(&mut image, Some(1), 1), Ok(1));
+    assert!(may_allocate_ids(&image, 1) && !may_allocate_ids(&image, 2));
+    assert_eq!(allocate(&mut image, None, 2), Ok(2));
+}
+
 #[test]
 fn an_id_is_not_given_while_replicas_are_assigned_to_it() {
     let mut image = cluster();
