@@ -10,6 +10,7 @@ mod logging;
 mod network;
 mod process;
 mod requests;
+mod shards;
 mod topics;
 
 pub use flushes::FlushMetrics;
@@ -63,6 +64,8 @@ impl Metrics {
 
     /// The counters as they stand.
     pub fn gather(&self) -> Vec<MetricFamily> {
+        self.network.fold();
+        self.requests.fold();
         self.registry.gather()
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::core::{AtomicU64, GenericLocalCounter};
+use prometheus::local::LocalHistogram;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use super::shards::Shards;
 
 /// An API and the versions of it that are served.
 #[derive(Debug, Clone)]
@@ -20,20 +24,31 @@ pub struct ServedApi {
 const BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+type LocalCounter = GenericLocalCounter<AtomicU64>;
+
+/// What was counted of an API since the last scrape.
 #[derive(Debug)]
 struct Api {
     first_version: i16,
     /// By version, from the first.
-    counts: Vec<IntCounter>,
-    latency: Histogram,
-    without_error: IntCounter,
+    counts: Vec<LocalCounter>,
+    latency: LocalHistogram,
+    without_error: LocalCounter,
+}
+
+impl Api {
+    fn fold(&self) {
+        self.counts.iter().for_each(LocalCounter::flush);
+        self.latency.flush();
+        self.without_error.flush();
+    }
 }
 
 /// Counters of requests.
 #[derive(Debug)]
 pub struct RequestMetrics {
     /// The place is the API's key.
-    apis: Vec<Option<Api>>,
+    apis: Vec<Option<Shards<Api>>>,
     errors: IntCounterVec,
 }
 
@@ -65,12 +80,16 @@ impl RequestMetrics {
                 apis.resize_with(at + 1, || None);
             }
             let of_version = |version: i16| count.with_label_values(&[name, &version.to_string()]);
-            let api = Api {
-                first_version: *versions.start(),
-                counts: versions.map(of_version).collect(),
-                latency: latency.with_label_values(&[name]),
-                without_error: errors.with_label_values(&[name, ErrorCode::NONE.name()]),
-            };
+            let first_version = *versions.start();
+            let counts: Vec<_> = versions.map(of_version).collect();
+            let latency = latency.with_label_values(&[name]);
+            let without_error = errors.with_label_values(&[name, ErrorCode::NONE.name()]);
+            let api = Shards::new(|| Api {
+                first_version,
+                counts: counts.iter().map(prometheus::IntCounter::local).collect(),
+                latency: latency.local(),
+                without_error: without_error.local(),
+            });
             if let Some(place) = apis.get_mut(at) {
                 *place = Some(api);
             }
@@ -81,6 +100,7 @@ impl RequestMetrics {
     /// A request was answered, or wants no answer.
     pub fn answered(&self, key: ApiKey, version: i16, took: Duration, errors: &[ErrorCode]) {
         let Some(Some(api)) = usize::try_from(key.0).ok().and_then(|at| self.apis.get(at)) else { return };
+        let Some(api) = api.local() else { return };
         let at = usize::try_from(version.saturating_sub(api.first_version)).ok();
         if let Some(count) = at.and_then(|at| api.counts.get(at)) {
             count.inc();
@@ -89,8 +109,14 @@ impl RequestMetrics {
         if errors.is_empty() {
             api.without_error.inc();
         }
+        drop(api);
         for error in errors {
             self.errors.with_label_values(&[key.name(), error.name()]).inc();
         }
+    }
+
+    /// Adds to the registry's counters what came since the last time.
+    pub(super) fn fold(&self) {
+        self.apis.iter().flatten().for_each(|api| api.for_each(|api| api.fold()));
     }
 }
