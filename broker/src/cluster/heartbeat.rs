@@ -71,7 +71,7 @@ pub async fn run_heartbeats(
     let (interval, mut lease) = (config.broker_heartbeat_interval, Lease::of_session(config.broker_session_timeout));
     let lease_time = config.broker_session_timeout * 4 / 5;
     let mut quorum = controller.metadata().quorum();
-    let mut was_isolated = false;
+    let mut was_isolated = true;
     let mut way = Way { controller: Arc::clone(&controller), link: None };
     loop {
         let sent = Instant::now();

@@ -38,13 +38,15 @@ async fn a_leader_that_was_paused_acknowledges_nothing_that_is_lost() {
     let mut writer = PartitionWriter::new(TOPIC, 0, &addresses);
     (0..10).for_each(|value| _ = writer.write(value));
 
-    // A tail that no follower reads: at most its first record is on the way to a follower already.
+    // A tail that no follower reads: at most its first record is on the way to a follower already. The leader's lease may end meanwhile.
     let mut wire = Wire::new(cluster.address(leader), Duration::from_secs(20));
     followers.iter().for_each(|at| cluster.pause(*at));
     for value in TAIL {
-        let answer = produced(&wire.ask(PRODUCE, &produce_request(TOPIC, 0, 1, batch(value))).unwrap());
-        assert_eq!(answer.error_code, ErrorCode::NONE, "acks=1 needs no follower");
+        wire.send(PRODUCE, &produce_request(TOPIC, 0, 1, batch(value))).unwrap();
     }
+    let answers = TAIL.map(|value| (value, produced(&wire.receive::<ProduceRequest>(PRODUCE).unwrap()).error_code));
+    let tail: Vec<u64> =
+        answers.filter(|(_, code)| *code != ErrorCode::NOT_LEADER_OR_FOLLOWER).map(|(value, _)| value).collect();
     cluster.pause(leader);
     for value in LATE {
         wire.send(PRODUCE, &produce_request(TOPIC, 0, 1, batch(value))).unwrap();
@@ -70,8 +72,9 @@ async fn a_leader_that_was_paused_acknowledges_nothing_that_is_lost() {
     }
     let written: Vec<u64> = records.iter().map(|(_, value)| *value).filter(|value| *value < TAIL.start).collect();
     assert_eq!(written, (0..30).collect::<Vec<_>>(), "acks=all, in order");
-    let last = TAIL.end - 1;
-    assert!(records.iter().all(|(_, value)| *value != last), "{last} is still there: nothing was truncated");
+    if let Some(last) = tail.iter().skip(1).next_back() {
+        assert!(records.iter().all(|(_, value)| value != last), "{last} is still there: nothing was truncated");
+    }
     (0..3).for_each(|at| cluster.kill(at));
     super::assert_equal_replicas(&cluster, TOPIC, 0, end);
 }
