@@ -64,19 +64,19 @@ async fn fence_expired(controller: &Arc<Controller>) {
     let image = controller.metadata().image();
     let current = controller.local().incarnation();
     let live = image.live_brokers().filter(|broker| broker.node_id != own || broker.incarnation == current);
-    let live = live.map(|broker| (broker.node_id, broker.epoch));
+    let live: Vec<_> = live.map(|broker| (broker.node_id, broker.epoch)).collect();
     let expired = controller.sessions(|sessions| {
-        sessions.track(now, live);
+        sessions.track(now, live.iter().copied());
+        // A controller that runs is alive, and so is its broker.
+        for (_, epoch) in live.iter().filter(|(node_id, _)| *node_id == own) {
+            sessions.heartbeat(now, own, *epoch);
+        }
         sessions.expired(now)
     });
     for (node_id, epoch) in expired {
         let is_current = |broker: &&BrokerImage| !broker.fenced && broker.epoch == epoch;
         if image.broker(node_id).filter(is_current).is_none() {
             controller.sessions(|sessions| sessions.remove(node_id, epoch));
-            continue;
-        }
-        // A controller that runs is alive, and so is its broker.
-        if node_id == own {
             continue;
         }
         let ask = FenceBroker { node_id, epoch, configs: controller.configs() };

@@ -20,10 +20,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. `ESKER_LOG` filters as `RUST_LOG` does (default `info`).
+/// Starts logging. `ESKER_LOG` filters as `RUST_LOG` does (default `info`). What goes wrong with a change of members is an error of its caller,
+/// which says more than openraft does.
 pub fn init_logging(format: LogFormat) {
     let filter = std::env::var("ESKER_LOG").ok().and_then(|f| EnvFilter::try_new(f).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,openraft=error"));
+    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,openraft=error,openraft::raft::api::management=off"));
     let colors = io::stderr().is_terminal();
     let writer = move || OneLine { inner: io::stderr(), colors };
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
