@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use esker_protocol::{Request, decode_response, encode_request};
@@ -133,7 +134,16 @@ impl Esker {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("esker starts");
         let mut ready = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
+        let (is_ready, awaits_ready) = mpsc::channel::<()>();
+        let pid = child.id().to_string();
+        std::thread::spawn(move || {
+            if awaits_ready.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // The line that is waited for is empty then.
+                let _ = Command::new("kill").args(["-9", &pid]).status();
+            }
+        });
         BufReader::new(stdout).read_line(&mut ready).expect("a ready line");
+        drop(is_ready);
         if ready.is_empty() {
             tell(&mut log);
         }
