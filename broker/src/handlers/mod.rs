@@ -63,7 +63,7 @@ use crate::broker::Broker;
 use crate::server::{CloseReason, Incoming, Outcome, Service};
 use crate::telemetry::ServedApi;
 pub use node::NodeService;
-pub use peer::PeerService;
+pub use peer::{PEER_LIMITS, PeerService};
 
 use handler::{RequestContext, Route};
 use route::{RouteTable, route_of};

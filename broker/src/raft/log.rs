@@ -6,7 +6,7 @@ use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use esker_storage::metalog::{Done, MetadataLog};
+use esker_storage::metalog::{Done, MetadataLog, Payload};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
@@ -17,6 +17,21 @@ use super::types::{Entry, LogId, TypeConfig, Vote};
 /// The log store; clones share one log.
 #[derive(Debug, Clone)]
 pub struct LogStore(pub(super) Arc<MetadataLog>);
+
+/// Bytes of entries that are sent to another controller at once; a larger entry goes alone.
+const SEND_BYTES: usize = 8 << 20;
+/// Bytes of an entry beside its records.
+const ENTRY_HEADER: usize = 64;
+
+/// How many entries of these sizes are sent at once: at least one.
+fn count_sent(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut all = 0_usize;
+    let fitting = sizes.take_while(|size| {
+        all = all.saturating_add(*size);
+        all <= SEND_BYTES
+    });
+    fitting.count().max(1)
+}
 
 /// Hands a change to the log and waits until it is durable.
 async fn durable(change: impl FnOnce(Done)) -> Result<(), io::Error> {
@@ -34,6 +49,16 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
         self.0.entries(range).into_iter().map(from_entry).collect()
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let mut entries = self.0.entries(start..end);
+        let sent = count_sent(entries.iter().map(|entry| match &entry.payload {
+            Payload::Records(records) => records.len() + ENTRY_HEADER,
+            Payload::Blank | Payload::Members(_) => ENTRY_HEADER,
+        }));
+        entries.truncate(sent);
+        entries.into_iter().map(from_entry).collect()
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -82,5 +107,20 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         durable(|done| self.0.purge(to_log_id(&upto), done)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_sent_up_to_a_bound_and_a_larger_one_alone() {
+        let half = SEND_BYTES / 2;
+        for (sizes, sent) in
+            [(&[64, 64, 64][..], 3), (&[half, half, 1], 2), (&[half + 1, half, 1], 1), (&[10 * SEND_BYTES, 1], 1)]
+        {
+            assert_eq!(count_sent(sizes.iter().copied()), sent, "{sizes:?}");
+        }
     }
 }

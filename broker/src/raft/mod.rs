@@ -89,6 +89,9 @@ const START: Duration = Duration::from_secs(60);
 /// Messages that wait between openraft's tasks.
 const CHANNEL: u64 = 1024;
 
+/// The largest AppendEntries request: one entry with the records of a client's whole request. Smaller entries are sent a few MiB at once.
+pub const APPEND_LIMIT: usize = 512 << 20;
+
 /// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {

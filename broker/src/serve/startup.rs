@@ -23,17 +23,22 @@ use crate::cluster::{
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
-use crate::handlers::{ClientService, NodeService, PeerService, served_apis};
+use crate::handlers::{ClientService, NodeService, PEER_LIMITS, PeerService, served_apis};
 use crate::metadata_dir::MetadataDir;
 use crate::node::Node;
 use crate::peer::LocalNode;
 use crate::peer::messages::HelloRequest;
 use crate::raft::{self, Begin, Metadata, RaftId, Seat};
 use crate::replica::{FollowerFetchers, IsrManager};
-use crate::server::{Admission, ConnectionLimits, ControlLane, RequestMemory, ServerScope};
+use crate::server::{Admission, ConnectionLimits, NodeLanes, RequestMemory, ServerScope};
 use crate::session::BrokerSession;
 use crate::system_limits::request_bytes;
 use crate::telemetry::Metrics;
+
+/// What requests of other controllers may take: votes, heartbeats, entries of the metadata log.
+const CONTROL_MEMORY: u64 = 256 << 20;
+/// What other requests of nodes may take: fetches of followers, pieces of snapshots, requests to the active controller.
+const DATA_MEMORY: u64 = 256 << 20;
 
 /// See the module.
 pub(super) struct Startup {
@@ -55,11 +60,20 @@ impl Startup {
         let for_nodes = config.controllers.iter().map(|listener| listener.name.clone()).collect();
         let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local)), for_nodes));
         let metrics = Arc::new(Metrics::new(served_apis())?);
-        let memory =
-            RequestMemory::new(request_bytes(config.queued_max_request_bytes), metrics.network.memory_waits.clone());
-        let shared = Shared { metrics, memory: Arc::new(memory) };
-        let limits =
-            ConnectionLimits { request_bytes: config.socket_request_max_bytes, max_idle: config.connections_max_idle };
+        let memory = |bytes| Arc::new(RequestMemory::new(bytes, metrics.network.memory_waits.clone()));
+        let of_clients = memory(request_bytes(config.queued_max_request_bytes));
+        let nodes = NodeLanes {
+            control_key: HelloRequest::KEY.0,
+            node: node.clone(),
+            control_memory: memory(Some(CONTROL_MEMORY)),
+            data_memory: memory(Some(DATA_MEMORY)),
+        };
+        let shared = Shared { metrics: Arc::clone(&metrics), memory: of_clients };
+        let limits = ConnectionLimits {
+            request_bytes: config.socket_request_max_bytes,
+            peers: PEER_LIMITS,
+            max_idle: config.connections_max_idle,
+        };
         let metadata: Arc<OnceLock<Arc<Metadata>>> = Arc::default();
         let (known, statics, node_id) = (Arc::clone(&metadata), Arc::clone(&config.statics), config.node_id);
         let admission: Admission = Arc::new(move || {
@@ -72,7 +86,7 @@ impl Startup {
             memory: Arc::clone(&shared.memory),
             limits,
             admission,
-            control: Some(ControlLane { first_key: HelloRequest::KEY.0, node: node.clone() }),
+            nodes,
         };
         Ok(Self { local, service, shared, metadata, scope })
     }

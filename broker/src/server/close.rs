@@ -45,6 +45,9 @@ pub enum CloseReason {
     /// A request of a node on a connection that did not prove to be one.
     #[error("a request between nodes without a hello before it")]
     NoHello,
+    /// A connection of a node whose hello did not come.
+    #[error("a connection between nodes without a hello in time")]
+    NoProof,
     /// A produce without acks failed; it has no answer that could carry the error.
     #[error("a produce with acks=0 failed: {0}")]
     ProduceWithoutAcks(ErrorCode),
@@ -70,13 +73,13 @@ impl CloseReason {
             Self::SlowRequest => "slow_request",
             Self::Stopping => "stopping",
             Self::Frame(FrameError::Negative(_)) => "negative_size",
-            Self::Frame(FrameError::TooLarge { .. }) => "too_large",
+            Self::Frame(FrameError::TooLarge { .. } | FrameError::PeerTooLarge { .. }) => "too_large",
             Self::Frame(FrameError::Tls) => "tls",
             Self::Frame(FrameError::Http) => "http",
             Self::Malformed(..) => "malformed",
             Self::UnknownApi(_) => "unknown_api",
             Self::UnsupportedVersion(..) => "unsupported_version",
-            Self::NoHello => "no_hello",
+            Self::NoHello | Self::NoProof => "no_hello",
             Self::ProduceWithoutAcks(_) => "produce_without_acks",
             Self::Unencodable(..) => "unencodable",
             Self::TooMany(_) => "too_many",

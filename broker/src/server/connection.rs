@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::answers::Answers;
 use super::close::CloseReason;
 use super::frames::Frames;
-use super::memory::Reservation;
+use super::memory::{RequestMemory, Reservation};
 use super::scope::ServerScope;
 use super::service::{ConnectionInfo, Incoming, Outcome, Service};
 use super::transport::Transport;
@@ -66,7 +66,7 @@ impl<S: Service> ServerScope<S> {
         info: Arc<ConnectionInfo>,
         stop: CancellationToken,
     ) -> impl Future<Output = CloseReason> + Send + 'static {
-        Connection::new(transport, self, info, stop).run()
+        Connection::new(transport, self, Arc::clone(&self.memory), info, stop).run()
     }
 }
 
@@ -74,17 +74,18 @@ impl<T: Transport, S: Service> Connection<T, S> {
     pub(super) fn new(
         transport: T,
         scope: &ServerScope<S>,
+        memory: Arc<RequestMemory>,
         info: Arc<ConnectionInfo>,
         stop: CancellationToken,
     ) -> Self {
         let max_idle = scope.limits.max_idle.unwrap_or(NEVER);
-        let reservation = Reservation::new(Arc::clone(&scope.memory));
+        let reservation = Reservation::new(memory);
         Self {
             transport,
             service: Arc::clone(&scope.service),
             metrics: Arc::clone(&scope.metrics),
             info,
-            frames: Frames::new(scope.limits.request_bytes),
+            frames: Frames::new(scope.limits),
             answers: Answers::default(),
             reservation,
             reserved: None,
@@ -96,6 +97,13 @@ impl<T: Transport, S: Service> Connection<T, S> {
             stop: Box::pin(stop.cancelled_owned()),
             stopping: false,
         }
+    }
+
+    /// The connection begins with these bytes, which were read already.
+    pub(super) fn begin_with(mut self, bytes: &[u8]) -> Self {
+        self.metrics.network.record_received(bytes.len());
+        self.frames.begin_with(bytes);
+        self
     }
 
     /// Serves until there is a reason to close.
@@ -240,6 +248,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
         let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
         let incoming = Incoming { header, connection: Arc::clone(&self.info), received };
         let outcome = self.service.dispatch(incoming, &mut reader);
+        self.frames.set_proven(self.info.is_proven());
         self.keep_outcome(size, outcome)
     }
 

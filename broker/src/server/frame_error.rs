@@ -18,6 +18,16 @@ pub enum FrameError {
         /// What is allowed.
         limit: usize,
     },
+    /// The length is over what a request between nodes may have.
+    #[error("the request of API key {key} has {size} bytes, and from this sender it may have {limit}")]
+    PeerTooLarge {
+        /// The API.
+        key: i16,
+        /// The size in the prefix.
+        size: usize,
+        /// What is allowed: little before the hello, and after it what the API needs.
+        limit: usize,
+    },
     /// It begins as a TLS handshake does.
     #[error(
         "this is a TLS handshake, but the listener speaks plaintext: set security.protocol=PLAINTEXT in the client"

@@ -15,6 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::close::CloseReason;
 use super::frame_error::FrameError;
+use super::scope::ConnectionLimits;
 use super::transport::Transport;
 
 /// Bytes of the size prefix.
@@ -39,14 +40,25 @@ pub(super) struct Frames {
     buffer: BytesMut,
     /// The expected size of the next read.
     expected: usize,
-    limit: usize,
+    limits: ConnectionLimits,
+    /// The sender is a node that has proved who it is.
+    proven: bool,
     first: bool,
 }
 
 impl Frames {
-    /// `limit` is `socket.request.max.bytes`.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), expected: SMALL, limit, first: true }
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        Self { buffer: BytesMut::new(), expected: SMALL, limits, proven: false, first: true }
+    }
+
+    /// The stream begins with these bytes, which were read already.
+    pub(super) fn begin_with(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether the sender has proved to be a node: the limits of the next frames follow from it.
+    pub(super) fn set_proven(&mut self, proven: bool) {
+        self.proven = proven;
     }
 
     /// The next whole frame, without its prefix.
@@ -72,15 +84,27 @@ impl Frames {
         self.size().map_or(true, |size| size.is_some_and(|size| self.buffer.len() >= PREFIX + size))
     }
 
-    /// The size in the prefix at the front, if the prefix is complete.
+    /// The size in the prefix at the front, if the prefix is complete. One that is fine for one API and too large for another is not known
+    /// before the API is.
     fn size(&self) -> Result<Option<usize>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
         let size = i32::from_be_bytes(*prefix);
-        match usize::try_from(size) {
-            Ok(size) if size <= self.limit => Ok(Some(size)),
-            Ok(size) => Err(self.too_large(prefix, size)),
-            Err(_) => Err(FrameError::Negative(size)),
+        let Ok(size) = usize::try_from(size) else { return Err(FrameError::Negative(size)) };
+        let (limits, peers) = (&self.limits, &self.limits.peers);
+        let Some([.., high, low]) = self.buffer.first_chunk::<{ PREFIX + 2 }>() else {
+            return match size {
+                size if size <= limits.request_bytes.min(peers.unproven) || size < 2 => Ok(Some(size)),
+                size if self.proven || size <= peers.unproven => Ok(None),
+                size if size <= limits.request_bytes => Ok(Some(size)),
+                size => Err(self.too_large(prefix, size)),
+            };
+        };
+        let key = i16::from_be_bytes([*high, *low]);
+        if key < peers.first_key || size < 2 {
+            return if size <= limits.request_bytes { Ok(Some(size)) } else { Err(self.too_large(prefix, size)) };
         }
+        let limit = if self.proven { (peers.proven)(ApiKey(key)) } else { peers.unproven };
+        if size <= limit { Ok(Some(size)) } else { Err(FrameError::PeerTooLarge { key, size, limit }) }
     }
 
     fn too_large(&self, prefix: &[u8; PREFIX], size: usize) -> FrameError {
@@ -89,7 +113,7 @@ impl Frames {
             b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" if self.first => {
                 FrameError::Http
             }
-            _ => FrameError::TooLarge { size, limit: self.limit },
+            _ => FrameError::TooLarge { size, limit: self.limits.request_bytes },
         }
     }
 

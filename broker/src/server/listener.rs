@@ -7,10 +7,12 @@ use esker_protocol::primitives::Str;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Counts, accept};
+use super::accept::Acceptor;
+use super::admission::Counts;
 use super::scope::ServerScope;
 use super::service::Service;
 use crate::config::{Listener, SocketBuffers};
@@ -65,12 +67,18 @@ impl Listeners {
         self.bound.iter().map(|(name, _, address)| (name, *address))
     }
 
-    /// Accepts until `stop`; the returned tracker is done when every connection has ended.
+    /// Accepts until `stop`; the returned tracker is done when every connection has ended. Clients are served on the runtime of the caller.
     pub fn serve<S: Service>(self, scope: &ServerScope<S>, stop: &CancellationToken) -> TaskTracker {
         let tracker = TaskTracker::new();
-        let counts = Arc::new(Counts::default());
+        let acceptor = Acceptor {
+            scope: scope.clone(),
+            stop: stop.clone(),
+            tracker: tracker.clone(),
+            counts: Arc::new(Counts::default()),
+            clients: Handle::current(),
+        };
         for (name, socket, _) in self.bound {
-            tracker.spawn(accept(scope.clone(), name, socket, stop.clone(), tracker.clone(), Arc::clone(&counts)));
+            scope.nodes.node.spawn_control(tracker.track_future(acceptor.clone().accept(name, socket)));
         }
         tracker.close();
         tracker

@@ -5,6 +5,7 @@
 //! takes its own connection with it and nothing else.
 
 mod accept;
+mod admission;
 mod answers;
 mod close;
 mod connection;
@@ -23,6 +24,6 @@ pub use close::CloseReason;
 pub use frame_error::FrameError;
 pub use listener::{BindError, Listeners};
 pub use memory::RequestMemory;
-pub use scope::{Admission, ConnectionLimits, ControlLane, ServerScope};
+pub use scope::{Admission, ConnectionLimits, NodeLanes, PeerLimits, ServerScope};
 pub use service::{ConnectionInfo, Incoming, Outcome, Service};
 pub use transport::Transport;

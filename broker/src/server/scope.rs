@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_protocol::api::ApiKey;
+
 use super::memory::RequestMemory;
 use crate::node::Node;
 use crate::telemetry::Metrics;
@@ -10,10 +12,23 @@ use crate::telemetry::Metrics;
 /// What one connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// `socket.request.max.bytes`.
+    /// `socket.request.max.bytes`: the largest request of a client.
     pub request_bytes: usize,
+    /// The largest requests of nodes.
+    pub peers: PeerLimits,
     /// `connections.max.idle.ms`; `None` for no limit.
     pub max_idle: Option<Duration>,
+}
+
+/// The largest requests between nodes. They do not depend on `socket.request.max.bytes`: a small one must not stop a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerLimits {
+    /// APIs from this key on are those between nodes.
+    pub first_key: i16,
+    /// The largest request of a sender that has not proved who it is.
+    pub unproven: usize,
+    /// The largest request of a node, by API.
+    pub proven: fn(ApiKey) -> usize,
 }
 
 /// `max.connections` and `max.connections.per.ip` as they hold now.
@@ -25,23 +40,27 @@ pub struct ServerScope<S> {
     pub service: Arc<S>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// What the requests of all connections may take.
+    /// What the requests of all clients may take.
     pub memory: Arc<RequestMemory>,
     /// What one connection may do.
     pub limits: ConnectionLimits,
-    /// How many connections there may be; called once a connection.
+    /// How many connections of clients there may be; called once a connection.
     pub admission: Admission,
-    /// Connections that are served beside no client.
-    pub control: Option<ControlLane>,
+    /// Connections of other nodes.
+    pub nodes: NodeLanes,
 }
 
-/// Connections whose first request has this key are served on the threads of the cluster's control.
+/// Connections of other nodes: those whose first request is one between nodes. Clients take none of their threads and memory.
 #[derive(Debug, Clone)]
-pub struct ControlLane {
-    /// The key.
-    pub first_key: i16,
+pub struct NodeLanes {
+    /// A connection that begins with this API is served on the threads of the cluster's control.
+    pub control_key: i16,
     /// Whose threads.
     pub node: Node,
+    /// What the requests of such connections may take.
+    pub control_memory: Arc<RequestMemory>,
+    /// What those of all other nodes' connections may take.
+    pub data_memory: Arc<RequestMemory>,
 }
 
 impl<S> Clone for ServerScope<S> {
@@ -52,7 +71,7 @@ impl<S> Clone for ServerScope<S> {
             memory: Arc::clone(&self.memory),
             limits: self.limits,
             admission: Arc::clone(&self.admission),
-            control: self.control.clone(),
+            nodes: self.nodes.clone(),
         }
     }
 }

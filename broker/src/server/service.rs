@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use esker_protocol::RequestHeader;
 use esker_protocol::primitives::{Reader, Str};
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answers::Reply;
@@ -26,17 +27,31 @@ pub struct ConnectionInfo {
     pub software: OnceLock<(Str, Str)>,
     /// Who the other end has proved to be, if the service asks for a proof.
     identity: OnceLock<Box<dyn Any + Send + Sync>>,
+    proved: Notify,
 }
 
 impl ConnectionInfo {
     /// A connection of which nothing else is known.
     pub fn new(peer: SocketAddr, listener: Str) -> Self {
-        Self { peer, listener, software: OnceLock::new(), identity: OnceLock::new() }
+        Self { peer, listener, software: OnceLock::new(), identity: OnceLock::new(), proved: Notify::new() }
     }
 
     /// The other end has proved who it is. The first proof stands.
     pub fn identify<T: Send + Sync + 'static>(&self, identity: T) {
         let _ = self.identity.set(Box::new(identity));
+        self.proved.notify_one();
+    }
+
+    /// Whether the other end has proved who it is.
+    pub(super) fn is_proven(&self) -> bool {
+        self.identity.get().is_some()
+    }
+
+    /// Ready once the other end has proved who it is; for one waiter.
+    pub(super) async fn proof(&self) {
+        while !self.is_proven() {
+            self.proved.notified().await;
+        }
     }
 
     /// Who the other end has proved to be.

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use esker_protocol::Message;
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use esker_protocol::primitives::Uuid;
+use esker_protocol::{Message, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::http::metrics::{Ages, scrape};
+use crate::peer::messages::{HelloRequest, IdentifyRequest, PEER_VERSION, SubmitRequest};
 use crate::serve::Running;
 use crate::test_support::{Client, broker, create_topic};
 
@@ -83,7 +85,7 @@ async fn what_is_no_request_closes_its_connection_and_no_other() {
         ("tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
         ("http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("negative_size", vec![0xff; 16]),
-        ("too_large", 1001i32.to_be_bytes().to_vec()),
+        ("too_large", [&1001i32.to_be_bytes()[..], &[0, 3]].concat()),
         ("unknown_api", request(9999, 0, &[0xff, 0xff])),
         ("unknown_api", request(-1, 0, &[0xff, 0xff])),
         ("unsupported_version", request(ApiKey::METADATA.0, 99, &[0xff, 0xff, 0])),
@@ -321,5 +323,118 @@ async fn the_http_port_tells_of_all_that() {
         let line = format!("request=\"{}\"", route.key.name());
         assert!(text.contains(&line), "{line} is missing: every API has its series from the start");
     }
+    running.stop().await.unwrap();
+}
+
+/// A hello with which this broker would greet itself.
+fn hello(running: &Running) -> HelloRequest {
+    let quorum = running.broker.metadata.quorum();
+    let own = quorum.borrow().own.unwrap();
+    HelloRequest {
+        min_version: PEER_VERSION,
+        max_version: PEER_VERSION,
+        cluster_id: running.broker.cluster_id.clone(),
+        node_id: own.node_id,
+        directory: Uuid(own.directory),
+        incarnation: Uuid([1; 16]),
+        target_node_id: own.node_id,
+        target_directory: Uuid(own.directory),
+    }
+}
+
+async fn greet(running: &Running) -> Client {
+    let mut node = Client::to(running).await;
+    assert_eq!(node.ask(0, &hello(running)).await.error_code, ErrorCode::NONE);
+    node
+}
+
+fn identify() -> IdentifyRequest {
+    IdentifyRequest { directory: Uuid::ZERO }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_take_no_connection_from_nodes() {
+    for (name, first) in [("max.connections", 1), ("max.connections.per.ip", 1)] {
+        let (running, _dir) = broker(&[(name, "1")]).await;
+        let mut nodes = vec![greet(&running).await];
+        let mut client = Client::to(&running).await;
+        client.lives().await;
+        assert_eq!(running.broker.metrics.network.open_connections(), first, "a node counts for no client");
+        nodes.push(greet(&running).await);
+        let mut joins = Client::to(&running).await;
+        assert_eq!(joins.ask(0, &identify()).await.cluster_id.as_ref(), Some(&running.broker.cluster_id));
+        let mut refused = Client::to(&running).await;
+        refused.send(0, 1, &ApiVersionsRequest::default()).await;
+        assert!(refused.frame().await.is_none(), "{name}");
+        // A client that says nothing holds a node's place for a moment only.
+        assert!(Client::to(&running).await.frame().await.is_none(), "{name}");
+        assert!(closed(&running, "too_many"));
+        for node in &mut nodes {
+            node.ask(0, &identify()).await;
+        }
+        client.lives().await;
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_says_to_be_a_node_is_bounded_and_takes_no_place_from_nodes() {
+    let (running, _dir) = broker(&[("max.connections", "1")]).await;
+    let mut node = greet(&running).await;
+    let mut unproven = Vec::new();
+    for _ in 0..64 {
+        let mut other = Client::to(&running).await;
+        other.ask(0, &identify()).await;
+        unproven.push(other);
+    }
+    let mut late = greet(&running).await;
+    // The oldest made room for the last.
+    assert!(unproven.remove(0).frame().await.is_none());
+    for other in unproven.iter_mut().chain([&mut node, &mut late]) {
+        other.ask(0, &identify()).await;
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_waits_for_no_memory_of_clients() {
+    let (running, _dir) = broker(&[("queued.max.request.bytes", "1048576")]).await;
+    let memory = Arc::clone(&running.broker.request_memory);
+    let mut client = Client::to(&running).await;
+    // A produce of 1 MiB that does not come.
+    client.0.write_all(&[0, 0x10, 0, 0, 0, 0]).await.unwrap();
+    while memory.in_flight() < 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+    let long = HelloRequest { cluster_id: "c".repeat(20_000).into(), ..hello(&running) };
+    let mut node = Client::to(&running).await;
+    let frame = esker_protocol::encode_request(0, 7, None, &long).unwrap().into_bytes();
+    // The first bytes of a node may come one by one, too.
+    node.0.write_all(&frame[..5]).await.unwrap();
+    let before = received(&running);
+    Client::to(&running).await.lives().await;
+    assert!(received(&running) > before, "the broker has gone on meanwhile");
+    node.0.write_all(&frame[5..]).await.unwrap();
+    assert_eq!(node.answer::<HelloRequest>(0).await.1.error_code, ErrorCode::INCONSISTENT_CLUSTER_ID);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_between_nodes_is_small_before_the_hello() {
+    let (running, _dir) = broker(&[("socket.request.max.bytes", "1000")]).await;
+    let cases = [(IdentifyRequest::KEY.0, 65_537), (HelloRequest::KEY.0, 65_537), (SubmitRequest::KEY.0, 100 << 20)];
+    for (key, size) in cases {
+        let mut forged = Client::to(&running).await;
+        forged.0.write_all(&[&i32::to_be_bytes(size)[..], &key.to_be_bytes()].concat()).await.unwrap();
+        assert!(forged.frame().await.is_none(), "{key}");
+    }
+    assert!(closed(&running, "too_large"));
+    // After it, `socket.request.max.bytes` says nothing about nodes.
+    let mut node = greet(&running).await;
+    let large = SubmitRequest { timeout_ms: 1000, request: vec![0; 1 << 20].into() };
+    node.ask(0, &large).await;
+    let key = SubmitRequest::KEY.0.to_be_bytes();
+    node.0.write_all(&[&i32::to_be_bytes(129 << 20)[..], &key].concat()).await.unwrap();
+    assert!(node.frame().await.is_none());
     running.stop().await.unwrap();
 }

@@ -5,6 +5,7 @@
 //! one of the hello.
 
 mod hello;
+mod limits;
 mod replica_fetch;
 mod transactions;
 
@@ -20,6 +21,7 @@ use esker_protocol::{Message, Request, encode_response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+pub use limits::PEER_LIMITS;
 pub use replica_fetch::replica_fetch;
 
 use super::ROUTES;

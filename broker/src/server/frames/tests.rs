@@ -1,7 +1,13 @@
+use super::super::scope::PeerLimits;
 use super::*;
 
+fn limits(request_bytes: usize) -> ConnectionLimits {
+    let peers = PeerLimits { first_key: 32000, unproven: 50, proven: |key| if key.0 == 32001 { 200 } else { 60 } };
+    ConnectionLimits { request_bytes, peers, max_idle: None }
+}
+
 fn frames(limit: usize, bytes: &[u8]) -> Frames {
-    let mut frames = Frames::new(limit);
+    let mut frames = Frames::new(limits(limit));
     frames.buffer.extend_from_slice(bytes);
     frames
 }
@@ -39,6 +45,37 @@ fn sizes_that_cannot_be() {
     let mut later = frames(100, &[framed(b"x"), b"GET /".to_vec()].concat());
     assert!(later.next().unwrap().is_some());
     assert!(matches!(later.next(), Err(FrameError::TooLarge { .. })), "only a first request can be HTTP");
+}
+
+#[test]
+fn requests_between_nodes_have_limits_of_their_own() {
+    let first_bytes = |size: i32, key: i16| [&size.to_be_bytes()[..], &key.to_be_bytes()].concat();
+    let judged = |request_bytes, proven, bytes: &[u8]| {
+        let mut frames = frames(request_bytes, bytes);
+        frames.set_proven(proven);
+        frames.size()
+    };
+    let too_large = |size, limit| Err(FrameError::TooLarge { size, limit });
+    let peer_too_large = |key, size, limit| Err(FrameError::PeerTooLarge { key, size, limit });
+    // A client's request, with and without a hello before it.
+    for proven in [false, true] {
+        assert_eq!(judged(100, proven, &first_bytes(100, 0)), Ok(Some(100)));
+        assert_eq!(judged(100, proven, &first_bytes(101, 31999)), too_large(101, 100));
+    }
+    // One between nodes: little before the hello, what the API needs after it, whatever a client may send.
+    for request_bytes in [10, 100 << 20] {
+        assert_eq!(judged(request_bytes, false, &first_bytes(50, 32001)), Ok(Some(50)));
+        assert_eq!(judged(request_bytes, false, &first_bytes(51, 32001)), peer_too_large(32001, 51, 50));
+        assert_eq!(judged(request_bytes, true, &first_bytes(200, 32001)), Ok(Some(200)));
+        assert_eq!(judged(request_bytes, true, &first_bytes(201, 32001)), peer_too_large(32001, 201, 200));
+        assert_eq!(judged(request_bytes, true, &first_bytes(61, 32002)), peer_too_large(32002, 61, 60));
+    }
+    // As long as the API is not known, what any API may have is waited for.
+    assert_eq!(judged(10, false, &50_i32.to_be_bytes()), Ok(None));
+    assert_eq!(judged(10, false, &51_i32.to_be_bytes()), too_large(51, 10));
+    assert_eq!(judged(10, true, &51_i32.to_be_bytes()), Ok(None));
+    assert_eq!(judged(100, false, &100_i32.to_be_bytes()), Ok(Some(100)));
+    assert_eq!(judged(100, false, &1_i32.to_be_bytes()), Ok(Some(1)));
 }
 
 /// Gives what it has in pieces.
@@ -99,7 +136,7 @@ fn any_cut_of_the_stream_gives_the_same_frames() {
     let bytes: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
     for step in [997, 1000, 65_536, bytes.len()] {
         let mut from = Pieces(bytes.chunks(step).map(<[u8]>::to_vec).collect());
-        let mut frames = Frames::new(10 << 20);
+        let mut frames = Frames::new(limits(10 << 20));
         assert!(read_all(&mut frames, &mut from) == bodies, "in pieces of {step}");
         assert_eq!(frames.at_end(), CloseReason::ByClient);
     }
@@ -107,7 +144,7 @@ fn any_cut_of_the_stream_gives_the_same_frames() {
 
 #[test]
 fn a_size_alone_allocates_little() {
-    let mut frames = Frames::new(100 << 20);
+    let mut frames = Frames::new(limits(100 << 20));
     let mut from = Pieces(vec![(90i32 << 20).to_be_bytes().to_vec(), vec![1], vec![2]]);
     assert!(read_all(&mut frames, &mut from).is_empty());
     assert!(frames.buffer.capacity() <= 4 * STEP, "{}", frames.buffer.capacity());
@@ -116,7 +153,7 @@ fn a_size_alone_allocates_little() {
 #[test]
 fn the_buffer_is_used_again_for_frames_of_one_size() {
     let body = vec![7u8; 300_000];
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(limits(1 << 20));
     let mut places = Vec::new();
     let mut from = Pieces((0..4).map(|_| framed(&body)).collect());
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -135,7 +172,7 @@ fn the_buffer_is_used_again_for_frames_of_one_size() {
 #[test]
 fn the_place_of_a_large_frame_is_not_kept() {
     let body = vec![7u8; 6 << 20];
-    let mut frames = Frames::new(10 << 20);
+    let mut frames = Frames::new(limits(10 << 20));
     let mut from = Pieces(vec![framed(&body), framed(b"next")]);
     let all = read_all(&mut frames, &mut from);
     assert_eq!(all.len(), 2);
@@ -146,7 +183,7 @@ fn the_place_of_a_large_frame_is_not_kept() {
 fn memory_is_known_before_a_frame_is_read() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut memory = |head: &[u8]| {
-        let mut frames = Frames::new(100 << 20);
+        let mut frames = Frames::new(limits(100 << 20));
         let mut from = Pieces(vec![head.to_vec()]);
         assert!(frames.poll_fill(&mut cx, &mut from).is_ready());
         frames.memory_to_read()
