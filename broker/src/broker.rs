@@ -48,8 +48,10 @@ pub struct Broker {
     pub coordinators: CoordinatorScope,
     /// Producer ids to hand out.
     pub producer_ids: Arc<ProducerIds>,
-    /// Fetch sessions (KIP-227).
+    /// Fetch sessions of consumers (KIP-227).
     pub fetch_sessions: FetchSessions,
+    /// Those of followers, which no client can evict or name.
+    pub follower_sessions: FetchSessions,
     /// Compaction; `None` with `log.cleaner.enable=false`.
     pub cleaner: Option<Arc<Cleaner>>,
     /// The loops that run it.

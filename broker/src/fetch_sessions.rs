@@ -133,14 +133,6 @@ impl FetchSessions {
         }
     }
 
-    /// Ends a fetch: which of its partitions belong into the answer.
-    pub fn finish(&self, begun: &BegunFetch, statuses: &[PartitionStatus]) -> Vec<bool> {
-        match &begun.session {
-            Some(session) => session.state.lock().session.finish(&begun.fetch, statuses),
-            None => vec![true; statuses.len()],
-        }
-    }
-
     fn create(
         &self,
         request: SessionRequest,
@@ -252,6 +244,11 @@ impl FetchSessions {
 }
 
 impl Session {
+    /// Ends a fetch: which of its partitions belong into the answer.
+    pub fn finish(&self, fetch: &SessionFetch, statuses: &[PartitionStatus]) -> Vec<bool> {
+        self.state.lock().session.finish(fetch, statuses)
+    }
+
     /// Where the session's partitions report their moves.
     pub fn ready(&self) -> &ReadyList {
         &self.ready

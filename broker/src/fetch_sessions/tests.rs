@@ -92,7 +92,10 @@ impl Lab {
             _ => PartitionStatus { must_report: true, is_caught_up: false, high_watermark: -1, log_start_offset: -1 },
         };
         let statuses: Vec<_> = begun.partitions.iter().map(status).collect();
-        let told = self.sessions.finish(begun, &statuses);
+        let told = match &begun.session {
+            Some(session) => session.finish(&begun.fetch, &statuses),
+            None => vec![true; statuses.len()],
+        };
         let read: Vec<_> = begun.fetch.partitions.iter().map(|(target, _)| target.partition).collect();
         let reported = read.iter().zip(told).filter(|(_, told)| *told).map(|(partition, _)| *partition).collect();
         (read, reported)

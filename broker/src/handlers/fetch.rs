@@ -28,7 +28,7 @@ use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
-use crate::fetch_sessions::{BegunFetch, FoundPartition, ReaderView};
+use crate::fetch_sessions::{BegunFetch, FetchSessions, FoundPartition, ReaderView};
 use crate::replica::{
     AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, ReadAt, ReadBound, ReadPass,
     ReadRequest, ReadyRequests, TopicRef, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
@@ -151,6 +151,12 @@ impl Reader {
         }
     }
 
+    /// The sessions that this reader's is one of.
+    fn sessions<'a>(&self, ctx: &'a RequestContext) -> &'a FetchSessions {
+        let of_follower = (0..NO_FOLLOWER).contains(&self.replica);
+        if of_follower { &ctx.broker.follower_sessions } else { &ctx.broker.fetch_sessions }
+    }
+
     /// A session may be gone on with in a version that has no field for a diverging epoch.
     fn checks_epochs(&self) -> bool {
         self.api_version >= 12
@@ -263,7 +269,7 @@ fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result
         forgotten: forgotten.collect(),
     };
     let random = || ctx.broker.node.random_u64();
-    ctx.broker.fetch_sessions.begin(session, reader.view(ctx), &finder, random, ctx.broker.now_ms())
+    reader.sessions(ctx).begin(session, reader.view(ctx), &finder, random, ctx.broker.now_ms())
 }
 
 /// Only a follower of the partition may read it as a broker does, that is past the high watermark.
@@ -298,7 +304,7 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
         told.push(data);
     }
     let shown = match &begun.session {
-        Some(_) => ctx.broker.fetch_sessions.finish(begun, &statuses),
+        Some(session) => session.finish(fetch, &statuses),
         None => vec![true; told.len()],
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();

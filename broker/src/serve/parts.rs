@@ -33,6 +33,9 @@ use crate::replica::{LeadershipChange, ReplicaManager};
 /// How long a start may wait for flushes of what a crash left.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Fetch sessions of followers: each other broker has one, and its earlier incarnations' go after two minutes.
+const FOLLOWER_SESSIONS: usize = 1000;
+
 /// The interval of log lines about the progress of a long start.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -88,6 +91,7 @@ pub(super) fn build_broker(
         coordinators,
         producer_ids,
         fetch_sessions: FetchSessions::new(config.fetch_session_slots),
+        follower_sessions: FetchSessions::new(FOLLOWER_SESSIONS),
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
         cleaner_threads: Arc::default(),
         request_memory: Arc::clone(&shared.memory),

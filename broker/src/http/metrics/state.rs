@@ -72,6 +72,9 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
     )?;
     gauges.set_one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
     let (sessions, session_partitions, evictions) = broker.fetch_sessions.counts();
+    let followers = broker.follower_sessions.counts();
+    let (sessions, session_partitions) = (sessions + followers.0, session_partitions + followers.1);
+    let evictions = evictions + followers.2;
     gauges.set_one("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions)?;
     gauges.set_one(
         "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
@@ -116,7 +119,8 @@ pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, p
         all_damaged += ranges;
         offline += usize::from(log.is_offline());
     }
-    purgatory(&gauges, &partitions, broker.fetch_sessions.parked_fetches())?;
+    let parked = broker.fetch_sessions.parked_fetches() + broker.follower_sessions.parked_fetches();
+    purgatory(&gauges, &partitions, parked)?;
     let offline_dir = gauges.many("kafka_log_logmanager_logdirectoryoffline", "1 if it failed", &["logDirectory"])?;
     let dirs = broker.replicas.logs().dirs();
     for dir in &dirs {

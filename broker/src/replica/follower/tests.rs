@@ -162,6 +162,16 @@ async fn one_partition_in_error_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_take_no_fetch_session_from_followers() {
+    let net = cluster(2, &[("max.incremental.fetch.session.cache.slots", "0")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+    produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    let broker = net.context_of(1).broker;
+    until("the follower has a session", || broker.follower_sessions.counts().0 == 1).await;
+    assert_eq!(broker.fetch_sessions.counts().0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_of_another_incarnation_is_refused() {
     let net = cluster(2, &[]).await;
     for (replica_id, broker_epoch) in [(2, 19), (2, -1), (9, 20), (-1, -1)] {
