@@ -6,26 +6,31 @@ use std::time::Duration;
 
 use esker_core::controller::wire::{decode_request, encode_reply};
 use esker_core::controller::{
-    AllocateNodeId, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker, may_allocate_ids,
+    AllocateNodeId, MAX_NODES, NodeConfigs, Reply, Request, SessionTimes, Sessions, UnfenceBroker, may_allocate_ids,
 };
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
+use super::reservations::{Reserved, Unregistered};
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::node::Node;
 use crate::peer::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinClusterRequest, JoinClusterResponse, PEER_VERSION, SubmitRequest,
-    SubmitResponse,
+    HeartbeatRequest, HeartbeatResponse, IdentifyRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION,
+    SubmitRequest, SubmitResponse,
 };
-use crate::peer::{LocalNode, PeerId};
+use crate::peer::{LocalNode, PeerId, ask};
 use crate::raft::{Metadata, QuorumView, RaftId, RaftServer};
 
 /// How long the quorum may take to give a node its place.
 const PLACE: Duration = Duration::from_secs(10);
+/// Nodes that may join at once.
+const JOINING: usize = 16;
+/// How long a node that joins may take to answer at its address.
+const REACH: Duration = Duration::from_secs(2);
 /// A leader that no quorum has confirmed for so long answers no heartbeat: another may lead by now.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(200);
 
@@ -55,6 +60,9 @@ pub struct Controller {
     ended: Notify,
     /// Fenced brokers that send heartbeats: epoch, the controller's term, and the offset that they must apply up to.
     fenced: Mutex<BTreeMap<i32, (i64, u64, u64)>>,
+    unregistered: Mutex<Unregistered>,
+    /// Nodes that are given a place at this moment.
+    joining: Semaphore,
 }
 
 impl Controller {
@@ -70,6 +78,8 @@ impl Controller {
             origin: Instant::now(),
             ended: Notify::new(),
             fenced: Mutex::default(),
+            unregistered: Mutex::default(),
+            joining: Semaphore::new(JOINING),
         })
     }
 
@@ -268,21 +278,23 @@ impl Controller {
         if !may_allocate_ids(&self.metadata.image(), self.node.id()) {
             return refused(ErrorCode::NOT_CONTROLLER, "the cluster is about to begin".to_owned());
         }
-        if request.max_version < PEER_VERSION {
-            let message = format!(
-                "the node speaks versions up to {} of the protocol between nodes, and this cluster version {PEER_VERSION}: update the node",
-                request.max_version
-            );
-            return refused(ErrorCode::UNSUPPORTED_VERSION, message);
-        }
         let deadline = Instant::now() + PLACE;
+        // Whoever can connect can ask: few are served at once.
+        let Ok(Ok(_turn)) = timeout_at(deadline, self.joining.acquire()).await else {
+            return refused(ErrorCode::NOT_CONTROLLER, "too many nodes join at once".to_owned());
+        };
+        if let Err((code, message)) = self.check_join(&request, &view).await {
+            return refused(code, message);
+        }
         let wanted = (request.node_id >= 0).then_some(request.node_id);
-        let ask = AllocateNodeId { wanted, directory: request.directory };
-        let node_id = match submit(self.metadata.as_ref(), ask, deadline).await {
+        let abandoned = self.unregistered.lock().abandoned(&self.metadata.image(), &view, Instant::now());
+        let allocate = AllocateNodeId { wanted, directory: request.directory, abandoned: abandoned.clone() };
+        let node_id = match submit(self.metadata.as_ref(), allocate, deadline).await {
             Ok(Committed { reply: Ok(node_id), .. }) => node_id,
             Ok(Committed { reply: Err(refusal), .. }) => return refused(refusal.code, refusal.message.to_string()),
             Err(error) => return refused(ErrorCode::NOT_CONTROLLER, error.to_string()),
         };
+        self.remove_released(abandoned, &view, deadline).await;
         if !request.address.is_empty()
             && let Err(message) = self.seat(node_id, request.directory, &request.address, deadline).await
         {
@@ -298,6 +310,66 @@ impl Controller {
 
     fn cluster_id(&self) -> Str {
         self.local.membership().map(|membership| membership.cluster_id.clone()).unwrap_or_default()
+    }
+
+    /// Whether a node may join: it speaks this version, there is room, and it is where it says to be.
+    async fn check_join(&self, request: &JoinClusterRequest, view: &QuorumView) -> Result<(), (ErrorCode, String)> {
+        if request.max_version < PEER_VERSION {
+            let message = format!(
+                "the node speaks versions up to {} of the protocol between nodes, and node {} of this cluster version {PEER_VERSION}: update the node",
+                request.max_version,
+                self.node.id()
+            );
+            return Err((ErrorCode::UNSUPPORTED_VERSION, message));
+        }
+        let known = view.members.iter().find(|member| member.id.directory == request.directory.0);
+        if view.members.len() >= MAX_NODES && known.is_none() {
+            let message = format!(
+                "{MAX_NODES} nodes follow the metadata of the cluster, and no more may: unregister the brokers that are gone for good"
+            );
+            return Err((ErrorCode::POLICY_VIOLATION, message));
+        }
+        let moves = known.is_none_or(|member| member.address != *request.address);
+        if moves && !request.address.is_empty() {
+            return self.check_reachable(request).await.map_err(|message| (ErrorCode::NETWORK_EXCEPTION, message));
+        }
+        Ok(())
+    }
+
+    /// Checks that the node which says to be at an address is there: it would wait for its metadata for ever.
+    async fn check_reachable(&self, request: &JoinClusterRequest) -> Result<(), String> {
+        let question = IdentifyRequest { directory: self.local.directory() };
+        let (address, own) = (&request.address, self.node.id());
+        let answer = ask(&self.node, address, &question, Instant::now() + REACH).await;
+        let why = match answer {
+            Ok(answer) if answer.directory == request.directory => return Ok(()),
+            Ok(answer) => {
+                format!("node {} with the metadata folder {} answers there", answer.node_id, answer.directory)
+            }
+            Err(error) => error.to_string(),
+        };
+        Err(format!(
+            "node {own}, the active controller, does not find node {} with the metadata folder {} at {address}, where it says to be: {why}. Set advertised.listeners to an address that the other nodes reach",
+            request.node_id, request.directory
+        ))
+    }
+
+    /// Nodes whose reservations have ended leave the quorum.
+    async fn remove_released(&self, abandoned: Vec<Reserved>, view: &QuorumView, deadline: Instant) {
+        let image = self.metadata.image();
+        for (node_id, directory) in abandoned {
+            let id = RaftId { node_id, directory: directory.0 };
+            let is_member = view.members.iter().any(|member| member.id == id && !member.votes);
+            if !is_member || image.reservation(node_id) == Some(directory) {
+                continue;
+            }
+            match self.metadata.remove_member(id, deadline).await {
+                Ok(()) => tracing::info!(node = node_id, "a node that never registered has left the metadata quorum"),
+                Err(error) => {
+                    tracing::warn!(node = node_id, %error, "a node that never registered stays in the metadata quorum")
+                }
+            }
+        }
     }
 
     /// The node follows the metadata log from here on.

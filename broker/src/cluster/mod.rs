@@ -13,6 +13,7 @@ mod fencer;
 mod heartbeat;
 mod links;
 mod place;
+mod reservations;
 mod route;
 mod voters;
 

@@ -12,7 +12,9 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use esker_storage::io::Disk;
 use esker_storage::{Folder, OpenError};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -76,6 +78,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 const CHECK: Duration = Duration::from_millis(200);
 /// How long the cluster may take to give a place.
 const PLACE: Duration = Duration::from_secs(15);
+/// After the cluster could not reach this node.
+const UNREACHED_AGAIN: Duration = Duration::from_secs(2);
 /// Between two log lines about the same wait.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -193,7 +197,9 @@ async fn request_place(
         directory: local.directory(),
         address: Str::default(),
     };
-    match join_at(node, &address, &request).await? {
+    let others = local.join().iter().filter(|other| **other != address).cloned();
+    let all: Vec<Str> = [address.clone()].into_iter().chain(others).collect();
+    match join_any(node, &all, &request).await?.1 {
         Placed::At(place) => Ok(Some(place)),
         Placed::Elsewhere(None) => Ok(None),
         Placed::Elsewhere(Some(controller)) => match join_at(node, &controller, &request).await? {
@@ -209,11 +215,35 @@ enum Placed {
     Elsewhere(Option<Str>),
 }
 
+/// Asks all of `targets` at once: the first answer that says more than to ask elsewhere, and whose it is. One that is slow delays no other.
+async fn join_any(
+    node: &Node,
+    targets: &[Str],
+    request: &JoinClusterRequest,
+) -> Result<(Option<Str>, Placed), PlaceError> {
+    let asked = targets.iter().map(|target| async move { (target, join_at(node, target, request).await) });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    while let Some((target, placed)) = asked.next().await {
+        match placed? {
+            Placed::Elsewhere(None) => {}
+            placed => return Ok((Some(target.clone()), placed)),
+        }
+    }
+    Ok((None, Placed::Elsewhere(None)))
+}
+
 async fn join_at(node: &Node, address: &Str, request: &JoinClusterRequest) -> Result<Placed, PlaceError> {
     match ask(node, address, request, Instant::now() + PLACE).await {
         Ok(answer) if !answer.error_code.is_error() => Ok(Placed::At(answer)),
         Ok(answer) if answer.error_code == ErrorCode::NOT_CONTROLLER => {
             Ok(Placed::Elsewhere(answer.controller.map(|controller| controller.detached())))
+        }
+        // The active controller cannot reach this node. The network may come, and the address may be wrong.
+        Ok(answer) if answer.error_code == ErrorCode::NETWORK_EXCEPTION => {
+            let why = answer.error_message.map_or_else(String::new, |message| message.to_string());
+            tracing::warn!(why, "the cluster cannot reach this node yet");
+            sleep(UNREACHED_AGAIN).await;
+            Ok(Placed::Elsewhere(None))
         }
         // It is a moment away from its own place.
         Ok(answer) if answer.error_code == ErrorCode::BROKER_NOT_AVAILABLE => Ok(Placed::Elsewhere(None)),
@@ -240,21 +270,20 @@ pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), Pla
         address: Str::copy(address),
     };
     let mut at: Option<Str> = None;
-    let mut next = 0;
     loop {
         let view = quorum.borrow_and_update().clone();
         let own = view.members.iter().find(|member| Some(member.id) == view.own);
         if own.is_some_and(|member| member.address == address) {
             return Ok(());
         }
-        let known: Vec<Str> = local.join().iter().cloned().chain(addresses_of(&view, address)).collect();
-        let target = at.take().or_else(|| known.get(next % known.len().max(1)).cloned());
-        next += 1;
-        if let Some(target) = target
-            && let Placed::Elsewhere(Some(controller)) = join_at(node, &target, &request).await?
-        {
-            at = Some(controller);
-        }
+        let known: Vec<Str> = match at.take() {
+            Some(controller) => vec![controller],
+            None => local.join().iter().cloned().chain(addresses_of(&view, address)).collect(),
+        };
+        at = match join_any(node, &known, &request).await? {
+            (_, Placed::Elsewhere(controller)) => controller,
+            (controller, Placed::At(_)) => controller,
+        };
         if let Ok(Err(_)) = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await {
             return Err(PlaceError::Stopped);
         }

@@ -59,7 +59,7 @@ impl Joined {
             return self.join(node, registration).await;
         }
         // Another node must not be given this id. A cluster of before knows no reservations: its brokers are known by their registration.
-        let reserve = AllocateNodeId { wanted: Some(node.id()), directory: self.directory };
+        let reserve = AllocateNodeId { wanted: Some(node.id()), directory: self.directory, abandoned: Vec::new() };
         let reserved = submit(self.metadata.as_ref(), reserve, Instant::now() + REGISTER).await?.reply;
         match reserved {
             Ok(_) => {}

@@ -15,9 +15,19 @@ use crate::metadata::{
 /// The id of the first node.
 const FIRST: i32 = 1;
 
+/// Node ids that may be reserved for nodes that have not registered. Nobody proves anything to be given one.
+pub const MAX_UNREGISTERED: usize = 64;
+/// Nodes of a cluster, registered or not: each follows the metadata log.
+pub const MAX_NODES: usize = 1000;
+
 /// Allocates a node id to the node with this metadata folder: `wanted`, or the lowest id above all that are in use. A node that has an id
-/// keeps it.
-pub fn allocate_node_id(image: &MetadataImage, wanted: Option<i32>, directory: Uuid) -> Result<Decision<i32>, Refusal> {
+/// keeps it. Where there are too many nodes, reservations of `abandoned` nodes end, from the first on.
+pub fn allocate_node_id(
+    image: &MetadataImage,
+    wanted: Option<i32>,
+    directory: Uuid,
+    abandoned: &[(i32, Uuid)],
+) -> Result<Decision<i32>, Refusal> {
     check_directory(directory)?;
     let owned = owned_by(image, directory);
     let node_id = match (owned, wanted) {
@@ -35,7 +45,10 @@ pub fn allocate_node_id(image: &MetadataImage, wanted: Option<i32>, directory: U
         (None, Some(wanted)) => wanted,
         (None, None) => next_node_id(image)?,
     };
-    let records = reserve(image, node_id, directory, &[])?.into_iter().collect();
+    let mut records: Vec<_> = reserve(image, node_id, directory, &[])?.into_iter().collect();
+    if !records.is_empty() && image.broker(node_id).is_none() {
+        records.extend(make_room(image, abandoned)?);
+    }
     Ok(Decision { records, reply: node_id })
 }
 
@@ -43,6 +56,32 @@ pub fn allocate_node_id(image: &MetadataImage, wanted: Option<i32>, directory: U
 /// cluster has its id from no one, and the first node that joins would be given the same.
 pub fn may_allocate_ids(image: &MetadataImage, controller: i32) -> bool {
     image.reservation(controller).is_some() || image.broker(controller).is_some()
+}
+
+/// Ends reservations of abandoned nodes until there is room for one more node.
+fn make_room(image: &MetadataImage, abandoned: &[(i32, Uuid)]) -> Result<Vec<MetadataRecord>, Refusal> {
+    let waiting = image.reservations().filter(|(node_id, _)| image.broker(*node_id).is_none()).count();
+    let all = image.brokers().count() + waiting;
+    let too_many = (waiting + 1).saturating_sub(MAX_UNREGISTERED);
+    let excess = too_many.max((all + 1).saturating_sub(MAX_NODES));
+    let is_waiting = |(node_id, directory): &&(i32, Uuid)| {
+        image.broker(*node_id).is_none() && image.reservation(*node_id) == Some(*directory)
+    };
+    let released = abandoned.iter().filter(is_waiting).take(excess);
+    let released: Vec<_> = released.filter_map(|(node_id, _)| release(image, *node_id)).collect();
+    if released.len() >= excess {
+        return Ok(released);
+    }
+    let message = if too_many > 0 {
+        format!(
+            "{waiting} node ids are reserved for nodes that have not registered yet, and there may be {MAX_UNREGISTERED}. Start these nodes, unregister those that will not come, or try again in an hour: a place whose node does not come is given to another then."
+        )
+    } else {
+        format!(
+            "The cluster has {all} nodes, and there may be {MAX_NODES}. Unregister the brokers that are gone for good."
+        )
+    };
+    Err(Refusal::new(ErrorCode::POLICY_VIOLATION, message))
 }
 
 /// The record that gives `node_id` to `directory`; none where it has the id already, or where the log is at a level without

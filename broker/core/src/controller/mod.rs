@@ -48,7 +48,9 @@ pub use elect_leaders::elect_leaders;
 pub use elections::ElectionRules;
 pub use features::{new_cluster_features, update_features};
 pub use fence::{fence_broker, unfence_broker};
-pub use identity::{allocate_node_id, forget_removed_voter, may_allocate_ids, remove_voter_identity};
+pub use identity::{
+    MAX_NODES, MAX_UNREGISTERED, allocate_node_id, forget_removed_voter, may_allocate_ids, remove_voter_identity,
+};
 pub use join::{JoinRequest, join_broker};
 pub use lease::Lease;
 pub use peer_requests::{

@@ -133,12 +133,15 @@ pub struct FailDirectories {
 }
 
 /// A node that joins asks for its id. The answer is the id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocateNodeId {
     /// The id that the node is configured to have.
     pub wanted: Option<i32>,
     /// `directory.id` of its metadata folder.
     pub directory: Uuid,
+    /// Reservations that may end if there are too many: the active controller has seen nothing of their nodes for long. It decides by what it
+    /// has seen itself, so they are never sent.
+    pub abandoned: Vec<(i32, Uuid)>,
 }
 
 /// A controller is removed from the voters, for good.
@@ -240,7 +243,7 @@ impl FailDirectories {
 
 impl AllocateNodeId {
     pub(super) fn decide(&self, image: &MetadataImage) -> Decision<Result<i32, Refusal>> {
-        settle(allocate_node_id(image, self.wanted, self.directory))
+        settle(allocate_node_id(image, self.wanted, self.directory, &self.abandoned))
     }
 }
 

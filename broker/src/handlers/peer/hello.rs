@@ -31,8 +31,8 @@ impl PeerService {
         };
         if !(hello.min_version..=hello.max_version).contains(&PEER_VERSION) {
             let message = format!(
-                "node {} speaks versions {} to {} of the protocol between nodes, and this one version {PEER_VERSION}: update the older of both",
-                hello.node_id, hello.min_version, hello.max_version
+                "node {} speaks versions {} to {} of the protocol between nodes, and node {} version {PEER_VERSION}: update the older of both",
+                hello.node_id, hello.min_version, hello.max_version, own.node_id
             );
             return Err((ErrorCode::UNSUPPORTED_VERSION, message));
         }
@@ -62,8 +62,8 @@ impl PeerService {
             && !controller.knows(hello.node_id, hello.directory)
         {
             let message = format!(
-                "node {} with the metadata folder {} is no node of this cluster: nodes join with --join",
-                hello.node_id, hello.directory
+                "node {} with the metadata folder {} is no node of cluster {}, as node {} knows it: nodes join with --join",
+                hello.node_id, hello.directory, own.cluster_id, own.node_id
             );
             return Err((ErrorCode::INVALID_VOTER_KEY, message));
         }

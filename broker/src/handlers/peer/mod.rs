@@ -7,6 +7,8 @@
 mod hello;
 mod limits;
 mod replica_fetch;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 use std::sync::{Arc, OnceLock};

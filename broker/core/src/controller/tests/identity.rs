@@ -22,7 +22,8 @@ fn run(image: &mut MetadataImage, request: impl ControllerRequest) -> Reply {
 }
 
 fn allocate(image: &mut MetadataImage, wanted: Option<i32>, directory: u8) -> Result<i32, Refusal> {
-    AllocateNodeId::from_reply(run(image, AllocateNodeId { wanted, directory: dir(directory) })).unwrap()
+    AllocateNodeId::from_reply(run(image, AllocateNodeId { wanted, directory: dir(directory), abandoned: Vec::new() }))
+        .unwrap()
 }
 
 fn join(node_id: i32, directory: u8, incarnation: u8) -> JoinBroker {
@@ -104,6 +105,51 @@ fn a_broker_joins_with_the_folder_that_has_its_id() {
     assert_eq!(refused.unwrap_err().code, E::DUPLICATE_BROKER_REGISTRATION, "its incarnation has a session");
     again.set_alive(|_| false);
     assert!(JoinBroker::from_reply(decide(&image, &again).reply).unwrap().is_ok());
+}
+
+/// One of many folders.
+fn folder(number: usize) -> Uuid {
+    let mut id = [0xf; 16];
+    id[8..].copy_from_slice(&(number as u64).to_be_bytes());
+    Uuid(id)
+}
+
+#[test]
+fn nodes_that_never_register_are_bounded() {
+    let mut image = cluster();
+    let ask = |image: &mut MetadataImage, number, abandoned: &[(i32, Uuid)]| {
+        let request = AllocateNodeId { wanted: None, directory: folder(number), abandoned: abandoned.to_vec() };
+        AllocateNodeId::from_reply(run(image, request)).unwrap()
+    };
+    joined(&mut image, join(1, 1, 1)).unwrap();
+    for number in 0..MAX_UNREGISTERED {
+        let id = number as i32 + 2;
+        // Nobody is given up while there is room.
+        assert_eq!(ask(&mut image, number, &[(2, folder(0)), (1, dir(1))]), Ok(id), "{number}");
+    }
+    let refused = ask(&mut image, 100, &[]).unwrap_err();
+    assert_eq!(refused.code, E::POLICY_VIOLATION);
+    assert!(refused.message.contains("unregister") && refused.message.contains("64"), "{}", refused.message);
+    assert_eq!(ask(&mut image, 5, &[]), Ok(7), "a node that has an id keeps it");
+    assert!(joined(&mut image, join(1, 1, 2)).is_ok(), "those that are registered go on");
+    // A registered broker, another folder, and an id that is not reserved are not given up.
+    let others = [(1, dir(1)), (3, folder(77)), (500, folder(1))];
+    assert_eq!(ask(&mut image, 100, &others).unwrap_err().code, E::POLICY_VIOLATION);
+    let abandoned = [(4, folder(2)), (3, folder(1))];
+    assert_eq!(ask(&mut image, 100, &[&others[..], &abandoned].concat()), Ok(MAX_UNREGISTERED as i32 + 2));
+    assert_eq!((image.reservation(4), image.reservation(3)), (None, Some(folder(1))), "the oldest alone");
+    assert_eq!(ask(&mut image, 2, &[]).unwrap_err().code, E::POLICY_VIOLATION, "which comes too late");
+}
+
+#[test]
+fn a_cluster_has_a_bound_of_nodes() {
+    let mut image = cluster();
+    for node_id in 1..=MAX_NODES as i32 {
+        image.apply(&MetadataRecord::Broker(BrokerRecord { node_id, ..BrokerRecord::default() }));
+    }
+    let refused = allocate(&mut image, None, 1).unwrap_err();
+    assert_eq!(refused.code, E::POLICY_VIOLATION);
+    assert!(refused.message.contains("1000") && refused.message.contains("Unregister"), "{}", refused.message);
 }
 
 #[test]

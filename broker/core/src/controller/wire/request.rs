@@ -165,7 +165,11 @@ plain! {
             any: it.wanted.is_none(),
             directory: it.directory,
         },
-        |it| Ok(AllocateNodeId { wanted: (!it.any).then_some(it.wanted), directory: it.directory });
+        |it| Ok(AllocateNodeId {
+            wanted: (!it.any).then_some(it.wanted),
+            directory: it.directory,
+            abandoned: Vec::new(),
+        });
     RemoveVoterIdentity as VoterBody:
         |it| VoterBody { node_id: it.node_id, directory: it.directory },
         |it| Ok(RemoveVoterIdentity { node_id: it.node_id, directory: it.directory });

@@ -62,6 +62,10 @@ fn join() -> JoinRequest {
     JoinRequest { registration: registration(), features: vec![range], record_level: 2, previous_epoch: 77 }
 }
 
+fn allocate(wanted: Option<i32>) -> AllocateNodeId {
+    AllocateNodeId { wanted, directory: ID, abandoned: Vec::new() }
+}
+
 fn refusal<T>() -> Result<T, Refusal> {
     Err(Refusal { code: ErrorCode::STALE_BROKER_EPOCH, message: "stale".into() })
 }
@@ -285,8 +289,7 @@ samples! {
         [FailDirectories { node_id: 1, epoch: 2, failed: vec![ID], configs: configs() }]
         => [Ok(()), refusal()];
     AllocateNodeId:
-        [AllocateNodeId { wanted: Some(3), directory: ID }, AllocateNodeId { wanted: None, directory: ID },
-         AllocateNodeId { wanted: Some(-1), directory: ID }]
+        [allocate(Some(3)), allocate(None), allocate(Some(-1))]
         => [Ok(3), refusal()];
     RemoveVoterIdentity: [RemoveVoterIdentity { node_id: 1, directory: ID }] => [Ok(()), refusal()];
     ForgetRemovedVoter: [ForgetRemovedVoter { directory: ID }] => [Ok(()), refusal()];
