@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod fetch_session;
 pub mod forming;
 pub mod group;
+pub mod health;
 pub mod internal_topics;
 pub mod metadata;
 pub mod replication;

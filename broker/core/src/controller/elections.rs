@@ -28,6 +28,14 @@ pub(super) struct TopicRules {
 }
 
 impl ElectionRules<'_> {
+    /// `min.insync.replicas` of a topic.
+    pub fn min_isr(&self, image: &MetadataImage, topic: &str) -> usize {
+        let key = lookup(Scope::Topic, "min.insync.replicas");
+        let value =
+            key.and_then(|key| resolve_topic(image, self.node_id, self.statics, topic, key).value()?.parse().ok());
+        value.unwrap_or(1)
+    }
+
     pub(super) fn of_topic(&self, image: &MetadataImage, topic: &str) -> TopicRules {
         let value = |name: &str| {
             let key = lookup(Scope::Topic, name)?;
@@ -35,7 +43,7 @@ impl ElectionRules<'_> {
         };
         let unclean = value("unclean.leader.election.enable").is_some_and(|value| value == "true");
         TopicRules {
-            min_isr: value("min.insync.replicas").and_then(|value| value.parse().ok()).unwrap_or(1),
+            min_isr: self.min_isr(image, topic),
             election: if unclean { Election::Unclean } else { Election::Online },
             flushed: value("durability").is_some_and(|value| value == "flush"),
         }
