@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::{ControllerRequest, NodeConfigs};
+use esker_core::health::{ServiceState, obstacle};
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
@@ -102,12 +103,24 @@ impl Broker {
         Background { node: self.node.clone(), images: self.metadata.subscribe(), replicas }
     }
 
+    /// This broker's place in the cluster, as far as it knows.
+    pub fn service_state(&self) -> ServiceState {
+        let own = self.metadata.image().broker(self.node_id).map(|broker| broker.fenced);
+        let view = self.metadata.quorum().borrow().clone();
+        ServiceState {
+            registered: own.is_some(),
+            fenced: own.unwrap_or(true) || self.session.is_fenced() && !view.is_alone(),
+            isolated: self.session.is_isolated(),
+            controller: self.session.contact(&view),
+            applied: self.replicas.applied_image().offset(),
+            target: self.session.controller_offset(),
+        }
+    }
+
     /// Why this broker should not be sent clients right now; `None` when it serves.
     pub fn not_ready(&self) -> Option<String> {
-        match self.metadata.image().broker(self.node_id) {
-            None => return Some("this broker is not registered with the controller".to_owned()),
-            Some(own) if own.fenced => return Some("this broker is fenced by the controller".to_owned()),
-            Some(_) => {}
+        if let Some(obstacle) = obstacle(&self.service_state()) {
+            return Some(obstacle);
         }
         let offline = self.replicas.logs().dirs().into_iter().find(|dir| dir.offline)?;
         Some(format!("log dir {} is offline after a disk error", offline.path.display()))

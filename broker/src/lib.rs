@@ -27,6 +27,7 @@ pub mod replica;
 pub mod serve;
 pub mod server;
 pub mod session;
+mod start_progress;
 mod system_limits;
 pub mod telemetry;
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let served = Arc::new(Served::default());
     let http_bound = serve_http(&node, &served, &stop).await;
     let metadata_dir = MetadataDir::find(disk.as_ref(), node.config())?;
-    let startup = Startup::new(&node, disk.as_ref(), &metadata_dir)?;
+    let startup = Startup::new(&node, disk.as_ref(), &metadata_dir, &served.progress)?;
     let listening = listen(&node, &startup, &stop).await;
     // A node that forms a cluster, or joins one, must be reached meanwhile. For another a folder in use is a better reason than a port.
     let joins = !node.config().join.is_empty();
@@ -96,8 +96,9 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
     let kafka = addresses.first().map_or(http, |(_, address)| *address);
     let (joined, metadata_folder) =
         startup.enter(&node, Arc::clone(&disk), &metadata_dir, &logs, (place, &addresses)).await?;
-    let broker = startup.start_broker(&node, joined, logs, &stop).await?;
+    let (broker, joined) = startup.start_broker(&node, joined, logs, &stop).await?;
     let _ = served.broker.set(Arc::clone(&broker));
+    startup.serve_clients(&broker, &joined).await?;
     stop_on_error.disarm();
     Ok(Running { broker, kafka, http, stop, connections, disk, metadata_dir, _metadata_folder: metadata_folder })
 }

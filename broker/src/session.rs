@@ -6,8 +6,12 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use esker_core::health::ControllerContact;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::raft::QuorumView;
 
 /// The registration of this broker, and whether it may act on it.
 #[derive(Debug)]
@@ -18,6 +22,10 @@ pub struct BrokerSession {
     /// When the lease ends, in µs since `origin`; 0: there is none.
     lease_end: AtomicU64,
     fenced: AtomicBool,
+    /// How much of the metadata log the controller has in force, by its last answer.
+    controller_offset: AtomicU64,
+    /// Why the last heartbeat has no answer that counts.
+    failure: Mutex<Option<String>>,
     stale: watch::Sender<bool>,
 }
 
@@ -28,6 +36,8 @@ impl Default for BrokerSession {
             origin: Instant::now(),
             lease_end: AtomicU64::new(0),
             fenced: AtomicBool::new(true),
+            controller_offset: AtomicU64::new(0),
+            failure: Mutex::default(),
             stale: watch::Sender::new(false),
         }
     }
@@ -51,6 +61,46 @@ impl BrokerSession {
     pub fn is_isolated(&self) -> bool {
         let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
         now >= self.lease_end.load(Ordering::Relaxed)
+    }
+
+    /// How long the lease lasts; `None`: it has no end.
+    pub fn lease_remaining(&self) -> Option<Duration> {
+        let end = self.lease_end.load(Ordering::Relaxed);
+        (end != NO_END).then(|| Duration::from_micros(end).saturating_sub(self.origin.elapsed()))
+    }
+
+    /// How much of the metadata log the controller had in force when it last answered.
+    pub fn controller_offset(&self) -> u64 {
+        self.controller_offset.load(Ordering::Relaxed)
+    }
+
+    /// The controller has so much of the metadata log in force.
+    pub fn set_controller_offset(&self, offset: u64) {
+        self.controller_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// Why the last heartbeat has no answer that counts.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// The active controller of `view`, and how the last heartbeat to it went.
+    pub fn contact(&self, view: &QuorumView) -> ControllerContact {
+        let others = view.voters().filter(|voter| Some(voter.id) != view.own && Some(voter.id) != view.leader);
+        let voters = || others.map(|voter| (voter.id.node_id, voter.address.clone())).collect();
+        let failure = self.failure();
+        let Some(leader) = view.leader else { return ControllerContact::NoLeader { voters: voters() } };
+        // A leader refuses its own heartbeats when no majority confirms it.
+        if view.is_leading() && failure.is_some() {
+            return ControllerContact::NoMajority { voters: voters() };
+        }
+        let address = view.leader_address().unwrap_or("an address that is not known").to_owned();
+        ControllerContact::Leader { node_id: leader.node_id, address, failure, voters: voters() }
+    }
+
+    /// The last heartbeat has no answer that counts, or it has one.
+    pub fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock() = failure;
     }
 
     /// When the lease ends, in the time of [`BrokerSession::time_of`]; `None`: there is none.

@@ -93,7 +93,8 @@ impl Controller {
         &self.metadata
     }
 
-    pub(super) fn node(&self) -> &Node {
+    /// Its time, randomness and threads.
+    pub fn node(&self) -> &Node {
         &self.node
     }
 
@@ -188,6 +189,7 @@ impl Controller {
         let view = self.view();
         let answer = HeartbeatResponse {
             controller: view.leader.map_or(-1, |leader| leader.node_id),
+            offset: i64::try_from(self.metadata.image().offset()).unwrap_or(i64::MAX),
             ..HeartbeatResponse::default()
         };
         if !view.is_leading() || !self.metadata.leads_within(CONFIRMED_WITHIN) {
@@ -273,7 +275,11 @@ impl Controller {
             ..JoinClusterResponse::default()
         };
         if !view.is_leading() {
-            return refused(ErrorCode::NOT_CONTROLLER, "another node is the active controller".to_owned());
+            let why = match view.leader {
+                Some(leader) => format!("node {} is the active controller", leader.node_id),
+                None => "the metadata quorum has no leader".to_owned(),
+            };
+            return refused(ErrorCode::NOT_CONTROLLER, why);
         }
         if !may_allocate_ids(&self.metadata.image(), self.node.id()) {
             return refused(ErrorCode::NOT_CONTROLLER, "the cluster is about to begin".to_owned());

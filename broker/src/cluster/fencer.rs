@@ -18,6 +18,7 @@ use super::controller::{Controller, TICK};
 use crate::controller::{Committed, submit};
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::raft::wait_to_lead;
+use crate::telemetry::RepeatLimiter;
 
 /// How long a broker may take to answer a new connection.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -43,7 +44,7 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         let alive = alive.map(|broker| (broker.node_id, broker.epoch)).collect::<Vec<_>>();
         let now = controller.now();
         controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
-        let mut probes = Probes::new();
+        let (mut probes, refusals) = (Probes::new(), RepeatLimiter::default());
         while quorum.has_changed().is_ok() && quorum.borrow_and_update().is_leading() {
             if quorum.borrow().is_alone() {
                 if quorum.changed().await.is_err() {
@@ -52,14 +53,14 @@ pub async fn run_fencer(controller: Arc<Controller>) {
                 continue;
             }
             probe_brokers(&controller, &controller.metadata().image(), &mut probes);
-            fence_expired(&controller).await;
+            fence_expired(&controller, &refusals).await;
             let tick = Instant::now() + TICK;
             let _ = timeout_at(tick, controller.session_ended()).await;
         }
     }
 }
 
-async fn fence_expired(controller: &Arc<Controller>) {
+async fn fence_expired(controller: &Arc<Controller>, refusals: &RepeatLimiter) {
     let (now, own) = (controller.now(), controller.node().id());
     let image = controller.metadata().image();
     let current = controller.local().incarnation();
@@ -88,7 +89,11 @@ async fn fence_expired(controller: &Arc<Controller>) {
                     tracing::warn!(node = node_id, epoch, "a broker is fenced: its session ended");
                 }
             }
-            Err(error) => tracing::warn!(node = node_id, %error, "a broker whose session ended cannot be fenced yet"),
+            Err(error) => {
+                if let Some(left_out) = refusals.admit(&format!("{node_id}: {error}"), Instant::now()) {
+                    tracing::warn!(node = node_id, %error, left_out = left_out.field(), "a broker whose session ended cannot be fenced yet");
+                }
+            }
         }
     }
 }

@@ -19,45 +19,47 @@ use crate::peer::messages::{HeartbeatRequest, HeartbeatResponse};
 use crate::peer::{Lane, PeerError, PeerId, PeerLink};
 use crate::raft::{QuorumView, RaftId};
 use crate::session::BrokerSession;
+use crate::telemetry::RepeatLimiter;
 
 /// Where heartbeats go, kept from one to the next.
 struct Way {
     controller: Arc<Controller>,
     link: Option<(RaftId, PeerLink)>,
+    refusals: RepeatLimiter,
 }
 
 impl Way {
+    /// The answer, or why there is none.
     async fn beat(
         &mut self,
         view: &QuorumView,
         request: &HeartbeatRequest,
         deadline: Instant,
-    ) -> Option<HeartbeatResponse> {
-        let leader = view.leader?;
+    ) -> Result<HeartbeatResponse, String> {
+        let leader = view.leader.ok_or("the metadata quorum has no leader")?;
         if view.is_leading() {
             let local = self.controller.local();
             let peer =
                 PeerId { node_id: leader.node_id, directory: local.directory(), incarnation: local.incarnation() };
-            return tokio::time::timeout_at(deadline, self.controller.heartbeat(peer, request)).await.ok();
+            let beat = tokio::time::timeout_at(deadline, self.controller.heartbeat(peer, request)).await;
+            return beat.map_err(|_| "this node does not answer itself in time".to_owned());
         }
-        let address = view.leader_address()?;
+        let address = view.leader_address().ok_or("its address is not known")?;
         if self.link.as_ref().is_none_or(|(id, link)| *id != leader || link.address() != address) {
             let target = (leader.node_id, Uuid(leader.directory));
             let (node, local) = (self.controller.node(), self.controller.local());
             self.link = Some((leader, PeerLink::new(node, local, target, address, Lane::Control)));
         }
-        let (_, link) = self.link.as_ref()?;
-        match link.call(request, deadline).await {
-            Ok(answer) => Some(answer),
-            Err(error @ (PeerError::Refused { .. } | PeerError::NoCluster)) => {
-                tracing::warn!(%error, "the active controller does not take this broker");
-                None
+        let (_, link) = self.link.as_ref().ok_or("there is no link to it")?;
+        link.call(request, deadline).await.map_err(|error| {
+            if matches!(error, PeerError::Refused { .. } | PeerError::NoCluster)
+                && let Some(left_out) = self.refusals.admit(&error.to_string(), Instant::now())
+            {
+                tracing::warn!(%error, left_out = left_out.field(), "the active controller does not take this broker");
             }
-            Err(error) => {
-                tracing::debug!(%error, "a heartbeat has no answer");
-                None
-            }
-        }
+            tracing::debug!(%error, "a heartbeat has no answer");
+            error.reason()
+        })
     }
 }
 
@@ -72,7 +74,7 @@ pub async fn run_heartbeats(
     let lease_time = config.broker_session_timeout * 4 / 5;
     let mut quorum = controller.metadata().quorum();
     let mut was_isolated = true;
-    let mut way = Way { controller: Arc::clone(&controller), link: None };
+    let mut way = Way { controller: Arc::clone(&controller), link: None, refusals: RepeatLimiter::default() };
     loop {
         let sent = Instant::now();
         let view = quorum.borrow_and_update().clone();
@@ -95,34 +97,23 @@ pub async fn run_heartbeats(
             // A heartbeat to a leader that is none any more must not keep the next one from the new leader.
             _ => tokio::select! {
                 biased;
-                answered = way.beat(&view, &request, sent + lease_time) => answered,
+                answered = way.beat(&view, &request, sent + lease_time) => Some(answered),
                 _ = quorum.wait_for(|now| has_other_leader(now, &view)) => None,
             },
         };
-        match answered.as_ref().map(|answer| answer.error_code) {
-            Some(ErrorCode::NONE) => {
-                let fenced = answered.is_some_and(|answer| answer.fenced);
-                session.set_fenced(fenced);
-                // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
-                match fenced {
-                    true => lease.release(),
-                    false => lease.renewed(session.time_of(sent)),
-                }
-            }
-            Some(ErrorCode::STALE_BROKER_EPOCH) => {
-                lease.release();
-                session.set_stale();
-            }
-            _ => {}
+        if let Some(answered) = answered {
+            record_answer(&session, answered, &mut lease, sent);
         }
         // Whatever the answer: a lease without an end does not outlast the time alone.
         session.set_lease(end_of(&lease, &quorum.borrow()));
         let isolated = session.is_isolated();
         if std::mem::replace(&mut was_isolated, isolated) != isolated {
             match isolated {
-                true => tracing::warn!(
-                    "the active controller cannot be reached, or has fenced this broker: nothing is acknowledged"
-                ),
+                true => {
+                    let controller = session.contact(&view);
+                    let why = if session.is_fenced() { "fenced" } else { "no answer within the lease" };
+                    tracing::warn!(why, %controller, "this broker is isolated: nothing is acknowledged");
+                }
                 false => tracing::info!("the active controller knows this broker"),
             }
         }
@@ -137,6 +128,36 @@ pub async fn run_heartbeats(
             return session.set_lease(None);
         }
     }
+}
+
+/// Takes in the answer to the heartbeat that was sent at `sent`, or why there is none.
+fn record_answer(
+    session: &BrokerSession,
+    answered: Result<HeartbeatResponse, String>,
+    lease: &mut Lease,
+    sent: Instant,
+) {
+    let failure = match answered {
+        Ok(answer) if !answer.error_code.is_error() => {
+            session.set_controller_offset(u64::try_from(answer.offset).unwrap_or_default());
+            session.set_fenced(answer.fenced);
+            // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
+            match answer.fenced {
+                true => lease.release(),
+                false => lease.renewed(session.time_of(sent)),
+            }
+            None
+        }
+        Ok(answer) => {
+            if answer.error_code == ErrorCode::STALE_BROKER_EPOCH {
+                lease.release();
+                session.set_stale();
+            }
+            Some(format!("it answers {}", answer.error_code))
+        }
+        Err(why) => Some(why),
+    };
+    session.set_failure(failure);
 }
 
 fn has_other_leader(now: &QuorumView, before: &QuorumView) -> bool {

@@ -22,6 +22,6 @@ pub use controller::Controller;
 pub use fencer::run_fencer;
 pub use heartbeat::run_heartbeats;
 pub use links::{BrokerLinks, ControllerProposer, TransactionLinks};
-pub use place::{Place, PlaceError, find_place, take_seat};
+pub use place::{Place, PlaceError, find_place, find_silent_voters, take_seat};
 pub use route::RoutedController;
 pub use voters::run_voters;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::forming::{Answer, Decision, Round, decide};
+use esker_core::health::StartStep;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 use esker_storage::io::Disk;
@@ -17,14 +18,14 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
-use tracing::info;
 
 use super::controller::Controller;
 use crate::metadata_dir::MetadataDir;
 use crate::node::Node;
 use crate::peer::messages::{IdentifyRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION};
 use crate::peer::{LocalNode, ask};
-use crate::raft::Begin;
+use crate::raft::{Begin, QuorumView};
+use crate::start_progress::StartProgress;
 
 /// Where a node belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +81,6 @@ const CHECK: Duration = Duration::from_millis(200);
 const PLACE: Duration = Duration::from_secs(15);
 /// After the cluster could not reach this node.
 const UNREACHED_AGAIN: Duration = Duration::from_secs(2);
-/// Between two log lines about the same wait.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// See the module. Waits for other nodes where it must.
 pub async fn find_place(
@@ -89,6 +88,7 @@ pub async fn find_place(
     local: &Arc<LocalNode>,
     disk: &dyn Disk,
     dir: &MetadataDir,
+    progress: &StartProgress,
 ) -> Result<Place, PlaceError> {
     let config = node.config();
     let known = Folder::identity(disk, dir.folder())?;
@@ -113,14 +113,17 @@ pub async fn find_place(
     let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
     let wanted = if config.node_id_given || known.is_some() { node_id } else { -1 };
     loop {
-        let Some(address) = form(node, local, own_cluster.as_deref()).await? else {
+        let Some(address) = form(node, local, own_cluster.as_deref(), progress).await? else {
             return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
         };
-        if let Some(placed) = request_place(node, local, Str::from(address), wanted).await? {
-            let (cluster_id, node_id) = (placed.cluster_id.to_string(), placed.node_id);
-            dir.format(disk, node, (&cluster_id, node_id), local.directory())?;
-            dir.record_promise(disk, &cluster_id)?;
-            return Ok(Place { node_id, cluster_id: Some(cluster_id), begin: Begin::Member });
+        match request_place(node, local, Str::from(address), wanted).await? {
+            Placed::At(placed) => {
+                let (cluster_id, node_id) = (placed.cluster_id.to_string(), placed.node_id);
+                dir.format(disk, node, (&cluster_id, node_id), local.directory())?;
+                dir.record_promise(disk, &cluster_id)?;
+                return Ok(Place { node_id, cluster_id: Some(cluster_id), begin: Begin::Member });
+            }
+            Placed::Elsewhere { why, .. } => progress.report_blocked(StartStep::Placing, vec![why]),
         }
         sleep(ASK_AGAIN).await;
     }
@@ -147,9 +150,13 @@ async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<(),
 }
 
 /// Asks all nodes until it is clear what to do: a node of the cluster to join, or `None` to begin one.
-async fn form(node: &Node, local: &LocalNode, cluster_id: Option<&str>) -> Result<Option<String>, PlaceError> {
+async fn form(
+    node: &Node,
+    local: &LocalNode,
+    cluster_id: Option<&str>,
+    progress: &StartProgress,
+) -> Result<Option<String>, PlaceError> {
     let list: Vec<String> = local.join().iter().map(ToString::to_string).collect();
-    let mut said: Option<(String, Instant)> = None;
     loop {
         let asked = list.iter().map(|address| async move { (address.clone(), identify(node, local, address).await) });
         let answers: BTreeMap<String, Answer> = join_all(asked).await.into_iter().collect();
@@ -159,15 +166,23 @@ async fn form(node: &Node, local: &LocalNode, cluster_id: Option<&str>) -> Resul
             Decision::Join { address, .. } => return Ok(Some(address)),
             Decision::Refuse { message } => return Err(PlaceError::Contradiction(message)),
             Decision::Wait { blocked_by } => {
-                let waits = blocked_by.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                if said.as_ref().is_none_or(|(last, at)| *last != waits || at.elapsed() > SAY_AGAIN) {
-                    info!(waits, "waiting for other nodes to form a cluster");
-                    said = Some((waits, Instant::now()));
-                }
+                progress.report_blocked(StartStep::Forming, blocked_by.iter().map(ToString::to_string).collect());
             }
         }
         sleep(ASK_AGAIN).await;
     }
+}
+
+/// The other voters that do not answer, with their addresses: why the metadata quorum may have no leader.
+pub async fn find_silent_voters(node: &Node, local: &LocalNode, view: &QuorumView) -> Vec<String> {
+    let others = view.voters().filter(|voter| Some(voter.id) != view.own && !voter.address.is_empty());
+    let asked = others.map(|voter| async move {
+        match identify(node, local, &voter.address).await {
+            Answer::Unreachable(why) => Some(format!("{} does not answer: {why}", voter.address)),
+            Answer::Member { .. } | Answer::Empty { .. } => None,
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 async fn identify(node: &Node, local: &LocalNode, address: &str) -> Answer {
@@ -180,17 +195,12 @@ async fn identify(node: &Node, local: &LocalNode, address: &str) -> Answer {
                 list: answer.join.iter().map(ToString::to_string).collect(),
             },
         },
-        Err(error) => Answer::Unreachable(error.to_string()),
+        Err(error) => Answer::Unreachable(error.reason()),
     }
 }
 
-/// Asks for an id, at `address` or wherever the active controller is; `None` if nobody there can tell.
-async fn request_place(
-    node: &Node,
-    local: &LocalNode,
-    address: Str,
-    node_id: i32,
-) -> Result<Option<JoinClusterResponse>, PlaceError> {
+/// Asks for an id, at `address` or wherever the active controller is.
+async fn request_place(node: &Node, local: &LocalNode, address: Str, node_id: i32) -> Result<Placed, PlaceError> {
     let request = JoinClusterRequest {
         max_version: PEER_VERSION,
         node_id,
@@ -199,68 +209,77 @@ async fn request_place(
     };
     let others = local.join().iter().filter(|other| **other != address).cloned();
     let all: Vec<Str> = [address.clone()].into_iter().chain(others).collect();
-    match join_any(node, &all, &request).await?.1 {
-        Placed::At(place) => Ok(Some(place)),
-        Placed::Elsewhere(None) => Ok(None),
-        Placed::Elsewhere(Some(controller)) => match join_at(node, &controller, &request).await? {
-            Placed::At(place) => Ok(Some(place)),
-            Placed::Elsewhere(_) => Ok(None),
-        },
+    match join_any(node, &all, &request, "").await?.1 {
+        Placed::Elsewhere { controller: Some(controller), .. } => join_at(node, &controller, &request).await,
+        placed => Ok(placed),
     }
 }
 
 enum Placed {
     At(JoinClusterResponse),
-    /// Ask there, or anywhere.
-    Elsewhere(Option<Str>),
+    /// Ask at the controller's address, or anywhere.
+    Elsewhere {
+        controller: Option<Str>,
+        /// Why there is no place yet, with the address that says so.
+        why: String,
+    },
 }
 
 /// Asks all of `targets` at once: the first answer that says more than to ask elsewhere, and whose it is. One that is slow delays no other.
+/// What `own` says is no reason.
 async fn join_any(
     node: &Node,
     targets: &[Str],
     request: &JoinClusterRequest,
+    own: &str,
 ) -> Result<(Option<Str>, Placed), PlaceError> {
     let asked = targets.iter().map(|target| async move { (target, join_at(node, target, request).await) });
     let mut asked: FuturesUnordered<_> = asked.collect();
+    let mut reasons: BTreeMap<&Str, String> = BTreeMap::new();
     while let Some((target, placed)) = asked.next().await {
         match placed? {
-            Placed::Elsewhere(None) => {}
+            Placed::Elsewhere { controller: None, why } => {
+                if *target != own {
+                    reasons.insert(target, why);
+                }
+            }
             placed => return Ok((Some(target.clone()), placed)),
         }
     }
-    Ok((None, Placed::Elsewhere(None)))
+    let why = reasons.into_values().collect::<Vec<_>>().join("; ");
+    Ok((None, Placed::Elsewhere { controller: None, why }))
 }
 
 async fn join_at(node: &Node, address: &Str, request: &JoinClusterRequest) -> Result<Placed, PlaceError> {
+    let message = |answer: &JoinClusterResponse| answer.error_message.as_ref().map_or_else(String::new, Str::to_string);
     match ask(node, address, request, Instant::now() + PLACE).await {
         Ok(answer) if !answer.error_code.is_error() => Ok(Placed::At(answer)),
         Ok(answer) if answer.error_code == ErrorCode::NOT_CONTROLLER => {
-            Ok(Placed::Elsewhere(answer.controller.map(|controller| controller.detached())))
+            let why = format!("{address} gives no place: {}", message(&answer));
+            Ok(Placed::Elsewhere { controller: answer.controller.map(|controller| controller.detached()), why })
         }
         // The active controller cannot reach this node. The network may come, and the address may be wrong.
         Ok(answer) if answer.error_code == ErrorCode::NETWORK_EXCEPTION => {
-            let why = answer.error_message.map_or_else(String::new, |message| message.to_string());
-            tracing::warn!(why, "the cluster cannot reach this node yet");
             sleep(UNREACHED_AGAIN).await;
-            Ok(Placed::Elsewhere(None))
+            Ok(Placed::Elsewhere { controller: None, why: message(&answer) })
         }
         // It is a moment away from its own place.
-        Ok(answer) if answer.error_code == ErrorCode::BROKER_NOT_AVAILABLE => Ok(Placed::Elsewhere(None)),
-        Ok(answer) => Err(PlaceError::Refused {
-            address: address.clone(),
-            code: answer.error_code,
-            message: answer.error_message.map_or_else(String::new, |message| message.to_string()),
-        }),
+        Ok(answer) if answer.error_code == ErrorCode::BROKER_NOT_AVAILABLE => {
+            let why = format!("{address} gives no place: {}", message(&answer));
+            Ok(Placed::Elsewhere { controller: None, why })
+        }
+        Ok(answer) => {
+            Err(PlaceError::Refused { address: address.clone(), code: answer.error_code, message: message(&answer) })
+        }
         Err(error) => {
-            tracing::debug!(%error, "the active controller cannot be asked");
-            Ok(Placed::Elsewhere(None))
+            let why = format!("{address} does not answer: {}", error.reason());
+            Ok(Placed::Elsewhere { controller: None, why })
         }
     }
 }
 
 /// Has the cluster know where this node is, so that it sends it the metadata log. Returns once this node's own log says so.
-pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), PlaceError> {
+pub async fn take_seat(controller: &Controller, address: &str, progress: &StartProgress) -> Result<(), PlaceError> {
     let (node, local) = (controller.node(), controller.local());
     let mut quorum = controller.metadata().quorum();
     let request = JoinClusterRequest {
@@ -280,9 +299,14 @@ pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), Pla
             Some(controller) => vec![controller],
             None => local.join().iter().cloned().chain(addresses_of(&view, address)).collect(),
         };
-        at = match join_any(node, &known, &request).await? {
-            (_, Placed::Elsewhere(controller)) => controller,
+        // This node is asked, too: it may lead.
+        at = match join_any(node, &known, &request, address).await? {
             (controller, Placed::At(_)) => controller,
+            (_, Placed::Elsewhere { controller: None, why }) if !why.is_empty() => {
+                progress.report_blocked(StartStep::Entering, vec![why]);
+                None
+            }
+            (_, Placed::Elsewhere { controller, .. }) => controller,
         };
         if let Ok(Err(_)) = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await {
             return Err(PlaceError::Stopped);
@@ -290,7 +314,7 @@ pub async fn take_seat(controller: &Controller, address: &str) -> Result<(), Pla
     }
 }
 
-fn addresses_of<'a>(view: &'a crate::raft::QuorumView, own: &'a str) -> impl Iterator<Item = Str> + 'a {
+fn addresses_of<'a>(view: &'a QuorumView, own: &'a str) -> impl Iterator<Item = Str> + 'a {
     let others = view.members.iter().map(|member| member.address.as_str());
     others.filter(move |address| !address.is_empty() && *address != own).map(Str::copy)
 }

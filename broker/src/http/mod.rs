@@ -1,8 +1,9 @@
 //! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced.
 //!
-//! It answers before the logs are open, so that an operator sees the progress of recovery after a crash.
+//! It answers before the node is in a cluster and before the logs are open, so that an operator sees what a start waits for.
 
 mod groups;
+mod health;
 pub(crate) mod metrics;
 mod served;
 
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use served::Served;
 
-use metrics::{scrape, scrape_loading};
+use metrics::{scrape, scrape_start};
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -47,7 +48,7 @@ pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: Cancellatio
     let router = Router::new()
         .route("/metrics", get(all_metrics))
         .route("/health/live", get(|| async { "alive\n" }))
-        .route("/health/ready", get(ready))
+        .route("/health/ready", get(health::ready))
         .route("/version", get(version))
         .route("/v1/groups/{group}/rebalances", get(groups::rebalances))
         .with_state(served);
@@ -57,37 +58,15 @@ pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: Cancellatio
     }
 }
 
-async fn ready(State(served): State<Arc<Served>>) -> Response {
-    let Some(broker) = served.broker.get().cloned() else {
-        let (logs, segments) = (served.loading.partitions(), served.loading.segments());
-        let (opened, recovered) = (logs.done, segments.done);
-        let reason = format!(
-            "starting: {opened} of {} partitions are open, {recovered} of {} segments recovered",
-            logs.all, segments.all
-        );
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
-    };
-    // `not_ready` queries the free space of the log dirs, which may block.
-    let node = broker.node.clone();
-    let asked = node.run_blocking(move || broker.not_ready().ok_or_else(|| broker.concerns())).await;
-    match asked {
-        Ok(Err(concerns)) => {
-            let lines: String = concerns.iter().map(|concern| format!("{concern}\n")).collect();
-            format!("ready\n{lines}").into_response()
-        }
-        Ok(Ok(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
 async fn all_metrics(State(served): State<Arc<Served>>) -> Response {
     // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
+    let step = served.progress.step();
     let text = match served.broker.get().cloned() {
         Some(broker) => {
             let node = broker.node.clone();
-            node.run_blocking(move || scrape(&broker, &served.ages)).await.map_err(|error| error.to_string())
+            node.run_blocking(move || scrape(&broker, step, &served.ages)).await.map_err(|error| error.to_string())
         }
-        None => Ok(scrape_loading(&served.loading)),
+        None => Ok(scrape_start(step, &served.loading)),
     };
     match text.and_then(|text| text.map_err(|error| error.to_string())) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
@@ -108,6 +87,7 @@ async fn version(State(served): State<Arc<Served>>) -> Json<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    use esker_core::health::StartStep;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -126,7 +106,14 @@ mod tests {
     async fn it_tells_of_a_start_that_is_not_over() {
         let (listener, address) = bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, Arc::new(Served::default()), stop.clone()));
+        let served = Arc::new(Served::default());
+        let serving = tokio::spawn(serve(listener, Arc::clone(&served), stop.clone()));
+        let reason = "127.0.0.1:9093 does not answer: connection refused";
+        served.progress.report_blocked(StartStep::Forming, vec![reason.to_owned()]);
+        let ready = get_path(address, "/health/ready").await;
+        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(reason), "{ready}");
+        assert!(get_path(address, "/metrics").await.contains("kafka_server_kafkaserver_brokerstate 1"));
+        served.progress.begin(StartStep::OpeningLogs);
         let ready = get_path(address, "/health/ready").await;
         assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
         assert!(ready.contains("starting: 0 of 0 partitions are open"), "{ready}");

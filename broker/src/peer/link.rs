@@ -67,6 +67,20 @@ pub enum PeerError {
     NoCluster,
 }
 
+impl PeerError {
+    /// The cause without the address, for a line that names it.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotListening { .. } => "connection refused".to_owned(),
+            Self::Unreachable { reason, .. } => reason.clone(),
+            Self::Refused { code, message, .. } => format!("it refuses this node: {message} ({code})"),
+            Self::TimedOut { .. } => "no answer in time".to_owned(),
+            Self::Lost(error) => error.to_string(),
+            Self::NoCluster => self.to_string(),
+        }
+    }
+}
+
 /// How long a connection and its hello may take.
 const CONNECT: Duration = Duration::from_millis(1000);
 /// A connection for records whose answer is later than this is closed.

@@ -137,6 +137,9 @@ pub struct HeartbeatResponse {
     pub controller: i32,
     /// It may not lead.
     pub fenced: bool,
+    /// How many entries of the metadata log the receiver has in force: how far behind the broker is.
+    #[field(tag = 0, tagged = "0+")]
+    pub offset: i64,
 }
 
 /// A node that is in no cluster asks for a place in this one: for an id, and to follow the metadata log.

@@ -56,7 +56,7 @@ impl Starting {
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
         let dir = MetadataDir::find(disk.as_ref(), node.config())?;
-        let startup = Startup::new(&node, disk.as_ref(), &dir)?;
+        let startup = Startup::new(&node, disk.as_ref(), &dir, &Arc::default())?;
         let entrance =
             Entrance { scope: startup.scope().clone(), listener: Str::from("PLAINTEXT"), stop: stop.clone() };
         Ok(Self { node, disk, dir, startup, entrance, stop, stop_on_drop })
@@ -74,7 +74,8 @@ impl Starting {
         let (node, place) = startup.find_place(node, disk.as_ref(), &dir).await?;
         let logs = open_logs(Arc::clone(&disk), &node, place.cluster_id.clone(), &Arc::default()).await?;
         let (joined, metadata_folder) = startup.enter(&node, disk, &dir, &logs, (place, &addresses)).await?;
-        let broker = startup.start_broker(&node, joined, logs, &stop).await?;
+        let (broker, joined) = startup.start_broker(&node, joined, logs, &stop).await?;
+        startup.serve_clients(&broker, &joined).await?;
         Ok(Embedded { broker, entrance, _stop_on_drop: stop_on_drop, _metadata_folder: metadata_folder })
     }
 }

@@ -1,9 +1,11 @@
 //! This node in its cluster: registered, and not fenced any more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::controller::{Adopted, AllocateNodeId, JoinBroker, JoinRequest, RegisterBroker, Registration};
+use esker_core::health::StartStep;
 use esker_core::metadata::{ListenerRecord, RecordLevel, supported_features};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
@@ -13,12 +15,13 @@ use tracing::{error, info};
 
 use super::error::ServeError;
 use super::register::{found_partitions, registration};
-use crate::cluster::{Controller, RoutedController};
+use crate::cluster::{Controller, RoutedController, find_silent_voters};
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::node::Node;
 use crate::raft::Metadata;
 use crate::server::RequestMemory;
 use crate::session::BrokerSession;
+use crate::start_progress::StartProgress;
 use crate::telemetry::Metrics;
 
 /// How long the metadata log may take to commit the registration.
@@ -28,6 +31,8 @@ const REGISTER: Duration = Duration::from_secs(60);
 const FIRST_LEASE: Duration = Duration::from_secs(2);
 /// Until a registration is tried again: the session of the incarnation before must end.
 const REGISTER_AGAIN: Duration = Duration::from_millis(50);
+/// A request to the controller that takes so long is waiting for something that a person wants to know.
+const EXPLAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 #[derive(Debug, Clone)]
@@ -46,6 +51,7 @@ pub(super) struct Joined {
     /// The epoch before, if the stop was clean and its logs are.
     pub previous_epoch: Option<i64>,
     pub listeners: Vec<ListenerRecord>,
+    pub progress: Arc<StartProgress>,
 }
 
 impl Joined {
@@ -102,7 +108,7 @@ impl Joined {
         };
         loop {
             let deadline = Instant::now() + REGISTER;
-            match submit(self.routed.as_ref(), ask.clone(), deadline).await {
+            let why = match self.explain_wait(submit(self.routed.as_ref(), ask.clone(), deadline)).await {
                 Ok(Committed { reply: Ok(epoch), offset, .. }) => {
                     self.session.registered(epoch, true);
                     info!(node = node.id(), epoch, "registered with the cluster");
@@ -111,7 +117,7 @@ impl Joined {
                 Ok(Committed { reply: Err(refusal), .. })
                     if refusal.code == ErrorCode::DUPLICATE_BROKER_REGISTRATION =>
                 {
-                    info!(why = %refusal.message, "not registered yet");
+                    refusal.message.to_string()
                 }
                 Ok(Committed { reply: Err(refusal), .. }) => {
                     return Err(ServeError::Refused(refusal.message.to_string()));
@@ -119,17 +125,41 @@ impl Joined {
                 Err(error @ (SubmitError::Stopping | SubmitError::Fault(_) | SubmitError::Encode(_))) => {
                     return Err(error.into());
                 }
-                Err(error) => info!(%error, "not registered yet"),
-            }
+                Err(error) => error.to_string(),
+            };
+            self.progress.report_blocked(StartStep::Registering, vec![format!("not registered yet: {why}")]);
             tokio::time::sleep(REGISTER_AGAIN).await;
+        }
+    }
+
+    /// Waits for a request to the controller. While that takes long, reports which node of the quorum is missing.
+    async fn explain_wait<T>(&self, request: impl Future<Output = T>) -> T {
+        let mut request = pin!(request);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(EXPLAIN_AFTER, request.as_mut()).await {
+                return answer;
+            }
+            let view = self.metadata.quorum().borrow().clone();
+            let explain = find_silent_voters(self.controller.node(), self.controller.local(), &view);
+            let mut reasons = tokio::select! {
+                biased;
+                answer = request.as_mut() => return answer,
+                reasons = explain => reasons,
+            };
+            reasons.insert(0, self.session.contact(&view).to_string());
+            self.progress.report_blocked(StartStep::Registering, reasons);
         }
     }
 
     /// Waits until the image here has what was committed at `offset`.
     pub(super) async fn wait_for(&self, offset: u64) -> Result<(), ServeError> {
+        self.progress.begin(StartStep::CatchingUp);
         let mut images = self.metadata.subscribe();
-        let there = images.wait_for(|image| image.offset() >= offset).await;
-        there.map(drop).map_err(|_| SubmitError::Stopping.into())
+        let there = images.wait_for(|image| {
+            self.progress.report_applied(image.offset(), offset);
+            image.offset() >= offset
+        });
+        there.await.map(drop).map_err(|_| SubmitError::Stopping.into())
     }
 
     pub(super) async fn wait_unfenced(&self, node_id: i32) -> Result<(), ServeError> {

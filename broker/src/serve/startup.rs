@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use esker_core::health::StartStep;
 use esker_protocol::Request;
 use esker_protocol::primitives::Str;
 use esker_storage::io::Disk;
@@ -32,6 +33,7 @@ use crate::raft::{self, Begin, Metadata, RaftId, Seat};
 use crate::replica::{FollowerFetchers, IsrManager};
 use crate::server::{Admission, ConnectionLimits, NodeLanes, RequestMemory, ServerScope};
 use crate::session::BrokerSession;
+use crate::start_progress::StartProgress;
 use crate::system_limits::request_bytes;
 use crate::telemetry::Metrics;
 
@@ -48,11 +50,17 @@ pub(super) struct Startup {
     /// Where the limits of connections are read, once it is there.
     metadata: Arc<OnceLock<Arc<Metadata>>>,
     scope: ServerScope<NodeService>,
+    progress: Arc<StartProgress>,
 }
 
 impl Startup {
     /// A node of which nothing is started.
-    pub(super) fn new(node: &Node, disk: &dyn Disk, dir: &MetadataDir) -> Result<Self, ServeError> {
+    pub(super) fn new(
+        node: &Node,
+        disk: &dyn Disk,
+        dir: &MetadataDir,
+        progress: &Arc<StartProgress>,
+    ) -> Result<Self, ServeError> {
         let config = node.config();
         let known = Folder::identity(disk, dir.folder())?.and_then(|identity| identity.directory_id);
         let directory = known.unwrap_or_else(|| node.random_id());
@@ -88,7 +96,7 @@ impl Startup {
             admission,
             nodes,
         };
-        Ok(Self { local, service, shared, metadata, scope })
+        Ok(Self { local, service, shared, metadata, scope, progress: Arc::clone(progress) })
     }
 
     /// What connections are served with.
@@ -103,7 +111,8 @@ impl Startup {
         disk: &dyn Disk,
         dir: &MetadataDir,
     ) -> Result<(Node, Place), ServeError> {
-        let place = find_place(&node, &self.local, disk, dir).await?;
+        let place = find_place(&node, &self.local, disk, dir, &self.progress).await?;
+        self.progress.begin(StartStep::OpeningLogs);
         let node = if place.node_id == node.id() { node } else { node.with_id(place.node_id) };
         Ok((node, place))
     }
@@ -117,6 +126,7 @@ impl Startup {
         logs: &Arc<LogManager>,
         (place, addresses): (Place, &Addresses),
     ) -> Result<(Joined, Option<Folder>), ServeError> {
+        self.progress.begin(StartStep::Entering);
         let (directory, folder) = dir.open(disk.as_ref(), logs, node.id())?;
         self.local.enter(Str::copy(logs.cluster_id()), node.id(), directory);
         let listeners = advertised(node, addresses);
@@ -139,26 +149,29 @@ impl Startup {
         let mut quorum = metadata.quorum();
         let view = quorum.wait_for(|view| view.own.is_some()).await.map_err(|_| SubmitError::Stopping)?.clone();
         if place.begin == Begin::Member || view.members.len() > 1 {
-            take_seat(&controller, &address).await?;
+            take_seat(&controller, &address, &self.progress).await?;
         }
         dir.record_seat(disk.as_ref());
         let previous_epoch =
             dir.take_clean_epoch(disk.as_ref()).map_err(PlaceError::from)?.filter(|_| logs.was_clean());
         let routed = Arc::new(RoutedController::new(&controller));
         let session = Arc::<BrokerSession>::default();
-        Ok((Joined { metadata, controller, session, routed, directory, previous_epoch, listeners }, folder))
+        let progress = Arc::clone(&self.progress);
+        Ok((Joined { metadata, controller, session, routed, directory, previous_epoch, listeners, progress }, folder))
     }
 
-    /// Registers the broker, starts it, and serves clients once it is not fenced.
+    /// Registers the broker and starts it. It works, and serves no client yet.
     pub(super) async fn start_broker(
         &self,
         node: &Node,
         joined: Joined,
         logs: Arc<LogManager>,
         stop: &CancellationToken,
-    ) -> Result<Arc<Broker>, ServeError> {
+    ) -> Result<(Arc<Broker>, Arc<Joined>), ServeError> {
+        self.progress.begin(StartStep::Registering);
         let registered = joined.register(node, self.local.incarnation(), &logs).await?;
         joined.wait_for(registered).await?;
+        self.progress.begin(StartStep::OpeningPartitions);
         let (broker, changes) = build_broker(node, &joined, logs, &self.shared);
         open_partitions(&broker).await?;
         self.service.peers().set_broker(Arc::clone(&broker));
@@ -176,11 +189,18 @@ impl Startup {
                 let _: Option<()> = beats.await;
             }
         });
-        wait_until_durable(&broker).await;
-        joined.wait_unfenced(node.id()).await?;
+        Ok((broker, joined))
+    }
+
+    /// Serves clients, once the broker is not fenced.
+    pub(super) async fn serve_clients(&self, broker: &Arc<Broker>, joined: &Joined) -> Result<(), ServeError> {
+        self.progress.begin(StartStep::Unfencing);
+        wait_until_durable(broker).await;
+        joined.wait_unfenced(broker.node_id).await?;
         joined.wait_lease().await;
-        self.service.serve_clients(ClientService::new(Arc::clone(&broker)));
-        Ok(broker)
+        self.service.serve_clients(ClientService::new(Arc::clone(broker)));
+        self.progress.begin(StartStep::Serving);
+        Ok(())
     }
 }
 

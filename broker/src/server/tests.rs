@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use esker_core::health::StartStep;
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -26,13 +27,13 @@ fn named() -> ApiVersionsRequest {
 }
 
 fn closed(running: &Running, reason: &str) -> bool {
-    let text = scrape(&running.broker, &Ages::default()).unwrap();
+    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
     text.contains(&format!("esker_connections_closed_total{{reason=\"{reason}\"}}"))
 }
 
 /// Bytes that the broker has read.
 fn received(running: &Running) -> u64 {
-    let text = scrape(&running.broker, &Ages::default()).unwrap();
+    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("esker_network_received_bytes_total "));
     line.unwrap().parse().unwrap()
 }
@@ -261,7 +262,7 @@ async fn requests_of_all_connections_share_their_memory() {
     while running.broker.request_memory.in_flight() > 0 {
         tokio::task::yield_now().await;
     }
-    let text = scrape(&running.broker, &Ages::default()).unwrap();
+    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
     for line in
         ["esker_request_bytes_in_flight 0", "esker_request_bytes_limit 1048576", "esker_request_memory_waiting 0"]
     {

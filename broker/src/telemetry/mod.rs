@@ -9,6 +9,7 @@ mod groups;
 mod logging;
 mod network;
 mod process;
+mod repeats;
 mod requests;
 mod shards;
 mod topics;
@@ -18,6 +19,7 @@ pub use groups::GroupMetrics;
 pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
 pub use process::register as register_process;
+pub use repeats::{LeftOut, RepeatLimiter};
 pub use requests::{RequestMetrics, ServedApi};
 pub use topics::{TopicMetrics, TopicRates};
 

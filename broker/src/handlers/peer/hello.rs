@@ -2,6 +2,7 @@
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
+use tokio::time::Instant;
 
 use super::PeerService;
 use crate::peer::PeerId;
@@ -19,7 +20,11 @@ impl PeerService {
                 answer
             }
             Err((error_code, message)) => {
-                tracing::warn!(peer = %incoming.connection.peer, node = hello.node_id, message, "a node is refused");
+                // The node tries again, several times a second.
+                if let Some(left_out) = self.refusals.admit(&message, Instant::now()) {
+                    let peer = incoming.connection.peer;
+                    tracing::warn!(%peer, node = hello.node_id, message, left_out = left_out.field(), "a node is refused");
+                }
                 HelloResponse { error_code, error_message: Some(Str::from(message)), ..answer }
             }
         }

@@ -40,6 +40,7 @@ use crate::raft::wire::{
     RaftVoteRequest, RaftVoteResponse, WireVote,
 };
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
+use crate::telemetry::RepeatLimiter;
 
 /// Whether a key is one of the private APIs.
 pub fn is_peer_api(key: ApiKey) -> bool {
@@ -52,12 +53,14 @@ pub struct PeerService {
     local: Arc<LocalNode>,
     controller: OnceLock<Arc<Controller>>,
     broker: OnceLock<Arc<Broker>>,
+    /// Hellos that were refused.
+    refusals: RepeatLimiter,
 }
 
 impl PeerService {
     /// What a node answers that is in no cluster yet.
     pub fn new(local: Arc<LocalNode>) -> Self {
-        Self { local, controller: OnceLock::new(), broker: OnceLock::new() }
+        Self { local, controller: OnceLock::new(), broker: OnceLock::new(), refusals: RepeatLimiter::default() }
     }
 
     /// From here on the node is in the metadata quorum.

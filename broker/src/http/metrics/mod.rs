@@ -11,14 +11,16 @@ mod state;
 mod transactions;
 
 pub(crate) use ages::Ages;
-pub(super) use state::scrape_loading;
+pub(super) use state::scrape_start;
+
+use esker_core::health::StartStep;
 
 use crate::broker::Broker;
 use encode::encode;
 
 /// All metrics of a broker that serves, in Prometheus' text format.
-pub(crate) fn scrape(broker: &Broker, ages: &Ages) -> Result<String, prometheus::Error> {
+pub(crate) fn scrape(broker: &Broker, step: StartStep, ages: &Ages) -> Result<String, prometheus::Error> {
     let mut families = broker.metrics.gather();
-    families.extend(state::state(broker, ages)?);
+    families.extend(state::state(broker, step, ages)?);
     encode(&families)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use esker_core::health::StartStep;
 use esker_storage::{JournalStats, LoadProgress};
 use prometheus::proto::MetricFamily;
 
@@ -14,14 +15,19 @@ use crate::replica::Partition;
 use crate::telemetry::register_process;
 
 /// Kafka's states of a broker, as far as one that answers HTTP can be in them.
+const STARTING: usize = 1;
 const RECOVERY: usize = 2;
 const RUNNING: usize = 3;
-const STATE: (&str, &str) = ("kafka_server_kafkaserver_brokerstate", "2: its logs are being opened; 3: running");
+const STATE: (&str, &str) = (
+    "kafka_server_kafkaserver_brokerstate",
+    "1: on its way into the cluster; 2: its logs are being opened; 3: running",
+);
 
-/// The metrics that exist before the logs are open.
-pub(in crate::http) fn scrape_loading(loading: &LoadProgress) -> Result<String, prometheus::Error> {
+/// The metrics that exist before the broker works.
+pub(in crate::http) fn scrape_start(step: StartStep, loading: &LoadProgress) -> Result<String, prometheus::Error> {
     let gauges = Gauges::default();
-    gauges.set_one(STATE.0, STATE.1, RECOVERY)?;
+    gauges.set_one(STATE.0, STATE.1, if step == StartStep::OpeningLogs { RECOVERY } else { STARTING })?;
+    gauges.set_one("esker_broker_fenced", "1: a broker that starts leads nothing", 1)?;
     gauges.set_one(
         "kafka_log_logmanager_remaininglogstorecover",
         "Logs that are not open yet",
@@ -50,9 +56,9 @@ fn purgatory(gauges: &Gauges, partitions: &[Arc<Partition>], on_sessions: usize)
     Ok(())
 }
 
-pub(super) fn state(broker: &Broker, ages: &Ages) -> Result<Vec<MetricFamily>, prometheus::Error> {
+pub(super) fn state(broker: &Broker, step: StartStep, ages: &Ages) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let gauges = Gauges::default();
-    gauges.set_one(STATE.0, STATE.1, RUNNING)?;
+    gauges.set_one(STATE.0, STATE.1, if step == StartStep::Serving { RUNNING } else { STARTING })?;
     let partitions = broker.replicas.partitions();
     let leaders = partitions.iter().filter(|p| p.role().is_leader()).count();
     gauges.set_one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
