@@ -24,6 +24,7 @@ pub mod peer;
 mod producer_ids;
 pub mod raft;
 pub mod replica;
+mod reports;
 pub mod serve;
 pub mod server;
 pub mod session;

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use esker_client::{Admin, Target};
-use esker_protocol::messages::describe_quorum::{
-    DescribeQuorumRequest, PartitionData, PartitionDataResult, ReplicaState, TopicData,
-};
+use esker_client::Admin;
+use esker_protocol::messages::describe_quorum::{PartitionDataResult, ReplicaState};
 use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
 use super::output::{print_line, table};
+use super::quorum::describe_quorum;
+use super::safe_to_stop::{self, SafeToStopArgs};
 
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     /// Show nodes, voters, leaders, and partitions that lack in-sync replicas.
     Status(StatusArgs),
+    /// Say whether a node may be stopped: exit code 0 for yes, 1 for no with what would be lost.
+    SafeToStop(SafeToStopArgs),
 }
 
 /// Flags of `status`.
@@ -34,6 +36,7 @@ pub struct StatusArgs {
 pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
     match command {
         ClusterCommand::Status(args) => status(args).await,
+        ClusterCommand::SafeToStop(args) => safe_to_stop::run(args).await,
     }
 }
 
@@ -54,14 +57,7 @@ async fn status(args: StatusArgs) -> Result<(), CliError> {
     let admin = Admin::new(&client);
     let topics = admin.topics().await?;
     let cluster = admin.describe_cluster().await?;
-    let partition = PartitionData { partition_index: 0 };
-    let request = DescribeQuorumRequest {
-        topics: vec![TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] }],
-    };
-    // The leader alone knows how far the others are.
-    let target = cluster.controller.map_or(Target::Any, Target::Node);
-    let quorum = client.request(target, request).await?;
-    let quorum = quorum.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
+    let quorum = describe_quorum(&client, cluster.controller).await?;
     let mut nodes = nodes_of(&quorum);
     for broker in &cluster.brokers {
         nodes.entry(broker.id).or_default().address = Some(broker.address());

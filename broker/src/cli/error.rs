@@ -24,6 +24,9 @@ pub enum CliError {
     /// A data folder cannot be closed.
     #[error(transparent)]
     Log(#[from] esker_storage::LogError),
+    /// A question is answered with no; the reasons are on stdout.
+    #[error("{0}")]
+    No(String),
     /// JSON could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),

@@ -14,6 +14,8 @@ mod interrupt;
 mod journal;
 mod output;
 mod produce;
+mod quorum;
+mod safe_to_stop;
 mod topic;
 
 use std::process::ExitCode;
@@ -105,6 +107,7 @@ fn report(error: &CliError) -> ExitCode {
         | CliError::Io(_)
         | CliError::Open(_)
         | CliError::Log(_)
+        | CliError::No(_)
         | CliError::Json(_) => ExitCode::from(1),
     }
 }

@@ -1,10 +1,12 @@
-//! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced.
+//! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced, whether a node may be stopped.
 //!
 //! It answers before the node is in a cluster and before the logs are open, so that an operator sees what a start waits for.
 
 mod groups;
 mod health;
 pub(crate) mod metrics;
+mod nodes;
+mod problem;
 mod served;
 
 use std::net::SocketAddr;
@@ -51,6 +53,7 @@ pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: Cancellatio
         .route("/health/ready", get(health::ready))
         .route("/version", get(version))
         .route("/v1/groups/{group}/rebalances", get(groups::rebalances))
+        .route("/v1/nodes/{id}/safe-to-stop", get(nodes::safe_to_stop))
         .with_state(served);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
@@ -113,6 +116,9 @@ mod tests {
         let ready = get_path(address, "/health/ready").await;
         assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(reason), "{ready}");
         assert!(get_path(address, "/metrics").await.contains("kafka_server_kafkaserver_brokerstate 1"));
+        let stop_asked = get_path(address, "/v1/nodes/1/safe-to-stop").await;
+        assert!(stop_asked.starts_with("HTTP/1.1 503"), "{stop_asked}");
+        assert!(stop_asked.contains("application/problem+json"), "{stop_asked}");
         served.progress.begin(StartStep::OpeningLogs);
         let ready = get_path(address, "/health/ready").await;
         assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
