@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use esker_core::controller::{Decision, Reply, Request, decide};
@@ -57,6 +58,8 @@ pub struct Metadata {
     work: mpsc::Sender<Work>,
     raft: Raft<TypeConfig, StateMachine>,
     quorum: watch::Receiver<QuorumView>,
+    /// How often the leader changed, as this node saw it.
+    leader_changes: Arc<AtomicU64>,
     server: Arc<RaftServer>,
     node: Node,
 }
@@ -66,9 +69,10 @@ impl Metadata {
         let (work, inbox) = mpsc::channel(QUEUE);
         node.spawn_control(run(raft.clone(), published.clone(), inbox));
         let (views, quorum) = watch::channel(QuorumView::default());
-        node.spawn_control(follow_quorum(raft.clone(), id, views));
+        let leader_changes = Arc::<AtomicU64>::default();
+        node.spawn_control(follow_quorum(raft.clone(), id, views, Arc::clone(&leader_changes)));
         let server = RaftServer::new(&node, raft.clone(), published.files.clone());
-        Self { published, work, raft, quorum, server, node }
+        Self { published, work, raft, quorum, leader_changes, server, node }
     }
 
     /// What other controllers ask of this one.
@@ -79,6 +83,10 @@ impl Metadata {
     /// Who leads the quorum and who is in it, as it changes.
     pub fn quorum(&self) -> watch::Receiver<QuorumView> {
         self.quorum.clone()
+    }
+
+    pub(super) fn leader_changes(&self) -> &AtomicU64 {
+        &self.leader_changes
     }
 
     /// The members of the quorum can be changed here while this node leads.

@@ -12,6 +12,7 @@ mod metadata;
 mod network;
 mod quorum;
 mod server;
+mod status;
 mod types;
 pub mod wire;
 
@@ -22,6 +23,7 @@ pub use members::MembershipError;
 pub use metadata::Metadata;
 pub use quorum::{Member, QuorumView, wait_to_lead};
 pub use server::RaftServer;
+pub use status::RaftStatus;
 pub use types::RaftId;
 
 use std::path::{Path, PathBuf};

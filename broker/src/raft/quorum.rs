@@ -3,6 +3,8 @@
 //! A node that does not vote must not be elected either: openraft binds leadership to no vote, so elections are allowed to voters only.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Raft, RaftMetrics};
@@ -101,11 +103,22 @@ fn view_of(own: RaftId, metrics: &RaftMetrics<TypeConfig>) -> QuorumView {
 }
 
 /// Publishes the quorum as it changes, and allows elections to this node while it votes.
-pub(super) async fn follow_quorum(raft: Raft<TypeConfig, StateMachine>, own: RaftId, views: watch::Sender<QuorumView>) {
+pub(super) async fn follow_quorum(
+    raft: Raft<TypeConfig, StateMachine>,
+    own: RaftId,
+    views: watch::Sender<QuorumView>,
+    leader_changes: Arc<AtomicU64>,
+) {
     let mut metrics = raft.metrics();
     let mut elects = false;
+    let mut last_leader = None;
     loop {
         let view = view_of(own, &metrics.borrow_watched());
+        let leader = view.leader.map(|leader| (leader, view.term));
+        if leader.is_some() && leader != last_leader {
+            last_leader = leader;
+            leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
         let votes = view.voters().any(|voter| voter.id == own);
         if votes != elects {
             raft.runtime_config().elect(votes);

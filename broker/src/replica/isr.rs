@@ -22,6 +22,7 @@ use super::manager::ReplicaManager;
 use super::partition::{IsrProposal, IsrStep, Partition};
 use crate::controller::SubmitError;
 use crate::node::Node;
+use crate::telemetry::RepeatLimiter;
 
 /// Partitions of one request.
 const MAX_PARTITIONS: usize = 5_000;
@@ -45,6 +46,8 @@ pub struct IsrManager {
     proposer: Arc<dyn IsrProposer>,
     /// Partitions to look at again with the next image.
     deferred: BTreeMap<PartitionId, Arc<Partition>>,
+    /// Requests that failed.
+    failures: RepeatLimiter,
 }
 
 type Proposals = Vec<(Arc<Partition>, IsrProposal)>;
@@ -57,7 +60,7 @@ fn active_brokers(image: &MetadataImage) -> impl Iterator<Item = (i32, i64)> {
 impl IsrManager {
     /// For the partitions of `replicas`.
     pub fn new(node: Node, replicas: Arc<ReplicaManager>, proposer: Arc<dyn IsrProposer>) -> Self {
-        Self { node, replicas, proposer, deferred: BTreeMap::new() }
+        Self { node, replicas, proposer, deferred: BTreeMap::new(), failures: RepeatLimiter::default() }
     }
 
     /// Works until it is dropped.
@@ -107,14 +110,22 @@ impl IsrManager {
                         continue;
                     }
                 }
-                Ok(answer) => {
-                    warn!(code = %answer.error_code, "the controller refused changes of in-sync replicas; trying again")
-                }
-                Err(error) => warn!(%error, "changes of in-sync replicas did not reach the controller; trying again"),
+                Ok(answer) => self.report_failure(&format!("it answers {}", answer.error_code)),
+                Err(error) => self.report_failure(&error.to_string()),
             }
             // What was asked for may have been carried out: the proposals stand, and the partition epoch tells.
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_AFTER_MAX);
+        }
+    }
+
+    fn report_failure(&self, why: &str) {
+        if let Some(left_out) = self.failures.admit(why, Instant::now()) {
+            warn!(
+                why,
+                left_out = left_out.field(),
+                "the controller does not take changes of in-sync replicas; trying again"
+            );
         }
     }
 
@@ -145,8 +156,16 @@ impl IsrManager {
             let result = results.get(&partition.id());
             let code = result.map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |result| result.error_code);
             let (topic, index, isr) = (partition.topic(), partition.index(), &proposal.isr);
+            if code.is_error() {
+                self.replicas.metrics().replication.failed_isr_updates.inc();
+            }
             match reaction_to(code) {
                 Reaction::Accepted => {
+                    let metrics = self.replicas.metrics();
+                    match proposal.shrinks {
+                        true => metrics.replication.isr_shrinks.inc(),
+                        false => metrics.replication.isr_expands.inc(),
+                    }
                     info!(topic, partition = index, ?isr, "the in-sync replicas changed");
                     if result.is_some_and(|result| result.partition_epoch == proposal.partition_epoch) {
                         partition.withdraw_isr(proposal);

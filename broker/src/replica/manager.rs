@@ -164,6 +164,11 @@ impl ReplicaManager {
         (manager, receiver)
     }
 
+    /// The counters of this broker.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The log manager.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs

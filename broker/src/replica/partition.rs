@@ -7,7 +7,7 @@
 //! off its async worker ([`blocking`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering, fence};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -47,6 +47,8 @@ pub struct Partition {
     role: ArcSwap<Role>,
     /// Locked for reading by appends, for writing by changes of the role or of the log.
     appending: RwLock<()>,
+    /// The high watermark in the last answer of the leader that this replica follows.
+    leader_high_watermark: AtomicI64,
     fetches: FetchWaiters,
     /// There are records above the high watermark whose bytes were not credited to parked consumers.
     uncredited: AtomicBool,
@@ -76,6 +78,7 @@ impl Partition {
             rates,
             role: ArcSwap::from_pointee(Role::None(NoReplica::Elsewhere(LeaderHint { leader: -1, leader_epoch: -1 }))),
             appending: RwLock::new(()),
+            leader_high_watermark: AtomicI64::new(0),
             fetches: FetchWaiters::default(),
             uncredited: AtomicBool::new(false),
             commits: CommitWaiters::default(),

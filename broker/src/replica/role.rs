@@ -273,7 +273,7 @@ impl Leader {
     }
 
     /// `min.insync.replicas`, capped at the number of replicas.
-    pub(super) fn min_in_sync(&self) -> usize {
+    pub fn min_in_sync(&self) -> usize {
         self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))
     }
 

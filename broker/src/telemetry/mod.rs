@@ -10,6 +10,7 @@ mod logging;
 mod network;
 mod process;
 mod repeats;
+mod replication;
 mod requests;
 mod shards;
 mod topics;
@@ -20,6 +21,7 @@ pub use logging::{LogFormat, init_logging};
 pub use network::NetworkMetrics;
 pub use process::register as register_process;
 pub use repeats::{LeftOut, RepeatLimiter};
+pub use replication::ReplicationMetrics;
 pub use requests::{RequestMetrics, ServedApi};
 pub use topics::{TopicMetrics, TopicRates};
 
@@ -36,6 +38,8 @@ pub struct Metrics {
     pub flushes: FlushMetrics,
     /// Rebalances.
     pub groups: GroupMetrics,
+    /// In-sync replicas.
+    pub replication: ReplicationMetrics,
     /// Requests by API.
     pub requests: RequestMetrics,
     /// Bytes and records by topic.
@@ -58,6 +62,7 @@ impl Metrics {
             network: NetworkMetrics::new(&registry)?,
             flushes: FlushMetrics::new(&registry)?,
             groups: GroupMetrics::new(&registry)?,
+            replication: ReplicationMetrics::new(&registry)?,
             requests: RequestMetrics::new(&registry, apis)?,
             topics: TopicMetrics::new(&registry)?,
             registry,

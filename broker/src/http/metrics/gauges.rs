@@ -1,7 +1,7 @@
 //! Gauges that are made for one scrape and read off the state of the broker.
 
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Gauges of one scrape.
 #[derive(Default)]
@@ -12,6 +12,12 @@ impl Gauges {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         self.0.register(Box::new(gauge))
+    }
+
+    pub(super) fn total(&self, name: &str, help: &str, value: u64) -> Result<(), prometheus::Error> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.0.register(Box::new(counter))
     }
 
     pub(super) fn fine(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {

@@ -4,9 +4,11 @@
 //! off the state costs nothing between scrapes. Must never: run on a worker that serves connections.
 
 mod ages;
+mod cluster;
 mod encode;
 mod gauges;
 mod groups;
+mod quorum;
 mod state;
 mod transactions;
 

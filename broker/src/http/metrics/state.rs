@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use super::ages::Ages;
 use super::encode::encode;
 use super::gauges::Gauges;
-use super::{groups, transactions};
+use super::{cluster, groups, transactions};
 use crate::broker::Broker;
 use crate::replica::Partition;
 use crate::telemetry::register_process;
@@ -60,23 +60,7 @@ pub(super) fn state(broker: &Broker, step: StartStep, ages: &Ages) -> Result<Vec
     let gauges = Gauges::default();
     gauges.set_one(STATE.0, STATE.1, if step == StartStep::Serving { RUNNING } else { STARTING })?;
     let partitions = broker.replicas.partitions();
-    let leaders = partitions.iter().filter(|p| p.role().is_leader()).count();
-    gauges.set_one("kafka_server_replicamanager_partitioncount", "Partitions on this broker", partitions.len())?;
-    gauges.set_one("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", leaders)?;
-    let image = broker.metadata.image();
-    gauges.set_one(
-        "kafka_controller_kafkacontroller_globaltopiccount",
-        "Topics in the cluster",
-        image.topic_count(),
-    )?;
-    let all = image.topics().map(|t| t.partitions.len()).sum();
-    gauges.set_one("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions in the cluster", all)?;
-    gauges.set_one(
-        "kafka_controller_kafkacontroller_activebrokercount",
-        "Brokers that may lead",
-        image.live_brokers().count(),
-    )?;
-    gauges.set_one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller", 1)?;
+    cluster::register(broker, &partitions, &gauges)?;
     let (sessions, session_partitions, evictions) = broker.fetch_sessions.counts();
     let followers = broker.follower_sessions.counts();
     let (sessions, session_partitions) = (sessions + followers.0, session_partitions + followers.1);

@@ -46,6 +46,8 @@ pub struct IsrProposal {
     /// The broker epochs whose fetches were counted, in the order of the ISR; -1 where none was. A member of another incarnation may lack what
     /// the counted one had (KIP-903).
     pub epochs: Vec<i64>,
+    /// It is smaller than the one that the controller knows.
+    pub shrinks: bool,
 }
 
 /// Whether there is something to propose.
@@ -108,7 +110,8 @@ impl Partition {
                 let (leader_epoch, partition_epoch) =
                     (leader.assignment.leader_epoch, leader.assignment.partition_epoch);
                 let epochs = isr.iter().map(|id| leader.broker_epoch_of(*id)).collect();
-                IsrStep::Propose(IsrProposal { leader_epoch, partition_epoch, isr, epochs })
+                let shrinks = isr.len() < leader.assignment.isr.len();
+                IsrStep::Propose(IsrProposal { leader_epoch, partition_epoch, isr, epochs, shrinks })
             }
         }
     }

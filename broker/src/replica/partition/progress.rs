@@ -98,6 +98,7 @@ impl Partition {
     pub fn follow_high_watermark(&self, leader_epoch: i32, high_watermark: i64) -> Result<bool, FollowError> {
         let held = blocking::read(&self.appending);
         self.check_following(leader_epoch)?;
+        self.leader_high_watermark.store(high_watermark, Ordering::Relaxed);
         let log = self.log.load();
         let stable = log.last_stable_offset();
         let moved = log.advance_high_watermark(high_watermark).is_some();
@@ -106,6 +107,13 @@ impl Partition {
             self.wake_consumers(&log, stable);
         }
         Ok(moved)
+    }
+
+    /// Committed records of the leader that this replica lacks, as of the leader's last answer; `None` unless it follows.
+    pub fn replication_lag(&self) -> Option<i64> {
+        let follows = matches!(&**self.role.load(), Role::Follower(_));
+        let behind = || self.leader_high_watermark.load(Ordering::Relaxed) - self.log.load().log_end_offset();
+        follows.then(|| behind().max(0))
     }
 
     /// As a follower in `leader_epoch`: truncates the log to `offset`, and the high watermark with it. Blocks on the disk.

@@ -285,6 +285,7 @@ fn a_follower_takes_its_leaders_high_watermark_and_truncates_by_epoch() {
     partition.truncate_to(1, 1).unwrap();
     assert_eq!((partition.log().log_end_offset(), partition.log().high_watermark()), (1, 1));
     assert!(!partition.follow_high_watermark(1, 9).unwrap(), "no further than the log reaches");
+    assert_eq!(partition.replication_lag(), Some(9 - partition.log().log_end_offset()));
     assert_eq!(partition.log().high_watermark(), 1);
 }
 

@@ -57,7 +57,9 @@ fn a_proposed_member_is_waited_for_until_the_controller_refuses_it() {
     assert!(partition.record_fetch(&fetch(2, 0, 1, 0)).unwrap().could_join);
     assert_eq!(partition.propose_isr(LAG, |id, epoch| id != 2 || epoch != 5), IsrStep::Later, "it is not eligible");
     let IsrStep::Propose(proposal) = partition.propose_isr(LAG, |_, _| true) else { panic!() };
-    assert_eq!(proposal, IsrProposal { leader_epoch: 0, partition_epoch: 0, isr: vec![1, 2], epochs: vec![-1, 5] });
+    let expected =
+        IsrProposal { leader_epoch: 0, partition_epoch: 0, isr: vec![1, 2], epochs: vec![-1, 5], shrinks: false };
+    assert_eq!(proposal, expected);
     assert_eq!(partition.propose_isr(LAG, |_, _| true), IsrStep::Later, "one at a time");
     replica.append();
     assert_eq!(partition.log().high_watermark(), 1, "it waits for the member that may be in sync already");
