@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use esker_protocol::messages::metadata::{MetadataResponsePartition, MetadataResp
 use esker_protocol::records::Batches;
 
 use crate::wire::{FETCH, Wire, fetch_request, fetched};
-use crate::{Esker, PATIENCE, binary, clear_environment};
+use crate::{Esker, PATIENCE, binary, clear_environment, metric_in};
 
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -51,6 +52,7 @@ pub fn find<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 struct Member {
     data: PathBuf,
     address: SocketAddr,
+    http: SocketAddr,
     process: Option<Esker>,
     paused: bool,
 }
@@ -70,19 +72,50 @@ impl Cluster {
         Self::start_after(&vec![Duration::ZERO; count], &[])
     }
 
-    /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
-    pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
+    /// The places of `count` nodes, none of which is started.
+    fn prepare(count: usize, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let member = |(at, address): (usize, SocketAddr)| Member {
+        let addresses = free_addresses(2 * count);
+        let (kafka, http) = addresses.split_at(count);
+        let member = |(at, (address, http)): (usize, (&SocketAddr, &SocketAddr))| Member {
             data: dir.path().join(at.to_string()),
-            address,
+            address: *address,
+            http: *http,
             process: None,
             paused: false,
         };
-        let members: Vec<Member> = free_addresses(delays.len()).into_iter().enumerate().map(member).collect();
+        let members: Vec<Member> = kafka.iter().zip(http).enumerate().map(member).collect();
         let join = members.iter().map(|member| member.address.to_string()).collect::<Vec<_>>().join(",");
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut cluster = Self { dir, members, join, flags };
+        Self { dir, members, join, flags }
+    }
+
+    /// Starts all nodes but the last, looks at what they do without it, and starts the last. Returns when all are ready.
+    pub fn start_with_the_last_late(count: usize, look: impl FnOnce(&Self)) -> Self {
+        let mut cluster = Self::prepare(count, &[]);
+        let (started, looked) = std::thread::scope(|scope| {
+            let cluster = &cluster;
+            let start = |at| scope.spawn(move || cluster.spawn(at, &cluster.join, &[]));
+            let mut starts: Vec<_> = (0..count - 1).map(start).collect();
+            // The nodes become ready only with the last one: it is started also where the look failed.
+            let looked = catch_unwind(AssertUnwindSafe(|| look(cluster)));
+            starts.push(start(count - 1));
+            let started = starts.into_iter().map(|start| start.join().expect("the node is ready"));
+            (started.collect::<Vec<Esker>>(), looked)
+        });
+        for (member, process) in cluster.members.iter_mut().zip(started) {
+            member.process = Some(process);
+        }
+        if let Err(failure) = looked {
+            resume_unwind(failure);
+        }
+        cluster.wait_for_voters();
+        cluster
+    }
+
+    /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
+    pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
+        let mut cluster = Self::prepare(delays.len(), flags);
         let started: Vec<Esker> = std::thread::scope(|scope| {
             let cluster = &cluster;
             let start = |(at, delay): (usize, &Duration)| {
@@ -105,8 +138,9 @@ impl Cluster {
     /// Starts one more node, with only these addresses to join; returns its place.
     pub fn add(&mut self, join: &str) -> usize {
         let data = self.dir.path().join(self.members.len().to_string());
-        let address = free_addresses(1)[0];
-        self.members.push(Member { data, address, process: None, paused: false });
+        let addresses = free_addresses(2);
+        let (address, http) = (addresses[0], addresses[1]);
+        self.members.push(Member { data, address, http, process: None, paused: false });
         let at = self.members.len() - 1;
         self.members[at].process = Some(self.spawn(at, join, &[]));
         at
@@ -120,8 +154,9 @@ impl Cluster {
     fn arguments(&self, at: usize, join: &str, flags: &[&str]) -> Vec<String> {
         let member = &self.members[at];
         let (data, listen) = (member.data.display().to_string(), member.address.to_string());
+        let http = member.http.to_string();
         let mut arguments: Vec<String> =
-            ["serve", "--data-dir", &data, "--listen", &listen, "--http", "127.0.0.1:0", "--join", join]
+            ["serve", "--data-dir", &data, "--listen", &listen, "--http", &http, "--join", join]
                 .map(str::to_owned)
                 .into();
         arguments.extend(self.flags.iter().cloned());
@@ -148,6 +183,11 @@ impl Cluster {
     /// Where a node listens, whether it runs or not.
     pub fn address(&self, at: usize) -> SocketAddr {
         self.members[at].address
+    }
+
+    /// Where a node's HTTP listens, whether it runs or not.
+    pub fn http(&self, at: usize) -> SocketAddr {
+        self.members[at].http
     }
 
     /// Where all nodes listen.
@@ -217,15 +257,18 @@ impl Cluster {
     }
 
     /// Waits until the metadata quorum has all its voters. Nodes are ready before they vote, and until the change is committed a cluster
-    /// cannot do without its first node; DescribeQuorum lists new voters before that, the log does not.
+    /// cannot do without its first node.
     fn wait_for_voters(&self) {
         if self.members.len() < VOTERS {
             return;
         }
         wait_until("nodes have become voters", || {
-            let voters = self.quorum().map_or(0, |quorum| quorum.current_voters.len());
-            let is_committed = |at| self.node(at).log().contains("have become voters of the metadata quorum");
-            voters == VOTERS && self.live().any(is_committed)
+            self.live().any(|at| {
+                let scrape = self.node(at).http_get("/metrics");
+                let raft = |name: &str| metric_in(&scrape, &format!("esker_raft_{name}"));
+                let is_committed = raft("members_changing") == 0.0 && raft("committed_entries") == raft("log_entries");
+                raft("is_leader") == 1.0 && raft("voters") == VOTERS as f64 && is_committed
+            })
         });
     }
 

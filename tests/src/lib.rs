@@ -38,6 +38,23 @@ pub fn read_answer<R: Request>(stream: &mut TcpStream, version: i16, id: i32) ->
     response
 }
 
+/// The value of a metric in the text of a scrape, with exactly these labels; 0 if it is not there.
+pub fn metric_in(scrape: &str, name_and_labels: &str) -> f64 {
+    let value = scrape.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok());
+    value.unwrap_or(0.0)
+}
+
+/// Status and body of an HTTP answer, `None` where nobody answers.
+pub fn http_answer(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
+}
+
 /// How long anything may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -203,9 +220,7 @@ impl Esker {
 
     /// The value of a metric with exactly these labels, 0 if it is not there.
     pub fn metric(&self, name_and_labels: &str) -> f64 {
-        let text = self.http_get("/metrics");
-        let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok());
-        value.unwrap_or(0.0)
+        metric_in(&self.http_get("/metrics"), name_and_labels)
     }
 
     /// kill -9, and waits for the end.

@@ -4,6 +4,7 @@
 
 mod controller;
 mod forming;
+mod health;
 mod kills;
 mod pauses;
 mod private_apis;
