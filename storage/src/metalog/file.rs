@@ -109,16 +109,22 @@ impl StepFile {
     }
 }
 
+/// Passes all steps of the log in `dir` to `each`. Changes nothing.
+pub(super) fn replay(disk: &dyn Disk, dir: &Path, each: impl FnMut(Step)) -> Result<(), MetadataError> {
+    let path = dir.join(NAME);
+    let bytes = disk.read(&path).context("read", &path)?;
+    read(&bytes, &path, each).map(drop)
+}
+
 /// The last vote in the log in `dir`, if the log can be read. Changes nothing.
 pub(super) fn last_vote(disk: &dyn Disk, dir: &Path) -> Option<Vote> {
-    let path = dir.join(NAME);
     let mut last = None;
     let keep_vote = |step| {
         if let Step::Vote(vote) = step {
             last = Some(vote);
         }
     };
-    read(&disk.read(&path).ok()?, &path, keep_vote).ok()?;
+    replay(disk, dir, keep_vote).ok()?;
     last
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod frames;
 mod log;
+mod recovery;
 mod snapshot;
 mod state;
 mod types;
@@ -22,7 +23,9 @@ use crate::{Env, io::Disk};
 pub use error::MetadataError;
 pub use frames::FORMAT_VERSION;
 pub use log::MetadataLog;
+pub use recovery::{QuorumState, make_only_voter, recovery_in, recovery_of};
 pub use snapshot::{SnapshotFile, SnapshotReceiver, Snapshots};
+use state::check_pair;
 pub use types::{Entry, LogId, Members, Payload, SnapshotMeta, Vote, VoterId};
 pub use writer::Done;
 
@@ -36,37 +39,22 @@ pub struct MetadataFiles {
 }
 
 impl MetadataFiles {
+    /// The names of the files. Without the snapshot the log still says whose it is.
+    pub const NAMES: [&str; 2] = [snapshot::NAME, file::NAME];
+
     /// Opens the files in `dir`, or creates them. Blocks on the disk.
     pub fn open(env: &dyn Env, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MetadataError> {
         let log = MetadataLog::open(env, Arc::clone(&disk), dir)?;
         let snapshots = Snapshots::open(disk, dir)?;
-        let mismatch = |what: String| Err(MetadataError::Mismatch { dir: dir.to_path_buf(), what });
-        let last = snapshots.current().and_then(|snapshot| snapshot.meta().last).map(|id| id.index);
-        match log.purged().map(|id| id.index) {
-            Some(purged) if last.is_none() => {
-                return mismatch(format!(
-                    "metadata.log begins behind entry {purged}, and metadata.snapshot is missing"
-                ));
-            }
-            Some(purged) if last < Some(purged) => {
-                let last = last.unwrap_or_default();
-                return mismatch(format!(
-                    "metadata.log begins behind entry {purged}, and metadata.snapshot ends at {last}"
-                ));
-            }
-            _ => {}
-        }
-        // A snapshot is made of the log's entries, so a folder with one has had a log. Its vote must not be lost.
-        if last.is_some() && log.vote().is_none() {
-            return mismatch("metadata.log is missing or has no vote, and there is a metadata.snapshot".to_owned());
-        }
+        let last = snapshots.current().and_then(|snapshot| snapshot.meta().last);
+        check_pair(dir, log.purged(), log.vote(), last)?;
         Ok(Self { log: Arc::new(log), snapshots: Arc::new(snapshots) })
     }
 
     /// Whether `dir` holds a metadata log or a snapshot of one, whatever the format.
     pub fn is_in(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
         match disk.list(dir) {
-            Ok(names) => Ok(names.iter().any(|(name, _)| [file::NAME, snapshot::NAME].contains(&name.as_str()))),
+            Ok(names) => Ok(names.iter().any(|(name, _)| Self::NAMES.contains(&name.as_str()))),
             Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
             Err(error) => Err(error),
         }

@@ -61,12 +61,7 @@ impl Snapshots {
                 disk.remove_file(&path).context("remove", &path)?;
             }
         }
-        let path = dir.join(NAME);
-        let snapshot = match disk.open(&path, Open::Existing) {
-            Ok(file) => Some(SnapshotFile::open(file, &path, None)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            error => error.context("open", &path).map(|_| None)?,
-        };
+        let snapshot = open_current(disk.as_ref(), dir)?;
         let (closed, received) = (Mutex::new(false), AtomicU64::new(0));
         Ok(Self { disk, dir: dir.to_path_buf(), closed, current: Mutex::new(snapshot), received })
     }
@@ -155,6 +150,16 @@ impl SnapshotFile {
     /// Reads the file's bytes as they are, to send them. The receiver verifies them.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
+    }
+}
+
+/// Opens the snapshot in `dir`, if there is one. Changes nothing.
+pub(super) fn open_current(disk: &dyn Disk, dir: &Path) -> Result<Option<SnapshotFile>, MetadataError> {
+    let path = dir.join(NAME);
+    match disk.open(&path, Open::Existing) {
+        Ok(file) => SnapshotFile::open(file, &path, None).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        error => Ok(error.context("open", &path).map(|_| None)?),
     }
 }
 

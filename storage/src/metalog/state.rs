@@ -1,9 +1,10 @@
 //! The log in memory: the sum of the file's steps.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, path::Path};
 
 use super::{
     encode::{TooLong, put_entry, put_step},
+    error::MetadataError,
     types::{Entry, LogId, Step, Vote},
 };
 
@@ -83,4 +84,32 @@ impl State {
         self.entries.values().try_for_each(|entry| put_entry(entry, &mut out))?;
         Ok(out)
     }
+}
+
+/// Refuses a log and a snapshot that do not belong together: where the log begins, its vote, and where the snapshot ends.
+pub(super) fn check_pair(
+    dir: &Path,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    snapshot: Option<LogId>,
+) -> Result<(), MetadataError> {
+    let mismatch = |what: String| Err(MetadataError::Mismatch { dir: dir.to_path_buf(), what });
+    let last = snapshot.map(|id| id.index);
+    match purged.map(|id| id.index) {
+        Some(purged) if last.is_none() => {
+            return mismatch(format!("metadata.log begins behind entry {purged}, and metadata.snapshot is missing"));
+        }
+        Some(purged) if last < Some(purged) => {
+            let last = last.unwrap_or_default();
+            return mismatch(format!(
+                "metadata.log begins behind entry {purged}, and metadata.snapshot ends at {last}"
+            ));
+        }
+        _ => {}
+    }
+    // A snapshot is made of the log's entries, so a folder with one has had a log. Its vote must not be lost.
+    if last.is_some() && vote.is_none() {
+        return mismatch("metadata.log is missing or has no vote, and there is a metadata.snapshot".to_owned());
+    }
+    Ok(())
 }
