@@ -25,6 +25,7 @@ mod peer_requests;
 mod place;
 mod producer_ids;
 mod reassign;
+mod recovery;
 mod register;
 mod request;
 mod scram;
@@ -33,6 +34,7 @@ mod shutdown;
 #[cfg(test)]
 mod tests;
 mod unregister;
+mod voters;
 pub mod wire;
 
 pub use adopt::{Adopted, FoundPartition, register_and_adopt};
@@ -59,6 +61,7 @@ pub use peer_requests::{
 };
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use reassign::{alter_partition_reassignments, list_partition_reassignments};
+pub use recovery::recover_metadata;
 pub use register::{Registration, register_broker};
 pub use request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
@@ -69,3 +72,7 @@ pub use scram::{alter_scram_credentials, describe_scram_credentials};
 pub use sessions::{SessionTimes, Sessions};
 pub use shutdown::shut_down_broker;
 pub use unregister::unregister_broker;
+pub use voters::{
+    MemberChange, MemberKey, Quorum, QuorumMember, VoterRemoval, check_add_voter, check_remove_voter, folder_of,
+    next_member_change,
+};

@@ -15,6 +15,7 @@ mod brokers;
 mod identity;
 mod invariants;
 mod partitions;
+mod voters;
 
 use super::*;
 use crate::config::Statics;

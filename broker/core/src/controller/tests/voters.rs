@@ -1,0 +1,182 @@
+//! Members of the metadata quorum: on command and by themselves.
+
+use super::*;
+use crate::metadata::{BrokerRecord, NodeReservationRecord, RemovedVoterRecord};
+use ErrorCode as E;
+
+fn key(node_id: i32, directory: u8) -> MemberKey {
+    MemberKey { node_id, directory: Uuid([directory; 16]) }
+}
+
+fn member(node_id: i32, directory: u8, votes: bool, behind: Option<u64>) -> QuorumMember {
+    QuorumMember { key: key(node_id, directory), votes, has_address: true, behind }
+}
+
+/// Nodes 1 to 5 are alive, each with the folder of its own number; node 6 is fenced.
+fn image() -> MetadataImage {
+    let mut image = MetadataImage::default();
+    image.apply(&MetadataRecord::newest_level());
+    for node_id in 1..=6 {
+        let directory = Uuid([node_id as u8; 16]);
+        image.apply(&MetadataRecord::NodeReservation(NodeReservationRecord { node_id, directory }));
+        let fenced = node_id == 6;
+        let log_dirs = vec![directory];
+        image.apply(&MetadataRecord::Broker(BrokerRecord { node_id, fenced, log_dirs, ..BrokerRecord::default() }));
+    }
+    image
+}
+
+fn reserve(image: &mut MetadataImage, node_id: i32, directory: u8) {
+    let directory = Uuid([directory; 16]);
+    image.apply(&MetadataRecord::NodeReservation(NodeReservationRecord { node_id, directory }));
+}
+
+fn remove(image: &mut MetadataImage, node_id: i32) {
+    let directory = Uuid([node_id as u8; 16]);
+    image.apply(&MetadataRecord::RemovedVoter(RemovedVoterRecord { node_id, directory, forgotten: false }));
+}
+
+fn quorum(members: &[QuorumMember]) -> Quorum<'_> {
+    Quorum { leader: key(1, 1), members, changing: false }
+}
+
+/// Voters 1 to 3, and learners.
+fn members() -> Vec<QuorumMember> {
+    let voters = (1..=3).map(|id| member(id, id as u8, true, Some(0)));
+    let learners = [
+        member(4, 4, false, Some(100)),
+        member(5, 5, false, Some(101)),
+        member(6, 6, false, Some(0)),
+        member(4, 40, false, Some(0)),
+    ];
+    voters.chain(learners).collect()
+}
+
+#[test]
+fn voters_are_added_on_command_when_they_are_alive_and_have_caught_up() {
+    let mut image = image();
+    remove(&mut image, 4);
+    let members = members();
+    let cases = [
+        (key(4, 4), None, "also one that was removed"),
+        (key(5, 5), Some(E::REQUEST_TIMED_OUT), "too far behind"),
+        (key(6, 6), Some(E::REQUEST_TIMED_OUT), "not alive"),
+        (key(4, 40), Some(E::REQUEST_TIMED_OUT), "the id is reserved for another folder"),
+        (key(4, 9), Some(E::REQUEST_TIMED_OUT), "no member"),
+        (key(7, 7), Some(E::REQUEST_TIMED_OUT), "no node"),
+        (key(2, 2), Some(E::DUPLICATE_VOTER), "a voter"),
+        (key(2, 9), Some(E::DUPLICATE_VOTER), "the id of a voter"),
+        (key(-1, 4), Some(E::INVALID_REQUEST), "no node id"),
+        (key(4, 0), Some(E::INVALID_REQUEST), "no folder"),
+    ];
+    for (key, expected, why) in cases {
+        let code = check_add_voter(&image, quorum(&members), key).err().map(|refusal| refusal.code);
+        assert_eq!(code, expected, "{why}");
+    }
+    let silent = [member(1, 1, true, Some(0)), member(4, 4, false, None)];
+    let refused = check_add_voter(&image, quorum(&silent), key(4, 4)).unwrap_err();
+    assert!(refused.message.contains("does not answer"), "{refused:?}");
+    let changing = Quorum { changing: true, ..quorum(&members) };
+    let refused = check_add_voter(&image, changing, key(4, 4)).unwrap_err();
+    assert_eq!(refused.code, E::REQUEST_TIMED_OUT, "one change at a time");
+}
+
+#[test]
+fn voters_are_removed_on_command_but_the_last() {
+    let members = members();
+    let cases = [
+        (key(1, 1), Ok(VoterRemoval::HandOver), "the leader"),
+        (key(2, 2), Ok(VoterRemoval::Remove), "another"),
+        (key(2, 9), Err(E::VOTER_NOT_FOUND), "another folder"),
+        (key(4, 4), Err(E::VOTER_NOT_FOUND), "a learner"),
+        (key(9, 9), Err(E::VOTER_NOT_FOUND), "no member"),
+        (key(-1, 1), Err(E::INVALID_REQUEST), "no node id"),
+        (key(1, 0), Err(E::INVALID_REQUEST), "no folder"),
+    ];
+    for (key, expected, why) in cases {
+        let decided = check_remove_voter(quorum(&members), key).map_err(|refusal| refusal.code);
+        assert_eq!(decided, expected, "{why}");
+    }
+    let last = [member(1, 1, true, Some(0)), member(2, 2, false, Some(0))];
+    assert_eq!(check_remove_voter(quorum(&last), key(1, 1)).unwrap_err().code, E::INVALID_REQUEST);
+    let changing = Quorum { changing: true, ..quorum(&members) };
+    assert_eq!(check_remove_voter(changing, key(2, 2)).unwrap_err().code, E::REQUEST_TIMED_OUT);
+}
+
+#[test]
+fn the_first_nodes_become_voters_up_to_an_odd_number() {
+    let learner = |id: i32| member(id, id as u8, false, Some(0));
+    let voter = |id: i32| member(id, id as u8, true, Some(0));
+    let added = |members: &[QuorumMember], removed: &[i32], size: usize| {
+        let mut image = image();
+        removed.iter().for_each(|node_id| remove(&mut image, *node_id));
+        match next_member_change(&image, quorum(members), size) {
+            Some(MemberChange::AddVoters(added)) => added.iter().map(|key| key.node_id).collect(),
+            None => Vec::new(),
+            Some(change) => panic!("{change:?}"),
+        }
+    };
+    assert_eq!(added(&[voter(1)], &[], 3), [0; 0], "alone");
+    assert_eq!(added(&[voter(1), learner(2)], &[], 3), [0; 0], "two voters stop with either");
+    assert_eq!(added(&[voter(1), learner(2), learner(3)], &[], 3), [2, 3]);
+    assert_eq!(added(&[voter(1), learner(2), learner(3)], &[], 1), [0; 0]);
+    assert_eq!(added(&[voter(1), learner(2), learner(3), learner(4)], &[], 5), [2, 3]);
+    assert_eq!(added(&[voter(1), voter(2), learner(3)], &[3], 3), [0; 0], "removed");
+    assert_eq!(added(&[voter(1), voter(2), learner(3), learner(4)], &[3], 3), [4], "another in its place");
+    assert_eq!(added(&[voter(1), voter(2), learner(6)], &[], 3), [0; 0], "not alive");
+    assert_eq!(added(&[voter(1), voter(2), member(3, 3, false, None)], &[], 3), [0; 0], "silent");
+    let nowhere = QuorumMember { has_address: false, ..learner(3) };
+    assert_eq!(added(&[voter(1), voter(2), nowhere], &[], 3), [0; 0], "without an address");
+    let changing = Quorum { changing: true, ..quorum(&[]) };
+    assert_eq!(next_member_change(&image(), changing, 3), None);
+}
+
+#[test]
+fn a_member_whose_id_belongs_to_another_folder_leaves() {
+    let mut image = image();
+    reserve(&mut image, 3, 30);
+    let voter = |id: i32| member(id, id as u8, true, Some(0));
+    let old_learner = member(3, 3, false, None);
+    let (old_voter, new) = (voter(3), member(3, 30, false, Some(0)));
+    let learner_leaves = Some(MemberChange::RemoveLearner(key(3, 3)));
+    assert_eq!(next_member_change(&image, quorum(&[voter(1), old_learner, new]), 3), learner_leaves);
+    let members = [voter(1), voter(2), old_voter, new];
+    let replaced = MemberChange::ReplaceVoter { outdated: key(3, 3), current: key(3, 30) };
+    assert_eq!(next_member_change(&image, quorum(&members), 3), Some(replaced.clone()));
+    assert_eq!(next_member_change(&image, quorum(&members), 5), Some(replaced), "its vote is not one more");
+    let behind = [voter(1), voter(2), old_voter, member(3, 30, false, Some(101))];
+    assert_eq!(next_member_change(&image, quorum(&behind), 5), None, "not before the new member has caught up");
+    assert_eq!(next_member_change(&image, quorum(&[voter(1), voter(2), old_voter]), 3), None, "nor without one");
+}
+
+#[test]
+fn the_folder_of_a_node_is_the_reserved_one() {
+    let mut image = image();
+    let folder = |image: &MetadataImage, node_id: i32, candidates: &[u8]| {
+        folder_of(image, node_id, candidates.iter().map(|byte| Uuid([*byte; 16]))).map(|found| found.0[0])
+    };
+    reserve(&mut image, 3, 30);
+    assert_eq!(folder(&image, 3, &[3, 30]), Some(30));
+    assert_eq!(folder(&image, 3, &[3]), None, "the former one is not meant");
+    image.apply(&MetadataRecord::NodeReservation(NodeReservationRecord { node_id: 4, directory: Uuid::ZERO }));
+    assert_eq!(folder(&image, 4, &[40, 4]), Some(4), "by its log dirs");
+    assert_eq!((folder(&image, 9, &[8]), folder(&image, 9, &[8, 7]), folder(&image, 9, &[])), (Some(8), None, None));
+}
+
+#[test]
+fn after_a_recovery_the_survivor_leads_and_nothing_is_given_out_again() {
+    let mut image = cluster(3);
+    let topic = CreatableTopic { replication_factor: 3, ..topic("a") };
+    create(&mut image, vec![topic]);
+    allocate_producer_ids(&image, 1).records.iter().for_each(|record| image.apply(record));
+    let mut recovered = image.clone();
+    recover_metadata(&image, 2).iter().for_each(|record| recovered.apply(record));
+    assert_eq!(recovered.live_brokers().map(|broker| broker.node_id).collect::<Vec<_>>(), [2]);
+    assert!(recovered.next_producer_id() > image.next_producer_id() + 1_000_000);
+    let of = |image: &MetadataImage| image.topic("a").unwrap().partitions.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(of(&recovered).len(), 3);
+    for (before, after) in of(&image).into_iter().zip(of(&recovered)) {
+        assert!(after.leader_epoch > before.leader_epoch + 1000 && after.partition_epoch > before.partition_epoch);
+        assert_eq!((after.leader, after.isr, after.replicas), (2, vec![2], before.replicas));
+    }
+}
