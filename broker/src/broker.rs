@@ -10,6 +10,7 @@ use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
+use crate::cluster::QuorumClient;
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerClient, SubmitError, submit};
 use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
@@ -37,6 +38,8 @@ pub struct Broker {
     pub metadata: Arc<Metadata>,
     /// The way to the active controller, wherever it is.
     pub controller: Arc<dyn ControllerClient>,
+    /// The way to the leader of the metadata quorum, for requests about the quorum itself.
+    pub quorum: QuorumClient,
     /// This broker's session with it.
     pub session: Arc<BrokerSession>,
     /// The partitions of this broker.

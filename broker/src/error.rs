@@ -7,6 +7,7 @@ use esker_protocol::error::ErrorCode;
 use esker_storage::validate::RejectReason;
 use esker_storage::{AppendError, LogError, ProducerError, ReadError};
 
+use crate::cluster::ChangeVoterError;
 use crate::controller::SubmitError;
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, MoveError, ProduceError};
 
@@ -25,6 +26,17 @@ impl KafkaError for AccessError {
             Self::NotLeader(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch { .. } => ErrorCode::FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch { .. } => ErrorCode::UNKNOWN_LEADER_EPOCH,
+        }
+    }
+}
+
+impl KafkaError for ChangeVoterError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => refusal.code,
+            // Clients do not see which node is the active controller. A change that may come later is as one that timed out.
+            Self::NotController | Self::Unknown(_) => ErrorCode::REQUEST_TIMED_OUT,
+            Self::Stopping => ErrorCode::BROKER_NOT_AVAILABLE,
         }
     }
 }

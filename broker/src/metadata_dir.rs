@@ -28,6 +28,9 @@ const LOCATION: &str = "metadata.location";
 /// Beside the metadata log's folder: see [`MetadataDir::record_promise`].
 const PROMISE: &str = "cluster.joining";
 
+/// Before the name of a file of a metadata log that another one has replaced.
+const REPLACED: &str = "replaced-";
+
 /// Beside the metadata log's folder, after a clean stop: the broker epoch.
 const CLEAN_EPOCH: &str = "broker.epoch";
 
@@ -166,6 +169,26 @@ impl MetadataDir {
         raft::is_log_in(disk, &self.log())
     }
 
+    /// How often the quorum was recovered by hand, as far as the log here says; 0 where it says nothing.
+    pub fn recovery(&self, disk: &dyn Disk) -> i64 {
+        raft::recovery_in(disk, &self.log()).map_or(0, |recovery| i64::try_from(recovery).unwrap_or(i64::MAX))
+    }
+
+    /// Renames the files of the log, which the cluster has replaced by another: this node joins it as one without metadata. It stays promised
+    /// to that cluster from the first step on, so that a start after a crash begins no other.
+    pub fn replace_log(&self, disk: &dyn Disk, cluster_id: &str) -> io::Result<()> {
+        self.record_promise(disk, cluster_id)?;
+        let log = self.log();
+        // The log goes last: while it is there it says that it is the old one.
+        for name in raft::LOG_FILES {
+            match disk.rename(&log.join(name), &log.join(format!("{REPLACED}{name}"))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
+        }
+        disk.sync_dir(&log)
+    }
+
     /// Records that this node was promised a place in a cluster, before it has the metadata log of that cluster: a start that is not told to
     /// join must not begin another cluster under its name.
     pub fn record_promise(&self, disk: &dyn Disk, cluster_id: &str) -> io::Result<()> {
@@ -174,7 +197,7 @@ impl MetadataDir {
 
     /// The cluster that this node was promised a place in, and has not entered.
     pub fn promise(&self, disk: &dyn Disk) -> io::Result<Option<String>> {
-        Ok(read_location(disk, &self.folder.join(PROMISE))?.map(|text| text.trim_end().to_owned()))
+        promise_in(disk, &self.folder)
     }
 
     /// The node has entered: the log says so from here on.
@@ -214,7 +237,7 @@ impl MetadataDir {
 
     /// The folder of the log itself.
     pub fn log(&self) -> PathBuf {
-        self.folder.join(NAME)
+        log_in(&self.folder)
     }
 
     /// Has every log dir remember where the metadata log is. What cannot be written is logged: it is missed only by a
@@ -253,6 +276,16 @@ impl MetadataDir {
         let it = dirs.iter().find(|dir| real(&dir.path) == real(&self.folder)).or(dirs.first());
         Ok((it.map(|dir| dir.directory_id).unwrap_or_default(), None))
     }
+}
+
+/// The folder of the metadata log in a data folder.
+pub fn log_in(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
+
+/// The cluster that a data folder was promised to, and has not entered.
+pub fn promise_in(disk: &dyn Disk, folder: &Path) -> io::Result<Option<String>> {
+    Ok(read_location(disk, &folder.join(PROMISE))?.map(|text| text.trim_end().to_owned()))
 }
 
 fn read_location(disk: &dyn Disk, file: &Path) -> io::Result<Option<String>> {

@@ -230,6 +230,11 @@ impl Cluster {
         self.members[at].process = Some(self.spawn(at, &self.join, &[]));
     }
 
+    /// As [`Cluster::restart`], with more flags of `esker serve`.
+    pub fn restart_with(&mut self, at: usize, flags: &[&str]) {
+        self.members[at].process = Some(self.spawn(at, &self.join, flags));
+    }
+
     /// Starts a node that must end by itself, with more flags; returns what it wrote to standard error.
     pub fn refused(&self, at: usize, flags: &[&str]) -> String {
         let arguments = self.arguments(at, &self.join, flags);
@@ -272,10 +277,11 @@ impl Cluster {
         });
     }
 
-    fn quorum(&self) -> Option<PartitionDataResult> {
+    /// The metadata quorum as its leader knows it.
+    pub fn quorum(&self) -> Option<PartitionDataResult> {
         let partition = PartitionData { partition_index: 0 };
         let topic = TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] };
-        let answer = self.ask(1, &DescribeQuorumRequest { topics: vec![topic] })?;
+        let answer = self.ask(2, &DescribeQuorumRequest { topics: vec![topic] })?;
         answer.topics.into_iter().next()?.partitions.into_iter().next()
     }
 

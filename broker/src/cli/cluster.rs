@@ -1,5 +1,10 @@
 //! `esker cluster`.
 
+pub(super) mod quorum;
+mod recover;
+mod unregister;
+mod voters;
+
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
@@ -10,8 +15,8 @@ use serde_json::json;
 use super::connect::Connect;
 use super::error::CliError;
 use super::output::{print_line, table};
-use super::quorum::describe_quorum;
 use super::safe_to_stop::{self, SafeToStopArgs};
+use quorum::{describe_quorum, log_end};
 
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
@@ -20,6 +25,12 @@ pub enum ClusterCommand {
     Status(StatusArgs),
     /// Say whether a node may be stopped: exit code 0 for yes, 1 for no with what would be lost.
     SafeToStop(SafeToStopArgs),
+    /// Show the members of the metadata quorum, or change its voters.
+    Voters(voters::VotersArgs),
+    /// Unregister a broker that is gone for good: its node id may be given to another data folder.
+    Unregister(unregister::UnregisterArgs),
+    /// Make the node of a data folder the only voter, when a majority of the voters is lost for good. No broker may use the folder.
+    Recover(recover::RecoverArgs),
 }
 
 /// Flags of `status`.
@@ -37,6 +48,9 @@ pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
     match command {
         ClusterCommand::Status(args) => status(args).await,
         ClusterCommand::SafeToStop(args) => safe_to_stop::run(args).await,
+        ClusterCommand::Voters(args) => voters::run(args).await,
+        ClusterCommand::Unregister(args) => unregister::run(args).await,
+        ClusterCommand::Recover(args) => recover::run(&args),
     }
 }
 
@@ -57,7 +71,7 @@ async fn status(args: StatusArgs) -> Result<(), CliError> {
     let admin = Admin::new(&client);
     let topics = admin.topics().await?;
     let cluster = admin.describe_cluster().await?;
-    let quorum = describe_quorum(&client, cluster.controller).await?;
+    let quorum = describe_quorum(&client).await?;
     let mut nodes = nodes_of(&quorum);
     for broker in &cluster.brokers {
         nodes.entry(broker.id).or_default().address = Some(broker.address());
@@ -92,8 +106,7 @@ async fn status(args: StatusArgs) -> Result<(), CliError> {
 }
 
 fn nodes_of(quorum: &PartitionDataResult) -> BTreeMap<i32, NodeStatus> {
-    let end = quorum.current_voters.iter().chain(&quorum.observers).map(|node| node.log_end_offset).max();
-    let end = end.unwrap_or_default().max(quorum.high_watermark);
+    let end = log_end(quorum);
     let node = |replica: &ReplicaState, role: &'static str| {
         let behind = end.saturating_sub(replica.log_end_offset);
         (replica.replica_id, NodeStatus { role, behind, ..NodeStatus::default() })

@@ -18,6 +18,12 @@ pub enum CliError {
     /// A flag or argument does not make sense.
     #[error("{0}")]
     Usage(String),
+    /// The cluster, or the state of a data folder, does not allow it.
+    #[error("{0}")]
+    Refused(String),
+    /// The metadata log of a data folder cannot be read or written.
+    #[error(transparent)]
+    Metadata(#[from] esker_storage::metalog::MetadataError),
     /// A data folder cannot be opened.
     #[error(transparent)]
     Open(#[from] esker_storage::OpenError),

@@ -14,7 +14,6 @@ mod interrupt;
 mod journal;
 mod output;
 mod produce;
-mod quorum;
 mod safe_to_stop;
 mod topic;
 
@@ -44,7 +43,7 @@ pub enum Command {
     /// List, describe and delete consumer groups.
     #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
-    /// Show the state of a cluster.
+    /// Show the state of a cluster, change its voters, recover it.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
     /// Work on the journal of a data folder that no broker uses.
@@ -105,6 +104,8 @@ fn report(error: &CliError) -> ExitCode {
         CliError::Client(_)
         | CliError::Produce(_)
         | CliError::Io(_)
+        | CliError::Refused(_)
+        | CliError::Metadata(_)
         | CliError::Open(_)
         | CliError::Log(_)
         | CliError::No(_)

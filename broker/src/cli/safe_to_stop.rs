@@ -9,10 +9,10 @@ use esker_core::health::{AffectedPartition, ReplicaSet, StopAssessment, StopEffe
 use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use esker_protocol::primitives::Str;
 
+use super::cluster::quorum::describe_quorum;
 use super::connect::Connect;
 use super::error::CliError;
 use super::output::{print_line, table};
-use super::quorum::describe_quorum;
 use crate::reports::stop_report;
 
 /// Flags of `safe-to-stop`.
@@ -40,7 +40,7 @@ pub(super) async fn run(args: SafeToStopArgs) -> Result<(), CliError> {
     let admin = Admin::new(&client);
     let topics = admin.topics().await?;
     let cluster = admin.describe_cluster().await?;
-    let quorum = describe_quorum(&client, cluster.controller).await?;
+    let quorum = describe_quorum(&client).await?;
     let alive: BTreeSet<i32> = cluster.brokers.iter().map(|broker| broker.id).collect();
     let voters: BTreeSet<i32> = quorum.current_voters.iter().map(|voter| voter.replica_id).collect();
     let is_observer = quorum.observers.iter().any(|observer| observer.replica_id == args.node_id);

@@ -63,6 +63,8 @@ pub struct Controller {
     unregistered: Mutex<Unregistered>,
     /// Nodes that are given a place at this moment.
     joining: Semaphore,
+    /// Held while the members of the quorum change: one change at a time.
+    member_changes: tokio::sync::Mutex<()>,
 }
 
 impl Controller {
@@ -80,6 +82,7 @@ impl Controller {
             fenced: Mutex::default(),
             unregistered: Mutex::default(),
             joining: Semaphore::new(JOINING),
+            member_changes: tokio::sync::Mutex::default(),
         })
     }
 
@@ -96,6 +99,11 @@ impl Controller {
     /// Its time, randomness and threads.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Held while the members of the quorum change.
+    pub(super) fn member_changes(&self) -> &tokio::sync::Mutex<()> {
+        &self.member_changes
     }
 
     /// This node.
@@ -180,7 +188,8 @@ impl Controller {
         }
     }
 
-    fn view(&self) -> QuorumView {
+    /// The quorum, as this node knows it at the moment.
+    pub(super) fn view(&self) -> QuorumView {
         self.metadata.quorum().borrow().clone()
     }
 
@@ -363,13 +372,15 @@ impl Controller {
     /// Nodes whose reservations have ended leave the quorum.
     async fn remove_released(&self, abandoned: Vec<Reserved>, view: &QuorumView, deadline: Instant) {
         let image = self.metadata.image();
+        // Another change is under way: they leave with a later join.
+        let Ok(_changing) = self.member_changes.try_lock() else { return };
         for (node_id, directory) in abandoned {
             let id = RaftId { node_id, directory: directory.0 };
             let is_member = view.members.iter().any(|member| member.id == id && !member.votes);
             if !is_member || image.reservation(node_id) == Some(directory) {
                 continue;
             }
-            match self.metadata.remove_member(id, deadline).await {
+            match self.metadata.remove_learner(id, deadline).await {
                 Ok(()) => tracing::info!(node = node_id, "a node that never registered has left the metadata quorum"),
                 Err(error) => {
                     tracing::warn!(node = node_id, %error, "a node that never registered stays in the metadata quorum")
@@ -380,6 +391,8 @@ impl Controller {
 
     /// The node follows the metadata log from here on.
     async fn seat(&self, node_id: i32, directory: Uuid, address: &str, deadline: Instant) -> Result<(), String> {
+        let changing = tokio::time::timeout_at(deadline, self.member_changes.lock()).await;
+        let _changing = changing.map_err(|_| "the members of the metadata quorum are being changed".to_owned())?;
         let view = self.view();
         // A cluster of one does not know where it is itself.
         if let Some(own) = view.own.filter(|own| view.members.iter().any(|m| m.id == *own && m.address.is_empty())) {

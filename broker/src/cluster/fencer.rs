@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::controller::{Controller, TICK};
+use super::members::member_of;
 use crate::controller::{Committed, submit};
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::raft::wait_to_lead;
@@ -46,7 +47,8 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         controller.sessions(|sessions| sessions.begin_leading(now, alive.iter().copied()));
         let (mut probes, refusals) = (Probes::new(), RepeatLimiter::default());
         while quorum.has_changed().is_ok() && quorum.borrow_and_update().is_leading() {
-            if quorum.borrow().is_alone() {
+            // The only member that is left after a recovery still has to fence the brokers of the others.
+            if quorum.borrow().is_alone() && controller.metadata().image().live_brokers().all(|b| b.node_id == own) {
                 if quorum.changed().await.is_err() {
                     return;
                 }
@@ -109,7 +111,9 @@ fn probe_brokers(controller: &Arc<Controller>, image: &MetadataImage, probes: &m
             continue;
         }
         let view = controller.metadata().quorum().borrow().clone();
-        let Some(member) = view.member(broker.node_id).filter(|member| !member.address.is_empty()) else { continue };
+        let Some(member) = member_of(&view, image, broker.node_id).filter(|member| !member.address.is_empty()) else {
+            continue;
+        };
         let target = (member.id.node_id, Uuid(member.id.directory));
         let link = PeerLink::new(controller.node(), controller.local(), target, &member.address, Lane::Control);
         let probe = probe(Arc::clone(controller), link, (broker.node_id, broker.epoch), broker.incarnation);

@@ -78,7 +78,8 @@ pub async fn run_heartbeats(
     loop {
         let sent = Instant::now();
         let view = quorum.borrow_and_update().clone();
-        if view.is_alone() {
+        // Alone after others were there, it is fenced at first as any broker, and lifts that by a heartbeat to itself.
+        if view.is_alone() && !session.is_fenced() {
             // It is its own controller, and nobody else could lead.
             lease.renewed(session.time_of(sent));
             session.set_lease(end_of(&lease, &view));

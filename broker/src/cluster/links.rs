@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::controller::Controller;
+use super::members::member_of;
 use super::route::RoutedController;
 use crate::controller::{SubmitError, submit};
 use crate::coordinator::{PeerAnswer, PeerUnavailable, TransactionPeers};
@@ -53,8 +54,9 @@ impl LinkTable {
     /// The connection to a broker; `None` if it has no known address.
     fn to(&self, node_id: i32) -> Option<Arc<PeerLink>> {
         let quorum = self.controller.metadata().quorum();
+        let image = self.controller.metadata().image();
         let view = quorum.borrow();
-        let member = view.member(node_id).filter(|member| !member.address.is_empty())?;
+        let member = member_of(&view, &image, node_id).filter(|member| !member.address.is_empty())?;
         let target = (node_id, Uuid(member.id.directory));
         let mut links = self.links.lock();
         if let Some(known) = links.get(&node_id)

@@ -2,8 +2,8 @@
 //! controller.
 //!
 //! `place` finds or forms the cluster, before anything else is started; `controller` is what this node does when it leads the metadata quorum
-//! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` fills the
-//! quorum, `balance` has preferred replicas lead. On the broker's side `route` brings requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
+//! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` keeps
+//! the members of the quorum in order, `members` changes them on command, `balance` has preferred replicas lead. On the broker's side `route` and `quorum_client` bring requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
 //! Rules are in `esker_core::controller` and `esker_core::forming`. Must never: decide by a clock of its own who is alive (the sessions do), or
 //! wait without a deadline.
 
@@ -12,7 +12,9 @@ mod controller;
 mod fencer;
 mod heartbeat;
 mod links;
+mod members;
 mod place;
+mod quorum_client;
 mod reservations;
 mod route;
 mod voters;
@@ -22,6 +24,8 @@ pub use controller::Controller;
 pub use fencer::run_fencer;
 pub use heartbeat::run_heartbeats;
 pub use links::{BrokerLinks, ControllerProposer, TransactionLinks};
+pub use members::{ChangeVoterError, VoterChange};
 pub use place::{Place, PlaceError, find_place, find_silent_voters, take_seat};
+pub use quorum_client::QuorumClient;
 pub use route::RoutedController;
 pub use voters::run_voters;

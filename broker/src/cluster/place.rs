@@ -18,12 +18,13 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::controller::Controller;
 use crate::metadata_dir::MetadataDir;
 use crate::node::Node;
-use crate::peer::messages::{IdentifyRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION};
-use crate::peer::{LocalNode, ask};
+use crate::peer::messages::{IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse, PEER_VERSION};
+use crate::peer::{LocalNode, PeerError, ask};
 use crate::raft::{Begin, QuorumView};
 use crate::start_progress::StartProgress;
 
@@ -96,7 +97,7 @@ pub async fn find_place(
         Some(known) if !config.node_id_given => known.node_id,
         _ => config.node_id,
     };
-    let has_log = dir.holds_log(disk)?;
+    let mut has_log = dir.holds_log(disk)?;
     let promise = dir.promise(disk)?;
     if config.join.is_empty() {
         if let Some(cluster) = promise {
@@ -104,10 +105,18 @@ pub async fn find_place(
         }
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
     }
-    if has_log && promise.is_none() {
-        if let Some(known) = &known {
-            check_clusters(node, local, &known.cluster_id).await?;
+    if let Some(known) = known.as_ref().filter(|_| has_log) {
+        let recovery = check_clusters(node, local, &known.cluster_id).await?;
+        if recovery > dir.recovery(disk) {
+            warn!(
+                recovery,
+                "the metadata quorum was recovered on another node: this node's metadata log is kept as replaced-*, and the cluster's is taken"
+            );
+            dir.replace_log(disk, &known.cluster_id)?;
+            has_log = false;
         }
+    }
+    if has_log && promise.is_none() {
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Member });
     }
     let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
@@ -130,23 +139,29 @@ pub async fn find_place(
 }
 
 /// Refuses a list that names nodes of another cluster than this node's. Nodes that do not answer soon are not waited for: those of its own
-/// cluster may be starting, too.
-async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<(), PlaceError> {
+/// cluster may be starting, too. Returns how often the quorum of the cluster was recovered by hand, as far as those that answer know.
+async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<i64, PlaceError> {
     let asked = local.join().iter().map(|address| async move {
-        let answer = tokio::time::timeout(CHECK, identify(node, local, address)).await;
-        (address, answer.unwrap_or(Answer::Unreachable(String::new())))
+        (address, tokio::time::timeout(CHECK, ask_identity(node, local, address)).await.ok().and_then(Result::ok))
     });
+    let mut recovery = 0;
     for (address, answer) in join_all(asked).await {
-        if let Answer::Member { cluster_id, node_id } = answer
-            && cluster_id != own
-        {
+        let Some(IdentifyResponse { cluster_id: Some(cluster_id), node_id, recovery: theirs, .. }) = answer else {
+            continue;
+        };
+        if cluster_id != *own {
             return Err(PlaceError::Contradiction(format!(
                 "the data folder of this node belongs to cluster {own}, and {address} is node {node_id} of cluster {cluster_id}: start this node \
                  with the nodes of its own cluster, or with an empty data folder"
             )));
         }
+        recovery = recovery.max(theirs);
     }
-    Ok(())
+    Ok(recovery)
+}
+
+async fn ask_identity(node: &Node, local: &LocalNode, address: &str) -> Result<IdentifyResponse, PeerError> {
+    ask(node, address, &IdentifyRequest { directory: local.directory() }, Instant::now() + ASK).await
 }
 
 /// Asks all nodes until it is clear what to do: a node of the cluster to join, or `None` to begin one.
@@ -186,8 +201,7 @@ pub async fn find_silent_voters(node: &Node, local: &LocalNode, view: &QuorumVie
 }
 
 async fn identify(node: &Node, local: &LocalNode, address: &str) -> Answer {
-    let request = IdentifyRequest { directory: local.directory() };
-    match ask(node, address, &request, Instant::now() + ASK).await {
+    match ask_identity(node, local, address).await {
         Ok(answer) => match answer.cluster_id {
             Some(cluster_id) => Answer::Member { cluster_id: cluster_id.to_string(), node_id: answer.node_id },
             None => Answer::Empty {
@@ -294,6 +308,10 @@ pub async fn take_seat(controller: &Controller, address: &str, progress: &StartP
         let own = view.members.iter().find(|member| Some(member.id) == view.own);
         if own.is_some_and(|member| member.address == address) {
             return Ok(());
+        }
+        // A leader needs nobody: alone after a recovery it would find nobody either.
+        if view.is_leading() {
+            controller.place(request.clone()).await;
         }
         let known: Vec<Str> = match at.take() {
             Some(controller) => vec![controller],

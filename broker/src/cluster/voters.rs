@@ -1,25 +1,24 @@
-//! Fills the quorum: the first nodes of a cluster become voters by themselves, up to `controller.quorum.size`.
+//! Keeps the members of the quorum in order: the first nodes of a cluster become voters by themselves, up to `controller.quorum.size`, and the
+//! place of a node that lost its disk ends when the node has joined again.
 //!
-//! The number of voters stays odd: a second voter alone would make the cluster stop with either of the two. A voter that was removed on command
-//! stays removed. Must never: take a vote away; that is an operator's decision.
+//! What changes is `esker_core::controller`'s rule (`next_member_change`). Must never: take a vote away without putting another in its place; that is
+//! an operator's decision.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::metadata::MetadataImage;
-use esker_protocol::primitives::Uuid;
+use esker_core::controller::{MemberChange, next_member_change};
 use tokio::time::{Instant, sleep};
 
 use super::controller::Controller;
-use crate::raft::{QuorumView, RaftId, wait_to_lead};
+use super::members::{id_of, members_of, quorum_of};
+use crate::raft::{MembershipError, RaftId, wait_to_lead};
 
 /// How often the quorum is looked at.
 const EVERY: Duration = Duration::from_millis(50);
 /// How long a change may take.
 const CHANGE: Duration = Duration::from_secs(10);
-/// A node that is at most so many entries behind has caught up: the rest comes while it joins.
-const CAUGHT_UP: u64 = 100;
 
 /// Runs until it is dropped.
 pub async fn run_voters(controller: Arc<Controller>) {
@@ -29,24 +28,11 @@ pub async fn run_voters(controller: Arc<Controller>) {
         if !wait_to_lead(&mut quorum).await {
             return;
         }
-        let view = quorum.borrow_and_update().clone();
-        let next = next_voters(&view, &controller.metadata().image(), size);
-        if view.changing {
-            // Its leader went between the two steps of a change: an empty one ends it.
-            match controller.metadata().add_voters(BTreeSet::new(), Instant::now() + CHANGE).await {
-                Ok(()) => {
-                    tracing::info!("nodes have become voters of the metadata quorum, as an earlier leader began it")
-                }
-                Err(error) => tracing::warn!(%error, "a change of the metadata quorum is not ended yet"),
-            }
-        } else if !next.is_empty() {
-            let ids: Vec<String> = next.iter().map(RaftId::to_string).collect();
-            match controller.metadata().add_voters(next, Instant::now() + CHANGE).await {
-                Ok(()) => tracing::info!(voters = ids.join(", "), "nodes have become voters of the metadata quorum"),
-                Err(error) => tracing::warn!(%error, "nodes do not become voters of the metadata quorum yet"),
-            }
+        let is_alone = quorum.borrow_and_update().is_alone();
+        if let Err(error) = change_members(&controller, size).await {
+            tracing::warn!(%error, "the members of the metadata quorum do not change yet");
         }
-        match view.is_alone() {
+        match is_alone {
             true if quorum.changed().await.is_err() => return,
             true => {}
             false => sleep(EVERY).await,
@@ -54,24 +40,41 @@ pub async fn run_voters(controller: Arc<Controller>) {
     }
 }
 
-/// The nodes that become voters now: as many as an odd number of voters up to `size` takes.
-fn next_voters(view: &QuorumView, image: &MetadataImage, size: usize) -> BTreeSet<RaftId> {
-    let voters = view.voters().count();
-    if view.changing || voters >= size {
-        return BTreeSet::new();
+/// Makes the change that is due, if one is.
+async fn change_members(controller: &Controller, size: usize) -> Result<(), MembershipError> {
+    let metadata = controller.metadata();
+    // A command changes them. A leader whose image lacks committed records does not know which voters were removed.
+    let Ok(_changing) = controller.member_changes().try_lock() else { return Ok(()) };
+    if !metadata.has_applied_own_term() {
+        return Ok(());
     }
-    let is_ready = |id: &RaftId, entries: Option<u64>| {
-        let live = image.broker(id.node_id).is_some_and(|broker| broker.is_active());
-        let caught_up = entries.is_some_and(|entries| entries + CAUGHT_UP >= view.entries);
-        live && caught_up && !image.is_removed_voter(Uuid(id.directory))
-    };
-    let ready: BTreeSet<RaftId> = view
-        .members
-        .iter()
-        .filter(|member| !member.votes && !member.address.is_empty() && is_ready(&member.id, member.entries))
-        .map(|member| member.id)
-        .collect();
-    let most = size.min(voters + ready.len());
-    let odd = if most.is_multiple_of(2) { most - 1 } else { most };
-    ready.into_iter().take(odd.saturating_sub(voters)).collect()
+    let deadline = Instant::now() + CHANGE;
+    let view = controller.view();
+    if view.changing {
+        // Its leader went between the two steps of a change: an empty one ends it.
+        metadata.add_voters(BTreeSet::new(), deadline).await?;
+        tracing::info!("nodes have become voters of the metadata quorum, as an earlier leader began it");
+        return Ok(());
+    }
+    let members = members_of(&view);
+    let Some(quorum) = quorum_of(&view, &members) else { return Ok(()) };
+    match next_member_change(&metadata.image(), quorum, size) {
+        None => {}
+        Some(MemberChange::RemoveLearner(key)) => {
+            metadata.remove_learner(id_of(key), deadline).await?;
+            tracing::info!(member = %id_of(key), "a member leaves the metadata quorum: its node has another disk");
+        }
+        Some(MemberChange::ReplaceVoter { outdated, current }) => {
+            metadata.replace_voter(id_of(outdated), id_of(current), deadline).await?;
+            let (outdated, current) = (id_of(outdated), id_of(current));
+            tracing::info!(%outdated, %current, "a voter's vote goes to the new disk of its node");
+        }
+        Some(MemberChange::AddVoters(keys)) => {
+            let ids: BTreeSet<RaftId> = keys.into_iter().map(id_of).collect();
+            let voters = ids.iter().map(RaftId::to_string).collect::<Vec<_>>().join(", ");
+            metadata.add_voters(ids, deadline).await?;
+            tracing::info!(voters, "nodes have become voters of the metadata quorum");
+        }
+    }
+    Ok(())
 }

@@ -1,16 +1,21 @@
 //! DescribeQuorum (55, KIP-595): the replicas of the metadata log, as Kafka's tools expect them. v2 returns directory ids and
-//! listeners (KIP-853).
+//! listeners (KIP-853). The leader alone knows how far the others are, so the request goes to it. Where nobody leads, the answer is what this
+//! node knows: no leader, and no log end but its own.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use esker_core::metadata::ListenerRecord;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node, PartitionDataResult, ReplicaState, TopicDataResult,
 };
 use esker_protocol::primitives::Uuid;
+use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Staged};
-use crate::raft::Member;
+use crate::peer::messages::{DescribeMembersResponse, DescribedMember};
 
 /// The DescribeQuorum API.
 pub struct DescribeQuorum;
@@ -32,50 +37,55 @@ impl Handler for DescribeQuorum {
         if !named {
             return Staged::Ready(unknown(request, ctx.api_version));
         }
-        let view = ctx.broker.metadata.quorum().borrow().clone();
-        let image = ctx.broker.metadata.image();
-        let high_watermark = i64::try_from(image.offset()).unwrap_or(i64::MAX);
-        let now = ctx.broker.now_ms();
-        let replica = |member: &Member| ReplicaState {
-            replica_id: member.id.node_id,
-            replica_directory_id: if ctx.api_version >= 2 { Uuid(member.id.directory) } else { Default::default() },
-            // What a node other than the leader knows of the others is what is committed.
-            log_end_offset: member.entries.map_or(high_watermark, |entries| i64::try_from(entries).unwrap_or(i64::MAX)),
-            last_fetch_timestamp: now,
-            last_caught_up_timestamp: now,
-        };
-        let of = |votes: bool| view.members.iter().filter(move |member| member.votes == votes);
-        let partition = PartitionDataResult {
-            partition_index: 0,
-            error_code: ErrorCode::NONE,
-            error_message: None,
-            leader_id: view.leader.map_or(-1, |leader| leader.node_id),
-            leader_epoch: i32::try_from(view.term).unwrap_or(i32::MAX),
-            high_watermark,
-            current_voters: of(true).map(replica).collect(),
-            observers: of(false).map(replica).collect(),
-        };
-        let nodes =
-            of(true).filter(|_| ctx.api_version >= 2).filter_map(|voter| image.broker(voter.id.node_id)).map(|b| {
-                Node {
-                    node_id: b.node_id,
-                    listeners: b
-                        .listeners
-                        .iter()
-                        .map(|l| Listener {
-                            name: l.name.clone(),
-                            host: l.host.clone(),
-                            port: u16::try_from(l.port).unwrap_or_default(),
-                        })
-                        .collect(),
-                }
-            });
-        Staged::Ready(DescribeQuorumResponse {
-            error_code: ErrorCode::NONE,
-            error_message: None,
-            topics: vec![TopicDataResult { topic_name: METADATA_TOPIC.into(), partitions: vec![partition] }],
-            nodes: nodes.collect(),
-        })
+        Staged::Later(
+            async move {
+                let quorum = ctx.broker.quorum.describe(Instant::now() + NO_LEADER).await;
+                describe(&ctx, quorum)
+            }
+            .boxed(),
+        )
+    }
+}
+
+/// How long the answer waits for a leader. Clients ask so when something is wrong: they must not wait for long.
+const NO_LEADER: Duration = Duration::from_secs(2);
+
+fn describe(ctx: &RequestContext, quorum: DescribeMembersResponse) -> DescribeQuorumResponse {
+    let with_directories = ctx.api_version >= 2;
+    let replica = |member: &DescribedMember| ReplicaState {
+        replica_id: member.node_id,
+        replica_directory_id: if with_directories { member.directory } else { Uuid::ZERO },
+        log_end_offset: member.log_end,
+        last_fetch_timestamp: member.last_contact_ms,
+        last_caught_up_timestamp: member.last_caught_up_ms,
+    };
+    let of = |votes: bool| quorum.members.iter().filter(move |member| member.votes == votes);
+    // A node that does not lead names a leader that does not answer.
+    let leads = quorum.error_code == ErrorCode::NONE;
+    let partition = PartitionDataResult {
+        partition_index: 0,
+        error_code: ErrorCode::NONE,
+        error_message: None,
+        leader_id: if leads { quorum.leader } else { -1 },
+        leader_epoch: i32::try_from(quorum.term).unwrap_or(i32::MAX),
+        high_watermark: quorum.high_watermark,
+        current_voters: of(true).map(replica).collect(),
+        observers: of(false).map(replica).collect(),
+    };
+    let image = ctx.broker.metadata.image();
+    let listener = |listener: &ListenerRecord| Listener {
+        name: listener.name.clone(),
+        host: listener.host.clone(),
+        port: u16::try_from(listener.port).unwrap_or_default(),
+    };
+    let voters = of(true).filter(|_| with_directories).filter_map(|voter| image.broker(voter.node_id));
+    let nodes = voters
+        .map(|broker| Node { node_id: broker.node_id, listeners: broker.listeners.iter().map(listener).collect() });
+    DescribeQuorumResponse {
+        error_code: ErrorCode::NONE,
+        error_message: None,
+        topics: vec![TopicDataResult { topic_name: METADATA_TOPIC.into(), partitions: vec![partition] }],
+        nodes: nodes.collect(),
     }
 }
 

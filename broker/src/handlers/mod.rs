@@ -43,6 +43,7 @@ mod offset_for_leader_epoch;
 mod operations;
 pub mod peer;
 mod produce;
+mod raft_voters;
 mod reassignments;
 mod route;
 mod sasl;
@@ -51,6 +52,7 @@ mod sync_group;
 mod timeout;
 mod transactions;
 mod txn_offset_commit;
+mod unregister_broker;
 mod update_features;
 mod write_txn_markers;
 
@@ -115,12 +117,15 @@ routes! {
     update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
+    unregister_broker::UnregisterBroker,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
     consumer_group_describe::ConsumerGroupDescribe,
     transactions::DescribeTransactions,
     transactions::ListTransactions,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
+    raft_voters::AddRaftVoter,
+    raft_voters::RemoveRaftVoter,
     sasl::SaslHandshake,
     sasl::SaslAuthenticate,
     acls::DescribeAcls,

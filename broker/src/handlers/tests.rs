@@ -9,6 +9,7 @@ mod pending;
 mod security;
 mod sessions;
 mod transactions;
+mod voters;
 
 use esker_protocol::Request;
 use esker_protocol::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResource};
@@ -300,6 +301,7 @@ async fn ask_in(state: State) {
     })
     .await;
     security::ask(&mut a).await;
+    voters::ask(&mut a).await;
     for route in ROUTES {
         assert!(a.asked.contains(&route.key), "{} was not asked", route.key);
     }

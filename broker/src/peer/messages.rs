@@ -37,6 +37,9 @@ pub struct IdentifyResponse {
     pub incarnation: Uuid,
     /// The addresses that it was told to join.
     pub join: Vec<Str>,
+    /// How often the metadata quorum was recovered by hand, as far as the node's log says; -1 if it has none.
+    #[field(tag = 0, tagged = "0+", default = -1)]
+    pub recovery: i64,
 }
 
 /// Begins a connection between two nodes of one cluster: each side proves to be who the other believes it is.
@@ -175,4 +178,71 @@ pub struct JoinClusterResponse {
     pub node_id: i32,
     /// It is whole when its metadata has this many entries.
     pub offset: i64,
+}
+
+/// A change of the voters of the metadata quorum on command, at the active controller.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(api = 32006, kind = "request", versions = "0", flexible = "0+", response = ChangeVoterResponse)]
+pub struct ChangeVoterRequest {
+    /// How long the sender waits for the answer.
+    pub timeout_ms: i32,
+    /// The voter is added; else it is removed.
+    pub adds: bool,
+    /// The voter.
+    pub node_id: i32,
+    /// Its metadata folder.
+    pub directory: Uuid,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct ChangeVoterResponse {
+    /// NOT_CONTROLLER, or the code for the client.
+    pub error_code: ErrorCode,
+    /// In words.
+    #[field(nullable = "0+")]
+    pub error_message: Option<Str>,
+}
+
+/// Asks the leader of the metadata quorum for its members: it alone knows how far they are.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(api = 32007, kind = "request", versions = "0", flexible = "0+", response = DescribeMembersResponse)]
+pub struct DescribeMembersRequest {}
+
+/// The quorum as its leader knows it.
+#[derive(Debug, Clone, PartialEq, Message)]
+#[message(versions = "0", flexible = "0+")]
+pub struct DescribeMembersResponse {
+    /// NOT_CONTROLLER: the receiver does not lead.
+    pub error_code: ErrorCode,
+    /// The leader, -1 if none is known.
+    #[field(default = -1)]
+    pub leader: i32,
+    /// The term.
+    pub term: i64,
+    /// Entries that are committed.
+    pub high_watermark: i64,
+    /// All members.
+    pub members: Vec<DescribedMember>,
+}
+
+/// A member of the quorum.
+#[derive(Debug, Clone, PartialEq, Message)]
+pub struct DescribedMember {
+    /// Its node id.
+    pub node_id: i32,
+    /// Its metadata folder.
+    pub directory: Uuid,
+    /// It votes.
+    pub votes: bool,
+    /// Entries that it has, -1 if that is not known.
+    #[field(default = -1)]
+    pub log_end: i64,
+    /// When it last answered the leader, in ms by the leader's clock; -1 if that is not known.
+    #[field(default = -1)]
+    pub last_contact_ms: i64,
+    /// When it last had all entries, in the same way.
+    #[field(default = -1)]
+    pub last_caught_up_ms: i64,
 }

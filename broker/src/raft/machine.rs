@@ -78,7 +78,7 @@ impl StateMachine {
 }
 
 /// Reads a snapshot chunk by chunk. Blocks for the disk.
-fn read_image(snapshot: &SnapshotFile) -> io::Result<MetadataImage> {
+pub(super) fn read_image(snapshot: &SnapshotFile) -> io::Result<MetadataImage> {
     let mut image = MetadataImage::default();
     for chunk in snapshot.chunks() {
         for record in MetadataRecord::decode_all(chunk?).map_err(io::Error::other)? {

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use super::metadata::Metadata;
-use super::types::RaftId;
+use super::types::{LogId, RaftId};
 
 /// Why the members are not changed.
 #[derive(Debug, Clone, Error)]
@@ -45,14 +45,21 @@ impl Metadata {
         self.change_members(ChangeMembers::AddVoterIds(ids), deadline).await
     }
 
-    /// Takes a node's vote, and the node out of the quorum.
-    pub async fn remove_member(&self, id: RaftId, deadline: Instant) -> Result<(), MembershipError> {
-        let ids = BTreeSet::from([id]);
-        let votes = self.quorum().borrow().voters().any(|voter| voter.id == id);
-        if votes {
-            self.change_members(ChangeMembers::RemoveVoters(ids.clone()), deadline).await?;
-        }
-        self.change_members(ChangeMembers::RemoveNodes(ids), deadline).await
+    /// Takes a voter's vote. The node stays a member: its broker needs the log.
+    pub async fn remove_voter(&self, id: RaftId, deadline: Instant) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::RemoveVoters(BTreeSet::from([id])), deadline).await
+    }
+
+    /// Gives the vote of one member to another, in one change.
+    pub async fn replace_voter(&self, from: RaftId, to: RaftId, deadline: Instant) -> Result<(), MembershipError> {
+        let added = ChangeMembers::AddVoterIds(BTreeSet::from([to]));
+        let removed = ChangeMembers::RemoveVoters(BTreeSet::from([from]));
+        self.change_members(ChangeMembers::Batch(vec![added, removed]), deadline).await
+    }
+
+    /// Removes a member that does not vote.
+    pub async fn remove_learner(&self, id: RaftId, deadline: Instant) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::RemoveNodes(BTreeSet::from([id])), deadline).await
     }
 
     async fn change_members(
@@ -63,7 +70,13 @@ impl Metadata {
         // A voter that loses its vote stays a member until it is removed.
         let changed = timeout_at(deadline, self.raft().change_membership(change, true)).await;
         match changed.map_err(|_| MembershipError::TimedOut)? {
-            Ok(_) => Ok(()),
+            Ok(changed) => {
+                // The next change is decided on the members as this one leaves them.
+                let mut quorum = self.quorum();
+                let is_published = quorum.wait_for(|view| view.entries > changed.log_id.index);
+                let published = timeout_at(deadline, is_published).await;
+                published.map(drop).map_err(|_| MembershipError::TimedOut)
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(MembershipError::NotLeader(forward.leader_id))
             }
@@ -89,6 +102,23 @@ impl Metadata {
         timeout_at(deadline, moved).await.is_ok_and(|moved| moved.is_ok())
     }
 
+    /// Whether this node leads and has applied an entry of its own term: the image has all that was committed before, and no change of the
+    /// members by an earlier leader is open.
+    pub fn has_applied_own_term(&self) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let own_term = |id: &LogId| id.committed_leader_id().term == metrics.current_term;
+        metrics.state == ServerState::Leader && metrics.last_applied.as_ref().is_some_and(own_term)
+    }
+
+    /// How long ago each other member last answered this leader; nothing on a node that does not lead.
+    pub fn last_contacts(&self) -> BTreeMap<RaftId, Duration> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let contacts = metrics.heartbeat.iter().flatten();
+        contacts.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect()
+    }
+
     /// Whether a quorum has confirmed within `time` that this node leads, and the image here has all that was committed before it did: a leader
     /// that was just elected would take brokers for unknown.
     pub fn leads_within(&self, time: Duration) -> bool {
@@ -97,8 +127,8 @@ impl Metadata {
         if metrics.state != ServerState::Leader {
             return false;
         }
-        let applied_term = metrics.last_applied.as_ref().map(|last| last.committed_leader_id().term);
-        if applied_term != Some(metrics.current_term) {
+        let own_term = |id: &LogId| id.committed_leader_id().term == metrics.current_term;
+        if !metrics.last_applied.as_ref().is_some_and(own_term) {
             return false;
         }
         let alone = metrics.membership_config.membership().voter_ids().count() == 1;

@@ -11,6 +11,7 @@ mod members;
 mod metadata;
 mod network;
 mod quorum;
+mod recovery;
 mod server;
 mod status;
 mod types;
@@ -22,6 +23,7 @@ mod tests;
 pub use members::MembershipError;
 pub use metadata::Metadata;
 pub use quorum::{Member, QuorumView, wait_to_lead};
+pub use recovery::recover_quorum;
 pub use server::RaftServer;
 pub use status::RaftStatus;
 pub use types::RaftId;
@@ -32,7 +34,7 @@ use std::time::Duration;
 
 use esker_core::controller::InitializeFeatures;
 use esker_storage::io::Disk;
-use esker_storage::metalog::MetadataFiles;
+use esker_storage::metalog::{self, MetadataFiles};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Config, Raft, RaftState, ServerState, SnapshotPolicy};
 use thiserror::Error;
@@ -80,6 +82,14 @@ pub fn is_log_in(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
 pub fn directory_of(disk: &dyn Disk, dir: &Path, node_id: i32) -> Option<[u8; 16]> {
     let voter = MetadataFiles::last_vote(disk, dir)?.candidate;
     (voter.node_id == node_id).then_some(voter.directory)
+}
+
+/// The files of the log, in the order in which they may be taken away.
+pub const LOG_FILES: [&str; 2] = MetadataFiles::NAMES;
+
+/// How often the quorum was recovered by hand, according to the log in `dir`; `None` without a log that can be read.
+pub fn recovery_in(disk: &dyn Disk, dir: &Path) -> Option<u64> {
+    metalog::recovery_in(disk, dir)
 }
 
 /// Entries after which the log is replaced by a snapshot.

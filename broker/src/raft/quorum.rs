@@ -60,14 +60,18 @@ impl QuorumView {
     }
 
     /// One member.
-    pub fn member(&self, node_id: i32) -> Option<&Member> {
-        self.members.iter().find(|member| member.id.node_id == node_id)
+    pub fn member(&self, id: RaftId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// The members with one node id: more than one after the node lost its disk.
+    pub fn members_of(&self, node_id: i32) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| member.id.node_id == node_id)
     }
 
     /// Where the leader is.
     pub fn leader_address(&self) -> Option<&str> {
-        let leader = self.leader?;
-        let member = self.members.iter().find(|member| member.id == leader)?;
+        let member = self.member(self.leader?)?;
         Some(member.address.as_str()).filter(|address| !address.is_empty())
     }
 }

@@ -4,9 +4,10 @@
 //! identity (the caller sees to it).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use esker_protocol::error::ErrorCode;
-use esker_storage::metalog::{MetadataFiles, SnapshotReceiver};
+use esker_storage::metalog::{MetadataFiles, SnapshotReceiver, recovery_of};
 use openraft::Raft;
 use openraft::raft::TransferLeaderRequest;
 use thiserror::Error;
@@ -17,7 +18,7 @@ use super::machine::StateMachine;
 use super::types::TypeConfig;
 use super::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
-    RaftTransferResponse, RaftVoteRequest, RaftVoteResponse, WireError, append_of, id_of, log_id_of, vote_of,
+    RaftTransferResponse, RaftVoteRequest, RaftVoteResponse, WireError, WireVote, append_of, id_of, log_id_of, vote_of,
     vote_request_of, wire_appended, wire_transferred, wire_vote, wire_voted,
 };
 use crate::node::Node;
@@ -29,6 +30,8 @@ pub struct RaftServer {
     raft: Raft<TypeConfig, StateMachine>,
     files: MetadataFiles,
     receiving: Mutex<Option<Receiving>>,
+    /// The log says once that a node of another recovery was refused.
+    has_warned: AtomicBool,
 }
 
 /// A snapshot that is on its way here.
@@ -50,6 +53,11 @@ enum ServeError {
     Io(#[from] std::io::Error),
     #[error("a piece of a snapshot does not follow the one before")]
     Gap,
+    #[error(
+        "the metadata quorum was recovered {theirs} times according to the sender, and {own} times according to the log of this node. If the log of \
+         this node is the older one, restart it with --join and the address of the node that leads: it takes that node's log then"
+    )]
+    Recovered { own: u64, theirs: u64 },
 }
 
 /// The code in the answer; the sender tries again.
@@ -59,6 +67,7 @@ fn code_of(error: &ServeError) -> ErrorCode {
         ServeError::Raft(_) => ErrorCode::BROKER_NOT_AVAILABLE,
         ServeError::Io(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         ServeError::Gap => ErrorCode::POSITION_OUT_OF_RANGE,
+        ServeError::Recovered { .. } => ErrorCode::INCONSISTENT_VOTER_SET,
     }
 }
 
@@ -68,12 +77,42 @@ fn raft_error(error: &impl std::fmt::Display) -> ServeError {
 
 impl RaftServer {
     pub(super) fn new(node: &Node, raft: Raft<TypeConfig, StateMachine>, files: MetadataFiles) -> Arc<Self> {
-        Arc::new(Self { node: node.clone(), raft, files, receiving: Mutex::new(None) })
+        Arc::new(Self {
+            node: node.clone(),
+            raft,
+            files,
+            receiving: Mutex::new(None),
+            has_warned: AtomicBool::new(false),
+        })
+    }
+
+    /// How often the quorum was recovered by hand, according to the log of this node; `None` for an empty log. The vote says so: the entries
+    /// of a member that catches up begin with those of before.
+    pub fn recovery(&self) -> Option<u64> {
+        self.files.log.last_id()?;
+        self.files.log.vote().map(|vote| recovery_of(vote.term))
+    }
+
+    /// Refuses a request by a node whose log is of another recovery of the quorum: entries that one of both has applied are not in the log of
+    /// the other, and raft does not undo them. No answer either, so that no term of one recovery gets into the other.
+    fn check_recovery(&self, vote: &WireVote) -> Result<(), ServeError> {
+        let theirs = recovery_of(vote_of(vote)?.leader_id.term);
+        match self.recovery().filter(|own| *own != theirs) {
+            None => Ok(()),
+            Some(own) => {
+                let error = ServeError::Recovered { own, theirs };
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(node = vote.candidate.node_id, %error, "a node of another recovery of the quorum is refused");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// AppendEntries.
     pub async fn append(&self, request: &RaftAppendRequest) -> RaftAppendResponse {
         let appended = async {
+            self.check_recovery(&request.vote)?;
             let request = append_of(request)?;
             self.raft.append_entries(request).await.map_err(|error| raft_error(&error))
         };
@@ -89,6 +128,7 @@ impl RaftServer {
     /// RequestVote, and the question before it.
     pub async fn vote(&self, request: &RaftVoteRequest) -> RaftVoteResponse {
         let voted = async {
+            self.check_recovery(&request.vote)?;
             let asked = vote_request_of(request)?;
             let voted = match request.pre_vote {
                 true => self.raft.pre_vote(asked).await,
@@ -105,6 +145,7 @@ impl RaftServer {
     /// The leader hands over to this node.
     pub async fn transfer_leader(&self, request: &RaftTransferRequest) -> RaftTransferResponse {
         let taken = async {
+            self.check_recovery(&request.vote)?;
             let (vote, last) = (vote_of(&request.vote)?, log_id_of(&request.last)?);
             let request = TransferLeaderRequest::new(vote, id_of(&request.to), last);
             self.raft.handle_transfer_leader(request).await.map_err(|error| raft_error(&error))
@@ -128,6 +169,7 @@ impl RaftServer {
     }
 
     async fn take_piece(&self, request: &RaftSnapshotRequest) -> Result<RaftSnapshotResponse, ServeError> {
+        self.check_recovery(&request.vote)?;
         let vote = vote_of(&request.vote)?;
         let mut receiving = self.receiving.lock().await;
         let mut current = match receiving.take().filter(|current| current.transfer == request.transfer) {

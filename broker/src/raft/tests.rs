@@ -6,6 +6,7 @@ use std::path::Path;
 
 use esker_core::controller::AllocateProducerIds;
 use esker_core::metadata::{ConfigRecord, MetadataRecord, TopicRecord};
+use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
 use esker_storage::io::OsDisk;
 use openraft::StorageError;
@@ -213,4 +214,44 @@ async fn the_log_of_a_build_before_the_format_is_refused_with_what_to_do() {
     let message = refused.err().map(|error| error.to_string()).unwrap();
     assert!(message.contains("earlier build of Esker") && message.contains("adopts the topics"), "{message}");
     assert_eq!(std::fs::read(dir.path().join("metadata.log")).unwrap(), frame);
+}
+
+/// Between members of different recoveries nothing may pass: not even a term.
+#[tokio::test]
+async fn nodes_of_another_recovery_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    let server = metadata.server();
+    assert_eq!(server.recovery(), Some(0));
+    let candidate = || wire::WireVoter { node_id: 2, directory: Uuid([2; 16]) };
+    for (term, expected) in [(1 << 24, ErrorCode::INCONSISTENT_VOTER_SET), (1, ErrorCode::NONE)] {
+        let vote = wire::WireVote { term, candidate: candidate(), committed: true };
+        let asked = wire::RaftVoteRequest { vote: vote.clone(), ..wire::RaftVoteRequest::default() };
+        assert_eq!(server.vote(&asked).await.error_code, expected, "{term}");
+        let sent = wire::RaftAppendRequest { vote, ..wire::RaftAppendRequest::default() };
+        assert_eq!(server.append(&sent).await.error_code, expected, "{term}");
+    }
+    metadata.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_recovered_log_is_led_with_all_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path()).await;
+    metadata.submit_records(soon(), |_| topic("a")).await.unwrap();
+    let before = metadata.image();
+    metadata.shutdown().await;
+    drop(metadata);
+    for recovery in 1..=2 {
+        let state = metalog::QuorumState::read(&OsDisk, dir.path()).unwrap();
+        let own = metalog::VoterId { node_id: 1, directory: [0; 16] };
+        recover_quorum(Arc::new(OsDisk), dir.path(), own, state).unwrap();
+        let metadata = open(dir.path()).await;
+        assert_eq!(metadata.server().recovery(), Some(recovery));
+        let image = metadata.image();
+        assert!(image.topic("a").is_some());
+        assert!(image.next_producer_id() > before.next_producer_id(), "the decision of the recovery counts");
+        metadata.submit_records(soon(), |_| topic("bb")).await.unwrap();
+        metadata.shutdown().await;
+    }
 }

@@ -20,7 +20,7 @@ use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
-use crate::cluster::TransactionLinks;
+use crate::cluster::{QuorumClient, TransactionLinks};
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::coordinator::{
     self, CoordinatorScope, GroupConfig, GroupCoordinator, RemoteTransactions, TransactionCoordinator,
@@ -84,6 +84,7 @@ pub(super) fn build_broker(
         node: node.clone(),
         metadata,
         controller,
+        quorum: QuorumClient::new(&joined.controller),
         session: Arc::clone(&joined.session),
         replicas,
         groups: Arc::clone(&coordinators.groups),

@@ -9,6 +9,7 @@ mod kills;
 mod pauses;
 mod private_apis;
 mod restarts;
+mod voters;
 
 use esker_tests::cluster::Cluster;
 

@@ -31,8 +31,8 @@ use super::handler::{RequestContext, Staged};
 use crate::broker::Broker;
 use crate::cluster::Controller;
 use crate::peer::messages::{
-    FIRST_KEY, HeartbeatRequest, HelloDataRequest, HelloRequest, IdentifyRequest, IdentifyResponse, JoinClusterRequest,
-    JoinClusterResponse, SubmitRequest,
+    ChangeVoterRequest, DescribeMembersRequest, FIRST_KEY, HeartbeatRequest, HelloDataRequest, HelloRequest,
+    IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse, SubmitRequest,
 };
 use crate::peer::{LocalNode, PeerId};
 use crate::raft::wire::{
@@ -142,8 +142,13 @@ impl PeerService {
             directory: self.local.directory(),
             incarnation: self.local.incarnation(),
             join: self.local.join().to_vec(),
+            recovery: self.controller.get().and_then(|controller| controller.raft().recovery()).map_or(-1, to_i64),
         }
     }
+}
+
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
@@ -210,6 +215,12 @@ fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Read
         HeartbeatRequest::KEY => call.answer_later::<HeartbeatRequest>(body, move |request| {
             async move { controller.heartbeat(peer, &request).await }.boxed()
         }),
+        ChangeVoterRequest::KEY => call.answer_later::<ChangeVoterRequest>(body, move |request| {
+            async move { controller.change_voter_for(request).await }.boxed()
+        }),
+        DescribeMembersRequest::KEY => {
+            call.answer::<DescribeMembersRequest>(body, move |_| controller.describe_members())
+        }
         SubmitRequest::KEY => call.answer_later::<SubmitRequest>(body, move |request| {
             async move { controller.submit_for(peer, request).await }.boxed()
         }),

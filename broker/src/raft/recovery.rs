@@ -1,0 +1,48 @@
+//! Makes the node of a folder the only voter, offline: see `esker_storage::metalog` (`recovery`) for the log, and `esker_core::controller` (`recovery`)
+//! for what the metadata needs after entries are lost.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use esker_core::controller::recover_metadata;
+use esker_core::metadata::{MetadataImage, MetadataRecord};
+use esker_storage::io::Disk;
+use esker_storage::metalog::{LogId, QuorumState, VoterId, make_only_voter};
+use openraft::EntryPayload;
+
+use super::convert::{from_entry, to_records};
+use super::machine::read_image;
+use super::types::Proposal;
+
+/// Records that share an entry.
+const RECORDS: usize = 1024;
+
+/// Makes `own` the only voter of the log in `dir`, whose state is `state`; returns the entry that says so. Nothing else may use the folder; blocks
+/// for the disk.
+pub fn recover_quorum(disk: Arc<dyn Disk>, dir: &Path, own: VoterId, state: QuorumState) -> io::Result<LogId> {
+    let image = image_of(state)?;
+    let records = recover_metadata(&image, own.node_id);
+    let encoded = records.chunks(RECORDS).map(|records| MetadataRecord::encode_all(records, image.level()));
+    let encoded: Vec<_> = encoded.collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let decisions = encoded
+        .into_iter()
+        .map(|records| move |id: LogId| -> Bytes { to_records(&Proposal::new(id.term, id.index, &records)) });
+    make_only_voter(disk, dir, own, decisions).map_err(io::Error::from)
+}
+
+/// The image with all entries, committed or not: they are committed once the node leads.
+fn image_of(state: QuorumState) -> io::Result<MetadataImage> {
+    let mut image = state.snapshot.as_ref().map(read_image).transpose()?.unwrap_or_default();
+    let first = state.snapshot.and_then(|snapshot| snapshot.meta().last).map_or(0, |last| last.index.saturating_add(1));
+    for entry in state.entries.into_iter().filter(|entry| entry.id.index >= first) {
+        let entry = from_entry(entry)?;
+        let EntryPayload::Normal(proposal) = entry.payload else { continue };
+        if proposal.is_current_at(&entry.log_id) {
+            let records = MetadataRecord::decode_all(proposal.records).map_err(io::Error::other)?;
+            records.iter().for_each(|record| image.apply(record));
+        }
+    }
+    Ok(image)
+}

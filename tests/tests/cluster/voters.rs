@@ -1,0 +1,181 @@
+//! Voters of the metadata quorum are removed, added, replaced and recovered on command.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use esker_client::Admin;
+use esker_client::admin::NewTopic;
+use esker_tests::binary;
+use esker_tests::cluster::{Cluster, find, wait_until};
+
+/// Runs `esker cluster ...` against the nodes that run; returns what it printed, or what it wrote to standard error.
+fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
+    let addresses: Vec<String> = cluster.live().map(|at| cluster.address(at).to_string()).collect();
+    let bootstrap = addresses.join(",");
+    run_command(&[&["cluster"], arguments, &["--bootstrap", &bootstrap]].concat())
+}
+
+fn run_command(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// Adds or removes a voter. What the quorum cannot do at the moment is tried again.
+fn change(cluster: &Cluster, what: &str, node_id: i32) {
+    let node_id = node_id.to_string();
+    find("the voters change", || match run(cluster, &["voters", what, &node_id]) {
+        Ok(_) => Some(()),
+        Err(error) => {
+            assert!(error.contains("REQUEST_TIMED_OUT"), "{error}");
+            None
+        }
+    });
+}
+
+/// The voters, by node id.
+fn voters(cluster: &Cluster) -> BTreeSet<i32> {
+    let quorum = cluster.quorum().filter(|quorum| quorum.leader_id >= 0);
+    quorum.map(|quorum| quorum.current_voters.iter().map(|voter| voter.replica_id).collect()).unwrap_or_default()
+}
+
+fn observers(cluster: &Cluster) -> BTreeSet<i32> {
+    let quorum = cluster.quorum();
+    quorum.map(|quorum| quorum.observers.iter().map(|observer| observer.replica_id).collect()).unwrap_or_default()
+}
+
+async fn create(cluster: &Cluster, name: &str, replication: i16) {
+    let topic = NewTopic { name: name.to_owned().into(), partitions: 1, replication, configs: Vec::new() };
+    let admin = Admin::new(&cluster.client().await);
+    admin.create_topics(&[topic], false).await.expect("a broker answers").remove(0).expect("it is created");
+}
+
+#[tokio::test]
+async fn a_voter_that_is_removed_stays_removed_until_it_is_added() {
+    let mut cluster = Cluster::start(3);
+    let all = voters(&cluster);
+    let removed = cluster.node_id(cluster.controller());
+    change(&cluster, "remove", removed);
+    let left: BTreeSet<i32> = all.iter().copied().filter(|voter| *voter != removed).collect();
+    assert_eq!((voters(&cluster), observers(&cluster)), (left.clone(), [removed].into()), "the leader handed over");
+    let again = run(&cluster, &["voters", "remove", &removed.to_string()]).unwrap_err();
+    assert!(again.contains("is no voter"), "{again}");
+    create(&cluster, "without", 3).await;
+    // The quorum grows by itself, and not by the node that was removed, also after a restart of the node and under another leader.
+    cluster.terminate(cluster.index_of(removed));
+    let stopped = (0..3).find(|at| !cluster.live().any(|live| live == *at)).unwrap();
+    cluster.restart(stopped);
+    let join = cluster.address(0).to_string();
+    let fourth = cluster.add(&join);
+    let grown: BTreeSet<i32> = left.iter().copied().chain([cluster.node_id(fourth)]).collect();
+    wait_until("the fourth node is a voter", || voters(&cluster) == grown);
+    let leader = cluster.controller();
+    cluster.terminate(leader);
+    wait_until("another leads", || voters(&cluster) == grown);
+    cluster.restart(leader);
+    cluster.wait_in_sync("without");
+    assert_eq!((voters(&cluster), observers(&cluster)), (grown.clone(), [removed].into()));
+    change(&cluster, "add", removed);
+    assert_eq!(voters(&cluster), grown.into_iter().chain([removed]).collect());
+    let listed = run(&cluster, &["voters"]).unwrap();
+    assert!(listed.contains("leader=") && listed.matches("voter").count() == 3, "{listed}");
+}
+
+#[tokio::test]
+async fn a_voter_that_is_killed_for_good_is_replaced_by_another_node() {
+    let mut cluster = Cluster::start(4);
+    let replacement = find("a node that does not vote", || observers(&cluster).first().copied());
+    let dead = find("a voter that does not lead", || {
+        let leader = cluster.node_id(cluster.controller());
+        voters(&cluster).into_iter().find(|voter| *voter != leader)
+    });
+    let at = cluster.index_of(dead);
+    cluster.kill(at);
+    let mut expected = voters(&cluster);
+    change(&cluster, "add", replacement);
+    expected.insert(replacement);
+    assert_eq!(voters(&cluster), expected);
+    change(&cluster, "remove", dead);
+    expected.remove(&dead);
+    assert_eq!(voters(&cluster), expected);
+    // Three voters do without one.
+    let leader = cluster.controller();
+    cluster.kill(leader);
+    wait_until("another node leads", || cluster.quorum().is_some_and(|quorum| quorum.leader_id >= 0));
+    create(&cluster, "after", 2).await;
+}
+
+#[tokio::test]
+async fn a_node_with_an_emptied_disk_takes_the_place_of_its_former_self() {
+    let mut cluster = Cluster::start(3);
+    create(&cluster, "t", 3).await;
+    let at = (0..3).find(|at| *at != cluster.controller()).unwrap();
+    let node_id = cluster.node_id(at);
+    let before = directory_of(&cluster, node_id).unwrap();
+    cluster.kill(at);
+    fs::remove_dir_all(cluster.data(at)).unwrap();
+    run(&cluster, &["unregister", &node_id.to_string()]).unwrap();
+    cluster.restart_with(at, &["--node-id", &node_id.to_string()]);
+    assert_eq!(cluster.node_id(at), node_id);
+    wait_until("the new disk has the vote of the old one, and the old one is no member", || {
+        let now = directory_of(&cluster, node_id);
+        now.is_some_and(|now| now != before) && voters(&cluster).len() == 3 && observers(&cluster).is_empty()
+    });
+    cluster.wait_in_sync("t");
+}
+
+/// The metadata folder of a voter.
+fn directory_of(cluster: &Cluster, node_id: i32) -> Option<String> {
+    let quorum = cluster.quorum()?;
+    let mut of_node = quorum.current_voters.iter().filter(|voter| voter.replica_id == node_id);
+    let directory = of_node.next()?.replica_directory_id.to_string();
+    of_node.next().is_none().then_some(directory)
+}
+
+#[tokio::test]
+async fn a_quorum_that_is_lost_is_recovered_from_one_node() {
+    let mut cluster = Cluster::start(3);
+    for name in ["a", "b"] {
+        create(&cluster, name, 3).await;
+        cluster.wait_in_sync(name);
+    }
+    let data = cluster.data(0).display().to_string();
+    let recover = ["cluster", "recover", "--data-dir", &data, "--yes"];
+    let in_use = run_command(&recover).unwrap_err();
+    assert!(in_use.contains(&data), "{in_use}");
+    cluster.kill(1);
+    cluster.kill(2);
+    cluster.kill(0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let no_member = ["cluster", "recover", "--yes", "--data-dir", &elsewhere.path().display().to_string()];
+    assert!(run_command(&no_member).unwrap_err().contains("no data folder"));
+    let asked = run_command(&recover[..4]).unwrap_err();
+    assert!(asked.contains("nothing is changed"), "without an answer: {asked}");
+    let recovered = run_command(&recover).unwrap();
+    assert!(recovered.contains("other voters") && recovered.contains("is the only voter"), "{recovered}");
+    cluster.restart(0);
+    let survivor = cluster.node_id(0);
+    assert_eq!(voters(&cluster), [survivor].into());
+    for name in ["a", "b"] {
+        let topic = find("the topic is led by the survivor", || {
+            cluster.topic(name).filter(|topic| topic.partitions[0].leader_id == survivor)
+        });
+        assert_eq!(topic.partitions[0].replica_nodes.len(), 3, "{name}");
+    }
+    create(&cluster, "alone", 1).await;
+    // The others come back with their data, one at a time, and take the survivor's log.
+    for at in [1, 2] {
+        cluster.restart(at);
+        assert!(cluster.data(at).join("__cluster_metadata-0/replaced-metadata.log").exists(), "node {at}");
+    }
+    // New voters are listed before the change is committed; until then the cluster cannot do without the survivor.
+    wait_until("all vote again", || cluster.node(0).log().contains("have become voters of the metadata quorum"));
+    assert_eq!(voters(&cluster).len(), 3);
+    for name in ["a", "b"] {
+        cluster.wait_in_sync(name);
+    }
+    cluster.kill(0);
+    wait_until("another node leads", || cluster.quorum().is_some_and(|quorum| quorum.leader_id >= 0));
+    assert!(cluster.topic("alone").is_some());
+}
