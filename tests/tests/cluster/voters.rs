@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::process::Command;
 
 use esker_client::Admin;
 use esker_client::admin::NewTopic;
 use esker_tests::binary;
 use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::writer::PartitionWriter;
 
 /// Runs `esker cluster ...` against the nodes that run; returns what it printed, or what it wrote to standard error.
 fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
@@ -178,4 +180,38 @@ async fn a_quorum_that_is_lost_is_recovered_from_one_node() {
     cluster.kill(0);
     wait_until("another node leads", || cluster.quorum().is_some_and(|quorum| quorum.leader_id >= 0));
     assert!(cluster.topic("alone").is_some());
+}
+
+/// The others went on without the survivor: what they decided is lost on every node, and no replica keeps records of leaders that never were.
+#[tokio::test]
+async fn what_a_survivor_lacks_is_lost_on_every_node() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1, "flush").await;
+    let addresses = cluster.addresses();
+    let mut writer = PartitionWriter::new("t", 0, &addresses);
+    write(&mut writer, 1..=5);
+    cluster.kill(0);
+    write(&mut writer, 6..=10);
+    create(&cluster, "later", 2).await;
+    cluster.kill(1);
+    cluster.kill(2);
+    let data = cluster.data(0).display().to_string();
+    run_command(&["cluster", "recover", "--data-dir", &data, "--yes"]).unwrap();
+    (0..3).for_each(|at| cluster.restart(at));
+    wait_until("all vote again", || cluster.node(0).log().contains("have become voters of the metadata quorum"));
+    cluster.wait_in_sync("t");
+    let mut writer = PartitionWriter::new("t", 0, &addresses);
+    write(&mut writer, 11..=15);
+    assert!(cluster.topic("later").is_none(), "the survivor never knew it");
+    let (records, end) = cluster.read_all("t", 0);
+    let values: Vec<u64> = records.iter().map(|(_, value)| *value).collect();
+    assert!((1..=5).chain(11..=15).all(|value| values.contains(&value)), "{values:?}");
+    (0..3).for_each(|at| assert!(cluster.terminate(at).success()));
+    super::assert_equal_replicas(&cluster, "t", 0, end);
+}
+
+fn write(writer: &mut PartitionWriter, values: RangeInclusive<u64>) {
+    for value in values {
+        writer.write(value);
+    }
 }
