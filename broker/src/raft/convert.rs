@@ -61,7 +61,7 @@ pub(super) fn from_entry(entry: metalog::Entry) -> io::Result<Entry> {
 }
 
 /// `term u64, offset u64, records`: see `storage/FORMAT.md`.
-pub(super) fn to_records(proposal: &Proposal) -> Bytes {
+fn to_records(proposal: &Proposal) -> Bytes {
     let Proposal { term, decided_on, records } = proposal;
     let mut bytes = BytesMut::with_capacity(16 + records.len());
     bytes.put_u64(*term);

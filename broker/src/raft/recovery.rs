@@ -7,32 +7,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use esker_core::controller::recover_metadata;
-use esker_core::metadata::{MetadataImage, MetadataRecord};
+use esker_core::metadata::{MetadataImage, MetadataRecord, snapshot_records};
 use esker_storage::io::Disk;
 use esker_storage::metalog::{LogId, QuorumState, VoterId, make_only_voter};
 use openraft::EntryPayload;
 
-use super::convert::{from_entry, to_records};
+use super::convert::from_entry;
 use super::machine::read_image;
-use super::types::Proposal;
 
-/// Records that share an entry.
-const RECORDS: usize = 1024;
+/// Records that are encoded together: a chunk of the snapshot.
+const RECORDS: usize = 512;
 
 /// Makes `own` the only voter of the log in `dir`, whose state is `state`; returns the entry that says so. Nothing else may use the folder; blocks
 /// for the disk.
 pub fn recover_quorum(disk: Arc<dyn Disk>, dir: &Path, own: VoterId, state: QuorumState) -> io::Result<LogId> {
-    let image = image_of(state)?;
-    let records = recover_metadata(&image, own.node_id);
-    let encoded = records.chunks(RECORDS).map(|records| MetadataRecord::encode_all(records, image.level()));
-    let encoded: Vec<_> = encoded.collect::<Result<_, _>>().map_err(io::Error::other)?;
-    let decisions = encoded
-        .into_iter()
-        .map(|records| move |id: LogId| -> Bytes { to_records(&Proposal::new(id.term, id.index, &records)) });
-    make_only_voter(disk, dir, own, decisions).map_err(io::Error::from)
+    let mut image = image_of(state)?;
+    recover_metadata(&image, own.node_id).iter().for_each(|record| image.apply(record));
+    let records = snapshot_records(&image);
+    let chunks = records.chunks(RECORDS);
+    let chunks = chunks.map(|records| MetadataRecord::encode_all(records, image.level()).map_err(io::Error::other));
+    make_only_voter(disk, dir, own, chunks.map(|chunk| chunk.map(Bytes::from)))
 }
 
-/// The image with all entries, committed or not: they are committed once the node leads.
+/// The image with all entries, committed or not: they count as committed from here on.
 fn image_of(state: QuorumState) -> io::Result<MetadataImage> {
     let mut image = state.snapshot.as_ref().map(read_image).transpose()?.unwrap_or_default();
     let first = state.snapshot.and_then(|snapshot| snapshot.meta().last).map_or(0, |last| last.index.saturating_add(1));

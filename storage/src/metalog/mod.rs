@@ -48,6 +48,13 @@ impl MetadataFiles {
         let snapshots = Snapshots::open(disk, dir)?;
         let last = snapshots.current().and_then(|snapshot| snapshot.meta().last);
         check_pair(dir, log.purged(), log.vote(), last)?;
+        // A vote is saved before anything of its term. A recovery writes the snapshot first.
+        if last.map(|last| last.term) > log.vote().map(|vote| vote.term) {
+            let what =
+                "a recovery of the quorum was interrupted: run `esker cluster recover` again; it is not complete"
+                    .to_owned();
+            return Err(MetadataError::Mismatch { dir: dir.to_path_buf(), what });
+        }
         Ok(Self { log: Arc::new(log), snapshots: Arc::new(snapshots) })
     }
 

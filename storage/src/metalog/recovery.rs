@@ -4,16 +4,16 @@
 //! one: raft compares terms and indexes only, and an applied entry cannot be undone. So each recovery begins a range of terms of its own
 //! ([`recovery_of`]), and members refuse each other's requests across ranges.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     error::MetadataError,
     file::{NAME, StepFile, replay},
-    snapshot::{SnapshotFile, open_current},
+    snapshot::{SnapshotFile, Snapshots, open_current},
     state::{State, check_pair},
-    types::{Entry, LogId, Members, Payload, Vote, VoterId},
+    types::{Entry, LogId, Members, Payload, SnapshotMeta, Vote, VoterId},
 };
 use crate::io::Disk;
 
@@ -89,18 +89,19 @@ pub fn recovery_in(disk: &dyn Disk, dir: &Path) -> Option<u64> {
     read_state(disk, dir).ok()?.vote.map(|vote| recovery_of(vote.term))
 }
 
-/// Makes `own` the only member of the quorum: the returned entry says so, in a term above all of this log's range. `decisions` are called in
-/// turn with the place of the next entry, which has the records that are returned. The file is replaced in one step. Nothing else may use the
-/// folder; blocks on the disk.
+/// Makes `own` the only member of the quorum, in a term above all of this log's range; returns the entry that says so. `chunks` are the records of
+/// the metadata: they become a snapshot that ends with that entry, and the log has nothing before it. A member that joins again must not read
+/// that it was a voter once: it could elect itself. Nothing else may use the folder; blocks on the disk. After a crash in between a start is
+/// refused, and the recovery can be repeated.
 pub fn make_only_voter(
     disk: Arc<dyn Disk>,
     dir: &Path,
     own: VoterId,
-    decisions: impl IntoIterator<Item = impl FnOnce(LogId) -> Bytes>,
-) -> Result<LogId, MetadataError> {
+    chunks: impl IntoIterator<Item = io::Result<Bytes>>,
+) -> io::Result<LogId> {
     let mut state = State::default();
     let snapshot = open_current(disk.as_ref(), dir)?;
-    let mut file = StepFile::open(disk, dir, |step| {
+    let mut file = StepFile::open(Arc::clone(&disk), dir, |step| {
         // `QuorumState::read` finds gaps.
         let _ = state.apply(step);
     })?;
@@ -109,18 +110,12 @@ pub fn make_only_voter(
     let term = recovery_of(highest).saturating_add(1).saturating_mul(TERMS);
     let id = LogId { term, leader: own, index: last.map_or(0, |last| last.index.saturating_add(1)) };
     let address = members.addresses.get(&own).cloned().unwrap_or_default();
-    let only = Members { voters: vec![[own].into()], addresses: [(own, address)].into() };
-    let mut entries = vec![Entry { id, payload: Payload::Members(only) }];
-    let mut next = id;
-    for decision in decisions {
-        next.index = next.index.saturating_add(1);
-        entries.push(Entry { id: next, payload: Payload::Records(decision(next)) });
-    }
-    state.vote = Some(Vote { term, candidate: own, committed: false });
-    let damaged = |what: &str| MetadataError::damaged(&dir.join(NAME), what);
-    state.extend(entries).map_err(|_| damaged("the next entry does not follow its last one"))?;
-    let steps = state.encode().map_err(|_| damaged("it is too long to be replaced"))?;
-    file.rewrite(&steps)?;
+    let members = Members { voters: vec![[own].into()], addresses: [(own, address)].into() };
+    Snapshots::open(disk, dir)?.write(&SnapshotMeta { last: Some(id), members_at: Some(id), members }, chunks)?;
+    let vote = Some(Vote { term, candidate: own, committed: false });
+    let state = State { vote, committed: Some(id), purged: Some(id), ..State::default() };
+    let too_long = |_| io::Error::other("the metadata log cannot be encoded");
+    file.rewrite(&state.encode().map_err(too_long)?).map_err(MetadataError::from)?;
     Ok(id)
 }
 
