@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use esker_core::controller::recover_metadata;
 use esker_core::metadata::{MetadataImage, MetadataRecord, snapshot_records};
 use esker_storage::io::Disk;
@@ -26,7 +25,7 @@ pub fn recover_quorum(disk: Arc<dyn Disk>, dir: &Path, own: VoterId, state: Quor
     let records = snapshot_records(&image);
     let chunks = records.chunks(RECORDS);
     let chunks = chunks.map(|records| MetadataRecord::encode_all(records, image.level()).map_err(io::Error::other));
-    make_only_voter(disk, dir, own, chunks.map(|chunk| chunk.map(Bytes::from)))
+    make_only_voter(disk, dir, own, chunks)
 }
 
 /// The image with all entries, committed or not: they count as committed from here on.
