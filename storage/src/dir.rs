@@ -5,9 +5,10 @@
 //! again. The file need not be synced: a power cut that loses it loses the pages, too.
 
 use std::{
+    fmt::Debug,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +25,12 @@ use crate::{
     reserve::reserve,
 };
 
+/// Is called when a log dir goes offline.
+pub trait LogDirListener: Debug + Send + Sync {
+    /// A log dir is offline now. Called on the thread that met the error, under locks of its log: must not block.
+    fn log_dir_failed(&self);
+}
+
 /// See the module. Shared by all logs of the dir.
 #[derive(Debug)]
 pub(crate) struct LogDir {
@@ -36,6 +43,7 @@ pub(crate) struct LogDir {
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) journal: Journal,
     offline: AtomicBool,
+    listener: OnceLock<Arc<dyn LogDirListener>>,
     /// A sync failed in the previous process: pages in the page cache may not be durable.
     had_failed_sync: AtomicBool,
 }
@@ -49,8 +57,13 @@ impl LogDir {
         reaper: Arc<Reaper>,
         journal: Journal,
     ) -> Self {
-        let (checkpoints, offline, had_failed_sync) = Default::default();
-        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline, had_failed_sync }
+        let (checkpoints, offline, listener, had_failed_sync) = Default::default();
+        Self { path, directory_id, disk, files, checkpoints, reaper, journal, offline, listener, had_failed_sync }
+    }
+
+    /// `listener` is called when the dir goes offline. Only the first one counts.
+    pub(crate) fn set_listener(&self, listener: Arc<dyn LogDirListener>) {
+        let _ = self.listener.set(listener);
     }
 
     pub(crate) fn is_offline(&self) -> bool {
@@ -69,6 +82,9 @@ impl LogDir {
     pub(crate) fn take_offline(&self, error: FileError) -> FileError {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %self.path.display(), %error, "log dir is offline after a disk error; restart the broker once the disk is sound");
+            if let Some(listener) = self.listener.get() {
+                listener.log_dir_failed();
+            }
         }
         if error.is_sync()
             && let Err(cause) = self.disk.open(&self.path.join(FAILED_SYNC), Open::OrCreate)

@@ -43,6 +43,7 @@ mod walk;
 
 pub use compaction::{CleanStats, Cleaner, CleanerConfig, CleanerStats, RunningPasses};
 pub use config::LogConfig;
+pub use dir::LogDirListener;
 pub use env::{Env, MachineEnv, ThreadBody};
 pub use error::{AppendError, FileError, LogError, OpenError, ReadError};
 pub use esker_protocol::primitives::Uuid;

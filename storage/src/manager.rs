@@ -31,7 +31,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     ColdReadStats, Env, Journal, Log, LogConfig, LogError, OpenError, OpenFileStats, RetentionOutcome, Uuid,
-    dir::LogDir,
+    dir::{LogDir, LogDirListener},
     error::FileError,
     files::{self, CLEAN_SHUTDOWN, STRAY},
     io::Context,
@@ -316,6 +316,16 @@ impl LogManager {
     /// Number of offline log dirs. Costs one atomic load for each dir.
     pub fn offline_dirs(&self) -> usize {
         self.dirs.iter().filter(|dir| dir.is_offline()).count()
+    }
+
+    /// The id of each log dir, and whether it is offline. Does not touch the disk.
+    pub fn dir_states(&self) -> impl Iterator<Item = (Uuid, bool)> {
+        self.dirs.iter().map(|dir| (dir.directory_id, dir.is_offline()))
+    }
+
+    /// `listener` is called when a log dir goes offline.
+    pub fn watch_dirs(&self, listener: &Arc<dyn LogDirListener>) {
+        self.dirs.iter().for_each(|dir| dir.set_listener(Arc::clone(listener)));
     }
 
     /// The log dirs. Queries the file systems for their space.

@@ -27,6 +27,8 @@ use crate::{Esker, PATIENCE, binary, clear_environment, metric_in};
 const PAUSE: Duration = Duration::from_millis(10);
 /// Voters of the metadata quorum in a cluster that has as many nodes (`controller.quorum.size`).
 const VOTERS: usize = 3;
+/// The disk of [`Cluster::start_with_breaking_disk`].
+const BREAKING: u64 = 64 << 20;
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,8 @@ pub struct Cluster {
     members: Vec<Member>,
     join: String,
     flags: Vec<String>,
+    /// Each node has two log dirs; the second of node 0 lies on a disk of so many bytes that can be broken.
+    breaking: Option<u64>,
 }
 
 impl Cluster {
@@ -72,8 +76,21 @@ impl Cluster {
         Self::start_after(&vec![Duration::ZERO; count], &[])
     }
 
+    /// Starts three nodes with two log dirs each, `good` and `bad`: [`Cluster::break_disk`] breaks the second of node 0. `None` where no
+    /// file system can be mounted.
+    pub fn start_with_breaking_disk() -> Option<Self> {
+        let probe = tempfile::tempdir().expect("a temporary folder");
+        Esker::on_breaking_disk(probe.path(), BREAKING)?;
+        Some(Self::start_nodes(&[Duration::ZERO; 3], &[], Some(BREAKING)))
+    }
+
+    /// The second log dir of node 0 fails from here on.
+    pub fn break_disk(&self) {
+        self.node(0).break_disk(self.data(0));
+    }
+
     /// The places of `count` nodes, none of which is started.
-    fn prepare(count: usize, flags: &[&str]) -> Self {
+    fn prepare(count: usize, flags: &[&str], breaking: Option<u64>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let addresses = free_addresses(2 * count);
         let (kafka, http) = addresses.split_at(count);
@@ -87,12 +104,12 @@ impl Cluster {
         let members: Vec<Member> = kafka.iter().zip(http).enumerate().map(member).collect();
         let join = members.iter().map(|member| member.address.to_string()).collect::<Vec<_>>().join(",");
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { dir, members, join, flags }
+        Self { dir, members, join, flags, breaking }
     }
 
     /// Starts all nodes but the last, looks at what they do without it, and starts the last. Returns when all are ready.
     pub fn start_with_the_last_late(count: usize, look: impl FnOnce(&Self)) -> Self {
-        let mut cluster = Self::prepare(count, &[]);
+        let mut cluster = Self::prepare(count, &[], None);
         let (started, looked) = std::thread::scope(|scope| {
             let cluster = &cluster;
             let start = |at| scope.spawn(move || cluster.spawn(at, &cluster.join, &[]));
@@ -115,7 +132,11 @@ impl Cluster {
 
     /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
     pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
-        let mut cluster = Self::prepare(delays.len(), flags);
+        Self::start_nodes(delays, flags, None)
+    }
+
+    fn start_nodes(delays: &[Duration], flags: &[&str], breaking: Option<u64>) -> Self {
+        let mut cluster = Self::prepare(delays.len(), flags, breaking);
         let started: Vec<Esker> = std::thread::scope(|scope| {
             let cluster = &cluster;
             let start = |(at, delay): (usize, &Duration)| {
@@ -148,7 +169,11 @@ impl Cluster {
 
     fn spawn(&self, at: usize, join: &str, flags: &[&str]) -> Esker {
         let arguments = self.arguments(at, join, flags);
-        Esker::spawn(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        match self.breaking.filter(|_| at == 0) {
+            Some(bytes) => Esker::spawn_on_breaking_disk(self.data(at), bytes, &arguments).expect("it can be mounted"),
+            None => Esker::spawn(&arguments),
+        }
     }
 
     fn arguments(&self, at: usize, join: &str, flags: &[&str]) -> Vec<String> {
@@ -156,9 +181,11 @@ impl Cluster {
         let (data, listen) = (member.data.display().to_string(), member.address.to_string());
         let http = member.http.to_string();
         let mut arguments: Vec<String> =
-            ["serve", "--data-dir", &data, "--listen", &listen, "--http", &http, "--join", join]
-                .map(str::to_owned)
-                .into();
+            ["serve", "--listen", &listen, "--http", &http, "--join", join].map(str::to_owned).into();
+        arguments.extend(match self.breaking {
+            None => ["--data-dir".to_owned(), data],
+            Some(_) => ["--set".to_owned(), format!("log.dirs={data}/good,{data}/bad")],
+        });
         arguments.extend(self.flags.iter().cloned());
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         arguments

@@ -108,12 +108,40 @@ impl Esker {
     /// Starts one on a file system in memory of so many bytes, mounted over `data` where only it sees it. `None` where mounting
     /// is not allowed.
     pub fn on_small_disk(data: &Path, bytes: u64) -> Option<Self> {
-        Self::mounted(data, &format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\""), &[data])
+        let mut command = Self::mounted(data, &format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\""))?;
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.arg("--set").arg(format!("log.dirs={}", data.display()));
+        Some(Self::run(command))
     }
 
     /// Starts one with two log dirs, of which the second lies on a disk that breaks once so many bytes are written to it: a file system
     /// on a loop device, whose file has no more room. `None` where mounting is not allowed.
     pub fn on_breaking_disk(dir: &Path, bytes: u64) -> Option<(Self, [PathBuf; 2])> {
+        let (mut command, log_dirs) = Self::command_on_breaking_disk(dir, bytes)?;
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        let dirs: Vec<String> = log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        command.arg("--set").arg(format!("log.dirs={}", dirs.join(",")));
+        Some((Self::run(command), log_dirs))
+    }
+
+    /// As [`Esker::on_breaking_disk`], with exactly these arguments. `good` and `bad` in `dir` are the log dirs.
+    pub fn spawn_on_breaking_disk(dir: &Path, bytes: u64, arguments: &[&str]) -> Option<Self> {
+        let (mut command, _) = Self::command_on_breaking_disk(dir, bytes)?;
+        command.args(arguments);
+        Some(Self::run(command))
+    }
+
+    /// The disk of [`Esker::spawn_on_breaking_disk`] takes nothing any more: its file is empty, and has no room.
+    pub fn break_disk(&self, dir: &Path) {
+        // Only the process sees what is mounted.
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        let device = root.join(dir.strip_prefix("/").expect("an absolute folder")).join("device");
+        File::create(device.join("disk")).expect("the device's file can be emptied");
+        let mut fill = File::create(device.join("fill")).expect("a file");
+        while fill.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    fn command_on_breaking_disk(dir: &Path, bytes: u64) -> Option<(Command, [PathBuf; 2])> {
         let [good, bad] = ["good", "bad"].map(|name| dir.join(name));
         for folder in [&good, &bad, &dir.join("device")] {
             std::fs::create_dir_all(folder).expect("a folder");
@@ -123,11 +151,11 @@ impl Esker {
              mkfs.ext4 -q -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1 \"$0/device/disk\" && \
              mount -o loop \"$0/device/disk\" \"$0/bad\""
         );
-        Some((Self::mounted(dir, &mount, &[&good, &bad])?, [good, bad]))
+        Some((Self::mounted(dir, &mount)?, [good, bad]))
     }
 
-    /// Starts one that sees what a shell script mounts, and that nobody else sees; `dir` is the script's `$0`.
-    fn mounted(dir: &Path, mount: &str, log_dirs: &[&Path]) -> Option<Self> {
+    /// The command of a broker that sees what a shell script mounts, and that nobody else sees; `dir` is the script's `$0`.
+    fn mounted(dir: &Path, mount: &str) -> Option<Command> {
         let flags = ["-m", "-Urm"].into_iter().find(|flags| {
             let status =
                 Command::new("unshare").arg(flags).args(["sh", "-c", mount]).arg(dir).stderr(Stdio::null()).status();
@@ -136,10 +164,7 @@ impl Esker {
         let mut command = Command::new("unshare");
         // Each of them becomes the next: the process id stays.
         command.arg(flags).args(["sh", "-c", &format!("{mount} && exec \"$@\"")]).arg(dir).arg(binary());
-        let log_dirs: Vec<String> = log_dirs.iter().map(|dir| dir.display().to_string()).collect();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-        command.arg("--set").arg(format!("log.dirs={}", log_dirs.join(",")));
-        Some(Self::run(command))
+        Some(command)
     }
 
     fn run(mut command: Command) -> Self {

@@ -3,12 +3,15 @@
 //!
 //! `place` finds or forms the cluster, before anything else is started; `controller` is what this node does when it leads the metadata quorum
 //! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` keeps
-//! the members of the quorum in order, `members` changes them on command, `balance` has preferred replicas lead. On the broker's side `route` and `quorum_client` bring requests to the active controller, wherever that is, and `heartbeat` says that this broker is alive.
+//! the members of the quorum in order, `members` changes them on command, `balance` has preferred replicas lead. On the broker's side `route` and
+//! `quorum_client` bring requests to the active controller, wherever that is, `heartbeat` says that this broker is alive, and `directories` which
+//! of its log dirs failed.
 //! Rules are in `esker_core::controller` and `esker_core::forming`. Must never: decide by a clock of its own who is alive (the sessions do), or
 //! wait without a deadline.
 
 mod balance;
 mod controller;
+mod directories;
 mod fencer;
 mod heartbeat;
 mod links;
@@ -21,6 +24,7 @@ mod voters;
 
 pub use balance::run_balance;
 pub use controller::Controller;
+pub use directories::DirectoryReports;
 pub use fencer::run_fencer;
 pub use heartbeat::run_heartbeats;
 pub use links::{BrokerLinks, ControllerProposer, TransactionLinks};

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use esker_core::controller::is_online;
 use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
 use esker_protocol::error::ErrorCode;
@@ -156,10 +157,9 @@ fn partition(ctx: &RequestContext, image: &MetadataImage, p: &PartitionImage) ->
     }
 }
 
-/// Replicas whose broker is not there.
+/// Replicas whose broker is not there, or whose log dir failed.
 pub(super) fn offline_replicas(image: &MetadataImage, p: &PartitionImage) -> Vec<i32> {
-    let lives = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
-    p.replicas.iter().copied().filter(|id| !lives(id)).collect()
+    p.replicas.iter().copied().filter(|id| !is_online(image, p, *id)).collect()
 }
 
 /// Creates requested topics in the background. A second request meanwhile does no harm: the second creation finds

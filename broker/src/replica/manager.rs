@@ -14,10 +14,10 @@ use esker_core::config::{Scope, list_items, lookup, resolve_broker};
 use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
-use esker_storage::{LogError, LogManager, RetentionOutcome};
+use esker_storage::{LogDirListener, LogError, LogManager, RetentionOutcome};
 use imbl::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -132,7 +132,18 @@ pub struct ReplicaManager {
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<Arc<MetadataImage>>,
     isr_requests: IsrRequests,
+    directory_changes: Arc<Notify>,
     changes: mpsc::UnboundedSender<LeadershipChange>,
+}
+
+/// Wakes a task when a log dir goes offline.
+#[derive(Debug)]
+struct FailedDirs(Arc<Notify>);
+
+impl LogDirListener for FailedDirs {
+    fn log_dir_failed(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl ReplicaManager {
@@ -146,7 +157,10 @@ impl ReplicaManager {
         let (changes, receiver) = mpsc::unbounded_channel();
         let dirs: Vec<_> = logs.dirs().into_iter().map(|dir| dir.path).collect();
         let move_threads = node.config().log_dir_move_threads.unwrap_or(dirs.len());
-        let moves = Moves::new(node.clone(), Arc::clone(&logs), move_threads);
+        let directory_changes = Arc::<Notify>::default();
+        let listener: Arc<dyn LogDirListener> = Arc::new(FailedDirs(Arc::clone(&directory_changes)));
+        logs.watch_dirs(&listener);
+        let moves = Moves::new(node.clone(), Arc::clone(&logs), Arc::clone(&directory_changes), move_threads);
         let flusher = Flusher::new(node.clone(), dirs, metrics.flushes.clone());
         let manager = Self {
             cold: ColdGate::new(&node),
@@ -159,6 +173,7 @@ impl ReplicaManager {
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(Arc::default()),
             isr_requests: IsrRequests::default(),
+            directory_changes,
             changes,
         };
         (manager, receiver)
@@ -249,6 +264,11 @@ impl ReplicaManager {
     /// Partitions whose ISR may change.
     pub fn isr_requests(&self) -> &IsrRequests {
         &self.isr_requests
+    }
+
+    /// Is notified when a log dir fails, and when a replica is in another log dir.
+    pub fn directory_changes(&self) -> &Arc<Notify> {
+        &self.directory_changes
     }
 
     /// Applies `image` to all partitions. Blocks on the disk: not for async workers. Logs of topics that are no longer in `image`

@@ -9,7 +9,7 @@ use esker_protocol::primitives::Uuid;
 use esker_storage::{LogError, LogManager, Move};
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::partition::Partition;
 use crate::node::Node;
@@ -65,6 +65,8 @@ pub struct Moves {
     /// acknowledged.
     decisions: Mutex<()>,
     threads: Arc<Semaphore>,
+    /// Notified when a replica is in another log dir.
+    ended: Arc<Notify>,
 }
 
 /// The number of a move.
@@ -73,7 +75,7 @@ struct Ticket(u64);
 
 impl Moves {
     /// Up to `threads` moves run concurrently.
-    pub fn new(node: Node, logs: Arc<LogManager>, threads: usize) -> Self {
+    pub fn new(node: Node, logs: Arc<LogManager>, ended: Arc<Notify>, threads: usize) -> Self {
         Self {
             node,
             logs,
@@ -81,6 +83,7 @@ impl Moves {
             tickets: AtomicU64::new(0),
             decisions: Mutex::default(),
             threads: Arc::new(Semaphore::new(threads.max(1))),
+            ended,
         }
     }
 
@@ -182,6 +185,7 @@ impl Moves {
         {
             Ok(()) => {
                 self.end_move(key, ticket);
+                self.ended.notify_one();
                 let to = moving.destination().display();
                 tracing::info!(topic = partition.topic(), partition = partition.index(), %to, "replica moved to another log dir");
             }

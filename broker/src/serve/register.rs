@@ -65,12 +65,15 @@ pub(super) fn registration(
     logs: &LogManager,
 ) -> Registration {
     let config = node.config();
+    // A broker that registers again leaves out the log dirs that failed meanwhile. A registration without any is refused.
+    let online: Vec<Uuid> = logs.dir_states().filter(|(_, is_offline)| !is_offline).map(|(dir, _)| dir).collect();
+    let all = || logs.dir_states().map(|(dir, _)| dir).collect();
     Registration {
         node_id: config.node_id,
         incarnation,
         listeners,
         rack: config.rack.clone(),
-        log_dirs: logs.dirs().iter().map(|dir| dir.directory_id).collect(),
+        log_dirs: if online.is_empty() { all() } else { online },
     }
 }
 

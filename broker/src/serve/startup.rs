@@ -19,8 +19,8 @@ use super::parts::{build_broker, open_partitions, start_tasks, wait_until_durabl
 use super::register::{Addresses, advertised, peer_address, registration};
 use crate::broker::Broker;
 use crate::cluster::{
-    BrokerLinks, Controller, ControllerProposer, Place, PlaceError, RoutedController, find_place, run_balance,
-    run_fencer, run_heartbeats, run_voters, take_seat,
+    BrokerLinks, Controller, ControllerProposer, DirectoryReports, Place, PlaceError, RoutedController, find_place,
+    run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
@@ -215,6 +215,8 @@ fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationT
     let fetchers = FollowerFetchers::new(node.clone(), Arc::clone(&replicas), links);
     tokio::spawn(stop.clone().run_until_cancelled_owned(fetchers.run()));
     let proposer = Arc::new(ControllerProposer::new(&joined.controller, &joined.routed));
+    let reports = DirectoryReports::new(&joined.controller, &joined.routed, &joined.session, &replicas);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(reports.run()));
     let isr = IsrManager::new(node, replicas, proposer);
     tokio::spawn(stop.clone().run_until_cancelled_owned(isr.run()));
 }

@@ -175,6 +175,11 @@ impl Log {
         self.log_dir.path()
     }
 
+    /// `directory.id` of its log dir.
+    pub fn directory_id(&self) -> Uuid {
+        self.log_dir.directory_id
+    }
+
     pub(crate) fn home(&self) -> &Arc<LogDir> {
         &self.log_dir
     }

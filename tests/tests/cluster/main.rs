@@ -6,6 +6,7 @@ mod controller;
 mod forming;
 mod health;
 mod kills;
+mod log_dirs;
 mod pauses;
 mod private_apis;
 mod restarts;

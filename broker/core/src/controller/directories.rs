@@ -18,17 +18,18 @@ pub fn fail_directories(
 ) -> Result<Decision<()>, Refusal> {
     let broker = check_epoch(image, node_id, epoch)?;
     let (offline, online): (Vec<Uuid>, Vec<Uuid>) = broker.log_dirs.iter().partition(|dir| failed.contains(dir));
-    if offline.is_empty() {
-        return Ok(Decision { records: Vec::new(), reply: () });
-    }
-    let hit = image.replicated_by(node_id).filter(|partition| offline.contains(&partition.directory(node_id)));
-    let mut records = apply_event(image, rules, hit, Event::Leaves(node_id));
+    let Some(first) = offline.first().copied() else { return Ok(Decision { records: Vec::new(), reply: () }) };
+    // Brokers with one log dir do not report where their replicas are.
+    let is_hit = |dir: Uuid| offline.contains(&dir) || online.is_empty() && dir == directory::UNASSIGNED;
+    let hit = image.replicated_by(node_id).filter(|partition| is_hit(partition.directory(node_id)));
+    let mut records = apply_event(image, rules, hit, Event::LosesDirectory(node_id, first));
     let change = BrokerChangeRecord { node_id, epoch, log_dirs: Some(online), ..BrokerChangeRecord::default() };
     records.push(MetadataRecord::BrokerChange(change));
     Ok(Decision { records, reply: () })
 }
 
-/// A broker reports which log dir one of its replicas is in. A replica in a failed dir stops leading.
+/// A broker reports which log dir one of its replicas is in. A replica in a failed dir stops leading. A replica that was in a dir which the
+/// broker does not have any more begins again with an empty log: it lost what it had.
 pub fn assign_directory(
     image: &MetadataImage,
     rules: ElectionRules<'_>,
@@ -52,13 +53,18 @@ pub fn assign_directory(
         return Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Reserved directory ID in request"));
     }
     let works = broker.log_dirs.contains(&dir);
+    let former = partition.directory(node_id);
+    let is_emptied = former != dir && !directory::is_reserved(former) && !broker.log_dirs.contains(&former);
     let available =
         |id: i32| if id == node_id { works && broker.is_active() } else { is_available(image, partition, id) };
     let topic_rules = rules.of_topic(image, &topic.name);
     let mut change = PartitionChange::new(partition, topic_rules.min_isr, &available);
     change.election = topic_rules.election;
     change.directories.push((node_id, dir));
-    if !works {
+    if is_emptied {
+        change.erased.push(node_id);
+    }
+    if !works || is_emptied {
         change.isr.retain(|id| *id != node_id);
     }
     let records = change.build().map(MetadataRecord::PartitionChange).into_iter().collect();

@@ -1,6 +1,7 @@
 //! Changes of the partitions of a broker that joins or leaves: the in-sync set without it, and the new leaders.
 
 use esker_protocol::error::ErrorCode;
+use esker_protocol::primitives::Uuid;
 
 use super::decision::Refusal;
 use super::partition_change::{Election, PartitionChange};
@@ -59,6 +60,8 @@ pub(super) enum Event {
     Crashed(i32),
     /// It lost its disk, or leaves for good: `Leaves`, and it is no leader in any topic before it is in sync again.
     Lost(i32),
+    /// Its log dir failed, `Leaves`; the second is the dir of a replica whose dir the metadata does not have.
+    LosesDirectory(i32, Uuid),
     /// No broker comes or goes: a config of the topic has changed.
     Reconfigured,
     /// It may lead again, though the image has it as fenced.
@@ -68,10 +71,15 @@ pub(super) enum Event {
 impl Event {
     fn leaving(self) -> Option<i32> {
         match self {
-            Self::Leaves(id) | Self::Crashed(id) | Self::Lost(id) => Some(id),
+            Self::Leaves(id) | Self::Crashed(id) | Self::Lost(id) | Self::LosesDirectory(id, _) => Some(id),
             Self::Returns(_) | Self::Reconfigured => None,
         }
     }
+}
+
+/// Whether a replica can be reached: its broker is not fenced and its log dir works (Kafka's `isReplicaOffline`).
+pub fn is_online(image: &MetadataImage, partition: &PartitionImage, replica: i32) -> bool {
+    image.broker(replica).is_some_and(|broker| !broker.fenced && has_directory(broker, partition))
 }
 
 /// Whether a replica may lead: its broker is active and its log dir works.
@@ -126,6 +134,9 @@ fn change(
     match event {
         Event::Crashed(id) if !rules.flushed => change.lost.push(id),
         Event::Lost(id) => change.erased.push(id),
+        Event::LosesDirectory(id, dir) if partition.directory(id) == directory::UNASSIGNED => {
+            change.directories.push((id, dir));
+        }
         _ => {}
     }
     change.build()

@@ -47,7 +47,7 @@ pub use decision::{Decision, Refusal};
 pub use delete_topics::delete_topics;
 pub use directories::{assign_directory, fail_directories};
 pub use elect_leaders::elect_leaders;
-pub use elections::ElectionRules;
+pub use elections::{ElectionRules, is_online};
 pub use features::{new_cluster_features, update_features};
 pub use fence::{fence_broker, unfence_broker};
 pub use identity::{

@@ -157,6 +157,7 @@ impl<'a> PartitionChange<'a> {
             && self.isr.is_empty()
             && elr.is_empty()
             && self.replicas.contains(last)
+            && !self.erased.contains(last)
             && (self.available)(*last)
         {
             return (*last, true);

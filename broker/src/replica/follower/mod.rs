@@ -44,11 +44,14 @@ struct Following {
 
 fn following(partition: &Partition) -> Option<Following> {
     match &*partition.role() {
-        Role::Follower(follower) if follower.assignment.leader >= 0 => Some(Following {
-            leader: follower.assignment.leader,
-            leader_epoch: follower.assignment.leader_epoch,
-            flushes: follower.settings.flush_before_ack,
-        }),
+        // What is fetched for a log in a failed log dir cannot be appended.
+        Role::Follower(follower) if follower.assignment.leader >= 0 && !partition.log().is_offline() => {
+            Some(Following {
+                leader: follower.assignment.leader,
+                leader_epoch: follower.assignment.leader_epoch,
+                flushes: follower.settings.flush_before_ack,
+            })
+        }
         _ => None,
     }
 }

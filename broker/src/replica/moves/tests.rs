@@ -103,7 +103,8 @@ fn writer(running: &Running, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<
 #[test]
 fn only_the_last_move_of_a_replica_counts() {
     let (_dir, logs) = logs(&Arc::default());
-    let (moves, key) = (super::Moves::new(node(), logs, 1), (esker_protocol::primitives::Uuid::ZERO, 0));
+    let (moves, key) =
+        (super::Moves::new(node(), logs, std::sync::Arc::default(), 1), (esker_protocol::primitives::Uuid::ZERO, 0));
     let progress =
         |to: &str| super::MoveProgress { topic: "t".into(), partition: 0, to: to.into(), copied: 0, behind: 9 };
     let first = moves.begin_move(key, progress("/two"));

@@ -312,3 +312,29 @@ fn replicas_of_a_failed_log_dir_get_new_leaders() {
     let refused = with(&mut image, |image, rules| assign_directory(image, rules, 1, 11, elsewhere, dir(21)));
     assert_eq!(refused, Err(E::UNKNOWN_TOPIC_OR_PARTITION));
 }
+
+#[test]
+fn a_broker_without_any_log_dir_that_works_leads_nothing() {
+    let mut image = brokers();
+    add(&mut image, "unknown", &state(1, &[1, 2, 3], NONE));
+    with(&mut image, |image, rules| fail_directories(image, rules, 1, 11, &[dir(11)])).unwrap();
+    assert_eq!(now(&image, "unknown"), state(1, &[1, 2, 3], NONE), "it may be in the other one");
+    with(&mut image, |image, rules| fail_directories(image, rules, 1, 11, &[dir(21)])).unwrap();
+    assert_eq!(now(&image, "unknown"), state(2, &[2, 3], NONE));
+    let found = partition(&image, "unknown");
+    assert_eq!(found.directory(1), dir(21));
+    assert!(!is_online(&image, found, 1) && is_online(&image, found, 2));
+    assert!(!elections::is_available(&image, found, 1));
+}
+
+#[test]
+fn a_replica_that_begins_again_in_another_log_dir_holds_nothing() {
+    let mut image = brokers();
+    add(&mut image, "t", &state(1, &[1], NONE));
+    let replica = partition(&image, "t").id();
+    with(&mut image, |image, rules| assign_directory(image, rules, 1, 11, replica, dir(11))).unwrap();
+    with(&mut image, |image, rules| fail_directories(image, rules, 1, 11, &[dir(11)])).unwrap();
+    assert_eq!(now(&image, "t"), state(-1, NONE, &[1]), "what it has may come back with its disk");
+    with(&mut image, |image, rules| assign_directory(image, rules, 1, 11, replica, dir(21))).unwrap();
+    assert_eq!(now(&image, "t"), state(-1, NONE, NONE), "a new log has none of it");
+}
