@@ -19,7 +19,7 @@ use esker_core::fetch_session::{
 use esker_protocol::error::ErrorCode;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::replica::{AccessError, Partition, ReadBound, ReadyList, Watch};
+use crate::replica::{AccessError, Partition, ReadBound, ReadFrom, ReadyList, Watch};
 
 /// What a request may see. A session whose requests see something else than before reads all of its partitions again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct ReaderView {
     pub replica: i32,
     /// Up to where it reads.
     pub bound: ReadBound,
+    /// From which replicas.
+    pub from: ReadFrom,
     /// Its version of Fetch has the last fetched epoch.
     pub checks_epochs: bool,
     /// Log dirs that are offline: their partitions do not notice it themselves.

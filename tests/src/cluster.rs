@@ -65,7 +65,8 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     members: Vec<Member>,
     join: String,
-    flags: Vec<String>,
+    /// More flags of each node; of one that is added later, those of the first.
+    flags: Vec<Vec<String>>,
     /// Each node has two log dirs; the second of node 0 lies on a disk of so many bytes that can be broken.
     breaking: Option<u64>,
 }
@@ -76,12 +77,22 @@ impl Cluster {
         Self::start_after(&vec![Duration::ZERO; count], &[])
     }
 
+    /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
+    pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
+        Self::start_nodes(delays, &vec![flags; delays.len()], None)
+    }
+
+    /// Starts one node for each list of more flags of `esker serve`.
+    pub fn start_with(flags: &[&[&str]]) -> Self {
+        Self::start_nodes(&vec![Duration::ZERO; flags.len()], flags, None)
+    }
+
     /// Starts three nodes with two log dirs each, `good` and `bad`: [`Cluster::break_disk`] breaks the second of node 0. `None` where no
     /// file system can be mounted.
     pub fn start_with_breaking_disk() -> Option<Self> {
         let probe = tempfile::tempdir().expect("a temporary folder");
         Esker::on_breaking_disk(probe.path(), BREAKING)?;
-        Some(Self::start_nodes(&[Duration::ZERO; 3], &[], Some(BREAKING)))
+        Some(Self::start_nodes(&[Duration::ZERO; 3], &[&[] as &[&str]; 3], Some(BREAKING)))
     }
 
     /// The second log dir of node 0 fails from here on.
@@ -89,8 +100,9 @@ impl Cluster {
         self.node(0).break_disk(self.data(0));
     }
 
-    /// The places of `count` nodes, none of which is started.
-    fn prepare(count: usize, flags: &[&str], breaking: Option<u64>) -> Self {
+    /// The places of nodes, none of which is started, one for each list of more flags of `esker serve`.
+    fn prepare(flags: &[&[&str]], breaking: Option<u64>) -> Self {
+        let count = flags.len();
         let dir = tempfile::tempdir().expect("a temporary folder");
         let addresses = free_addresses(2 * count);
         let (kafka, http) = addresses.split_at(count);
@@ -103,13 +115,14 @@ impl Cluster {
         };
         let members: Vec<Member> = kafka.iter().zip(http).enumerate().map(member).collect();
         let join = members.iter().map(|member| member.address.to_string()).collect::<Vec<_>>().join(",");
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let owned = |flags: &&[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let flags = flags.iter().map(owned).collect();
         Self { dir, members, join, flags, breaking }
     }
 
     /// Starts all nodes but the last, looks at what they do without it, and starts the last. Returns when all are ready.
     pub fn start_with_the_last_late(count: usize, look: impl FnOnce(&Self)) -> Self {
-        let mut cluster = Self::prepare(count, &[], None);
+        let mut cluster = Self::prepare(&vec![[].as_slice(); count], None);
         let (started, looked) = std::thread::scope(|scope| {
             let cluster = &cluster;
             let start = |at| scope.spawn(move || cluster.spawn(at, &cluster.join, &[]));
@@ -130,13 +143,8 @@ impl Cluster {
         cluster
     }
 
-    /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
-    pub fn start_after(delays: &[Duration], flags: &[&str]) -> Self {
-        Self::start_nodes(delays, flags, None)
-    }
-
-    fn start_nodes(delays: &[Duration], flags: &[&str], breaking: Option<u64>) -> Self {
-        let mut cluster = Self::prepare(delays.len(), flags, breaking);
+    fn start_nodes(delays: &[Duration], flags: &[&[&str]], breaking: Option<u64>) -> Self {
+        let mut cluster = Self::prepare(flags, breaking);
         let started: Vec<Esker> = std::thread::scope(|scope| {
             let cluster = &cluster;
             let start = |(at, delay): (usize, &Duration)| {
@@ -186,7 +194,7 @@ impl Cluster {
             None => ["--data-dir".to_owned(), data],
             Some(_) => ["--set".to_owned(), format!("log.dirs={data}/good,{data}/bad")],
         });
-        arguments.extend(self.flags.iter().cloned());
+        arguments.extend(self.flags.get(at).or(self.flags.first()).into_iter().flatten().cloned());
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         arguments
     }

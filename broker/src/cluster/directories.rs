@@ -15,10 +15,10 @@ use esker_protocol::primitives::Uuid;
 use tokio::time::{Instant, sleep};
 
 use super::controller::Controller;
-use super::heartbeat::BrokerSession;
 use super::route::RoutedController;
 use crate::controller::{SubmitError, submit};
 use crate::replica::{Partition, ReplicaManager, TopicRef};
+use crate::session::BrokerSession;
 
 /// How long the controller may take to decide a report.
 const DECIDE: Duration = Duration::from_secs(5);

@@ -140,6 +140,11 @@ impl BrokerConfig {
         if let Err(expected) = journal_dirs::check(&journal_dirs, &log_dirs, metadata_log_dir.as_deref()) {
             mistakes.push(sources.invalid_value("log.journal.dir", &expected));
         }
+        let selector = text("replica.selector.class").unwrap_or_default();
+        let is_rack_aware = replication::is_rack_aware(&selector).unwrap_or_else(|expected| {
+            mistakes.push(sources.invalid_value("replica.selector.class", &expected));
+            false
+        });
         let http_listen = text("http.listen").unwrap_or_default();
         if let Err(error) = listeners::host_and_port(&http_listen) {
             mistakes.push(sources.invalid_value("http.listen", &error.to_string()));
@@ -175,7 +180,7 @@ impl BrokerConfig {
             delete_topic_enable: flag("delete.topic.enable"),
             fetch_max_bytes: int("fetch.max.bytes"),
             fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
-            replication: ReplicationConfig::read(long),
+            replication: ReplicationConfig::read(long, is_rack_aware),
             max_request_partition_size_limit: int("max.request.partition.size.limit"),
             retention_check_interval: duration("log.retention.check.interval.ms"),
             checkpoint_interval: duration("replica.high.watermark.checkpoint.interval.ms"),

@@ -19,11 +19,26 @@ pub struct ReplicationConfig {
     pub backoff_max: Duration,
     /// `replica.socket.timeout.ms`: how long an answer may take.
     pub request_timeout: Duration,
+    /// `replica.selector.class` is the rack-aware one: consumers are sent to a follower in their rack (KIP-392).
+    pub is_rack_aware: bool,
+}
+
+/// Kafka's own implementations of `replica.selector.class`.
+const LEADER_SELECTOR: &str = "org.apache.kafka.common.replica.LeaderSelector";
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+/// Whether a `replica.selector.class` is the rack-aware one, or what it may be.
+pub(super) fn is_rack_aware(class: &str) -> Result<bool, String> {
+    match class.trim() {
+        "" | LEADER_SELECTOR => Ok(false),
+        RACK_AWARE_SELECTOR => Ok(true),
+        _ => Err(format!("no classes are loaded: set {LEADER_SELECTOR} or {RACK_AWARE_SELECTOR}")),
+    }
 }
 
 impl ReplicationConfig {
     /// Reads it; `long` gives the value of a config by its name.
-    pub(super) fn read(long: impl Fn(&str) -> i64) -> Self {
+    pub(super) fn read(long: impl Fn(&str) -> i64, is_rack_aware: bool) -> Self {
         let int = |name: &str| i32::try_from(long(name)).unwrap_or(i32::MAX);
         let duration = |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or_default());
         Self {
@@ -34,6 +49,7 @@ impl ReplicationConfig {
             wait_max_ms: int("replica.fetch.wait.max.ms"),
             backoff_max: duration("replica.fetch.backoff.ms"),
             request_timeout: duration("replica.socket.timeout.ms"),
+            is_rack_aware,
         }
     }
 }

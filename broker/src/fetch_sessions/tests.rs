@@ -20,8 +20,13 @@ const SETTINGS: [(&str, &str); 3] = [
     ("log.segment.bytes", "1048576"),
     ("log.retention.check.interval.ms", "3600000"),
 ];
-const CONSUMER: ReaderView =
-    ReaderView { replica: -1, bound: ReadBound::HighWatermark, checks_epochs: true, offline_dirs: 0 };
+const CONSUMER: ReaderView = ReaderView {
+    replica: -1,
+    bound: ReadBound::HighWatermark,
+    from: ReadFrom::Leader,
+    checks_epochs: true,
+    offline_dirs: 0,
+};
 const COMMITTED: ReaderView = ReaderView { bound: ReadBound::LastStable, ..CONSUMER };
 const FOLLOWER: ReaderView = ReaderView { replica: 2, bound: ReadBound::LogEnd, ..CONSUMER };
 const NOW: i64 = 1_700_000_000_000;

@@ -1,9 +1,9 @@
 //! Fetch (1): records of many partitions in one answer, as slices of mapped segments.
 //!
 //! v4 added isolation levels (KIP-98), v5 the log start offset (KIP-107), v7 sessions (KIP-227), v9 leader epochs
-//! (KIP-320), v10 zstd (KIP-110), v11 racks (KIP-392), v12 flexible fields and diverging epochs (KIP-595), v13 topic ids
-//! (KIP-516), v15 the replica's state as a tag (KIP-903), v16 the new leader on a wrong broker (KIP-951). v0-3 are
-//! served by converting records down, a slow path of its own.
+//! (KIP-320), v10 zstd (KIP-110), v11 racks and reads from followers (KIP-392), v12 flexible fields and diverging epochs
+//! (KIP-595), v13 topic ids (KIP-516), v15 the replica's state as a tag (KIP-903), v16 the new leader on a wrong broker
+//! (KIP-951). v0-3 are served by converting records down, a slow path of its own.
 //!
 //! Stage one resolves the session and reads; if that is not enough, stage two waits. Limits are soft, as in Kafka: the
 //! first batch is returned whole so that a consumer always moves on.
@@ -30,8 +30,8 @@ use super::handler::{Handler, RequestContext, Staged};
 use crate::error::KafkaError;
 use crate::fetch_sessions::{BegunFetch, FetchSessions, FoundPartition, ReaderView};
 use crate::replica::{
-    AccessError, FetchError, FetchLimits, LeaderHint, Partition, PartitionRead, ReadAt, ReadBound, ReadPass,
-    ReadRequest, ReadyRequests, TopicRef, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
+    AccessError, FetchError, FetchLimits, Instead, LeaderHint, Partition, PartitionRead, ReadAt, ReadBound, ReadFrom,
+    ReadPass, ReadRequest, ReadyRequests, TopicRef, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
 };
 
 /// The Fetch API.
@@ -56,7 +56,7 @@ pub(super) fn serve(ctx: RequestContext, reader: Reader, request: FetchRequest) 
         Err(error_code) => return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() }),
     };
     limits.has_others = begun.fetch.has_others;
-    let wanted = reader.want_all(&begun.fetch, std::mem::take(&mut begun.partitions));
+    let wanted = reader.want_all(&ctx, &begun.fetch, std::mem::take(&mut begun.partitions));
     let pass = read_resident(&wanted, &limits);
     let pass = match pass {
         Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
@@ -111,7 +111,7 @@ async fn finish_later(
                         return None;
                     }
                     let (fetch, partitions) = session.list_again(&reader.finder(&ctx))?;
-                    let (wanted, has_others) = (reader.want_all(&fetch, partitions), fetch.has_others);
+                    let (wanted, has_others) = (reader.want_all(&ctx, &fetch, partitions), fetch.has_others);
                     begun.fetch = fetch;
                     Some(ReadyRequests { requests: wanted, has_others })
                 };
@@ -124,28 +124,41 @@ async fn finish_later(
 }
 
 /// The reader, and the rules of its reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Reader {
     api_version: i16,
     replica: i32,
     bound: ReadBound,
+    from: ReadFrom,
+    /// Where a consumer is, if it may be sent to a follower there.
+    rack: Option<Str>,
 }
 
 impl Reader {
     /// A follower, which reads up to the log end.
     pub(super) fn follower(api_version: i16, replica: i32) -> Self {
-        Self { api_version, replica, bound: ReadBound::LogEnd }
+        Self { api_version, replica, bound: ReadBound::LogEnd, from: ReadFrom::Leader, rack: None }
     }
 
     fn of(ctx: &RequestContext, request: &FetchRequest) -> Self {
         let replica = client_replica_of(request);
-        Self { api_version: ctx.api_version, replica, bound: bound_of(replica, request.isolation_level) }
+        let knows_replicas = replica < 0 && ctx.api_version >= KNOWS_PREFERRED_REPLICA;
+        let is_sent = knows_replicas && ctx.broker.config.replication.is_rack_aware && !request.rack_id.is_empty();
+        Self {
+            api_version: ctx.api_version,
+            replica,
+            bound: bound_of(replica, request.isolation_level),
+            from: if knows_replicas { ReadFrom::AnyReplica } else { ReadFrom::Leader },
+            // A request that waits must not keep its frame.
+            rack: is_sent.then(|| request.rack_id.detached()),
+        }
     }
 
     fn view(&self, ctx: &RequestContext) -> ReaderView {
         ReaderView {
             replica: self.replica,
             bound: self.bound,
+            from: self.from,
             checks_epochs: self.checks_epochs(),
             offline_dirs: ctx.broker.replicas.logs().offline_dirs(),
         }
@@ -170,20 +183,46 @@ impl Reader {
         }
     }
 
-    fn want_all(&self, fetch: &SessionFetch, partitions: Vec<FoundPartition>) -> Vec<ReadRequest> {
+    fn want_all(
+        &self,
+        ctx: &RequestContext,
+        fetch: &SessionFetch,
+        partitions: Vec<FoundPartition>,
+    ) -> Vec<ReadRequest> {
         let want = |((_, wanted), partition): (&(FetchTarget, PartitionRequest), FoundPartition)| ReadRequest {
+            instead: partition.as_ref().ok().and_then(|partition| self.instead(ctx, partition, wanted.offset)),
             partition,
             at: ReadAt {
                 offset: wanted.offset,
                 current_leader_epoch: wanted.current_leader_epoch,
                 last_fetched_epoch: if self.checks_epochs() { wanted.last_fetched_epoch } else { -1 },
                 bound: self.bound,
+                from: self.from,
             },
             max_bytes: usize::try_from(wanted.max_bytes).unwrap_or_default(),
         };
         fetch.partitions.iter().zip(partitions).map(want).collect()
     }
 }
+
+impl Reader {
+    /// Whether a partition is answered without records.
+    fn instead(&self, ctx: &RequestContext, partition: &Partition, offset: i64) -> Option<Instead> {
+        let rack = self.rack.as_ref()?;
+        let image = ctx.broker.replicas.applied_image();
+        let listener = &ctx.connection.listener;
+        let is_in_rack = |id: i32, rack: &str| {
+            let broker = image.broker(id).filter(|broker| !broker.fenced);
+            broker.is_some_and(|broker| {
+                broker.rack.as_deref() == Some(rack) && broker.listeners.iter().any(|l| l.name == *listener)
+            })
+        };
+        partition.preferred_read_replica(rack, offset, is_in_rack).map(Instead::PreferredReplica)
+    }
+}
+
+/// From here on a client knows the preferred replica of an answer, and reads from followers.
+const KNOWS_PREFERRED_REPLICA: i16 = 11;
 
 /// `replica_id` of a consumer.
 const CONSUMER: i32 = -1;
@@ -344,7 +383,10 @@ fn name_ends(data: &mut PartitionData, want: &ReadRequest) {
 
 fn status_of(data: &PartitionData, is_at_end: bool) -> PartitionStatus {
     let records = data.records.as_ref().is_some_and(|r| !r.is_empty());
-    let must_report = records || data.error_code.is_error() || data.diverging_epoch != EpochEndOffset::default();
+    let must_report = records
+        || data.preferred_read_replica >= 0
+        || data.error_code.is_error()
+        || data.diverging_epoch != EpochEndOffset::default();
     PartitionStatus {
         must_report,
         is_caught_up: is_at_end && !must_report,
@@ -379,6 +421,10 @@ fn partition_data(partition_index: i32, want: &ReadRequest, read: PartitionRead)
             list.into_iter().map(entry).collect()
         }),
         records: Some(read.info.records),
+        preferred_read_replica: match want.instead {
+            Some(Instead::PreferredReplica(id)) => id,
+            _ => -1,
+        },
         ..PartitionData::default()
     })
 }

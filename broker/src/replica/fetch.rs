@@ -36,6 +36,15 @@ pub struct ReadRequest {
     pub at: ReadAt,
     /// `partition_max_bytes`.
     pub max_bytes: usize,
+    /// What is answered in place of records.
+    pub instead: Option<Instead>,
+}
+
+/// Why a partition is answered without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// The consumer reads from this follower (KIP-392): the answer goes out at once.
+    PreferredReplica(i32),
 }
 
 /// The limits of a whole fetch.
@@ -148,6 +157,7 @@ fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> 
     let mut all_full = !limits.has_others;
     for request in requests {
         let read = match &request.partition {
+            Ok(partition) if request.instead.is_some() => partition.read_offsets(&request.at),
             Ok(partition) => partition.read(&request.at, request.max_bytes.min(left), first, access).transpose()?,
             Err(error) => Err(error.clone().into()),
         };
@@ -165,6 +175,7 @@ fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> 
                 // A batch past the limit or in another segment is readable already: waiting would not help.
                 pass.answer_now |= read.diverging.is_some() || read.info.over_limit;
                 pass.answer_now |= size > 0 && read.info.ends_early;
+                pass.answer_now |= matches!(request.instead, Some(Instead::PreferredReplica(_)));
                 all_full &= size > 0 && read.info.next_offset < read.up_to;
             }
             Err(_) => pass.answer_now = true,

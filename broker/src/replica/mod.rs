@@ -24,8 +24,8 @@ mod watch;
 
 pub use error::{AccessError, DeleteRecordsError, FetchError, FollowError, LeaderHint, ProduceError};
 pub use fetch::{
-    ColdGate, FetchLimits, ReadPass, ReadRequest, ReadyRequests, is_enough, read_cold, read_resident, wait_for_more,
-    wait_for_ready,
+    ColdGate, FetchLimits, Instead, ReadPass, ReadRequest, ReadyRequests, is_enough, read_cold, read_resident,
+    wait_for_more, wait_for_ready,
 };
 pub use flusher::Flusher;
 pub use follower::{FollowerFetchers, LeaderLink, LeaderLinks, LinkError};
@@ -35,7 +35,7 @@ pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves};
 pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, ReplicaFetch};
 pub use purgatory::{CommitGate, ReadyList};
-pub use read::{PartitionRead, ReadAt, ReadBound};
+pub use read::{PartitionRead, ReadAt, ReadBound, ReadFrom};
 pub use role::{Assignment, Follower, Leader, NoReplica, Role};
 pub use settings::TopicSettings;
 pub use watch::Watch;

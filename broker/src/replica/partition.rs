@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 use super::flusher::Flusher;
 use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress, ReadyList};
-use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, readable_end};
+use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, read_offsets, readable_end};
 use super::role::{Leader, NoReplica, Role};
 use crate::blocking;
 use crate::telemetry::TopicRates;
@@ -342,7 +342,7 @@ impl Partition {
 
     /// Whether the offsets for a read at `at`, or the leader, have changed since `read`.
     pub(super) fn has_moved_since(&self, at: &ReadAt, read: &PartitionRead) -> bool {
-        if self.role.load().leader_in_epoch(read.leader_epoch).is_err() {
+        if self.role.load().epoch_of_read(at.from, read.leader_epoch).is_err() {
             return true;
         }
         let log = self.log.load();
@@ -360,17 +360,42 @@ impl Partition {
         at_least_one: bool,
         access: Access,
     ) -> Result<Option<PartitionRead>, FetchError> {
-        let leader_epoch = self.role.load().leader_for_epoch(at.current_leader_epoch)?.assignment.leader_epoch;
+        let leader_epoch = self.role.load().epoch_of_read(at.from, at.current_leader_epoch)?;
         let read = match read_from(&self.log.load(), at, max_bytes, at_least_one, access) {
             // The log moved to another dir: the new log replaced it before it was closed.
             Err(FetchError::Read(ReadError::Closed)) => {
                 // Or the topic was deleted meanwhile.
-                self.role.load().leader_for_epoch(at.current_leader_epoch)?;
+                self.role.load().epoch_of_read(at.from, at.current_leader_epoch)?;
                 read_from(&self.log.load(), at, max_bytes, at_least_one, access)
             }
             read => read,
         };
         Ok(read?.map(|read| PartitionRead { leader_epoch, ..read }))
+    }
+
+    /// As [`Partition::read`] without records: the reader gets them elsewhere, or later.
+    pub(super) fn read_offsets(&self, at: &ReadAt) -> Result<PartitionRead, FetchError> {
+        let leader_epoch = self.role.load().epoch_of_read(at.from, at.current_leader_epoch)?;
+        let log = self.log.load();
+        let read = PartitionRead { leader_epoch, ..read_offsets(&log, at)? };
+        let (log_start_offset, log_end_offset) = (read.log_start_offset, log.log_end_offset());
+        if read.diverging.is_none() && !(log_start_offset..=log_end_offset).contains(&at.offset) {
+            return Err(ReadError::OffsetOutOfRange { offset: at.offset, log_start_offset, log_end_offset }.into());
+        }
+        Ok(read)
+    }
+
+    /// The follower that a consumer in `rack` should read `offset` from instead, if this broker leads.
+    pub fn preferred_read_replica(
+        &self,
+        rack: &str,
+        offset: i64,
+        is_in_rack: impl Fn(i32, &str) -> bool,
+    ) -> Option<i32> {
+        match &**self.role.load() {
+            Role::Leader(leader) => leader.preferred_read_replica(rack, offset, is_in_rack),
+            _ => None,
+        }
     }
 
     /// Refuses an offset below the current log start.

@@ -36,6 +36,15 @@ pub struct PartitionRead {
     pub diverging: Option<EpochEndOffset>,
 }
 
+/// Which replicas serve a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The leader: for followers, and for consumers whose version of Fetch knows no preferred replica.
+    Leader,
+    /// Any replica (KIP-392).
+    AnyReplica,
+}
+
 /// The position of a read in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadAt {
@@ -47,6 +56,8 @@ pub struct ReadAt {
     pub last_fetched_epoch: i32,
     /// The upper bound of the read.
     pub bound: ReadBound,
+    /// Which replicas serve it.
+    pub from: ReadFrom,
 }
 
 /// How a read handles data that is not in memory.
@@ -75,6 +86,20 @@ pub(super) fn read_from(
     at_least_one: bool,
     access: Access,
 ) -> Result<Option<PartitionRead>, FetchError> {
+    let mut read = read_offsets(log, at)?;
+    if read.diverging.is_none() {
+        let info = match access {
+            Access::Resident => log.read_resident(at.offset, max_bytes, read.up_to, at_least_one)?,
+            Access::Load => Some(log.read_cold(at.offset, max_bytes, read.up_to, at_least_one)?),
+        };
+        let Some(info) = info else { return Ok(None) };
+        read.info = info;
+    }
+    Ok(Some(read))
+}
+
+/// The offsets of a read without its records.
+pub(super) fn read_offsets(log: &Log, at: &ReadAt) -> Result<PartitionRead, FetchError> {
     let high_watermark = log.high_watermark();
     let last_stable_offset = log.last_stable_offset().min(high_watermark);
     let up_to = match at.bound {
@@ -82,7 +107,7 @@ pub(super) fn read_from(
         ReadBound::LastStable => last_stable_offset,
         ReadBound::LogEnd => log.log_end_offset(),
     };
-    let mut read = PartitionRead {
+    Ok(PartitionRead {
         info: ReadInfo { first_offset: at.offset, next_offset: at.offset, ..ReadInfo::default() },
         high_watermark,
         last_stable_offset,
@@ -90,16 +115,7 @@ pub(super) fn read_from(
         up_to,
         leader_epoch: -1,
         diverging: divergence(log, at)?,
-    };
-    if read.diverging.is_none() {
-        let info = match access {
-            Access::Resident => log.read_resident(at.offset, max_bytes, up_to, at_least_one)?,
-            Access::Load => Some(log.read_cold(at.offset, max_bytes, up_to, at_least_one)?),
-        };
-        let Some(info) = info else { return Ok(None) };
-        read.info = info;
-    }
-    Ok(Some(read))
+    })
 }
 
 /// KIP-320: where the client's log parts from ours, if its last fetched epoch says that it does.

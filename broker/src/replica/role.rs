@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use esker_core::replication::{
     CommitRule, CountedEnd, FollowerFetch, Followers, IsrChange, IsrRule, ReplicaEnds, high_watermark,
+    preferred_read_replica,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::{AccessError, LeaderHint};
+use super::read::ReadFrom;
 use super::settings::TopicSettings;
 
 /// The assignment of a partition in the metadata image.
@@ -122,8 +124,8 @@ impl Role {
         }
     }
 
-    /// The leader state, for a client with this `leader_epoch` (`-1`: the client sent none).
-    pub(super) fn leader_for_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+    /// The current leader, if a client with this `leader_epoch` knows it (`-1`: the client sent none).
+    fn check_epoch(&self, leader_epoch: i32) -> Result<LeaderHint, AccessError> {
         let current = match self {
             Self::Leader(leader) => leader.assignment.hint(),
             Self::Follower(follower) => follower.assignment.hint(),
@@ -135,9 +137,23 @@ impl Role {
         if leader_epoch > current.leader_epoch {
             return Err(AccessError::UnknownLeaderEpoch { requested: leader_epoch, current });
         }
+        Ok(current)
+    }
+
+    /// The leader state, for a client with this `leader_epoch` (`-1`: the client sent none).
+    pub(super) fn leader_for_epoch(&self, leader_epoch: i32) -> Result<&Arc<Leader>, AccessError> {
+        self.check_epoch(leader_epoch)?;
         match self {
             Self::Leader(leader) => Ok(leader),
             _ => Err(self.not_leading()),
+        }
+    }
+
+    /// The leader epoch of a replica that serves a read for a client with this `leader_epoch`.
+    pub(super) fn epoch_of_read(&self, from: ReadFrom, leader_epoch: i32) -> Result<i32, AccessError> {
+        match from {
+            ReadFrom::Leader => Ok(self.leader_for_epoch(leader_epoch)?.assignment.leader_epoch),
+            ReadFrom::AnyReplica => Ok(self.check_epoch(leader_epoch)?.leader_epoch),
         }
     }
 
@@ -217,6 +233,17 @@ impl Leader {
     pub(super) fn record_fetch(&self, fetch: &FollowerFetch, log_end: i64) -> bool {
         let now_ms = self.now_ms();
         self.followers.lock().record_fetch(fetch, self.counted, log_end, now_ms)
+    }
+
+    /// The follower that a consumer in `rack` should read `offset` from; see [`preferred_read_replica`].
+    pub(super) fn preferred_read_replica(
+        &self,
+        rack: &str,
+        offset: i64,
+        is_in_rack: impl Fn(i32, &str) -> bool,
+    ) -> Option<i32> {
+        let followers = self.followers.lock();
+        preferred_read_replica(rack, self.assignment.leader, offset, followers.in_sync(), is_in_rack)
     }
 
     /// Whether a follower could join the ISR. `rule` is called where the follower is no member.

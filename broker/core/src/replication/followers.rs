@@ -8,10 +8,13 @@
 use super::ends::{CountedEnd, ReplicaEnds};
 use super::high_watermark::{CommitRule, high_watermark};
 use super::isr::{FetchTimes, IsrChange, IsrRule};
+use super::read_replica::InSyncFollower;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Follower {
     id: i32,
+    /// Its log start offset; -1 if it is not known.
+    log_start: i64,
     ends: ReplicaEnds,
     committed: bool,
     maximal: bool,
@@ -27,6 +30,8 @@ pub struct FollowerFetch {
     pub id: i32,
     /// Its broker epoch (KIP-903).
     pub broker_epoch: i64,
+    /// Its log start offset.
+    pub log_start: i64,
     /// How far its log reaches.
     pub ends: ReplicaEnds,
 }
@@ -51,7 +56,8 @@ impl Followers {
                 let in_sync = isr.contains(&id);
                 let times = FetchTimes::new(in_sync);
                 let ends = ReplicaEnds::UNKNOWN;
-                members.push(Follower { id, ends, committed: in_sync, maximal: in_sync, times, broker_epoch: -1 });
+                let (committed, maximal) = (in_sync, in_sync);
+                members.push(Follower { id, log_start: -1, ends, committed, maximal, times, broker_epoch: -1 });
             }
         }
         Self { members, in_sync: isr.len(), is_pending: false }
@@ -63,7 +69,7 @@ impl Followers {
         let same_isr = self.in_sync == before.in_sync && self.ids(|f| f.committed).eq(before.ids(|f| f.committed));
         for member in &mut self.members {
             if let Some(known) = before.members.iter().find(|known| known.id == member.id) {
-                member.ends = known.ends;
+                (member.log_start, member.ends) = (known.log_start, known.ends);
                 member.maximal |= same_isr && known.maximal;
                 member.times = known.times;
                 member.broker_epoch = known.broker_epoch;
@@ -103,7 +109,7 @@ impl Followers {
         }
         if let Some(member) = self.members.iter_mut().find(|member| member.id == fetch.id) {
             member.times.record(member.ends.counted(counted), leader_log_end, now_ms);
-            member.broker_epoch = fetch.broker_epoch;
+            (member.log_start, member.broker_epoch) = (fetch.log_start, fetch.broker_epoch);
         }
         true
     }
@@ -170,6 +176,16 @@ impl Followers {
     /// The broker epoch of a follower's last fetch, -1 if it has not fetched.
     pub fn broker_epoch_of(&self, id: i32) -> i64 {
         self.members.iter().find(|member| member.id == id).map_or(-1, |member| member.broker_epoch)
+    }
+
+    /// The followers in the committed ISR.
+    pub fn in_sync(&self) -> impl Iterator<Item = InSyncFollower> {
+        self.members.iter().filter(|member| member.committed).map(|member| InSyncFollower {
+            id: member.id,
+            log_start: member.log_start,
+            log_end: member.ends.log_end,
+            caught_up_ms: member.times.caught_up_ms(),
+        })
     }
 
     /// What is known of one follower.

@@ -45,6 +45,11 @@ impl FetchTimes {
         self.caught_up_ms = self.caught_up_ms.max(now_ms);
     }
 
+    /// When the follower was caught up last.
+    pub(super) fn caught_up_ms(&self) -> i64 {
+        self.caught_up_ms
+    }
+
     /// Whether the follower was behind for longer than `max_lag_ms`.
     pub(super) fn is_lagging(&self, now_ms: i64, max_lag_ms: i64) -> bool {
         now_ms.saturating_sub(self.caught_up_ms) > max_lag_ms

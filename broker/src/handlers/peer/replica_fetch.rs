@@ -43,7 +43,12 @@ fn record_ends(ctx: &RequestContext, request: &ReplicaFetchRequest) {
         for data in &topic.partitions {
             let ends = ReplicaEnds { log_end: data.fetch_offset, flushed: data.flushed_offset };
             let fetch = ReplicaFetch {
-                follower: FollowerFetch { id: request.replica_id, broker_epoch: request.broker_epoch, ends },
+                follower: FollowerFetch {
+                    id: request.replica_id,
+                    broker_epoch: request.broker_epoch,
+                    log_start: data.log_start_offset,
+                    ends,
+                },
                 leader_epoch: data.current_leader_epoch,
                 last_fetched_epoch: data.last_fetched_epoch,
             };

@@ -19,7 +19,7 @@ use super::*;
 use crate::replica::flusher::Flusher;
 use crate::replica::partition::Guarantee;
 use crate::replica::purgatory::CommitGate;
-use crate::replica::read::ReadBound;
+use crate::replica::read::{ReadBound, ReadFrom};
 use crate::replica::role::{Assignment, Role};
 use crate::replica::settings::TopicSettings;
 use crate::replica::test_support::node;
@@ -106,8 +106,8 @@ impl Lab {
     }
 
     fn request(&self, partition: usize, bound: ReadBound, offset: i64, max_bytes: usize) -> ReadRequest {
-        let at = ReadAt { offset, current_leader_epoch: -1, last_fetched_epoch: -1, bound };
-        ReadRequest { partition: Ok(Arc::clone(&self.partitions[partition])), at, max_bytes }
+        let at = ReadAt { offset, current_leader_epoch: -1, last_fetched_epoch: -1, bound, from: ReadFrom::Leader };
+        ReadRequest { partition: Ok(Arc::clone(&self.partitions[partition])), at, max_bytes, instead: None }
     }
 
     fn pending(&self) -> (usize, usize) {

@@ -11,7 +11,7 @@ use esker_storage::Log;
 use super::Partition;
 use crate::blocking;
 use crate::replica::error::FetchError;
-use crate::replica::read::{ReadAt, ReadBound, divergence};
+use crate::replica::read::{ReadAt, ReadBound, ReadFrom, divergence};
 use crate::replica::role::{Leader, Role};
 
 /// One partition of a follower's fetch.
@@ -77,6 +77,7 @@ impl Partition {
             current_leader_epoch: fetch.leader_epoch,
             last_fetched_epoch: fetch.last_fetched_epoch,
             bound: ReadBound::LogEnd,
+            from: ReadFrom::Leader,
         };
         let in_range = (log.log_start_offset()..=log.log_end_offset()).contains(&offset);
         if !in_range || divergence(&log, &at)?.is_some() {

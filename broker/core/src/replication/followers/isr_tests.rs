@@ -6,7 +6,7 @@ const LEADER: i32 = 1;
 const LAG: i64 = 100;
 
 fn fetch(id: i32, log_end: i64) -> FollowerFetch {
-    FollowerFetch { id, broker_epoch: 7, ends: ReplicaEnds { log_end, flushed: log_end } }
+    FollowerFetch { id, broker_epoch: 7, log_start: 0, ends: ReplicaEnds { log_end, flushed: log_end } }
 }
 
 fn rule(leader_end: i64, now_ms: i64) -> IsrRule {

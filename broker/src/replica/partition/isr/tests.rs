@@ -10,7 +10,11 @@ const LAG: Duration = Duration::from_secs(3600);
 
 fn fetch(id: i32, leader_epoch: i32, offset: i64, last_fetched_epoch: i32) -> ReplicaFetch {
     let ends = ReplicaEnds { log_end: offset, flushed: offset };
-    ReplicaFetch { follower: FollowerFetch { id, broker_epoch: 5, ends }, leader_epoch, last_fetched_epoch }
+    ReplicaFetch {
+        follower: FollowerFetch { id, broker_epoch: 5, log_start: 0, ends },
+        leader_epoch,
+        last_fetched_epoch,
+    }
 }
 
 #[test]
