@@ -19,6 +19,10 @@ pub struct ReplicationConfig {
     pub backoff_max: Duration,
     /// `replica.socket.timeout.ms`: how long an answer may take.
     pub request_timeout: Duration,
+    /// `replication.quota.window.num`.
+    pub quota_samples: usize,
+    /// `replication.quota.window.size.seconds`.
+    pub quota_sample: Duration,
     /// `replica.selector.class` is the rack-aware one: consumers are sent to a follower in their rack (KIP-392).
     pub is_rack_aware: bool,
 }
@@ -49,6 +53,10 @@ impl ReplicationConfig {
             wait_max_ms: int("replica.fetch.wait.max.ms"),
             backoff_max: duration("replica.fetch.backoff.ms"),
             request_timeout: duration("replica.socket.timeout.ms"),
+            quota_samples: usize::try_from(long("replication.quota.window.num")).unwrap_or(1),
+            quota_sample: Duration::from_secs(
+                u64::try_from(long("replication.quota.window.size.seconds")).unwrap_or(1),
+            ),
             is_rack_aware,
         }
     }

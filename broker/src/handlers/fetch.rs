@@ -206,8 +206,14 @@ impl Reader {
 }
 
 impl Reader {
-    /// Whether a partition is answered without records.
+    /// Whether a partition is answered without records. Replicas that are in sync are never throttled.
     fn instead(&self, ctx: &RequestContext, partition: &Partition, offset: i64) -> Option<Instead> {
+        let quota = &ctx.broker.replicas.quotas().leader;
+        if self.replica >= 0 && quota.is_limited() {
+            let role = partition.role();
+            let may_wait = role.is_throttled_as_leader(partition.index()) && !role.is_in_sync(self.replica);
+            return (may_wait && !quota.pause().is_zero()).then_some(Instead::Throttled);
+        }
         let rack = self.rack.as_ref()?;
         let image = ctx.broker.replicas.applied_image();
         let listener = &ctx.connection.listener;
@@ -352,6 +358,11 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
     {
         if let (Ok(partition), Some(records)) = (&want.partition, &data.records) {
             partition.rates().fetched(records.len());
+            let quota = &ctx.broker.replicas.quotas().leader;
+            let is_counted = want.at.bound == ReadBound::LogEnd && quota.is_limited();
+            if is_counted && partition.role().is_throttled_as_leader(partition.index()) {
+                quota.record(records.len());
+            }
         }
         match responses.last_mut() {
             Some(last) if last.topic == target.topic && last.topic_id == target.topic_id => last.partitions.push(data),

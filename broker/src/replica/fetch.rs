@@ -45,6 +45,8 @@ pub struct ReadRequest {
 pub enum Instead {
     /// The consumer reads from this follower (KIP-392): the answer goes out at once.
     PreferredReplica(i32),
+    /// The follower is over its quota (KIP-73): it gets records later.
+    Throttled,
 }
 
 /// The limits of a whole fetch.

@@ -27,6 +27,7 @@ use super::flusher::Flusher;
 use super::isr_requests::IsrRequests;
 use super::moves::{MoveError, Moves, same_path};
 use super::partition::Partition;
+use super::quotas::ReplicationQuotas;
 use super::role::{Assignment, NoReplica, Role};
 use super::settings::TopicSettings;
 use crate::node::Node;
@@ -132,6 +133,7 @@ pub struct ReplicaManager {
     applying: Mutex<Arc<MetadataImage>>,
     applied: watch::Sender<Arc<MetadataImage>>,
     isr_requests: IsrRequests,
+    quotas: ReplicationQuotas,
     directory_changes: Arc<Notify>,
     changes: mpsc::UnboundedSender<LeadershipChange>,
 }
@@ -161,6 +163,7 @@ impl ReplicaManager {
         let listener: Arc<dyn LogDirListener> = Arc::new(FailedDirs(Arc::clone(&directory_changes)));
         logs.watch_dirs(&listener);
         let moves = Moves::new(node.clone(), Arc::clone(&logs), Arc::clone(&directory_changes), move_threads);
+        let quotas = ReplicationQuotas::new(&node.config().replication);
         let flusher = Flusher::new(node.clone(), dirs, metrics.flushes.clone());
         let manager = Self {
             cold: ColdGate::new(&node),
@@ -173,6 +176,7 @@ impl ReplicaManager {
             applying: Mutex::new(Arc::new(MetadataImage::default())),
             applied: watch::Sender::new(Arc::default()),
             isr_requests: IsrRequests::default(),
+            quotas,
             directory_changes,
             changes,
         };
@@ -266,6 +270,11 @@ impl ReplicaManager {
         &self.isr_requests
     }
 
+    /// The replication quotas.
+    pub fn quotas(&self) -> &ReplicationQuotas {
+        &self.quotas
+    }
+
     /// Is notified when a log dir fails, and when a replica is in another log dir.
     pub fn directory_changes(&self) -> &Arc<Notify> {
         &self.directory_changes
@@ -329,7 +338,7 @@ impl ReplicaManager {
         done.ok()
     }
 
-    /// Applies the current values of `cordoned.log.dirs` and `replica.alter.log.dirs.io.max.bytes.per.second`.
+    /// Applies the current values of `cordoned.log.dirs`, `replica.alter.log.dirs.io.max.bytes.per.second` and the replication quotas.
     fn apply_own_configs(&self, image: &MetadataImage) {
         let text = |name: &str| {
             let key = lookup(Scope::Broker, name)?;
@@ -339,8 +348,11 @@ impl ReplicaManager {
         let is_cordoned =
             |dir: &PathBuf| list_items(&cordoned).any(|name| name == "*" || same_path(dir, Path::new(name)));
         self.logs.cordon(self.logs.dirs().into_iter().map(|dir| dir.path).filter(is_cordoned).collect());
-        let rate = text("replica.alter.log.dirs.io.max.bytes.per.second").and_then(|rate| rate.parse::<i64>().ok());
-        self.logs.limit_moves(rate.filter(|rate| *rate < i64::MAX).map_or(f64::MAX, |rate| rate.max(0) as f64));
+        let rate = |name: &str| text(name).and_then(|rate| rate.trim().parse::<i64>().ok()).unwrap_or(i64::MAX);
+        let moves = Some(rate("replica.alter.log.dirs.io.max.bytes.per.second"));
+        self.logs.limit_moves(moves.filter(|rate| *rate < i64::MAX).map_or(f64::MAX, |rate| rate.max(0) as f64));
+        self.quotas.leader.set_limit(rate("leader.replication.throttled.rate"));
+        self.quotas.follower.set_limit(rate("follower.replication.throttled.rate"));
     }
 
     /// At start, once the first image is applied: renames logs that belong to no topic, as Kafka does.

@@ -115,6 +115,21 @@ impl Role {
         }
     }
 
+    /// Whether the leader's replication quota counts what followers of partition `index` read here.
+    pub fn is_throttled_as_leader(&self, index: i32) -> bool {
+        matches!(self, Self::Leader(leader) if leader.settings.throttled_as_leader.contains(index))
+    }
+
+    /// Whether the follower's replication quota counts what is fetched for partition `index`.
+    pub fn is_throttled_as_follower(&self, index: i32) -> bool {
+        matches!(self, Self::Follower(follower) if follower.settings.throttled_as_follower.contains(index))
+    }
+
+    /// Whether a replica is in the committed ISR.
+    pub fn is_in_sync(&self, replica: i32) -> bool {
+        self.assignment().is_some_and(|assignment| assignment.isr.contains(&replica))
+    }
+
     /// The topic's configuration; `None` for a partition without a replica here.
     pub fn settings(&self) -> Option<&Arc<TopicSettings>> {
         match self {

@@ -3,6 +3,7 @@
 use esker_core::config::{CompressionChoice, Scope, Statics, TopicConfig, lookup, resolve_broker};
 use esker_core::internal_topics::is_internal;
 use esker_core::metadata::MetadataImage;
+use esker_core::replication::ThrottledReplicas;
 use esker_protocol::compression::Compression;
 use esker_storage::LogConfig;
 use esker_storage::validate::{CompressionTarget, TimestampType, ValidateRules};
@@ -21,6 +22,10 @@ pub struct TopicSettings {
     pub flush_before_ack: bool,
     /// `min.insync.replicas`.
     pub min_insync_replicas: usize,
+    /// `leader.replication.throttled.replicas`: those of this broker.
+    pub throttled_as_leader: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`: those of this broker.
+    pub throttled_as_follower: ThrottledReplicas,
 }
 
 impl TopicSettings {
@@ -77,6 +82,8 @@ impl TopicSettings {
             },
             flush_before_ack: c.flush_before_ack,
             min_insync_replicas: size(c.min_insync_replicas).max(1),
+            throttled_as_leader: ThrottledReplicas::parse(&c.leader_throttled_replicas, node_id),
+            throttled_as_follower: ThrottledReplicas::parse(&c.follower_throttled_replicas, node_id),
         }
     }
 }

@@ -9,6 +9,7 @@ mod kills;
 mod log_dirs;
 mod pauses;
 mod private_apis;
+mod quotas;
 mod racks;
 mod restarts;
 mod voters;

@@ -51,6 +51,9 @@ impl Fetcher {
                 let id = PartitionId { topic: topic.topic_id, partition: data.partition_index };
                 let Some((partition, leader_epoch)) = self.followed.awaited(id) else { continue };
                 let bytes = data.records.as_ref().map_or(0, bytes::Bytes::len);
+                if self.quota().is_limited() && partition.role().is_throttled_as_follower(partition.index()) {
+                    self.quota().record(bytes);
+                }
                 match self.step(&partition, leader_epoch, data) {
                     Step::Progress => self.followed.note_progress(id),
                     Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),

@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::Partition;
 use crate::replica::purgatory::CommitGate;
+use crate::replica::quotas::ReplicationQuota;
 
 /// How long a request waits for the flush of what it reports.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -103,6 +104,7 @@ impl Fetcher {
                 }
             }
             self.followed.end_pauses(Some(Instant::now()));
+            self.hold_back_throttled();
             if self.may_send() {
                 self.flush().await;
                 self.send();
@@ -138,6 +140,18 @@ impl Fetcher {
     fn end_link_pause(&mut self) {
         self.link_pause = None;
         self.next_pause = FIRST_PAUSE;
+    }
+
+    /// Does not fetch throttled partitions for a while when the quota is used up (KIP-73). What is in sync is fetched.
+    fn hold_back_throttled(&mut self) {
+        let pause = self.quota().pause();
+        if !pause.is_zero() {
+            self.followed.hold_back(self.node.id(), Instant::now() + pause.min(self.longest_pause()));
+        }
+    }
+
+    pub(super) fn quota(&self) -> &ReplicationQuota {
+        &self.replicas.quotas().follower
     }
 
     fn may_send(&mut self) -> bool {

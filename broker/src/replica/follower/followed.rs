@@ -152,6 +152,19 @@ impl FollowedPartitions {
         is_first
     }
 
+    /// Partitions whose replica on broker `own` is throttled and not in sync are not fetched before `until`.
+    pub(super) fn hold_back(&mut self, own: i32, until: Instant) {
+        let is_held = |followed: &Followed| {
+            let role = followed.partition.role();
+            role.is_throttled_as_follower(followed.partition.index()) && !role.is_in_sync(own)
+        };
+        let held = self.changed.iter().filter(|id| self.by_id.get(id).is_some_and(is_held));
+        for id in held.copied().collect::<Vec<_>>() {
+            self.stop_fetching(id, Standing::Paused(until));
+            self.paused.insert((until, id));
+        }
+    }
+
     fn stop_fetching(&mut self, id: PartitionId, standing: Standing) {
         self.unpause(id);
         self.changed.remove(&id);
