@@ -119,6 +119,11 @@ pub async fn find_place(
     if has_log && promise.is_none() {
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Member });
     }
+    // Its id is given. The cluster may have made it a voter already, and need its vote before anybody can give places.
+    let placed = known.as_ref().filter(|known| Some(&known.cluster_id) == promise.as_ref() && known.node_id == node_id);
+    if let Some(known) = placed {
+        return Ok(Place { node_id, cluster_id: Some(known.cluster_id.clone()), begin: Begin::Member });
+    }
     let own_cluster = known.as_ref().map(|known| known.cluster_id.clone());
     let wanted = if config.node_id_given || known.is_some() { node_id } else { -1 };
     loop {
