@@ -377,7 +377,10 @@ func main() {
 		next += perCodec
 	}
 
-	lostRecords(admin)
+	// Its log is cut on the first node's disk: a replica elsewhere would not be.
+	if nodes := os.Getenv("ESKER_NODES"); nodes == "" || nodes == "1" {
+		lostRecords(admin)
+	}
 
 	step("delete")
 	_, err = admin.DeleteTopics(ctx, topic)
