@@ -174,6 +174,38 @@ mod tests {
         assert_eq!(snapshot_records(&MetadataImage::default()), []);
     }
 
+    /// A node that was away for long receives all of it: what it costs is printed, and its size is bounded.
+    #[test]
+    fn a_snapshot_of_100_000_partitions_is_small() {
+        const TOPICS: u128 = 1000;
+        let mut image = MetadataImage::default();
+        image.apply(&MetadataRecord::newest_level());
+        for number in 1..=TOPICS {
+            let id = Uuid(number.to_be_bytes());
+            image.apply(&MetadataRecord::Topic(TopicRecord { name: format!("topic-{number}").into(), id }));
+            for partition in 0..100 {
+                let replicas = (0..3).map(|at| 1 + (partition + at) % 3).collect::<Vec<_>>();
+                let record = PartitionRecord {
+                    topic_id: id,
+                    partition,
+                    leader: replicas[0],
+                    isr: replicas.clone(),
+                    directories: vec![id; 3],
+                    replicas,
+                    ..PartitionRecord::default()
+                };
+                image.apply(&MetadataRecord::Partition(record));
+            }
+        }
+        let began = std::time::Instant::now();
+        let bytes = MetadataRecord::encode_all(&snapshot_records(&image), image.level()).unwrap();
+        let (size, written) = (bytes.len(), began.elapsed());
+        let mut back = MetadataImage::default();
+        MetadataRecord::decode_all(bytes).unwrap().iter().for_each(|record| back.apply(record));
+        println!("{size} bytes, written in {written:?}, read in {:?}", began.elapsed() - written);
+        assert!(back == image && size < 16 << 20, "{size}");
+    }
+
     proptest! {
         /// Whatever the records, also such as no decision writes. Equality covers the index of brokers, so it is the one that the
         /// partitions give when they are all new, too.
