@@ -76,8 +76,9 @@ pub enum PlaceError {
 const ASK: Duration = Duration::from_millis(1000);
 /// Between two rounds of questions.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a node may take to say which cluster it is in, where the own one is known.
-const CHECK: Duration = Duration::from_millis(200);
+/// How long a node may take to say which cluster it is in, where the own one is known. Only hosts that are silent take all of it; and a node that
+/// misses that its quorum was recovered elsewhere has to be restarted.
+const CHECK: Duration = Duration::from_millis(1000);
 /// How long the cluster may take to give a place.
 const PLACE: Duration = Duration::from_secs(15);
 /// After the cluster could not reach this node.
