@@ -1,6 +1,6 @@
 //! The registration of this broker with the active controller, and its lease on it.
 //!
-//! Heartbeats (`cluster::heartbeat`) renew the lease; whoever answers for a leadership or a coordinator asks here first. A read costs a clock and
+//! Heartbeats (`cluster::heartbeat`) renew the lease; what a leader or a coordinator answers depends on it. A read costs a clock and
 //! two loads. Must never: renew by itself.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

@@ -294,7 +294,7 @@ impl Controller {
             return refused(ErrorCode::NOT_CONTROLLER, "the cluster is about to begin".to_owned());
         }
         let deadline = Instant::now() + PLACE;
-        // Whoever can connect can ask: few are served at once.
+        // Anything that can connect can ask: few are served at once.
         let Ok(Ok(_turn)) = timeout_at(deadline, self.joining.acquire()).await else {
             return refused(ErrorCode::NOT_CONTROLLER, "too many nodes join at once".to_owned());
         };

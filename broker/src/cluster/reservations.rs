@@ -1,4 +1,4 @@
-//! Node ids that were reserved and whose nodes never registered, as the active controller sees them: who asks for a place may never come back,
+//! Node ids that were reserved and whose nodes never registered, as the active controller sees them: a node that asks for a place may never come back,
 //! or may be no node at all.
 //!
 //! The metadata has no time of a reservation. The controller counts from when it first saw it; one that was elected counts anew, which keeps a

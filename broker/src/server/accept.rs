@@ -110,7 +110,7 @@ impl FirstBytes {
 impl<S: Service> Acceptor<S> {
     /// Accepts until the stop. Runs on the threads of the cluster's control.
     pub(super) async fn accept(self, name: Str, socket: TcpListener) {
-        // The thread that is told of new connections is this one from here on.
+        // New connections wake this thread from here on.
         let socket = match socket.into_std().and_then(TcpListener::from_std) {
             Ok(socket) => socket,
             Err(error) => return error!(%error, listener = %name, "no connections can be accepted: restart the broker"),

@@ -1,4 +1,4 @@
-//! The largest requests between nodes. Whoever can connect can send what comes before the hello, so that has to be small; after it each API has
+//! The largest requests between nodes. Anything that can connect can send what comes before the hello, so that has to be small; after it each API has
 //! what it needs. A follower's fetch grows with the partitions, a submitted request with what its client sent.
 
 use esker_core::replication::wire::ReplicaFetchRequest;
