@@ -120,6 +120,8 @@ fn config(index: usize, root: &Path) -> BrokerConfig {
     set("log.roll.ms", "900");
     set("log.cleaner.dedupe.buffer.size", "1048576");
     set("replica.high.watermark.checkpoint.interval.ms", "500");
+    // Leaders give up followers that are cut off while the faults last.
+    set("replica.lag.time.max.ms", "600");
     BrokerConfig::resolve(&sources).unwrap()
 }
 
