@@ -25,7 +25,7 @@ impl FlushMetrics {
                 Opts::new("esker_flush_rounds_total", "Rounds of flushes, by the journal or by a sync of each segment"),
                 &["way"],
             )?,
-            logs: IntCounter::new("esker_log_flushes_total", "Logs brought to disk because somebody waited for it")?,
+            logs: IntCounter::new("esker_log_flushes_total", "Logs flushed because a request waited for it")?,
         };
         registry.register(Box::new(metrics.rounds.clone()))?;
         registry.register(Box::new(metrics.ways.clone()))?;

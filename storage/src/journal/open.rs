@@ -353,7 +353,7 @@ impl Journal {
     }
 }
 
-/// Says that nobody keeps up any more.
+/// Records that no thread prepares files any more.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {

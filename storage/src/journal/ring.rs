@@ -61,7 +61,7 @@ pub(super) struct Ring {
     sequence: u64,
     /// A disk without room: files are not prepared further.
     disk_full: bool,
-    /// A write failed: nobody knows which entries a start would find.
+    /// A write failed: it is not known which entries a start would find.
     failed: bool,
     /// Header of the file that is written, until it is on disk.
     unwritten: Option<FileHeader>,

@@ -143,7 +143,7 @@ impl Journal {
         let mut others = Vec::new();
         let mut picked = Vec::new();
         for (number, log) in logs.iter().enumerate() {
-            match log.as_ref().map(|log| (log, log.pick_up())) {
+            match log.as_ref().map(|log| (log, log.take_unflushed())) {
                 Some((log, Ok(Some(one)))) => picked.push((number, log, one)),
                 Some((_, Ok(None))) => {}
                 // It lies in another log dir, or cannot go this way.
@@ -156,7 +156,7 @@ impl Journal {
         let bytes = picked.iter().map(|(_, _, one)| one.bytes()).sum();
         let way = choose(&self.costs.lock(), picked.len(), bytes);
         let entries = || picked.iter().flat_map(|(_, log, one)| one.entries(log));
-        let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.still_lacks(picked, &one.header));
+        let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.is_unflushed(picked, &one.header));
         let written = match way {
             Way::Journal => self.write(entries, &holds, false),
             Way::Segments => Ok(Written::NoRoom),
@@ -164,7 +164,7 @@ impl Journal {
         let done = matches!(written, Ok(Written::Yes));
         for (number, log, one) in &picked {
             if !done || !log.note_durable(one) {
-                log.put_back(one);
+                log.return_unflushed(one);
                 others.push(*number);
             }
         }
@@ -202,7 +202,7 @@ impl Journal {
         if self.write(entry, &|_| true, false)? == Written::Yes {
             return Ok(());
         }
-        // It must be written: behind what is prepared then, while nobody writes zeros there.
+        // It must be written: behind what is prepared then, while no thread writes zeros there.
         let _preparing = self.preparing.lock();
         match self.write(entry, &|_| true, true)? {
             Written::Yes => Ok(()),

@@ -1,6 +1,6 @@
 //! Reading the journal's files after a crash: what was acknowledged through them, by partition.
 //!
-//! A round that was being written when the power went may be there in part: nobody was answered, and it is the end. A round that
+//! A round that was being written when the power went may be there in part: no producer was answered, and it is the end. A round that
 //! others follow was on disk before they began, so what is wrong in it is damage, which is reported and never taken for the end.
 //!
 //! Must never: believe an entry whose checksum, generation or sequence number does not fit.

@@ -13,20 +13,20 @@ pub(crate) trait JournaledLog: Debug + Send + Sync {
     fn dir(&self) -> &Path;
 
     /// The batches that are not durable yet; `None` if all are.
-    fn pick_up(&self) -> Result<Option<Picked>, NotByJournal>;
+    fn take_unflushed(&self) -> Result<Option<Picked>, NotByJournal>;
 
-    /// Whether nothing was cut since the batches were picked up, and the log was not deleted or moved: another log may have its key by now.
+    /// Whether nothing was cut since the batches were taken, and the log was not deleted or moved: another log may have its key by now.
     fn still_holds(&self, picked: &Picked) -> bool;
 
     /// Whether a round is to have this entry. A flush may have been faster: then compaction may write the segment anew, and the entry
     /// must not follow on the note that it may.
-    fn still_lacks(&self, picked: &Picked, entry: &EntryHeader) -> bool;
+    fn is_unflushed(&self, picked: &Picked, entry: &EntryHeader) -> bool;
 
     /// The batches are on disk. False, and nothing noted, if the log was cut or closed meanwhile.
     fn note_durable(&self, picked: &Picked) -> bool;
 
     /// They were not synced.
-    fn put_back(&self, picked: &Picked);
+    fn return_unflushed(&self, picked: &Picked);
 
     /// Whether everything below `offset` is in its segments and on disk.
     fn is_synced(&self, offset: i64) -> bool;

@@ -24,12 +24,12 @@ impl JournaledLog for Log {
         self.dir()
     }
 
-    fn pick_up(&self) -> Result<Option<Picked>, NotByJournal> {
+    fn take_unflushed(&self) -> Result<Option<Picked>, NotByJournal> {
         let Some((mut picked, segments)) = self.begin_round()? else { return Ok(None) };
         match self.pieces(&picked, &segments) {
             Some(pieces) => picked.pieces = pieces,
             None => {
-                self.put_back(&picked);
+                self.return_unflushed(&picked);
                 return Err(NotByJournal);
             }
         }
@@ -40,7 +40,7 @@ impl JournaledLog for Log {
         self.truncations.load(Ordering::Acquire) == picked.truncations && !self.is_closed()
     }
 
-    fn still_lacks(&self, picked: &Picked, entry: &EntryHeader) -> bool {
+    fn is_unflushed(&self, picked: &Picked, entry: &EntryHeader) -> bool {
         self.still_holds(picked) && entry.next_offset > self.recovery_point()
     }
 
@@ -53,7 +53,7 @@ impl JournaledLog for Log {
         holds
     }
 
-    fn put_back(&self, picked: &Picked) {
+    fn return_unflushed(&self, picked: &Picked) {
         let mut writer = self.lock_writer();
         writer.unflushed_records = writer.unflushed_records.saturating_add(picked.records);
         self.dirty_since_ms.fetch_min(picked.dirty_since_ms, Ordering::AcqRel);

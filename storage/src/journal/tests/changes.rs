@@ -29,22 +29,22 @@ impl JournaledLog for Interrupting {
     fn dir(&self) -> &Path {
         self.log.dir()
     }
-    fn pick_up(&self) -> Result<Option<Picked>, NotByJournal> {
+    fn take_unflushed(&self) -> Result<Option<Picked>, NotByJournal> {
         self.reached.send(()).unwrap();
         self.go_on.lock().recv().unwrap();
-        self.log.pick_up()
+        self.log.take_unflushed()
     }
     fn still_holds(&self, picked: &Picked) -> bool {
         self.log.still_holds(picked)
     }
-    fn still_lacks(&self, picked: &Picked, entry: &EntryHeader) -> bool {
-        self.log.still_lacks(picked, entry)
+    fn is_unflushed(&self, picked: &Picked, entry: &EntryHeader) -> bool {
+        self.log.is_unflushed(picked, entry)
     }
     fn note_durable(&self, picked: &Picked) -> bool {
         self.log.note_durable(picked)
     }
-    fn put_back(&self, picked: &Picked) {
-        self.log.put_back(picked);
+    fn return_unflushed(&self, picked: &Picked) {
+        self.log.return_unflushed(picked);
     }
     fn is_synced(&self, offset: i64) -> bool {
         self.log.is_synced(offset)

@@ -42,7 +42,7 @@ fn after_a_failed_write_or_sync_nothing_is_acknowledged() {
         broken.store(false, Ordering::SeqCst);
         assert!(LogManager::flush_by_journal(&[Arc::clone(&log)]).is_err());
         assert!(log.flush().is_err() && log.truncate_to(0).is_err());
-        assert!(log.journal().void(key_of("another"), 0).is_err(), "nobody knows what a start would find");
+        assert!(log.journal().void(key_of("another"), 0).is_err(), "it is not known what a start would find");
         assert_eq!((log.durable_offset(), log.log_end_offset()), (2, 3));
     }
 }

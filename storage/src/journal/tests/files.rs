@@ -73,7 +73,7 @@ fn a_file_is_not_used_again_before_all_its_logs_are_flushed() {
         (0..FILES).map(generation).collect()
     };
     assert_eq!(generations(&world), [1, 2, 3, 4]);
-    // A flush of one of the logs is not enough, and one that nobody noted neither.
+    // A flush of one of the logs is not enough, and one that was not noted neither.
     a.flush().unwrap();
     more(&c);
     assert_eq!(round(&[Arc::clone(&c)]), [0]);
