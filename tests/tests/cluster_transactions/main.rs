@@ -33,6 +33,7 @@ use esker_protocol::messages::txn_offset_commit::{
 use esker_protocol::primitives::Str;
 use esker_protocol::records::{BatchBuilder, Batches};
 use esker_protocol::{Request, decode_response, encode_request};
+use esker_tests::cluster::find;
 use esker_tests::{Esker, PATIENCE};
 
 mod pipeline;
@@ -53,18 +54,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const ANSWER: Duration = Duration::from_secs(5);
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
-
-/// Looks until something is found.
-fn find<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "it never came: {what}");
-        std::thread::sleep(PAUSE);
-    }
-}
 
 /// Three nodes that form one cluster.
 struct Nodes {
