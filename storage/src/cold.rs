@@ -48,7 +48,7 @@ impl OpenFiles {
         let mut buffer = vec![0; STEP];
         let at_once = if self.read_admission.is_quiet() { AT_ONCE } else { 1 };
         for piece in missing.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(at_once)) {
-            let _permit = self.read_admission.admit_read(piece.len() as u64 * CHUNK);
+            let _permit = self.read_admission.admit_read();
             read_ahead_chunks(opened, piece);
             for chunk in piece {
                 read_chunk(segment, opened, *chunk, size, &mut buffer)?;

@@ -59,7 +59,7 @@ pub struct OpenFileStats {
 pub(crate) struct OpenFiles {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) residency: Residency,
-    pub(crate) read_admission: ReadAdmission,
+    pub(crate) read_admission: Arc<ReadAdmission>,
     /// Id of the next handle.
     next_id: AtomicU64,
     /// Number of maps of data and index files. A map may outlive this value.
@@ -85,7 +85,7 @@ impl Default for OpenFiles {
 impl OpenFiles {
     pub(crate) fn new(env: Arc<dyn Env>) -> Self {
         Self {
-            read_admission: ReadAdmission::new(Arc::clone(&env)),
+            read_admission: Arc::new(ReadAdmission::new(Arc::clone(&env))),
             env,
             residency: Residency::default(),
             next_id: AtomicU64::new(1),

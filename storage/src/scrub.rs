@@ -158,7 +158,7 @@ impl Scrubber {
             if self.stopped() {
                 return Err(io::Error::other("the broker stops"));
             }
-            let permit = home.files.read_admission.admit_read(piece.len() as u64);
+            let permit = home.files.read_admission.admit_read();
             let mut read = file.read_in_memory(piece, at)?;
             if read < piece.len() {
                 read = file.read_at(piece, at)?;

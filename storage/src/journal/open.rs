@@ -22,9 +22,10 @@ use super::{
     user::JournaledLog,
 };
 use crate::{
-    Env, OpenError, Uuid,
+    OpenError, Uuid,
     error::FileError,
     io::{Context, Disk, LogFile, Open},
+    open_files::OpenFiles,
     reserve::reserve,
 };
 
@@ -54,7 +55,7 @@ struct Used {
 /// removes its files. After a clean stop nothing in it counts. Blocks.
 pub(crate) fn open(
     disk: &Arc<dyn Disk>,
-    env: &Arc<dyn Env>,
+    files: &OpenFiles,
     dir: &Path,
     directory_id: Uuid,
     bytes: u64,
@@ -77,7 +78,8 @@ pub(crate) fn open(
     }
     let journal = Journal {
         disk: Arc::clone(disk),
-        env: Arc::clone(env),
+        env: Arc::clone(&files.env),
+        read_admission: Arc::clone(&files.read_admission),
         dir: dir.to_path_buf(),
         directory_id,
         ring: Mutex::new(ring),

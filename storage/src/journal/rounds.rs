@@ -20,7 +20,7 @@ use super::{
     scan::Key,
     user::{JournaledLog, NotByJournal, Pending},
 };
-use crate::{Env, Uuid, error::FileError, io::Context, io::Disk};
+use crate::{Env, Uuid, error::FileError, io::Context, io::Disk, read_admission::ReadAdmission};
 
 /// Padding of a round.
 const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
@@ -30,6 +30,8 @@ const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 pub struct Journal {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) env: Arc<dyn Env>,
+    /// Cold reads wait for rounds.
+    pub(super) read_admission: Arc<ReadAdmission>,
     pub(super) dir: PathBuf,
     pub(super) directory_id: Uuid,
     pub(super) ring: Mutex<Ring>,
@@ -236,7 +238,10 @@ impl Journal {
             self.counters.without_room.fetch_add(1, Ordering::Relaxed);
             return Ok(Written::NoRoom);
         };
-        match write_file(&mut ring, &place, &entries) {
+        let sync = self.read_admission.begin_sync();
+        let written = write_file(&mut ring, &place, &entries);
+        drop(sync);
+        match written {
             Ok(bytes) => {
                 ring.advance(&place, bytes, &entries);
                 drop(ring);

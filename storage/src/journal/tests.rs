@@ -16,6 +16,7 @@ use super::{Found, Journal, JournalStats, format::PAGE, ring::Job, scan::Key};
 use crate::{
     AppendBatch, Env, Log, LogConfig, LogManager, LogManagerConfig, OpenError, Origin, Uuid,
     io::{Disk, OsDisk},
+    open_files::OpenFiles,
     test_support::{ManualEnv, batch},
 };
 
@@ -80,7 +81,7 @@ impl World {
     fn found_in(&self, manager: &LogManager, dir: &Path) -> Found {
         let id = manager.dirs().iter().find(|info| info.path == dir).unwrap().directory_id;
         let env: Arc<dyn Env> = Arc::<ManualEnv>::clone(&self.env);
-        super::open(&self.disk, &env, dir, id, self.journal_bytes, false).unwrap().1
+        super::open(&self.disk, &OpenFiles::new(env), dir, id, self.journal_bytes, false).unwrap().1
     }
 
     /// The data of a log's first segment that was written since it had `size` bytes never reached the disk.

@@ -53,7 +53,7 @@ impl Opening {
     fn try_open_on(&self, disk: Arc<dyn Disk>, dir: &Path) -> Result<Log, OpenError> {
         let reaper = Arc::new(crate::reaper::Reaper::start(Arc::clone(&self.files.env)));
         std::fs::create_dir_all(dir).unwrap();
-        let (journal, _) = crate::journal::open(&disk, &self.files.env, dir, Uuid([1; 16]), 0, true).unwrap();
+        let (journal, _) = crate::journal::open(&disk, &self.files, dir, Uuid([1; 16]), 0, true).unwrap();
         let files = Arc::clone(&self.files);
         let log_dir = Arc::new(LogDir::new(dir.to_path_buf(), Uuid([1; 16]), disk, files, reaper, journal));
         let partition = dir.join("t-0");

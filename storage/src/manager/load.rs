@@ -100,7 +100,7 @@ fn open(
         let (folder, lock) = parts.journal_folder(configured, config.journal_bytes > 0)?;
         locks.extend(lock);
         let bytes = journal_bytes(disk.as_ref(), &folder, config.journal_bytes)?;
-        let (journal, in_journal) = journal::open(disk, &files.env, &folder, directory_id, bytes, clean)?;
+        let (journal, in_journal) = journal::open(disk, &files, &folder, directory_id, bytes, clean)?;
         let (disk, files, reaper_of_it) = (Arc::clone(disk), Arc::clone(&files), Arc::clone(&reaper));
         let log_dir = Arc::new(LogDir::new(path.clone(), directory_id, disk, files, reaper_of_it, journal));
         was_clean &= scan_dir(&log_dir, &reaper, &mut found)?;

@@ -1,6 +1,6 @@
 //! Logs that change between a round and a crash, or between the moment a round picks them up and its write.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -230,4 +230,15 @@ fn a_log_that_moves_away_and_back_brings_nothing_of_its_first_stay() {
     assert_eq!((log.log_dir(), log.log_end_offset()), (home.as_path(), 4));
     assert_eq!(content(&log), before);
     assert!(manager.journals().all(|(_, journal)| journal.stats().damaged == 0));
+}
+
+/// Cold reads wait for rounds of the journal as they do for syncs of segments.
+#[test]
+fn a_round_counts_as_an_fsync_for_cold_reads() {
+    let (world, manager) = with_journal();
+    let log = create(&manager, "log");
+    world.env.sleep(Duration::from_secs(1));
+    assert!(log.journal().read_admission.is_quiet());
+    append_durably(&log, b"second");
+    assert!(!log.journal().read_admission.is_quiet());
 }
