@@ -1,14 +1,12 @@
-//! What the system allows this process: open segments, memory for requests.
+//! What the system allows this process: open segments, connections of clients, memory for requests.
 
 use tracing::info;
 
 /// How many segments may be open: `log.open.files.max`, as far as the system allows. Half of the descriptors are left to connections
 /// and all else; of the maps that a process may have, a segment takes three.
 pub fn limit_open_segments(configured: usize) -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
-    let allowed = files.min(maps.map_or(u64::MAX, |maps: u64| maps / 4)).max(1);
-    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+    let allowed = allowed_segments(descriptors()).min(maps.map_or(usize::MAX, |maps: usize| maps / 4)).max(1);
     if allowed < configured {
         info!(
             configured,
@@ -17,6 +15,28 @@ pub fn limit_open_segments(configured: usize) -> usize {
         );
     }
     configured.min(allowed)
+}
+
+/// How many connections clients may have, whatever `max.connections` says: the descriptors that segments do not take, but for an eighth
+/// of all. Those are for connections of other nodes and of HTTP, and for files that are open for a moment: with no descriptor left, a
+/// node could not even be accepted, and would be fenced.
+pub fn limit_connections(open_segments: usize) -> usize {
+    allowed_connections(descriptors(), open_segments)
+}
+
+fn allowed_segments(descriptors: usize) -> usize {
+    descriptors / 2
+}
+
+fn allowed_connections(descriptors: usize, open_segments: usize) -> usize {
+    let segments = open_segments.min(allowed_segments(descriptors));
+    descriptors.saturating_sub(segments).saturating_sub(descriptors.div_ceil(8)).max(1)
+}
+
+/// Descriptors that this process may have open.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// The least that requests of all connections may take where `queued.max.request.bytes` is not set.
@@ -48,6 +68,23 @@ fn usable_memory() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::{allowed_connections, allowed_segments};
+
+    #[test]
+    fn segments_and_clients_leave_descriptors_for_nodes() {
+        for (descriptors, configured, connections) in [
+            (1024, 16384, 384),
+            (20_000, 16384, 7500),
+            (1 << 20, 16384, (1 << 20) - 16384 - (1 << 17)),
+            (20_000, 100, 17_400),
+            (1, 16384, 1),
+        ] {
+            assert_eq!(allowed_connections(descriptors, configured), connections, "{descriptors} {configured}");
+            let taken = allowed_segments(descriptors).min(configured) + connections;
+            assert!(descriptors == 1 || taken <= descriptors - descriptors / 8, "{descriptors} {configured}");
+        }
+    }
+
     #[test]
     fn requests_have_a_bound_unless_it_is_taken_away() {
         for (configured, bound) in [(Some(5 << 20), Some(5 << 20)), (Some(-1), None), (Some(0), None)] {

@@ -105,6 +105,13 @@ impl Esker {
         Self::run(command)
     }
 
+    /// Starts one with exactly these arguments that may have so many files open.
+    pub fn spawn_with_open_files(most: usize, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(binary()).args(arguments);
+        Self::run(command)
+    }
+
     /// Starts one on a file system in memory of so many bytes, mounted over `data` where only it sees it. `None` where mounting
     /// is not allowed.
     pub fn on_small_disk(data: &Path, bytes: u64) -> Option<Self> {

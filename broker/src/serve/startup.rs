@@ -34,7 +34,7 @@ use crate::replica::{FollowerFetchers, IsrManager};
 use crate::server::{Admission, ConnectionLimits, NodeLanes, RequestMemory, ServerScope};
 use crate::session::BrokerSession;
 use crate::start_progress::StartProgress;
-use crate::system_limits::request_bytes;
+use crate::system_limits::{limit_connections, request_bytes};
 use crate::telemetry::Metrics;
 
 /// What requests of other controllers may take: votes, heartbeats, entries of the metadata log.
@@ -78,6 +78,7 @@ impl Startup {
         };
         let shared = Shared { metrics: Arc::clone(&metrics), memory: of_clients };
         let limits = ConnectionLimits {
+            clients: limit_connections(config.open_files_max),
             request_bytes: config.socket_request_max_bytes,
             peers: PEER_LIMITS,
             max_idle: config.connections_max_idle,

@@ -1,5 +1,5 @@
-//! How many connections there may be. Clients' are counted in all and by address (`max.connections`, `max.connections.per.ip`), those of nodes
-//! apart: a flood of clients must not cut a node off from its cluster.
+//! How many connections there may be. Clients' are counted in all and by address (`max.connections`, `max.connections.per.ip`, and what the
+//! descriptors of this process allow), those of nodes apart: a flood of clients must not cut a node off from its cluster.
 //!
 //! Nobody knows whose a connection is before its first request. One that finds no place among the clients, and one that says it is a node's,
 //! is unproven: there are few of them, and one more ends the oldest. A node proves who it is within one round trip, so a flood would have to
@@ -76,6 +76,9 @@ impl Counts {
         let (most, most_from_ip) = (scope.admission)();
         if total >= most {
             return Err(CloseReason::TooMany(" (max.connections)"));
+        }
+        if total >= scope.limits.clients {
+            return Err(CloseReason::TooMany(" for the file descriptors of this process; see ulimit -n"));
         }
         let from_ip = state.of_address.entry(ip).or_default();
         if *from_ip >= most_from_ip {

@@ -54,7 +54,7 @@ pub enum CloseReason {
     /// An answer could not be encoded in the requested version.
     #[error("the answer to {0} version {1} cannot be encoded")]
     Unencodable(ApiKey, i16),
-    /// More connections than `max.connections` or `max.connections.per.ip`.
+    /// More connections than `max.connections`, `max.connections.per.ip` or the descriptors of this process.
     #[error("too many connections{0}")]
     TooMany(&'static str),
     /// A fault of this broker: a handler panicked.

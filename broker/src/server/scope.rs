@@ -12,6 +12,8 @@ use crate::telemetry::Metrics;
 /// What one connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
+    /// Connections of clients that the descriptors of this process allow, whatever `max.connections` says.
+    pub clients: usize,
     /// `socket.request.max.bytes`: the largest request of a client.
     pub request_bytes: usize,
     /// The largest requests of nodes.

@@ -2,6 +2,7 @@
 //! connection that only claims to be a node's can do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+mod bounds;
 mod controller;
 mod forming;
 mod health;
