@@ -169,7 +169,13 @@ async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
     let running = started.map_err(|error| error.to_string())?;
     announce(&running, &data).map_err(|error| format!("cannot write to standard output: {error}"))?;
     let mut requests = StopRequests::default();
-    let signal = stop.wait().await;
+    let signal = tokio::select! {
+        signal = stop.wait() => signal,
+        // As Kafka does. Nothing can be written any more, so no clean stop: in a cluster other brokers lead at once.
+        () = all_log_dirs_failed(&running) => {
+            return Err(format!("all log dirs have failed ({data}): start the broker again once the disks are sound"));
+        }
+    };
     requests.next(Instant::now());
     tracing::info!(signal, "stopping");
     tokio::select! {
@@ -177,6 +183,14 @@ async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
         signal = at_once(&mut stop, &mut requests) => {
             Err(format!("another {signal}: ended without waiting; the next start checks the logs"))
         }
+    }
+}
+
+/// Waits until no log dir is online.
+async fn all_log_dirs_failed(running: &Running) {
+    let logs = running.broker.replicas.logs();
+    while logs.dir_states().any(|(_, is_offline)| !is_offline) {
+        tokio::time::sleep(LOOK_AT_LOG_DIRS).await;
     }
 }
 
@@ -201,6 +215,9 @@ enum StopRequest {
     /// The end, without waiting.
     AtOnce,
 }
+
+/// How often the log dirs are looked at.
+const LOOK_AT_LOG_DIRS: Duration = Duration::from_secs(1);
 
 /// How long a second signal counts as the first.
 const ONE_REQUEST: Duration = Duration::from_secs(1);

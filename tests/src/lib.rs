@@ -267,12 +267,17 @@ impl Esker {
     }
 
     /// These signals, right after each other, and waits for the end.
-    pub fn end_by(mut self, signals: &[&str]) -> ExitStatus {
+    pub fn end_by(self, signals: &[&str]) -> ExitStatus {
         let pid = self.pid();
         // The shell's own `kill`: no process is started between two of them. The second may find that it has ended.
         let script: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
         let sent = Command::new("sh").args(["-c", &script.join("; ")]).stderr(Stdio::null()).status();
         sent.expect("a shell is there");
+        self.wait_for_end()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait_for_end(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("its end can be awaited") {

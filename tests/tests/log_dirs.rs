@@ -210,3 +210,24 @@ fn a_metadata_log_dir_of_its_own_is_a_folder_with_an_id_of_its_own() {
     let message = refused(&on(&[&a, &b], Some(&m)));
     assert!(message.contains("directory.id") && message.contains(&m.display().to_string()), "{message}");
 }
+
+/// As Kafka does: a broker that can store nothing ends, so that a supervisor and the cluster see it.
+#[test]
+fn a_broker_ends_when_all_its_log_dirs_have_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [metadata, bad] = ["good", "bad"].map(|name| dir.path().join(name));
+    let arguments = on(&[&bad], Some(&metadata));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(esker) = Esker::spawn_on_breaking_disk(dir.path(), 16 * MB, &arguments) else {
+        println!("left out: no file system can be mounted here");
+        return;
+    };
+    let mut stream = esker.connect();
+    create(&mut stream, "t", 1);
+    assert_eq!(produce(&mut stream, "t", 0), ErrorCode::NONE);
+    esker.break_disk(dir.path());
+    // The last answer may be missing.
+    let producing = std::thread::spawn(move || while produce(&mut stream, "t", 0) == ErrorCode::NONE {});
+    assert_eq!(esker.wait_for_end().code(), Some(1));
+    let _ = producing.join();
+}

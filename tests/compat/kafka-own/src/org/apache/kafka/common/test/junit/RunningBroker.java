@@ -39,18 +39,22 @@ import org.mockito.stubbing.Answer;
 import org.opentest4j.TestAbortedException;
 
 /**
- * The broker at -Desker.bootstrap as a test's cluster: emptied before each test, of one node whatever the test asks for, with the
- * configs that `run` started it with; those that may change while it runs are set. Stopping "a broker" stops it; it is back for the next
- * test. A test that needs more of a broker object is aborted, which fails the run: the ledger names it and why.
+ * The broker or the brokers (ESKER_NODES) at -Desker.bootstrap as a test's cluster: emptied before each test, of as many nodes whatever the
+ * test asks for, with the configs that `run` started them with; those that may change while they run are set. Stopping a broker stops it; it
+ * is back for the next test. A test that needs more of a broker object is aborted, which fails the run: the ledger names it and why.
  */
 final class RunningBroker implements ClusterInstance {
     private static final String BOOTSTRAP = System.getProperty("esker.bootstrap");
+    /** Brokers of the cluster; a topic has no more replicas. */
+    private static final int NODES = Integer.parseInt(System.getenv().getOrDefault("ESKER_NODES", "1"));
     /** What tests set and the broker changes while it runs. */
     private static final Set<String> DYNAMIC = Set.of("group.consumer.assignment.interval.ms");
 
     private final ClusterConfig config;
     private final Map<Integer, KafkaBroker> known = new HashMap<>();
-    private boolean down;
+    private final Map<Integer, String> addresses = new HashMap<>();
+    /** Brokers that the test stopped, and their addresses. */
+    private final Map<Integer, String> down = new HashMap<>();
     private boolean started;
     private boolean stopped;
 
@@ -132,7 +136,7 @@ final class RunningBroker implements ClusterInstance {
     @Override
     public void stop() {
         stopped = true;
-        startBroker(0);
+        List.copyOf(down.keySet()).forEach(this::startBroker);
     }
 
     /** Runs the command that starts and stops the broker. */
@@ -150,14 +154,19 @@ final class RunningBroker implements ClusterInstance {
     @Override
     public Map<Integer, KafkaBroker> brokers() {
         if (known.isEmpty()) {
-            ask(a -> a.describeCluster().nodes().get(30, TimeUnit.SECONDS)).forEach(node -> known.put(node.id(), broker(node)));
+            ask(a -> a.describeCluster().nodes().get(30, TimeUnit.SECONDS)).forEach(node -> {
+                known.put(node.id(), broker(node));
+                addresses.put(node.id(), node.host() + ":" + node.port());
+            });
         }
         return known;
     }
 
     @Override
     public Map<Integer, KafkaBroker> aliveBrokers() {
-        return down ? Map.of() : brokers();
+        Map<Integer, KafkaBroker> alive = new HashMap<>(brokers());
+        alive.keySet().removeAll(down.keySet());
+        return alive;
     }
 
     @Override
@@ -167,14 +176,14 @@ final class RunningBroker implements ClusterInstance {
 
     @Override
     public void shutdownBroker(int id) {
-        if (!down) control("stop");
-        down = true;
+        brokers();
+        if (down.putIfAbsent(id, addresses.get(id)) == null) control("stop-node", addresses.get(id));
     }
 
     @Override
     public void startBroker(int id) {
-        if (down) control("start", BOOTSTRAP);
-        down = false;
+        String address = down.remove(id);
+        if (address != null) control("start-node", address);
     }
 
     /** Answers what tests ask a broker object for that a client could not ask; the rest aborts the test. */
@@ -201,7 +210,7 @@ final class RunningBroker implements ClusterInstance {
 
     @Override
     public void createTopic(String topic, int partitions, short replicas, Map<String, String> configs) {
-        NewTopic wanted = new NewTopic(topic, partitions, (short) 1).configs(configs);
+        NewTopic wanted = new NewTopic(topic, partitions, (short) Math.min(replicas, NODES)).configs(configs);
         try {
             ask(a -> a.createTopics(List.of(wanted)).all().get(30, TimeUnit.SECONDS));
         } catch (TopicExistsException e) {
