@@ -136,7 +136,12 @@ final class RunningBroker implements ClusterInstance {
     @Override
     public void stop() {
         stopped = true;
-        List.copyOf(down.keySet()).forEach(this::startBroker);
+        if (down.isEmpty()) return;
+        // At once: one of them alone may not be a quorum.
+        List<String> words = new ArrayList<>(List.of("start-nodes"));
+        words.addAll(down.values());
+        down.clear();
+        control(words.toArray(String[]::new));
     }
 
     /** Runs the command that starts and stops the broker. */
@@ -183,7 +188,7 @@ final class RunningBroker implements ClusterInstance {
     @Override
     public void startBroker(int id) {
         String address = down.remove(id);
-        if (address != null) control("start-node", address);
+        if (address != null) control("start-nodes", address);
     }
 
     /** Answers what tests ask a broker object for that a client could not ask; the rest aborts the test. */
