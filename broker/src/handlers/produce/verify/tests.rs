@@ -6,6 +6,7 @@ use esker_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use esker_protocol::records::BatchBuilder;
 
 use super::*;
+use crate::replica::{LeaderHint, NoReplica, Role};
 use crate::serve::Running;
 use crate::server::ConnectionInfo;
 use crate::test_support::{Client, broker, create_topic};
@@ -71,5 +72,18 @@ async fn a_marker_between_the_guard_and_the_coordinators_yes_does_not_refuse_the
     assert_ne!(now, stale, "the marker took it");
     let origin = results.origin(&partition, ADDS_ITSELF).unwrap();
     assert_eq!(origin, Origin::Transaction { transaction_v2: true, guard: now });
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_verified_before_this_broker_knows_that_it_leads() {
+    let (running, _dir) = broker(&[]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    let topic = running.broker.replicas.topic(&TopicRef::Name("t".into())).unwrap();
+    let partition = topic.partition(0).unwrap();
+    partition.set_role(Role::None(NoReplica::Elsewhere(LeaderHint { leader: 2, leader_epoch: 7 }))).unwrap();
+    let verification = begin_verification(&context(&running, &client), &request(7, 0)).unwrap();
+    assert_eq!(verification.map(|verification| verification.partitions.len()), Some(1));
     running.stop().await.unwrap();
 }
