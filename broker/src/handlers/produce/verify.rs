@@ -15,6 +15,7 @@ use esker_protocol::messages::produce::ProduceRequest;
 use esker_protocol::primitives::Str;
 use esker_protocol::records::{Attributes, BatchHeader};
 use esker_storage::{Origin, VerificationGuard};
+use tokio::time::Instant;
 
 use crate::error::{TransactionSupport, produce_verification_code};
 use crate::handlers::handler::RequestContext;
@@ -81,6 +82,19 @@ pub(super) struct VerificationRequest {
     partitions: Vec<PartitionVerification>,
 }
 
+impl VerificationRequest {
+    /// What the coordinator is sent.
+    fn request(&self, version: i16) -> AddRequest {
+        let name = |of: &PartitionVerification| (Str::copy(of.partition.topic()), of.partition.index());
+        AddRequest {
+            id: self.id.clone(),
+            producer: self.producer,
+            partitions: self.partitions.iter().map(name).collect(),
+            client_version: if version >= ADDS_ITSELF { 2 } else { 0 },
+        }
+    }
+}
+
 /// The verification that a request needs before its batches are appended: `None` for none, an error for all of its partitions.
 pub(super) fn begin_verification(
     ctx: &RequestContext,
@@ -140,18 +154,9 @@ fn is_enabled(ctx: &RequestContext) -> bool {
 /// Sends the verification to the coordinator.
 pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationRequest) -> VerificationResults {
     let version = ctx.api_version;
-    let request = AddRequest {
-        id: verification.id.clone(),
-        producer: verification.producer,
-        partitions: verification
-            .partitions
-            .iter()
-            .map(|q| (Str::copy(q.partition.topic()), q.partition.index()))
-            .collect(),
-        client_version: if version >= ADDS_ITSELF { 2 } else { 0 },
-    };
+    let request = verification.request(version);
     let codes = if version >= ADDS_ITSELF {
-        let code = add(ctx, &request, &mut verification).await;
+        let code = add(ctx, &request, &mut verification, Instant::now() + WAIT_FOR_MARKERS).await;
         vec![code; verification.partitions.len()]
     } else {
         let results = ctx.broker.coordinators.verify_transaction(&request).await;
@@ -182,13 +187,19 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
 }
 
 /// Adds partitions; while the previous transaction is still being ended, waits for that for a moment. Its markers remove the guards,
-/// also between the creation of a guard and the coordinator's answer: each attempt needs a guard from before its request.
-async fn add(ctx: &RequestContext, request: &AddRequest, verification: &mut VerificationRequest) -> ErrorCode {
-    let deadline = tokio::time::Instant::now() + WAIT_FOR_MARKERS;
+/// also between the creation of a guard and the coordinator's answer: each attempt needs a guard from before its request. When the time is
+/// up and the guards are gone, the producer tries again: a batch with such a guard would be refused for good.
+async fn add(
+    ctx: &RequestContext,
+    request: &AddRequest,
+    verification: &mut VerificationRequest,
+    deadline: Instant,
+) -> ErrorCode {
     loop {
         let code = ctx.broker.coordinators.add_to_transaction(request).await;
         let being_ended = code == ErrorCode::CONCURRENT_TRANSACTIONS;
-        if !being_ended && code != ErrorCode::NONE || tokio::time::Instant::now() >= deadline {
+        let time_is_up = Instant::now() >= deadline;
+        if !being_ended && code != ErrorCode::NONE || being_ended && time_is_up {
             return code;
         }
         if being_ended {
@@ -207,6 +218,9 @@ async fn add(ctx: &RequestContext, request: &AddRequest, verification: &mut Veri
         }
         if !being_ended && !overtaken {
             return code;
+        }
+        if time_is_up {
+            return ErrorCode::CONCURRENT_TRANSACTIONS;
         }
     }
 }

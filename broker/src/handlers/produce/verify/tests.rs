@@ -59,7 +59,7 @@ async fn a_marker_between_the_guard_and_the_coordinators_yes_does_not_refuse_the
 
     // The next transaction's first batch is looked at before the end of this one has reached the partition.
     let ctx = context(&running, &client);
-    let verification = begin_verification(&ctx, &request(id, epoch + 1)).unwrap().unwrap();
+    let mut verification = begin_verification(&ctx, &request(id, epoch + 1)).unwrap().unwrap();
     let end = EndTxnRequest { transactional_id: ID.into(), producer_id: id, producer_epoch: epoch, committed: true };
     assert_eq!(client.ask(5, &end).await.producer_epoch, epoch + 1);
     let describe = DescribeTransactionsRequest { transactional_ids: vec![ID.into()] };
@@ -67,6 +67,10 @@ async fn a_marker_between_the_guard_and_the_coordinators_yes_does_not_refuse_the
 
     let partition = Arc::clone(&verification.partitions[0].partition);
     let stale = verification.partitions[0].guard.unwrap();
+    // Without time for another attempt the producer has to try again.
+    let add_request = verification.request(ADDS_ITSELF);
+    let late = add(&ctx, &add_request, &mut verification, Instant::now()).await;
+    assert_eq!(late, ErrorCode::CONCURRENT_TRANSACTIONS);
     let results = verify(&ctx, verification).await;
     let now = partition.log().begin_verification(id, epoch + 1, 0).unwrap();
     assert_ne!(now, stale, "the marker took it");
