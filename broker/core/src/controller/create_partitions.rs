@@ -116,13 +116,7 @@ fn add_partitions(
             }
             assignments.iter().map(|a| a.broker_ids.clone()).collect()
         }
-        None => place(image, more, factor, seed.wrapping_add(has as u64)).ok_or_else(|| {
-            let live = image.live_brokers().count();
-            Refusal::new(
-                ErrorCode::INVALID_REPLICATION_FACTOR,
-                format!("Unable to replicate the partition {factor} time(s): only {live} broker(s) are registered."),
-            )
-        })?,
+        None => place(image, more, factor, seed.wrapping_add(has as u64))?,
     };
     lists
         .into_iter()

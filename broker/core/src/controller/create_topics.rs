@@ -195,13 +195,7 @@ fn placed(
             "Replication factor must be larger than 0, or -1 to use the default value.",
         )
     })?;
-    place(image, count, factor_count, seed).ok_or_else(|| {
-        let live = image.live_brokers().count();
-        Refusal::new(
-            ErrorCode::INVALID_REPLICATION_FACTOR,
-            format!("Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {live} broker(s) are registered."),
-        )
-    })
+    place(image, count, factor_count, seed)
 }
 
 fn assigned(image: &MetadataImage, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusal> {

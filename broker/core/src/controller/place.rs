@@ -1,28 +1,43 @@
-//! Where replicas go: round robin over the live brokers, over racks first when all brokers have one.
+//! Where replicas go: round robin over the live brokers, over racks first when all brokers have one. A fenced broker gets replicas where
+//! there are too few others, as in Kafka: a topic can be created while a broker is down, and is whole when it is back.
 
+use esker_protocol::error::ErrorCode;
+
+use super::decision::Refusal;
 use crate::config::list_items;
 use crate::metadata::{BrokerImage, ConfigResource, MetadataImage};
 
 /// Replica lists for `partitions` partitions with `factor` replicas each. `seed` picks where the round begins, so that
-/// topics do not all begin on the same broker. `None` when fewer than `factor` brokers are live.
-pub fn place(image: &MetadataImage, partitions: usize, factor: usize, seed: u64) -> Option<Vec<Vec<i32>>> {
-    let order = broker_order(image);
-    if factor == 0 || factor > order.len() {
-        return None;
+/// topics do not all begin on the same broker.
+pub fn place(image: &MetadataImage, partitions: usize, factor: usize, seed: u64) -> Result<Vec<Vec<i32>>, Refusal> {
+    let refused = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+    let order = broker_order(image, BrokerImage::is_active);
+    let fenced = broker_order(image, |broker| broker.fenced && !broker.in_controlled_shutdown);
+    let usable = order.len() + fenced.len();
+    if factor == 0 || factor > usable {
+        return refused(format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {usable} broker(s) are registered."
+        ));
+    }
+    if order.is_empty() {
+        return refused(format!(
+            "Unable to replicate the partition {factor} time(s): All brokers are currently fenced."
+        ));
     }
     let begin = usize::try_from(seed % (order.len() as u64)).unwrap_or(0);
-    Some(
-        (0..partitions).map(|partition| replicas(&order, begin + partition, partition / order.len(), factor)).collect(),
-    )
+    let lists = (0..partitions).map(|partition| replicas(&order, &fenced, begin + partition, factor));
+    Ok(lists.collect())
 }
 
-/// The leader at `at`, then followers from racks that are not in the list yet as long as there are any. `shift` moves the
-/// followers on with every full round, so that a broker's partitions do not all share one follower.
-fn replicas(order: &[(i32, &str)], at: usize, shift: usize, factor: usize) -> Vec<i32> {
+/// The leader at `at`, then followers from racks that are not in the list yet as long as there are any. With every full round the
+/// followers move on, so that a broker's partitions do not all share one follower.
+fn replicas(order: &[(i32, &str)], fenced: &[(i32, &str)], at: usize, factor: usize) -> Vec<i32> {
+    let shift = at / order.len();
     let around = |from: usize| order.iter().cycle().skip(from % order.len()).take(order.len());
+    let fenced = || fenced.iter().cycle().skip(at % fenced.len().max(1)).take(fenced.len());
     let mut chosen: Vec<(i32, &str)> = around(at).take(1).copied().collect();
     for fresh_racks in [true, false] {
-        for candidate in around(at + 1 + shift) {
+        for candidate in around(at + 1 + shift).chain(fenced()) {
             let known = chosen.iter().any(|(id, rack)| *id == candidate.0 || fresh_racks && *rack == candidate.1);
             if chosen.len() < factor && !known {
                 chosen.push(*candidate);
@@ -32,10 +47,10 @@ fn replicas(order: &[(i32, &str)], at: usize, shift: usize, factor: usize) -> Ve
     chosen.into_iter().map(|(id, _)| id).collect()
 }
 
-/// Brokers, neighbours in different racks as far as that goes.
-fn broker_order(image: &MetadataImage) -> Vec<(i32, &str)> {
+/// Brokers of a kind, neighbours in different racks as far as that goes.
+fn broker_order(image: &MetadataImage, is_of_kind: impl Fn(&BrokerImage) -> bool) -> Vec<(i32, &str)> {
     let mut racks: Vec<(&str, Vec<i32>)> = Vec::new();
-    for broker in image.brokers().filter(|broker| broker.is_active() && takes_replicas(image, broker)) {
+    for broker in image.brokers().filter(|broker| is_of_kind(broker) && takes_replicas(image, broker)) {
         let rack = broker.rack.as_deref().unwrap_or_default();
         match racks.iter_mut().find(|(name, _)| *name == rack) {
             Some((_, ids)) => ids.push(broker.node_id),
@@ -76,7 +91,7 @@ mod tests {
                 name: "cordoned.log.dirs".into(),
                 value: Some(cordoned.into()),
             }));
-            assert_eq!(place(&image, 1, 1, 0).is_some(), takes, "{cordoned:?}");
+            assert_eq!(place(&image, 1, 1, 0).is_ok(), takes, "{cordoned:?}");
         }
     }
 
@@ -101,6 +116,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_fenced_broker_gets_replicas_only_where_there_are_too_few_others() {
+        let mut image = cluster(&[None; 4]);
+        for (node_id, in_controlled_shutdown) in [(1, false), (3, true)] {
+            let broker = BrokerRecord { node_id, fenced: true, in_controlled_shutdown, ..BrokerRecord::default() };
+            image.apply(&MetadataRecord::Broker(broker));
+        }
+        for (factor, fenced) in [(1, false), (2, false), (3, true)] {
+            for replicas in place(&image, 8, factor, 5).unwrap() {
+                assert_eq!(replicas.contains(&1), fenced, "{replicas:?}");
+                assert!(replicas[0] != 1 && !replicas.contains(&3), "{replicas:?}");
+            }
+        }
+        let refused = place(&image, 1, 4, 0).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::INVALID_REPLICATION_FACTOR);
+        assert!(refused.message.contains("only 3 broker(s)"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_rack_of_its_own_outweighs_a_fence() {
+        let mut image = cluster(&[Some("a"), Some("a")]);
+        image.apply(&MetadataRecord::Broker(BrokerRecord {
+            node_id: 2,
+            rack: Some("b".into()),
+            fenced: true,
+            ..BrokerRecord::default()
+        }));
+        assert!(place(&image, 4, 2, 0).unwrap().iter().all(|replicas| replicas[1] == 2));
+    }
+
     proptest! {
         #[test]
         fn replicas_are_distinct_and_leaders_even(brokers in 1usize..8, partitions in 1usize..40, seed: u64) {
@@ -117,7 +162,7 @@ mod tests {
                 }
                 prop_assert!(led.iter().max().unwrap() - led.iter().min().unwrap() <= 1);
             }
-            prop_assert_eq!(place(&image, partitions, brokers + 1, seed), None);
+            prop_assert!(place(&image, partitions, brokers + 1, seed).is_err());
         }
     }
 }
