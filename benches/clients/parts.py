@@ -2,21 +2,16 @@
 
 A row takes a broker and returns figures for one or more lines of the table. Its topic is new, and is gone when it has ended."""
 
-import contextlib
 import dataclasses
-import itertools
-import os
 import typing
 
-MB = 1_000_000
+from load import MB, PRODUCER, latencies, new_topic, throughput
+
 PERFORMANCE_BYTES = 200
 LATENCY_BYTES = 1024
 ACKS_RATE, END_TO_END_RATE = 5000, 2000
-# An idempotent producer; linger, batches and requests in flight are librdkafka's defaults.
-PRODUCER = ["enable.idempotence=true", "acks=all", "compression.type=none"]
 # A record leaves at once, also while the answer to the one before is under way.
 AT_ONCE = ["linger.ms=0", "socket.nagle.disable=true"]
-_topics = itertools.count(1)
 
 
 @dataclasses.dataclass
@@ -39,22 +34,6 @@ class Row:
     run: typing.Callable
 
 
-@contextlib.contextmanager
-def new_topic(tools, broker, partitions):
-    """A topic for one row. What was written before is on disk when the row begins: no peer pays for another one's dirty pages."""
-    topic = f"load-{next(_topics)}"
-    os.sync()
-    tools.run_client(broker, "create", topic, partitions)
-    yield topic
-    tools.run_client(broker, "delete", topic, partitions)
-    broker.wait_until_deleted(topic)
-
-
-def throughput(size, seconds, cpu):
-    """Figures of `size` bytes of values."""
-    return {"MB/s": size / MB / seconds, "CPU s/GB": cpu / (size / 1e9)}
-
-
 def produce_and_consume(tools, broker, partitions, size, mb, consume_times):
     """Produces with librdkafka, then reads all of it from the beginning: several times, since CPU time is counted in ticks of 10 ms."""
     records = mb * MB // size
@@ -72,11 +51,6 @@ def producer_performance(tools, broker, partitions, mb):
         done = tools.run_performance(broker, topic, records, PERFORMANCE_BYTES)
     figures = throughput(records * PERFORMANCE_BYTES, records / done["rate"], done["cpu"])
     yield f"producer-perf-test, {PERFORMANCE_BYTES} B x {partitions}", figures | latencies(done)
-
-
-def latencies(done):
-    """The percentiles of a report, in milliseconds."""
-    return {f"{name}, ms": done[name] for name in ("p50", "p99", "p99.9")}
 
 
 def latency(tools, broker, partitions, rate, kind, acks, sizes):

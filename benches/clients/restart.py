@@ -8,7 +8,7 @@ import sys
 import time
 
 from brokers import Broker
-from parts import MB
+from load import MB
 
 PARTITIONS, RECORD_BYTES = 50, 1024
 # Small batches in many partitions: rounds of flushes that cost less by the journal.

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 
 from brokers import KAFKA
 
@@ -25,9 +26,22 @@ class Table:
         for name, value in figures.items():
             self.figures.setdefault((line, name), {}).setdefault(peer, []).append(value)
 
+    def report(self, line, peer, figures):
+        """As `add`, and shows the figures at once."""
+        self.add(line, peer, figures)
+        text = "  ".join(f"{value:9.3f} {name}" for name, value in figures.items())
+        print(f"  {line:<34} {peer:<17} {text}", file=sys.stderr, flush=True)
+
     def json(self):
         """Every value, as JSON."""
         return json.dumps([{"row": line, "figure": name, "peers": values} for (line, name), values in self.figures.items()], indent=1)
+
+    def print(self, as_json, heading):
+        """Prints every value as JSON, or the medians as Markdown under a heading."""
+        if as_json:
+            print(self.json())
+        elif self.figures:
+            print(f"{heading}\n\n{self.markdown()}")
 
     def markdown(self):
         """The medians, as Markdown."""

@@ -10,10 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 ATTEMPTS = 3
+# How long a load program may run.
+PROGRAM_SECONDS = 1800
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 PERFORMANCE = "org.apache.kafka.tools.ProducerPerformance"
 # "N records sent, N records/sec (N MB/sec), N ms avg latency, N ms max latency, N ms 50th, N ms 95th, N ms 99th, N ms 99.9th."
@@ -78,9 +81,15 @@ class Tools:
 
     def run_client(self, broker, command, topic, partitions, *arguments):
         """Runs client.c; returns what it reports, and the CPU seconds of the broker since its line "begin"."""
-        line = [self.client, command, broker.bootstrap, topic, str(partitions), *map(str, arguments)]
+        return self.run_program(broker, [self.client, command, broker.bootstrap, topic, partitions, *arguments])
+
+    def run_program(self, broker, line):
+        """Runs a load program on a broker or a cluster; returns what it reports, and their CPU seconds since its line "begin"."""
+        line = list(map(str, line))
         before, report = broker.cpu_seconds(), {}
         with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as client:
+            timer = threading.Timer(PROGRAM_SECONDS, client.kill)
+            timer.start()
             try:
                 for answer in client.stdout:
                     if answer.strip() == "begin":
@@ -90,8 +99,10 @@ class Tools:
             except BaseException:
                 client.kill()
                 raise
+            finally:
+                timer.cancel()
         if client.returncode:
-            raise RuntimeError(f"the client failed: {command} {topic} on {broker.name}")
+            raise RuntimeError(f"the client failed with status {client.returncode} on {broker.name}: {' '.join(line)}")
         return report
 
     def run_performance(self, broker, topic, records, size):
@@ -100,7 +111,7 @@ class Tools:
         line = ["java", "-Xmx512M", f"-Dlog4j2.configurationFile={logging}", "-cp", self.tool_jars(), PERFORMANCE, "--topic", topic,
                 "--num-records", str(records), "--record-size", str(size), "--throughput", "-1", "--bootstrap-server", broker.bootstrap]
         before = broker.cpu_seconds()
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROGRAM_SECONDS)
         cpu = broker.cpu_seconds() - before
         found = SUMMARY.findall(done.stdout)
         if done.returncode or not found or int(found[-1][0]) != records:

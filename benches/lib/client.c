@@ -1,12 +1,14 @@
 /* One librdkafka client a run: creates and deletes topics, produces, consumes, and takes latencies.
  *
- *   client create|delete BOOTSTRAP TOPIC PARTITIONS
+ *   client create BOOTSTRAP TOPIC PARTITIONS [REPLICAS [NAME=VALUE...]]
+ *   client delete BOOTSTRAP TOPIC PARTITIONS
  *   client produce BOOTSTRAP TOPIC PARTITIONS SIZE RECORDS [NAME=VALUE...]
  *   client consume BOOTSTRAP TOPIC PARTITIONS SIZE RECORDS [NAME=VALUE...]
  *   client latency BOOTSTRAP TOPIC PARTITIONS SIZE RATE WARMUP_S SECONDS acks|end-to-end [NAME=VALUE...]
  *   client answers BOOTSTRAP TOPIC PARTITIONS
+ *   client brokers BOOTSTRAP - COUNT
  *
- * NAME=VALUE are configs of librdkafka; all others keep its defaults. A line "begin" is printed when the measured part begins (the caller
+ * NAME=VALUE are configs of the topic or of librdkafka; all others keep their defaults. `brokers` waits until the cluster has so many. A line "begin" is printed when the measured part begins (the caller
  * then reads the broker's CPU time), and a line of JSON when it has ended. Records go to the partitions in turn, as those with many keys
  * do. Any error, and any record that is not acknowledged or read, ends the program with a status: a figure always stands for all records. */
 
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { WAIT_MS = 60000, BATCH = 1000, RANDOM_BYTES = 4 << 20 };
 
@@ -97,24 +100,49 @@ static rd_kafka_t *open_client(rd_kafka_type_t kind, char **configs) {
     return client;
 }
 
-/* Waits until every partition of the topic has a leader, so that no measured part begins with a search for it. */
+/* Waits until every partition of the topic has a leader and all replicas in sync, so that no measured part begins with a search for it. */
 static void wait_for_leaders(rd_kafka_t *client) {
     rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
     int64_t deadline = now_ns() + WAIT_MS * 1000000LL;
     int led = 0;
     while (led < partitions) {
         const struct rd_kafka_metadata *metadata;
-        if (now_ns() > deadline) fail("%d of %d partitions have a leader", led, partitions);
+        if (now_ns() > deadline) fail("%d of %d partitions have a leader and all replicas in sync", led, partitions);
         led = 0;
         if (rd_kafka_metadata(client, 0, handle, &metadata, WAIT_MS)) continue;
-        for (int at = 0; metadata->topic_cnt == 1 && at < metadata->topics[0].partition_cnt; at++)
-            led += metadata->topics[0].partitions[at].leader >= 0;
+        for (int at = 0; metadata->topic_cnt == 1 && at < metadata->topics[0].partition_cnt; at++) {
+            const struct rd_kafka_metadata_partition *partition = &metadata->topics[0].partitions[at];
+            led += partition->leader >= 0 && partition->isr_cnt == partition->replica_cnt;
+        }
         rd_kafka_metadata_destroy(metadata);
     }
     rd_kafka_topic_destroy(handle);
 }
 
-static void change_topic(int create) {
+static void wait_for_brokers(int count) {
+    char *none[] = {NULL};
+    rd_kafka_t *client = open_client(RD_KAFKA_PRODUCER, none);
+    int64_t deadline = now_ns() + WAIT_MS * 1000000LL;
+    for (int found = 0; found < count;) {
+        const struct rd_kafka_metadata *metadata;
+        if (now_ns() > deadline) fail("%d of %d brokers", found, count);
+        usleep(10000);
+        if (rd_kafka_metadata(client, 0, NULL, &metadata, WAIT_MS)) continue;
+        found = metadata->broker_cnt;
+        rd_kafka_metadata_destroy(metadata);
+    }
+}
+
+static void set_topic_config(rd_kafka_NewTopic_t *request, const char *config) {
+    char name[256];
+    const char *value = strchr(config, '=');
+    if (!value || value - config >= (long)sizeof name) fail("%s is not NAME=VALUE", config);
+    snprintf(name, sizeof name, "%.*s", (int)(value - config), config);
+    if (rd_kafka_NewTopic_set_config(request, name, value + 1)) fail("the topic cannot have %s", config);
+}
+
+/* With no arguments a topic has one replica. */
+static void change_topic(int create, char **arguments) {
     char error[512] = "", *none[] = {NULL};
     rd_kafka_t *client = open_client(RD_KAFKA_PRODUCER, none);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
@@ -123,8 +151,10 @@ static void change_topic(int create) {
     size_t count = 0;
     const rd_kafka_topic_result_t **results = NULL;
     if (create) {
-        rd_kafka_NewTopic_t *request = rd_kafka_NewTopic_new(topic, partitions, 1, error, sizeof error);
+        int replicas = *arguments ? atoi(*arguments++) : 1;
+        rd_kafka_NewTopic_t *request = rd_kafka_NewTopic_new(topic, partitions, replicas, error, sizeof error);
         if (!request) fail("%s", error);
+        for (; *arguments; arguments++) set_topic_config(request, *arguments);
         rd_kafka_CreateTopics(client, &request, 1, options, queue);
     } else {
         rd_kafka_DeleteTopic_t *request = rd_kafka_DeleteTopic_new(topic);
@@ -312,7 +342,9 @@ int main(int count, char **arguments) {
     }
     size_t size = count > 5 ? (size_t)atol(arguments[5]) : 0;
     if (!strcmp(command, "create") || !strcmp(command, "delete"))
-        change_topic(*command == 'c');
+        change_topic(*command == 'c', arguments + 5);
+    else if (!strcmp(command, "brokers"))
+        wait_for_brokers(partitions);
     else if (!strcmp(command, "produce") && count > 6)
         produce(size, atol(arguments[6]), arguments + 7);
     else if (!strcmp(command, "consume") && count > 6)

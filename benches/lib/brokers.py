@@ -1,8 +1,11 @@
-"""The brokers that are measured: Apache Kafka with its stock settings, and Esker with two kinds of durability.
+"""The brokers that are measured, alone or as the nodes of a cluster: Apache Kafka with its stock settings, and Esker with two kinds of
+durability.
 
 Each listens on a free port of loopback, has its data in a folder of its own, and is ended by its process id. What is reported of a broker
 is what the kernel says about its process."""
 
+import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -22,10 +25,10 @@ JVM = ("-Xmx1G -Xms1G -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:Initiatin
        "-XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true").split()
 # Both: a deleted topic's pages leave the page cache before the next row.
 DELETE_DELAY = "log.segment.delete.delay.ms=500"
-# The values of Kafka's own server.properties; only ports, paths and replication factors differ. It flushes nothing.
+# The values of Kafka's own server.properties; only ports, paths, replication factors and `min.insync.replicas` differ. It flushes nothing.
 PROPERTIES = """process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+node.id={node}
+controller.quorum.bootstrap.servers={controllers}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 inter.broker.listener.name=PLAINTEXT
@@ -39,11 +42,11 @@ socket.request.max.bytes=104857600
 log.dirs={data}
 num.partitions=1
 num.recovery.threads.per.data.dir=2
-offsets.topic.replication.factor=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+offsets.topic.replication.factor={replicas}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 log.retention.hours=168
 log.segment.bytes=1073741824
 log.retention.check.interval.ms=300000
@@ -52,6 +55,7 @@ LOG4J = """<Configuration><Appenders><Console name="O"><PatternLayout pattern="[
 <Loggers><Root level="INFO"><AppenderRef ref="O"/></Root></Loggers></Configuration>
 """
 START_SECONDS = 120
+FORMAT_SECONDS = 120
 
 
 def wait_until(what, condition, seconds=60, pause=0.01):
@@ -64,38 +68,89 @@ def wait_until(what, condition, seconds=60, pause=0.01):
     return found
 
 
+@contextlib.contextmanager
+def uninterrupted():
+    """Holds back signals that would end this program: what is done here, it does to the end."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def free_ports(count):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Ports that were free a moment ago, all different. They are below those of outgoing connections: a node that tries to reach a node that
+    does not listen yet must not be given that node's port, which would connect it to itself."""
+    sockets = []
+    while len(sockets) < count:
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = 10_000 + found.getsockname()[1] % 20_000
+        try:
+            sockets.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue  # it is in use
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
     return ports
 
 
-class Broker:
-    """A broker process and its folder."""
+@dataclasses.dataclass
+class Place:
+    """A node of a cluster, or a broker that is alone: its id, its port, and the port between Kafka's controllers."""
 
-    def __init__(self, name, folder, tools):
+    node: int
+    port: int
+    controller_port: int
+
+    @property
+    def address(self):
+        """Where clients and other nodes find it."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def controller(self):
+        """Where the other controllers of Kafka find it."""
+        return f"127.0.0.1:{self.controller_port}"
+
+    @property
+    def voter(self):
+        """The entry of `--initial-controllers`; the id of its folder is chosen here, since the first voters name it."""
+        return f"{self.node}@{self.controller}:esker-bench-folder-{self.node}-A"
+
+
+def free_places(count):
+    """Places for the nodes of a cluster, or for one broker."""
+    ports = free_ports(2 * count)
+    return [Place(node + 1, *ports[2 * node:2 * node + 2]) for node in range(count)]
+
+
+class Broker:
+    """A broker process and its folder: alone, or the node at `place` of a cluster whose nodes are at `places`."""
+
+    def __init__(self, name, folder, tools, place=None, places=()):
         self.name, self.folder, self.tools = name, pathlib.Path(folder).resolve(), tools
         self.data, self.log = self.folder / "data", self.folder / "broker.log"
-        self.process = self.bootstrap = self.http = self.started = None
+        self.join = ",".join(one.address for one in places)
+        self.process = self.http = self.started = None
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+        if name == KAFKA and not place:
+            places = [place] = free_places(1)
+        self.bootstrap = place.address if place else "127.0.0.1:0"
         if name == KAFKA:
-            self._format_kafka()
-        else:
-            self.bootstrap = "127.0.0.1:0"
+            self._format_kafka(place, places)
 
-    def _format_kafka(self):
-        port, controller = free_ports(2)
-        self.bootstrap = f"127.0.0.1:{port}"
+    def _format_kafka(self, place, places):
         properties = self.folder / "server.properties"
-        properties.write_text(PROPERTIES.format(port=port, controller=controller, data=self.data) + DELETE_DELAY + "\n")
+        properties.write_text(PROPERTIES.format(node=place.node, port=place.port, controller=place.controller_port, data=self.data,
+                                                controllers=",".join(one.controller for one in places),
+                                                replicas=len(places), in_sync=len(places) // 2 + 1) + DELETE_DELAY + "\n")
         (self.folder / "log4j2.xml").write_text(LOG4J)
-        command = ["java", "-Xmx256M", "-cp", self.tools.kafka_jars(), "kafka.tools.StorageTool", "format", "--standalone",
-                   "-t", "esker-bench-clients-0A", "-c", str(properties)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = ["java", "-Xmx256M", "-cp", self.tools.kafka_jars(), "kafka.tools.StorageTool", "format", "--initial-controllers",
+                   ",".join(one.voter for one in places), "-t", "esker-bench-clients-0A", "-c", str(properties)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_SECONDS)
         if done.returncode:
             raise RuntimeError(f"Kafka could not format its folder: {done.stdout}{done.stderr}")
 
@@ -104,16 +159,24 @@ class Broker:
             return ["java", *JVM, f"-Dlog4j2.configurationFile={self.folder}/log4j2.xml", "-cp", self.tools.kafka_jars(),
                     "kafka.Kafka", str(self.folder / "server.properties")]
         return [str(self.tools.esker), "serve", "--listen", self.bootstrap, "--http", "127.0.0.1:0", "--data-dir", str(self.data),
-                "--set", DELETE_DELAY, *ESKER[self.name]]
+                "--set", DELETE_DELAY, *ESKER[self.name], *(["--join", self.join] if self.join else [])]
 
     def start(self):
-        """Starts it, again on the same port if it ran before, and waits until it says that it serves; returns the seconds that took."""
+        """Starts it, again on the same port if it ran before, and waits until it serves; returns the seconds that took."""
+        self.spawn()
+        return self.wait_until_ready()
+
+    def spawn(self):
+        """Starts the process."""
         # Esker reads variables of that prefix as configs.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ESKER_")}
         with open(self.log, "wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                                             env=environment, start_new_session=True)
+
+    def wait_until_ready(self):
+        """Waits until it says that it serves; returns the seconds since its start."""
         ready = wait_until(f"{self.name} serves", self._ready_line, START_SECONDS, 0.001)
         took = time.monotonic() - self.started
         if self.name != KAFKA:
