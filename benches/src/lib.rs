@@ -3,7 +3,9 @@
 pub mod broker;
 pub mod client;
 pub mod kafka;
+pub mod leader;
 pub mod process;
+pub mod produce;
 
 use bytes::Bytes;
 use esker_protocol::compression::Compression;

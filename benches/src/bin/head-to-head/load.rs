@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use esker_benches::sample_batch;
-use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::delete_topics::DeleteTopicsRequest;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use esker_protocol::primitives::Str;
 use esker_protocol::records::Batches;
 use esker_protocol::{decode_response, encode_request};
@@ -20,14 +16,13 @@ use esker_protocol::{decode_response, encode_request};
 use crate::peers::Broker;
 use crate::{Options, Result};
 use esker_benches::client::Connection;
+use esker_benches::leader::wait_for_leader;
+use esker_benches::produce::{ProduceFrames, Total, run_workers};
 
-/// Partitions that one produce request carries, at most.
-const PARTITIONS_A_REQUEST: i32 = 10;
 /// As a Java consumer asks by default.
 const PARTITION_MAX_BYTES: i32 = 1 << 20;
 const FETCH_MAX_BYTES: i32 = 50 << 20;
 
-const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 12;
 
 /// Who must have a batch before it is acknowledged.
@@ -37,6 +32,15 @@ pub enum Acks {
     Leader,
     /// `acks=all`
     All,
+}
+
+impl Acks {
+    fn code(self) -> i16 {
+        match self {
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
 }
 
 /// What a row does.
@@ -115,29 +119,7 @@ pub fn create_topic(address: SocketAddr, name: &str, partitions: i32) -> Result<
             return Err(format!("cannot create topic {name}: {:?} {:?}", topic.error_code, topic.error_message).into());
         }
     }
-    wait_for_leaders(address, name, partitions)
-}
-
-/// Waits until all partitions of a topic can be read.
-pub fn wait_for_leaders(address: SocketAddr, name: &str, partitions: i32) -> Result<()> {
-    let mut connection = Connection::open(address)?;
-    // Asked where it counts: metadata may name a leader before that knows of it.
-    let wanted = (0..partitions).map(|partition| fetch_partition(partition, 0)).collect();
-    let topics = vec![FetchTopic { topic: Str::copy(name), partitions: wanted, ..FetchTopic::default() }];
-    let request = FetchRequest { topics, max_bytes: 1, ..FetchRequest::default() };
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        let answer = connection.call(FETCH_VERSION, &request)?;
-        let answers = answer.responses.iter().flat_map(|topic| &topic.partitions);
-        let ready = answers.filter(|partition| partition.error_code == ErrorCode::NONE).count();
-        if ready == partitions as usize {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(format!("topic {name} has {ready} of {partitions} leaders after 120 s").into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_leader(address, name, 0..partitions)
 }
 
 /// Deletes a topic.
@@ -155,8 +137,8 @@ pub fn delete_topic(address: SocketAddr, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One connection's part; returns bytes and records.
-type Worker = dyn FnOnce() -> Result<(u64, u64)> + Send;
+/// One connection's part.
+type Worker = dyn FnOnce() -> Result<Total> + Send;
 
 /// Runs one row over `bytes` of record batches: its share of the partitions for each connection.
 pub fn run(options: &Options, broker: &Broker, topic: &str, cell: Cell, bytes: u64) -> Result<Outcome> {
@@ -171,9 +153,10 @@ pub fn run(options: &Options, broker: &Broker, topic: &str, cell: Cell, bytes: u
         let connection = Connection::open(broker.address)?;
         match cell.direction {
             Direction::Produce(acks) => {
-                let frames = Frames::new(options, topic, &partitions, cell, acks)?;
+                let batch_bytes = if cell.partitions == 1 { options.batch } else { options.small_batch };
+                let frames = ProduceFrames::new(topic, &partitions, cell.value_bytes, batch_bytes, acks.code())?;
                 let in_flight = options.in_flight;
-                workers.push(Box::new(move || frames.produce(connection, in_flight, share)));
+                workers.push(Box::new(move || frames.send(connection, in_flight, share)));
             }
             // All of one partition's records come to each of its readers.
             Direction::Consume => {
@@ -184,20 +167,8 @@ pub fn run(options: &Options, broker: &Broker, topic: &str, cell: Cell, bytes: u
     }
     let cpu = broker.cpu_seconds()?;
     let start = Instant::now();
-    let totals = std::thread::scope(|scope| {
-        let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(worker)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| "a load thread panicked")?)
-            .collect::<Result<Vec<_>>>()
-    })?;
-    let elapsed = start.elapsed();
-    Ok(Outcome {
-        bytes: totals.iter().map(|(bytes, _)| bytes).sum(),
-        records: totals.iter().map(|(_, records)| records).sum(),
-        elapsed,
-        cpu_seconds: broker.cpu_seconds()? - cpu,
-    })
+    let Total { bytes, records } = run_workers(workers)?;
+    Ok(Outcome { bytes, records, elapsed: start.elapsed(), cpu_seconds: broker.cpu_seconds()? - cpu })
 }
 
 /// Many producers with one batch of `batch_bytes` in flight each, on the partitions in turn and with acks=all, for `time`.
@@ -209,111 +180,30 @@ pub fn wait_each(
     time: Duration,
 ) -> Result<Outcome> {
     let prepare = |producer: i32| {
-        let frames = Frames::of(topic, &[producer % partitions], batch_bytes, batch_bytes, Acks::All)?;
+        let partition = [producer % partitions];
+        let frames = ProduceFrames::new(topic, &partition, batch_bytes, batch_bytes, Acks::All.code())?;
         Ok((frames, Connection::open(broker.address)?))
     };
     let prepared = (0..producers).map(prepare).collect::<Result<Vec<_>>>()?;
     let cpu = broker.cpu_seconds()?;
     let start = Instant::now();
-    let totals = std::thread::scope(|scope| {
-        let work = |(frames, mut connection): (Frames, Connection)| -> Result<(u64, u64)> {
-            let (mut bytes, mut records) = (0, 0);
+    let work = |(frames, mut connection): (ProduceFrames, Connection)| {
+        move || {
+            let mut sum = Total::default();
             while start.elapsed() < time {
-                for frame in &frames.frames {
-                    connection.send(frame)?;
-                    acknowledged(&mut connection)?;
-                }
-                (bytes, records) = (bytes + frames.bytes, records + frames.records);
+                let Total { bytes, records } = frames.send_each(&mut connection)?;
+                sum = Total { bytes: sum.bytes + bytes, records: sum.records + records };
             }
-            Ok((bytes, records))
-        };
-        let threads: Vec<_> = prepared.into_iter().map(|one| scope.spawn(move || work(one))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| "a load thread panicked")?)
-            .collect::<Result<Vec<_>>>()
-    })?;
-    Ok(Outcome {
-        bytes: totals.iter().map(|(bytes, _)| bytes).sum(),
-        records: totals.iter().map(|(_, records)| records).sum(),
-        elapsed: start.elapsed(),
-        cpu_seconds: broker.cpu_seconds()? - cpu,
-    })
+            Ok(sum)
+        }
+    };
+    let Total { bytes, records } = run_workers(prepared.into_iter().map(work).collect())?;
+    Ok(Outcome { bytes, records, elapsed: start.elapsed(), cpu_seconds: broker.cpu_seconds()? - cpu })
 }
 
-/// Produce requests, encoded once, for one connection's partitions in turn.
-struct Frames {
-    frames: Vec<Bytes>,
-    bytes: u64,
-    records: u64,
-}
-
-impl Frames {
-    fn new(options: &Options, topic: &str, partitions: &[i32], cell: Cell, acks: Acks) -> Result<Self> {
-        let batch_bytes = if cell.partitions == 1 { options.batch } else { options.small_batch };
-        Self::of(topic, partitions, cell.value_bytes, batch_bytes, acks)
-    }
-
-    fn of(topic: &str, partitions: &[i32], value_bytes: usize, batch_bytes: usize, acks: Acks) -> Result<Self> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as i64;
-        let (batch, records) = sample_batch(Compression::None, value_bytes, batch_bytes, now)?;
-        let mut all = Self { frames: Vec::new(), bytes: 0, records: 0 };
-        for chunk in partitions.chunks(PARTITIONS_A_REQUEST as usize) {
-            let data = chunk.iter().map(|&index| PartitionProduceData { index, records: Some(batch.clone()) });
-            let request = ProduceRequest {
-                acks: if acks == Acks::All { -1 } else { 1 },
-                timeout_ms: 30_000,
-                topic_data: vec![TopicProduceData {
-                    name: Str::copy(topic),
-                    partition_data: data.collect(),
-                    ..TopicProduceData::default()
-                }],
-                ..ProduceRequest::default()
-            };
-            let frame = encode_request(PRODUCE_VERSION, 0, Some("head-to-head".into()), &request)?;
-            all.frames.push(frame.into_bytes());
-            all.bytes += (batch.len() * chunk.len()) as u64;
-            all.records += (records * chunk.len()) as u64;
-        }
-        Ok(all)
-    }
-
-    /// Sends rounds of all frames until `share` bytes are sent; returns bytes and records acknowledged.
-    fn produce(&self, mut connection: Connection, in_flight: usize, share: u64) -> Result<(u64, u64)> {
-        let rounds = share.div_ceil(self.bytes.max(1));
-        let mut waiting = 0;
-        for _ in 0..rounds {
-            for frame in &self.frames {
-                if waiting == in_flight.max(1) {
-                    acknowledged(&mut connection)?;
-                    waiting -= 1;
-                }
-                connection.send(frame)?;
-                waiting += 1;
-            }
-        }
-        for _ in 0..waiting {
-            acknowledged(&mut connection)?;
-        }
-        Ok((rounds * self.bytes, rounds * self.records))
-    }
-}
-
-fn acknowledged(connection: &mut Connection) -> Result<()> {
-    connection.receive(|frame| {
-        let (_, answer) = decode_response::<ProduceRequest>(PRODUCE_VERSION, frame)?;
-        for partition in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
-            if partition.error_code != ErrorCode::NONE {
-                return Err(format!("a batch was refused: {:?}", partition.error_code).into());
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Reads the partitions from the start, as Java's consumer asks, until `share` bytes are in; returns bytes and records.
+/// Reads the partitions from the start, as Java's consumer asks, until `share` bytes are in.
 /// A partition that ends is read again.
-fn consume(mut connection: Connection, topic: &Str, partitions: &[i32], share: u64) -> Result<(u64, u64)> {
+fn consume(mut connection: Connection, topic: &Str, partitions: &[i32], share: u64) -> Result<Total> {
     let mut offsets: BTreeMap<i32, i64> = partitions.iter().map(|p| (*p, 0)).collect();
     let (mut bytes, mut records) = (0, 0);
     let mut first = 0;
@@ -356,7 +246,7 @@ fn consume(mut connection: Connection, topic: &Str, partitions: &[i32], share: u
             return Err(format!("the log ends after {bytes} of {share} bytes").into());
         }
     }
-    Ok((bytes, records))
+    Ok(Total { bytes, records })
 }
 
 fn fetch_partition(partition: i32, fetch_offset: i64) -> FetchPartition {

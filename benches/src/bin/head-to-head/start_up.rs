@@ -7,6 +7,7 @@ use crate::load::{self, Acks, Cell, Direction};
 use crate::peers::Peer;
 use crate::report::{median, number, ratio};
 use crate::{Options, Result};
+use esker_benches::leader::wait_for_leader;
 
 /// Partitions that are written to before the crash.
 const CRASH_PARTITIONS: i32 = 50;
@@ -54,7 +55,7 @@ fn after_crash(options: &Options, peer: &Peer, folder: &Path) -> Result<f64> {
     load::run(options, &broker, "crash", cell, options.bytes())?;
     broker.kill()?;
     let broker = peer.start_again(folder, port)?;
-    load::wait_for_leaders(broker.address, "crash", CRASH_PARTITIONS)?;
+    wait_for_leader(broker.address, "crash", 0..CRASH_PARTITIONS)?;
     let took = broker.started().elapsed().as_secs_f64() * 1e3;
     eprintln!("  after kill -9: {took:.0} ms");
     broker.stop()?;
@@ -72,7 +73,7 @@ fn after_stop(options: &Options, peer: &Peer, folder: &Path) -> Result<f64> {
     broker.stop()?;
     let broker = peer.start_again(folder, port)?;
     for topic in 0..topics {
-        load::wait_for_leaders(broker.address, &format!("clean-{topic}"), 1000)?;
+        wait_for_leader(broker.address, &format!("clean-{topic}"), 0..1000)?;
     }
     let took = broker.started().elapsed().as_secs_f64() * 1e3;
     let memory = broker.memory()?;
