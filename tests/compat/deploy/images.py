@@ -1,0 +1,70 @@
+"""Starts the broker with the environment that the Dockerfile and deploy/compose/one-node.yml set, and runs the image's health check:
+images.py ESKER DEPLOY STATE. Ports and the data folder are replaced, so that nothing but loopback is listened on.
+"""
+
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import yaml
+
+ESKER, DEPLOY, STATE = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+
+
+def read_image(text):
+    """Variables, command line and health check of the Dockerfile's last stage."""
+    stage = text.split("FROM scratch")[1].replace("\\\n", " ")
+    variables = dict(re.findall(r"(ESKER_\w+)=(\S+)", stage))
+    command = json.loads(re.search(r"^CMD (\[.*\])$", stage, re.M)[1])
+    check = json.loads(re.search(r"^HEALTHCHECK .*? CMD (\[.*\])$", stage, re.M)[1])
+    return variables, command, check
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        return str(opened.getsockname()[1])
+
+
+def is_ended_by(process, deadline):
+    while process.poll() is None and time.monotonic() < deadline:
+        line = process.stdout.readline()
+        if line.startswith("esker ready "):
+            return False
+    return True
+
+
+def main():
+    variables, command, health = read_image((DEPLOY / "Dockerfile").read_text())
+    service = yaml.safe_load((DEPLOY / "compose/one-node.yml").read_text())["services"]["esker"]
+    variables |= service["environment"]
+    ports = {}
+
+    def replace_port(match):
+        return "127.0.0.1:" + ports.setdefault(match[1], free_port())
+
+    variables = {name: re.sub(r"0\.0\.0\.0:(\d+)", replace_port, value) for name, value in variables.items()}
+    variables["ESKER_DATA_DIR"] = str(STATE / "data")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ESKER_")}
+    health = [re.sub(r"127\.0\.0\.1:(\d+)", replace_port, word) for word in health[1:]]
+    with (STATE / "image.log").open("wb") as log:
+        process = subprocess.Popen([ESKER, *command], env=clean | variables, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        if is_ended_by(process, time.monotonic() + 60):
+            print(f"the broker does not start: {(STATE / 'image.log').read_text()}")
+            return 1
+        checked = subprocess.run([ESKER, *health], env=clean, timeout=30, check=False).returncode
+    finally:
+        process.terminate()
+        stopped = process.wait(30)
+    failed = subprocess.run([ESKER, *health], env=clean, timeout=30, stderr=subprocess.DEVNULL, check=False).returncode
+    print(f"health check: exit code {checked} of a broker that runs, {failed} of none; the broker stopped with {stopped}")
+    return int(checked != 0 or failed == 0 or stopped != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
