@@ -18,7 +18,8 @@ use crate::serve::{self, Running};
 use crate::telemetry::{LogFormat, init_logging};
 
 /// Flags of a broker. Any config of Kafka's can be given with --set, in a file with --config, or as ESKER_* in the
-/// environment (ESKER_NUM_PARTITIONS is num.partitions); flags win over the environment, and that over the file.
+/// environment (ESKER_NUM_PARTITIONS is num.partitions; KAFKA_NUM_PARTITIONS, too, as in Kafka's container image);
+/// flags win over the environment, and that over the file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
     /// Folder for data (log.dirs) [default: esker-data]
@@ -77,6 +78,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         if !foreign.is_empty() {
             let configs = foreign.join(", ");
             tracing::warn!(configs, "configs of plug-ins have no effect: Esker loads none; --strict refuses them");
+        }
+        if !sources.ignored_variables().is_empty() {
+            let variables = sources.ignored_variables().join(", ");
+            tracing::warn!(variables, "environment variables that name no config of Kafka have no effect");
         }
         Ok(config)
     });

@@ -6,6 +6,7 @@
 
 mod error;
 mod journal_dirs;
+mod kafka_variables;
 mod listeners;
 mod live;
 mod replication;

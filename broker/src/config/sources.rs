@@ -11,6 +11,7 @@ use esker_core::config::{ConfigKey, Scope, Statics, keys, lookup, nearest, remov
 use java_properties::{LineContent, PropertiesIter};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
+use super::kafka_variables::property_name;
 
 /// One config that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Sources {
     given: usize,
     /// What could not even be read as a setting.
     unreadable: Vec<Mistake>,
+    /// Variables of Apache Kafka's container image that name no config.
+    ignored_variables: Vec<String>,
     strict: bool,
 }
 
@@ -85,10 +88,20 @@ impl Sources {
         Ok(())
     }
 
-    /// Adds `ESKER_*` variables: `ESKER_NUM_PARTITIONS` is `num.partitions`.
+    /// Adds `KAFKA_*` variables as Apache Kafka's container image reads them, and over them `ESKER_*` variables: `ESKER_NUM_PARTITIONS`
+    /// is `num.partitions`.
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut variables: Vec<_> = variables.collect();
         variables.sort();
+        for (variable, value) in &variables {
+            let Some(name) = property_name(variable) else { continue };
+            if key_of(&name).is_some() {
+                self.set(Origin::Variable(variable.clone()), &name, value);
+            } else {
+                // For the image's scripts or the JVM (KAFKA_HEAP_OPTS), or of something else: Kubernetes sets KAFKA_PORT for a service.
+                self.ignored_variables.push(variable.clone());
+            }
+        }
         for (variable, value) in variables {
             let Some(rest) = variable.strip_prefix("ESKER_") else { continue };
             if OTHER_VARIABLES.contains(&variable.as_str()) {
@@ -154,6 +167,11 @@ impl Sources {
         let differs = older.value != newer.value && !older.value.starts_with('-');
         let expected = format!("{} says node.id={}: both must name the same id", newer.origin, newer.value);
         differs.then(|| self.invalid_value("broker.id", &expected))
+    }
+
+    /// Variables of Apache Kafka's container image that name no config of a broker.
+    pub fn ignored_variables(&self) -> &[String] {
+        &self.ignored_variables
     }
 
     /// Configs of plug-ins: Esker loads none.

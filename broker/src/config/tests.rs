@@ -46,6 +46,24 @@ fn later_sources_win() {
 }
 
 #[test]
+fn variables_of_kafkas_container_image_are_weaker_than_eskers_own() {
+    let mut sources = Sources::default();
+    sources.environment(variables(&[
+        ("ESKER_NUM_PARTITIONS", "3"),
+        ("KAFKA_NUM_PARTITIONS", "2"),
+        ("KAFKA_NODE_ID", "7"),
+        ("KAFKA_PROCESS_ROLES", "broker,controller"),
+        ("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:8,CONTROLLER://127.0.0.1:9"),
+        ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
+        ("KAFKA_HEAP_OPTS", "-Xmx1G"),
+        ("KAFKA_PORT", "tcp://10.0.0.1:9092"),
+    ]));
+    let config = BrokerConfig::resolve(&sources).unwrap();
+    assert_eq!((config.num_partitions, config.node_id, config.listeners[0].port), (3, 7, 8));
+    assert_eq!(sources.ignored_variables(), ["KAFKA_HEAP_OPTS", "KAFKA_PORT"]);
+}
+
+#[test]
 fn refusals_say_where_what_and_what_is_allowed() {
     let refusal = |name: &str, value: &str| given(&[(name, value)]).unwrap_err().to_string();
     for (name, value, parts) in [

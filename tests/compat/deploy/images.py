@@ -19,7 +19,7 @@ ESKER, DEPLOY, STATE = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.
 def read_image(text):
     """Variables, command line and health check of the Dockerfile's last stage."""
     stage = text.split("FROM scratch")[1].replace("\\\n", " ")
-    variables = dict(re.findall(r"(ESKER_\w+)=(\S+)", stage))
+    variables = dict(re.findall(r"((?:ESKER|KAFKA)_\w+)=(\S+)", stage))
     command = json.loads(re.search(r"^CMD (\[.*\])$", stage, re.M)[1])
     check = json.loads(re.search(r"^HEALTHCHECK .*? CMD (\[.*\])$", stage, re.M)[1])
     return variables, command, check
