@@ -24,6 +24,12 @@ def by_node(metric, selector=""):
     return {"{{instance}}": f"{metric}{{@{selector}}}"}
 
 
+def by_phase(request):
+    """The slowest node's 99th percentile of each phase of a request."""
+    phases = {"queue": "requestqueue", "local": "local", "remote": "remote", "response queue": "responsequeue", "send": "responsesend"}
+    return {name: f'max(kafka_network_requestmetrics_{part}timems{{@,request="{request}",quantile="0.99"}})' for name, part in phases.items()}
+
+
 def rate_by_node(metric, selector=""):
     return {"{{instance}}": f"sum by (instance) (rate({metric}{{@{selector}}}[~]))"}
 
@@ -97,6 +103,8 @@ NODES = [
     ("Network in", "Bps", GRAPH, rate_by_node("esker_network_received_bytes_total")),
     ("Network out", "Bps", GRAPH, rate_by_node("esker_network_sent_bytes_total")),
     ("Time of requests, 99th percentile", "s", GRAPH, {"{{request}}": "topk(10, " + p99("esker_request_duration_seconds", "request") + " > 0)"}),
+    ("Produce time by phase, 99th percentile", "ms", GRAPH, by_phase("Produce")),
+    ("Fetch time of consumers by phase, 99th percentile", "ms", GRAPH, by_phase("FetchConsumer")),
     ("Memory of requests", "bytes", GRAPH, by_node("esker_request_bytes_in_flight") | {"{{instance}} limit": "esker_request_bytes_limit{@}"}),
     ("Pending requests", "none", GRAPH, {"{{instance}} {{delayedOperation}}": "kafka_server_delayedoperationpurgatory_purgatorysize{@}"}),
     ("Fetch sessions", "none", GRAPH, by_node("kafka_server_fetchsessioncache_numincrementalfetchsessions")),

@@ -1,6 +1,6 @@
 """Asks a real Prometheus, which scrapes three nodes under load, for every panel's query and every rule: dashboards.py ESKER PROMETHEUS DEPLOY STATE
 
-A panel without data must be in may-be-empty.txt with a reason. A query, alert or rule may name only metrics that a node exports, but for
+Then a node is killed, and alerts must notice. A panel without data must be in may-be-empty.txt with a reason. A query, alert or rule may name only metrics that a node exports, but for
 those in may-be-empty.txt.
 """
 
@@ -19,9 +19,11 @@ import urllib.request
 import yaml
 
 ESKER, PROMETHEUS = sys.argv[1], sys.argv[2]
-DEPLOY, STATE = pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+DEPLOY, STATE = pathlib.Path(sys.argv[3]).resolve(), pathlib.Path(sys.argv[4]).resolve()
 HERE = pathlib.Path(__file__).parent
-START_SECONDS, DATA_SECONDS = 60, 60
+START_SECONDS, DATA_SECONDS, ALERT_SECONDS = 60, 60, 60
+# Alerts that a killed node must raise; pending is enough.
+RAISED_BY_A_KILL = {"EskerNodeDown", "EskerFencedBroker", "EskerUnderReplicatedPartitions"}
 # The broker reads ESKER_ variables as configs; those of the tests are none.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ESKER_")}
 VARIABLES = {"$__rate_interval": "15s", "$cluster": ".*", "$topic": ".*", "$consumergroup": ".*", "$instance": ".*"}
@@ -77,6 +79,11 @@ class Processes:
         ended = [f"{name} (exit code {process.returncode})" for name, process in self.running if process.poll() is not None]
         if ended:
             raise Fault(f"ended early: {', '.join(ended)}; logs in {STATE}")
+
+    def kill(self, name):
+        process = dict(self.running)[name]
+        process.kill()
+        process.wait()
 
     def stop(self):
         for _, process in reversed(self.running):
@@ -152,11 +159,11 @@ def start_prometheus(processes, scrapes):
 
 
 def ask(address, query):
-    """The number of series that a query returns."""
+    """The labels of the series that a query returns."""
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:
-            return len(json.load(answer)["data"]["result"])
+            return [series["metric"] for series in json.load(answer)["data"]["result"]]
     except urllib.error.HTTPError as error:
         raise Fault(f"{query}: {error.read().decode()}") from error
 
@@ -207,6 +214,20 @@ def find_unknown(queries, exported, missing):
     return faults
 
 
+def check_alerts(processes, address):
+    """Kills a node and waits for the alerts that must notice."""
+    known = {series["alertname"] for series in ask(address, "ALERTS")}
+    if known & RAISED_BY_A_KILL:
+        print(f"raised before a node was killed: {sorted(known)}")
+    processes.kill("node-3")
+
+    def find_missing():
+        return RAISED_BY_A_KILL - {series["alertname"] for series in ask(address, "ALERTS")}
+
+    wait_for(f"all of {sorted(RAISED_BY_A_KILL)}", ALERT_SECONDS, lambda: not find_missing())
+    print(f"a killed node raises {', '.join(sorted(RAISED_BY_A_KILL))}")
+
+
 def check(processes):
     panels, rules = read_panels(), read_rules()
     not_yet, quiet = read_exceptions()
@@ -235,6 +256,7 @@ def check(processes):
     faults += find_unknown(panels | rules, exported, missing)
     groups = json.loads(get(f"http://{address}/api/v1/rules"))["data"]["groups"]
     faults += [f"rule {rule['name']}: {rule['lastError']}" for group in groups for rule in group["rules"] if rule["health"] == "err"]
+    check_alerts(processes, address)
     print(f"{len(panels)} queries of panels: {len(panels) - len(empty)} with data, {len(excused)} empty for a reason in may-be-empty.txt")
     for name in sorted(excused):
         print(f"  empty: {name}")
