@@ -14,5 +14,6 @@ pub mod group;
 pub mod health;
 pub mod internal_topics;
 pub mod metadata;
+pub mod plan;
 pub mod replication;
 pub mod transaction;
