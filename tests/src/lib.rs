@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod history;
+mod moves;
 pub mod wire;
 pub mod writer;
 

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::incremental_alter_configs::{
-    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
-};
 use esker_protocol::records::BatchBuilder;
 use esker_tests::cluster::{Cluster, wait_until};
 use esker_tests::wire::{PRODUCE, Wire, produce_request, produced};
@@ -29,16 +26,6 @@ const LONGEST_GAP: Duration = Duration::from_secs(2);
 
 const TOPIC_CONFIG: i8 = 2;
 const BROKER_CONFIG: i8 = 4;
-
-fn set(cluster: &Cluster, kind: i8, resource: &str, name: &str, value: &str) {
-    let config =
-        AlterableConfig { name: name.to_owned().into(), config_operation: 0, value: Some(value.to_owned().into()) };
-    let resource =
-        AlterConfigsResource { resource_type: kind, resource_name: resource.to_owned().into(), configs: vec![config] };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    let answer = cluster.ask(1, &request).expect("a broker answers");
-    assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "{name}={value}: {answer:?}");
-}
 
 /// Produces one batch with `acks=all`, again until it is acknowledged: the node that was killed may have been the active controller.
 fn produce(cluster: &Cluster) {
@@ -109,17 +96,17 @@ async fn a_follower_that_catches_up_keeps_to_the_quota() {
     };
     let by_leader = |cluster: &Cluster, _: i32| {
         let name = leader_id.to_string();
-        set(cluster, BROKER_CONFIG, &name, "leader.replication.throttled.rate", &rate);
+        cluster.set_config(BROKER_CONFIG, &name, "leader.replication.throttled.rate", &rate);
         let replicas = format!("{THROTTLED}:{leader_id}");
-        set(cluster, TOPIC_CONFIG, TOPIC, "leader.replication.throttled.replicas", &replicas);
+        cluster.set_config(TOPIC_CONFIG, TOPIC, "leader.replication.throttled.replicas", &replicas);
     };
     check("leader", catch_up(&mut cluster, follower, by_leader));
-    set(&cluster, TOPIC_CONFIG, TOPIC, "leader.replication.throttled.replicas", "");
+    cluster.set_config(TOPIC_CONFIG, TOPIC, "leader.replication.throttled.replicas", "");
     cluster.wait_in_sync(TOPIC);
     let by_follower = |cluster: &Cluster, node_id: i32| {
-        set(cluster, BROKER_CONFIG, &node_id.to_string(), "follower.replication.throttled.rate", &rate);
+        cluster.set_config(BROKER_CONFIG, &node_id.to_string(), "follower.replication.throttled.rate", &rate);
         let replicas = format!("{THROTTLED}:{node_id}");
-        set(cluster, TOPIC_CONFIG, TOPIC, "follower.replication.throttled.replicas", &replicas);
+        cluster.set_config(TOPIC_CONFIG, TOPIC, "follower.replication.throttled.replicas", &replicas);
     };
     check("follower", catch_up(&mut cluster, follower, by_follower));
 }

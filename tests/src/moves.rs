@@ -1,0 +1,106 @@
+//! Requests of administrators to a cluster under test: topics on chosen nodes, configs, reassignments.
+
+use std::time::Duration;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
+use esker_protocol::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use esker_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use esker_protocol::messages::list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, OngoingPartitionReassignment,
+};
+
+use crate::cluster::{Cluster, find};
+use crate::wire::{FETCH, Wire, fetch_request};
+
+const TIMEOUT_MS: i32 = 10_000;
+const ANSWER: Duration = Duration::from_secs(15);
+
+impl Cluster {
+    /// Creates a topic whose partitions have these replicas, and waits until all are in sync.
+    pub fn create_assigned(&self, name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) {
+        let assignment = |(partition, replicas): (usize, &&[i32])| CreatableReplicaAssignment {
+            partition_index: i32::try_from(partition).expect("a partition"),
+            broker_ids: replicas.to_vec(),
+        };
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).to_owned().into(),
+            value: Some((*value).to_owned().into()),
+        };
+        let topic = CreatableTopic {
+            name: name.to_owned().into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: replicas.iter().enumerate().map(assignment).collect(),
+            configs: configs.iter().map(config).collect(),
+        };
+        let request =
+            CreateTopicsRequest { topics: vec![topic], timeout_ms: TIMEOUT_MS, ..CreateTopicsRequest::default() };
+        let answer = self.ask(7, &request).expect("a broker answers");
+        assert_eq!(answer.topics[0].error_code, ErrorCode::NONE, "{answer:?}");
+        self.wait_in_sync(name);
+    }
+
+    /// Sets a config of a topic (kind 2) or a broker (kind 4).
+    pub fn set_config(&self, kind: i8, resource: &str, name: &str, value: &str) {
+        let config =
+            AlterableConfig { name: name.to_owned().into(), config_operation: 0, value: Some(value.to_owned().into()) };
+        let resource = AlterConfigsResource {
+            resource_type: kind,
+            resource_name: resource.to_owned().into(),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let answer = self.ask(1, &request).expect("a broker answers");
+        assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "{name}={value}: {answer:?}");
+    }
+
+    /// Begins reassignments of a topic's partitions, or cancels them where no replicas are given. Returns a code for each.
+    pub fn reassign(&self, topic: &str, targets: &[(i32, Option<&[i32]>)]) -> Vec<ErrorCode> {
+        let partition = |(partition, replicas): &(i32, Option<&[i32]>)| ReassignablePartition {
+            partition_index: *partition,
+            replicas: replicas.map(<[i32]>::to_vec),
+        };
+        let topic =
+            ReassignableTopic { name: topic.to_owned().into(), partitions: targets.iter().map(partition).collect() };
+        let request = AlterPartitionReassignmentsRequest {
+            timeout_ms: TIMEOUT_MS,
+            topics: vec![topic],
+            ..AlterPartitionReassignmentsRequest::default()
+        };
+        let answer = self.ask(1, &request).expect("a broker answers");
+        assert_eq!(answer.error_code, ErrorCode::NONE, "{answer:?}");
+        answer.responses.into_iter().flat_map(|topic| topic.partitions).map(|found| found.error_code).collect()
+    }
+
+    /// The reassignments in progress by topic, if all live nodes know the same.
+    pub fn reassignments(&self) -> Option<Vec<(String, OngoingPartitionReassignment)>> {
+        let of_node = |at: usize| {
+            let request = ListPartitionReassignmentsRequest { timeout_ms: TIMEOUT_MS, topics: None };
+            let answer = Wire::new(self.address(at), ANSWER).ask(0, &request).ok()?;
+            let topics = answer.topics.into_iter();
+            let all =
+                topics.flat_map(|topic| topic.partitions.into_iter().map(move |found| (topic.name.to_string(), found)));
+            Some(all.collect::<Vec<_>>())
+        };
+        let mut answers = self.live().map(of_node);
+        let first = answers.next()??;
+        answers.all(|answer| answer.as_ref() == Some(&first)).then_some(first)
+    }
+
+    /// The high watermark of a partition.
+    pub fn high_watermark(&self, topic: &str, partition: i32) -> i64 {
+        find("the leader answers", || {
+            let mut wire = Wire::new(self.address(self.leader(topic, partition)), ANSWER);
+            let answer = wire.ask(FETCH, &fetch_request(topic, partition, 0)).ok()?;
+            let data = answer.responses.first()?.partitions.first()?;
+            (data.error_code == ErrorCode::NONE).then_some(data.high_watermark)
+        })
+    }
+}
