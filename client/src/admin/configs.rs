@@ -1,6 +1,11 @@
 //! Configs of topics, brokers and groups.
 
-use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use std::collections::BTreeMap;
+
+use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+};
 use esker_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
@@ -8,7 +13,12 @@ use esker_protocol::primitives::Str;
 
 use super::{Admin, each};
 use crate::client::Target;
-use crate::error::Error;
+use crate::error::{ConnectionError, Error};
+
+/// Kafka's number for topics.
+const TOPIC: i8 = 2;
+/// Topics of one request.
+const TOPICS_AT_ONCE: usize = 500;
 
 /// Whose configs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +34,7 @@ pub enum Resource {
 impl Resource {
     fn kind(&self) -> i8 {
         match self {
-            Self::Topic(_) => 2,
+            Self::Topic(_) => TOPIC,
             Self::Broker(_) => 4,
             Self::Group(_) => 32,
         }
@@ -114,6 +124,26 @@ pub enum ConfigOp {
     Subtract(Str),
 }
 
+fn entry(config: &DescribeConfigsResourceResult) -> ConfigEntry {
+    ConfigEntry {
+        name: config.name.clone(),
+        value: config.value.clone(),
+        source: match config.config_source {
+            // Version 0 returns only whether it is the default.
+            -1 if config.is_default => ConfigSource::Default,
+            source => ConfigSource::new(source),
+        },
+        read_only: config.read_only,
+        sensitive: config.is_sensitive,
+    }
+}
+
+/// Whether the request cannot have reached the broker.
+fn is_unreachable(error: &Error) -> bool {
+    matches!(error, Error::Connection(ConnectionError::Connect { .. }))
+        || error.code() == Some(ErrorCode::BROKER_NOT_AVAILABLE)
+}
+
 impl Admin {
     /// All configs of a resource, by name.
     ///
@@ -130,26 +160,39 @@ impl Admin {
         let mut entries = Vec::new();
         for result in answer.results {
             each(|| resource.to_string(), result.error_code, result.error_message.as_ref())?;
-            entries.extend(result.configs.iter().map(|config| ConfigEntry {
-                name: config.name.clone(),
-                value: config.value.clone(),
-                source: match config.config_source {
-                    // Version 0 returns only whether it is the default.
-                    -1 => {
-                        if config.is_default {
-                            ConfigSource::Default
-                        } else {
-                            ConfigSource::Other(-1)
-                        }
-                    }
-                    source => ConfigSource::new(source),
-                },
-                read_only: config.read_only,
-                sensitive: config.is_sensitive,
-            }));
+            entries.extend(result.configs.iter().map(entry));
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// Some configs of topics that have a value of their own, by topic. Topics that were deleted meanwhile are left out.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub async fn topic_configs(
+        &self,
+        topics: &[Str],
+        names: &[&'static str],
+    ) -> Result<BTreeMap<Str, Vec<ConfigEntry>>, Error> {
+        let mut found = BTreeMap::new();
+        for topics in topics.chunks(TOPICS_AT_ONCE) {
+            let resource = |topic: &Str| DescribeConfigsResource {
+                resource_type: TOPIC,
+                resource_name: topic.clone(),
+                configuration_keys: Some(names.iter().map(|name| (*name).into()).collect()),
+            };
+            let resources: Vec<_> = topics.iter().map(resource).collect();
+            let request = DescribeConfigsRequest { resources, ..DescribeConfigsRequest::default() };
+            let attempt = || self.client.request(Target::Any, request.clone());
+            let answer = self.client.retry("configs", attempt).await?;
+            for result in answer.results {
+                if result.error_code == ErrorCode::NONE {
+                    found.insert(result.resource_name, result.configs.iter().map(entry).collect());
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Changes some configs of a resource and leaves the others (KIP-339).
@@ -172,7 +215,13 @@ impl Admin {
             configs: changes.iter().map(change).collect(),
         };
         let request = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: false };
-        let answer = self.client.request(resource.target(), request).await?;
+        let answer = match self.client.request(resource.target(), request.clone()).await {
+            // The configs of a broker that does not run can be changed through the others.
+            Err(error) if resource.target() != Target::Any && is_unreachable(&error) => {
+                self.client.request(Target::Any, request).await?
+            }
+            other => other?,
+        };
         for result in answer.responses {
             each(|| resource.to_string(), result.error_code, result.error_message.as_ref())?;
         }

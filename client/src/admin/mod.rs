@@ -3,9 +3,11 @@
 //! A method that names several things returns one result for each, in request order; an error that concerns all of them (no broker, no
 //! answer) is the method's own error. Retriable failures of the whole request are tried again until the request timeout.
 
+mod brokers;
 mod configs;
 mod groups;
 mod offsets;
+mod reassignments;
 mod topics;
 
 use std::future::Future;
@@ -14,9 +16,11 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_cluster::DescribeClusterRequest;
 use esker_protocol::primitives::Str;
 
+pub use brokers::{LogDir, RegisteredBroker};
 pub use configs::{ConfigEntry, ConfigOp, ConfigSource, Resource};
 pub use groups::{CommittedOffset, GroupDescription, GroupListing, GroupMember};
 pub use offsets::{ListedOffset, OffsetSpec};
+pub use reassignments::Reassignment;
 pub use topics::{CreatedTopic, NewTopic};
 
 use crate::client::{Client, Target, coordinator_moved};
