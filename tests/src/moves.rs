@@ -9,6 +9,7 @@ use esker_protocol::messages::alter_partition_reassignments::{
 use esker_protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use esker_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
@@ -20,6 +21,10 @@ use crate::cluster::{Cluster, find};
 use crate::wire::{FETCH, Wire, fetch_request};
 
 const TIMEOUT_MS: i32 = 10_000;
+/// Kafka's number for brokers.
+const BROKER: i8 = 4;
+/// Sources of values that are set on a topic, and on a broker while it runs.
+const SET: [i8; 2] = [1, 2];
 const ANSWER: Duration = Duration::from_secs(15);
 
 impl Cluster {
@@ -59,6 +64,23 @@ impl Cluster {
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
         let answer = self.ask(1, &request).expect("a broker answers");
         assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "{name}={value}: {answer:?}");
+    }
+
+    /// Names of the configs that are set on a topic (kind 2) or a broker (kind 4).
+    pub fn dynamic_configs(&self, kind: i8, resource: &str) -> Vec<String> {
+        let resource = DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: resource.to_owned().into(),
+            configuration_keys: None,
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        let at =
+            |at: usize| kind != BROKER || self.node_id(at).to_string() == request.resources[0].resource_name.as_str();
+        let at = self.live().find(|node| at(*node)).expect("a node that knows them");
+        let answer = Wire::new(self.address(at), ANSWER).ask(4, &request).expect("the node answers");
+        let configs = answer.results.into_iter().flat_map(|result| result.configs);
+        let own = configs.filter(|config| SET.contains(&config.config_source) && config.value.is_some());
+        own.map(|config| config.name.to_string()).collect()
     }
 
     /// Begins reassignments of a topic's partitions, or cancels them where no replicas are given. Returns a code for each.

@@ -1,5 +1,7 @@
 //! `esker cluster`.
 
+mod cordon;
+mod moves;
 pub(super) mod quorum;
 mod recover;
 mod unregister;
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
+use super::interrupt::interrupted;
 use super::output::{print_line, table};
 use super::safe_to_stop::{self, SafeToStopArgs};
 use quorum::{describe_quorum, log_end};
@@ -27,6 +30,20 @@ pub enum ClusterCommand {
     SafeToStop(SafeToStopArgs),
     /// Show the members of the metadata quorum, or change its voters.
     Voters(voters::VotersArgs),
+    /// Move all replicas off a node, which stays cordoned. When interrupted, run it again.
+    Drain(moves::NodeArgs),
+    /// Place no new replicas on a node.
+    Cordon(cordon::CordonArgs),
+    /// Place new replicas on a node again.
+    Uncordon(cordon::CordonArgs),
+    /// Even out replicas, bytes and leaders over the nodes and their racks. When interrupted, run it again.
+    Rebalance(moves::RebalanceArgs),
+    /// Move all replicas of a node to another node. When interrupted, run it again.
+    Replace(moves::ReplaceArgs),
+    /// Take a node out of the cluster: drain it, take its vote, and unregister it once it is stopped. When interrupted, run it again.
+    Remove(moves::NodeArgs),
+    /// Show the reassignments in progress and what they wait for, or cancel them.
+    Reassignments(moves::ReassignmentsArgs),
     /// Unregister a broker that is gone for good: its node id may be given to another data folder.
     Unregister(unregister::UnregisterArgs),
     /// Make the node of a data folder the only voter, when a majority of the voters is lost for good. No broker may use the folder.
@@ -43,12 +60,32 @@ pub struct StatusArgs {
     json: bool,
 }
 
-/// Runs it.
+/// Runs it. Commands that change the cluster for a while say at their end how they are continued.
 pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
+    match command {
+        ClusterCommand::Drain(args) => moves::drain(args).await,
+        ClusterCommand::Rebalance(args) => moves::rebalance(args).await,
+        ClusterCommand::Replace(args) => moves::replace(args).await,
+        ClusterCommand::Remove(args) => moves::remove(args).await,
+        command => tokio::select! {
+            outcome = run_short(command) => outcome,
+            () = interrupted() => Ok(()),
+        },
+    }
+}
+
+async fn run_short(command: ClusterCommand) -> Result<(), CliError> {
     match command {
         ClusterCommand::Status(args) => status(args).await,
         ClusterCommand::SafeToStop(args) => safe_to_stop::run(args).await,
         ClusterCommand::Voters(args) => voters::run(args).await,
+        ClusterCommand::Cordon(args) => cordon::cordon(args).await,
+        ClusterCommand::Uncordon(args) => cordon::uncordon(args).await,
+        ClusterCommand::Reassignments(args) => moves::reassignments(args).await,
+        ClusterCommand::Drain(_)
+        | ClusterCommand::Rebalance(_)
+        | ClusterCommand::Replace(_)
+        | ClusterCommand::Remove(_) => Ok(()),
         ClusterCommand::Unregister(args) => unregister::run(args).await,
         ClusterCommand::Recover(args) => recover::run(&args),
     }

@@ -73,9 +73,10 @@ pub fn run(command: Command) -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
-        // These two end in their own way: what was read is sent, what was printed is committed.
+        // These end in their own way: what was read is sent, what was printed is committed, what was begun is named.
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
+        Command::Cluster(command) => cluster::run(command).await,
         command => tokio::select! {
             outcome = run_command(command) => outcome,
             () = interrupted() => Ok(()),
@@ -87,11 +88,10 @@ async fn run_command(command: Command) -> Result<(), CliError> {
     match command {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
-        Command::Cluster(command) => cluster::run(command).await,
         Command::Broker(args) => broker::run(args).await,
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
-        Command::Produce(_) | Command::Consume(_) => Ok(()),
+        Command::Produce(_) | Command::Consume(_) | Command::Cluster(_) => Ok(()),
     }
 }
 

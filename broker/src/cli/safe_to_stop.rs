@@ -1,12 +1,11 @@
 //! `esker cluster safe-to-stop`: the rule of `esker_core::health` over what the cluster answers to any client.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
-use esker_client::{Admin, Client, Error, Target, Topic};
+use esker_client::{Admin, Client, Topic};
 use esker_core::health::{AffectedPartition, ReplicaSet, StopAssessment, StopEffect, assess_stop};
-use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use esker_protocol::primitives::Str;
 
 use super::cluster::quorum::describe_quorum;
@@ -28,27 +27,12 @@ pub struct SafeToStopArgs {
     json: bool,
 }
 
-/// Topics of one request for configs.
-const TOPICS_AT_ONCE: usize = 500;
-/// Kafka's number for topics.
-const TOPIC: i8 = 2;
 const MIN_ISR: &str = "min.insync.replicas";
 
 /// Runs it.
 pub(super) async fn run(args: SafeToStopArgs) -> Result<(), CliError> {
     let client = args.connect.client().await?;
-    let admin = Admin::new(&client);
-    let topics = admin.topics().await?;
-    let cluster = admin.describe_cluster().await?;
-    let quorum = describe_quorum(&client).await?;
-    let alive: BTreeSet<i32> = cluster.brokers.iter().map(|broker| broker.id).collect();
-    let voters: BTreeSet<i32> = quorum.current_voters.iter().map(|voter| voter.replica_id).collect();
-    let is_observer = quorum.observers.iter().any(|observer| observer.replica_id == args.node_id);
-    if !alive.contains(&args.node_id) && !voters.contains(&args.node_id) && !is_observer {
-        let nodes = alive.union(&voters).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(CliError::Usage(format!("the cluster has no node {}; its nodes are {nodes}", args.node_id)));
-    }
-    let assessment = assess(&client, args.node_id, &topics, &voters, &alive).await?;
+    let assessment = assess(&client, args.node_id).await?;
     print_assessment(args.node_id, &assessment, args.json)?;
     match assessment.is_safe() {
         true => Ok(()),
@@ -56,19 +40,30 @@ pub(super) async fn run(args: SafeToStopArgs) -> Result<(), CliError> {
     }
 }
 
-async fn assess(
-    client: &Client,
-    node_id: i32,
-    topics: &[Arc<Topic>],
-    voters: &BTreeSet<i32>,
-    alive: &BTreeSet<i32>,
-) -> Result<StopAssessment, Error> {
+/// Whether a node of the cluster may be stopped.
+pub(super) async fn assess(client: &Client, node_id: i32) -> Result<StopAssessment, CliError> {
+    let admin = Admin::new(client);
+    let topics = admin.topics().await?;
+    let cluster = admin.describe_cluster().await?;
+    let quorum = describe_quorum(client).await?;
+    let alive: BTreeSet<i32> = cluster.brokers.iter().map(|broker| broker.id).collect();
+    let voters: BTreeSet<i32> = quorum.current_voters.iter().map(|voter| voter.replica_id).collect();
+    let is_observer = quorum.observers.iter().any(|observer| observer.replica_id == node_id);
+    if !alive.contains(&node_id) && !voters.contains(&node_id) && !is_observer {
+        let nodes = alive.union(&voters).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(CliError::Usage(format!("the cluster has no node {node_id}; its nodes are {nodes}")));
+    }
     let is_member = |topic: &&Arc<Topic>| topic.partitions.iter().any(|partition| partition.isr.contains(&node_id));
     let touched: Vec<&Arc<Topic>> = topics.iter().filter(is_member).collect();
     let names: Vec<Str> = touched.iter().map(|topic| topic.name.clone()).collect();
-    let min_isr = min_isr_of(client, &names).await?;
+    // A topic that was deleted meanwhile is left out.
+    let configs = admin.topic_configs(&names, &[MIN_ISR]).await?;
+    let min_isr = |topic: &Str| {
+        let value = configs.get(topic).and_then(|configs| configs.first()?.value.as_ref()?.parse().ok());
+        value.unwrap_or(1)
+    };
     let partitions = touched.iter().flat_map(|topic| {
-        let min_isr = min_isr.get(&topic.name).copied().unwrap_or(1);
+        let min_isr = min_isr(&topic.name);
         topic.partitions.iter().map(move |partition| ReplicaSet {
             topic: &topic.name,
             partition: partition.id,
@@ -77,31 +72,11 @@ async fn assess(
             min_isr,
         })
     });
-    Ok(assess_stop(node_id, partitions, voters, |id| alive.contains(&id)))
+    Ok(assess_stop(node_id, partitions, &voters, |id| alive.contains(&id)))
 }
 
-/// `min.insync.replicas` of topics. A topic that was deleted meanwhile is left out.
-async fn min_isr_of(client: &Client, topics: &[Str]) -> Result<BTreeMap<Str, usize>, Error> {
-    let mut found = BTreeMap::new();
-    for names in topics.chunks(TOPICS_AT_ONCE) {
-        let resource = |name: &Str| DescribeConfigsResource {
-            resource_type: TOPIC,
-            resource_name: name.clone(),
-            configuration_keys: Some(vec![MIN_ISR.into()]),
-        };
-        let resources = names.iter().map(resource).collect();
-        let request = DescribeConfigsRequest { resources, ..DescribeConfigsRequest::default() };
-        let answer = client.request(Target::Any, request).await?;
-        for result in answer.results {
-            let value = result.configs.iter().find(|config| config.name == MIN_ISR);
-            let value = value.and_then(|config| config.value.as_ref()?.parse().ok());
-            found.extend(value.map(|value| (result.resource_name, value)));
-        }
-    }
-    Ok(found)
-}
-
-fn print_assessment(node_id: i32, assessment: &StopAssessment, as_json: bool) -> Result<(), CliError> {
+/// Prints the answer.
+pub(super) fn print_assessment(node_id: i32, assessment: &StopAssessment, as_json: bool) -> Result<(), CliError> {
     let quorum = &assessment.quorum;
     if as_json {
         let report = stop_report(node_id, assessment);

@@ -8,6 +8,7 @@ mod forming;
 mod health;
 mod kills;
 mod log_dirs;
+mod moves;
 mod pauses;
 mod private_apis;
 mod quotas;

@@ -33,13 +33,13 @@ const SLOW: &str = "2000000";
 const STUCK: &str = "1000";
 
 /// Writes to some partitions beside the test, each record until it is acknowledged.
-struct Writers<'a> {
+pub(super) struct Writers<'a> {
     counts: &'a [AtomicU64],
 }
 
 impl Writers<'_> {
     /// Waits until some more records of each partition are acknowledged.
-    fn wait_for_records(&self) {
+    pub(super) fn wait_for_records(&self) {
         let read = || self.counts.iter().map(|count| count.load(Ordering::Acquire)).collect::<Vec<_>>();
         let before = read();
         wait_until("records are acknowledged", || {
@@ -49,7 +49,7 @@ impl Writers<'_> {
 }
 
 /// Writes to the first `partitions` partitions while `work` runs. All that was acknowledged must be there, once and in order.
-fn write_meanwhile(cluster: &mut Cluster, partitions: i32, work: impl FnOnce(&mut Cluster, &Writers<'_>)) {
+pub(super) fn write_meanwhile(cluster: &mut Cluster, partitions: i32, work: impl FnOnce(&mut Cluster, &Writers<'_>)) {
     let over = AtomicBool::new(false);
     let counts: Vec<AtomicU64> = (0..partitions).map(|_| AtomicU64::new(0)).collect();
     let addresses = cluster.addresses();
@@ -88,7 +88,7 @@ fn write_meanwhile(cluster: &mut Cluster, partitions: i32, work: impl FnOnce(&mu
 }
 
 /// Fills a partition with records that are no numbers.
-fn fill(cluster: &Cluster, topic: &str, partition: i32) {
+pub(super) fn fill(cluster: &Cluster, topic: &str, partition: i32) {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.append(0, 1, None, Some(&vec![b'x'; BATCH]), &[]);
     let request = produce_request(topic, partition, -1, builder.build().unwrap());
@@ -103,7 +103,7 @@ fn fill(cluster: &Cluster, topic: &str, partition: i32) {
     }
 }
 
-fn ids<const N: usize>(cluster: &Cluster) -> [i32; N] {
+pub(super) fn ids<const N: usize>(cluster: &Cluster) -> [i32; N] {
     std::array::from_fn(|at| cluster.node_id(at))
 }
 
@@ -120,6 +120,14 @@ fn throttle(cluster: &Cluster, nodes: &[i32], partition: i32, rate: &str) {
     }
 }
 
+/// Whether a throttle of copies is left on a topic or a broker.
+pub(super) fn is_throttled(cluster: &Cluster, topic: &str, node_id: i32) -> bool {
+    [(2, topic.to_owned()), (4, node_id.to_string())].into_iter().any(|(kind, name)| {
+        let configs = cluster.dynamic_configs(kind, &name);
+        configs.iter().any(|name| name.contains("replication.throttled"))
+    })
+}
+
 /// The reassignment of a partition, if all live nodes know the same reassignments.
 fn ongoing(cluster: &Cluster, partition: i32) -> Option<OngoingPartitionReassignment> {
     let all = cluster.reassignments()?;
@@ -127,7 +135,7 @@ fn ongoing(cluster: &Cluster, partition: i32) -> Option<OngoingPartitionReassign
 }
 
 /// The replicas as a live node knows them, and those in sync.
-fn replicas(cluster: &Cluster, topic: &str, partition: i32) -> Option<(Vec<i32>, Vec<i32>)> {
+pub(super) fn replicas(cluster: &Cluster, topic: &str, partition: i32) -> Option<(Vec<i32>, Vec<i32>)> {
     let topic = cluster.topic(topic)?;
     let found = topic.partitions.into_iter().find(|found| found.partition_index == partition)?;
     let mut isr = found.isr_nodes;
@@ -154,7 +162,7 @@ fn wait_for_replicas(cluster: &Cluster, partition: i32, expected: &[i32]) {
 }
 
 /// Folders of a partition on a node's disk, those among them that are about to be deleted.
-fn folders(cluster: &Cluster, at: usize, partition: i32) -> Vec<PathBuf> {
+pub(super) fn folders(cluster: &Cluster, at: usize, partition: i32) -> Vec<PathBuf> {
     let is_of = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         name == format!("{TOPIC}-{partition}") || name.starts_with(&format!("{TOPIC}-{partition}."))
@@ -162,19 +170,19 @@ fn folders(cluster: &Cluster, at: usize, partition: i32) -> Vec<PathBuf> {
     fs::read_dir(cluster.data(at)).unwrap().map(|entry| entry.unwrap().path()).filter(is_of).collect()
 }
 
-fn wait_for_removal(cluster: &Cluster, at: usize, partition: i32) {
+pub(super) fn wait_for_removal(cluster: &Cluster, at: usize, partition: i32) {
     wait_until(&format!("node {at} has no log of {TOPIC}-{partition}"), || folders(cluster, at, partition).is_empty());
 }
 
 /// Bytes of a partition on a node.
-fn size(cluster: &Cluster, at: usize, partition: i32) -> i64 {
+pub(super) fn size(cluster: &Cluster, at: usize, partition: i32) -> i64 {
     let answer = Wire::new(cluster.address(at), ANSWER).ask(4, &DescribeLogDirsRequest { topics: None });
     let topics = answer.into_iter().flat_map(|answer| answer.results).flat_map(|dir| dir.topics);
     let partitions = topics.filter(|topic| topic.name == TOPIC).flat_map(|topic| topic.partitions);
     partitions.filter(|found| found.partition_index == partition).map(|found| found.partition_size).sum()
 }
 
-fn configs(delay: &'static str) -> [(&'static str, &'static str); 3] {
+pub(super) fn configs(delay: &'static str) -> [(&'static str, &'static str); 3] {
     [("min.insync.replicas", "1"), ("durability", "flush"), ("file.delete.delay.ms", delay)]
 }
 

@@ -12,7 +12,7 @@ use esker_tests::cluster::{Cluster, find, wait_until};
 use esker_tests::writer::PartitionWriter;
 
 /// Runs `esker cluster ...` against the nodes that run; returns what it printed, or what it wrote to standard error.
-fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
+pub(super) fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
     let addresses: Vec<String> = cluster.live().map(|at| cluster.address(at).to_string()).collect();
     let bootstrap = addresses.join(",");
     run_command(&[&["cluster"], arguments, &["--bootstrap", &bootstrap]].concat())
@@ -37,7 +37,7 @@ fn change(cluster: &Cluster, what: &str, node_id: i32) {
 }
 
 /// The voters, by node id.
-fn voters(cluster: &Cluster) -> BTreeSet<i32> {
+pub(super) fn voters(cluster: &Cluster) -> BTreeSet<i32> {
     let quorum = cluster.quorum().filter(|quorum| quorum.leader_id >= 0);
     quorum.map(|quorum| quorum.current_voters.iter().map(|voter| voter.replica_id).collect()).unwrap_or_default()
 }

@@ -121,7 +121,7 @@ async fn add(args: ChangeArgs) -> Result<(), CliError> {
     if quorum.current_voters.iter().any(|voter| voter.replica_id == node_id) {
         return Err(CliError::Refused(format!("node {node_id} is a voter already")));
     }
-    let Some(directory) = directory_of(&quorum.observers, &args)? else {
+    let Some(directory) = directory_of(&quorum.observers, node_id, args.directory)? else {
         return Err(CliError::Refused(format!(
             "node {node_id} is not in the cluster: start it with --join and the address of a node of this cluster"
         )));
@@ -139,30 +139,33 @@ async fn add(args: ChangeArgs) -> Result<(), CliError> {
 }
 
 async fn remove(args: ChangeArgs) -> Result<(), CliError> {
-    let client = args.connect.client().await?;
-    let quorum = describe_quorum(&client).await?;
-    let node_id = args.node_id;
-    let Some(directory) = directory_of(&quorum.current_voters, &args)? else {
-        return Err(CliError::Refused(format!("node {node_id} is no voter: see `esker cluster voters`")));
-    };
-    let request = RemoveRaftVoterRequest {
-        cluster_id: Some(cluster_id(&client).await?),
-        voter_id: node_id,
-        voter_directory_id: directory,
-    };
-    let answer = client.request(Target::Any, request).await?;
-    check(answer.error_code, answer.error_message.as_ref(), &format!("node {node_id} stays a voter"))?;
+    let (client, node_id) = (args.connect.client().await?, args.node_id);
+    remove_voter(&client, node_id, args.directory).await?;
     Ok(print_line(&format!(
         "node {node_id} is no voter any more; `esker cluster voters add {node_id}` makes it one again"
     ))?)
 }
 
+/// Takes a voter's vote.
+pub(super) async fn remove_voter(client: &Client, node_id: i32, directory: Option<Uuid>) -> Result<(), CliError> {
+    let quorum = describe_quorum(client).await?;
+    let Some(directory) = directory_of(&quorum.current_voters, node_id, directory)? else {
+        return Err(CliError::Refused(format!("node {node_id} is no voter: see `esker cluster voters`")));
+    };
+    let request = RemoveRaftVoterRequest {
+        cluster_id: Some(cluster_id(client).await?),
+        voter_id: node_id,
+        voter_directory_id: directory,
+    };
+    let answer = client.request(Target::Any, request).await?;
+    check(answer.error_code, answer.error_message.as_ref(), &format!("node {node_id} stays a voter"))
+}
+
 /// The metadata folder of the node among these members.
-fn directory_of(members: &[ReplicaState], args: &ChangeArgs) -> Result<Option<Uuid>, CliError> {
-    let node_id = args.node_id;
+fn directory_of(members: &[ReplicaState], node_id: i32, directory: Option<Uuid>) -> Result<Option<Uuid>, CliError> {
     let of_node =
         members.iter().filter(|member| member.replica_id == node_id).map(|member| member.replica_directory_id);
-    let directories: Vec<Uuid> = of_node.filter(|found| args.directory.is_none_or(|wanted| wanted == *found)).collect();
+    let directories: Vec<Uuid> = of_node.filter(|found| directory.is_none_or(|wanted| wanted == *found)).collect();
     match directories.as_slice() {
         [] => Ok(None),
         [directory] => Ok(Some(*directory)),

@@ -1,0 +1,231 @@
+//! Carries moves out: a bounded number of reassignments at a time, until all are complete.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
+use esker_core::plan::{Assignment, Move, MoveState, find_blocker, move_state, next_wave};
+use esker_protocol::primitives::Str;
+use tokio::time::{Instant, sleep};
+
+use super::super::super::error::CliError;
+use super::observe::{assignments, sizes};
+use super::progress::{Progress, Reporter};
+use super::throttle;
+
+/// Between two looks at the cluster.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A cluster without an active controller elects one within a fraction of a second; nodes may be restarted meanwhile.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Brokers learn of a reassignment one after the other: only what lasts as long is another client's change.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Partitions of one request.
+pub(super) const REQUEST: usize = 1000;
+/// Partitions that a progress names.
+const NAMED: usize = 100;
+
+/// How moves are carried out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Moves in progress at a time.
+    pub at_once: usize,
+    /// Bytes a second on each broker.
+    pub throttle: Option<u64>,
+}
+
+/// A move, and how far it is.
+#[derive(Debug)]
+struct Tracked {
+    one: Move,
+    tp: TopicPartition,
+    state: MoveState,
+    begun: bool,
+    superseded: Option<Instant>,
+    copied: u64,
+}
+
+/// See the module.
+pub(super) struct Mover<'a> {
+    client: &'a Client,
+    pace: Pace,
+    reporter: Reporter,
+    /// The line of the last progress.
+    last: &'a RefCell<Option<String>>,
+    moves: Vec<Tracked>,
+}
+
+impl<'a> Mover<'a> {
+    /// Moves to begin, and those that an earlier run has begun.
+    pub(super) fn new(
+        client: &'a Client,
+        pace: Pace,
+        json: bool,
+        last: &'a RefCell<Option<String>>,
+        moves: Vec<Move>,
+    ) -> Self {
+        let tracked = |one: Move| Tracked {
+            tp: TopicPartition::new(one.topic.clone(), one.partition),
+            one,
+            state: MoveState::Waiting,
+            begun: false,
+            superseded: None,
+            copied: 0,
+        };
+        Self { client, pace, reporter: Reporter::new(json), last, moves: moves.into_iter().map(tracked).collect() }
+    }
+
+    /// Runs until all moves are complete; returns how long it took. Limits of copies go at the end.
+    pub(super) async fn run(mut self) -> Result<Duration, CliError> {
+        let admin = Admin::new(self.client);
+        if let Some(rate) = self.pace.throttle {
+            let moves: Vec<Move> = self.moves.iter().map(|tracked| tracked.one.clone()).collect();
+            throttle::set(&admin, &moves, rate).await?;
+        }
+        let mut failing: Option<Instant> = None;
+        loop {
+            match self.step().await {
+                Ok(true) => break,
+                Ok(false) => failing = None,
+                Err(CliError::Client(error)) if error.is_retriable() => {
+                    let since = *failing.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            sleep(PAUSE).await;
+        }
+        self.reporter.finish();
+        let topics: BTreeSet<Str> = self.moves.iter().map(|tracked| tracked.one.topic.clone()).collect();
+        throttle::clear(&admin, &topics, self.pace.throttle.is_some()).await?;
+        self.elect_leaders(&admin).await;
+        Ok(self.reporter.elapsed())
+    }
+
+    /// Looks at all moves and begins the next ones; returns whether all are complete.
+    async fn step(&mut self) -> Result<bool, CliError> {
+        let open: Vec<TopicPartition> = self.open().map(|tracked| tracked.tp.clone()).collect();
+        let now = assignments(self.client, &open).await?;
+        for tracked in self.moves.iter_mut().filter(|tracked| tracked.state != MoveState::Done) {
+            tracked.update(now.get(&tracked.tp))?;
+        }
+        self.measure().await;
+        let progress = self.progress(&now);
+        self.last.replace(Some(progress.line(None)));
+        self.reporter.report(&progress)?;
+        if self.open().next().is_none() {
+            return Ok(true);
+        }
+        let states: Vec<MoveState> = self.moves.iter().map(|tracked| tracked.state).collect();
+        let wave: Vec<(TopicPartition, Option<Vec<i32>>)> = next_wave(&states, self.pace.at_once)
+            .into_iter()
+            .filter_map(|at| self.moves.get(at).map(|tracked| (tracked.tp.clone(), Some(tracked.one.to.clone()))))
+            .collect();
+        if wave.is_empty() {
+            return Ok(false);
+        }
+        let results = Admin::new(self.client).alter_reassignments(&wave).await?;
+        for ((tp, _), result) in wave.iter().zip(results) {
+            check_begun(tp, result)?;
+        }
+        Ok(false)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Tracked> {
+        self.moves.iter().filter(|tracked| tracked.state != MoveState::Done)
+    }
+
+    /// Reads the bytes that the replicas which are added have by now.
+    async fn measure(&mut self) {
+        let mut replicas: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+        for tracked in self.moves.iter().filter(|tracked| tracked.state == MoveState::InProgress) {
+            for broker in tracked.one.added() {
+                replicas.entry(broker).or_default().push(tracked.tp.clone());
+            }
+        }
+        let found = sizes(self.client, &replicas).await;
+        for tracked in &mut self.moves {
+            match tracked.state {
+                MoveState::Done => tracked.copied = tracked.one.copied_bytes(),
+                MoveState::InProgress => {
+                    let sizes = tracked.one.added().filter_map(|broker| found.get(&(broker, tracked.tp.clone())));
+                    let copied: u64 = sizes.map(|bytes| (*bytes).min(tracked.one.bytes)).sum();
+                    // A broker that does not answer now keeps what it had.
+                    tracked.copied = copied.max(tracked.copied);
+                }
+                MoveState::Waiting | MoveState::Superseded => {}
+            }
+        }
+    }
+
+    fn progress(&self, now: &BTreeMap<TopicPartition, Assignment>) -> Progress {
+        let alive = self.client.cluster();
+        let is_alive = |id: i32| alive.brokers.contains_key(&id);
+        let in_progress = || self.moves.iter().filter(|tracked| tracked.state == MoveState::InProgress);
+        let blocked = |tracked: &Tracked| {
+            let blocker = find_blocker(now.get(&tracked.tp)?, is_alive)?;
+            Some((tracked.tp.clone(), blocker))
+        };
+        let mut waiting: Vec<_> = in_progress().filter_map(blocked).collect();
+        waiting.sort_by(|(a, reason), (b, other)| (reason, a).cmp(&(other, b)));
+        waiting.truncate(NAMED);
+        Progress {
+            moves: (self.moves.len() - self.open().count(), self.moves.len()),
+            in_progress: in_progress().count(),
+            bytes: (
+                self.moves.iter().map(|tracked| tracked.copied).sum(),
+                self.moves.iter().map(|tracked| tracked.one.copied_bytes()).sum(),
+            ),
+            waiting,
+        }
+    }
+
+    /// Makes new preferred replicas the leaders. What fails here is done by the balancing of leaders later.
+    async fn elect_leaders(&self, admin: &Admin) {
+        let changed = self.moves.iter().filter(|tracked| tracked.one.changes_leader());
+        let partitions: Vec<TopicPartition> = changed.map(|tracked| tracked.tp.clone()).collect();
+        if partitions.is_empty() {
+            return;
+        }
+        let failed = match admin.elect_preferred_leaders(&partitions).await {
+            Ok(results) => results.into_iter().filter_map(|(_, result)| result.err()).next(),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            tracing::warn!(%error, "some preferred leaders are not elected yet; auto.leader.rebalance.enable elects them later");
+        }
+    }
+}
+
+impl Tracked {
+    fn update(&mut self, now: Option<&Assignment>) -> Result<(), CliError> {
+        self.state = move_state(&self.one, now, self.begun);
+        self.begun |= self.state == MoveState::InProgress;
+        if self.state != MoveState::Superseded {
+            self.superseded = None;
+            return Ok(());
+        }
+        let since = *self.superseded.get_or_insert_with(Instant::now);
+        if since.elapsed() < SETTLE {
+            return Ok(());
+        }
+        let to = super::report::ids(&self.one.to);
+        Err(CliError::Refused(format!(
+            "another client has cancelled or changed the reassignment of {} to {to}; the other reassignments go on",
+            self.tp
+        )))
+    }
+}
+
+/// A reassignment that was refused ends the command, unless the partition was deleted, which the next look shows.
+fn check_begun(tp: &TopicPartition, result: Result<(), Error>) -> Result<(), CliError> {
+    match result {
+        Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
+        Err(error) => {
+            Err(CliError::Refused(format!("{tp} does not move: {error}; reassignments that were begun go on")))
+        }
+        Ok(()) => Ok(()),
+    }
+}
