@@ -210,3 +210,42 @@ fn a_node_that_is_gone_for_good_is_removed_in_one_step() {
     assert!(!voters(&cluster).contains(&id));
     assert!(registered(&cluster).iter().all(|(node, _)| *node != id));
 }
+
+#[test]
+fn a_drain_goes_on_while_nodes_die_and_come_back() {
+    let mut cluster = Cluster::start(4);
+    let nodes: [i32; 4] = ids(&cluster);
+    let controller = cluster.controller();
+    let [drained, other, taker] = [1, 2, 3].map(|step| (controller + step) % 4);
+    let [first, second] = [nodes[drained], nodes[controller]];
+    // Each partition needs the node that is the active controller, before and after.
+    cluster.create_assigned(TOPIC, &[&[first, second], &[second, first], &[first, second]], &configs("100"));
+    fill(&cluster, TOPIC, 1);
+    fill(&cluster, TOPIC, 2);
+    let id = first.to_string();
+    write_meanwhile(&mut cluster, 1, |cluster, writers: &Writers<'_>| {
+        let child = start(cluster, &["drain", &id, "--throttle", "1M", "--json"]);
+        let copied = |at: usize| size(cluster, at, 1) + size(cluster, at, 2);
+        wait_until("a copy has begun", || copied(other) + copied(taker) > 0);
+        for victim in [controller, drained] {
+            cluster.kill(victim);
+            cluster.restart(victim);
+            writers.wait_for_records();
+        }
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        eprintln!("{}: {text}", output.status);
+        if !output.status.success() {
+            // A node that takes replicas may have been fenced for a moment: the rest is planned anew.
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(error.contains("again") || error.contains("none of the brokers that are alive"), "{text}{error}");
+            insist(cluster, &["drain", &id]);
+        }
+    });
+    assert!(!nodes_with_replicas(&cluster, TOPIC).contains(&first));
+    cluster.wait_in_sync(TOPIC);
+    assert!(!is_throttled(&cluster, TOPIC, second), "the throttle is left");
+    for partition in 0..3 {
+        wait_for_removal(&cluster, drained, partition);
+    }
+}
