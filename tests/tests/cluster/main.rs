@@ -4,6 +4,7 @@
 
 mod bounds;
 mod controller;
+mod cordon;
 mod forming;
 mod health;
 mod kills;

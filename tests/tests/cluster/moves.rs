@@ -20,19 +20,19 @@ const TOPIC: &str = "t";
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The nodes that have a replica of some partition of a topic.
-fn nodes_with_replicas(cluster: &Cluster, topic: &str) -> Vec<i32> {
+pub(super) fn nodes_with_replicas(cluster: &Cluster, topic: &str) -> Vec<i32> {
     let topic = find("the topic", || cluster.topic(topic));
     let nodes = topic.partitions.into_iter().flat_map(|partition| partition.replica_nodes);
     sorted(nodes.collect())
 }
 
-fn sorted(mut nodes: Vec<i32>) -> Vec<i32> {
+pub(super) fn sorted(mut nodes: Vec<i32>) -> Vec<i32> {
     nodes.sort_unstable();
     nodes.dedup();
     nodes
 }
 
-fn create(cluster: &Cluster, name: &'static str, replication: i16) -> ErrorCode {
+pub(super) fn create(cluster: &Cluster, name: &'static str, replication: i16) -> ErrorCode {
     let topic = CreatableTopic {
         name: name.into(),
         num_partitions: 6,
