@@ -99,8 +99,16 @@ impl<'a> Mover<'a> {
         }
         self.reporter.finish();
         let topics: BTreeSet<Str> = self.moves.iter().map(|tracked| tracked.one.topic.clone()).collect();
-        throttle::clear(&admin, &topics, self.pace.throttle.is_some()).await?;
         self.elect_leaders(&admin).await;
+        let since = Instant::now();
+        while let Err(error) = throttle::clear(&admin, &topics, self.pace.throttle.is_some()).await {
+            if !error.is_retriable() || since.elapsed() > PATIENCE {
+                return Err(CliError::Refused(format!(
+                    "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes them"
+                )));
+            }
+            sleep(PAUSE).await;
+        }
         Ok(self.reporter.elapsed())
     }
 
