@@ -281,3 +281,29 @@ proptest! {
         prop_assert_eq!(plan_rebalance(&after), vec![]);
     }
 }
+
+/// With sizes that differ much, brokers with data and one without.
+#[test]
+fn a_large_cluster_is_evened_out_closely() {
+    let brokers = 12;
+    let replicas =
+        |at: i32| (0..3).map(|step| (at * 7 + step * (1 + at % 4)) % (brokers - 1) + 1).collect::<Vec<i32>>();
+    let distinct =
+        |replicas: &Vec<i32>| replicas[0] != replicas[1] && replicas[1] != replicas[2] && replicas[0] != replicas[2];
+    let partitions = (0..2_000).filter(|at| distinct(&replicas(*at))).map(|at| PartitionState {
+        topic: "t".into(),
+        partition: at,
+        replicas: replicas(at),
+        bytes: u64::try_from(at % 97).unwrap() * 1_000_003,
+    });
+    let state =
+        |id: i32| BrokerState { rack: RACKS[usize::try_from(id % 3).unwrap()].into(), alive: true, cordoned: false };
+    let layout =
+        Layout { brokers: (1..=brokers).map(|id| (id, state(id))).collect(), partitions: partitions.collect() };
+    let moves = plan_rebalance(&layout);
+    let after = check_moves(&layout, &moves);
+    let loads = loads(&after);
+    let bytes: Vec<u64> = loads.values().map(|load| load.bytes).collect();
+    assert!(bytes.iter().max().unwrap() * 4 < bytes.iter().min().unwrap() * 5, "{bytes:?}");
+    assert!(plan_drain(&layout, 1).unwrap().len() > 200);
+}
