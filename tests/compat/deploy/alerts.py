@@ -36,8 +36,8 @@ def find_faults(rule, entries, tests):
         yield f"no severity of {sorted(severities)}"
     if not notes.get("runbook_url", "").endswith(f"deploy/RUNBOOKS.md#{name.lower()}"):
         yield "runbook_url does not end with deploy/RUNBOOKS.md#<name in lower case>"
-    if name not in entries:
-        yield "no entry in RUNBOOKS.md"
+    if missing := [part for part in ("Means", "Look at", "Do") if f"- **{part}:** " not in entries.get(name, "")]:
+        yield f"RUNBOOKS.md does not say: {', '.join(missing)}"
     fires, quiet = tests.get(name, (0, 0))
     if not fires:
         yield "no unit test in which it fires"
@@ -46,10 +46,11 @@ def find_faults(rule, entries, tests):
 
 
 alerts = [rule for rule in read_rules(deploy / "prometheus/rules/alerts.yml") if "alert" in rule]
-entries = set(re.findall(r"^### (\w+)$", (deploy / "RUNBOOKS.md").read_text(), re.M))
+parts = re.split(r"^### (\w+)$", (deploy / "RUNBOOKS.md").read_text(), flags=re.M)
+entries = dict(zip(parts[1::2], parts[2::2]))
 tests = count_tests(deploy / "prometheus/tests")
 faults = [f"{rule['alert']}: {fault}" for rule in alerts for fault in find_faults(rule, entries, tests)]
-faults += [f"RUNBOOKS.md: {name} is no alert" for name in sorted(entries - {rule["alert"] for rule in alerts})]
+faults += [f"RUNBOOKS.md: {name} is no alert" for name in sorted(entries.keys() - {rule["alert"] for rule in alerts})]
 print(*faults, sep="\n", end="\n" if faults else "")
 print(f"{len(alerts)} alerts, {sum(map(sum, tests.values()))} unit tests, {len(faults)} faults")
 sys.exit(bool(faults or not alerts))
