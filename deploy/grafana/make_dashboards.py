@@ -97,7 +97,6 @@ NODES = [
     ("Processors used", "none", GRAPH, rate_by_node("process_cpu_seconds_total", ',job="esker"')),
     ("Resident memory", "bytes", GRAPH, by_node("process_resident_memory_bytes", ',job="esker"')),
     ("Workers idle", "percentunit", GRAPH, by_node("kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent")),
-    ("Network processors idle", "percentunit", GRAPH, by_node("kafka_network_socketserver_networkprocessoravgidle_percent")),
     ("Connections", "none", GRAPH, {"{{instance}} {{listener}}": "sum by (instance, listener) (kafka_server_socket_server_metrics_connection_count{@})"}),
     ("Connections accepted", "ops", GRAPH, rate_by_node("esker_connections_accepted_total")),
     ("Network in", "Bps", GRAPH, rate_by_node("esker_network_received_bytes_total")),
