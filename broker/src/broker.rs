@@ -21,7 +21,7 @@ use crate::raft::Metadata;
 use crate::replica::ReplicaManager;
 use crate::server::RequestMemory;
 use crate::session::BrokerSession;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PeersMetrics};
 
 /// Everything that handlers need.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub struct Broker {
     pub scrubber: Arc<Scrubber>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Counters of requests to other nodes.
+    pub peers: Arc<PeersMetrics>,
 }
 
 /// Enough to see what is wrong; the metrics have the count.

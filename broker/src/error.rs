@@ -50,8 +50,8 @@ impl KafkaError for ProduceError {
             Self::NotInTransaction { code, .. } => *code,
             Self::NotEnoughReplicas { .. } => ErrorCode::NOT_ENOUGH_REPLICAS,
             Self::Rejected(rejected) => match rejected.reason {
-                RejectReason::InvalidRecord(_) => ErrorCode::INVALID_RECORD,
-                RejectReason::Corrupt(_) => ErrorCode::CORRUPT_MESSAGE,
+                RejectReason::InvalidRecord(_) | RejectReason::MissingKey(_) => ErrorCode::INVALID_RECORD,
+                RejectReason::Corrupt(_) | RejectReason::UnknownMagic(_) => ErrorCode::CORRUPT_MESSAGE,
                 RejectReason::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
                 RejectReason::InvalidTimestamp(_) => ErrorCode::INVALID_TIMESTAMP,
                 RejectReason::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
@@ -77,7 +77,9 @@ pub fn coordinator_code(error: &ProduceError) -> ErrorCode {
         ProduceError::Rejected(rejected) => match rejected.reason {
             RejectReason::TooLarge { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
             RejectReason::InvalidRecord(_)
+            | RejectReason::MissingKey(_)
             | RejectReason::Corrupt(_)
+            | RejectReason::UnknownMagic(_)
             | RejectReason::InvalidTimestamp(_)
             | RejectReason::UnsupportedCompression(_) => error.code(),
         },

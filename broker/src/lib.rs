@@ -7,6 +7,7 @@
 pub mod background;
 mod blocking;
 pub mod broker;
+mod build;
 #[allow(clippy::disallowed_methods, reason = "a program of its own: no simulation runs it")]
 pub mod cli;
 pub mod cluster;

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Runtime, RuntimeMetrics};
 
 use crate::blocking;
 use crate::config::BrokerConfig;
@@ -50,6 +50,11 @@ pub trait Environment: fmt::Debug + Send + Sync {
 
     /// Runs a task of the cluster's control (the metadata quorum, heartbeats) where no load of clients delays it.
     fn spawn_control(&self, task: BoxFuture<'static, ()>);
+
+    /// What is known of the threads of the cluster's control.
+    fn control_metrics(&self) -> Option<RuntimeMetrics> {
+        None
+    }
 
     /// Bytes of files in the resident set; `None` where nothing is known of it. Never waits for a disk.
     fn resident_file_bytes(&self) -> Option<u64> {
@@ -120,6 +125,10 @@ impl Environment for Machine {
             Some(control) => drop(control.spawn(task)),
             None => drop(tokio::spawn(task)),
         }
+    }
+
+    fn control_metrics(&self) -> Option<RuntimeMetrics> {
+        self.control().map(|control| control.metrics())
     }
 
     fn resident_file_bytes(&self) -> Option<u64> {
@@ -260,6 +269,11 @@ impl Node {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
+    }
+
+    /// What is known of the threads of the cluster's control.
+    pub fn control_metrics(&self) -> Option<RuntimeMetrics> {
+        self.environment.control_metrics()
     }
 
     /// Bytes of files in the resident set, if known.

@@ -19,6 +19,7 @@ use esker_core::controller::ShutDownBroker;
 use esker_protocol::primitives::Str;
 use esker_storage::Folder;
 use esker_storage::io::{Disk, OsDisk};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,7 @@ pub struct Running {
     pub kafka: SocketAddr,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    served: Arc<Served>,
     stop: CancellationToken,
     connections: TaskTracker,
     disk: Arc<dyn Disk>,
@@ -98,9 +100,20 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
         startup.enter(&node, Arc::clone(&disk), &metadata_dir, &logs, (place, &addresses)).await?;
     let (broker, joined) = startup.start_broker(&node, joined, logs, &stop).await?;
     let _ = served.broker.set(Arc::clone(&broker));
+    broker.node.spawn_control(Arc::clone(&broker.metrics.stalls).watch(Handle::current()));
     startup.serve_clients(&broker, &joined).await?;
     stop_on_error.disarm();
-    Ok(Running { broker, kafka, http, stop, connections, disk, metadata_dir, _metadata_folder: metadata_folder })
+    Ok(Running {
+        broker,
+        kafka,
+        http,
+        served,
+        stop,
+        connections,
+        disk,
+        metadata_dir,
+        _metadata_folder: metadata_folder,
+    })
 }
 
 /// Opens the listeners. Other nodes are served from here on, clients once the broker is ready.
@@ -128,6 +141,7 @@ async fn serve_http(node: &Node, served: &Arc<Served>, stop: &CancellationToken)
 impl Running {
     /// Stops: no more connections, what is under way ends, everything is written and marked clean.
     pub async fn stop(self) -> Result<(), esker_storage::LogError> {
+        self.served.begin_stop();
         hand_over(&self.broker).await;
         self.stop.cancel();
         if tokio::time::timeout(GRACE, self.connections.wait()).await.is_err() {

@@ -26,6 +26,8 @@ pub struct BrokerSession {
     controller_offset: AtomicU64,
     /// Why the last heartbeat has no answer that counts.
     failure: Mutex<Option<String>>,
+    /// An offset of the metadata log that was not in force here when the controller had it, and when that was.
+    behind: Mutex<Option<(u64, Instant)>>,
     stale: watch::Sender<bool>,
 }
 
@@ -38,6 +40,7 @@ impl Default for BrokerSession {
             fenced: AtomicBool::new(true),
             controller_offset: AtomicU64::new(0),
             failure: Mutex::default(),
+            behind: Mutex::default(),
             stale: watch::Sender::new(false),
         }
     }
@@ -74,9 +77,20 @@ impl BrokerSession {
         self.controller_offset.load(Ordering::Relaxed)
     }
 
-    /// The controller has so much of the metadata log in force.
-    pub fn set_controller_offset(&self, offset: u64) {
+    /// The controller has so much of the metadata log in force, this broker so much.
+    pub fn set_controller_offset(&self, offset: u64, applied: u64) {
         self.controller_offset.store(offset, Ordering::Relaxed);
+        let mut behind = self.behind.lock();
+        let is_behind = behind.is_some_and(|(target, _)| applied < target);
+        if !is_behind {
+            *behind = (applied < offset).then(|| (offset, Instant::now()));
+        }
+    }
+
+    /// Since when this broker, which has so much of the metadata log in force, lacks what the controller has.
+    pub fn metadata_lag(&self, applied: u64) -> Duration {
+        let behind = *self.behind.lock();
+        behind.filter(|(target, _)| applied < *target).map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Why the last heartbeat has no answer that counts.

@@ -80,9 +80,15 @@ pub enum RejectReason {
     /// INVALID_RECORD.
     #[error("{0}")]
     InvalidRecord(String),
+    /// A record of a compacted topic has no key. INVALID_RECORD.
+    #[error("{0}")]
+    MissingKey(String),
     /// CORRUPT_MESSAGE.
     #[error("{0}")]
     Corrupt(String),
+    /// The record format is none that exists. CORRUPT_MESSAGE.
+    #[error("unknown record format {0}")]
+    UnknownMagic(i8),
     /// MESSAGE_TOO_LARGE.
     #[error("the record batch has {size} bytes, the topic's max.message.bytes is {max}")]
     TooLarge {

@@ -226,7 +226,7 @@ fn idle_connections_cost_little() {
         }
     }
     let deadline = Instant::now() + PATIENCE;
-    while (esker.metric("kafka_server_socket_server_connection_count") as usize) < open.len() {
+    while (esker.metric("esker_client_connections") as usize) < open.len() {
         assert!(Instant::now() < deadline, "not all were accepted");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -86,8 +86,13 @@ async fn fence_expired(controller: &Arc<Controller>, refusals: &RepeatLimiter) {
         match submit(controller.metadata().as_ref(), ask, Instant::now() + FENCE).await {
             Ok(Committed { reply, .. }) => {
                 controller.forget_fenced(node_id);
-                controller.sessions(|sessions| sessions.remove(node_id, epoch));
+                let silent = controller.sessions(|sessions| {
+                    let silent = sessions.silent_for(controller.now(), node_id);
+                    sessions.remove(node_id, epoch);
+                    silent
+                });
                 if matches!(reply, Ok(true)) {
+                    controller.metadata().metrics().record_fail_over(silent.unwrap_or_default());
                     tracing::warn!(node = node_id, epoch, "a broker is fenced: its session ended");
                 }
             }

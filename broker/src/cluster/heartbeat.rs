@@ -103,7 +103,8 @@ pub async fn run_heartbeats(
             },
         };
         if let Some(answered) = answered {
-            record_answer(&session, answered, &mut lease, sent);
+            let applied = applied.borrow().offset();
+            record_answer(&session, (answered, applied), &mut lease, sent);
         }
         // Whatever the answer: a lease without an end does not outlast the time alone.
         session.set_lease(end_of(&lease, &quorum.borrow()));
@@ -134,13 +135,13 @@ pub async fn run_heartbeats(
 /// Takes in the answer to the heartbeat that was sent at `sent`, or why there is none.
 fn record_answer(
     session: &BrokerSession,
-    answered: Result<HeartbeatResponse, String>,
+    (answered, applied): (Result<HeartbeatResponse, String>, u64),
     lease: &mut Lease,
     sent: Instant,
 ) {
     let failure = match answered {
         Ok(answer) if !answer.error_code.is_error() => {
-            session.set_controller_offset(u64::try_from(answer.offset).unwrap_or_default());
+            session.set_controller_offset(u64::try_from(answer.offset).unwrap_or_default(), applied);
             session.set_fenced(answer.fenced);
             // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
             match answer.fenced {

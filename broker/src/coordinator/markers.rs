@@ -88,7 +88,14 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
         for partition in partitions.iter().copied() {
             let (scope, shard, marker, id) = (&scope, &shard, &marker, &markers.id);
             let marked = MarkedPartition { own_id: scope.node.id(), topic, partition, id, first_pause: RETRY_AFTER };
-            let attempt = move |location| write_at(scope, marker, topic, partition, location);
+            let mut leaderless = None;
+            let attempt = move |location| {
+                // Counted until the next attempt.
+                let waits = matches!(location, Location::Leaderless);
+                leaderless.take();
+                leaderless = waits.then(|| scope.transactions.marker_queues().count_leaderless());
+                write_at(scope, marker, topic, partition, location)
+            };
             writes.push(write_until_done(scope.images.clone(), marked, attempt, || shard.is_gone()).boxed());
         }
     }
@@ -103,6 +110,7 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
             Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => return,
             Err(error) => tracing::warn!(%error, id = %markers.id, "the end of a transaction is not recorded yet"),
         }
+        let _counted = scope.transactions.marker_queues().count_unrecorded();
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_AFTER_MAX);
         if shard.is_gone() {

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI16, Ordering};
+use std::sync::atomic::{AtomicI16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use esker_core::internal_topics::TRANSACTION_TOPIC;
@@ -17,6 +17,50 @@ use crate::producer_ids::ProducerIds;
 /// How long an answer waits for its records to be committed: Kafka's default of `request.timeout.ms`.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What of ended transactions waits to be tried again.
+#[derive(Debug, Default)]
+pub struct MarkerQueues {
+    leaderless: AtomicUsize,
+    unrecorded: AtomicUsize,
+}
+
+/// One that waits, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl MarkerQueues {
+    /// Markers whose partition has no leader.
+    pub fn leaderless(&self) -> usize {
+        self.leaderless.load(Ordering::Relaxed)
+    }
+
+    /// Transactions whose end is not recorded yet although their markers are written.
+    pub fn unrecorded(&self) -> usize {
+        self.unrecorded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_leaderless(&self) -> Counted<'_> {
+        Counted::new(&self.leaderless)
+    }
+
+    pub(super) fn count_unrecorded(&self) -> Counted<'_> {
+        Counted::new(&self.unrecorded)
+    }
+}
+
 /// Transactional ids of the partitions that this broker leads.
 #[derive(Debug)]
 pub struct TransactionCoordinator {
@@ -26,6 +70,7 @@ pub struct TransactionCoordinator {
     pub(super) producer_ids: Arc<ProducerIds>,
     /// The cluster's `transaction.version`, for new shards.
     version: Arc<AtomicI16>,
+    markers: MarkerQueues,
 }
 
 impl TransactionCoordinator {
@@ -35,7 +80,12 @@ impl TransactionCoordinator {
         let level = Arc::clone(&version);
         let make = move |_| TransactionShard::new(limits.clone(), level.load(Ordering::Acquire));
         let shards = Runtime::new(TRANSACTION_TOPIC, node, COMMIT_TIMEOUT, make, events::transaction);
-        Self { shards, node: node.clone(), producer_ids, version }
+        Self { shards, node: node.clone(), producer_ids, version, markers: MarkerQueues::default() }
+    }
+
+    /// Markers that cannot be written at the moment, and ends that cannot be recorded.
+    pub fn marker_queues(&self) -> &MarkerQueues {
+        &self.markers
     }
 
     /// Sets the cluster's `transaction.version` on all shards.

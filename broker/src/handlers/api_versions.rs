@@ -34,7 +34,10 @@ impl Handler for ApiVersions {
                 return Staged::Ready(failed(ErrorCode::INVALID_REQUEST));
             }
             // A client that names itself twice keeps its first name.
-            let _ = ctx.connection.software.set((name.detached(), software.detached()));
+            if ctx.connection.set_software(name.detached(), software.detached()) {
+                let (network, listener) = (&ctx.broker.metrics.network, &ctx.connection.listener);
+                ctx.connection.set_counted(network.count_software(name, software, listener));
+            }
         }
         if version >= 5 && !is_meant(&ctx, &request) {
             return Staged::Ready(failed(ErrorCode::REBOOTSTRAP_REQUIRED));
@@ -106,8 +109,9 @@ pub(super) fn answer_unsupported(ctx: &RequestContext, correlation_id: i32) -> O
     let response = ApiVersionsResponse { api_keys: vec![own], ..failed(ErrorCode::UNSUPPORTED_VERSION) };
     match encode_response(ApiKey::API_VERSIONS, 0, correlation_id, &response) {
         Ok(chunks) => {
-            ctx.broker.metrics.requests.answered(ApiKey::API_VERSIONS, 0, ctx.received.elapsed(), chunks.errors());
-            Outcome::Ready(Reply::Frame(chunks))
+            let call = (ApiKey::API_VERSIONS, 0);
+            let answered = ctx.broker.metrics.requests.answered(call, ctx.arrival, None, chunks.errors());
+            Outcome::Ready(Reply::Frame(chunks, Some(answered)))
         }
         Err(_) => Outcome::Refused(CloseReason::Unencodable(ApiKey::API_VERSIONS, 0)),
     }

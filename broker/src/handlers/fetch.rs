@@ -24,6 +24,7 @@ use esker_protocol::messages::fetch::{
     NodeEndpoint, PartitionData,
 };
 use esker_protocol::primitives::Str;
+use esker_storage::ReadError;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
@@ -33,6 +34,7 @@ use crate::replica::{
     AccessError, FetchError, FetchLimits, Instead, LeaderHint, Partition, PartitionRead, ReadAt, ReadBound, ReadFrom,
     ReadPass, ReadRequest, ReadyRequests, TopicRef, is_enough, read_cold, read_resident, wait_for_more, wait_for_ready,
 };
+use crate::telemetry::TopicCount;
 
 /// The Fetch API.
 pub struct Fetch;
@@ -59,7 +61,9 @@ pub(super) fn serve(ctx: RequestContext, reader: Reader, request: FetchRequest) 
     let wanted = reader.want_all(&ctx, &begun.fetch, std::mem::take(&mut begun.partitions));
     let pass = read_resident(&wanted, &limits);
     let pass = match pass {
-        Some(pass) if is_enough(&pass, &limits) => return Staged::Ready(answer(&ctx, &begun, &wanted, pass)),
+        Some(pass) if is_enough(&pass, &limits) => {
+            return Staged::Ready(answer(&ctx, reader.replica, &begun, &wanted, pass));
+        }
         pass => pass,
     };
     // A request that waits must not keep its frame in memory, however large that is: the client's name for itself and topic names are
@@ -120,7 +124,7 @@ async fn finish_later(
         }
     }
     pass.refuse_deleted(&wanted);
-    answer(&ctx, &begun, &wanted, pass)
+    answer(&ctx, reader.replica, &begun, &wanted, pass)
 }
 
 /// The reader, and the rules of its reads.
@@ -325,7 +329,13 @@ fn for_replica(partition: Arc<Partition>, replica: i32) -> Result<Arc<Partition>
     Ok(partition)
 }
 
-fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass: ReadPass) -> FetchResponse {
+fn answer(
+    ctx: &RequestContext,
+    replica: i32,
+    begun: &BegunFetch,
+    wanted: &[ReadRequest],
+    pass: ReadPass,
+) -> FetchResponse {
     let fetch = &begun.fetch;
     let mut hints: BTreeMap<i32, LeaderHint> = BTreeMap::new();
     let mut told = Vec::with_capacity(pass.reads.len());
@@ -333,6 +343,7 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
     for ((want, read), (target, _)) in wanted.iter().zip(pass.reads).zip(&fetch.partitions) {
         let is_at_end = read.as_ref().is_ok_and(|read| want.at.offset >= read.up_to);
         let read = read.and_then(|read| convert::for_version(read, ctx.api_version, want.max_bytes));
+        count_read(ctx, replica, want, &read);
         let data = match read.and_then(|read| partition_data(target.partition, want, read)) {
             Ok(data) => data,
             Err(error) => {
@@ -357,7 +368,6 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
         told.into_iter().zip(&fetch.partitions).zip(shown).zip(wanted).filter(|((_, shown), _)| *shown)
     {
         if let (Ok(partition), Some(records)) = (&want.partition, &data.records) {
-            partition.rates().fetched(records.len());
             let quota = &ctx.broker.replicas.quotas().leader;
             let is_counted = want.at.bound == ReadBound::LogEnd && quota.is_limited();
             if is_counted && partition.role().is_throttled_as_leader(partition.index()) {
@@ -381,6 +391,34 @@ fn answer(ctx: &RequestContext, begun: &BegunFetch, wanted: &[ReadRequest], pass
             .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
             .collect(),
         ..FetchResponse::default()
+    }
+}
+
+/// Counts a read as Kafka does: what a reader corrects by itself is no failure.
+fn count_read(ctx: &RequestContext, replica: i32, want: &ReadRequest, read: &Result<PartitionRead, FetchError>) {
+    let Ok(partition) = &want.partition else { return };
+    let rates = partition.rates();
+    let bytes = read.as_ref().map_or(0, |read| read.info.records.len());
+    match read {
+        Ok(_) if want.at.bound == ReadBound::LogEnd => {
+            if bytes > 0 {
+                rates.record(TopicCount::ReplicationBytesOut, bytes);
+                if ctx.broker.replicas.is_adding(partition, replica) {
+                    rates.record(TopicCount::ReassignmentBytesOut, bytes);
+                }
+            }
+        }
+        Ok(_) => {
+            rates.record(TopicCount::FetchRequests, 1);
+            if bytes > 0 {
+                rates.record(TopicCount::BytesOut, bytes);
+                if ctx.api_version < convert::CONVERTS_BELOW {
+                    rates.record(TopicCount::FetchConversions, 1);
+                }
+            }
+        }
+        Err(FetchError::Access(_) | FetchError::Read(ReadError::OffsetOutOfRange { .. })) => {}
+        Err(_) => rates.record(TopicCount::FailedFetchRequests, 1),
     }
 }
 

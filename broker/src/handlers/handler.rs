@@ -10,10 +10,10 @@ use esker_protocol::primitives::{Reader, Str};
 use esker_protocol::schema::Schema;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
 use crate::broker::{Broker, Endpoint};
 use crate::server::{CloseReason, ConnectionInfo, Outcome};
+use crate::telemetry::Arrival;
 
 /// What a handler is given beside its request.
 #[derive(Clone)]
@@ -26,8 +26,8 @@ pub struct RequestContext {
     pub client_id: Option<Str>,
     /// The version of the request.
     pub api_version: i16,
-    /// When it had been read whole.
-    pub received: Instant,
+    /// When it came.
+    pub arrival: Arrival,
     /// All that is served on this listener.
     pub routes: &'static [Route],
 }

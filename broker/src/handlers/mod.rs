@@ -65,7 +65,7 @@ use crate::broker::Broker;
 use crate::server::{CloseReason, Incoming, Outcome, Service};
 use crate::telemetry::ServedApi;
 pub use node::NodeService;
-pub use peer::{PEER_LIMITS, PeerService};
+pub use peer::{PEER_LIMITS, PeerService, fetch_of_followers};
 
 use handler::{RequestContext, Route};
 use route::{RouteTable, route_of};
@@ -139,9 +139,13 @@ routes! {
     scram_credentials::AlterUserScramCredentials,
 }
 
-/// Every API that is served, for what counts requests.
+/// Every API that is served to clients, for what counts requests.
 pub fn served_apis() -> impl Iterator<Item = ServedApi> {
-    ROUTES.iter().map(|route| ServedApi { key: route.key, versions: route.min_version..=route.max_version })
+    ROUTES.iter().map(|route| ServedApi {
+        key: route.key,
+        name: route.key.name(),
+        versions: route.min_version..=route.max_version,
+    })
 }
 
 /// What clients are served: Kafka's protocol on the broker's listeners.
@@ -160,7 +164,7 @@ impl ClientService {
 
 impl Service for ClientService {
     fn dispatch(&self, incoming: Incoming, body: &mut Reader) -> Outcome {
-        let Incoming { header, connection, received } = incoming;
+        let Incoming { header, connection, arrival } = incoming;
         let Some(route) = self.table.get(header.api_key) else {
             return Outcome::Refused(CloseReason::UnknownApi(header.api_key));
         };
@@ -169,7 +173,7 @@ impl Service for ClientService {
             connection,
             client_id: header.client_id,
             api_version: header.api_version,
-            received,
+            arrival,
             routes: ROUTES,
         };
         if !(route.min_version..=route.max_version).contains(&header.api_version) {

@@ -24,6 +24,7 @@ use esker_protocol::primitives::Str;
 use esker_storage::validate::{RejectReason, ValidateRules, validate};
 use esker_storage::{AppendError, Origin, ProducerError};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::Endpoint;
@@ -32,6 +33,7 @@ use crate::replica::{
     AccessError, CommitGate, Guarantee, LeaderHint, Partition, ProduceError, TopicRef, TopicReplicas,
 };
 use crate::server::CloseReason;
+use crate::telemetry::TopicCount;
 use verify::VerificationResults;
 
 /// The Produce API.
@@ -52,7 +54,11 @@ impl Handler for Produce {
             // Batches that come behind must not be appended before these.
             Ok(Some(verification)) => Staged::Held(
                 async move {
+                    let began = Instant::now();
                     let results = verify::verify(&ctx, verification).await;
+                    let metrics = &ctx.broker.metrics;
+                    metrics.verifications.record(began.elapsed(), Instant::now());
+                    metrics.failed_verifications.inc_by(results.failures() as u64);
                     append(ctx, request, &results)
                 }
                 .boxed(),
@@ -238,7 +244,10 @@ fn refused(partition: &Partition, error: impl Into<ProduceError>) -> Refused {
     let error = error.into();
     let unknown = match &error {
         ProduceError::Rejected(rejected) => {
-            matches!(rejected.reason, RejectReason::Corrupt(_) | RejectReason::TooLarge { .. })
+            matches!(
+                rejected.reason,
+                RejectReason::Corrupt(_) | RejectReason::UnknownMagic(_) | RejectReason::TooLarge { .. }
+            )
         }
         ProduceError::Append(AppendError::Producer(error)) => matches!(error, ProducerError::NotVerified { .. }),
         ProduceError::Append(_) => true,
@@ -258,6 +267,44 @@ fn append_partition(
     results: &VerificationResults,
 ) -> Result<Written, Refused> {
     let partition = topic.partition(data.index)?;
+    let size = data.records.as_ref().map_or(0, bytes::Bytes::len);
+    partition.rates().record(TopicCount::ProduceRequests, 1);
+    append_records(ctx, Arc::clone(&partition), data, acks, results)
+        .inspect_err(|refused| count_failure(&partition, &refused.error, size))
+}
+
+/// Counts a refused batch as Kafka does: what a producer corrects by itself is no failure.
+fn count_failure(partition: &Partition, error: &ProduceError, size: usize) {
+    let rates = partition.rates();
+    let kind = match error {
+        ProduceError::Access(_) => return,
+        ProduceError::Rejected(rejected) => match rejected.reason {
+            RejectReason::TooLarge { .. } => return rates.record(TopicCount::BytesRejected, size),
+            RejectReason::Corrupt(_) => return rates.record(TopicCount::InvalidCrc, 1),
+            RejectReason::UnknownMagic(_) => Some(TopicCount::InvalidMagic),
+            RejectReason::MissingKey(_) => Some(TopicCount::NoKey),
+            RejectReason::InvalidRecord(_)
+            | RejectReason::InvalidTimestamp(_)
+            | RejectReason::UnsupportedCompression(_) => None,
+        },
+        ProduceError::Append(AppendError::Producer(ProducerError::OutOfOrderSequence { .. })) => {
+            Some(TopicCount::InvalidSequence)
+        }
+        _ => None,
+    };
+    rates.record(TopicCount::FailedProduceRequests, 1);
+    if let Some(kind) = kind {
+        rates.record(kind, 1);
+    }
+}
+
+fn append_records(
+    ctx: &RequestContext,
+    partition: Arc<Partition>,
+    data: PartitionProduceData,
+    acks: i16,
+    results: &VerificationResults,
+) -> Result<Written, Refused> {
     if !(-1..=1).contains(&acks) {
         return Err(ProduceError::InvalidAcks(acks).into());
     }
@@ -279,6 +326,9 @@ fn append_partition(
         .map_err(|error| refused(&partition, error))?;
     if !appended.duplicate {
         partition.rates().produced(size, records);
+        if ctx.api_version < CONVERTS_BELOW {
+            partition.rates().record(TopicCount::ProduceConversions, 1);
+        }
     }
     let end = appended.last_offset.saturating_add(1);
     let answer = PartitionProduceResponse {
@@ -304,6 +354,8 @@ fn append_partition(
     Ok((answer, waits.then_some((needs, partition, end, epoch))))
 }
 
+/// Requests below this version carry message formats that are converted.
+const CONVERTS_BELOW: i16 = 3;
 /// Kafka lets this client id write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Route, Staged};
 use crate::server::{CloseReason, Outcome, Reply};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Arrival, Metrics};
 
 /// The routes of a listener by API key: a request finds its own with one look.
 #[derive(Debug)]
@@ -56,62 +56,71 @@ fn run<H: Handler>(ctx: RequestContext, correlation_id: i32, body: &mut Reader) 
 where
     <H::Request as Request>::Response: Send,
 {
-    let (version, received, metrics) = (ctx.api_version, ctx.received, Arc::clone(&ctx.broker.metrics));
     let key = <H::Request as Request>::KEY;
-    let request = match H::Request::decode(body, version) {
-        Ok(request) => request,
-        Err(error) => return Outcome::Refused(CloseReason::Malformed(Some(key), error)),
-    };
-    let encode = move |metrics: &Metrics, response: &<H::Request as Request>::Response| {
-        reply(metrics, key, version, correlation_id, received, response)
-    };
-    outcome::<H>(H::handle(ctx, request), metrics, version, received, encode)
-}
-
-fn outcome<H: Handler>(
-    staged: Staged<<H::Request as Request>::Response>,
-    metrics: Arc<Metrics>,
-    version: i16,
-    received: Instant,
-    encode: impl Fn(&Metrics, &<H::Request as Request>::Response) -> Reply + Send + Sync + 'static,
-) -> Outcome
-where
-    <H::Request as Request>::Response: Send,
-{
-    match staged {
-        Staged::Ready(response) => Outcome::Ready(encode(&metrics, &response)),
-        Staged::Later(response) => Outcome::Later(async move { encode(&metrics, &response.await) }.boxed()),
-        Staged::Parked(bytes, response) => {
-            Outcome::Parked(bytes, async move { encode(&metrics, &response.await) }.boxed())
-        }
-        Staged::Held(rest) => {
-            let rest = async move { outcome::<H>(rest.await, metrics, version, received, encode) };
-            Outcome::Held(rest.boxed())
-        }
-        Staged::NoReply => {
-            metrics.requests.answered(<H::Request as Request>::KEY, version, received.elapsed(), &[]);
-            Outcome::Ready(Reply::Nothing)
-        }
-        Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
+    let call = RouteCall::of(&ctx, key, correlation_id);
+    match H::Request::decode(body, ctx.api_version) {
+        Ok(request) => stage_outcome(H::handle(ctx, request), call, None),
+        Err(error) => Outcome::Refused(CloseReason::Malformed(Some(key), error)),
     }
 }
 
-fn reply<M: Message>(
-    metrics: &Metrics,
+/// What the answer to a request needs, and what is measured of it.
+pub(super) struct RouteCall {
+    metrics: Arc<Metrics>,
     key: ApiKey,
     version: i16,
     correlation_id: i32,
-    received: Instant,
-    response: &M,
-) -> Reply {
-    match encode_response(key, version, correlation_id, response) {
-        Ok(chunks) => {
-            metrics.requests.answered(key, version, received.elapsed(), chunks.errors());
-            Reply::Frame(chunks)
+    arrival: Arrival,
+}
+
+impl RouteCall {
+    pub(super) fn of(ctx: &RequestContext, key: ApiKey, correlation_id: i32) -> Self {
+        let metrics = Arc::clone(&ctx.broker.metrics);
+        Self { metrics, key, version: ctx.api_version, correlation_id, arrival: ctx.arrival }
+    }
+
+    fn reply<M: Message>(&self, staged: Option<Instant>, response: &M) -> Reply {
+        let Self { key, version, correlation_id, .. } = *self;
+        match encode_response(key, version, correlation_id, response) {
+            Ok(chunks) => {
+                let answered = self.metrics.requests.answered((key, version), self.arrival, staged, chunks.errors());
+                Reply::Frame(chunks, Some(answered))
+            }
+            Err(error) => {
+                tracing::error!(%key, version, %error, "an answer cannot be encoded");
+                Reply::Close(CloseReason::Unencodable(key, version))
+            }
         }
-        Err(error) => {
-            tracing::error!(%key, version, %error, "an answer cannot be encoded");
-            Reply::Close(CloseReason::Unencodable(key, version))
+    }
+}
+
+/// What stage one leaves, with the answer encoded. `began_wait` is when it first had to wait, if it had to.
+pub(super) fn stage_outcome<M: Message + Send>(
+    staged: Staged<M>,
+    call: RouteCall,
+    began_wait: Option<Instant>,
+) -> Outcome {
+    let waits = || began_wait.or_else(|| Some(Instant::now()));
+    match staged {
+        Staged::Ready(response) => Outcome::Ready(call.reply(began_wait, &response)),
+        Staged::Later(response) => {
+            let waits = waits();
+            Outcome::Later(async move { call.reply(waits, &response.await) }.boxed())
         }
+        Staged::Parked(bytes, response) => {
+            let waits = waits();
+            Outcome::Parked(bytes, async move { call.reply(waits, &response.await) }.boxed())
+        }
+        Staged::Held(rest) => {
+            let waits = waits();
+            Outcome::Held(async move { stage_outcome(rest.await, call, waits) }.boxed())
+        }
+        Staged::NoReply => {
+            let requests = &call.metrics.requests;
+            let answered = requests.answered((call.key, call.version), call.arrival, began_wait, &[]);
+            requests.ended_without_answer(answered);
+            Outcome::Ready(Reply::Nothing)
+        }
+        Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
     }
 }

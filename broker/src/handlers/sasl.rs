@@ -16,7 +16,8 @@ impl Handler for SaslHandshake {
     type Request = SaslHandshakeRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=1;
 
-    fn handle(_: RequestContext, _: SaslHandshakeRequest) -> Staged<SaslHandshakeResponse> {
+    fn handle(ctx: RequestContext, _: SaslHandshakeRequest) -> Staged<SaslHandshakeResponse> {
+        ctx.broker.metrics.network.record_failed_authentication(&ctx.connection.listener);
         Staged::Ready(SaslHandshakeResponse { error_code: ErrorCode::ILLEGAL_SASL_STATE, mechanisms: Vec::new() })
     }
 }
@@ -28,7 +29,8 @@ impl Handler for SaslAuthenticate {
     type Request = SaslAuthenticateRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 
-    fn handle(_: RequestContext, _: SaslAuthenticateRequest) -> Staged<SaslAuthenticateResponse> {
+    fn handle(ctx: RequestContext, _: SaslAuthenticateRequest) -> Staged<SaslAuthenticateResponse> {
+        ctx.broker.metrics.network.record_failed_authentication(&ctx.connection.listener);
         Staged::Ready(SaslAuthenticateResponse {
             error_code: ErrorCode::ILLEGAL_SASL_STATE,
             error_message: Some("SaslAuthenticate is not expected here: this listener does not use SASL.".into()),

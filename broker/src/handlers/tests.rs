@@ -108,7 +108,11 @@ fn connection() -> Arc<ConnectionInfo> {
 fn dispatch(service: &ClientService, connection: &Arc<ConnectionInfo>, frame: bytes::Bytes) -> Outcome {
     let mut reader = Reader::new(frame);
     let header = esker_protocol::RequestHeader::decode(&mut reader).unwrap();
-    let incoming = Incoming { header, connection: Arc::clone(connection), received: tokio::time::Instant::now() };
+    let incoming = Incoming {
+        header,
+        connection: Arc::clone(connection),
+        arrival: crate::telemetry::Arrival::at(tokio::time::Instant::now(), 0),
+    };
     service.dispatch(incoming, &mut reader)
 }
 

@@ -11,20 +11,24 @@ mod served;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use served::Served;
 
-use metrics::{scrape, scrape_start};
+use crate::build::BUILD;
+use crate::telemetry::Page;
+use metrics::{table, write, write_start};
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -49,6 +53,7 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), HttpError>
 pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(all_metrics))
+        .route("/metrics/table", get(metrics_table))
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(health::ready))
         .route("/version", get(version))
@@ -61,27 +66,75 @@ pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: Cancellatio
     }
 }
 
-async fn all_metrics(State(served): State<Arc<Served>>) -> Response {
-    // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
-    let step = served.progress.step();
-    let text = match served.broker.get().cloned() {
-        Some(broker) => {
-            let node = broker.node.clone();
-            node.run_blocking(move || scrape(&broker, step, &served.ages)).await.map_err(|error| error.to_string())
-        }
-        None => Ok(scrape_start(step, &served.loading)),
-    };
-    match text.and_then(|text| text.map_err(|error| error.to_string())) {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+/// How long a scrape may wait for the one before it.
+const SCRAPE_WAIT: Duration = Duration::from_secs(10);
+
+async fn all_metrics(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let compress = accepts_gzip(&headers);
+    let bytes = scrape(served, Page::new(compress), |page| page.finish().map_err(|error| error.to_string())).await;
+    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    match bytes {
+        Ok(bytes) if compress => ([kind, (header::CONTENT_ENCODING, "gzip")], bytes).into_response(),
+        Ok(bytes) => ([kind], bytes).into_response(),
+        Err(error) => error,
     }
+}
+
+async fn metrics_table(State(served): State<Arc<Served>>) -> Response {
+    let text = scrape(served, Page::new(false), |page| {
+        // What each page ends with is among its families once it is finished.
+        page.finish_families().map(|families| table(&families)).map_err(|error| error.to_string())
+    });
+    let kind = (header::CONTENT_TYPE, "text/markdown; charset=utf-8");
+    text.await.map_or_else(|error| error, |text| ([kind], text).into_response())
+}
+
+/// Fills a page, one scrape at a time, and has `finish` make something of it.
+async fn scrape<T: Send + 'static>(
+    served: Arc<Served>,
+    mut page: Page,
+    finish: impl FnOnce(Page) -> Result<T, String> + Send + 'static,
+) -> Result<T, Response> {
+    let workers = Handle::current().metrics();
+    let Ok(scraper) = tokio::time::timeout(SCRAPE_WAIT, Arc::clone(&served.scraper).lock_owned()).await else {
+        let why = "other scrapes are under way: scrape less often\n";
+        return Err((StatusCode::TOO_MANY_REQUESTS, why).into_response());
+    };
+    let finished = match served.broker.get().cloned() {
+        Some(broker) => {
+            // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
+            let node = broker.node.clone();
+            let work = move || {
+                write(&broker, (served.stage(), &served.loading), &workers, &scraper, &mut page);
+                finish(page)
+            };
+            node.run_blocking(work).await.map_err(|error| error.to_string()).flatten()
+        }
+        None => {
+            write_start(served.stage(), &served.loading, &mut page);
+            finish(page)
+        }
+    };
+    finished.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response())
+}
+
+/// Whether the client takes gzip: it is named, and not with a weight of 0.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    codings.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|weight| weight.parse::<f32>().ok());
+        is_gzip && weight.is_none_or(|weight| weight > 0.0)
+    })
 }
 
 async fn version(State(served): State<Arc<Served>>) -> Json<serde_json::Value> {
     let broker = served.broker.get();
     Json(json!({
         "name": "esker",
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": BUILD.version,
+        "commit": BUILD.commit,
         "kafka": "4.4",
         "node_id": broker.map(|broker| broker.node_id),
         "cluster_id": broker.map(|broker| broker.cluster_id.as_str()),
@@ -103,6 +156,23 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[test]
+    fn gzip_is_negotiated() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, br", false),
+            ("br", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
+            assert_eq!(accepts_gzip(&headers), expected, "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
     #[tokio::test]

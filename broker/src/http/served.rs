@@ -1,10 +1,12 @@
 //! What the handlers of HTTP read from.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use esker_storage::LoadProgress;
+use tokio::sync::Mutex;
 
-use super::metrics::Ages;
+use super::metrics::{Scraper, Stage};
 use crate::broker::Broker;
 use crate::start_progress::StartProgress;
 
@@ -17,6 +19,19 @@ pub struct Served {
     pub loading: Arc<LoadProgress>,
     /// Set once it works; clients are served once it is not fenced.
     pub broker: OnceLock<Arc<Broker>>,
-    /// How far groups are behind in time, as of the last scrapes.
-    pub(super) ages: Ages,
+    is_stopping: AtomicBool,
+    /// Held by the scrape that runs: one at a time, whatever their number.
+    pub(super) scraper: Arc<Mutex<Scraper>>,
+}
+
+impl Served {
+    /// The broker hands over what it leads.
+    pub fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the broker is between its start and its stop.
+    pub(super) fn stage(&self) -> Stage {
+        Stage { step: self.progress.step(), is_stopping: self.is_stopping.load(Ordering::Relaxed) }
+    }
 }

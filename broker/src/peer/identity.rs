@@ -1,8 +1,10 @@
 //! Who this node is, as far as it is known: a node that joins learns its id and its cluster on the way.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use esker_protocol::primitives::{Str, Uuid};
+
+use crate::telemetry::PeersMetrics;
 
 /// A node as the other side of a connection has proved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +36,24 @@ pub struct LocalNode {
     /// The folder of a node that is in no cluster yet.
     directory: Uuid,
     membership: OnceLock<Membership>,
+    peers: Arc<PeersMetrics>,
 }
 
 impl LocalNode {
     /// A node that is in no cluster yet: it was told to `join`, and its metadata folder is to have the id `directory`.
     pub fn new(incarnation: Uuid, join: Vec<Str>, directory: Uuid) -> Self {
-        Self { incarnation, join, directory, membership: OnceLock::new() }
+        Self { incarnation, join, directory, membership: OnceLock::new(), peers: Arc::default() }
     }
 
     /// From here on the node is in a cluster.
     pub fn enter(&self, cluster_id: Str, node_id: i32, directory: Uuid) {
         // It enters one in its life.
         let _ = self.membership.set(Membership { cluster_id, node_id, directory });
+    }
+
+    /// Counters of its requests to other nodes.
+    pub fn peers(&self) -> &Arc<PeersMetrics> {
+        &self.peers
     }
 
     /// Its place in the cluster, once it has one.

@@ -13,7 +13,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::identity::{LocalNode, PeerId};
 use super::messages::{HelloDataRequest, HelloRequest, HelloResponse, PEER_VERSION};
+use super::traffic::Counted;
 use crate::node::Node;
+use crate::telemetry::PeerMetrics;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,6 +101,7 @@ pub struct PeerLink {
     target: (i32, Uuid),
     address: String,
     lane: Lane,
+    metrics: Arc<PeerMetrics>,
     standing: tokio::sync::Mutex<Option<(Arc<Connection>, PeerId)>>,
 }
 
@@ -106,7 +109,8 @@ impl PeerLink {
     /// A link to node `target` (its id, and its metadata folder; zero: any) at `address`. Connects with the first request.
     pub fn new(node: &Node, local: &Arc<LocalNode>, target: (i32, Uuid), address: &str, lane: Lane) -> Self {
         let (node, local, address) = (node.clone(), Arc::clone(local), address.to_owned());
-        Self { node, local, target, address, lane, standing: tokio::sync::Mutex::new(None) }
+        let metrics = local.peers().of(target.0);
+        Self { node, local, target, address, lane, metrics, standing: tokio::sync::Mutex::new(None) }
     }
 
     /// Where the node is.
@@ -116,16 +120,28 @@ impl PeerLink {
 
     /// Sends a request and waits for its answer until `deadline`. A connection whose answer is late is closed.
     pub async fn call<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
+        let answer = self.call_once(request, deadline).await;
+        self.metrics.record_request(answer.is_ok());
+        answer
+    }
+
+    async fn call_once<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
         let timed_out = || PeerError::TimedOut { address: self.address.clone(), api: R::SCHEMA.name };
         let (connection, _) = timeout_at(deadline, self.connection()).await.map_err(|_| timed_out())??;
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let sent = Instant::now();
+        let patience = deadline.saturating_duration_since(sent);
         // An impatient caller must not cost all others their connection.
         let patience = if self.lane == Lane::Data { patience.max(DATA_PATIENCE) } else { patience };
         let answer = timeout_at(deadline, connection.request(*R::VERSIONS.end(), request, Some(patience))).await;
-        answer.map_err(|_| timed_out())?.map_err(|error| match error {
+        let answer = answer.map_err(|_| timed_out())?.map_err(|error| match error {
             ConnectionError::Timeout { .. } => timed_out(),
             error => PeerError::Lost(error),
-        })
+        })?;
+        // Requests for data wait for records or for the disk.
+        if self.lane == Lane::Control {
+            self.metrics.record_round_trip(sent.elapsed());
+        }
+        Ok(answer)
     }
 
     /// Who is there: connects if no connection stands.
@@ -141,7 +157,7 @@ impl PeerLink {
         }
         *standing = None;
         let opened = async {
-            let connection = open(&self.node, &self.address).await?;
+            let connection = open(&self.node, &self.address, Some(&self.metrics)).await?;
             let peer = self.greet(&connection).await?;
             Ok::<_, PeerError>((connection, peer))
         };
@@ -184,12 +200,12 @@ impl HelloRequest {
 }
 
 /// A connection to `address`; nothing is said on it yet.
-async fn open(node: &Node, address: &str) -> Result<Arc<Connection>, PeerError> {
+async fn open(node: &Node, address: &str, metrics: Option<&Arc<PeerMetrics>>) -> Result<Arc<Connection>, PeerError> {
     let stream = node.connect(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => PeerError::NotListening { address: address.to_owned() },
         _ => PeerError::Unreachable { address: address.to_owned(), reason: error.to_string() },
     })?;
-    let (reader, writer) = tokio::io::split(stream);
+    let (reader, writer) = tokio::io::split(Counted::new(stream, metrics));
     let config = ClientConfig {
         client_id: "esker-node".to_owned(),
         max_in_flight: IN_FLIGHT,
@@ -212,7 +228,7 @@ pub async fn ask<R: Request>(
             address: address.to_owned(),
             reason: format!("no connection within {CONNECT:?}"),
         };
-        let connection = tokio::time::timeout(CONNECT, open(node, address)).await.map_err(late)??;
+        let connection = tokio::time::timeout(CONNECT, open(node, address, None)).await.map_err(late)??;
         Ok(connection.request(*R::VERSIONS.end(), request, None).await?)
     };
     let timed_out = |_| PeerError::TimedOut { address: address.to_owned(), api: R::SCHEMA.name };

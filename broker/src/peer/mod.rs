@@ -8,6 +8,7 @@
 mod identity;
 mod link;
 pub mod messages;
+mod traffic;
 
 pub use identity::{LocalNode, PeerId};
 pub use link::{Lane, PeerError, PeerLink, ask};

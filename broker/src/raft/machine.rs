@@ -11,10 +11,12 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::convert::{from_meta, from_snapshot, to_meta};
 use super::types::{Applied, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::node::Node;
+use crate::telemetry::QuorumMetrics;
 
 /// The image and its position in the log.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct StateMachine {
     applied: Option<LogId>,
     membership: StoredMembership,
     current: Arc<ArcSwap<MetadataImage>>,
+    metrics: Arc<QuorumMetrics>,
     published: watch::Sender<Arc<MetadataImage>>,
 }
 
@@ -37,6 +40,8 @@ pub struct Published {
     pub changes: watch::Receiver<Arc<MetadataImage>>,
     /// Closed after the quorum's tasks have ended.
     pub(super) files: MetadataFiles,
+    /// What the quorum counts.
+    pub(super) metrics: Arc<QuorumMetrics>,
 }
 
 /// Records that are encoded together: a chunk of the snapshot.
@@ -47,6 +52,7 @@ impl StateMachine {
     pub fn open(node: Node, files: MetadataFiles) -> io::Result<(Self, Published)> {
         let (published, changes) = watch::channel(Arc::default());
         let current: Arc<ArcSwap<MetadataImage>> = Arc::default();
+        let metrics = Arc::new(QuorumMetrics::new(Instant::now()));
         let mut machine = Self {
             node,
             snapshots: Arc::clone(&files.snapshots),
@@ -54,12 +60,13 @@ impl StateMachine {
             applied: None,
             membership: StoredMembership::default(),
             current: Arc::clone(&current),
+            metrics: Arc::clone(&metrics),
             published,
         };
         if let Some(snapshot) = machine.snapshots.current() {
             machine.restore(from_meta(snapshot.meta())?, read_image(&snapshot)?);
         }
-        Ok((machine, Published { current, changes, files }))
+        Ok((machine, Published { current, changes, files, metrics }))
     }
 
     fn restore(&mut self, meta: SnapshotMeta, image: MetadataImage) {
@@ -115,7 +122,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let outcome = match entry.payload {
                 EntryPayload::Blank => Applied::Nothing,
                 EntryPayload::Normal(proposal) if proposal.is_current_at(&entry.log_id) => {
-                    for record in MetadataRecord::decode_all(proposal.records).map_err(io::Error::other)? {
+                    let records = MetadataRecord::decode_all(proposal.records);
+                    for record in records.inspect_err(|_| self.metrics.record_load_error()).map_err(io::Error::other)? {
                         self.image.apply(&record);
                     }
                     Applied::Changed

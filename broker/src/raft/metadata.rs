@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use esker_core::controller::{Decision, Reply, Request, decide};
+use esker_core::health::{ElectionCounts, count_elections};
 use esker_core::metadata::{MetadataImage, MetadataRecord};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,11 +23,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
-use super::quorum::{QuorumView, follow_quorum};
+use super::quorum::{Observed, QuorumView, follow_quorum};
 use super::server::RaftServer;
 use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
 use crate::controller::{Committed, ControllerClient, SubmitError};
 use crate::node::Node;
+use crate::telemetry::QuorumMetrics;
 
 /// Decides over an image; once more where the image has changed before the commit.
 type Decide = Box<dyn Fn(&MetadataImage) -> Decision<Reply> + Send>;
@@ -34,6 +36,8 @@ type Decide = Box<dyn Fn(&MetadataImage) -> Decision<Reply> + Send>;
 /// A request in the queue.
 struct Work {
     decide: Decide,
+    /// When it came into the queue.
+    queued: Instant,
     answer: oneshot::Sender<Result<Committed<Reply>, SubmitError>>,
 }
 
@@ -42,6 +46,14 @@ struct Decided {
     work: Work,
     reply: Reply,
     changed: bool,
+}
+
+/// Requests that are decided together.
+#[derive(Default)]
+struct Batch {
+    records: Vec<u8>,
+    decided: Vec<Decided>,
+    elections: ElectionCounts,
 }
 
 /// Requests that may wait at once; more slow their senders down.
@@ -60,6 +72,7 @@ pub struct Metadata {
     quorum: watch::Receiver<QuorumView>,
     /// How often the leader changed, as this node saw it.
     leader_changes: Arc<AtomicU64>,
+    metrics: Arc<QuorumMetrics>,
     server: Arc<RaftServer>,
     node: Node,
 }
@@ -67,12 +80,18 @@ pub struct Metadata {
 impl Metadata {
     pub(super) fn new(node: Node, id: RaftId, raft: Raft<TypeConfig, StateMachine>, published: Published) -> Self {
         let (work, inbox) = mpsc::channel(QUEUE);
+        let metrics = Arc::clone(&published.metrics);
         node.spawn_control(run(raft.clone(), published.clone(), inbox));
         let (views, quorum) = watch::channel(QuorumView::default());
         let leader_changes = Arc::<AtomicU64>::default();
-        node.spawn_control(follow_quorum(raft.clone(), id, views, Arc::clone(&leader_changes)));
+        node.spawn_control(follow_quorum(
+            raft.clone(),
+            id,
+            views,
+            Observed { leader_changes: Arc::clone(&leader_changes), metrics: Arc::clone(&metrics) },
+        ));
         let server = RaftServer::new(&node, raft.clone(), published.files.clone());
-        Self { published, work, raft, quorum, leader_changes, server, node }
+        Self { published, work, raft, quorum, leader_changes, metrics, server, node }
     }
 
     /// What other controllers ask of this one.
@@ -87,6 +106,11 @@ impl Metadata {
 
     pub(super) fn leader_changes(&self) -> &AtomicU64 {
         &self.leader_changes
+    }
+
+    /// What the quorum and the controller count.
+    pub fn metrics(&self) -> &Arc<QuorumMetrics> {
+        &self.metrics
     }
 
     /// The members of the quorum can be changed here while this node leads.
@@ -108,10 +132,13 @@ impl Metadata {
     async fn submit_decision(&self, decide: Decide, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let submitted = async {
-            self.work.send(Work { decide, answer }).await.map_err(|_| SubmitError::Stopping)?;
+            self.work.send(Work { decide, queued: Instant::now(), answer }).await.map_err(|_| SubmitError::Stopping)?;
             answered.await.map_err(|_| SubmitError::Stopping)?
         };
-        tokio::time::timeout_at(deadline, submitted).await.unwrap_or(Err(SubmitError::TimedOut))
+        tokio::time::timeout_at(deadline, submitted).await.unwrap_or_else(|_| {
+            self.metrics.record_timed_out();
+            Err(SubmitError::TimedOut)
+        })
     }
 
     /// For tests: submits a decision that no request leads to.
@@ -165,9 +192,20 @@ async fn run(raft: Raft<TypeConfig, StateMachine>, published: Published, mut inb
         }
         pending.extend(batch.drain(..));
         let image = published.current.load_full();
-        let (records, decided) = decide_all(MetadataImage::clone(&image), &mut pending);
-        let committed =
-            if records.is_empty() { Ok(Some(image.offset())) } else { commit(&raft, image.offset(), &records).await };
+        let Batch { records, decided, elections } =
+            decide_all(MetadataImage::clone(&image), &mut pending, &published.metrics);
+        let committed = match records.is_empty() {
+            true => Ok(Some(image.offset())),
+            false => {
+                let began = Instant::now();
+                let committed = commit(&raft, image.offset(), &records).await;
+                if matches!(committed, Ok(Some(_))) {
+                    published.metrics.record_commit(began.elapsed());
+                    published.metrics.record_elections(elections.unclean, elections.eligible);
+                }
+                committed
+            }
+        };
         match committed {
             Ok(Some(offset)) => decided.into_iter().for_each(|Decided { work, reply, changed }| {
                 // The caller may have hung up.
@@ -182,14 +220,16 @@ async fn run(raft: Raft<TypeConfig, StateMachine>, published: Published, mut inb
 
 /// Decides requests from the front, each over the image as the ones before it leave it, until an entry is full: the bytes of their
 /// records, and the requests. One that panics or that cannot be written fails alone; one whose caller has gone is not decided.
-fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>) -> (Vec<u8>, Vec<Decided>) {
-    let (mut records, mut decided) = (Vec::new(), Vec::new());
+fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>, metrics: &QuorumMetrics) -> Batch {
+    let Batch { mut records, mut decided, mut elections } = Batch::default();
     while decided.len() < BATCH && records.len() < BATCH_BYTES {
         let Some(work) = pending.pop_front() else { break };
         if work.answer.is_closed() {
             continue;
         }
+        metrics.record_queued(work.queued.elapsed());
         let Ok(decision) = catch_unwind(AssertUnwindSafe(|| (work.decide)(&image))) else {
+            metrics.record_error();
             let _ = work.answer.send(Err(SubmitError::Fault("a decision of the controller panicked".to_owned())));
             continue;
         };
@@ -197,13 +237,19 @@ fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>) -> (Vec<u8
             Ok(bytes) => {
                 let changed = !bytes.is_empty();
                 records.extend_from_slice(&bytes);
-                decision.records.iter().for_each(|record| image.apply(record));
+                for record in &decision.records {
+                    elections.add(count_elections(&image, record));
+                    image.apply(record);
+                }
                 decided.push(Decided { work, reply: decision.reply, changed });
             }
-            Err(error) => drop(work.answer.send(Err(SubmitError::Encode(error.to_string())))),
+            Err(error) => {
+                metrics.record_error();
+                drop(work.answer.send(Err(SubmitError::Encode(error.to_string()))));
+            }
         }
     }
-    (records, decided)
+    Batch { records, decided, elections }
 }
 
 /// How long the start, or an election, may take before a write gives up. A write that openraft has accepted is waited for to its end,
@@ -258,7 +304,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let reply = || Reply::InitializeFeatures(());
         let decide: Decide = Box::new(move |_| Decision { records: records.clone(), reply: reply() });
-        (Work { decide, answer }, answered)
+        (Work { decide, queued: Instant::now(), answer }, answered)
     }
 
     fn topic(name: &str) -> MetadataRecord {
@@ -271,7 +317,8 @@ mod tests {
         let batch = [topic("t"), MetadataRecord::newest_level(), topic("t")].map(|record| work(vec![record]));
         let (works, mut answers): (VecDeque<Work>, Vec<Answer>) = batch.into_iter().unzip();
         let mut pending = works;
-        let (records, decided) = decide_all(MetadataImage::default(), &mut pending);
+        let metrics = QuorumMetrics::new(Instant::now());
+        let Batch { records, decided, .. } = decide_all(MetadataImage::default(), &mut pending, &metrics);
         assert_eq!(decided.len(), 2);
         let refused = answers.remove(0).try_recv().unwrap().unwrap_err();
         assert!(refused.to_string().contains("needs record level 1"), "{refused}");
@@ -295,7 +342,8 @@ mod tests {
         drop(answers.remove(2));
         let mut sizes = Vec::new();
         while !pending.is_empty() {
-            let (records, decided) = decide_all(image.clone(), &mut pending);
+            let metrics = QuorumMetrics::new(Instant::now());
+            let Batch { records, decided, .. } = decide_all(image.clone(), &mut pending, &metrics);
             assert!(records.len() < BATCH_BYTES + BATCH_BYTES);
             sizes.push(decided.len());
         }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Raft, RaftMetrics};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::machine::StateMachine;
 use super::types::{RaftId, TypeConfig};
+use crate::telemetry::QuorumMetrics;
 
 /// A member of the quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,22 +108,37 @@ fn view_of(own: RaftId, metrics: &RaftMetrics<TypeConfig>) -> QuorumView {
     }
 }
 
+/// What is counted while the quorum is followed.
+pub(super) struct Observed {
+    pub(super) leader_changes: Arc<AtomicU64>,
+    pub(super) metrics: Arc<QuorumMetrics>,
+}
+
 /// Publishes the quorum as it changes, and allows elections to this node while it votes.
 pub(super) async fn follow_quorum(
     raft: Raft<TypeConfig, StateMachine>,
     own: RaftId,
     views: watch::Sender<QuorumView>,
-    leader_changes: Arc<AtomicU64>,
+    observed: Observed,
 ) {
     let mut metrics = raft.metrics();
     let mut elects = false;
     let mut last_leader = None;
+    let mut leaderless_since = None;
     loop {
         let view = view_of(own, &metrics.borrow_watched());
         let leader = view.leader.map(|leader| (leader, view.term));
         if leader.is_some() && leader != last_leader {
             last_leader = leader;
-            leader_changes.fetch_add(1, Ordering::Relaxed);
+            observed.leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
+        match (leader, leaderless_since) {
+            (None, None) => leaderless_since = Some(Instant::now()),
+            (Some(_), Some(since)) => {
+                leaderless_since = None;
+                observed.metrics.record_election(Instant::now().saturating_duration_since(since));
+            }
+            _ => {}
         }
         let votes = view.voters().any(|voter| voter.id == own);
         if votes != elects {

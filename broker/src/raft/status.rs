@@ -15,6 +15,8 @@ pub struct RaftStatus {
     pub leader: Option<i32>,
     /// Whether this node leads.
     pub is_leading: bool,
+    /// Whether this node votes.
+    pub votes: bool,
     /// Entries in the log of this node.
     pub entries: u64,
     /// Entries that are committed, as far as this node knows.
@@ -51,6 +53,7 @@ impl Metadata {
             term: view.term,
             leader: view.leader.map(|leader| leader.node_id),
             is_leading: view.is_leading(),
+            votes: view.voters().any(|voter| Some(voter.id) == view.own),
             entries: view.entries,
             committed,
             applied,

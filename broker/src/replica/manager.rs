@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use esker_core::config::{Scope, list_items, lookup, resolve_broker};
@@ -134,8 +135,16 @@ pub struct ReplicaManager {
     applied: watch::Sender<Arc<MetadataImage>>,
     isr_requests: IsrRequests,
     quotas: ReplicationQuotas,
+    fetching: FetchCounts,
     directory_changes: Arc<Notify>,
     changes: mpsc::UnboundedSender<LeadershipChange>,
+}
+
+/// Fetchers that have ended by a fault, and partitions whose last answer was an error.
+#[derive(Debug, Default)]
+pub(super) struct FetchCounts {
+    pub(super) failing: AtomicUsize,
+    pub(super) dead: AtomicUsize,
 }
 
 /// Wakes a task when a log dir goes offline.
@@ -177,6 +186,7 @@ impl ReplicaManager {
             applied: watch::Sender::new(Arc::default()),
             isr_requests: IsrRequests::default(),
             quotas,
+            fetching: FetchCounts::default(),
             directory_changes,
             changes,
         };
@@ -211,6 +221,27 @@ impl ReplicaManager {
                 tracing::warn!(%topic, partition, to = %to.display(), %error, "a move between log dirs does not go on");
             }
         }
+    }
+
+    pub(super) fn fetching(&self) -> &FetchCounts {
+        &self.fetching
+    }
+
+    /// Partitions whose last answer from their leader was an error: they are fetched again after a pause.
+    pub fn failing_partitions(&self) -> usize {
+        self.fetching.failing.load(Ordering::Relaxed)
+    }
+
+    /// Fetchers that ended by a fault and have not started again.
+    pub fn dead_fetchers(&self) -> usize {
+        self.fetching.dead.load(Ordering::Relaxed)
+    }
+
+    /// Whether a reassignment adds a replica, which is not in sync yet.
+    pub fn is_adding(&self, partition: &Partition, replica: i32) -> bool {
+        // In sync is what most followers are: the image is looked at for the others.
+        !partition.is_in_sync(replica)
+            && self.applied_image().partition(partition.id()).is_some_and(|found| found.adding.contains(&replica))
     }
 
     /// The gate for fetches of cold data.

@@ -160,6 +160,11 @@ impl Partition {
         self.role.load_full()
     }
 
+    /// Whether a replica is in the committed ISR.
+    pub fn is_in_sync(&self, replica: i32) -> bool {
+        self.role.load().is_in_sync(replica)
+    }
+
     /// Sets a new role. New leadership begins its epoch in the log: in memory only, nothing is written here.
     pub fn set_role(&self, role: Role) -> Result<(), LogError> {
         let held = blocking::write(&self.appending);

@@ -239,6 +239,12 @@ impl Leader {
         self.followers.lock().record_ends(follower, ends, log_end)
     }
 
+    /// How far the follower is behind that lacks most; see [`Followers::worst_lag`].
+    pub fn worst_lag(&self, log_end: i64) -> (i64, i64) {
+        let now_ms = self.now_ms();
+        self.followers.lock().worst_lag(log_end, now_ms)
+    }
+
     /// Milliseconds since the leadership began.
     pub(super) fn now_ms(&self) -> i64 {
         i64::try_from(self.began.lock().elapsed().as_millis()).unwrap_or(i64::MAX)

@@ -98,6 +98,7 @@ pub(super) fn build_broker(
         request_memory: Arc::clone(&shared.memory),
         scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
         metrics,
+        peers: Arc::clone(joined.controller.local().peers()),
     };
     (Arc::new(broker), changes)
 }

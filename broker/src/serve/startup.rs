@@ -24,7 +24,7 @@ use crate::cluster::{
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
-use crate::handlers::{ClientService, NodeService, PEER_LIMITS, PeerService, served_apis};
+use crate::handlers::{ClientService, NodeService, PEER_LIMITS, PeerService, fetch_of_followers, served_apis};
 use crate::metadata_dir::MetadataDir;
 use crate::node::Node;
 use crate::peer::LocalNode;
@@ -67,7 +67,7 @@ impl Startup {
         let local = Arc::new(LocalNode::new(node.random_id(), config.join.clone(), directory));
         let for_nodes = config.controllers.iter().map(|listener| listener.name.clone()).collect();
         let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local)), for_nodes));
-        let metrics = Arc::new(Metrics::new(served_apis())?);
+        let metrics = Arc::new(Metrics::new(served_apis().chain(std::iter::once(fetch_of_followers())))?);
         let memory = |bytes| Arc::new(RequestMemory::new(bytes, metrics.network.memory_waits.clone()));
         let of_clients = memory(request_bytes(config.queued_max_request_bytes));
         let nodes = NodeLanes {

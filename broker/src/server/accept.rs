@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
@@ -24,6 +25,7 @@ use super::connection::Connection;
 use super::memory::RequestMemory;
 use super::scope::{PeerLimits, ServerScope};
 use super::service::{ConnectionInfo, Service};
+use crate::telemetry::RepeatLimiter;
 
 /// How long to wait when the system refuses to accept (out of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -115,6 +117,7 @@ impl<S: Service> Acceptor<S> {
             Ok(socket) => socket,
             Err(error) => return error!(%error, listener = %name, "no connections can be accepted: restart the broker"),
         };
+        let (listener, refusals) = (self.scope.metrics.network.listener(&name), RepeatLimiter::default());
         for turn in 1_usize.. {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
@@ -123,8 +126,12 @@ impl<S: Service> Acceptor<S> {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!(%error, listener = %name, "cannot accept a connection");
+                    if let Some(left_out) = refusals.admit(&error.to_string(), Instant::now()) {
+                        let left_out = left_out.field();
+                        warn!(%error, listener = %name, left_out, "cannot accept a connection; out of descriptors? See ulimit -n");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    listener.record_blocked(ACCEPT_PAUSE);
                     continue;
                 }
             };

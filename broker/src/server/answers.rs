@@ -11,9 +11,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
+use tokio::time::Instant;
 
 use super::close::CloseReason;
 use super::transport::Transport;
+use crate::telemetry::Answered;
 use esker_protocol::primitives::Chunks;
 
 /// Requests of one connection that may be worked on at once.
@@ -33,8 +35,8 @@ const UNREADABLE: [i32; 2] = [14, 5];
 
 /// What the answer to one request became.
 pub enum Reply {
-    /// To be written.
-    Frame(Chunks),
+    /// To be written; with the times of its request, if that is measured.
+    Frame(Chunks, Option<Answered>),
     /// The client expects none.
     Nothing,
     /// The connection ends.
@@ -62,6 +64,23 @@ pub(super) struct Answers {
     out_bytes: usize,
     /// Bytes of requests alone.
     request_bytes: usize,
+    /// Answers in `out` whose sending is measured.
+    sending: VecDeque<Sending>,
+    /// Bytes that have come to `out`, and that have left it.
+    queued_up_to: u64,
+    sent_up_to: u64,
+    /// When the last of the answers so far was ready: then those behind it had their turn.
+    turn: Option<Instant>,
+}
+
+/// An answer on its way to the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    /// In the bytes of the connection.
+    end: u64,
+    answered: Answered,
+    /// When all answers before it were ready, and it too.
+    turn: Instant,
 }
 
 impl Answers {
@@ -87,7 +106,7 @@ impl Answers {
 
     /// Takes the next place for an answer that is there.
     pub(super) fn push_ready(&mut self, answer: Reply) {
-        if let Reply::Frame(chunks) = &answer {
+        if let Reply::Frame(chunks, _) = &answer {
             self.held += chunks.len();
         }
         self.places.push_back(Place { request_bytes: 0, answer: Some(answer) });
@@ -117,7 +136,7 @@ impl Answers {
             let Poll::Ready(Some((number, answer))) = Pin::new(&mut self.later).poll_next(cx) else { break };
             let at = usize::try_from(number.saturating_sub(self.front)).unwrap_or(usize::MAX);
             if let Some(place) = self.places.get_mut(at) {
-                if let Reply::Frame(chunks) = &answer {
+                if let Reply::Frame(chunks, _) = &answer {
                     self.held += chunks.len();
                 }
                 place.answer = Some(answer);
@@ -129,8 +148,12 @@ impl Answers {
             self.held = self.held.saturating_sub(request_bytes);
             self.request_bytes = self.request_bytes.saturating_sub(request_bytes);
             match answer {
-                Reply::Frame(chunks) => {
+                Reply::Frame(chunks, answered) => {
                     self.out_bytes += chunks.len();
+                    self.queued_up_to += chunks.len() as u64;
+                    if let Some(answered) = answered {
+                        self.begin_sending(answered);
+                    }
                     self.out.extend(chunks.into_parts().into_iter().filter(|part| !part.is_empty()));
                 }
                 Reply::Nothing => {}
@@ -138,6 +161,31 @@ impl Answers {
             }
         }
         Ok(())
+    }
+
+    fn begin_sending(&mut self, answered: Answered) {
+        let turn = self.turn.map_or(answered.ready, |turn| turn.max(answered.ready));
+        self.turn = Some(turn);
+        self.sending.push_back(Sending { end: self.queued_up_to, answered, turn });
+    }
+
+    /// Reports the answers that the kernel has whole; each with the time of its turn.
+    pub(super) fn report_sent(&mut self, mut report: impl FnMut(Answered, Instant)) {
+        while let Some(sending) = self.sending.pop_front_if(|sending| sending.end <= self.sent_up_to) {
+            report(sending.answered, sending.turn);
+        }
+    }
+
+    /// Reports the answers that will not be sent any more: the connection ends.
+    pub(super) fn report_unsent(&mut self, mut report: impl FnMut(Answered, Instant)) {
+        for sending in self.sending.drain(..) {
+            report(sending.answered, sending.turn);
+        }
+        for place in self.places.drain(..) {
+            if let Some(Reply::Frame(_, Some(answered))) = place.answer {
+                report(answered, answered.ready);
+            }
+        }
     }
 
     /// Writes until nothing is left or the client takes no more.
@@ -201,6 +249,7 @@ impl Answers {
     fn remove_sent(&mut self, mut written: usize) {
         self.held = self.held.saturating_sub(written);
         self.out_bytes = self.out_bytes.saturating_sub(written);
+        self.sent_up_to += written as u64;
         while let Some(chunk) = self.out.front_mut() {
             if written < chunk.len() {
                 chunk.advance(written);

@@ -23,7 +23,7 @@ use super::memory::{RequestMemory, Reservation};
 use super::scope::ServerScope;
 use super::service::{ConnectionInfo, Incoming, Outcome, Service};
 use super::transport::Transport;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Arrival, ListenerMetrics, Metrics, OpenConnection};
 
 /// Stands for "no idle limit".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -39,6 +39,11 @@ pub(super) struct Connection<T, S> {
     transport: T,
     service: Arc<S>,
     metrics: Arc<Metrics>,
+    listener: ListenerMetrics,
+    /// Counts the connection as open.
+    _open: OpenConnection,
+    /// Requests that the listener has not counted yet.
+    dispatched: u64,
     info: Arc<ConnectionInfo>,
     frames: Frames,
     answers: Answers,
@@ -51,6 +56,8 @@ pub(super) struct Connection<T, S> {
     max_idle: Duration,
     /// When a byte last moved in either direction.
     moved: Instant,
+    /// When bytes were last read.
+    read: Instant,
     timer: Pin<Box<Sleep>>,
     /// Quiet, and without a buffer.
     resting: bool,
@@ -70,6 +77,14 @@ impl<S: Service> ServerScope<S> {
     }
 }
 
+impl<T, S> Drop for Connection<T, S> {
+    fn drop(&mut self) {
+        let (requests, now) = (&self.metrics.requests, self.moved);
+        self.answers.report_unsent(|answered, turn| requests.sent(answered, turn, now));
+        self.listener.record_sent(0, std::mem::take(&mut self.dispatched));
+    }
+}
+
 impl<T: Transport, S: Service> Connection<T, S> {
     pub(super) fn new(
         transport: T,
@@ -80,10 +95,15 @@ impl<T: Transport, S: Service> Connection<T, S> {
     ) -> Self {
         let max_idle = scope.limits.max_idle.unwrap_or(NEVER);
         let reservation = Reservation::new(memory);
+        let listener = scope.metrics.network.listener(&info.listener);
+        let now = Instant::now();
         Self {
             transport,
             service: Arc::clone(&scope.service),
             metrics: Arc::clone(&scope.metrics),
+            _open: listener.record_open(),
+            listener,
+            dispatched: 0,
             info,
             frames: Frames::new(scope.limits),
             answers: Answers::default(),
@@ -91,7 +111,8 @@ impl<T: Transport, S: Service> Connection<T, S> {
             reserved: None,
             held: None,
             max_idle,
-            moved: Instant::now(),
+            moved: now,
+            read: now,
             timer: Box::pin(tokio::time::sleep(REST_AFTER.min(max_idle))),
             resting: false,
             stop: Box::pin(stop.cancelled_owned()),
@@ -101,7 +122,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
 
     /// The connection begins with these bytes, which were read already.
     pub(super) fn begin_with(mut self, bytes: &[u8]) -> Self {
-        self.metrics.network.record_received(bytes.len());
+        self.listener.record_received(bytes.len());
         self.frames.begin_with(bytes);
         self
     }
@@ -155,7 +176,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             match self.frames.poll_fill(cx, &mut self.transport) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.frames.at_end()),
                 Poll::Ready(Ok(bytes)) => {
-                    self.metrics.network.record_received(bytes);
+                    self.listener.record_received(bytes);
                     self.record_activity();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.kind())),
@@ -198,7 +219,9 @@ impl<T: Transport, S: Service> Connection<T, S> {
         let bytes = before.saturating_sub(self.answers.out_bytes());
         if bytes > 0 {
             self.moved = Instant::now();
-            self.metrics.network.record_sent(bytes);
+            self.listener.record_sent(bytes, std::mem::take(&mut self.dispatched));
+            let (requests, now) = (&self.metrics.requests, self.moved);
+            self.answers.report_sent(|answered, turn| requests.sent(answered, turn, now));
         }
         match sent {
             Poll::Ready(sent) => sent,
@@ -241,12 +264,13 @@ impl<T: Transport, S: Service> Connection<T, S> {
     }
 
     fn dispatch(&mut self, frame: Bytes) -> Result<(), CloseReason> {
-        let received = Instant::now();
         let size = frame.len();
+        let arrival = Arrival { read: self.read, begun: Instant::now(), bytes: size };
+        self.dispatched += 1;
         self.reserved = None;
         let mut reader = Reader::new(frame);
         let header = RequestHeader::decode(&mut reader).map_err(|error| CloseReason::Malformed(None, error))?;
-        let incoming = Incoming { header, connection: Arc::clone(&self.info), received };
+        let incoming = Incoming { header, connection: Arc::clone(&self.info), arrival };
         let outcome = self.service.dispatch(incoming, &mut reader);
         self.frames.set_proven(self.info.is_proven());
         self.keep_outcome(size, outcome)
@@ -282,6 +306,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
     /// Records that bytes arrived. The timer is only moved if it was set for an idle connection.
     fn record_activity(&mut self) {
         self.moved = Instant::now();
+        self.read = self.moved;
         if self.resting {
             self.resting = false;
             self.timer.as_mut().reset(Instant::now() + REST_AFTER.min(self.max_idle));

@@ -11,10 +11,10 @@ use esker_protocol::RequestHeader;
 use esker_protocol::primitives::{Reader, Str};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::answers::Reply;
 use super::close::CloseReason;
+use crate::telemetry::{Arrival, CountedSoftware};
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct ConnectionInfo {
     pub listener: Str,
     /// Name and version of the client's software, once ApiVersions has sent them (KIP-511).
     pub software: OnceLock<(Str, Str)>,
+    /// Its place among the connections that are counted by software.
+    counted: OnceLock<CountedSoftware>,
     /// Who the other end has proved to be, if the service asks for a proof.
     identity: OnceLock<Box<dyn Any + Send + Sync>>,
     proved: Notify,
@@ -33,7 +35,24 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection of which nothing else is known.
     pub fn new(peer: SocketAddr, listener: Str) -> Self {
-        Self { peer, listener, software: OnceLock::new(), identity: OnceLock::new(), proved: Notify::new() }
+        Self {
+            peer,
+            listener,
+            software: OnceLock::new(),
+            counted: OnceLock::new(),
+            identity: OnceLock::new(),
+            proved: Notify::new(),
+        }
+    }
+
+    /// The client says what its software is. What it says first stands: `true` is returned for it alone.
+    pub fn set_software(&self, name: Str, version: Str) -> bool {
+        self.software.set((name, version)).is_ok()
+    }
+
+    /// The connection is counted under its software until it ends.
+    pub fn set_counted(&self, counted: CountedSoftware) {
+        let _ = self.counted.set(counted);
     }
 
     /// The other end has proved who it is. The first proof stands.
@@ -67,8 +86,8 @@ pub struct Incoming {
     pub header: RequestHeader,
     /// Where it came in.
     pub connection: Arc<ConnectionInfo>,
-    /// When it had been read whole.
-    pub received: Instant,
+    /// When it came.
+    pub arrival: Arrival,
 }
 
 /// What stage one of a request leaves.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use esker_core::health::StartStep;
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -13,7 +12,7 @@ use esker_protocol::{Message, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::metrics::{Ages, scrape};
+use crate::http::metrics::scrape;
 use crate::peer::messages::{HelloRequest, IdentifyRequest, PEER_VERSION, SubmitRequest};
 use crate::serve::Running;
 use crate::test_support::{Client, broker, create_topic};
@@ -27,13 +26,13 @@ fn named() -> ApiVersionsRequest {
 }
 
 fn closed(running: &Running, reason: &str) -> bool {
-    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
+    let text = scrape(&running.broker);
     text.contains(&format!("esker_connections_closed_total{{reason=\"{reason}\"}}"))
 }
 
 /// Bytes that the broker has read.
 fn received(running: &Running) -> u64 {
-    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
+    let text = scrape(&running.broker);
     let line = text.lines().find_map(|line| line.strip_prefix("esker_network_received_bytes_total "));
     line.unwrap().parse().unwrap()
 }
@@ -262,7 +261,7 @@ async fn requests_of_all_connections_share_their_memory() {
     while running.broker.request_memory.in_flight() > 0 {
         tokio::task::yield_now().await;
     }
-    let text = scrape(&running.broker, StartStep::Serving, &Ages::default()).unwrap();
+    let text = scrape(&running.broker);
     for line in
         ["esker_request_bytes_in_flight 0", "esker_request_bytes_limit 1048576", "esker_request_memory_waiting 0"]
     {

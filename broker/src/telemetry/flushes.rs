@@ -1,36 +1,44 @@
 //! How long the disk makes acknowledgements wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::core::Metric;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, Histogram, IntCounter, IntCounterVec};
+use tokio::time::Instant;
+
+use super::counters::CounterSet;
+use super::durations::Durations;
+use super::page::{Kind, Page};
 
 /// Counters of group commit.
 #[derive(Debug, Clone)]
 pub struct FlushMetrics {
     rounds: Histogram,
+    sizes: Histogram,
+    recent: Arc<Durations>,
     ways: IntCounterVec,
     logs: IntCounter,
 }
 
 impl FlushMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let buckets = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-        let name = "kafka_log_logflushstats_logflushrateandtime_seconds";
-        let options =
-            HistogramOpts::new(name, "Rounds of syncs that acknowledgements waited for").buckets(buckets.into());
-        let metrics = Self {
-            rounds: Histogram::with_opts(options)?,
-            ways: IntCounterVec::new(
-                Opts::new("esker_flush_rounds_total", "Rounds of flushes, by the journal or by a sync of each segment"),
+    pub(super) fn new(set: &CounterSet, now: Instant) -> Result<Self, Error> {
+        let seconds = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+        let logs = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
+        Ok(Self {
+            rounds: set.histogram(
+                "kafka_log_logflushstats_logflushrateandtime_seconds",
+                "Rounds of syncs that acknowledgements waited for",
+                &seconds,
+            )?,
+            sizes: set.histogram("esker_group_commit_logs", "Logs that one round of flushes made durable", &logs)?,
+            recent: Arc::new(Durations::new(now)),
+            ways: set.counters(
+                "esker_flush_rounds_total",
+                "Rounds of flushes, by the journal or by a sync of each segment",
                 &["way"],
             )?,
-            logs: IntCounter::new("esker_log_flushes_total", "Logs flushed because a request waited for it")?,
-        };
-        registry.register(Box::new(metrics.rounds.clone()))?;
-        registry.register(Box::new(metrics.ways.clone()))?;
-        registry.register(Box::new(metrics.logs.clone()))?;
-        Ok(metrics)
+            logs: set.counter("esker_log_flushes_total", "Logs flushed because a request waited for it")?,
+        })
     }
 
     /// A round begins to sync segments: counted before anybody is answered.
@@ -49,21 +57,14 @@ impl FlushMetrics {
     /// A round over some logs of one dir ended.
     pub fn round(&self, took: Duration, logs: usize) {
         self.rounds.observe(took.as_secs_f64());
+        self.sizes.observe(logs as f64);
+        self.recent.record(took, Instant::now());
         self.logs.inc_by(logs as u64);
     }
 
-    /// How long most rounds took at most, in ms (at least 1), as Kafka's dashboards read it; as fine as the buckets are.
-    pub fn quantiles(&self, gauges: &IntGaugeVec) {
-        let metric = self.rounds.metric();
-        let histogram = metric.get_histogram();
-        for (label, share) in
-            [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.98", 0.98), ("0.99", 0.99), ("0.999", 0.999)]
-        {
-            let enough = (histogram.get_sample_count() as f64 * share).ceil() as u64;
-            let buckets = histogram.get_bucket();
-            let bucket = buckets.iter().find(|bucket| bucket.cumulative_count() >= enough).or(buckets.last());
-            let ms = bucket.filter(|_| enough > 0).map_or(0.0, |bucket| (bucket.upper_bound() * 1000.0).ceil());
-            gauges.with_label_values(&[label]).set(ms as i64);
-        }
+    pub(super) fn write(&self, page: &mut Page, now: Instant) {
+        let help = "Rounds of syncs that acknowledgements waited for, ms";
+        let name = "kafka_log_logflushstats_logflushrateandtimems";
+        self.recent.write_summary(&mut page.family(name, Kind::Summary, &[], help), &[], now);
     }
 }

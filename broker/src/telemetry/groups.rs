@@ -1,7 +1,9 @@
 //! What groups do: rebalances, commits, expired offsets.
 
 use esker_core::group::{Kind, Reason};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Error, IntCounter, IntCounterVec};
+
+use super::counters::CounterSet;
 
 /// Counters of groups.
 #[derive(Debug, Clone)]
@@ -13,19 +15,15 @@ pub struct GroupMetrics {
 }
 
 impl GroupMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(set: &CounterSet) -> Result<Self, Error> {
         let help = "Rebalances of groups by what began them";
-        let rebalances = IntCounterVec::new(Opts::new("esker_group_rebalances_total", help), &["reason"])?;
+        let rebalances = set.counters("esker_group_rebalances_total", help, &["reason"])?;
         // Every reason has its row from the start: a rate needs a value before the first rebalance.
         for reason in Reason::ALL {
             rebalances.with_label_values(&[reason.name()]);
         }
-        registry.register(Box::new(rebalances.clone()))?;
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(format!("kafka_server_group_coordinator_metrics_{name}"), help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter =
+            |name: &str, help: &str| set.counter(&format!("kafka_server_group_coordinator_metrics_{name}"), help);
         Ok(Self {
             rebalances,
             consumer_rebalances: counter("consumer_group_rebalance_count", "Rebalances of groups of KIP-848")?,
@@ -40,6 +38,11 @@ impl GroupMetrics {
         if kind == Kind::Consumer {
             self.consumer_rebalances.inc();
         }
+    }
+
+    /// Rebalances of groups of KIP-848 since the start.
+    pub fn consumer_rebalances(&self) -> u64 {
+        self.consumer_rebalances.get()
     }
 
     /// So many offsets were committed.

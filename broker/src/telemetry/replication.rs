@@ -1,6 +1,8 @@
 //! Changes of in-sync replicas that this broker brought about as a leader.
 
-use prometheus::{IntCounter, Registry};
+use prometheus::{Error, IntCounter};
+
+use super::counters::CounterSet;
 
 /// Counters of in-sync replicas.
 #[derive(Debug, Clone)]
@@ -14,12 +16,8 @@ pub struct ReplicationMetrics {
 }
 
 impl ReplicationMetrics {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(format!("kafka_server_replicamanager_{name}_total"), help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+    pub(super) fn new(set: &CounterSet) -> Result<Self, Error> {
+        let counter = |name: &str, help: &str| set.counter(&format!("kafka_server_replicamanager_{name}_total"), help);
         Ok(Self {
             isr_shrinks: counter(
                 "isrshrinks",

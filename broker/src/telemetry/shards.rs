@@ -19,6 +19,12 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Shards<T>(Vec<Box<Mutex<T>>>);
 
+impl<T: Default> Default for Shards<T> {
+    fn default() -> Self {
+        Self::new(T::default)
+    }
+}
+
 impl<T> Shards<T> {
     /// As many copies as there are cores.
     pub(super) fn new(make: impl Fn() -> T) -> Self {

@@ -90,7 +90,7 @@ fn one_batch(records: Option<Bytes>, rules: &ValidateRules) -> Result<Batch, Rej
             let version = rules.produce_version;
             return Err(invalid(format!("Produce version {version} takes no messages of the old format {magic}")));
         }
-        Some(magic) => return Err(RejectReason::Corrupt(format!("unknown record format {magic}")).into()),
+        Some(magic) => return Err(RejectReason::UnknownMagic(magic).into()),
     }
     let (batch, rest) = Batch::parse(records).map_err(malformed)?;
     if whole_batch_follows(&rest) {
@@ -223,7 +223,7 @@ fn check_records(
     let message = format!("record {}: {}", first.batch_index, first.message);
     let reason = match bad_time {
         true => RejectReason::InvalidTimestamp(message),
-        false => RejectReason::InvalidRecord(message),
+        false => RejectReason::MissingKey(message),
     };
     Err(Rejected { reason, record_errors: errors })
 }

@@ -64,8 +64,8 @@ fn refusals_in_order() {
     use RejectReason::*;
     let rules = ValidateRules::default();
     let kind = |result: Result<Validated, Rejected>| match result.unwrap_err().reason {
-        InvalidRecord(_) => 87,
-        Corrupt(_) => 2,
+        InvalidRecord(_) | MissingKey(_) => 87,
+        Corrupt(_) | UnknownMagic(_) => 2,
         TooLarge { .. } => 10,
         InvalidTimestamp(_) => 32,
         UnsupportedCompression(_) => 76,
@@ -118,7 +118,7 @@ fn compacted_topics_need_keys() {
     for codec in Compression::ALL {
         let rows: &[(i64, Option<&[u8]>)] = &[(NOW, Some(b"a")), (NOW, None), (NOW, Some(b"")), (NOW, None)];
         let rejected = check(build(codec, rows), &rules).unwrap_err();
-        assert!(matches!(rejected.reason, RejectReason::InvalidRecord(_)));
+        assert!(matches!(rejected.reason, RejectReason::MissingKey(_)));
         assert_eq!(rejected.record_errors.iter().map(|e| e.batch_index).collect::<Vec<_>>(), [1, 3]);
         assert!(check(build(codec, &[(NOW, Some(b"a"))]), &rules).is_ok());
     }

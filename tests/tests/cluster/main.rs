@@ -9,6 +9,7 @@ mod forming;
 mod health;
 mod kills;
 mod log_dirs;
+mod metrics;
 mod moves;
 mod pauses;
 mod private_apis;

@@ -23,6 +23,8 @@ pub struct SessionTimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Session {
     epoch: i64,
+    /// When its last heartbeat came.
+    heard: Duration,
     /// In session time.
     deadline: Duration,
     /// It has expired, and the broker is about to be fenced: no heartbeat changes that any more.
@@ -70,7 +72,7 @@ impl Sessions {
             return false;
         }
         let deadline = self.session_time(now).saturating_add(self.times.timeout);
-        self.sessions.insert(node_id, Session { epoch, deadline, expired: false });
+        self.sessions.insert(node_id, Session { epoch, heard: now, deadline, expired: false });
         true
     }
 
@@ -88,6 +90,11 @@ impl Sessions {
         if self.sessions.get(&node_id).is_some_and(|session| session.epoch == epoch) {
             self.sessions.remove(&node_id);
         }
+    }
+
+    /// How long ago the last heartbeat of a broker with a session came.
+    pub fn silent_for(&self, now: Duration, node_id: i32) -> Option<Duration> {
+        self.sessions.get(&node_id).map(|session| now.saturating_sub(session.heard))
     }
 
     /// Whether a broker has a session that has not ended.

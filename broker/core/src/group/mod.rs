@@ -45,4 +45,4 @@ pub use request::{
     SyncRequest,
 };
 pub use state::GroupShard;
-pub use view::{GroupDescription, GroupSummary, MemberDescription};
+pub use view::{GroupDescription, GroupOverview, GroupSummary, MemberDescription};

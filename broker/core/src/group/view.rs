@@ -21,6 +21,23 @@ pub struct GroupSummary {
     pub kind: &'static str,
 }
 
+/// A group as metrics show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOverview {
+    /// The group.
+    pub group: Str,
+    /// Its type: `classic` or `consumer`.
+    pub kind: &'static str,
+    /// E.g. `consumer`.
+    pub protocol_type: Str,
+    /// The assignor.
+    pub protocol: Str,
+    /// Its state.
+    pub state: &'static str,
+    /// How many members it has.
+    pub members: usize,
+}
+
 /// One group of DescribeGroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupDescription {
@@ -68,6 +85,27 @@ impl GroupShard {
         };
         let consumers = self.consumers.groups.values().map(|live| consumer(&live.group));
         self.groups.values().map(row).chain(consumers).collect()
+    }
+
+    /// All groups with the number of their members, for metrics.
+    pub fn overviews(&self) -> Vec<GroupOverview> {
+        let classic = self.groups.values().map(|group| GroupOverview {
+            group: group.id.clone(),
+            kind: "classic",
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            protocol: group.protocol.clone().unwrap_or_default(),
+            state: group.state.name(),
+            members: group.members.len(),
+        });
+        let consumers = self.consumers.groups.values().map(|live| GroupOverview {
+            group: live.group.id.clone(),
+            kind: "consumer",
+            protocol_type: "consumer".into(),
+            protocol: live.group.preferred_assignor().cloned().unwrap_or_default(),
+            state: live.group.state().name(),
+            members: live.group.members().count(),
+        });
+        classic.chain(consumers).collect()
     }
 
     /// The kind and the state of every group, as in [`GroupSummary`].

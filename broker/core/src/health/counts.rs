@@ -1,6 +1,6 @@
 //! How the cluster is, in numbers: what dashboards know from Kafka's controller.
 
-use crate::metadata::{MetadataImage, NO_LEADER};
+use crate::metadata::{MetadataImage, MetadataRecord, NO_LEADER, PartitionId};
 
 /// Numbers over all brokers and partitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,12 +36,70 @@ pub fn count_cluster(image: &MetadataImage) -> ClusterCounts {
     counts
 }
 
+/// Elections by what the new leader held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ElectionCounts {
+    /// Out of neither the in-sync nor the eligible leader replicas: committed records may be lost.
+    pub unclean: u64,
+    /// Out of the eligible leader replicas (KIP-966).
+    pub eligible: u64,
+}
+
+impl ElectionCounts {
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.unclean += other.unclean;
+        self.eligible += other.eligible;
+    }
+}
+
+/// The election of a record that is about to be applied to `image`.
+pub fn count_elections(image: &MetadataImage, record: &MetadataRecord) -> ElectionCounts {
+    let mut counts = ElectionCounts::default();
+    let MetadataRecord::PartitionChange(change) = record else { return counts };
+    let id = PartitionId { topic: change.topic_id, partition: change.partition };
+    if let Some(before) = image.partition(id).filter(|before| change.leader >= 0 && change.leader != before.leader) {
+        let eligible = before.elr.contains(&change.leader);
+        let in_sync = before.isr.contains(&change.leader);
+        counts.eligible = u64::from(eligible && !in_sync);
+        counts.unclean = u64::from(!eligible && !in_sync);
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use esker_protocol::primitives::Uuid;
 
     use super::*;
-    use crate::metadata::{BrokerRecord, MetadataRecord, PartitionRecord, TopicRecord};
+    use crate::metadata::{BrokerRecord, PartitionChangeRecord, PartitionRecord, TopicRecord};
+
+    #[test]
+    fn elections_are_told_apart_by_what_the_leader_held() {
+        let mut image = MetadataImage::default();
+        let topic_id = Uuid([7; 16]);
+        let partition = PartitionRecord {
+            topic_id,
+            replicas: vec![1, 2, 3, 4],
+            isr: vec![1, 2],
+            elr: vec![3],
+            leader: 1,
+            ..PartitionRecord::default()
+        };
+        for record in [
+            MetadataRecord::newest_level(),
+            MetadataRecord::Topic(TopicRecord { name: "t".into(), id: topic_id }),
+            MetadataRecord::Partition(partition),
+        ] {
+            assert_eq!(count_elections(&image, &record), ElectionCounts::default());
+            image.apply(&record);
+        }
+        for (leader, unclean, eligible) in [(-2, 0, 0), (-1, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 1), (4, 1, 0)] {
+            let change = PartitionChangeRecord { topic_id, leader, ..PartitionChangeRecord::default() };
+            let counts = count_elections(&image, &MetadataRecord::PartitionChange(change));
+            assert_eq!(counts, ElectionCounts { unclean, eligible }, "{leader}");
+        }
+    }
 
     #[test]
     fn it_counts_brokers_and_partitions() {

@@ -8,7 +8,7 @@ mod service;
 mod start;
 mod stop;
 
-pub use counts::{ClusterCounts, count_cluster};
+pub use counts::{ClusterCounts, ElectionCounts, count_cluster, count_elections};
 pub use service::{ControllerContact, ServiceState, obstacle};
 pub use start::{Done, StartStep, describe_start};
 pub use stop::{AffectedPartition, QuorumEffect, ReplicaSet, StopAssessment, StopEffect, assess_stop, assess_stop_of};

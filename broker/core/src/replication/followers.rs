@@ -188,6 +188,16 @@ impl Followers {
         })
     }
 
+    /// How far the follower is behind that lacks most, in records and in ms, at `now_ms`: zeros where none lacks anything. A follower that was
+    /// never caught up in this leadership is behind since its start.
+    pub fn worst_lag(&self, leader_log_end: i64, now_ms: i64) -> (i64, i64) {
+        let behind = self.members.iter().filter(|member| member.ends.log_end < leader_log_end);
+        behind.fold((0, 0), |(records, ms), member| {
+            let lacks = leader_log_end - member.ends.log_end.max(0);
+            (records.max(lacks), ms.max(now_ms.saturating_sub(member.times.caught_up_ms().max(0))))
+        })
+    }
+
     /// What is known of one follower.
     pub fn ends_of(&self, id: i32) -> Option<ReplicaEnds> {
         self.members.iter().find(|member| member.id == id).map(|member| member.ends)

@@ -11,6 +11,9 @@ use crate::replica::{FetchError, PartitionRead};
 /// What one batch may unpack to for an old client.
 const MAX_BATCH: usize = 128 << 20;
 
+/// Requests below this version get message formats that are converted.
+pub const CONVERTS_BELOW: i16 = 4;
+
 /// `read` as `version` can carry it.
 pub fn for_version(mut read: PartitionRead, version: i16, max_bytes: usize) -> Result<PartitionRead, FetchError> {
     if version >= 10 || read.info.records.is_empty() {
@@ -19,7 +22,7 @@ pub fn for_version(mut read: PartitionRead, version: i16, max_bytes: usize) -> R
     if has_zstd(&read.info.records) {
         return Err(FetchError::UnsupportedCompression);
     }
-    if version < 4 {
+    if version < CONVERTS_BELOW {
         let magic = if version < 2 { 0 } else { 1 };
         let converted = legacy::down_convert(&read.info.records, magic, read.info.first_offset, MAX_BATCH)
             .map_err(|error| FetchError::Conversion(error.to_string()))?;

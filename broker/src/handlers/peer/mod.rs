@@ -28,6 +28,7 @@ pub use replica_fetch::replica_fetch;
 
 use super::ROUTES;
 use super::handler::{RequestContext, Staged};
+use super::route::{RouteCall, stage_outcome};
 use crate::broker::Broker;
 use crate::cluster::Controller;
 use crate::peer::messages::{
@@ -40,11 +41,16 @@ use crate::raft::wire::{
     RaftVoteRequest, RaftVoteResponse, WireVote,
 };
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
-use crate::telemetry::RepeatLimiter;
+use crate::telemetry::{RepeatLimiter, ServedApi};
 
 /// Whether a key is one of the private APIs.
 pub fn is_peer_api(key: ApiKey) -> bool {
     key.0 >= FIRST_KEY
+}
+
+/// What followers send instead of Fetch, for what counts requests; Kafka's metrics have a name for it.
+pub fn fetch_of_followers() -> ServedApi {
+    ServedApi { key: ReplicaFetchRequest::KEY, name: "FetchFollower", versions: ReplicaFetchRequest::VERSIONS }
 }
 
 /// See the module.
@@ -116,7 +122,9 @@ impl PeerService {
             let error_code = ErrorCode::STALE_BROKER_EPOCH;
             return Outcome::Ready(call.reply(&FetchResponse { error_code, ..FetchResponse::default() }));
         };
-        call.stage(replica_fetch(context(broker, incoming), request))
+        let ctx = context(broker, incoming);
+        let call = RouteCall::of(&ctx, call.key, call.correlation);
+        stage_outcome(replica_fetch(ctx, request), call, None)
     }
 
     /// A request of a transaction coordinator, or one to this broker's.
@@ -152,13 +160,13 @@ fn to_i64(number: u64) -> i64 {
 }
 
 fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
-    let Incoming { header, connection, received } = incoming;
+    let Incoming { header, connection, arrival } = incoming;
     RequestContext {
         broker: Arc::clone(broker),
         connection,
         client_id: None,
         api_version: header.api_version,
-        received,
+        arrival,
         routes: ROUTES,
     }
 }
@@ -246,7 +254,7 @@ impl Call {
 
     fn reply<M: Message>(&self, response: &M) -> Reply {
         match encode_response(self.key, self.version, self.correlation, response) {
-            Ok(chunks) => Reply::Frame(chunks),
+            Ok(chunks) => Reply::Frame(chunks, None),
             Err(error) => {
                 tracing::error!(key = self.key.0, %error, "an answer to another node cannot be encoded");
                 Reply::Close(CloseReason::Unencodable(self.key, self.version))

@@ -51,6 +51,11 @@ pub(super) struct Refusal {
 }
 
 impl VerificationResults {
+    /// Partitions that the coordinator did not verify.
+    pub(super) fn failures(&self) -> usize {
+        self.0.values().filter(|result| result.is_err()).count()
+    }
+
     /// The origin with which a transactional batch is appended.
     pub(super) fn origin(&self, partition: &Partition, version: i16) -> Result<Origin, ProduceError> {
         let transaction_v2 = version >= ADDS_ITSELF;

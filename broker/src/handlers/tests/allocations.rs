@@ -58,7 +58,7 @@ impl Bench {
 
     /// Opens a session with `request`, and returns the requests that go on with it.
     fn incremental(&self, request: FetchRequest) -> impl Fn(i32) -> bytes::Bytes {
-        let Reply::Frame(answer) = self.answer(frame(12, &FetchRequest { session_epoch: 0, ..request })) else {
+        let Reply::Frame(answer, _) = self.answer(frame(12, &FetchRequest { session_epoch: 0, ..request })) else {
             panic!("no answer");
         };
         let answer = answer.into_bytes().slice(4..);

@@ -166,7 +166,7 @@ async fn a_parked_produce_holds_nothing_of_its_frame() {
     }
     held.close();
     for (version, _, answer) in parked {
-        let Reply::Frame(answer) = answer.await.unwrap() else { panic!("version {version}") };
+        let Reply::Frame(answer, _) = answer.await.unwrap() else { panic!("version {version}") };
         let (_, answer) =
             esker_protocol::decode_response::<ProduceRequest>(version, answer.into_bytes().slice(4..)).unwrap();
         let names: Vec<_> = answer.responses.iter().map(|topic| topic.name.as_str()).collect();
@@ -208,7 +208,7 @@ async fn a_parked_fetch_holds_nothing_of_its_frame() {
     }
     held.close();
     for (version, _, answer) in parked {
-        let Reply::Frame(answer) = answer.await.unwrap() else { panic!("version {version}") };
+        let Reply::Frame(answer, _) = answer.await.unwrap() else { panic!("version {version}") };
         let (_, answer) =
             esker_protocol::decode_response::<FetchRequest>(version, answer.into_bytes().slice(4..)).unwrap();
         assert_eq!(answer.responses[0].topic.as_str(), if version >= 13 { "" } else { "t" });

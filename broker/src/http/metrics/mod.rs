@@ -5,24 +5,44 @@
 
 mod ages;
 mod cluster;
-mod encode;
-mod gauges;
 mod groups;
+mod network;
+mod partitions;
 mod quorum;
+mod rates;
+mod scraper;
 mod state;
+mod table;
 mod transactions;
 
-pub(crate) use ages::Ages;
-pub(super) use state::scrape_start;
+pub(crate) use scraper::Scraper;
+pub(super) use state::{Stage, write_start};
+pub(super) use table::table;
 
-use esker_core::health::StartStep;
+use esker_storage::LoadProgress;
+use tokio::runtime::RuntimeMetrics;
 
 use crate::broker::Broker;
-use encode::encode;
+use crate::telemetry::Page;
 
-/// All metrics of a broker that serves, in Prometheus' text format.
-pub(crate) fn scrape(broker: &Broker, step: StartStep, ages: &Ages) -> Result<String, prometheus::Error> {
-    let mut families = broker.metrics.gather();
-    families.extend(state::state(broker, step, ages)?);
-    encode(&families)
+/// Writes all metrics of a broker that serves.
+pub(super) fn write(
+    broker: &Broker,
+    start: (Stage, &LoadProgress),
+    workers: &RuntimeMetrics,
+    scraper: &Scraper,
+    page: &mut Page,
+) {
+    broker.metrics.write(page);
+    state::write(broker, start, scraper, page);
+    network::write_workers(broker, scraper, workers, page);
+}
+
+/// For tests: the text of a scrape of a broker that serves.
+#[cfg(test)]
+pub(crate) fn scrape(broker: &Broker) -> String {
+    let stage = Stage { step: esker_core::health::StartStep::Serving, is_stopping: false };
+    let (workers, mut page) = (tokio::runtime::Handle::current().metrics(), Page::new(false));
+    write(broker, (stage, &LoadProgress::default()), &workers, &Scraper::default(), &mut page);
+    String::from_utf8(page.finish().unwrap()).unwrap()
 }

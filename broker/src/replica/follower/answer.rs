@@ -16,6 +16,7 @@ use super::fetcher::Fetcher;
 use crate::node::BlockingError;
 use crate::replica::error::FollowError;
 use crate::replica::partition::Partition;
+use crate::telemetry::TopicCount;
 
 /// Another task gets its turn after an append of so many bytes.
 const YIELD_FROM: usize = 256 << 10;
@@ -54,6 +55,9 @@ impl Fetcher {
                 if self.quota().is_limited() && partition.role().is_throttled_as_follower(partition.index()) {
                     self.quota().record(bytes);
                 }
+                if bytes > 0 {
+                    self.count(&partition, bytes);
+                }
                 match self.step(&partition, leader_epoch, data) {
                     Step::Progress => self.followed.note_progress(id),
                     Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),
@@ -87,6 +91,13 @@ impl Fetcher {
                     self.pause(id);
                 }
             }
+        }
+    }
+
+    fn count(&self, partition: &Partition, bytes: usize) {
+        partition.rates().record(TopicCount::ReplicationBytesIn, bytes);
+        if self.is_adding(partition) {
+            partition.rates().record(TopicCount::ReassignmentBytesIn, bytes);
         }
     }
 

@@ -7,6 +7,7 @@
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use esker_core::metadata::PartitionId;
@@ -67,6 +68,14 @@ pub(super) struct Fetcher {
     /// No request before this time.
     link_pause: Option<Instant>,
     next_pause: Duration,
+    /// Failing partitions that are counted for metrics.
+    counted: usize,
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.replicas.fetching().failing.fetch_sub(self.counted, Ordering::Relaxed);
+    }
 }
 
 impl Fetcher {
@@ -90,6 +99,7 @@ impl Fetcher {
             is_sessionless: false,
             link_pause: None,
             next_pause: FIRST_PAUSE,
+            counted: 0,
         }
     }
 
@@ -103,6 +113,7 @@ impl Fetcher {
                     Err(mpsc::error::TryRecvError::Disconnected) => return,
                 }
             }
+            self.count_failing();
             self.followed.end_pauses(Some(Instant::now()));
             self.hold_back_throttled();
             if self.may_send() {
@@ -119,6 +130,16 @@ impl Fetcher {
                 },
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    fn count_failing(&mut self) {
+        let now = self.followed.failing();
+        if now != self.counted {
+            let failing = &self.replicas.fetching().failing;
+            failing.fetch_add(now, Ordering::Relaxed);
+            failing.fetch_sub(self.counted, Ordering::Relaxed);
+            self.counted = now;
         }
     }
 
@@ -148,6 +169,11 @@ impl Fetcher {
         if !pause.is_zero() {
             self.followed.hold_back(self.node.id(), Instant::now() + pause.min(self.longest_pause()));
         }
+    }
+
+    /// Whether a reassignment adds this broker's replica.
+    pub(super) fn is_adding(&self, partition: &Partition) -> bool {
+        self.replicas.is_adding(partition, self.node.id())
     }
 
     pub(super) fn quota(&self) -> &ReplicationQuota {

@@ -87,6 +87,8 @@ pub(super) struct FollowedPartitions {
     /// Partitions whose position may have changed since the last request.
     changed: BTreeSet<PartitionId>,
     paused: BTreeSet<(Instant, PartitionId)>,
+    /// Partitions whose last answer was an error.
+    failing: BTreeSet<PartitionId>,
     /// Partitions to be taken out of the session.
     forgotten: BTreeSet<PartitionId>,
     /// Requests so far, and answers to them in their order.
@@ -102,6 +104,7 @@ impl FollowedPartitions {
         self.unpause(id);
         let (standing, next_pause) = (Standing::Fetching, FIRST_PAUSE);
         self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, standing, next_pause });
+        self.failing.remove(&id);
         self.changed.insert(id);
     }
 
@@ -109,6 +112,7 @@ impl FollowedPartitions {
     pub(super) fn remove_partition(&mut self, id: PartitionId) {
         self.unpause(id);
         self.changed.remove(&id);
+        self.failing.remove(&id);
         if self.by_id.remove(&id).is_some_and(|followed| followed.sent.is_some()) {
             self.forgotten.insert(id);
         }
@@ -138,7 +142,13 @@ impl FollowedPartitions {
         if let Some(followed) = self.by_id.get_mut(&id) {
             followed.next_pause = FIRST_PAUSE;
             self.changed.insert(id);
+            self.failing.remove(&id);
         }
+    }
+
+    /// How many partitions had an error as their last answer.
+    pub(super) fn failing(&self) -> usize {
+        self.failing.len()
     }
 
     /// The partition is not fetched for a while; for longer with each error in a row. True for the first of them.
@@ -149,6 +159,7 @@ impl FollowedPartitions {
         followed.next_pause = (followed.next_pause * 2).min(longest.max(FIRST_PAUSE));
         self.stop_fetching(id, Standing::Paused(until));
         self.paused.insert((until, id));
+        self.failing.insert(id);
         is_first
     }
 

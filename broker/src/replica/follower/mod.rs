@@ -14,6 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use esker_core::metadata::{MetadataImage, PartitionId};
@@ -161,10 +162,14 @@ impl FollowerFetchers {
     fn start(&mut self, leader: i32) -> mpsc::UnboundedSender<Change> {
         let (sender, changes) = mpsc::unbounded_channel();
         let fetcher = Fetcher::new(&self.node, &self.replicas, Arc::clone(&self.links), leader, changes);
+        let replicas = Arc::clone(&self.replicas);
         self.tasks.spawn(async move {
             if AssertUnwindSafe(fetcher.run()).catch_unwind().await.is_err() {
                 error!(leader, "a fault of this broker: a fetcher ended; see the panic above; it starts again");
+                let dead = &replicas.fetching().dead;
+                dead.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(RESTART_AFTER).await;
+                dead.fetch_sub(1, Ordering::Relaxed);
             }
             leader
         });

@@ -30,7 +30,7 @@ fn context(running: &Running, client: &Client) -> RequestContext {
         connection: Arc::new(connection),
         client_id: None,
         api_version: ADDS_ITSELF,
-        received: tokio::time::Instant::now(),
+        arrival: crate::telemetry::Arrival::at(tokio::time::Instant::now(), 0),
         routes: &[],
     }
 }

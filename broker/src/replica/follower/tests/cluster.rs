@@ -156,7 +156,7 @@ impl Net {
             connection: Arc::new(info),
             client_id: None,
             api_version: 17,
-            received: Instant::now(),
+            arrival: crate::telemetry::Arrival::at(Instant::now(), 0),
             routes: &[],
         })
     }

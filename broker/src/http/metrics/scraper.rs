@@ -1,0 +1,13 @@
+//! What is kept from one scrape to the next.
+
+use super::ages::Ages;
+use super::rates::Rates;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Scraper {
+    /// How far groups are behind in time, as of the last scrapes.
+    pub(super) ages: Ages,
+    /// What counters were at the last scrapes.
+    pub(super) rates: Rates,
+}
