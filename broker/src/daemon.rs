@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::build::BUILD;
 use crate::config::{BrokerConfig, ConfigError, ConfigErrors, Origin, Sources};
 use crate::serve::{self, Running};
-use crate::telemetry::{LogFormat, init_logging};
+use crate::telemetry::{LogFormat, LogLevel, init_logging};
 
 /// Flags of a broker. Any config of Kafka's can be given with --set, in a file with --config, or as ESKER_* in the
 /// environment (ESKER_NUM_PARTITIONS is num.partitions; KAFKA_NUM_PARTITIONS, too, as in Kafka's container image);
@@ -52,6 +54,9 @@ pub struct ServeArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t, env = "ESKER_LOG_FORMAT")]
     log_format: LogFormat,
+    /// The least important lines of the log; ESKER_LOG has levels of single modules (info,esker_broker::raft=debug)
+    #[arg(long, value_enum)]
+    log_level: Option<LogLevel>,
 }
 
 /// Exit code for wrong usage or configuration, as clap's own.
@@ -63,7 +68,10 @@ const BLOCKING_IDLE: Duration = Duration::from_secs(2);
 
 /// Runs a broker until a signal stops it.
 pub fn run(args: &ServeArgs) -> ExitCode {
-    init_logging(args.log_format);
+    let fail = |code, message: &str| fail(args.log_format, code, message);
+    if let Err(error) = init_logging(args.log_format, args.log_level) {
+        return fail(USAGE, &error.to_string());
+    }
     let ephemeral = match args.ephemeral.then(|| tempfile::Builder::new().prefix("esker-").tempdir()).transpose() {
         Ok(folder) => folder,
         Err(error) => return fail(1, &format!("cannot make a temporary folder: {error}")),
@@ -71,6 +79,9 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let folder = ephemeral.as_ref().map(|folder| folder.path().to_owned());
     let configured = sources(args, folder, std::env::vars()).map_err(ConfigErrors::from).and_then(|sources| {
         let config = BrokerConfig::resolve(&sources)?;
+        let durability = sources.value("log.durability").unwrap_or("flush");
+        let (version, commit, sources_of_config) = (BUILD.version, BUILD.commit, sources.origins().join(", "));
+        tracing::info!(version, commit, config = sources_of_config, durability, "esker starts");
         let (idle, foreign) = (sources.configs_without_effect(), sources.foreign());
         if !idle.is_empty() {
             tracing::info!(configs = idle.join(", "), "accepted, without effect in Esker");
@@ -99,7 +110,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start: {error}")),
     };
-    let ended = runtime.block_on(serve_until_stopped(config));
+    let ended = runtime.block_on(serve_until_stopped(config, args.log_format));
     runtime.shutdown_timeout(LEFTOVERS);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,9 +118,13 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-fn fail(code: u8, message: &str) -> ExitCode {
+fn fail(format: LogFormat, code: u8, message: &str) -> ExitCode {
+    let line = match format {
+        LogFormat::Text => format!("esker: {message}"),
+        LogFormat::Json => json!({ "level": "ERROR", "fields": { "message": message } }).to_string(),
+    };
     // A failed write to standard error cannot be reported anywhere.
-    let _ = writeln!(std::io::stderr(), "esker: {message}");
+    let _ = writeln!(std::io::stderr(), "{line}");
     ExitCode::from(code)
 }
 
@@ -163,7 +178,7 @@ fn raise_open_files() {
     }
 }
 
-async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
+async fn serve_until_stopped(config: BrokerConfig, format: LogFormat) -> Result<(), String> {
     let data = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",");
     let mut stop = StopSignals::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let started = tokio::select! {
@@ -172,7 +187,7 @@ async fn serve_until_stopped(config: BrokerConfig) -> Result<(), String> {
         _ = stop.wait() => return Ok(()),
     };
     let running = started.map_err(|error| error.to_string())?;
-    announce(&running, &data).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    announce(&running, &data, format).map_err(|error| format!("cannot write to standard output: {error}"))?;
     let mut requests = StopRequests::default();
     let signal = tokio::select! {
         signal = stop.wait() => signal,
@@ -249,14 +264,23 @@ impl StopRequests {
 }
 
 /// The one line on standard output.
-fn announce(running: &Running, data: &str) -> std::io::Result<()> {
-    let broker = &running.broker;
+fn announce(running: &Running, data: &str, format: LogFormat) -> std::io::Result<()> {
+    let (kafka, http) = (running.kafka, running.http);
+    let (node, cluster) = (running.broker.node_id, &running.broker.cluster_id);
+    let line = match format {
+        LogFormat::Text => format!("esker ready kafka={kafka} http={http} data={data} node={node} cluster={cluster}"),
+        LogFormat::Json => json!({
+            "message": "esker ready",
+            "kafka": kafka.to_string(),
+            "http": http.to_string(),
+            "data": data,
+            "node": node,
+            "cluster": cluster.as_str(),
+        })
+        .to_string(),
+    };
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "esker ready kafka={} http={} data={data} node={} cluster={}",
-        running.kafka, running.http, broker.node_id, broker.cluster_id
-    )?;
+    writeln!(out, "{line}")?;
     out.flush()
 }
 

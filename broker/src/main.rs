@@ -33,7 +33,10 @@ fn main() -> ExitCode {
         None => daemon::run(&cli.serve),
         Some(Command::Serve(args)) => daemon::run(&args),
         Some(Command::Client(command)) => {
-            init_logging(LogFormat::Text);
+            if let Err(error) = init_logging(LogFormat::Text, None) {
+                eprintln!("esker: {error}");
+                return ExitCode::from(2);
+            }
             cli::run(command)
         }
     }

@@ -43,8 +43,15 @@ pub struct Sources {
 }
 
 /// Variables that are not configs but belong to Esker.
-const OTHER_VARIABLES: &[&str] =
-    &["ESKER_CONFIG", "ESKER_EPHEMERAL", "ESKER_LOG", "ESKER_LOG_FORMAT", "ESKER_BOOTSTRAP", "ESKER_STRICT"];
+const OTHER_VARIABLES: &[&str] = &[
+    "ESKER_BOOTSTRAP",
+    "ESKER_COMMIT",
+    "ESKER_CONFIG",
+    "ESKER_EPHEMERAL",
+    "ESKER_LOG",
+    "ESKER_LOG_FORMAT",
+    "ESKER_STRICT",
+];
 
 /// Short names, as the flags have them.
 fn long_name(short: &str) -> Option<&'static str> {
@@ -172,6 +179,30 @@ impl Sources {
     /// Variables of Apache Kafka's container image that name no config of a broker.
     pub fn ignored_variables(&self) -> &[String] {
         &self.ignored_variables
+    }
+
+    /// Where configs come from, without their values: files, variables, flags. Each once.
+    pub fn origins(&self) -> Vec<String> {
+        let mut origins: Vec<String> = Vec::new();
+        for setting in self.by_name.values() {
+            let origin = match &setting.origin {
+                Origin::File { path, .. } => path.display().to_string(),
+                other => other.to_string(),
+            };
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+        origins.sort_unstable();
+        if origins.is_empty() {
+            origins.push("defaults".to_owned());
+        }
+        origins
+    }
+
+    /// The value of a config, if it is set.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.by_name.get(name).map(|setting| setting.value.as_str())
     }
 
     /// Configs of plug-ins: Esker loads none.

@@ -11,6 +11,7 @@ use esker_protocol::primitives::Str;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::loggers;
 use super::timeout::DEFAULT_TIMEOUT;
 use crate::broker::Broker;
 use crate::error::KafkaError;
@@ -110,8 +111,26 @@ fn to_code_and_message(outcome: ConfigOutcome) -> (ErrorCode, Option<Str>) {
     }
 }
 
-/// Has the changes decided and committed, and waits until they are in force here.
+/// Has the changes decided and committed, and waits until they are in force here. Levels of loggers are this process's alone.
 async fn alter(broker: &Arc<Broker>, targets: Vec<ConfigTarget>, validate_only: bool) -> Vec<ConfigOutcome> {
+    let is_logger = |target: &ConfigTarget| target.resource_type == loggers::RESOURCE_TYPE;
+    let mut outcomes: Vec<Option<ConfigOutcome>> = targets
+        .iter()
+        .map(|target| is_logger(target).then(|| loggers::alter(broker.node_id, target, validate_only)))
+        .collect();
+    let others: Vec<_> = targets.into_iter().filter(|target| !is_logger(target)).collect();
+    if !others.is_empty() {
+        let mut decided = alter_in_metadata(broker, others, validate_only).await.into_iter();
+        outcomes.iter_mut().filter(|outcome| outcome.is_none()).for_each(|outcome| *outcome = decided.next());
+    }
+    outcomes.into_iter().flatten().collect()
+}
+
+async fn alter_in_metadata(
+    broker: &Arc<Broker>,
+    targets: Vec<ConfigTarget>,
+    validate_only: bool,
+) -> Vec<ConfigOutcome> {
     let count = targets.len();
     let (node_id, statics) = (broker.node_id, Arc::clone(&broker.config.statics));
     let alter = controller::AlterConfigs { targets, validate_only, node_id, statics };

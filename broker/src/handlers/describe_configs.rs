@@ -13,6 +13,7 @@ use esker_protocol::messages::describe_configs::{
 use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::loggers;
 use crate::broker::Broker;
 
 /// The DescribeConfigs API.
@@ -50,6 +51,9 @@ fn describe(
     wanted: &DescribeConfigsResource,
     with_synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    if wanted.resource_type == loggers::RESOURCE_TYPE {
+        return loggers::describe(broker, wanted);
+    }
     let name = &wanted.resource_name;
     let kind = ResourceKind::of_id(wanted.resource_type)
         .ok_or_else(|| (ErrorCode::INVALID_REQUEST, format!("Unsupported resource type {}.", wanted.resource_type)))?;

@@ -34,6 +34,7 @@ mod join_group;
 mod leave_group;
 mod list_config_resources;
 mod list_offsets;
+mod loggers;
 mod metadata;
 mod node;
 mod offset_commit;

@@ -7,8 +7,16 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{LazyLock, OnceLock};
 
-use tracing_subscriber::EnvFilter;
+use parking_lot::Mutex;
+use thiserror::Error;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use super::loggers::{LevelChange, LevelError, LoggerLevels};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -20,19 +28,118 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. `ESKER_LOG` filters as `RUST_LOG` does (default `info`). What goes wrong with a change of members is an error of its caller,
-/// which says more than openraft does.
-pub fn init_logging(format: LogFormat) {
-    let filter = std::env::var("ESKER_LOG").ok().and_then(|f| EnvFilter::try_new(f).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,openraft=error,openraft::raft::api::management=off"));
+/// The least important lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// For finding faults.
+    Debug,
+    /// What happens (the default).
+    Info,
+    /// What needs a look.
+    Warn,
+    /// What needs an operator.
+    Error,
+}
+
+impl LogLevel {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// `ESKER_LOG` is no filter.
+#[derive(Debug, Error)]
+#[error("ESKER_LOG={filter:?}: {source}; it is a level (info) or levels of modules (info,esker_broker::raft=debug)")]
+pub struct LoggingError {
+    filter: String,
+    #[source]
+    source: ParseError,
+}
+
+/// What goes wrong with a change of members is an error of its caller, which says more than openraft does.
+const QUIET: &str = "openraft=error,openraft::raft::api::management=off";
+
+/// Levels of this process, and the way to the filter that acts on them.
+struct Logging {
+    levels: Mutex<LoggerLevels>,
+    filter: OnceLock<reload::Handle<EnvFilter, Registry>>,
+}
+
+static LOGGING: LazyLock<Logging> = LazyLock::new(|| Logging {
+    levels: Mutex::new(LoggerLevels::new(&format!("info,{QUIET}"))),
+    filter: OnceLock::new(),
+});
+
+/// The filter to start with: the flag sets the root's level, `ESKER_LOG` levels of modules and, without the flag, the root's.
+fn first_filter(level: Option<LogLevel>, variable: Option<String>) -> Result<String, LoggingError> {
+    let given = variable.filter(|filter| !filter.trim().is_empty());
+    if let Some(filter) = &given {
+        let invalid = |source| LoggingError { filter: filter.clone(), source };
+        EnvFilter::builder().parse(filter).map_err(invalid)?;
+    }
+    let root = level.map(|level| level.name().to_owned());
+    // Of two directives for one target the later holds.
+    let parts = match given {
+        Some(filter) => vec![Some(filter), root],
+        None => vec![Some(root.unwrap_or_else(|| "info".to_owned())), Some(QUIET.to_owned())],
+    };
+    Ok(parts.into_iter().flatten().collect::<Vec<_>>().join(","))
+}
+
+/// Starts logging. `ESKER_LOG` filters as `RUST_LOG` does (default `info`).
+///
+/// # Errors
+/// `ESKER_LOG` is no filter.
+pub fn init_logging(format: LogFormat, level: Option<LogLevel>) -> Result<(), LoggingError> {
+    let filter = first_filter(level, std::env::var("ESKER_LOG").ok())?;
+    *LOGGING.levels.lock() = LoggerLevels::new(&filter);
+    let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter));
     let colors = io::stderr().is_terminal();
     let writer = move || OneLine { inner: io::stderr(), colors };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    // A second start in one process (tests) keeps the first one's logging.
-    let _ = match format {
-        LogFormat::Text => builder.with_writer(writer).with_ansi(colors).with_target(false).try_init(),
-        LogFormat::Json => builder.with_writer(io::stderr).json().try_init(),
+    let registry = tracing_subscriber::registry().with(layer);
+    let started = match format {
+        LogFormat::Text => {
+            registry.with(fmt::layer().with_writer(writer).with_ansi(colors).with_target(false)).try_init()
+        }
+        LogFormat::Json => registry.with(fmt::layer().json().with_writer(io::stderr)).try_init(),
     };
+    // A second start in one process (tests) keeps the first one's logging.
+    if started.is_ok() {
+        let _ = LOGGING.filter.set(handle);
+    }
+    Ok(())
+}
+
+/// Each logger of this process with its level.
+pub fn logger_levels() -> Vec<(&'static str, &'static str)> {
+    LOGGING.levels.lock().all().collect()
+}
+
+/// Changes levels: all of them, or none and the error of the first that cannot be changed.
+///
+/// # Errors
+/// Why they cannot be changed.
+pub fn change_logger_levels(changes: &[(&str, LevelChange<'_>)]) -> Result<(), LevelError> {
+    let mut levels = LOGGING.levels.lock();
+    let mut changed = levels.clone();
+    for (logger, change) in changes {
+        changed.apply(logger, *change)?;
+    }
+    if let Some(handle) = LOGGING.filter.get()
+        && let Err(error) = handle.reload(EnvFilter::new(changed.filter()))
+    {
+        tracing::error!(%error, "levels of loggers cannot be changed");
+    }
+    *levels = changed;
+    Ok(())
 }
 
 /// Writes events, each of which comes with one call and ends with a line feed: as one line.
@@ -109,6 +216,20 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_variable_for_the_root_alone() {
+        let filter = |level, variable: Option<&str>| first_filter(level, variable.map(str::to_owned));
+        assert_eq!(filter(None, None).unwrap(), format!("info,{QUIET}"));
+        assert_eq!(filter(Some(LogLevel::Debug), None).unwrap(), format!("debug,{QUIET}"));
+        assert_eq!(filter(None, Some("warn,openraft=debug")).unwrap(), "warn,openraft=debug");
+        let both = filter(Some(LogLevel::Error), Some("warn,openraft=debug")).unwrap();
+        assert_eq!(both, "warn,openraft=debug,error");
+        let levels = LoggerLevels::new(&both);
+        assert_eq!(levels.all().next(), Some(("root", "ERROR")));
+        let error = filter(None, Some("openraft=loud")).unwrap_err().to_string();
+        assert!(error.contains("ESKER_LOG=\"openraft=loud\""), "{error}");
     }
 
     #[test]
