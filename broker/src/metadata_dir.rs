@@ -28,6 +28,9 @@ const LOCATION: &str = "metadata.location";
 /// Beside the metadata log's folder: see [`MetadataDir::record_promise`].
 const PROMISE: &str = "cluster.joining";
 
+/// In a folder that is not formatted yet: see [`MetadataDir::record_directory`].
+const DIRECTORY: &str = "directory.joining";
+
 /// Before the name of a file of a metadata log that another one has replaced.
 const REPLACED: &str = "replaced-";
 
@@ -224,6 +227,24 @@ impl MetadataDir {
         Ok(text.trim_end().parse().ok())
     }
 
+    /// Records the directory id that this node joins a cluster with. The cluster binds the node id to it before the folder is formatted: a start
+    /// after a crash in between must join with the same directory id, or it is refused as another node.
+    pub fn record_directory(&self, disk: &dyn Disk, directory: Uuid) -> io::Result<()> {
+        disk.create_dir_all(&self.folder)?;
+        write_text(disk, &self.folder.join(DIRECTORY), &format!("{directory}\n"))
+    }
+
+    /// The directory id of the folder, or the recorded one of a folder without one.
+    pub fn directory(&self, disk: &dyn Disk) -> Result<Option<Uuid>, OpenError> {
+        let formatted = Folder::identity(disk, &self.folder)?.and_then(|identity| identity.directory_id);
+        if formatted.is_some() {
+            return Ok(formatted);
+        }
+        // A file that cannot be read costs the node id, not the start.
+        let text = read_location(disk, &self.folder.join(DIRECTORY)).ok().flatten();
+        Ok(text.and_then(|text| text.trim_end().parse().ok()))
+    }
+
     /// Formats the folder as one of `cluster_id`, with the id that the cluster knows it by.
     pub fn format(
         &self,
@@ -232,7 +253,10 @@ impl MetadataDir {
         (cluster_id, node_id): (&str, i32),
         directory: Uuid,
     ) -> Result<(), OpenError> {
-        Folder::open(node.storage().as_ref(), disk, &self.folder, cluster_id, node_id, Some(directory)).map(drop)
+        Folder::open(node.storage().as_ref(), disk, &self.folder, cluster_id, node_id, Some(directory))?;
+        // The folder has its id from here on. A file that stays is not read any more.
+        let _ = disk.remove_file(&self.folder.join(DIRECTORY));
+        Ok(())
     }
 
     /// The folder of the log itself.
@@ -297,7 +321,10 @@ fn read_location(disk: &dyn Disk, file: &Path) -> io::Result<Option<String>> {
 }
 
 fn write(disk: &dyn Disk, file: &Path, folder: &Path) -> io::Result<()> {
-    let text = format!("{}\n", folder.display());
+    write_text(disk, file, &format!("{}\n", folder.display()))
+}
+
+fn write_text(disk: &dyn Disk, file: &Path, text: &str) -> io::Result<()> {
     if read_location(disk, file)?.is_some_and(|old| old == text) {
         return Ok(());
     }
@@ -306,6 +333,8 @@ fn write(disk: &dyn Disk, file: &Path, folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use esker_storage::io::OsDisk;
+
     use super::*;
 
     #[test]
@@ -345,6 +374,19 @@ mod tests {
             let missing = MetadataDirError::Missing { last: "old".into(), said_by: paths(&["b/metadata.location"]) };
             assert_eq!(chosen, if holding.is_empty() { Err(missing) } else { expected });
         }
+    }
+
+    #[test]
+    fn a_node_that_crashes_while_it_joins_keeps_its_directory_id() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = MetadataDir { folder: root.path().join("data"), own: false };
+        assert_eq!(dir.directory(&OsDisk).unwrap(), None);
+        dir.record_directory(&OsDisk, Uuid([7; 16])).unwrap();
+        assert_eq!(dir.directory(&OsDisk).unwrap(), Some(Uuid([7; 16])));
+        // Once the folder is formatted, its own id counts.
+        dir.format(&OsDisk, &crate::test_support::node(), ("cluster", 1), Uuid([8; 16])).unwrap();
+        assert_eq!(dir.directory(&OsDisk).unwrap(), Some(Uuid([8; 16])));
+        assert!(!dir.folder.join(DIRECTORY).exists());
     }
 
     #[test]

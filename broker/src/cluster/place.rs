@@ -131,6 +131,7 @@ pub async fn find_place(
         let Some(address) = form(node, local, own_cluster.as_deref(), progress).await? else {
             return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
         };
+        dir.record_directory(disk, local.directory())?;
         match request_place(node, local, Str::from(address), wanted).await? {
             Placed::At(placed) => {
                 let (cluster_id, node_id) = (placed.cluster_id.to_string(), placed.node_id);

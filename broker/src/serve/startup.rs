@@ -62,8 +62,7 @@ impl Startup {
         progress: &Arc<StartProgress>,
     ) -> Result<Self, ServeError> {
         let config = node.config();
-        let known = Folder::identity(disk, dir.folder())?.and_then(|identity| identity.directory_id);
-        let directory = known.unwrap_or_else(|| node.random_id());
+        let directory = dir.directory(disk)?.unwrap_or_else(|| node.random_id());
         let local = Arc::new(LocalNode::new(node.random_id(), config.join.clone(), directory));
         let for_nodes = config.controllers.iter().map(|listener| listener.name.clone()).collect();
         let service = Arc::new(NodeService::new(PeerService::new(Arc::clone(&local)), for_nodes));

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-OWN = {"metadata.log", "metadata.snapshot", ".lock", "broker.epoch", "cluster.joining", "replaced-metadata.log", "replaced-metadata.snapshot"} | {f"esker-journal-{number}" for number in range(4)}
+OWN = {"metadata.log", "metadata.snapshot", ".lock", "broker.epoch", "cluster.joining", "directory.joining", "replaced-metadata.log", "replaced-metadata.snapshot"} | {f"esker-journal-{number}" for number in range(4)}
 # What DumpLogSegments prints of sound files. It takes the base offset of a file for a gap if that is not 0, and prints so.
 SOUND = [
     r"Dumping (?P<file>.+)",
