@@ -280,12 +280,12 @@ impl Leader {
         self.followers.lock().isr_change(&self.assignment.isr, rule, is_eligible)
     }
 
-    /// A change of the ISR is proposed. While no append is under way.
     /// The broker epoch of a follower whose fetches are counted, -1 if none was.
     pub(super) fn broker_epoch_of(&self, follower: i32) -> i64 {
         self.followers.lock().broker_epoch_of(follower)
     }
 
+    /// A change of the ISR is proposed. While no append is under way.
     pub(super) fn propose(&self, isr: &[i32]) {
         let mut followers = self.followers.lock();
         followers.propose(isr);

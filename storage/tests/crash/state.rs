@@ -264,8 +264,18 @@ impl State {
 
     /// The content of the disk after a power cut now. `rng` decides which of the unsynced operations have reached it.
     pub fn image(&self, rng: &mut Rng) -> Image {
-        let mut folders = self.durable.clone();
         let luck = [0, 100, 50, 85, 96][rng.below(5)];
+        self.image_with(rng, luck, |rng| [0, 100, 50, 90][rng.below(4)])
+    }
+
+    /// As [`State::image`]: no unsynced operation has reached the disk.
+    #[allow(dead_code, reason = "only the simulation of a cluster has disks that stall")]
+    pub fn synced_image(&self, rng: &mut Rng) -> Image {
+        self.image_with(rng, 0, |_| 0)
+    }
+
+    fn image_with(&self, rng: &mut Rng, luck: usize, data_luck: impl Fn(&mut Rng) -> usize) -> Image {
+        let mut folders = self.durable.clone();
         let mut stopped: BTreeSet<Id> = BTreeSet::new();
         for op in &self.names {
             let dir = op.folder();
@@ -278,7 +288,7 @@ impl State {
                 stopped.insert(dir);
             }
         }
-        let data_luck = [0, 100, 50, 90][rng.below(4)];
+        let data_luck = data_luck(rng);
         let mut image = Image::new();
         self.copy_out(0, Path::new(""), &folders, rng, data_luck, &mut image);
         image

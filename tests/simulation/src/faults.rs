@@ -59,6 +59,11 @@ impl Window {
     }
 }
 
+/// Whether only a restart mends what this entry of [`SimDisk::failed`] did.
+pub fn needs_restart(failure: &str) -> bool {
+    !failure.starts_with("full: ") || failure.contains("__cluster_metadata")
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Faults {
@@ -156,7 +161,7 @@ impl Faults {
 
     /// Something failed that only a restart mends: any EIO, and a full disk where the metadata log was written or a file was synced.
     pub fn needs_restart(&self, disk: &SimDisk) -> bool {
-        self.failures(disk).iter().any(|what| !what.starts_with("full: ") || what.contains("__cluster_metadata"))
+        self.failures(disk).iter().any(|what| needs_restart(what))
     }
 
     /// Adds this life's faults to the counts.

@@ -73,6 +73,8 @@ struct Direction {
     gate: Arc<Gate>,
     /// The other host has lost power: nothing arrives any more, and neither side learns of it.
     silent: bool,
+    /// What each chunk takes longer than on other connections over this link.
+    slow_ms: i64,
     rng: Rng,
     flight: VecDeque<(Instant, VecDeque<u8>)>,
     bytes: usize,
@@ -86,7 +88,8 @@ impl Direction {
     fn new(gate: Arc<Gate>, rng: Rng) -> Arc<Mutex<Self>> {
         let flight = VecDeque::new();
         let (silent, closed, bytes) = (false, false, 0);
-        let new = Self { gate, silent, rng, flight, bytes, closed, timer: None, reader: None, writer: None };
+        let (timer, reader, writer) = (None, None, None);
+        let new = Self { gate, silent, slow_ms: 0, rng, flight, bytes, closed, timer, reader, writer };
         Arc::new(Mutex::new(new))
     }
 
@@ -152,6 +155,11 @@ impl Cable {
         self.update(|direction| direction.silent = true);
     }
 
+    /// What each chunk takes longer from now on than on other connections over its link.
+    pub fn set_delay(&self, slow_ms: i64) {
+        self.update(|direction| direction.slow_ms = slow_ms);
+    }
+
     /// Both sides learn that the connection has ended; bytes in flight are lost.
     pub fn reset(&self) {
         self.update(|direction| {
@@ -211,7 +219,7 @@ impl AsyncWrite for End {
         let written = chunk.len();
         let slow = output.rng.chance(5);
         let delay = if slow { output.rng.between(0, 60) } else { output.rng.between(0, 2) };
-        let delay = delay + output.gate.slow_ms();
+        let delay = delay + output.gate.slow_ms() + output.slow_ms;
         let arrives = Instant::now() + Duration::from_millis(delay as u64);
         let arrives = output.flight.back().map_or(arrives, |(last, _)| arrives.max(*last));
         output.flight.push_back((arrives, chunk));

@@ -1,6 +1,7 @@
 //! A cluster of three real brokers in one process, in virtual time, under crashes, cut links and failing disks.
 //!
-//! Each seed is one run, the same every time. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
+//! Each seed is one run, the same every time. Seeds below [`SECOND_REPERTOIRE`] draw their faults as they did when that repertoire came: the ones in
+//! [`FOUND`] keep the histories that found something. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
 //! one; `ESKER_SIMULATION_TRACE=path` writes its trace there.
 
 mod client;
@@ -29,14 +30,16 @@ pub enum Planted {
     LyingSync,
 }
 
-/// Seeds of every run.
-const FIXED: u64 = 6;
+/// Seeds from here on have the second repertoire of faults: see [`nemesis::second`].
+const SECOND_REPERTOIRE: u64 = 200_000;
+/// Seeds of every run: so many from 0 on, and from [`SECOND_REPERTOIRE`] on.
+const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
-const FOUND: [u64; 8] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125];
+const FOUND: [u64; 9] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 221_000];
 /// Other seeds of every run, unless the environment has a number.
 const FRESH: u64 = 3;
-/// So many seeds have every kind of fault.
-const COVERING: usize = 60;
+/// So many seeds of the first repertoire have every kind of its faults, and so many of the second one have all.
+const COVERING: (usize, usize) = (60, 200);
 /// Of the fixed seeds so many are run with each planted fault.
 const PLANTED: u64 = 5;
 
@@ -80,21 +83,25 @@ fn a_cluster_keeps_what_it_acknowledged_and_heals() {
     let mut all = Counts::default();
     let mut seeds: Vec<u64> = match only_seed() {
         Some(seed) => vec![seed],
-        None => (0..FIXED).chain(FOUND).collect(),
+        None => (0..FIXED).chain(SECOND_REPERTOIRE..SECOND_REPERTOIRE + FIXED).chain(FOUND).collect(),
     };
     if only_seed().is_none() {
         let first = number("ESKER_CLUSTER_FIRST").unwrap_or(u64::from(std::process::id()) << 32);
         seeds.extend(first..first + number("ESKER_CLUSTER_SEEDS").unwrap_or(FRESH));
     }
-    let ran = seeds.len();
+    let (ran, of_second) = (seeds.len(), seeds.iter().filter(|seed| **seed >= SECOND_REPERTOIRE).count());
     seeds.into_iter().for_each(|seed| add(&mut all, check(seed).counts));
     println!("{ran} seeds: {all:?} in {:?}", began.elapsed());
     assert!(all.acknowledged > 0 && all.images > 0);
     // A change of any timing gives other faults to a seed: a few seeds need not have them all.
-    if ran >= COVERING {
-        for kind in nemesis::ALL_KINDS.into_iter().chain([nemesis::FAILING_DISK]) {
-            assert!(all.faults.get(kind).is_some_and(|times| *times > 0), "no {kind} in {ran} seeds: {all:?}");
-        }
+    let of_first = nemesis::ALL_KINDS.into_iter().chain([nemesis::FAILING_DISK]);
+    let kinds: Vec<_> = match (ran - of_second >= COVERING.0, of_second >= COVERING.1) {
+        (_, true) => of_first.chain(nemesis::second::SECOND_KINDS).collect(),
+        (true, false) => of_first.collect(),
+        (false, false) => Vec::new(),
+    };
+    for kind in kinds {
+        assert!(all.faults.get(kind).is_some_and(|times| *times > 0), "no {kind} in {ran} seeds: {all:?}");
     }
 }
 

@@ -1,12 +1,21 @@
 //! The faults of a run, drawn from the seed: crashes, cut links, slow links, nodes that hang, slow and failing disks.
 //!
-//! One node is down at a time, or all go down at once; links are cut beside that in any way. Must never leave a fault behind after [`Nemesis::stop`].
+//! Seeds draw from one of two repertoires. The first one is in this file: one node is down at a time, or all go down at once; links are cut beside
+//! that in any way. The second one ([`second`]) has all of it and more. Must never leave a fault behind after [`Nemesis::stop`].
+
+mod leaders;
+mod links;
+mod machines;
+mod members;
+pub mod second;
+mod several;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use self::second::Focus;
 use super::client::Lab;
 use super::net::{NODES, Net};
 use super::node::{Crash, Member};
@@ -15,7 +24,7 @@ use crate::disk::Fault;
 use crate::network::Gate;
 use crate::rng::Rng;
 
-/// Kinds of faults that the fixed seeds must cover.
+/// Kinds of faults of the first repertoire.
 pub const ALL_KINDS: [&str; 10] = [
     "power cut",
     "kill",
@@ -38,6 +47,8 @@ pub struct Nemesis {
     pub rng: Rng,
     /// Whether what was not flushed may be lost.
     pub power_cuts: bool,
+    /// Of a run with the second repertoire.
+    pub focus: Option<Focus>,
 }
 
 impl Nemesis {
@@ -161,6 +172,11 @@ impl Nemesis {
             self.pass(1, 800).await;
             self.start(node);
         }
+        self.await_brokers().await;
+    }
+
+    /// Waits until all nodes serve, or a while.
+    async fn await_brokers(&self) {
         for _ in 0..600 {
             if (0..NODES).all(|node| self.with(node, |member, _| member.broker().is_some())) {
                 return;
@@ -184,7 +200,10 @@ impl Nemesis {
     pub async fn run(&mut self, ms: i64) {
         while self.lab.ms() < ms && self.lab.model.lock().unwrap().violation.is_none() {
             self.pass(1, 700).await;
-            self.strike().await;
+            match self.focus {
+                None => self.strike().await,
+                Some(focus) => self.strike_widely(focus).await,
+            }
         }
         self.stop();
     }

@@ -79,6 +79,7 @@ impl Net {
             gate.set_delay(0);
             gate.open();
         }
+        self.each_cable(|_, _, cable| cable.set_delay(0));
     }
 
     pub fn listen(&self, node: usize, entrance: Entrance) {
@@ -100,15 +101,20 @@ impl Net {
     }
 
     fn cut_cables(&self, node: usize, cut: impl Fn(&Cable)) {
+        self.each_cable(|from, to, cable| {
+            if from == node || to == node {
+                cut(cable);
+            }
+        });
+    }
+
+    /// Each connection from one place to another.
+    pub fn each_cable(&self, mut act: impl FnMut(usize, usize, &Cable)) {
         let mut inner = self.0.lock().unwrap();
         inner.cables.retain(|(_, _, cable)| !cable.is_gone());
         let cables = std::mem::take(&mut inner.cables);
         drop(inner);
-        for (from, to, cable) in &cables {
-            if *from == node || *to == node {
-                cut(cable);
-            }
-        }
+        cables.iter().for_each(|(from, to, cable)| act(*from, *to, cable));
         self.0.lock().unwrap().cables.extend(cables);
     }
 

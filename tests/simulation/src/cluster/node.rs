@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use esker_broker::broker::Broker;
@@ -14,6 +14,7 @@ use esker_storage::Env;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, select};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::net::{NODES, Net, address_of, index_of};
 use crate::disk::SimDisk;
@@ -21,11 +22,16 @@ use crate::environment::Simulated;
 use crate::rng::Rng;
 use crate::state::Image;
 
+/// Bytes of a disk.
+pub const CAPACITY: u64 = 256 << 20;
+
 /// The environment of one life of a node.
 #[derive(Debug)]
 struct Life {
     index: usize,
     inner: Simulated,
+    clock_ms: Arc<AtomicI64>,
+    stall: Arc<Stall>,
     net: Net,
     alive: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
@@ -33,7 +39,7 @@ struct Life {
 
 impl Environment for Life {
     fn now_ms(&self) -> i64 {
-        self.inner.now_ms()
+        self.inner.now_ms() + self.clock_ms.load(Ordering::Relaxed)
     }
 
     fn random(&self) -> u128 {
@@ -42,11 +48,21 @@ impl Environment for Life {
 
     fn run_blocking(&self, work: Work) {
         let alive = Arc::clone(&self.alive);
-        self.inner.run_blocking(Box::new(move || {
+        let work: Work = Box::new(move || {
             if alive.load(Ordering::SeqCst) {
                 work();
             }
-        }));
+        });
+        match self.stall.end() {
+            None => self.inner.run_blocking(work),
+            // The disk answers again then, in no particular order.
+            Some(end) => self.inner.run_blocking(Box::new(move || {
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(end).await;
+                    work();
+                });
+            })),
+        }
     }
 
     fn storage(&self) -> Arc<dyn Env> {
@@ -77,6 +93,21 @@ impl Environment for Life {
     }
 }
 
+/// A time in which a disk answers nothing: work that begins in it is done after its end.
+#[derive(Debug, Default)]
+pub struct Stall(Mutex<Option<Instant>>);
+
+impl Stall {
+    fn end(&self) -> Option<Instant> {
+        self.0.lock().unwrap().filter(|end| *end > Instant::now())
+    }
+
+    /// From now on until `end`; `None`: it is over.
+    pub fn set(&self, end: Option<Instant>) {
+        *self.0.lock().unwrap() = end;
+    }
+}
+
 /// How a life of a node ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
@@ -102,13 +133,17 @@ pub struct Member {
     pub disk: SimDisk,
     rng: Rng,
     skew_ms: i64,
+    max_lag_ms: u64,
+    /// What its clock has jumped by.
+    pub clock_ms: Arc<AtomicI64>,
     pub slower_ms: Arc<AtomicU64>,
+    pub stall: Arc<Stall>,
     /// A sync does nothing.
     lies: bool,
     running: Option<Running>,
 }
 
-fn config(index: usize, root: &Path) -> BrokerConfig {
+fn config(index: usize, root: &Path, max_lag_ms: u64) -> BrokerConfig {
     let mut sources = Sources::default();
     let mut set = |name: &str, value: &str| sources.set(Origin::Flag("--set"), name, value);
     let join: Vec<String> = (0..NODES).map(|index| address_of(index).to_string()).collect();
@@ -120,27 +155,41 @@ fn config(index: usize, root: &Path) -> BrokerConfig {
     set("log.roll.ms", "900");
     set("log.cleaner.dedupe.buffer.size", "1048576");
     set("replica.high.watermark.checkpoint.interval.ms", "500");
-    // Leaders give up followers that are cut off while the faults last.
-    set("replica.lag.time.max.ms", "600");
+    set("replica.lag.time.max.ms", &max_lag_ms.to_string());
     BrokerConfig::resolve(&sources).unwrap()
+}
+
+/// A disk that has nothing but the folder of the log dir.
+fn empty_image() -> Image {
+    Image::from([(PathBuf::from("data"), None)])
 }
 
 fn new_disk(root: &Path, image: &Image) -> SimDisk {
     let _ = std::fs::remove_dir_all(root);
     std::fs::create_dir_all(root).unwrap();
     let disk = SimDisk::new(root, image);
-    disk.set_capacity(256 << 20);
+    disk.set_capacity(CAPACITY);
     disk.remove_folders();
     disk
 }
 
 impl Member {
-    /// A node with an empty disk that is switched off.
-    pub fn new(index: usize, folder: &Path, mut rng: Rng) -> Self {
+    /// A node with an empty disk that is switched off. `max_lag_ms` is its `replica.lag.time.max.ms`.
+    pub fn new(index: usize, folder: &Path, mut rng: Rng, max_lag_ms: u64) -> Self {
         let root = folder.join(format!("node{index}"));
-        let disk = new_disk(&root, &Image::from([(PathBuf::from("data"), None)]));
+        let disk = new_disk(&root, &empty_image());
         let skew_ms = rng.between(-1500, 1500);
-        Self { index, root, disk, rng, skew_ms, slower_ms: Arc::default(), lies: false, running: None }
+        let (clock_ms, slower_ms, stall) = (Arc::default(), Arc::default(), Arc::default());
+        Self { index, root, disk, rng, skew_ms, max_lag_ms, clock_ms, slower_ms, stall, lies: false, running: None }
+    }
+
+    /// Replaces the disk by an empty one. The node is switched off.
+    pub fn empty_disk(&mut self) {
+        assert!(!self.is_up());
+        self.disk = new_disk(&self.root, &empty_image());
+        if self.lies {
+            self.disk.lie_about_syncs();
+        }
     }
 
     /// From now on a sync does nothing.
@@ -157,8 +206,10 @@ impl Member {
     pub fn start(&mut self, net: &Net, now_ms: i64) {
         let (alive, (end, ended)) = (Arc::new(AtomicBool::new(true)), watch::channel(false));
         let inner = Simulated::new(now_ms + self.skew_ms, Rng::new(self.rng.next()), Arc::clone(&self.slower_ms));
-        let life = Life { index: self.index, inner, net: net.clone(), alive: Arc::clone(&alive), ended };
-        let node = Node::new(config(self.index, &self.root), Arc::new(life));
+        let (clock_ms, stall) = (Arc::clone(&self.clock_ms), Arc::clone(&self.stall));
+        let (index, net_of_life, alive_of_life) = (self.index, net.clone(), Arc::clone(&alive));
+        let life = Life { index, inner, clock_ms, stall, net: net_of_life, alive: alive_of_life, ended };
+        let node = Node::new(config(self.index, &self.root, self.max_lag_ms), Arc::new(life));
         let (broker, failure) = (Arc::<Mutex<Option<Embedded>>>::default(), Arc::<Mutex<Option<String>>>::default());
         let (disk, index, net) = (Arc::new(self.disk.clone()), self.index, net.clone());
         let (there, why) = (Arc::clone(&broker), Arc::clone(&failure));
@@ -202,9 +253,13 @@ impl Member {
         let _ = running.end.send(true);
         drop(running.broker.lock().unwrap().take());
         self.slower_ms.store(0, Ordering::Relaxed);
+        let stalled = self.stall.end().is_some();
+        self.stall.set(None);
         next.set_faults(Vec::new());
         self.disk = match crash {
             Crash::Kill => next,
+            // A disk that answers nothing writes nothing.
+            Crash::PowerCut if stalled => new_disk(&self.root, &next.state().synced_image(&mut self.rng)),
             Crash::PowerCut => new_disk(&self.root, &next.state().image(&mut self.rng)),
         };
         if self.lies {

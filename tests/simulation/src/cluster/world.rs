@@ -14,6 +14,7 @@ use super::invariants::metadata::Images;
 use super::invariants::{healing, records, replicas};
 use super::model::{CACHED, Counts, FLUSHED, PARTITIONS, PRODUCERS, Place};
 use super::nemesis::Nemesis;
+use super::nemesis::second::Plan;
 use super::net::{NODES, Net};
 use super::node::Member;
 use super::{Planted, entropy, workload};
@@ -55,8 +56,9 @@ async fn run_in_time(seed: u64, planted: Planted) -> Outcome {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let mut rng = Rng::new(seed ^ 0xc1c1_c1c1);
     let net = Net::new(Rng::new(rng.next()));
-    let members: Vec<Member> =
-        (0..NODES).map(|index| Member::new(index, folder.path(), Rng::new(rng.next()))).collect();
+    let plan = Plan::draw(seed);
+    let member = |index| Member::new(index, folder.path(), Rng::new(rng.next()), plan.max_lag_ms);
+    let members: Vec<Member> = (0..NODES).map(member).collect();
     let lab = Lab {
         net,
         trace: Trace::default(),
@@ -65,8 +67,8 @@ async fn run_in_time(seed: u64, planted: Planted) -> Outcome {
         origin: Instant::now(),
         acks: if planted == Planted::AnswerBeforeReplication { 1 } else { -1 },
     };
-    let power_cuts = planted == Planted::LyingSync || rng.chance(50);
-    let world = World { lab, members: Arc::new(Mutex::new(members)), power_cuts, planted };
+    let power_cuts = planted == Planted::LyingSync || plan.power_cuts || rng.chance(50);
+    let world = World { lab, members: Arc::new(Mutex::new(members)), power_cuts, planted, plan };
     if let Err(what) = world.play(&mut rng).await {
         world.lab.violated(what);
     }
@@ -78,10 +80,11 @@ struct World {
     members: Members,
     power_cuts: bool,
     planted: Planted,
+    plan: Plan,
 }
 
 /// Those that serve clients.
-fn brokers(members: &Members) -> Vec<Arc<Broker>> {
+pub fn brokers(members: &Members) -> Vec<Arc<Broker>> {
     members.lock().unwrap().iter().filter_map(Member::broker).collect()
 }
 
@@ -105,8 +108,9 @@ impl World {
         clients.spawn(workload::consume(Client::new(&self.lab, "consumer"), places.clone()));
         tasks.spawn(workload::administer(Client::new(&self.lab, "admin")));
         let (lab, members) = (self.lab.clone(), Arc::clone(&self.members));
-        let mut nemesis = Nemesis { lab, members, rng: Rng::new(rng.next()), power_cuts: self.power_cuts };
-        let until = self.lab.ms() + rng.between(1500, 5000);
+        let (power_cuts, focus) = (self.power_cuts, self.plan.focus);
+        let mut nemesis = Nemesis { lab, members, rng: Rng::new(rng.next()), power_cuts, focus };
+        let until = self.lab.ms() + self.plan.draw_duration(rng);
         nemesis.run(until).await;
         let stopped = self.lab.ms();
         self.await_service(&places).await?;
