@@ -70,6 +70,13 @@ fn lines_go_in_and_come_out_as_asked() {
     assert_eq!(consume(&["-o", "end"]), "");
     assert_eq!(consume(&["-o", "@0", "-n", "2"]), "one\ntwo\n");
     assert_eq!(consume(&["-o", "@99999999999999"]), "", "nothing is as new as that");
+    assert_eq!(consume(&[]), "one\ntwo\n\n", "with -e it begins at the start");
+    assert_eq!(consume(&["-o", "-1h", "-n", "1"]), "one\n");
+    assert_eq!(consume(&["-o", "2020-01-01T00:00:00Z", "-n", "1"]), "one\n");
+    assert_eq!(consume(&["-o", "2199-01-01"]), "");
+    let unknown = run(&esker, &["consume", "t", "-e", "-f", "%x"], "");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("%T time"), "it lists the known ones");
     let rows: Vec<serde_json::Value> =
         consume(&["-o", "start", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((rows.len(), &rows[0]["key"], &rows[0]["value"]), (3, &"a".into(), &"one".into()));

@@ -16,6 +16,7 @@ use super::connect::Connect;
 use super::error::CliError;
 use super::format::{Format, to_json};
 use super::interrupt::interrupted;
+use super::times;
 
 /// Flags of `consume`.
 #[derive(Debug, Args)]
@@ -24,8 +25,8 @@ pub struct ConsumeArgs {
     connect: Connect,
     /// The topic.
     topic: String,
-    /// Where to begin: start, end, OFFSET, -N (N before the end), @TIME (ms since 1970) [default: end]. In a group: start
-    /// or end, for partitions where the group has committed nothing.
+    /// Where to begin: start, end, OFFSET, -N (N before the end), or a time: 2026-11-29T10:00:00Z, -1h, -30m, @MS (since
+    /// 1970) [default: end; with --exit start]. In a group: start or end, for partitions where the group has committed nothing.
     #[arg(short, long, value_name = "WHERE", allow_hyphen_values = true)]
     offset: Option<String>,
     /// Stop after so many records.
@@ -40,7 +41,7 @@ pub struct ConsumeArgs {
     /// How a record is printed: %t topic, %p partition, %o offset, %T time, %k key, %s value, %h headers, \n, \t.
     #[arg(short, long, value_name = "FORMAT", default_value = "%s\\n")]
     format: String,
-    /// One JSON object a record.
+    /// One JSON object a record. Bytes that are not UTF-8 are base64, and key_encoding or value_encoding says so.
     #[arg(long)]
     json: bool,
     /// Stop at the end of what is there now.
@@ -56,7 +57,10 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs it.
 pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
-    let start = args.offset.as_deref().map(parse_start).transpose()?;
+    let now = times::now();
+    let start = args.offset.as_deref().map(|text| parse_start(text, now)).transpose()?;
+    // At the end there is nothing to print before the exit.
+    let start = start.unwrap_or(if args.exit { StartAt::Earliest } else { StartAt::Latest });
     if args.group.is_some() && args.partition.is_some() {
         return Err(CliError::Usage(
             "a group chooses the partitions: --group and --partition do not go together".to_owned(),
@@ -64,7 +68,7 @@ pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
     }
     let mut printer = Printer {
         out: BufWriter::with_capacity(64 << 10, std::io::stdout()),
-        format: Format::parse(&args.format),
+        format: Format::parse(&args.format)?,
         json: args.json,
         left: args.count.unwrap_or(u64::MAX),
     };
@@ -73,7 +77,7 @@ pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
     }
     match &args.group {
         Some(group) => in_group(&args, group, start, &mut printer).await,
-        None => alone(&args, start.unwrap_or(StartAt::Latest), &mut printer).await,
+        None => alone(&args, start, &mut printer).await,
     }
 }
 
@@ -121,19 +125,14 @@ async fn ends(
     Ok(Admin::new(client).list_offsets_with(&asked, committed).await?)
 }
 
-async fn in_group(
-    args: &ConsumeArgs,
-    group: &str,
-    start: Option<StartAt>,
-    printer: &mut Printer,
-) -> Result<(), CliError> {
+async fn in_group(args: &ConsumeArgs, group: &str, start: StartAt, printer: &mut Printer) -> Result<(), CliError> {
     let client = args.connect.client().await?;
     client.topic(&args.topic, false).await?;
     let mut config = settings(args);
     config.reset = match start {
-        None | Some(StartAt::Latest) => AutoOffsetReset::Latest,
-        Some(StartAt::Earliest) => AutoOffsetReset::Earliest,
-        Some(_) => {
+        StartAt::Latest => AutoOffsetReset::Latest,
+        StartAt::Earliest => AutoOffsetReset::Earliest,
+        _ => {
             let text = "in a group, --offset is start or end: where to begin when the group has committed nothing";
             return Err(CliError::Usage(text.to_owned()));
         }
@@ -219,18 +218,19 @@ impl Printer {
     }
 }
 
-fn parse_start(text: &str) -> Result<StartAt, CliError> {
-    let number = |text: &str| text.parse::<i64>().ok().filter(|n| *n >= 0);
+fn parse_start(text: &str, now: i64) -> Result<StartAt, CliError> {
+    let number = |text: &str| text.parse::<i64>().ok().filter(|n| *n >= 0 && !text.starts_with('+'));
     let start = match text {
-        "start" | "beginning" => Some(StartAt::Earliest),
-        "end" => Some(StartAt::Latest),
-        text => match (text.strip_prefix('@'), text.strip_prefix('-')) {
-            (Some(time), _) => number(time).map(StartAt::Timestamp),
-            (_, Some(count)) => number(count).map(StartAt::BeforeEnd),
-            _ => number(text).map(StartAt::Offset),
+        "start" | "beginning" | "earliest" => Some(StartAt::Earliest),
+        "end" | "latest" => Some(StartAt::Latest),
+        text => match text.strip_prefix('-') {
+            Some(count) => number(count).map(StartAt::BeforeEnd),
+            None => number(text).map(StartAt::Offset),
         },
     };
-    start.ok_or_else(|| CliError::Usage(format!("'{text}' is none of start, end, OFFSET, -N, @TIME")))
+    start.or_else(|| times::parse_time(text, now).map(StartAt::Timestamp)).ok_or_else(|| {
+        CliError::Usage(format!("'{text}' is none of start, end, OFFSET, -N, and no time ({})", times::TIMES))
+    })
 }
 
 #[cfg(test)]
@@ -245,11 +245,14 @@ mod tests {
             ("5", StartAt::Offset(5)),
             ("-3", StartAt::BeforeEnd(3)),
             ("@1700000000000", StartAt::Timestamp(1_700_000_000_000)),
+            ("-1h", StartAt::Timestamp(6_400_000)),
+            ("2026-11-29T10:00:00Z", StartAt::Timestamp(1_795_946_400_000)),
+            ("beginning", StartAt::Earliest),
         ] {
-            assert_eq!(parse_start(text).unwrap(), start, "{text}");
+            assert_eq!(parse_start(text, 10_000_000).unwrap(), start, "{text}");
         }
-        for bad in ["", "middle", "--1", "@", "1.5"] {
-            assert!(parse_start(bad).is_err(), "{bad}");
+        for bad in ["", "middle", "--1", "@", "1.5", "+1", "-1y"] {
+            assert!(parse_start(bad, 0).is_err(), "{bad}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod journal;
 mod output;
 mod produce;
 mod safe_to_stop;
+mod times;
 mod topic;
 
 use std::process::ExitCode;
