@@ -58,6 +58,59 @@ fn topics_are_made_changed_and_deleted() {
 }
 
 #[test]
+fn several_topics_at_once() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    good(&esker, &["topic", "create", "a", "b", "-p", "2"], "");
+    let again = run(&esker, &["topic", "create", "a", "c", "-p", "1"], "");
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), "created c\n", "the others are created");
+    assert_eq!(good(&esker, &["topic", "create", "a", "d", "--if-not-exists"], ""), "exists a\ncreated d\n");
+    let described = |names: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&good(&esker, &[&["topic", "describe", "--json"], names].concat(), "")).unwrap()
+    };
+    assert_eq!(described(&[]).as_array().unwrap().len(), 4);
+    assert_eq!(described(&["b", "a"])[0]["name"], "b");
+    assert_eq!(described(&["b"])["name"], "b");
+    assert_eq!(run(&esker, &["topic", "describe", "a", "none"], "").status.code(), Some(1));
+    assert_eq!(run(&esker, &["topic", "delete", "none", "a"], "").status.code(), Some(1));
+    let deleted = good(&esker, &["topic", "delete", "a", "b", "--if-exists", "--json"], "");
+    let deleted: serde_json::Value = serde_json::from_str(&deleted).unwrap();
+    assert_eq!((&deleted[0]["outcome"], &deleted[1]["outcome"]), (&"missing".into(), &"deleted".into()));
+}
+
+#[test]
+fn offsets_are_listed_and_records_deleted() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    good(&esker, &["topic", "create", "t", "-p", "1"], "");
+    good(&esker, &["topic", "create", "wide", "-p", "2"], "");
+    good(&esker, &["produce", "t"], "one\ntwo\nthree\n");
+    let offsets = |more: &[&str]| -> serde_json::Value {
+        let printed = good(&esker, &[&["topic", "offsets", "t", "--json"], more].concat(), "");
+        let rows: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        rows[0].clone()
+    };
+    assert_eq!((&offsets(&[])["start_offset"], &offsets(&[])["end_offset"]), (&0.into(), &3.into()));
+    assert_eq!(offsets(&["-t", "-1h"])["offset"], 0);
+    assert!(offsets(&["-t", "2199-01-01"])["offset"].is_null(), "no record is that late");
+    assert!(good(&esker, &["topic", "offsets", "t"], "").starts_with("PARTITION  START  END\n0          0      3\n"));
+    assert_eq!(run(&esker, &["topic", "offsets", "t", "-t", "soon"], "").status.code(), Some(2));
+    let delete = |more: &[&str]| run(&esker, &[&["topic", "delete-records"], more].concat(), "");
+    let planned = delete(&["t", "--to", "2", "--json"]);
+    let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!((&planned["dry_run"], &planned["partitions"][0]["deleted_offsets"]), (&true.into(), &2.into()));
+    assert_eq!(offsets(&[])["start_offset"], 0, "nothing is deleted without --yes");
+    assert!(delete(&["t", "--to", "2", "--yes"]).status.success());
+    assert_eq!(offsets(&[])["start_offset"], 2);
+    assert!(delete(&["t", "--to", "latest", "-p", "0", "--yes"]).status.success());
+    assert_eq!(offsets(&[])["start_offset"], 3);
+    for wrong in [&["t", "--to", "9"][..], &["t", "--to", "x"], &["wide", "--to", "0"], &["t", "--to", "0", "-p", "7"]]
+    {
+        assert_eq!(delete(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    assert!(delete(&["wide", "--to", "latest", "--yes"]).status.success());
+}
+
+#[test]
 fn lines_go_in_and_come_out_as_asked() {
     let esker = Esker::spawn(&["serve", "--ephemeral", "--set", "group.initial.rebalance.delay.ms=0"]);
     good(&esker, &["topic", "create", "t", "-p", "1"], "");

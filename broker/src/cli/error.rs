@@ -37,3 +37,12 @@ pub enum CliError {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
 }
+
+/// The failures of a command that goes on after one; each is a line of its own.
+pub(super) fn fail_with(mut failures: Vec<Error>) -> Result<(), CliError> {
+    if failures.len() > 1 {
+        let texts: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        return Err(CliError::Refused(texts.join("\nesker: ")));
+    }
+    failures.pop().map_or(Ok(()), |only| Err(only.into()))
+}

@@ -55,6 +55,10 @@ pub async fn run(command: GroupCommand) -> Result<(), CliError> {
             for deleted in admin.delete_groups(&[Str::copy(&args.name)]).await? {
                 deleted?;
             }
+            if args.json {
+                let deleted = json!([{"group": args.name, "outcome": "deleted"}]);
+                return Ok(print_line(&serde_json::to_string_pretty(&deleted)?)?);
+            }
             Ok(print_line(&format!("deleted {}", args.name))?)
         }
     }

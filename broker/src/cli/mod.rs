@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. The output of a command goes to stdout, everything else
 //! to stderr.
 
+mod arguments;
 mod broker;
 mod cluster;
 mod connect;

@@ -1,30 +1,37 @@
 //! `esker topic`.
 
-use std::collections::BTreeMap;
+mod delete_records;
+mod describe;
+mod offsets;
 
 use clap::{Args, Subcommand};
-use esker_client::admin::{ConfigOp, ConfigSource, NewTopic, OffsetSpec, Resource};
-use esker_client::{Admin, Topic, TopicPartition};
+use esker_client::admin::{ConfigOp, NewTopic, Resource};
+use esker_client::{Admin, Error, ErrorCode};
 use esker_protocol::primitives::Str;
 use serde_json::json;
 
+use super::arguments::{distinct, pairs};
 use super::connect::Connect;
-use super::error::CliError;
-use super::output::{or_dash, print_line, table};
+use super::error::{CliError, fail_with};
+use super::output::print_line;
 
 /// What can be done with topics.
 #[derive(Debug, Subcommand)]
 pub enum TopicCommand {
-    /// Create a topic.
+    /// Create topics.
     Create(CreateArgs),
     /// List topics.
-    List(ListArgs),
-    /// Describe a topic: partitions, offsets, configs.
-    Describe(NameArgs),
-    /// Delete a topic and its records.
-    Delete(NameArgs),
+    List(describe::ListArgs),
+    /// Describe topics: partitions, offsets, configs.
+    Describe(describe::DescribeArgs),
+    /// Delete topics and their records.
+    Delete(DeleteArgs),
     /// Change a topic's configs or grow it.
     Alter(AlterArgs),
+    /// Print the first and last offsets of a topic's partitions, and the offsets of a time.
+    Offsets(offsets::OffsetsArgs),
+    /// Delete the records before an offset. Without --yes it only prints what would be deleted.
+    DeleteRecords(delete_records::DeleteRecordsArgs),
 }
 
 /// Flags of `create`.
@@ -32,8 +39,9 @@ pub enum TopicCommand {
 pub struct CreateArgs {
     #[command(flatten)]
     connect: Connect,
-    /// The topic's name.
-    name: String,
+    /// The topics' names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
     /// Number of partitions [default: the broker's num.partitions].
     #[arg(short, long, value_name = "N")]
     partitions: Option<i32>,
@@ -43,28 +51,25 @@ pub struct CreateArgs {
     /// A config; may be given several times.
     #[arg(short, long = "config", value_name = "KEY=VALUE")]
     configs: Vec<String>,
-}
-
-/// Flags of `list`.
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    #[command(flatten)]
-    connect: Connect,
-    /// Internal topics too.
+    /// A topic that exists already is no error; it stays as it is.
     #[arg(long)]
-    internal: bool,
+    if_not_exists: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// A topic by name.
+/// Flags of `delete`.
 #[derive(Debug, Args)]
-pub struct NameArgs {
+pub struct DeleteArgs {
     #[command(flatten)]
     connect: Connect,
-    /// The topic's name.
-    name: String,
+    /// The topics' names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// A topic that does not exist is no error.
+    #[arg(long)]
+    if_exists: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -86,109 +91,75 @@ pub struct AlterArgs {
     /// Remove a config; may be given several times.
     #[arg(short, long = "delete-config", value_name = "KEY")]
     delete_configs: Vec<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs one.
 pub async fn run(command: TopicCommand) -> Result<(), CliError> {
     match command {
-        TopicCommand::Create(args) => {
-            let topic = NewTopic {
-                name: args.name.into(),
-                partitions: args.partitions.unwrap_or(-1),
-                replication: args.replication_factor.unwrap_or(-1),
-                configs: pairs(&args.configs)?,
-            };
-            let admin = Admin::new(&args.connect.client().await?);
-            for created in admin.create_topics(std::slice::from_ref(&topic), false).await? {
-                created?;
-            }
-            Ok(print_line(&format!("created {}", topic.name))?)
-        }
-        TopicCommand::List(args) => list(args).await,
-        TopicCommand::Describe(args) => describe(args).await,
-        TopicCommand::Delete(args) => {
-            let admin = Admin::new(&args.connect.client().await?);
-            for deleted in admin.delete_topics(&[Str::copy(&args.name)]).await? {
-                deleted?;
-            }
-            Ok(print_line(&format!("deleted {}", args.name))?)
-        }
+        TopicCommand::Create(args) => create(args).await,
+        TopicCommand::List(args) => describe::list(args).await,
+        TopicCommand::Describe(args) => describe::run(args).await,
+        TopicCommand::Delete(args) => delete(args).await,
         TopicCommand::Alter(args) => alter(args).await,
+        TopicCommand::Offsets(args) => offsets::run(args).await,
+        TopicCommand::DeleteRecords(args) => delete_records::run(args).await,
     }
 }
 
-fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').ok_or_else(|| CliError::Usage(format!("'{text}' is not KEY=VALUE")))?;
-        Ok((Str::copy(key.trim()), Str::copy(value.trim())))
+async fn create(args: CreateArgs) -> Result<(), CliError> {
+    let configs = pairs(&args.configs)?;
+    let names = distinct(&args.names);
+    let topic = |name: &Str| NewTopic {
+        name: name.clone(),
+        partitions: args.partitions.unwrap_or(-1),
+        replication: args.replication_factor.unwrap_or(-1),
+        configs: configs.clone(),
     };
-    configs.iter().map(pair).collect()
-}
-
-async fn list(args: ListArgs) -> Result<(), CliError> {
-    let mut topics = Admin::new(&args.connect.client().await?).topics().await?;
-    topics.retain(|t| args.internal || !t.internal);
-    if args.json {
-        let rows: Vec<_> = topics
-            .iter()
-            .map(|t| json!({"name": t.name.as_str(), "id": t.id.to_string(), "partitions": t.partitions.len(), "internal": t.internal}))
-            .collect();
-        return Ok(print_line(&serde_json::to_string_pretty(&rows)?)?);
-    }
-    let replicas = |t: &Topic| t.partitions.first().map_or(0, |p| p.replicas.len());
-    let rows: Vec<_> = topics
-        .iter()
-        .map(|t| vec![t.name.to_string(), t.partitions.len().to_string(), replicas(t).to_string()])
-        .collect();
-    Ok(table(&["TOPIC", "PARTITIONS", "REPLICAS"], &rows)?)
-}
-
-async fn describe(args: NameArgs) -> Result<(), CliError> {
     let admin = Admin::new(&args.connect.client().await?);
-    let topic = admin.topic(&args.name).await?;
-    let mut configs = admin.describe_configs(&Resource::Topic(topic.name.clone())).await?;
-    configs.retain(|config| config.source == ConfigSource::Topic);
-    // A partition without a leader has no offsets.
-    let led = topic.partitions.iter().filter(|p| p.leader.is_some());
-    let led: Vec<_> = led.map(|p| TopicPartition { topic: topic.name.clone(), partition: p.id }).collect();
-    let all = |spec| led.iter().map(move |tp| (tp.clone(), spec)).collect::<Vec<_>>();
-    let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
-    let mut rows = Vec::new();
-    let mut partitions = Vec::new();
-    for p in &topic.partitions {
-        let tp = TopicPartition { topic: topic.name.clone(), partition: p.id };
-        let start = starts.get(&tp).map(|listed| listed.offset);
-        let end = ends.get(&tp).map(|listed| listed.offset);
-        let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        rows.push(vec![
-            p.id.to_string(),
-            or_dash(p.leader),
-            p.leader_epoch.to_string(),
-            ids(&p.replicas),
-            ids(&p.isr),
-            or_dash(start),
-            or_dash(end),
-        ]);
-        partitions.push(json!({
-            "partition": p.id, "leader": p.leader, "leader_epoch": p.leader_epoch, "replicas": p.replicas,
-            "isr": p.isr, "start_offset": start, "end_offset": end,
-        }));
+    let created = admin.create_topics(&names.iter().map(topic).collect::<Vec<_>>(), false).await?;
+    let created = created.into_iter().map(|created| created.map(drop));
+    let allowed = args.if_not_exists.then_some((ErrorCode::TOPIC_ALREADY_EXISTS, "exists"));
+    print_outcomes(names.into_iter().zip(created), "created", allowed, args.json)
+}
+
+async fn delete(args: DeleteArgs) -> Result<(), CliError> {
+    let names = distinct(&args.names);
+    let admin = Admin::new(&args.connect.client().await?);
+    let deleted = admin.delete_topics(&names).await?;
+    let allowed = args.if_exists.then_some((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "missing"));
+    print_outcomes(names.into_iter().zip(deleted), "deleted", allowed, args.json)
+}
+
+/// Prints a line for each topic that went well. The failures of the others are the command's failure.
+fn print_outcomes(
+    results: impl Iterator<Item = (Str, Result<(), Error>)>,
+    done: &str,
+    allowed: Option<(ErrorCode, &'static str)>,
+    json: bool,
+) -> Result<(), CliError> {
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for (name, result) in results {
+        let outcome = match (result, allowed) {
+            (Ok(()), _) => done,
+            (Err(error), Some((code, outcome))) if error.code() == Some(code) => outcome,
+            (Err(error), _) => {
+                rows.push(json!({"name": name.as_str(), "outcome": "failed", "error": error.to_string()}));
+                failures.push(error);
+                continue;
+            }
+        };
+        rows.push(json!({"name": name.as_str(), "outcome": outcome}));
+        if !json {
+            print_line(&format!("{outcome} {name}"))?;
+        }
     }
-    let own: BTreeMap<_, _> =
-        configs.iter().map(|c| (c.name.as_str(), c.value.as_deref().unwrap_or_default())).collect();
-    if args.json {
-        let topic = json!({
-            "name": topic.name.as_str(), "id": topic.id.to_string(), "internal": topic.internal, "configs": own,
-            "partitions": partitions,
-        });
-        return Ok(print_line(&serde_json::to_string_pretty(&topic)?)?);
+    if json {
+        print_line(&serde_json::to_string_pretty(&rows)?)?;
     }
-    print_line(&format!("{}  id={}", topic.name, topic.id))?;
-    for (name, value) in &own {
-        print_line(&format!("  {name}={value}"))?;
-    }
-    Ok(table(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)?)
+    fail_with(failures)
 }
 
 async fn alter(args: AlterArgs) -> Result<(), CliError> {
@@ -205,5 +176,5 @@ async fn alter(args: AlterArgs) -> Result<(), CliError> {
     if let Some(count) = args.partitions {
         admin.create_partitions(&args.name, count).await?;
     }
-    Ok(print_line(&format!("changed {}", args.name))?)
+    print_outcomes([(Str::copy(&args.name), Ok(()))].into_iter(), "changed", None, args.json)
 }
