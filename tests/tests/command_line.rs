@@ -144,6 +144,28 @@ fn lines_go_in_and_come_out_as_asked() {
     assert_eq!(run(&esker, &["consume", "t", "-o", "sideways"], "").status.code(), Some(2));
 }
 
+#[test]
+fn a_bad_line_is_named_and_loses_no_other() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    good(&esker, &["topic", "create", "c", "-p", "1", "-c", "cleanup.policy=compact"], "");
+    // A compacted topic refuses records without keys; all lines are one batch.
+    let produced = run(&esker, &["produce", "c", "-k", r"\t", "--json"], "a\tone\nkeyless\nb\ttwo\n");
+    assert_eq!(produced.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&produced.stderr);
+    assert!(stderr.contains("line 2: ") && stderr.contains("1 of 3 records"), "{stderr}");
+    let summary: serde_json::Value = serde_json::from_slice(&produced.stdout).unwrap();
+    assert_eq!((&summary["records"], &summary["failed"]), (&2.into(), &1.into()));
+    assert_eq!(summary["partitions"][0]["last_offset"], 1);
+    assert_eq!(good(&esker, &["consume", "c", "-e", "-f", "%k=%s\\n"], ""), "a=one\nb=two\n");
+    let produced = run(&esker, &["produce", "c", "-k", r"\x3d"], "c=three\n");
+    let stderr = String::from_utf8_lossy(&produced.stderr);
+    assert!(stderr.contains("produced 1 records to c: partition 0 offsets 2 to 2"), "{stderr}");
+    assert_eq!(run(&esker, &["produce", "c", "-k", r"\q"], "").status.code(), Some(2));
+    let missing = run(&esker, &["produce", "c", "-p", "9", "-k", ":"], "d:four\n");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("line 1: "));
+}
+
 /// What may be read ends at the last stable offset: a reader of committed records gets no further while a transaction is open.
 #[test]
 fn a_reader_of_committed_records_ends_before_an_open_transaction() {

@@ -21,6 +21,32 @@ pub(super) fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
     configs.iter().map(pair).collect()
 }
 
+/// The bytes that a text with escapes stands for: `\t`, `\n`, `\r`, `\0`, `\\` and `\xNN`.
+pub(super) fn unescape(text: &str) -> Result<Vec<u8>, CliError> {
+    let invalid = || CliError::Usage(format!(r"'{text}' has an unknown escape; known are \t, \n, \r, \0, \\, \xNN"));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'\\' => match rest.next() {
+                Some(b't') => b'\t',
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b'0') => 0,
+                Some(b'\\') => b'\\',
+                Some(b'x') => {
+                    let mut digit = || char::from(rest.next()?).to_digit(16);
+                    let number = digit().zip(digit()).map(|(high, low)| high * 16 + low);
+                    number.and_then(|number| u8::try_from(number).ok()).ok_or_else(invalid)?
+                }
+                _ => return Err(invalid()),
+            },
+            plain => plain,
+        });
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +61,14 @@ mod tests {
     fn values_may_hold_equals_signs() {
         assert_eq!(pairs(&["a = b=c".to_owned()]).unwrap(), [(Str::copy("a"), Str::copy("b=c"))]);
         assert!(pairs(&["a".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn escapes_become_bytes() {
+        assert_eq!(unescape(r"a\t\n\r\0\\\x1F\xff").unwrap(), b"a\t\n\r\0\\\x1f\xff");
+        assert_eq!(unescape("::é").unwrap(), "::é".as_bytes());
+        for bad in [r"\", r"\q", r"\x1", r"\xg0", r"\x+1"] {
+            assert!(unescape(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -12,6 +12,14 @@ pub enum CliError {
     /// A record could not be produced.
     #[error(transparent)]
     Produce(#[from] ProduceError),
+    /// The record of a line could not be produced.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// Why.
+        source: ProduceError,
+    },
     /// Reading stdin or writing stdout.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -105,6 +105,7 @@ fn report(error: &CliError) -> ExitCode {
         CliError::Usage(_) => ExitCode::from(2),
         CliError::Client(_)
         | CliError::Produce(_)
+        | CliError::Line { .. }
         | CliError::Io(_)
         | CliError::Refused(_)
         | CliError::Metadata(_)

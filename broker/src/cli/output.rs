@@ -24,6 +24,11 @@ pub fn print_line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
+/// Prints one line to stderr. A write that fails cannot be reported.
+pub(super) fn print_to_stderr(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// The value, or a dash.
 pub fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())

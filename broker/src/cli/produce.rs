@@ -1,17 +1,22 @@
 //! `esker produce`: a record a line.
 
+mod delivery;
+
 use std::io::{BufRead, IsTerminal};
 
 use bytes::Bytes;
 use clap::Args;
-use esker_client::{Acks, Compression, Delivery, ProduceError, Producer, ProducerConfig, ProducerRecord};
+use esker_client::{Acks, Compression, Producer, ProducerConfig, ProducerRecord};
 use esker_protocol::primitives::Str;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
+use super::arguments::unescape;
 use super::connect::Connect;
 use super::error::CliError;
 use super::interrupt::interrupted;
+use super::output::{print_line, print_to_stderr};
+use delivery::{Deliveries, SentLine, Summary, is_of_one_record};
 
 /// Flags of `produce`.
 #[derive(Debug, Args)]
@@ -20,7 +25,7 @@ pub struct ProduceArgs {
     connect: Connect,
     /// The topic.
     topic: String,
-    /// What stands between key and value in a line; without it a line is a value.
+    /// What stands between key and value in a line; without it a line is a value. Escapes: \t, \n, \r, \0, \\, \xNN.
     #[arg(short, long, value_name = "SEPARATOR")]
     key_separator: Option<String>,
     /// A header for every record; may be given several times.
@@ -38,6 +43,9 @@ pub struct ProduceArgs {
     /// An empty value becomes null, a tombstone.
     #[arg(short = 'Z', long)]
     null_values: bool,
+    /// Print what was produced as JSON, to stdout.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Deliveries that may be awaited at once.
@@ -62,27 +70,30 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
         })?,
         ..ProducerConfig::default()
     };
-    if args.key_separator.as_deref() == Some("") {
+    let separator = args.key_separator.as_deref().map(unescape).transpose()?;
+    if separator.as_ref().is_some_and(Vec::is_empty) {
         return Err(CliError::Usage("--key-separator cannot be empty".to_owned()));
     }
     let client = args.connect.client().await?;
     // A missing topic is reported before any line is read; the broker may create it.
     client.topic(&args.topic, true).await?;
-    let producer = Producer::new(&client, config);
+    let producer = Producer::new(&client, config.clone());
     let progress = progress();
     let (deliveries, delivered) = mpsc::channel(IN_FLIGHT);
-    let watching = tokio::spawn(watch(delivered, progress.clone()));
+    let watching = tokio::spawn(Deliveries::new(&client, config, progress.clone()).watch(delivered));
     let mut lines = lines();
     let topic = Str::copy(&args.topic);
     let sending = async {
+        let mut line = 0;
         while let Some(run) = lines.recv().await {
-            for line in run? {
-                let mut record = record(&args, &topic, line);
+            for text in run? {
+                line += 1;
+                let mut record = record(&args, separator.as_deref(), &topic, text);
                 for (name, value) in &headers {
                     record = record.header(name.clone(), Some(value.clone()));
                 }
-                let delivery = producer.send(record).await?;
-                if deliveries.send(delivery).await.is_err() {
+                let delivery = producer.send(record.clone()).await;
+                if deliveries.send(SentLine { line, record, delivery }).await.is_err() {
                     // A delivery failed; the task that watches them reports why.
                     return Ok(());
                 }
@@ -94,16 +105,27 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
         sent = sending => sent,
         () = interrupted() => Ok(()),
     };
+    // Each failure comes through its delivery, too.
     let flushed = producer.close().await;
     drop(deliveries);
-    let count = watching.await.map_err(std::io::Error::other)?;
+    let summary = watching.await.map_err(std::io::Error::other)?;
     progress.finish_and_clear();
-    let count = count?;
+    let summary = summary?;
+    print_summary(&summary, &args)?;
     sent?;
-    flushed?;
-    if std::io::stderr().is_terminal() {
-        tracing::info!(count, topic = args.topic, "produced");
+    if summary.failed > 0 {
+        let all = summary.failed + summary.records;
+        return Err(CliError::Refused(format!("{} of {all} records were not produced", summary.failed)));
     }
+    // Records that were refused with a neighbor have gone through alone.
+    flushed.or_else(|error| if is_of_one_record(&error) { Ok(()) } else { Err(error.into()) })
+}
+
+fn print_summary(summary: &Summary, args: &ProduceArgs) -> Result<(), CliError> {
+    if args.json {
+        return Ok(print_line(&serde_json::to_string_pretty(&summary.to_json(&args.topic))?)?);
+    }
+    print_to_stderr(&summary.to_text(&args.topic));
     Ok(())
 }
 
@@ -117,30 +139,19 @@ fn headers(pairs: &[String]) -> Result<Vec<(Str, Bytes)>, CliError> {
 }
 
 /// A line may hold any bytes; they go as they are.
-fn record(args: &ProduceArgs, topic: &Str, line: Bytes) -> ProducerRecord {
+fn record(args: &ProduceArgs, separator: Option<&[u8]>, topic: &Str, line: Bytes) -> ProducerRecord {
     let mut record = ProducerRecord::new(topic.clone());
     if let Some(partition) = args.partition {
         record = record.partition(partition);
     }
     let mut value = line;
-    if let Some(separator) = args.key_separator.as_deref().map(str::as_bytes)
+    if let Some(separator) = separator
         && let Some(at) = value.windows(separator.len()).position(|window| window == separator)
     {
         record = record.key(value.slice(..at));
         value = value.slice(at + separator.len()..);
     }
     if args.null_values && value.is_empty() { record } else { record.value(value) }
-}
-
-/// Counts deliveries; the first failure ends everything.
-async fn watch(mut delivered: mpsc::Receiver<Delivery>, progress: ProgressBar) -> Result<u64, ProduceError> {
-    let mut count = 0;
-    while let Some(delivery) = delivered.recv().await {
-        delivery.wait().await?;
-        count += 1;
-        progress.inc(1);
-    }
-    Ok(count)
 }
 
 /// Stdin's lines, read on a thread of its own and handed over in runs: as many as are there, without waiting for more.
