@@ -111,6 +111,43 @@ fn offsets_are_listed_and_records_deleted() {
 }
 
 #[test]
+fn configs_of_all_kinds_are_set_and_unset() {
+    let esker = Esker::spawn(&["serve", "--ephemeral", "--node-id", "1"]);
+    good(&esker, &["topic", "create", "t", "-p", "1"], "");
+    let get = |more: &[&str]| -> serde_json::Value {
+        let printed = good(&esker, &[&["config", "get", "--json"], more].concat(), "");
+        serde_json::from_str(&printed).unwrap()
+    };
+    for (kind, name, config) in [
+        ("topic", "t", "retention.ms=100000"),
+        ("group", "g", "consumer.session.timeout.ms=50000"),
+        ("broker", "1", "log.retention.ms=200000"),
+        ("broker", "default", "log.retention.ms=300000"),
+        ("client-metrics", "m", "interval.ms=60000"),
+    ] {
+        let (key, value) = config.split_once('=').unwrap();
+        good(&esker, &["config", "set", kind, name, config], "");
+        let row = &get(&[kind, name, key])[0];
+        assert_eq!((&row["name"], &row["value"]), (&key.into(), &value.into()), "{kind}");
+        assert!(row["source"].as_str().unwrap().starts_with("DYNAMIC_"), "{row}");
+        let set = good(&esker, &["config", "get", kind, name], "");
+        assert!(set.contains(key), "{set}");
+        good(&esker, &["config", "unset", kind, name, key], "");
+        let left = get(&[kind, name]).to_string();
+        assert!(!left.contains(&format!("\"{value}\"")), "{left}");
+    }
+    assert!(get(&["topic", "t", "--all"]).as_array().unwrap().len() > 10);
+    let refused = |arguments: &[&str]| run(&esker, &[&["config"], arguments].concat(), "").status.code();
+    assert_eq!(refused(&["get", "topic", "none"]), Some(1));
+    assert_eq!(refused(&["get", "topic", "t", "retention.mss"]), Some(1));
+    assert_eq!(refused(&["set", "topic", "t", "retention.ms=x"]), Some(1));
+    assert_eq!(refused(&["get", "broker-logger", "1"]), Some(1), "Esker has no such resource");
+    assert_eq!(refused(&["set", "topic", "t", "retention.ms"]), Some(2));
+    assert_eq!(refused(&["get", "broker", "x"]), Some(2));
+    assert_eq!(refused(&["get", "shelf", "x"]), Some(2));
+}
+
+#[test]
 fn lines_go_in_and_come_out_as_asked() {
     let esker = Esker::spawn(&["serve", "--ephemeral", "--set", "group.initial.rebalance.delay.ms=0"]);
     good(&esker, &["topic", "create", "t", "-p", "1"], "");

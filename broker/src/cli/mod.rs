@@ -6,6 +6,7 @@
 mod arguments;
 mod broker;
 mod cluster;
+mod config;
 mod connect;
 mod consume;
 mod error;
@@ -45,6 +46,9 @@ pub enum Command {
     /// List, describe and delete consumer groups.
     #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
+    /// Print, set and unset configs of topics, brokers, groups, client metrics and loggers.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Config(config::ConfigCommand),
     /// Show the state of a cluster, change its voters, recover it.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
@@ -90,6 +94,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
     match command {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
+        Command::Config(command) => config::run(command).await,
         Command::Broker(args) => broker::run(args).await,
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),

@@ -29,6 +29,10 @@ pub enum Resource {
     Broker(Option<i32>),
     /// A group's.
     Group(Str),
+    /// A client-metrics subscription's (KIP-714).
+    ClientMetrics(Str),
+    /// Log levels of a broker (KIP-412); Esker has none.
+    BrokerLogger(i32),
 }
 
 impl Resource {
@@ -36,20 +40,23 @@ impl Resource {
         match self {
             Self::Topic(_) => TOPIC,
             Self::Broker(_) => 4,
+            Self::BrokerLogger(_) => 8,
+            Self::ClientMetrics(_) => 16,
             Self::Group(_) => 32,
         }
     }
 
     fn name(&self) -> Str {
         match self {
-            Self::Topic(name) | Self::Group(name) => name.clone(),
+            Self::Topic(name) | Self::Group(name) | Self::ClientMetrics(name) => name.clone(),
+            Self::BrokerLogger(id) => id.to_string().into(),
             Self::Broker(id) => id.map(|id| id.to_string()).unwrap_or_default().into(),
         }
     }
 
     fn target(&self) -> Target {
         match self {
-            Self::Broker(Some(id)) => Target::Node(*id),
+            Self::Broker(Some(id)) | Self::BrokerLogger(id) => Target::Node(*id),
             _ => Target::Any,
         }
     }
@@ -61,6 +68,8 @@ impl std::fmt::Display for Resource {
             Self::Topic(name) => write!(f, "topic '{name}'"),
             Self::Group(name) => write!(f, "group '{name}'"),
             Self::Broker(Some(id)) => write!(f, "broker {id}"),
+            Self::ClientMetrics(name) => write!(f, "client-metrics subscription '{name}'"),
+            Self::BrokerLogger(id) => write!(f, "loggers of broker {id}"),
             Self::Broker(None) => f.write_str("the brokers' default"),
         }
     }
@@ -79,6 +88,12 @@ pub enum ConfigSource {
     Static,
     /// Not set: the default holds.
     Default,
+    /// A logger of the broker.
+    DynamicBrokerLogger,
+    /// Set on a client-metrics subscription.
+    ClientMetrics,
+    /// Set on a group.
+    Group,
     /// Any other.
     Other(i8),
 }
@@ -91,7 +106,26 @@ impl ConfigSource {
             3 => Self::DynamicDefault,
             4 => Self::Static,
             5 => Self::Default,
+            6 => Self::DynamicBrokerLogger,
+            7 => Self::ClientMetrics,
+            8 => Self::Group,
             other => Self::Other(other),
+        }
+    }
+
+    /// Kafka's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "DYNAMIC_TOPIC_CONFIG",
+            Self::DynamicBroker => "DYNAMIC_BROKER_CONFIG",
+            Self::DynamicDefault => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+            Self::Static => "STATIC_BROKER_CONFIG",
+            Self::Default => "DEFAULT_CONFIG",
+            Self::DynamicBrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
+            Self::ClientMetrics => "DYNAMIC_CLIENT_METRICS_CONFIG",
+            Self::Group => "DYNAMIC_GROUP_CONFIG",
+            Self::Other(_) => "UNKNOWN",
         }
     }
 }
