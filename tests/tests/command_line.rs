@@ -256,4 +256,22 @@ fn a_reader_of_committed_records_ends_before_an_open_transaction() {
     assert_eq!(consume(&["end"]), "");
     assert_eq!(consume(&["start", "-g", "g"]), "committed\n");
     assert_eq!(good(&esker, &["consume", "t", "-e", "-o", "start"], ""), "committed\nopen\n");
+
+    // The open transaction is listed, described and aborted.
+    let listed: serde_json::Value =
+        serde_json::from_str(&good(&esker, &["txn", "list", "--state", "Ongoing", "--json"], "")).unwrap();
+    assert_eq!((&listed[0]["transactional_id"], &listed[0]["state"]), (&"id".into(), &"Ongoing".into()));
+    let described = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&good(&esker, &[arguments, &["--json"]].concat(), "")).unwrap()
+    };
+    let transaction = described(&["txn", "describe", "id"]);
+    assert_eq!((&transaction["partitions"][0]["topic"], &transaction["timeout_ms"]), (&"t".into(), &60_000.into()));
+    assert_eq!(described(&["txn", "abort", "id"])["dry_run"], true);
+    assert_eq!(described(&["txn", "describe", "id"])["state"], "Ongoing", "nothing is aborted without --yes");
+    assert_ne!(described(&["txn", "abort", "id", "--yes"])["state"], "Ongoing");
+    good(&esker, &["produce", "t"], "later\n");
+    assert_eq!(consume(&["start"]), "committed\nlater\n", "the aborted record is gone, and holds nothing back");
+    assert_eq!(run(&esker, &["txn", "abort", "id", "--yes"], "").status.code(), Some(1), "nothing is open");
+    assert_eq!(run(&esker, &["txn", "describe", "none"], "").status.code(), Some(1));
+    assert_eq!(run(&esker, &["txn", "list", "--state", "Sideways"], "").status.code(), Some(2));
 }

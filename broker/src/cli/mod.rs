@@ -19,6 +19,7 @@ mod produce;
 mod safe_to_stop;
 mod times;
 mod topic;
+mod txn;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,9 @@ pub enum Command {
     /// Print, set and unset configs of topics, brokers, groups, client metrics and loggers.
     #[command(subcommand, after_help = EXIT_CODES)]
     Config(config::ConfigCommand),
+    /// List, describe and abort transactions.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Txn(txn::TxnCommand),
     /// Show the state of a cluster, change its voters, recover it.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
@@ -95,6 +99,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
         Command::Config(command) => config::run(command).await,
+        Command::Txn(command) => txn::run(command).await,
         Command::Broker(args) => broker::run(args).await,
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
