@@ -3,13 +3,14 @@
 mod delivery;
 
 use std::io::{BufRead, IsTerminal};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
 use esker_client::{Acks, Compression, Producer, ProducerConfig, ProducerRecord};
 use esker_protocol::primitives::Str;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::arguments::unescape;
 use super::connect::Connect;
@@ -50,6 +51,8 @@ pub struct ProduceArgs {
 
 /// Deliveries that may be awaited at once.
 const IN_FLIGHT: usize = 20_000;
+/// Bytes of lines whose deliveries are awaited.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
 /// Runs of lines read ahead.
 const RUNS: usize = 16;
 /// Lines handed over together.
@@ -81,6 +84,7 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
     let progress = progress();
     let (deliveries, delivered) = mpsc::channel(IN_FLIGHT);
     let watching = tokio::spawn(Deliveries::new(&client, config, progress.clone()).watch(delivered));
+    let room = Arc::new(Semaphore::new(IN_FLIGHT_BYTES));
     let mut lines = lines();
     let topic = Str::copy(&args.topic);
     let sending = async {
@@ -88,12 +92,13 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
         while let Some(run) = lines.recv().await {
             for text in run? {
                 line += 1;
+                let room = room.clone().acquire_many_owned(permits(text.len())).await.map_err(std::io::Error::other)?;
                 let mut record = record(&args, separator.as_deref(), &topic, text);
                 for (name, value) in &headers {
                     record = record.header(name.clone(), Some(value.clone()));
                 }
                 let delivery = producer.send(record.clone()).await;
-                if deliveries.send(SentLine { line, record, delivery }).await.is_err() {
+                if deliveries.send(SentLine { line, record, delivery, room }).await.is_err() {
                     // A delivery failed; the task that watches them reports why.
                     return Ok(());
                 }
@@ -119,6 +124,11 @@ pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
     }
     // Records that were refused with a neighbor have gone through alone.
     flushed.or_else(|error| if is_of_one_record(&error) { Ok(()) } else { Err(error.into()) })
+}
+
+/// Permits of a line: its bytes, at most all that there are.
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.min(IN_FLIGHT_BYTES)).unwrap_or(u32::MAX)
 }
 
 fn print_summary(summary: &Summary, args: &ProduceArgs) -> Result<(), CliError> {

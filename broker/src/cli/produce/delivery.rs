@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use esker_client::{Client, Delivered, Delivery, ErrorCode, ProduceError, Producer, ProducerConfig, ProducerRecord};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::super::error::CliError;
 use super::super::output::print_to_stderr;
@@ -15,6 +15,8 @@ pub(super) struct SentLine {
     pub(super) line: u64,
     pub(super) record: ProducerRecord,
     pub(super) delivery: Result<Delivery, ProduceError>,
+    /// Its part of the bytes that may be in flight.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// What was produced.
@@ -74,7 +76,7 @@ impl Deliveries {
 
     /// Waits for all of them, or for a failure that the next records would have, too.
     pub(super) async fn watch(mut self, mut sent: mpsc::Receiver<SentLine>) -> Result<Summary, CliError> {
-        while let Some(SentLine { line, record, delivery }) = sent.recv().await {
+        while let Some(SentLine { line, record, delivery, room }) = sent.recv().await {
             let outcome = match delivery {
                 Ok(delivery) => delivery.wait().await,
                 Err(error) => Err(error),
@@ -91,6 +93,7 @@ impl Deliveries {
                 Err(source) if is_of_one_record(&source) => self.count_failure(&CliError::Line { line, source }),
                 Err(source) => return Err(CliError::Line { line, source }),
             }
+            drop(room);
         }
         if let Some(single) = self.single.take() {
             // Each record was awaited: nothing is left to flush.
