@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
+import threading
 
 import yaml
 
@@ -30,12 +30,14 @@ def free_port():
         return str(opened.getsockname()[1])
 
 
-def is_ended_by(process, deadline):
-    while process.poll() is None and time.monotonic() < deadline:
-        line = process.stdout.readline()
-        if line.startswith("esker ready "):
-            return False
-    return True
+def becomes_ready(process):
+    """Whether the broker's first line on stdout comes in time, and says that it is ready."""
+    too_late = threading.Timer(60, process.kill)
+    too_late.start()
+    try:
+        return "esker ready" in process.stdout.readline()
+    finally:
+        too_late.cancel()
 
 
 def main():
@@ -54,7 +56,7 @@ def main():
     with (STATE / "image.log").open("wb") as log:
         process = subprocess.Popen([ESKER, *command], env=clean | variables, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        if is_ended_by(process, time.monotonic() + 60):
+        if not becomes_ready(process):
             print(f"the broker does not start: {(STATE / 'image.log').read_text()}")
             return 1
         checked = subprocess.run([ESKER, *health], env=clean, timeout=30, check=False).returncode
