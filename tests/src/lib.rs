@@ -308,9 +308,10 @@ impl Drop for Esker {
     }
 }
 
-/// The broker reads ESKER_ variables as configs: those of the tests are not for it.
+/// The broker reads ESKER_ and KAFKA_ variables as configs: those of the tests are not for it.
 fn clear_environment(command: &mut Command) {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ESKER_")) {
+    let is_config = |name: &str| ["ESKER_", "KAFKA_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_config(&name.to_string_lossy())) {
         command.env_remove(name);
     }
 }
