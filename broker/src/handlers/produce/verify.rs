@@ -27,7 +27,10 @@ const ADDS_ITSELF: i16 = 12;
 const KNOWS_ABORTABLE: i16 = 11;
 /// How long a batch waits for the end of the transaction before its own (`add.partitions.to.txn.retry.backoff.max.ms`).
 const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
-const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// The first pause before the coordinator is asked again: markers are mostly written within a few milliseconds. Each pause is twice the one
+/// before, up to the last.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// The position of the attributes in a batch.
 const ATTRIBUTES_AT: usize = 21;
@@ -200,6 +203,7 @@ async fn add(
     verification: &mut VerificationRequest,
     deadline: Instant,
 ) -> ErrorCode {
+    let mut pause = RETRY_AFTER;
     loop {
         let code = ctx.broker.coordinators.add_to_transaction(request).await;
         let being_ended = code == ErrorCode::CONCURRENT_TRANSACTIONS;
@@ -208,7 +212,8 @@ async fn add(
             return code;
         }
         if being_ended {
-            tokio::time::sleep(RETRY_AFTER).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_RETRY_AFTER);
         }
         let Producer { id, epoch } = verification.producer;
         let mut overtaken = false;
