@@ -166,7 +166,9 @@ pub(super) fn many(broker: &Broker, groups: usize, time: Duration) -> Result<Vec
         let workers: Vec<_> = (0..connections)
             .map(|number| {
                 let mine: Vec<usize> = (number..groups).step_by(connections).collect();
-                scope.spawn(move || worker(broker, topic, &mine, ready, time))
+                // Groups know nothing of each other: their commits are spread over the second, not sent all at once.
+                let phase = COMMIT_EVERY.mul_f64(number as f64 / groups as f64 / 2.0);
+                scope.spawn(move || worker(broker, topic, &mine, ready, (phase, time)))
             })
             .collect();
         ready.wait();
@@ -193,13 +195,13 @@ pub(super) fn many(broker: &Broker, groups: usize, time: Duration) -> Result<Vec
     Ok(figures.into_iter().chain(latency).collect())
 }
 
-/// Brings its groups to a stable assignment, waits for the others, then commits and beats at its pace.
+/// Brings its groups to a stable assignment, waits for the others, then commits and beats at its pace, from its phase on.
 fn worker(
     broker: &Broker,
     topic: &str,
     groups: &[usize],
     ready: &std::sync::Barrier,
-    time: Duration,
+    (phase, time): (Duration, Duration),
 ) -> Result<Vec<Duration>> {
     let mut connection = Connection::open(broker.address)?;
     let pair =
@@ -213,7 +215,7 @@ fn worker(
     for turn in 0_u32.. {
         let at = turn as usize % count;
         let round = turn as usize / count;
-        let due = start + COMMIT_EVERY.mul_f64(f64::from(turn) / count as f64);
+        let due = start + phase + COMMIT_EVERY.mul_f64(f64::from(turn) / count as f64);
         if due >= start + time {
             break;
         }
