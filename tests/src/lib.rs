@@ -106,6 +106,13 @@ impl Esker {
         Self::run(command)
     }
 
+    /// Starts one of another build with exactly these arguments.
+    pub fn spawn_build(build: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(build);
+        command.args(arguments);
+        Self::run(command)
+    }
+
     /// Starts one with exactly these arguments that may have so many files open.
     pub fn spawn_with_open_files(most: usize, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");

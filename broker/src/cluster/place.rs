@@ -25,7 +25,7 @@ use crate::metadata_dir::MetadataDir;
 use crate::node::Node;
 use crate::peer::messages::{IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse, PEER_VERSION};
 use crate::peer::{LocalNode, PeerError, ask};
-use crate::raft::{Begin, QuorumView};
+use crate::raft::{Begin, QuorumView, RaftId};
 use crate::start_progress::StartProgress;
 
 /// Where a node belongs.
@@ -328,6 +328,7 @@ pub async fn take_seat(controller: &Controller, address: &str, progress: &StartP
         at = match join_any(node, &known, &request, address).await? {
             (controller, Placed::At(_)) => controller,
             (_, Placed::Elsewhere { controller: None, why }) if !why.is_empty() => {
+                note_moved_nodes(node, local, &view).await;
                 progress.report_blocked(StartStep::Entering, vec![why]);
                 None
             }
@@ -335,6 +336,20 @@ pub async fn take_seat(controller: &Controller, address: &str, progress: &StartP
         };
         if let Ok(Err(_)) = tokio::time::timeout(ASK_AGAIN, quorum.changed()).await {
             return Err(PlaceError::Stopped);
+        }
+    }
+}
+
+/// Asks the nodes of the list for their names, and notes those that the metadata log has elsewhere: while nobody leads, votes reach them there.
+async fn note_moved_nodes(node: &Node, local: &LocalNode, view: &QuorumView) {
+    let own = local.membership().map(|membership| membership.cluster_id.clone());
+    let asked = local.join().iter().map(|address| async move { (address, ask_identity(node, local, address).await) });
+    for (address, answer) in join_all(asked).await {
+        let Ok(answer) = answer else { continue };
+        let id = RaftId { node_id: answer.node_id, directory: answer.directory.0 };
+        let member = view.member(id).filter(|member| member.address != **address);
+        if let Some(member) = member.filter(|_| answer.cluster_id.is_some() && answer.cluster_id == own) {
+            local.note_moved(answer.node_id, answer.directory, &member.address, address);
         }
     }
 }

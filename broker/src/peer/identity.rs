@@ -1,8 +1,10 @@
 //! Who this node is, as far as it is known: a node that joins learns its id and its cluster on the way.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use esker_protocol::primitives::{Str, Uuid};
+use parking_lot::Mutex;
 
 use crate::telemetry::PeersMetrics;
 
@@ -37,12 +39,21 @@ pub struct LocalNode {
     directory: Uuid,
     membership: OnceLock<Membership>,
     peers: Arc<PeersMetrics>,
+    moved: Mutex<BTreeMap<(i32, Uuid), MovedNode>>,
+}
+
+/// A node that listens elsewhere than the metadata log says.
+#[derive(Debug)]
+struct MovedNode {
+    from: String,
+    to: Str,
 }
 
 impl LocalNode {
     /// A node that is in no cluster yet: it was told to `join`, and its metadata folder is to have the id `directory`.
     pub fn new(incarnation: Uuid, join: Vec<Str>, directory: Uuid) -> Self {
-        Self { incarnation, join, directory, membership: OnceLock::new(), peers: Arc::default() }
+        let (membership, peers, moved) = (OnceLock::new(), Arc::default(), Mutex::default());
+        Self { incarnation, join, directory, membership, peers, moved }
     }
 
     /// From here on the node is in a cluster.
@@ -69,6 +80,20 @@ impl LocalNode {
     /// Changes with each start.
     pub fn incarnation(&self) -> Uuid {
         self.incarnation
+    }
+
+    /// A node answered at `to`, and the metadata log says `from`. After a move of all voters at once nobody else can say so: the log
+    /// changes only once one of them leads.
+    pub fn note_moved(&self, node_id: i32, directory: Uuid, from: &str, to: &Str) {
+        let moved = MovedNode { from: from.to_owned(), to: to.clone() };
+        self.moved.lock().insert((node_id, directory), moved);
+    }
+
+    /// Where a node is reached that the metadata log has at `address`.
+    pub fn reach(&self, node_id: i32, directory: Uuid, address: &str) -> Str {
+        let moved = self.moved.lock();
+        let moved = moved.get(&(node_id, directory)).filter(|moved| moved.from == address);
+        moved.map_or_else(|| Str::copy(address), |moved| moved.to.clone())
     }
 
     /// The addresses that it was told to join.

@@ -82,7 +82,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: RaftId, at: &BasicNode) -> Peer {
-        let link = |lane| self.link(target, &at.addr, lane);
+        let address = self.local.reach(target.node_id, Uuid(target.directory), &at.addr);
+        let link = |lane| self.link(target, &address, lane);
         Peer { node: self.node.clone(), control: link(Lane::Control), data: link(Lane::Data) }
     }
 }
