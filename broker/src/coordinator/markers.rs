@@ -107,7 +107,7 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
     let mut pause = RETRY_AFTER;
     loop {
         match shard.write(|s| Ok((s.markers_written(&markers.id, producer, scope.node.now_ms()), ()))) {
-            Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => return,
+            Ok(_) | Err(ErrorCode::NOT_COORDINATOR) => return scope.transactions.notify_end(&markers.id),
             Err(error) => tracing::warn!(%error, id = %markers.id, "the end of a transaction is not recorded yet"),
         }
         let _counted = scope.transactions.marker_queues().count_unrecorded();

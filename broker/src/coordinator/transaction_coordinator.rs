@@ -1,5 +1,6 @@
 //! The coordinator of transactions: its shards.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, AtomicUsize, Ordering};
@@ -9,6 +10,8 @@ use esker_core::internal_topics::TRANSACTION_TOPIC;
 use esker_core::metadata::{MetadataImage, TRANSACTION_VERSION};
 use esker_core::transaction::{Limits, TransactionShard};
 
+use tokio::sync::Notify;
+
 use super::events;
 use super::runtime::Runtime;
 use crate::node::Node;
@@ -16,6 +19,20 @@ use crate::producer_ids::ProducerIds;
 
 /// How long an answer waits for its records to be committed: Kafka's default of `request.timeout.ms`.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Transactional ids share so many notifications: a wake-up may be another id's, and is only a reason to look again.
+const END_STRIPES: usize = 256;
+
+/// Notifications of ended transactions, for batches of the transactions that follow them.
+#[derive(Debug)]
+struct Ends([Notify; END_STRIPES]);
+
+impl Ends {
+    fn of(&self, id: &str) -> Option<&Notify> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+        self.0.get((hash % END_STRIPES as u64) as usize)
+    }
+}
 
 /// What of ended transactions waits to be tried again.
 #[derive(Debug, Default)]
@@ -71,6 +88,7 @@ pub struct TransactionCoordinator {
     /// The cluster's `transaction.version`, for new shards.
     version: Arc<AtomicI16>,
     markers: MarkerQueues,
+    ends: Ends,
 }
 
 impl TransactionCoordinator {
@@ -80,7 +98,27 @@ impl TransactionCoordinator {
         let level = Arc::clone(&version);
         let make = move |_| TransactionShard::new(limits.clone(), level.load(Ordering::Acquire));
         let shards = Runtime::new(TRANSACTION_TOPIC, node, COMMIT_TIMEOUT, make, events::transaction);
-        Self { shards, node: node.clone(), producer_ids, version, markers: MarkerQueues::default() }
+        let ends = Ends(std::array::from_fn(|_| Notify::new()));
+        Self { shards, node: node.clone(), producer_ids, version, markers: MarkerQueues::default(), ends }
+    }
+
+    /// Resolves when a transaction of this id has ended on this broker after the call, and perhaps without a reason; never if the
+    /// coordinator is another broker. Takes effect with the call, not with the first poll.
+    pub fn next_end(&self, id: &str) -> impl Future<Output = ()> + use<'_> {
+        let ended = self.ends.of(id).map(Notify::notified);
+        async move {
+            match ended {
+                Some(ended) => ended.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Wakes up what waits for the end of a transaction of this id.
+    pub(super) fn notify_end(&self, id: &str) {
+        if let Some(ended) = self.ends.of(id) {
+            ended.notify_waiters();
+        }
     }
 
     /// Markers that cannot be written at the moment, and ends that cannot be recorded.

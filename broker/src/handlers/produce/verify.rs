@@ -27,8 +27,8 @@ const ADDS_ITSELF: i16 = 12;
 const KNOWS_ABORTABLE: i16 = 11;
 /// How long a batch waits for the end of the transaction before its own (`add.partitions.to.txn.retry.backoff.max.ms`).
 const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
-/// The first pause before the coordinator is asked again: markers are mostly written within a few milliseconds. Each pause is twice the one
-/// before, up to the last.
+/// The first pause before the coordinator is asked again, unless it is this broker, which knows when the markers are written. Each pause is
+/// twice the one before, up to the last.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -205,14 +205,16 @@ async fn add(
 ) -> ErrorCode {
     let mut pause = RETRY_AFTER;
     loop {
-        let code = ctx.broker.coordinators.add_to_transaction(request).await;
+        let coordinators = &ctx.broker.coordinators;
+        let ended = coordinators.transactions.next_end(&request.id);
+        let code = coordinators.add_to_transaction(request).await;
         let being_ended = code == ErrorCode::CONCURRENT_TRANSACTIONS;
         let time_is_up = Instant::now() >= deadline;
         if !being_ended && code != ErrorCode::NONE || being_ended && time_is_up {
             return code;
         }
         if being_ended {
-            tokio::time::sleep(pause).await;
+            let _ = tokio::time::timeout(pause, ended).await;
             pause = (pause * 2).min(MAX_RETRY_AFTER);
         }
         let Producer { id, epoch } = verification.producer;
