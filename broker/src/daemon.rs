@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::build::BUILD;
 use crate::config::{BrokerConfig, ConfigError, ConfigErrors, Origin, Sources};
 use crate::serve::{self, Running};
+use crate::service_manager;
 use crate::telemetry::{LogFormat, LogLevel, init_logging};
 
 /// Flags of a broker. Any config of Kafka's can be given with --set, in a file with --config, or as ESKER_* in the
@@ -188,6 +189,8 @@ async fn serve_until_stopped(config: BrokerConfig, format: LogFormat) -> Result<
     };
     let running = started.map_err(|error| error.to_string())?;
     announce(&running, &data, format).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    tokio::spawn(service_manager::feed_watchdog());
+    service_manager::notify_ready(&format!("serves Kafka clients at {}", running.kafka));
     let mut requests = StopRequests::default();
     let signal = tokio::select! {
         signal = stop.wait() => signal,
@@ -198,6 +201,7 @@ async fn serve_until_stopped(config: BrokerConfig, format: LogFormat) -> Result<
     };
     requests.next(Instant::now());
     tracing::info!(signal, "stopping");
+    service_manager::notify_stopping();
     tokio::select! {
         stopped = running.stop() => stopped.map_err(|error| error.to_string()),
         signal = at_once(&mut stop, &mut requests) => {

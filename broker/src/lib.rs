@@ -28,6 +28,7 @@ pub mod replica;
 mod reports;
 pub mod serve;
 pub mod server;
+mod service_manager;
 pub mod session;
 mod start_progress;
 mod system_limits;

@@ -167,3 +167,33 @@ fn http_tells_health_version_and_metrics() {
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert!(esker.http_get("/metrics").contains("# TYPE kafka_network_requestmetrics_requests_total counter"));
 }
+
+/// A unit of `Type=notify` with `WatchdogSec=`.
+#[test]
+fn the_service_manager_is_notified() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let next = || {
+        let mut message = [0; 1024];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let mut broker = Command::new(binary())
+        .args(["serve", "--ephemeral"])
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "100000")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut messages: Vec<String> = (0..4).map(|_| next()).collect();
+    assert!(messages.iter().any(|m| m.starts_with("READY=1\nSTATUS=serves Kafka clients at 127.0.0.1:")), "{messages:?}");
+    assert!(messages.iter().filter(|m| m.trim() == "WATCHDOG=1").count() >= 3, "{messages:?}");
+    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+    while !messages.iter().any(|m| m.trim() == "STOPPING=1") {
+        messages.push(next());
+    }
+    assert!(broker.wait().unwrap().success());
+}
