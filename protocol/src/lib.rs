@@ -2,6 +2,37 @@
 //!
 //! A message is a plain struct; `#[derive(Message)]` writes its codec for all versions. Decoding borrows from the frame
 //! and allocates nothing that the frame's own bytes do not pay for; encoding yields a list of chunks.
+//!
+//! A request as a client sends it, and a batch of records that it carries:
+//!
+//! ```
+//! use esker_protocol::compression::Compression;
+//! use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+//! use esker_protocol::primitives::Reader;
+//! use esker_protocol::records::{BatchBuilder, Batches};
+//! use esker_protocol::{Message, RequestHeader, encode_request};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut batch = BatchBuilder::new(Compression::Zstd);
+//! batch.append(0, 1_700_000_000_000, Some(b"key"), Some(b"value"), &[]);
+//! let data = PartitionProduceData { index: 0, records: Some(batch.build()?) };
+//! let topic = TopicProduceData { name: "greetings".into(), partition_data: vec![data], ..Default::default() };
+//! let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
+//! let frame = encode_request(9, 1, Some("me".into()), &request)?.into_bytes();
+//!
+//! // The broker's side: behind the length lie a header and the body.
+//! let mut reader = Reader::new(frame.slice(4..));
+//! let header = RequestHeader::decode(&mut reader)?;
+//! let received = ProduceRequest::decode(&mut reader, header.api_version)?;
+//! assert_eq!(received, request);
+//! let records = received.topic_data[0].partition_data[0].records.clone().unwrap_or_default();
+//! for batch in Batches::new(records) {
+//!     let record = batch?.records(1 << 20)?.next().ok_or("a batch has records")??;
+//!     assert_eq!(record.value.as_deref(), Some(&b"value"[..]));
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod api;
 pub mod compression;

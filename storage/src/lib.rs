@@ -3,6 +3,45 @@
 //! No network, no async: calls may block on the disk, and their docs say when. `io` is the seam to the file system and
 //! `mmap` the only module with `unsafe`. [`LogManager`] opens the log dirs, [`Log`] is one replica, [`validate`] checks
 //! what producers send before it is appended.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use esker_protocol::compression::Compression;
+//! use esker_protocol::records::{Batch, BatchBuilder};
+//! use esker_storage::{AppendBatch, LogConfig, LogManager, LogManagerConfig, Origin, Uuid};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let now_ms = 1_700_000_000_000;
+//! let config = LogManagerConfig {
+//!     dirs: vec![dir.path().to_owned()],
+//!     node_id: 1,
+//!     cluster_id: None,
+//!     load_threads: 0,
+//!     journal_bytes: 16 << 20,
+//!     journal_dirs: Vec::new(),
+//!     default_config: LogConfig::default(),
+//!     progress: Arc::default(),
+//! };
+//! let manager = LogManager::open(config, now_ms)?;
+//! let log = manager.create("greetings", 0, Uuid([7; 16]), LogConfig::default(), now_ms)?;
+//!
+//! let mut builder = BatchBuilder::new(Compression::None);
+//! builder.append(0, now_ms, None, Some(b"hello"), &[]);
+//! let (batch, _rest) = Batch::parse(builder.build()?)?;
+//! let batch = AppendBatch { header: &batch.header, bytes: &batch.bytes };
+//! let leader_epoch = 0;
+//! let appended = log.append(batch, Origin::Client { transaction_v2: false }, leader_epoch, now_ms)?;
+//! assert_eq!(appended.base_offset, 0);
+//!
+//! // Durable with one sync, by the journal of the log dir.
+//! LogManager::flush_by_journal(&[Arc::clone(&log)])?;
+//! let read = log.read(0, 1 << 20, log.log_end_offset(), true)?;
+//! assert_eq!(read.next_offset, 1);
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod blocking;
