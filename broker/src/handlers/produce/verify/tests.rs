@@ -61,7 +61,10 @@ async fn a_marker_between_the_guard_and_the_coordinators_yes_does_not_refuse_the
     let ctx = context(&running, &client);
     let mut verification = begin_verification(&ctx, &request(id, epoch + 1)).unwrap().unwrap();
     let end = EndTxnRequest { transactional_id: ID.into(), producer_id: id, producer_epoch: epoch, committed: true };
+    let ended = ctx.broker.coordinators.transactions.next_end(ID);
     assert_eq!(client.ask(5, &end).await.producer_epoch, epoch + 1);
+    // A batch that waits for that is woken.
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.unwrap();
     let describe = DescribeTransactionsRequest { transactional_ids: vec![ID.into()] };
     while client.ask(0, &describe).await.transaction_states[0].transaction_state != "CompleteCommit" {}
 
