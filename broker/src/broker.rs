@@ -10,7 +10,7 @@ use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
-use crate::cluster::QuorumClient;
+use crate::cluster::{OffsetLinks, QuorumClient};
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerClient, SubmitError, submit};
 use crate::coordinator::{CoordinatorScope, GroupCoordinator, TransactionCoordinator};
@@ -40,6 +40,8 @@ pub struct Broker {
     pub controller: Arc<dyn ControllerClient>,
     /// The way to the leader of the metadata quorum, for requests about the quorum itself.
     pub quorum: QuorumClient,
+    /// Connections to the leaders of partitions that groups read and that are not here.
+    pub offset_links: OffsetLinks,
     /// This broker's session with it.
     pub session: Arc<BrokerSession>,
     /// The partitions of this broker.

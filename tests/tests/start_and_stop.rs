@@ -189,7 +189,10 @@ fn the_service_manager_is_notified() {
         .spawn()
         .unwrap();
     let mut messages: Vec<String> = (0..4).map(|_| next()).collect();
-    assert!(messages.iter().any(|m| m.starts_with("READY=1\nSTATUS=serves Kafka clients at 127.0.0.1:")), "{messages:?}");
+    assert!(
+        messages.iter().any(|m| m.starts_with("READY=1\nSTATUS=serves Kafka clients at 127.0.0.1:")),
+        "{messages:?}"
+    );
     assert!(messages.iter().filter(|m| m.trim() == "WATCHDOG=1").count() >= 3, "{messages:?}");
     assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
     while !messages.iter().any(|m| m.trim() == "STOPPING=1") {

@@ -11,11 +11,13 @@ use esker_core::controller::AlterPartition;
 use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
 use esker_protocol::Request;
+use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use esker_protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use esker_protocol::messages::fetch::FetchResponse;
+use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use esker_protocol::messages::write_txn_markers::WriteTxnMarkersResponse;
-use esker_protocol::primitives::Uuid;
+use esker_protocol::primitives::{Str, Uuid};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -161,6 +163,45 @@ impl TransactionPeers for TransactionLinks {
         call(self.additions.to(node_id), node_id, request, timeout)
     }
 }
+
+/// Connections to other brokers for offsets, which metrics show.
+#[derive(Debug)]
+pub struct OffsetLinks(LinkTable);
+
+impl OffsetLinks {
+    /// Of this node.
+    pub fn new(controller: &Arc<Controller>) -> Self {
+        Self(LinkTable::new(controller))
+    }
+
+    /// High watermarks of partitions that a broker leads, without those that it does not lead (any more).
+    pub async fn high_watermarks(
+        &self,
+        node_id: i32,
+        partitions: Vec<(Str, i32)>,
+        timeout: Duration,
+    ) -> Result<Vec<((Str, i32), i64)>, PeerUnavailable> {
+        let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+        for (name, partition_index) in partitions {
+            let partition = ListOffsetsPartition { partition_index, timestamp: LATEST, ..Default::default() };
+            match topics.last_mut().filter(|topic| topic.name == name) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(ListOffsetsTopic { name, partitions: vec![partition] }),
+            }
+        }
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() };
+        let answer = call(self.0.to(node_id), node_id, request, timeout).await?;
+        let rows = answer.topics.into_iter().flat_map(|topic| {
+            let known = topic.partitions.into_iter().filter(|partition| partition.error_code == ErrorCode::NONE);
+            let name = topic.name.detached();
+            known.map(move |partition| ((name.clone(), partition.partition_index), partition.offset))
+        });
+        Ok(rows.collect())
+    }
+}
+
+/// The timestamp that stands for the end of a partition.
+const LATEST: i64 = -1;
 
 /// Proposes in-sync replicas to the active controller.
 pub struct ControllerProposer {

@@ -27,7 +27,7 @@ pub use controller::Controller;
 pub use directories::DirectoryReports;
 pub use fencer::run_fencer;
 pub use heartbeat::run_heartbeats;
-pub use links::{BrokerLinks, ControllerProposer, TransactionLinks};
+pub use links::{BrokerLinks, ControllerProposer, OffsetLinks, TransactionLinks};
 pub use members::{ChangeVoterError, VoterChange};
 pub use place::{Place, PlaceError, find_place, find_silent_voters, take_seat};
 pub use quorum_client::QuorumClient;

@@ -1,6 +1,6 @@
 //! The calls of handlers to the group coordinator. Every call finds the group's shard, or returns Kafka's code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use esker_core::controller::Refusal;
@@ -37,7 +37,7 @@ pub struct GroupLag {
     pub partition: i32,
     /// Its committed offset.
     pub committed: i64,
-    /// Records behind the high watermark, if the partition is here.
+    /// Records behind the high watermark, where that is known.
     pub lag: Option<i64>,
 }
 
@@ -279,7 +279,23 @@ impl GroupCoordinator {
         counts
     }
 
-    /// How far every group is behind, for metrics.
+    /// Partitions that groups have committed offsets of, and that have no replica here.
+    pub fn partitions_elsewhere(&self, replicas: &ReplicaManager) -> BTreeSet<(Str, i32)> {
+        let mut found = BTreeSet::new();
+        for shard in self.shards() {
+            // A shard that is loading has no data yet.
+            let _ = shard.read(|s| {
+                for (_, topic, partition, _) in s.all_offsets() {
+                    if replicas.partition(&TopicRef::by_name(topic), partition).is_err() {
+                        found.insert((topic.clone(), partition));
+                    }
+                }
+            });
+        }
+        found
+    }
+
+    /// How far every group is behind, for metrics, as far as this broker has the partitions.
     pub fn lags(&self, replicas: &ReplicaManager) -> Vec<GroupLag> {
         let mut rows = Vec::new();
         for shard in self.shards() {

@@ -28,7 +28,7 @@ pub use served::Served;
 
 use crate::build::BUILD;
 use crate::telemetry::Page;
-use metrics::{table, write, write_start};
+use metrics::{Ends, table, write, write_start};
 
 /// Why the HTTP listener could not be opened.
 #[derive(Debug, Error)]
@@ -96,12 +96,13 @@ async fn scrape<T: Send + 'static>(
     finish: impl FnOnce(Page) -> Result<T, String> + Send + 'static,
 ) -> Result<T, Response> {
     let workers = Handle::current().metrics();
-    let Ok(scraper) = tokio::time::timeout(SCRAPE_WAIT, Arc::clone(&served.scraper).lock_owned()).await else {
+    let Ok(mut scraper) = tokio::time::timeout(SCRAPE_WAIT, Arc::clone(&served.scraper).lock_owned()).await else {
         let why = "other scrapes are under way: scrape less often\n";
         return Err((StatusCode::TOO_MANY_REQUESTS, why).into_response());
     };
     let finished = match served.broker.get().cloned() {
         Some(broker) => {
+            scraper.ends = Ends::ask_leaders(&broker).await;
             // With many partitions and groups it is work for more than a moment: not on a worker that serves connections.
             let node = broker.node.clone();
             let work = move || {

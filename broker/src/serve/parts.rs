@@ -20,7 +20,7 @@ use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
-use crate::cluster::{QuorumClient, TransactionLinks};
+use crate::cluster::{OffsetLinks, QuorumClient, TransactionLinks};
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::coordinator::{
     self, CoordinatorScope, GroupConfig, GroupCoordinator, RemoteTransactions, TransactionCoordinator,
@@ -85,6 +85,7 @@ pub(super) fn build_broker(
         metadata,
         controller,
         quorum: QuorumClient::new(&joined.controller),
+        offset_links: OffsetLinks::new(&joined.controller),
         session: Arc::clone(&joined.session),
         replicas,
         groups: Arc::clone(&coordinators.groups),

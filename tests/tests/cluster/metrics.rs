@@ -1,12 +1,15 @@
 //! Metrics that alerts are made of: each condition is brought about, and the metrics say so, and say that it is over.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use esker_client::Admin;
 use esker_client::admin::NewTopic;
 use esker_protocol::compression::Compression;
 use esker_protocol::records::BatchBuilder;
 use esker_tests::cluster::{Cluster, find, wait_until};
 use esker_tests::wire::{PRODUCE, Wire, produce_request, produced};
-use esker_tests::{PATIENCE, metric_in};
+use esker_tests::{PATIENCE, binary, metric_in};
 
 /// A metric, summed over the nodes that run.
 fn sum(cluster: &Cluster, name: &str) -> f64 {
@@ -154,4 +157,31 @@ fn a_change_of_the_active_controller_shows() {
     let state = |state: &str| format!("kafka_server_raftmetrics_current_state{{current_state=\"{state}\"}}");
     wait_for(&cluster, &state("leader"), 1);
     wait_for(&cluster, &state("follower"), 1);
+}
+
+/// The coordinator of a group has no replica of most partitions that the group reads.
+#[tokio::test]
+async fn lags_are_known_where_the_partitions_are_elsewhere() {
+    let cluster = Cluster::start(3);
+    create(&cluster, "spread", 6, 1, "1").await;
+    let bootstrap = cluster.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let run = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(binary());
+        let mut child = command
+            .args(arguments)
+            .args(["-b", &bootstrap])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("it reads");
+        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+    };
+    let produce_to_all =
+        |lines| (0..6).for_each(|partition| run(&["produce", "spread", "-p", &format!("{partition}")], lines));
+    produce_to_all("one\ntwo\n");
+    run(&["consume", "spread", "-g", "readers", "-o", "start", "-n", "12"], "");
+    produce_to_all("three\n");
+    wait_for(&cluster, r#"kafka_consumergroup_lag_sum{consumergroup="readers",topic="spread"}"#, 6);
+    assert_eq!(rows_with(&cluster, r#"kafka_consumergroup_lag{consumergroup="readers""#, " 1"), 6);
 }

@@ -19,11 +19,8 @@ use nodes::Nodes;
 const SMALL: &[&str] = &["--set", "log.journal.bytes=2097152"];
 
 /// The name of a fixture, and how its nodes ended.
-const KINDS: [(&str, usize, End); 3] = [
-    ("one-node", 1, End::Clean),
-    ("one-node-killed", 1, End::Killed),
-    ("three-nodes", 3, End::Clean),
-];
+const KINDS: [(&str, usize, End); 3] =
+    [("one-node", 1, End::Clean), ("one-node-killed", 1, End::Killed), ("three-nodes", 3, End::Clean)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {

@@ -53,7 +53,8 @@ impl Nodes {
     pub fn start_all(&mut self, build: &Path, flags: &[&str]) {
         let started: Vec<Esker> = std::thread::scope(|scope| {
             let nodes = &*self;
-            let starts: Vec<_> = (0..nodes.count()).map(|at| scope.spawn(move || nodes.run(at, build, flags))).collect();
+            let starts: Vec<_> =
+                (0..nodes.count()).map(|at| scope.spawn(move || nodes.run(at, build, flags))).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         self.running = started.into_iter().map(Some).collect();
@@ -126,4 +127,3 @@ impl Nodes {
         &self.addresses
     }
 }
-

@@ -100,7 +100,10 @@ fn write_members(broker: &Broker, groups: &[GroupOverview], page: &mut Page) {
 }
 
 fn write_lags(broker: &Broker, scraper: &Scraper, page: &mut Page) {
-    let lags = broker.groups.lags(&broker.replicas);
+    let mut lags = broker.groups.lags(&broker.replicas);
+    for row in lags.iter_mut().filter(|row| row.lag.is_none()) {
+        row.lag = scraper.ends.of(&row.topic, row.partition).map(|end| (end - row.committed).max(0));
+    }
     let ages = scraper.ages.of(&lags, &broker.replicas, broker.now_ms());
     let partitions: Vec<String> = lags.iter().map(|row| row.partition.to_string()).collect();
     let labels = ["consumergroup", "partition", "topic"];
@@ -145,34 +148,39 @@ fn write_lags(broker: &Broker, scraper: &Scraper, page: &mut Page) {
     write_lag_sums(&lags, page);
 }
 
-/// Sums over the partitions of a topic.
+/// Sums over the partitions of a topic. A topic of which a lag is not known has no sum of lags: it would be too small.
 fn write_lag_sums(lags: &[GroupLag], page: &mut Page) {
-    let mut sums: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    type Sums = (i64, Option<i64>);
+    let mut sums: BTreeMap<(&str, &str), Sums> = BTreeMap::new();
     for row in lags {
-        let sum = sums.entry((&row.group, &row.topic)).or_default();
-        let lag = row.lag.unwrap_or_default();
-        *sum = (sum.0.saturating_add(row.committed.max(0)), sum.1.saturating_add(lag));
+        let sum = sums.entry((&row.group, &row.topic)).or_insert((0, Some(0)));
+        let lags = sum.1.zip(row.lag).map(|(sum, lag)| sum.saturating_add(lag));
+        *sum = (sum.0.saturating_add(row.committed.max(0)), lags);
     }
     let (exporter, kminion) = (["consumergroup", "topic"], ["group_id", "topic_name"]);
-    type Look = fn(&(i64, i64)) -> i64;
+    type Look = fn(&Sums) -> Option<i64>;
     let families: [(&str, &[&str], &str, Look); 4] = [
         (
             "kafka_consumergroup_current_offset_sum",
             &exporter,
             "Committed offsets of a group in a topic, added up",
-            |sum| sum.0,
+            |sum| Some(sum.0),
         ),
         ("kafka_consumergroup_lag_sum", &exporter, "Lags of a group in a topic, added up", |sum| sum.1),
         (
             "kminion_kafka_consumer_group_topic_offset_sum",
             &kminion,
             "Committed offsets of a group in a topic, added up",
-            |sum| sum.0,
+            |sum| Some(sum.0),
         ),
         ("kminion_kafka_consumer_group_topic_lag", &kminion, "Lags of a group in a topic, added up", |sum| sum.1),
     ];
     for (name, labels, help, look) in families {
         let mut rows = page.family(name, Kind::Gauge, labels, help);
-        sums.iter().for_each(|((group, topic), sum)| rows.add(&[group, topic], look(sum)));
+        for ((group, topic), sum) in &sums {
+            if let Some(sum) = look(sum) {
+                rows.add(&[group, topic], sum);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod ages;
 mod cluster;
+mod ends;
 mod groups;
 mod network;
 mod partitions;
@@ -15,6 +16,7 @@ mod state;
 mod table;
 mod transactions;
 
+pub(super) use ends::Ends;
 pub(crate) use scraper::Scraper;
 pub(super) use state::{Stage, write_start};
 pub(super) use table::table;

@@ -1,6 +1,7 @@
 //! What is kept from one scrape to the next.
 
 use super::ages::Ages;
+use super::ends::Ends;
 use super::rates::Rates;
 
 /// See the module.
@@ -10,4 +11,6 @@ pub(crate) struct Scraper {
     pub(super) ages: Ages,
     /// What counters were at the last scrapes.
     pub(super) rates: Rates,
+    /// Where partitions end that have no replica here, as of this scrape.
+    pub(in crate::http) ends: Ends,
 }

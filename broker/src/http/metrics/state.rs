@@ -83,7 +83,6 @@ pub(super) fn write(broker: &Broker, (stage, loading): (Stage, &LoadProgress), s
     write_compaction(broker, page);
     write_scrub(broker, page);
     write_files(broker, &here, page);
-    write_log_dirs(broker, page);
     write_journals(broker, page);
     write_process(page);
 }
@@ -108,8 +107,20 @@ fn write_sessions(broker: &Broker, partitions: &[Arc<Partition>], page: &mut Pag
     }
 }
 
+/// Queries the file systems, which a network file system that hangs makes wait: the scrape has a thread of its own.
 fn write_dirs(broker: &Broker, page: &mut Page) {
     let dirs = broker.replicas.logs().dirs();
+    type Row = (&'static str, &'static str, fn(&LogDirInfo) -> i64);
+    let rows: [Row; 2] = [
+        ("total", "Size of the file system of a log dir", |dir| dir.total_bytes),
+        ("usable", "Bytes of it that are free to this broker; several log dirs may share them", |dir| dir.usable_bytes),
+    ];
+    for (name, help, value) in rows {
+        let mut rows = page.family(&format!("esker_log_dir_{name}_bytes"), Kind::Gauge, &["log_dir"], help);
+        for dir in dirs.iter().filter(|dir| value(dir) >= 0) {
+            rows.add(&[&dir.path.display().to_string()], value(dir));
+        }
+    }
     let name = "kafka_log_logmanager_logdirectoryoffline";
     let mut rows = page.family(name, Kind::Gauge, &["logDirectory"], "1 if it failed");
     for dir in &dirs {
@@ -185,22 +196,6 @@ fn write_compaction(broker: &Broker, page: &mut Page) {
         ("esker_log_compactions_running_records", "Records in what they have read", stats.running.records),
     ] {
         page.gauge(name, help, value);
-    }
-}
-
-/// The file systems of the log dirs. Queries them, which a network file system that hangs makes wait: the scrape has a thread of its own.
-fn write_log_dirs(broker: &Broker, page: &mut Page) {
-    type Row = (&'static str, &'static str, fn(&LogDirInfo) -> i64);
-    let rows: [Row; 2] = [
-        ("total", "Size of the file system of a log dir", |dir| dir.total_bytes),
-        ("usable", "Bytes of it that are free to this broker; several log dirs may share them", |dir| dir.usable_bytes),
-    ];
-    let dirs = broker.replicas.logs().dirs();
-    for (name, help, value) in rows {
-        let mut rows = page.family(&format!("esker_log_dir_{name}_bytes"), Kind::Gauge, &["log_dir"], help);
-        for dir in dirs.iter().filter(|dir| value(dir) >= 0) {
-            rows.add(&[&dir.path.display().to_string()], value(dir));
-        }
     }
 }
 
