@@ -20,10 +20,12 @@ mod fence;
 mod identity;
 mod join;
 mod lease;
+mod observers;
 mod partition_change;
 mod peer_requests;
 mod place;
 mod producer_ids;
+mod pull;
 mod reassign;
 mod recovery;
 mod register;
@@ -55,11 +57,13 @@ pub use identity::{
 };
 pub use join::{JoinRequest, join_broker};
 pub use lease::Lease;
+pub use observers::{Observer, Observers};
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
     ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
 };
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use pull::{PullDecision, PullPosition, PulledLog, decide_pull};
 pub use reassign::{alter_partition_reassignments, list_partition_reassignments};
 pub use recovery::recover_metadata;
 pub use register::{Registration, register_broker};
