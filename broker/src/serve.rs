@@ -149,7 +149,7 @@ impl Running {
         }
         self.broker.metadata.shutdown().await;
         let logs = Arc::clone(self.broker.replicas.logs());
-        let alone = self.broker.metadata.quorum().borrow().members.len() <= 1;
+        let alone = !has_others(&self.broker);
         let epoch = Some(self.broker.session.epoch()).filter(|_| !alone);
         let stopped = self.broker.node.run_blocking(move || {
             logs.shutdown_clean()?;
@@ -166,10 +166,15 @@ impl Running {
     }
 }
 
+/// Whether the cluster has other nodes: members of the metadata quorum, or brokers that pull its log.
+fn has_others(broker: &Broker) -> bool {
+    !broker.metadata.quorum().borrow().is_only_member()
+        || broker.metadata.image().brokers().any(|other| other.node_id != broker.node_id)
+}
+
 /// Controlled shutdown: others take this broker's leaderships, and the one of the metadata quorum, while it still serves.
 async fn hand_over(broker: &Broker) {
-    let others = broker.metadata.quorum().borrow().members.len() > 1;
-    if !others {
+    if !has_others(broker) {
         return;
     }
     let deadline = Instant::now() + HAND_OVER;

@@ -101,7 +101,7 @@ impl BrokerSession {
     /// The active controller of `view`, and how the last heartbeat to it went.
     pub fn contact(&self, view: &QuorumView) -> ControllerContact {
         let others = view.voters().filter(|voter| Some(voter.id) != view.own && Some(voter.id) != view.leader);
-        let voters = || others.map(|voter| (voter.id.node_id, voter.address.clone())).collect();
+        let voters = || others.map(|voter| (voter.id.node_id, voter.address.to_string())).collect();
         let failure = self.failure();
         let Some(leader) = view.leader else { return ControllerContact::NoLeader { voters: voters() } };
         // A leader refuses its own heartbeats when no majority confirms it.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::locations::peer_address;
 use super::reservations::{Reserved, Unregistered};
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::node::Node;
@@ -244,13 +245,19 @@ impl Controller {
         self.fenced.lock().remove(&node_id);
     }
 
-    /// Whether the metadata knows the node: as a member of the quorum, or by its reserved id. A node that has no metadata yet knows nobody.
+    /// Whether the metadata knows the node: as a member of the quorum, by its reserved id, or as a broker of before there were reservations. A node
+    /// that has no metadata yet knows nobody.
     pub fn knows(&self, node_id: i32, directory: Uuid) -> bool {
-        let view = self.view();
-        let id = RaftId { node_id, directory: directory.0 };
-        view.members.len() <= 1 && !view.is_leading()
-            || view.members.iter().any(|member| member.id == id)
-            || self.metadata.image().reservation(node_id) == Some(directory)
+        let (view, image) = (self.view(), self.metadata.image());
+        let is_registered = || image.broker(node_id).is_some_and(|broker| broker.log_dirs.contains(&directory));
+        match image.reservation(node_id) {
+            Some(owner) if owner == directory => return true,
+            Some(_) => {}
+            None if is_registered() => return true,
+            None => {}
+        }
+        let is_empty = view.members.len() <= 1 && !view.is_leading() && image.brokers().next().is_none();
+        is_empty || view.member(RaftId { node_id, directory: directory.0 }).is_some()
     }
 
     async fn unfence(&self, request: &HeartbeatRequest, applied: u64) -> bool {
@@ -302,7 +309,9 @@ impl Controller {
             return refused(code, message);
         }
         let wanted = (request.node_id >= 0).then_some(request.node_id);
-        let abandoned = self.unregistered.lock().abandoned(&self.metadata.image(), &view, Instant::now());
+        let pulling = self.metadata.observers().into_iter().filter(|observer| observer.entries > 0);
+        let pulling = pulling.map(|observer| observer.id).collect();
+        let abandoned = self.unregistered.lock().abandoned(&self.metadata.image(), (&view, &pulling), Instant::now());
         let allocate = AllocateNodeId { wanted, directory: request.directory, abandoned: abandoned.clone() };
         let node_id = match submit(self.metadata.as_ref(), allocate, deadline).await {
             Ok(Committed { reply: Ok(node_id), .. }) => node_id,
@@ -311,7 +320,7 @@ impl Controller {
         };
         self.remove_released(abandoned, &view, deadline).await;
         if !request.address.is_empty()
-            && let Err(message) = self.seat(node_id, request.directory, &request.address, deadline).await
+            && let Err(message) = self.seat(node_id, &request, deadline).await
         {
             return refused(ErrorCode::NOT_CONTROLLER, message);
         }
@@ -338,20 +347,28 @@ impl Controller {
             return Err((ErrorCode::UNSUPPORTED_VERSION, message));
         }
         let known = view.members.iter().find(|member| member.id.directory == request.directory.0);
+        let address = known.map(|member| member.address.to_string()).or_else(|| self.registered_address(request));
         if view.members.len() >= MAX_NODES && known.is_none() {
             let message = format!(
                 "{MAX_NODES} nodes follow the metadata of the cluster, and no more may: unregister the brokers that are gone for good"
             );
             return Err((ErrorCode::POLICY_VIOLATION, message));
         }
-        let moves = known.is_none_or(|member| member.address != *request.address);
+        let moves = address.is_none_or(|address| address != *request.address);
         if moves && !request.address.is_empty() {
             return self.check_reachable(request).await.map_err(|message| (ErrorCode::NETWORK_EXCEPTION, message));
         }
         Ok(())
     }
 
-    /// Checks that the node which says to be at an address is there: it would wait for its metadata for ever.
+    /// The address in the registration of the node that joins, if its broker was registered before.
+    fn registered_address(&self, request: &JoinClusterRequest) -> Option<String> {
+        let image = self.metadata.image();
+        let is_own = image.reservation(request.node_id) == Some(request.directory);
+        image.broker(request.node_id).filter(|_| is_own).map(|broker| peer_address(&broker.listeners))
+    }
+
+    /// Checks that the node which says to be at an address is there: other brokers would look for it in vain.
     async fn check_reachable(&self, request: &JoinClusterRequest) -> Result<(), String> {
         let question = IdentifyRequest { directory: self.local.directory() };
         let (address, own) = (&request.address, self.node.id());
@@ -376,7 +393,7 @@ impl Controller {
         let Ok(_changing) = self.member_changes.try_lock() else { return };
         for (node_id, directory) in abandoned {
             let id = RaftId { node_id, directory: directory.0 };
-            let is_member = view.members.iter().any(|member| member.id == id && !member.votes);
+            let is_member = view.member(id).is_some_and(|member| !member.votes);
             if !is_member || image.reservation(node_id) == Some(directory) {
                 continue;
             }
@@ -389,16 +406,26 @@ impl Controller {
         }
     }
 
-    /// The node follows the metadata log from here on.
-    async fn seat(&self, node_id: i32, directory: Uuid, address: &str, deadline: Instant) -> Result<(), String> {
-        let changing = tokio::time::timeout_at(deadline, self.member_changes.lock()).await;
-        let _changing = changing.map_err(|_| "the members of the metadata quorum are being changed".to_owned())?;
+    /// The node may follow the metadata log from here on. It pulls the log, unless it is a member of the quorum, whose address is recorded then, or
+    /// of an earlier build: that one becomes a member.
+    async fn seat(&self, node_id: i32, request: &JoinClusterRequest, deadline: Instant) -> Result<(), String> {
         let view = self.view();
+        let is_unknown = |own: &RaftId| view.member(*own).is_some_and(|member| member.address.is_empty());
         // A cluster of one does not know where it is itself.
-        if let Some(own) = view.own.filter(|own| view.members.iter().any(|m| m.id == *own && m.address.is_empty())) {
+        let own = view.own.filter(is_unknown);
+        let id = RaftId { node_id, directory: request.directory.0 };
+        let becomes_member = view.member(id).is_some() || !request.pulls;
+        if own.is_none() && !becomes_member {
+            return Ok(());
+        }
+        let changing = timeout_at(deadline, self.member_changes.lock()).await;
+        let _changing = changing.map_err(|_| "the members of the metadata quorum are being changed".to_owned())?;
+        if let Some(own) = own {
             self.metadata.add_member(own, &self.address, deadline).await.map_err(|error| error.to_string())?;
         }
-        let id = RaftId { node_id, directory: directory.0 };
-        self.metadata.add_member(id, address, deadline).await.map_err(|error| error.to_string())
+        if becomes_member {
+            self.metadata.add_member(id, &request.address, deadline).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }

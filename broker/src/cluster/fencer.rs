@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::controller::{Controller, TICK};
-use super::members::member_of;
+use super::locations::locate;
 use crate::controller::{Committed, submit};
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::raft::wait_to_lead;
@@ -33,7 +33,7 @@ type Probes = BTreeMap<i32, (Uuid, AbortOnDropHandle<()>)>;
 
 /// Runs until it is dropped.
 pub async fn run_fencer(controller: Arc<Controller>) {
-    let mut quorum = controller.metadata().quorum();
+    let (mut quorum, mut images) = (controller.metadata().quorum(), controller.metadata().subscribe());
     loop {
         if !wait_to_lead(&mut quorum).await {
             return;
@@ -48,8 +48,14 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         let (mut probes, refusals) = (Probes::new(), RepeatLimiter::default());
         while quorum.has_changed().is_ok() && quorum.borrow_and_update().is_leading() {
             // The only member that is left after a recovery still has to fence the brokers of the others.
-            if quorum.borrow().is_alone() && controller.metadata().image().live_brokers().all(|b| b.node_id == own) {
-                if quorum.changed().await.is_err() {
+            let is_only_broker = images.borrow_and_update().live_brokers().all(|broker| broker.node_id == own);
+            if quorum.borrow().is_alone() && is_only_broker {
+                let ended = tokio::select! {
+                    biased;
+                    changed = quorum.changed() => changed.is_err(),
+                    changed = images.changed() => changed.is_err(),
+                };
+                if ended {
                     return;
                 }
                 continue;
@@ -115,14 +121,23 @@ fn probe_brokers(controller: &Arc<Controller>, image: &MetadataImage, probes: &m
         if probes.contains_key(&broker.node_id) {
             continue;
         }
-        let view = controller.metadata().quorum().borrow().clone();
-        let Some(member) = member_of(&view, image, broker.node_id).filter(|member| !member.address.is_empty()) else {
-            continue;
-        };
-        let target = (member.id.node_id, Uuid(member.id.directory));
-        let link = PeerLink::new(controller.node(), controller.local(), target, &member.address, Lane::Control);
+        let Some(location) = locate(&controller.metadata().quorum().borrow(), image, broker.node_id) else { continue };
+        let link =
+            PeerLink::new(controller.node(), controller.local(), location.target, &location.address, Lane::Control);
         let probe = probe(Arc::clone(controller), link, (broker.node_id, broker.epoch), broker.incarnation);
         probes.insert(broker.node_id, (broker.incarnation, AbortOnDropHandle::new(tokio::spawn(probe))));
+    }
+}
+
+/// Says to an observer that this node leads: the observer learns of an election within milliseconds, also while the leader before hangs.
+async fn announce(controller: &Controller, link: &PeerLink, node_id: i32) {
+    if controller.metadata().quorum().borrow().voters().any(|voter| voter.id.node_id == node_id) {
+        return;
+    }
+    if let Some(announcement) = controller.raft().announcement()
+        && let Err(error) = link.call(&announcement, Instant::now() + CONNECT).await
+    {
+        tracing::debug!(node = node_id, %error, "an observer does not answer the announcement of the leader");
     }
 }
 
@@ -135,6 +150,7 @@ async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i
                 return controller.end_session(node_id, epoch);
             }
             Ok((connection, _)) => {
+                announce(&controller, &link, node_id).await;
                 let why = connection.closed().await;
                 tracing::debug!(node = node_id, %why, "the connection to a broker ended");
             }

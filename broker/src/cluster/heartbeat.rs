@@ -99,7 +99,7 @@ pub async fn run_heartbeats(
             _ => tokio::select! {
                 biased;
                 answered = way.beat(&view, &request, sent + lease_time) => Some(answered),
-                _ = quorum.wait_for(|now| has_other_leader(now, &view)) => None,
+                _ = quorum.wait_for(|now| now.has_other_leader(&view)) => None,
             },
         };
         if let Some(answered) = answered {
@@ -124,7 +124,7 @@ pub async fn run_heartbeats(
         let next = sent + pause;
         // A new leader gets a heartbeat at once: it knows of none yet. New voters may elect another.
         let voters = view.voters().count();
-        let other = quorum.wait_for(|now| has_other_leader(now, &view) || now.voters().count() != voters);
+        let other = quorum.wait_for(|now| now.has_other_leader(&view) || now.voters().count() != voters);
         if let Ok(Err(_)) = tokio::time::timeout_at(next.max(Instant::now()), other).await {
             // The quorum's tasks have ended: so does this broker.
             return session.set_lease(None);
@@ -160,10 +160,6 @@ fn record_answer(
         Err(why) => Some(why),
     };
     session.set_failure(failure);
-}
-
-fn has_other_leader(now: &QuorumView, before: &QuorumView) -> bool {
-    now.leader.is_some() && (now.leader != before.leader || now.term != before.term)
 }
 
 /// When the lease ends. It has no end while this node is the only voter of the metadata quorum: no other node could fence it.

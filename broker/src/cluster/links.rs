@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::controller::Controller;
-use super::members::member_of;
+use super::locations::locate;
 use super::route::RoutedController;
 use crate::controller::{SubmitError, submit};
 use crate::coordinator::{PeerAnswer, PeerUnavailable, TransactionPeers};
@@ -57,19 +57,17 @@ impl LinkTable {
     fn to(&self, node_id: i32) -> Option<Arc<PeerLink>> {
         let quorum = self.controller.metadata().quorum();
         let image = self.controller.metadata().image();
-        let view = quorum.borrow();
-        let member = member_of(&view, &image, node_id).filter(|member| !member.address.is_empty())?;
-        let target = (node_id, Uuid(member.id.directory));
+        let location = locate(&quorum.borrow(), &image, node_id)?;
         let mut links = self.links.lock();
         if let Some(known) = links.get(&node_id)
-            && known.target == target
-            && known.link.address() == member.address
+            && known.target == location.target
+            && known.link.address() == location.address
         {
             return Some(Arc::clone(&known.link));
         }
         let (node, local) = (self.controller.node(), self.controller.local());
-        let link = Arc::new(PeerLink::new(node, local, target, &member.address, Lane::Data));
-        links.insert(node_id, KnownLink { target, link: Arc::clone(&link) });
+        let link = Arc::new(PeerLink::new(node, local, location.target, &location.address, Lane::Data));
+        links.insert(node_id, KnownLink { target: location.target, link: Arc::clone(&link) });
         Some(link)
     }
 }

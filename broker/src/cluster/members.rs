@@ -1,28 +1,34 @@
-//! The members of the metadata quorum on the node that leads it: changes on command, one at a time, and how far each member is.
+//! The members of the metadata quorum on the node that leads it: changes on command, one at a time, and how far each member and each observer is.
 //!
 //! The rules are `esker_core::controller`'s (`voters`). A voter that leads hands over before it is removed, and the next leader removes it. That
-//! a voter was removed is on record before its vote is taken: no leader gives the vote back in between.
+//! a voter was removed is on record before its vote is taken: no leader gives the vote back in between. Observers are no members: the registrations
+//! of the brokers say where they are, and their pulls how far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use esker_core::controller::{
-    ForgetRemovedVoter, MemberKey, Quorum, QuorumMember, Refusal, RemoveVoterIdentity, VoterRemoval, check_add_voter,
-    check_remove_voter, folder_of,
+    ForgetRemovedVoter, MemberKey, MemberRole, Quorum, QuorumMember, Refusal, RemoveVoterIdentity, VoterRemoval,
+    check_add_voter, check_remove_voter,
 };
-use esker_core::metadata::MetadataImage;
+use esker_core::metadata::{BrokerImage, MetadataImage};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::controller::Controller;
+use super::locations::peer_address;
 use crate::controller::{SubmitError, submit};
 use crate::peer::messages::{ChangeVoterRequest, ChangeVoterResponse, DescribeMembersResponse, DescribedMember};
-use crate::raft::{Member, MembershipError, QuorumView, RaftId};
+use crate::raft::{Member, MembershipError, ObserverStatus, QuorumView, RaftId};
 
 /// A leader that no quorum has confirmed for so long changes no member: another may lead by now.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+/// An observer that has not pulled for so long does not follow the log at the moment.
+const PULLS_WITHIN: Duration = Duration::from_secs(10);
+/// A member that has not answered for so long is silent: it is gone, or pulls once it is back.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
 
 /// A change of the voters on command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,22 +90,20 @@ pub(super) fn id_of(key: MemberKey) -> RaftId {
     RaftId { node_id: key.node_id, directory: key.directory.0 }
 }
 
-/// The member that is the node with this id. After the node lost its disk there are two.
-pub(super) fn member_of<'a>(view: &'a QuorumView, image: &MetadataImage, node_id: i32) -> Option<&'a Member> {
-    let folders = view.members_of(node_id).map(|member| Uuid(member.id.directory));
-    let directory = folder_of(image, node_id, folders)?;
-    view.member(RaftId { node_id, directory: directory.0 })
-}
-
-/// The members in the form of the rules.
-pub(super) fn members_of(view: &QuorumView) -> Vec<QuorumMember> {
-    let member = |member: &Member| QuorumMember {
-        key: key_of(member.id),
-        votes: member.votes,
-        has_address: !member.address.is_empty(),
-        behind: member.entries.map(|entries| view.entries.saturating_sub(entries)),
+/// The observers: registered brokers that are no members, and what their pulls say. A broker of before there were reservations is known by its pulls.
+fn observers_of<'a>(
+    view: &'a QuorumView,
+    image: &'a MetadataImage,
+    pulls: &'a BTreeMap<RaftId, ObserverStatus>,
+) -> impl Iterator<Item = (RaftId, &'a BrokerImage)> {
+    let id_of_broker = move |broker: &'a BrokerImage| {
+        let known = || pulls.keys().find(|id| id.node_id == broker.node_id).copied();
+        let reserved = image
+            .reservation(broker.node_id)
+            .map(|directory| RaftId { node_id: broker.node_id, directory: directory.0 });
+        Some((reserved.or_else(known)?, broker))
     };
-    view.members.iter().map(member).collect()
+    image.brokers().filter_map(id_of_broker).filter(move |(id, _)| view.member(*id).is_none())
 }
 
 /// The quorum in the form of the rules; `None` while nobody leads.
@@ -108,6 +112,47 @@ pub(super) fn quorum_of<'a>(view: &QuorumView, members: &'a [QuorumMember]) -> O
 }
 
 impl Controller {
+    /// The members and the observers in the form of the rules.
+    pub(super) fn members(&self, view: &QuorumView) -> Vec<QuorumMember> {
+        let (image, contacts, pulls) = (self.metadata().image(), self.metadata().last_contacts(), self.pulls());
+        let leads_for = self.metadata().leads_for();
+        let pulls_now = |id: RaftId| pulls.get(&id).is_some_and(|status| status.pulled_ago < PULLS_WITHIN);
+        let behind = |entries: u64| view.entries.saturating_sub(entries);
+        let member = |member: &Member| QuorumMember {
+            key: key_of(member.id),
+            role: if member.votes { MemberRole::Voter } else { MemberRole::Learner },
+            has_address: !member.address.is_empty(),
+            behind: member.entries.map(behind),
+            pulls: pulls_now(member.id),
+            silent: contacts.get(&member.id).copied().unwrap_or(leads_for) >= SILENT_AFTER,
+        };
+        let observer = |(id, broker): (RaftId, &BrokerImage)| QuorumMember {
+            key: key_of(id),
+            role: MemberRole::Observer,
+            has_address: !peer_address(&broker.listeners).is_empty(),
+            behind: pulls.get(&id).map(|status| behind(status.entries)),
+            pulls: pulls_now(id),
+            silent: false,
+        };
+        view.members.iter().map(member).chain(observers_of(view, &image, &pulls).map(observer)).collect()
+    }
+
+    fn pulls(&self) -> BTreeMap<RaftId, ObserverStatus> {
+        self.metadata().observers().into_iter().map(|observer| (observer.id, observer)).collect()
+    }
+
+    /// Makes observers learners: the leader sends them the log until they have a vote.
+    pub(super) async fn add_learners(
+        &self,
+        keys: impl IntoIterator<Item = MemberKey>,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        let image = self.metadata().image();
+        let address = |node_id: i32| image.broker(node_id).map(|broker| peer_address(&broker.listeners));
+        let known = keys.into_iter().filter_map(|key| Some((id_of(key), address(key.node_id)?)));
+        self.metadata().add_learners(known.collect(), deadline).await
+    }
+
     /// Changes the voters on command; refused unless this node is the active controller.
     pub async fn change_voter(&self, change: VoterChange, deadline: Instant) -> Result<(), ChangeVoterError> {
         let Ok(_changing) = self.member_changes().try_lock() else {
@@ -124,7 +169,7 @@ impl Controller {
                 "Request timed out waiting for leader to establish HWM and fence previous voter changes",
             ));
         }
-        let members = members_of(&view);
+        let members = self.members(&view);
         let quorum = quorum_of(&view, &members).ok_or(ChangeVoterError::NotController)?;
         match change {
             VoterChange::Add(key) => {
@@ -143,9 +188,30 @@ impl Controller {
             let forget = ForgetRemovedVoter { directory: key.directory };
             submit(self.metadata().as_ref(), forget, deadline).await?.reply.map_err(ChangeVoterError::Refused)?;
         }
+        if self.view().member(id_of(key)).is_none() {
+            self.add_learners([key], deadline).await?;
+            self.wait_until_even(id_of(key), deadline).await?;
+        }
         self.metadata().add_voters(BTreeSet::from([id_of(key)]), deadline).await?;
         tracing::info!(voter = %id_of(key), "a node has become a voter of the metadata quorum on command");
         Ok(())
+    }
+
+    /// Waits until a learner has the log from this leader: a vote of a node that the leader does not reach would be missing.
+    async fn wait_until_even(&self, id: RaftId, deadline: Instant) -> Result<(), ChangeVoterError> {
+        let mut quorum = self.metadata().quorum();
+        let is_even = |view: &QuorumView| {
+            let entries = view.member(id).and_then(|member| member.entries);
+            !view.is_leading() || entries.is_some_and(|entries| entries > 0 && entries >= view.entries)
+        };
+        match timeout_at(deadline, quorum.wait_for(is_even)).await {
+            Ok(Ok(view)) if view.is_leading() => Ok(()),
+            Ok(Ok(_)) => Err(ChangeVoterError::NotController),
+            Ok(Err(_)) => Err(ChangeVoterError::Stopping),
+            Err(_) => Err(timed_out(
+                "The node does not take the metadata log from the active controller: see that the controller reaches it at its advertised listener, and try again",
+            )),
+        }
     }
 
     async fn remove_voter(&self, key: MemberKey, deadline: Instant) -> Result<(), ChangeVoterError> {
@@ -184,34 +250,50 @@ impl Controller {
         ChangeVoterResponse { error_code, error_message: Some(message) }
     }
 
-    /// The quorum as this node knows it. Only the leader knows how far the others are.
+    /// The quorum and its observers as this node knows them. Only the leader knows how far the others are.
     pub fn describe_members(&self) -> DescribeMembersResponse {
         let (view, now_ms) = (self.view(), self.node().now_ms());
-        let contacts = self.metadata().last_contacts();
+        let (image, contacts, pulls) = (self.metadata().image(), self.metadata().last_contacts(), self.pulls());
         let is_leading = view.is_leading();
+        let to_i64 = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let at = |ago: Option<Duration>| {
+            ago.map_or(-1, |ago| now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
+        };
         let member = |member: &Member| {
             let is_own = view.own == Some(member.id);
-            let contact = contacts.get(&member.id).map(|ago| i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
-            let contact = if is_own && is_leading { Some(0) } else { contact };
+            let contact = contacts.get(&member.id).copied();
+            let contact = if is_own && is_leading { Some(Duration::ZERO) } else { contact };
             // A member that has not answered yet counts as one without entries.
             let answered = member.entries.filter(|entries| *entries > 0 || contact.is_some());
             let entries = if is_own { Some(view.entries) } else { answered };
-            let last_contact_ms = contact.map_or(-1, |ago| now_ms.saturating_sub(ago));
             DescribedMember {
                 node_id: member.id.node_id,
                 directory: Uuid(member.id.directory),
                 votes: member.votes,
-                log_end: entries.map_or(-1, |entries| i64::try_from(entries).unwrap_or(i64::MAX)),
-                last_contact_ms,
-                last_caught_up_ms: if entries == Some(view.entries) { last_contact_ms } else { -1 },
+                log_end: entries.map_or(-1, to_i64),
+                last_contact_ms: at(contact),
+                last_caught_up_ms: at(contact.filter(|_| entries == Some(view.entries))),
             }
         };
+        let observer = |(id, _): (RaftId, &BrokerImage)| {
+            let status = pulls.get(&id).filter(|_| is_leading);
+            let own = (view.own == Some(id)).then_some(view.entries);
+            DescribedMember {
+                node_id: id.node_id,
+                directory: Uuid(id.directory),
+                votes: false,
+                log_end: status.map(|status| status.entries).or(own).map_or(-1, to_i64),
+                last_contact_ms: at(status.map(|status| status.pulled_ago)),
+                last_caught_up_ms: at(status.and_then(|status| status.caught_up_ago)),
+            }
+        };
+        let observers = observers_of(&view, &image, &pulls).map(observer);
         DescribeMembersResponse {
             error_code: if is_leading { ErrorCode::NONE } else { ErrorCode::NOT_CONTROLLER },
             leader: view.leader.map_or(-1, |leader| leader.node_id),
-            term: i64::try_from(view.term).unwrap_or(i64::MAX),
-            high_watermark: i64::try_from(self.metadata().image().offset()).unwrap_or(i64::MAX),
-            members: view.members.iter().map(member).collect(),
+            term: to_i64(view.term),
+            high_watermark: to_i64(image.offset()),
+            members: view.members.iter().map(member).chain(observers).collect(),
         }
     }
 }

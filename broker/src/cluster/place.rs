@@ -81,6 +81,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 const CHECK: Duration = Duration::from_millis(1000);
 /// How long the cluster may take to give a place.
 const PLACE: Duration = Duration::from_secs(15);
+/// How long the metadata log may take to come, before the cluster is asked again whether this node still has its place.
+const PULLED: Duration = Duration::from_secs(5);
 /// After the cluster could not reach this node.
 const UNREACHED_AGAIN: Duration = Duration::from_secs(2);
 
@@ -227,6 +229,7 @@ async fn request_place(node: &Node, local: &LocalNode, address: Str, node_id: i3
         node_id,
         directory: local.directory(),
         address: Str::default(),
+        pulls: true,
     };
     let others = local.join().iter().filter(|other| **other != address).cloned();
     let all: Vec<Str> = [address.clone()].into_iter().chain(others).collect();
@@ -299,21 +302,23 @@ async fn join_at(node: &Node, address: &Str, request: &JoinClusterRequest) -> Re
     }
 }
 
-/// Has the cluster know where this node is, so that it sends it the metadata log. Returns once this node's own log says so.
+/// Has the cluster take this node in. A member of the quorum says where it is, and this returns once its own log says the same; any other node
+/// pulls the log, and this returns once it has what was committed when the cluster took it in.
 pub async fn take_seat(controller: &Controller, address: &str, progress: &StartProgress) -> Result<(), PlaceError> {
     let (node, local) = (controller.node(), controller.local());
-    let mut quorum = controller.metadata().quorum();
+    let (mut quorum, mut images) = (controller.metadata().quorum(), controller.metadata().subscribe());
     let request = JoinClusterRequest {
         max_version: PEER_VERSION,
         node_id: node.id(),
         directory: local.directory(),
         address: Str::copy(address),
+        pulls: true,
     };
     let mut at: Option<Str> = None;
     loop {
         let view = quorum.borrow_and_update().clone();
         let own = view.members.iter().find(|member| Some(member.id) == view.own);
-        if own.is_some_and(|member| member.address == address) {
+        if own.is_some_and(|member| *member.address == *address) {
             return Ok(());
         }
         // A leader needs nobody: alone after a recovery it would find nobody either.
@@ -326,6 +331,18 @@ pub async fn take_seat(controller: &Controller, address: &str, progress: &StartP
         };
         // This node is asked, too: it may lead.
         at = match join_any(node, &known, &request, address).await? {
+            (_, Placed::At(placed)) if own.is_none() => {
+                let whole = u64::try_from(placed.offset).unwrap_or_default();
+                let there = images.wait_for(|image| {
+                    progress.report_applied(image.offset(), whole);
+                    image.offset() >= whole
+                });
+                match tokio::time::timeout(PULLED, there).await {
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err(_)) => return Err(PlaceError::Stopped),
+                    Err(_) => None,
+                }
+            }
             (controller, Placed::At(_)) => controller,
             (_, Placed::Elsewhere { controller: None, why }) if !why.is_empty() => {
                 note_moved_nodes(node, local, &view).await;
@@ -355,6 +372,6 @@ async fn note_moved_nodes(node: &Node, local: &LocalNode, view: &QuorumView) {
 }
 
 fn addresses_of<'a>(view: &'a QuorumView, own: &'a str) -> impl Iterator<Item = Str> + 'a {
-    let others = view.members.iter().map(|member| member.address.as_str());
+    let others = view.members.iter().map(|member| &*member.address);
     others.filter(move |address| !address.is_empty() && *address != own).map(Str::copy)
 }

@@ -26,11 +26,17 @@ pub(super) struct Unregistered {
 }
 
 impl Unregistered {
-    /// Takes in what is reserved now; returns what is abandoned, the oldest first. A member that follows the metadata log is a node that starts.
-    pub(super) fn abandoned(&mut self, image: &MetadataImage, view: &QuorumView, now: Instant) -> Vec<Reserved> {
+    /// Takes in what is reserved now; returns what is abandoned, the oldest first. A node that follows the metadata log, as a member or by pulls, is a
+    /// node that starts.
+    pub(super) fn abandoned(
+        &mut self,
+        image: &MetadataImage,
+        (view, pulling): (&QuorumView, &BTreeSet<RaftId>),
+        now: Instant,
+    ) -> Vec<Reserved> {
         let follows =
             view.members.iter().filter(|member| member.votes || member.entries.is_some_and(|count| count > 0));
-        let follows: BTreeSet<RaftId> = follows.map(|member| member.id).collect();
+        let follows: BTreeSet<RaftId> = follows.map(|member| member.id).chain(pulling.iter().copied()).collect();
         let is_unregistered = |(node_id, directory): &Reserved| {
             let id = RaftId { node_id: *node_id, directory: directory.0 };
             image.broker(*node_id).is_none() && !follows.contains(&id)
@@ -68,21 +74,24 @@ mod tests {
         let (mut image, mut view, mut known) =
             (MetadataImage::default(), QuorumView::default(), Unregistered::default());
         let start = Instant::now();
-        let later = |known: &mut Unregistered, image: &_, view: &_, secs| {
-            known.abandoned(image, view, start + Duration::from_secs(secs))
+        let mut pulling = BTreeSet::new();
+        let later = |known: &mut Unregistered, image: &_, followers: (&_, &_), secs| {
+            known.abandoned(image, followers, start + Duration::from_secs(secs))
         };
         let reserved: Vec<Reserved> = (1..=3).map(|node_id| reserve(&mut image, node_id)).collect();
-        assert!(later(&mut known, &image, &view, 0).is_empty());
+        assert!(later(&mut known, &image, (&view, &pulling), 0).is_empty());
         let last = reserve(&mut image, 4);
-        assert!(later(&mut known, &image, &view, 3599).is_empty());
-        assert_eq!(later(&mut known, &image, &view, 3600), reserved, "the last was seen later");
-        assert_eq!(later(&mut known, &image, &view, 3599 + 3600), [reserved.clone(), vec![last]].concat());
+        assert!(later(&mut known, &image, (&view, &pulling), 3599).is_empty());
+        assert_eq!(later(&mut known, &image, (&view, &pulling), 3600), reserved, "the last was seen later");
+        assert_eq!(later(&mut known, &image, (&view, &pulling), 3599 + 3600), [reserved.clone(), vec![last]].concat());
         // One registers, one follows the log; a member that never answered does not count.
         image.apply(&MetadataRecord::Broker(BrokerRecord { node_id: 1, ..BrokerRecord::default() }));
         for (node_id, entries) in [(2, Some(1)), (3, Some(0))] {
             let id = RaftId { node_id, directory: reserved[node_id as usize - 1].1.0 };
-            view.members.push(Member { id, address: "a:1".to_owned(), votes: false, entries });
+            view.members.push(Member { id, address: "a:1".into(), votes: false, entries });
         }
-        assert_eq!(later(&mut known, &image, &view, 8000), [reserved[2], last]);
+        assert_eq!(later(&mut known, &image, (&view, &pulling), 8000), [reserved[2], last]);
+        pulling.insert(RaftId { node_id: 3, directory: reserved[2].1.0 });
+        assert_eq!(later(&mut known, &image, (&view, &pulling), 8000), [last], "it pulls the log");
     }
 }

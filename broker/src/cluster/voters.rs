@@ -1,5 +1,5 @@
-//! Keeps the members of the quorum in order: the first nodes of a cluster become voters by themselves, up to `controller.quorum.size`, and the
-//! place of a node that lost its disk ends when the node has joined again.
+//! Keeps the members of the quorum in order: the first nodes of a cluster become voters by themselves, up to `controller.quorum.size`, the
+//! place of a node that lost its disk ends when the node has joined again, and a member that is not to vote leaves, since it pulls the log.
 //!
 //! What changes is `esker_core::controller`'s rule (`next_member_change`). Must never: take a vote away without putting another in its place; that is
 //! an operator's decision.
@@ -12,7 +12,7 @@ use esker_core::controller::{MemberChange, next_member_change};
 use tokio::time::{Instant, sleep};
 
 use super::controller::Controller;
-use super::members::{id_of, members_of, quorum_of};
+use super::members::{id_of, quorum_of};
 use crate::raft::{MembershipError, RaftId, wait_to_lead};
 
 /// How often the quorum is looked at.
@@ -23,30 +23,40 @@ const CHANGE: Duration = Duration::from_secs(10);
 /// Runs until it is dropped.
 pub async fn run_voters(controller: Arc<Controller>) {
     let size = controller.node().config().quorum_size;
-    let mut quorum = controller.metadata().quorum();
+    let (mut quorum, mut images) = (controller.metadata().quorum(), controller.metadata().subscribe());
     loop {
         if !wait_to_lead(&mut quorum).await {
             return;
         }
-        let is_alone = quorum.borrow_and_update().is_alone();
-        if let Err(error) = change_members(&controller, size).await {
-            tracing::warn!(%error, "the members of the metadata quorum do not change yet");
+        let is_alone = quorum.borrow_and_update().is_alone() && images.borrow_and_update().brokers().count() <= 1;
+        match change_members(&controller, size).await {
+            // The next step may be due.
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the members of the metadata quorum do not change yet"),
         }
-        match is_alone {
-            true if quorum.changed().await.is_err() => return,
-            true => {}
-            false => sleep(EVERY).await,
+        if !is_alone {
+            sleep(EVERY).await;
+            continue;
+        }
+        let ended = tokio::select! {
+            biased;
+            changed = quorum.changed() => changed.is_err(),
+            changed = images.changed() => changed.is_err(),
+        };
+        if ended {
+            return;
         }
     }
 }
 
-/// Makes the change that is due, if one is.
-async fn change_members(controller: &Controller, size: usize) -> Result<(), MembershipError> {
+/// Makes the change that is due; whether there was one.
+async fn change_members(controller: &Controller, size: usize) -> Result<bool, MembershipError> {
     let metadata = controller.metadata();
     // A command changes them. A leader whose image lacks committed records does not know which voters were removed.
-    let Ok(_changing) = controller.member_changes().try_lock() else { return Ok(()) };
+    let Ok(_changing) = controller.member_changes().try_lock() else { return Ok(false) };
     if !metadata.has_applied_own_term() {
-        return Ok(());
+        return Ok(false);
     }
     let deadline = Instant::now() + CHANGE;
     let view = controller.view();
@@ -54,16 +64,17 @@ async fn change_members(controller: &Controller, size: usize) -> Result<(), Memb
         // Its leader went between the two steps of a change: an empty one ends it.
         metadata.add_voters(BTreeSet::new(), deadline).await?;
         tracing::info!("nodes have become voters of the metadata quorum, as an earlier leader began it");
-        return Ok(());
+        return Ok(true);
     }
-    let members = members_of(&view);
-    let Some(quorum) = quorum_of(&view, &members) else { return Ok(()) };
+    let members = controller.members(&view);
+    let Some(quorum) = quorum_of(&view, &members) else { return Ok(false) };
     match next_member_change(&metadata.image(), quorum, size) {
-        None => {}
+        None => return Ok(false),
         Some(MemberChange::RemoveLearner(key)) => {
             metadata.remove_learner(id_of(key), deadline).await?;
-            tracing::info!(member = %id_of(key), "a member leaves the metadata quorum: its node has another disk");
+            tracing::info!(member = %id_of(key), "a member without a vote leaves the metadata quorum: its node pulls the log, or has another disk");
         }
+        Some(MemberChange::AddLearners(keys)) => controller.add_learners(keys, deadline).await?,
         Some(MemberChange::ReplaceVoter { outdated, current }) => {
             metadata.replace_voter(id_of(outdated), id_of(current), deadline).await?;
             let (outdated, current) = (id_of(outdated), id_of(current));
@@ -76,5 +87,5 @@ async fn change_members(controller: &Controller, size: usize) -> Result<(), Memb
             tracing::info!(voters, "nodes have become voters of the metadata quorum");
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -48,7 +48,9 @@ pub(super) async fn safe_to_stop(State(served): State<Arc<Served>>, Path(node): 
 }
 
 fn is_known(broker: &Broker, node_id: i32) -> bool {
-    broker.metadata.image().broker(node_id).is_some()
+    let image = broker.metadata.image();
+    image.broker(node_id).is_some()
+        || image.reservation(node_id).is_some()
         || broker.metadata.quorum().borrow().members.iter().any(|member| member.id.node_id == node_id)
 }
 

@@ -120,28 +120,49 @@ impl PeerLink {
 
     /// Sends a request and waits for its answer until `deadline`. A connection whose answer is late is closed.
     pub async fn call<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
-        let answer = self.call_once(request, deadline).await;
-        self.metrics.record_request(answer.is_ok());
+        let (sent, answer) = self.call_once(request, deadline).await;
+        // Requests for data wait for records or for the disk.
+        if let Some(sent) = sent.filter(|_| self.lane == Lane::Control && answer.is_ok()) {
+            self.metrics.record_round_trip(sent.elapsed());
+        }
         answer
     }
 
-    async fn call_once<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
+    /// As [`PeerLink::call`], of a request that the other side answers once there is news: the time is no round trip.
+    pub async fn poll<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
+        self.call_once(request, deadline).await.1
+    }
+
+    /// The answer, and when the request was sent on a connection that stands.
+    async fn call_once<R: Request>(
+        &self,
+        request: &R,
+        deadline: Instant,
+    ) -> (Option<Instant>, Result<R::Response, PeerError>) {
+        let mut sent = None;
+        let answer = self.exchange(request, deadline, &mut sent).await;
+        self.metrics.record_request(answer.is_ok());
+        (sent, answer)
+    }
+
+    async fn exchange<R: Request>(
+        &self,
+        request: &R,
+        deadline: Instant,
+        sent_at: &mut Option<Instant>,
+    ) -> Result<R::Response, PeerError> {
         let timed_out = || PeerError::TimedOut { address: self.address.clone(), api: R::SCHEMA.name };
         let (connection, _) = timeout_at(deadline, self.connection()).await.map_err(|_| timed_out())??;
         let sent = Instant::now();
+        *sent_at = Some(sent);
         let patience = deadline.saturating_duration_since(sent);
         // An impatient caller must not cost all others their connection.
         let patience = if self.lane == Lane::Data { patience.max(DATA_PATIENCE) } else { patience };
         let answer = timeout_at(deadline, connection.request(*R::VERSIONS.end(), request, Some(patience))).await;
-        let answer = answer.map_err(|_| timed_out())?.map_err(|error| match error {
+        answer.map_err(|_| timed_out())?.map_err(|error| match error {
             ConnectionError::Timeout { .. } => timed_out(),
             error => PeerError::Lost(error),
-        })?;
-        // Requests for data wait for records or for the disk.
-        if self.lane == Lane::Control {
-            self.metrics.record_round_trip(sent.elapsed());
-        }
-        Ok(answer)
+        })
     }
 
     /// Who is there: connects if no connection stands.

@@ -158,6 +158,9 @@ pub struct JoinClusterRequest {
     pub directory: Uuid,
     /// Where other nodes reach it; empty while it only asks for an id.
     pub address: Str,
+    /// It pulls the metadata log. A node of an earlier build does not, and becomes a member of the quorum without a vote.
+    #[field(tag = 0, tagged = "0+")]
+    pub pulls: bool,
 }
 
 /// Its place.
@@ -210,7 +213,7 @@ pub struct ChangeVoterResponse {
 #[message(api = 32007, kind = "request", versions = "0", flexible = "0+", response = DescribeMembersResponse)]
 pub struct DescribeMembersRequest {}
 
-/// The quorum as its leader knows it.
+/// The quorum, and its observers, as its leader knows them.
 #[derive(Debug, Clone, PartialEq, Message)]
 #[message(versions = "0", flexible = "0+")]
 pub struct DescribeMembersResponse {
@@ -223,11 +226,11 @@ pub struct DescribeMembersResponse {
     pub term: i64,
     /// Entries that are committed.
     pub high_watermark: i64,
-    /// All members.
+    /// All members and observers.
     pub members: Vec<DescribedMember>,
 }
 
-/// A member of the quorum.
+/// A member of the quorum, or an observer.
 #[derive(Debug, Clone, PartialEq, Message)]
 pub struct DescribedMember {
     /// Its node id.
@@ -239,7 +242,7 @@ pub struct DescribedMember {
     /// Entries that it has, -1 if that is not known.
     #[field(default = -1)]
     pub log_end: i64,
-    /// When it last answered the leader, in ms by the leader's clock; -1 if that is not known.
+    /// When it last answered the leader, or pulled from it, in ms by the leader's clock; -1 if that is not known.
     #[field(default = -1)]
     pub last_contact_ms: i64,
     /// When it last had all entries, in the same way.

@@ -28,24 +28,34 @@ pub enum MembershipError {
 
 /// Changes of the members, on the node that leads.
 impl Metadata {
-    /// Has a node follow the log without a vote, or records its new address.
+    /// Makes a node a member without a vote, or records the new address of a member.
     pub async fn add_member(&self, id: RaftId, address: &str, deadline: Instant) -> Result<(), MembershipError> {
         let view = self.quorum().borrow().clone();
-        if view.members.iter().any(|member| member.id == id && member.address == address) {
+        if view.member(id).is_some_and(|member| *member.address == *address) {
             return Ok(());
         }
         let nodes = BTreeMap::from([(id, BasicNode { addr: address.to_owned() })]);
-        let known = view.members.iter().any(|member| member.id == id);
+        let known = view.member(id).is_some();
         let change = if known { ChangeMembers::SetNodes(nodes) } else { ChangeMembers::AddNodes(nodes) };
         self.change_members(change, deadline).await
     }
 
-    /// Gives nodes that follow the log a vote.
+    /// Makes nodes members without a vote: the leader sends them the log.
+    pub async fn add_learners(
+        &self,
+        nodes: BTreeMap<RaftId, String>,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        let nodes = nodes.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
+        self.change_members(ChangeMembers::AddNodes(nodes), deadline).await
+    }
+
+    /// Gives members that have the log a vote.
     pub async fn add_voters(&self, ids: BTreeSet<RaftId>, deadline: Instant) -> Result<(), MembershipError> {
         self.change_members(ChangeMembers::AddVoterIds(ids), deadline).await
     }
 
-    /// Takes a voter's vote. The node stays a member: its broker needs the log.
+    /// Takes a voter's vote. The node stays a member until it is known to pull the log.
     pub async fn remove_voter(&self, id: RaftId, deadline: Instant) -> Result<(), MembershipError> {
         self.change_members(ChangeMembers::RemoveVoters(BTreeSet::from([id])), deadline).await
     }
@@ -117,6 +127,11 @@ impl Metadata {
         let metrics = metrics.borrow_watched();
         let contacts = metrics.heartbeat.iter().flatten();
         contacts.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect()
+    }
+
+    /// How long this node has led; zero on one that does not.
+    pub fn leads_for(&self) -> Duration {
+        self.server().pulls().leads_for()
     }
 
     /// Whether a quorum has confirmed within `time` that this node leads, and the image here has all that was committed before it did: a leader

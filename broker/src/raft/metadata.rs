@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Published, StateMachine};
-use super::quorum::{Observed, QuorumView, follow_quorum};
+use super::pull::{ObserverStatus, PullServer};
+use super::quorum::{Leadership, Observed, QuorumView, follow_quorum};
 use super::server::RaftServer;
 use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
 use crate::controller::{Committed, ControllerClient, SubmitError};
@@ -83,14 +84,13 @@ impl Metadata {
         let metrics = Arc::clone(&published.metrics);
         node.spawn_control(run(raft.clone(), published.clone(), inbox));
         let (views, quorum) = watch::channel(QuorumView::default());
+        let (leadership, led_by) = watch::channel(Leadership::unknown());
         let leader_changes = Arc::<AtomicU64>::default();
-        node.spawn_control(follow_quorum(
-            raft.clone(),
-            id,
-            views,
-            Observed { leader_changes: Arc::clone(&leader_changes), metrics: Arc::clone(&metrics) },
-        ));
-        let server = RaftServer::new(&node, raft.clone(), published.files.clone());
+        let (counted, metrics_of) = (Arc::clone(&leader_changes), Arc::clone(&metrics));
+        let observed = Observed { views, leadership, leader_changes: counted, metrics: metrics_of };
+        node.spawn_control(follow_quorum(raft.clone(), id, observed));
+        let pulls = PullServer::start(&node, id, &raft, &published, (quorum.clone(), led_by));
+        let server = RaftServer::new(&node, raft.clone(), published.files.clone(), pulls);
         Self { published, work, raft, quorum, leader_changes, metrics, server, node }
     }
 
@@ -99,7 +99,12 @@ impl Metadata {
         &self.server
     }
 
-    /// Who leads the quorum and who is in it, as it changes.
+    /// The brokers that pull the log from this node, while it leads.
+    pub fn observers(&self) -> Vec<ObserverStatus> {
+        self.server.pulls().observers()
+    }
+
+    /// Which node leads the quorum and which nodes are in it, as it changes.
     pub fn quorum(&self) -> watch::Receiver<QuorumView> {
         self.quorum.clone()
     }

@@ -1,8 +1,8 @@
 //! The metadata log, replicated by openraft: the only module that knows openraft.
 //!
 //! The files are `esker_storage::metalog`'s; `convert` translates between its types and openraft's. `log` is the log store,
-//! `machine` applies records to the image, `network` reaches other controllers, `metadata` is what the rest of the broker sees:
-//! the image, and a way to have a decision committed.
+//! `machine` applies records to the image, `network` reaches other controllers, `pull` is how brokers that are no members get the log, and
+//! `metadata` is what the rest of the broker sees: the image, and a way to have a decision committed.
 
 mod convert;
 mod log;
@@ -10,9 +10,12 @@ mod machine;
 mod members;
 mod metadata;
 mod network;
+mod pull;
+mod puller;
 mod quorum;
 mod recovery;
 mod server;
+mod snapshot_piece;
 mod status;
 mod types;
 pub mod wire;
@@ -22,8 +25,11 @@ mod tests;
 
 pub use members::MembershipError;
 pub use metadata::Metadata;
+pub use pull::{
+    MAX_PULL_WAIT, ObserverStatus, RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse,
+};
 pub use quorum::{Member, QuorumView, wait_to_lead};
-pub use recovery::recover_quorum;
+pub use recovery::{is_node_of, recover_quorum};
 pub use server::RaftServer;
 pub use status::RaftStatus;
 pub use types::RaftId;
@@ -46,6 +52,7 @@ use crate::peer::LocalNode;
 use log::LogStore;
 use machine::{Published, StateMachine};
 use network::Network;
+use puller::{Puller, run_puller};
 use types::TypeConfig;
 
 /// Why the metadata log could not be started.
@@ -109,7 +116,7 @@ pub const APPEND_LIMIT: usize = 512 << 20;
 pub enum Begin {
     /// As the only voter of a new cluster, where there is no log yet.
     Cluster,
-    /// As a member of a cluster that others lead: where there is no log yet, it comes from them.
+    /// In a cluster that others lead: where there is no log yet, it comes from them.
     Member,
 }
 
@@ -221,6 +228,7 @@ async fn start_with(
         return Err(StartError::Identity { dir, own: id, known });
     }
     let metadata = Metadata::new(node.clone(), id, raft.clone(), published);
+    node.spawn_control(run_puller(Puller::new(node, local, &metadata)));
     if voters != [id] {
         return Ok(metadata);
     }

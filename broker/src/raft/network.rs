@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
@@ -23,6 +23,7 @@ use openraft::{AnyError, BasicNode, OptionalSend};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::snapshot_piece::read_piece;
 use super::types::{RaftId, Snapshot, TypeConfig, Vote};
 use super::wire::{
     RaftSnapshotRequest, RaftTransferRequest, WireError, appended_of, transferred_of, vote_of, voted_of, wire_append,
@@ -34,8 +35,6 @@ use crate::peer::{Lane, LocalNode, PeerError, PeerLink};
 /// The longest wait for an answer that needs no more than a sync of the disk. A controller that takes longer is as good as gone; its answer
 /// is waited for nonetheless, so that a slow disk does not cost the connection.
 const PATIENCE: Duration = Duration::from_millis(1000);
-/// Bytes of a snapshot that are sent at once.
-const PIECE: usize = 1 << 20;
 /// How long the receiver may take to write one piece, and to install the whole.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -160,18 +159,7 @@ impl Peer {
 
     async fn read_piece(&self, snapshot: &SnapshotFile, offset: u64) -> Result<Bytes, RPCError<TypeConfig>> {
         let file = snapshot.clone();
-        let read = move || {
-            let mut piece = BytesMut::zeroed(PIECE);
-            let mut filled = 0;
-            while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match file.read_at(rest, offset + filled as u64)? {
-                    0 => break,
-                    bytes => filled += bytes,
-                }
-            }
-            piece.truncate(filled);
-            Ok::<_, std::io::Error>(piece.freeze())
-        };
+        let read = move || read_piece(&file, offset);
         let read = self.node.run_blocking(read).await.map_err(std::io::Error::other).flatten();
         read.map_err(|error| RPCError::Unreachable(unreachable(&error)))
     }

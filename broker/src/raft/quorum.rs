@@ -1,18 +1,19 @@
-//! The quorum as the rest of the broker sees it: who leads, who is a member and where; and how its members change.
+//! The quorum as the rest of the broker sees it: which node leads, which nodes are members and where.
 //!
-//! A node that does not vote must not be elected either: openraft binds leadership to no vote, so elections are allowed to voters only.
+//! A node that does not vote must not be elected either: openraft binds leadership to no vote, so elections are allowed to voters only. Brokers that
+//! are no members pull the log ([`super::pull`]); a view does not have them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::type_config::async_runtime::watch::WatchReceiver;
-use openraft::{BasicNode, Raft, RaftMetrics};
+use openraft::{Raft, RaftMetrics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::machine::StateMachine;
-use super::types::{RaftId, TypeConfig};
+use super::types::{LogId, RaftId, TypeConfig};
 use crate::telemetry::QuorumMetrics;
 
 /// A member of the quorum.
@@ -21,7 +22,7 @@ pub struct Member {
     /// Its identity.
     pub id: RaftId,
     /// Where it is, `host:port`; empty if it never said so.
-    pub address: String,
+    pub address: Arc<str>,
     /// It votes.
     pub votes: bool,
     /// How many entries it has, as far as the leader knows; the leader alone knows it.
@@ -51,9 +52,19 @@ impl QuorumView {
         self.own.is_some() && self.own == self.leader
     }
 
-    /// Whether this node leads, and there is no other.
+    /// Whether this node is the only member. Other brokers may pull the log from it.
+    pub fn is_only_member(&self) -> bool {
+        matches!(self.members.as_slice(), [only] if Some(only.id) == self.own)
+    }
+
+    /// Whether this node leads, and no other could.
     pub fn is_alone(&self) -> bool {
-        self.is_leading() && self.members.len() == 1
+        self.is_leading() && self.is_only_member()
+    }
+
+    /// Whether this node votes.
+    pub fn own_votes(&self) -> bool {
+        self.voters().any(|voter| Some(voter.id) == self.own)
     }
 
     /// The voters.
@@ -74,7 +85,30 @@ impl QuorumView {
     /// Where the leader is.
     pub fn leader_address(&self) -> Option<&str> {
         let member = self.member(self.leader?)?;
-        Some(member.address.as_str()).filter(|address| !address.is_empty())
+        Some(&*member.address).filter(|address| !address.is_empty())
+    }
+
+    /// Whether another node leads than in an earlier view, or the same one in another term.
+    pub fn has_other_leader(&self, before: &Self) -> bool {
+        self.leader.is_some() && (self.leader != before.leader || self.term != before.term)
+    }
+}
+
+/// Which node leads, as far as this one knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leadership {
+    /// The leader.
+    pub leader: Option<RaftId>,
+    /// The term.
+    pub term: u64,
+    /// When this node learned it.
+    pub since: Instant,
+}
+
+impl Leadership {
+    /// Nothing is known yet.
+    pub(super) fn unknown() -> Self {
+        Self { leader: None, term: 0, since: Instant::now() }
     }
 }
 
@@ -85,48 +119,65 @@ pub async fn wait_to_lead(quorum: &mut watch::Receiver<QuorumView>) -> bool {
     leads && quorum.has_changed().is_ok()
 }
 
-fn view_of(own: RaftId, metrics: &RaftMetrics<TypeConfig>) -> QuorumView {
-    let membership = metrics.membership_config.membership();
-    let voters: BTreeSet<RaftId> = membership.voter_ids().collect();
-    let entries = |id: &RaftId| {
-        let progress = metrics.replication.as_ref()?.get(id)?;
-        Some(progress.as_ref().map_or(0, |last| last.index + 1))
-    };
-    let member = |(id, at): (&RaftId, &BasicNode)| Member {
-        id: *id,
-        address: at.addr.clone(),
-        votes: voters.contains(id),
-        entries: entries(id),
-    };
-    QuorumView {
-        own: Some(own),
-        leader: metrics.current_leader,
-        term: metrics.current_term,
-        members: membership.nodes().map(member).collect(),
-        changing: membership.get_joint_config().len() > 1,
-        entries: metrics.last_log_index.map_or(0, |index| index + 1),
+/// The members as the log names them last, kept until it names others: addresses are not copied with each change of the metrics.
+#[derive(Default)]
+struct MemberTable {
+    at: Option<LogId>,
+    members: Vec<Member>,
+}
+
+impl MemberTable {
+    fn update(&mut self, metrics: &RaftMetrics<TypeConfig>) {
+        let (at, membership) = (metrics.membership_config.log_id(), metrics.membership_config.membership());
+        // Members without a place in the log are none.
+        if self.at == *at && at.is_some() {
+            return;
+        }
+        let voters: BTreeSet<RaftId> = membership.voter_ids().collect();
+        let member = |(id, node): (&RaftId, &openraft::BasicNode)| Member {
+            id: *id,
+            address: Arc::from(node.addr.as_str()),
+            votes: voters.contains(id),
+            entries: None,
+        };
+        *self = Self { at: *at, members: membership.nodes().map(member).collect() };
+    }
+
+    fn view(&mut self, own: RaftId, metrics: &RaftMetrics<TypeConfig>) -> QuorumView {
+        self.update(metrics);
+        let entries = |id: &RaftId| {
+            let progress = metrics.replication.as_ref()?.get(id)?;
+            Some(progress.as_ref().map_or(0, |last| last.index + 1))
+        };
+        let members = self.members.iter().map(|member| Member { entries: entries(&member.id), ..member.clone() });
+        QuorumView {
+            own: Some(own),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            members: members.collect(),
+            changing: metrics.membership_config.membership().get_joint_config().len() > 1,
+            entries: metrics.last_log_index.map_or(0, |index| index + 1),
+        }
     }
 }
 
-/// What is counted while the quorum is followed.
+/// What is published and counted while the quorum is followed.
 pub(super) struct Observed {
+    pub(super) views: watch::Sender<QuorumView>,
+    pub(super) leadership: watch::Sender<Leadership>,
     pub(super) leader_changes: Arc<AtomicU64>,
     pub(super) metrics: Arc<QuorumMetrics>,
 }
 
 /// Publishes the quorum as it changes, and allows elections to this node while it votes.
-pub(super) async fn follow_quorum(
-    raft: Raft<TypeConfig, StateMachine>,
-    own: RaftId,
-    views: watch::Sender<QuorumView>,
-    observed: Observed,
-) {
+pub(super) async fn follow_quorum(raft: Raft<TypeConfig, StateMachine>, own: RaftId, observed: Observed) {
     let mut metrics = raft.metrics();
+    let mut table = MemberTable::default();
     let mut elects = false;
     let mut last_leader = None;
     let mut leaderless_since = None;
     loop {
-        let view = view_of(own, &metrics.borrow_watched());
+        let view = table.view(own, &metrics.borrow_watched());
         let leader = view.leader.map(|leader| (leader, view.term));
         if leader.is_some() && leader != last_leader {
             last_leader = leader;
@@ -140,12 +191,19 @@ pub(super) async fn follow_quorum(
             }
             _ => {}
         }
-        let votes = view.voters().any(|voter| voter.id == own);
+        observed.leadership.send_if_modified(|last| {
+            let modified = (last.leader, last.term) != (view.leader, view.term);
+            if modified {
+                *last = Leadership { leader: view.leader, term: view.term, since: Instant::now() };
+            }
+            modified
+        });
+        let votes = view.own_votes();
         if votes != elects {
             raft.runtime_config().elect(votes);
             elects = votes;
         }
-        views.send_if_modified(|last| {
+        observed.views.send_if_modified(|last| {
             let modified = *last != view;
             *last = view;
             modified

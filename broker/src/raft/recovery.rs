@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use esker_core::controller::recover_metadata;
 use esker_core::metadata::{MetadataImage, MetadataRecord, snapshot_records};
+use esker_storage::Uuid;
 use esker_storage::io::Disk;
 use esker_storage::metalog::{LogId, QuorumState, VoterId, make_only_voter};
 use openraft::EntryPayload;
@@ -26,6 +27,14 @@ pub fn recover_quorum(disk: Arc<dyn Disk>, dir: &Path, own: VoterId, state: Quor
     let chunks = records.chunks(RECORDS);
     let chunks = chunks.map(|records| MetadataRecord::encode_all(records, image.level()).map_err(io::Error::other));
     make_only_voter(disk, dir, own, chunks)
+}
+
+/// Whether the metadata in `state` knows the node of a folder: as a member of the quorum, or as a broker that pulled its log. Blocks for the disk.
+pub fn is_node_of(state: &QuorumState, own: VoterId) -> io::Result<bool> {
+    if state.members.addresses.contains_key(&own) {
+        return Ok(true);
+    }
+    Ok(image_of(state.clone())?.reservation(own.node_id) == Some(Uuid(own.directory)))
 }
 
 /// The image with all entries, committed or not: they count as committed from here on.

@@ -1,10 +1,11 @@
-//! What other controllers ask of this one.
+//! What other controllers, and observers, ask of this one.
 //!
 //! One snapshot is received at a time: a new transfer ends the one before. Must never: take a request of a node that has not proved its
 //! identity (the caller sees to it).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
 use esker_storage::metalog::{MetadataFiles, SnapshotReceiver, recovery_of};
@@ -12,10 +13,12 @@ use openraft::Raft;
 use openraft::raft::TransferLeaderRequest;
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::convert::from_snapshot;
 use super::machine::StateMachine;
-use super::types::TypeConfig;
+use super::pull::{PullServer, RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse};
+use super::types::{RaftId, TypeConfig};
 use super::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
     RaftTransferResponse, RaftVoteRequest, RaftVoteResponse, WireError, WireVote, append_of, id_of, log_id_of, vote_of,
@@ -30,6 +33,9 @@ pub struct RaftServer {
     raft: Raft<TypeConfig, StateMachine>,
     files: MetadataFiles,
     receiving: Mutex<Option<Receiving>>,
+    pulls: Arc<PullServer>,
+    /// When a leader last sent something here.
+    heard: parking_lot::Mutex<Option<Instant>>,
     /// The log says once that a node of another recovery was refused.
     has_warned: AtomicBool,
 }
@@ -76,12 +82,19 @@ fn raft_error(error: &impl std::fmt::Display) -> ServeError {
 }
 
 impl RaftServer {
-    pub(super) fn new(node: &Node, raft: Raft<TypeConfig, StateMachine>, files: MetadataFiles) -> Arc<Self> {
+    pub(super) fn new(
+        node: &Node,
+        raft: Raft<TypeConfig, StateMachine>,
+        files: MetadataFiles,
+        pulls: Arc<PullServer>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node: node.clone(),
             raft,
             files,
             receiving: Mutex::new(None),
+            pulls,
+            heard: parking_lot::Mutex::new(None),
             has_warned: AtomicBool::new(false),
         })
     }
@@ -109,8 +122,40 @@ impl RaftServer {
         }
     }
 
+    /// The answers to observers.
+    pub(super) fn pulls(&self) -> &PullServer {
+        &self.pulls
+    }
+
+    /// An observer pulls the log.
+    pub async fn pull(&self, peer: RaftId, request: &RaftPullRequest) -> RaftPullResponse {
+        self.pulls.pull(peer, request).await
+    }
+
+    /// An observer pulls a piece of the snapshot.
+    pub async fn pull_snapshot(&self, request: &RaftPullSnapshotRequest) -> RaftPullSnapshotResponse {
+        self.pulls.pull_snapshot(request).await
+    }
+
+    /// What a node that was elected sends to observers, so that they pull from it: an AppendEntries without entries. `None` where another node
+    /// leads.
+    pub fn announcement(&self) -> Option<RaftAppendRequest> {
+        self.pulls.announcement()
+    }
+
+    /// How long ago a leader sent something here.
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        self.heard.lock().map(|at| at.elapsed())
+    }
+
     /// AppendEntries.
     pub async fn append(&self, request: &RaftAppendRequest) -> RaftAppendResponse {
+        *self.heard.lock() = Some(Instant::now());
+        self.append_pulled(request).await
+    }
+
+    /// Entries that this node pulled: the same as if the leader had sent them.
+    pub(super) async fn append_pulled(&self, request: &RaftAppendRequest) -> RaftAppendResponse {
         let appended = async {
             self.check_recovery(&request.vote)?;
             let request = append_of(request)?;

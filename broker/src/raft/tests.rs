@@ -1,6 +1,7 @@
 //! The metadata log as a quorum of one, and openraft's own suite on its store.
 
 mod install;
+mod pull;
 
 use std::path::Path;
 

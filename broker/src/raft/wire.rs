@@ -264,7 +264,12 @@ pub fn vote_of(wire: &WireVote) -> Result<Vote, WireError> {
 }
 
 fn wire_entry(entry: Entry) -> Result<WireEntry, WireError> {
-    let metalog::Entry { id, payload } = to_entry(entry);
+    wire_stored(to_entry(entry))
+}
+
+/// An entry as it is in the log, on the wire.
+pub(super) fn wire_stored(entry: metalog::Entry) -> Result<WireEntry, WireError> {
+    let metalog::Entry { id, payload } = entry;
     let (kind, body) = match payload {
         Payload::Blank => (0, Bytes::new()),
         Payload::Records(records) => (1, records),

@@ -60,7 +60,7 @@ impl Joined {
     pub(super) async fn register(&self, node: &Node, incarnation: Uuid, logs: &LogManager) -> Result<u64, ServeError> {
         let registration = registration(node, incarnation, self.listeners.clone(), logs);
         let image = self.metadata.image();
-        let alone = self.metadata.quorum().borrow().members.len() == 1;
+        let alone = self.metadata.quorum().borrow().is_only_member();
         if !alone || image.brokers().any(|broker| broker.node_id != node.id()) {
             return self.join(node, registration).await;
         }

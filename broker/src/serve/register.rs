@@ -48,15 +48,6 @@ pub(super) fn advertised(node: &Node, addresses: &Addresses) -> Vec<ListenerReco
     addresses.iter().map(|(name, address)| advertise(node, name, *address)).collect()
 }
 
-/// Where other nodes reach this one: the first listener, `host:port`.
-pub(super) fn peer_address(listeners: &[ListenerRecord]) -> String {
-    let address = |listener: &ListenerRecord| match listener.host.contains(':') {
-        true => format!("[{}]:{}", listener.host, listener.port),
-        false => format!("{}:{}", listener.host, listener.port),
-    };
-    listeners.first().map(address).unwrap_or_default()
-}
-
 /// The registration of this broker.
 pub(super) fn registration(
     node: &Node,

@@ -16,11 +16,11 @@ use tracing::error;
 use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use super::parts::{build_broker, open_partitions, start_tasks, wait_until_durable};
-use super::register::{Addresses, advertised, peer_address, registration};
+use super::register::{Addresses, advertised, registration};
 use crate::broker::Broker;
 use crate::cluster::{
     BrokerLinks, Controller, ControllerProposer, DirectoryReports, Place, PlaceError, RoutedController, find_place,
-    run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
+    peer_address, run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
@@ -148,7 +148,8 @@ impl Startup {
         // The first view comes from the log.
         let mut quorum = metadata.quorum();
         let view = quorum.wait_for(|view| view.own.is_some()).await.map_err(|_| SubmitError::Stopping)?.clone();
-        if place.begin == Begin::Member || view.members.len() > 1 {
+        let has_others = !view.is_only_member() || metadata.image().brokers().any(|broker| broker.node_id != node.id());
+        if place.begin == Begin::Member || has_others {
             take_seat(&controller, &address, &self.progress).await?;
         }
         dir.record_seat(disk.as_ref());
@@ -226,6 +227,12 @@ fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationT
 async fn register_again(joined: Arc<Joined>, broker: Arc<Broker>) {
     loop {
         joined.session.stale().await;
+        // The id of a broker that was unregistered is free: it is reserved again first.
+        let address = peer_address(&joined.listeners);
+        if let Err(error) = take_seat(&joined.controller, &address, &joined.progress).await {
+            error!(%error, "this broker is registered no more, and the cluster does not take it in again: restart it");
+            return;
+        }
         let incarnation = joined.controller.local().incarnation();
         let registration = registration(&broker.node, incarnation, joined.listeners.clone(), broker.replicas.logs());
         if let Err(error) = joined.join(&broker.node, registration).await {

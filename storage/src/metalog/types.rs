@@ -57,7 +57,7 @@ pub struct Vote {
 pub struct Members {
     /// The voters; while they change, the old and the new ones.
     pub voters: Vec<BTreeSet<VoterId>>,
-    /// All members and their addresses; those that do not vote are observers.
+    /// All members and their addresses; those that do not vote are learners. Brokers that pull the log are no members.
     pub addresses: BTreeMap<VoterId, String>,
 }
 

@@ -77,6 +77,6 @@ pub use sessions::{SessionTimes, Sessions};
 pub use shutdown::shut_down_broker;
 pub use unregister::unregister_broker;
 pub use voters::{
-    MemberChange, MemberKey, Quorum, QuorumMember, VoterRemoval, check_add_voter, check_remove_voter, folder_of,
-    next_member_change,
+    MemberChange, MemberKey, MemberRole, Quorum, QuorumMember, VoterRemoval, check_add_voter, check_remove_voter,
+    folder_of, next_member_change,
 };

@@ -3,6 +3,10 @@
 //!
 //! A member is a node id with the id of its metadata folder. A node that lost its disk and joins under its former id is another member: the
 //! reservation of the id ([`super::identity`]) says which of the two is the node. The codes and the order of the checks are KRaft's (KIP-853).
+//!
+//! Members of the quorum are its voters, and for a short time learners: the leader sends them the log. All other brokers are observers, which pull
+//! the log ([`super::pull`]). An observer becomes a learner before it becomes a voter, so that the leader is known to reach it. A learner that is not
+//! to become a voter leaves the quorum and pulls from then on. Must never: remove a learner that is not known to pull, while it may need the log.
 
 use std::collections::BTreeSet;
 
@@ -27,17 +31,38 @@ impl std::fmt::Display for MemberKey {
     }
 }
 
-/// A member as its leader knows it.
+/// How a node follows the metadata log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberRole {
+    /// A member that votes.
+    Voter,
+    /// A member that does not vote: the leader sends it the log.
+    Learner,
+    /// No member: it pulls the log.
+    Observer,
+}
+
+/// A member or an observer as the leader knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuorumMember {
     /// Its identity.
     pub key: MemberKey,
-    /// It votes.
-    pub votes: bool,
+    /// How it follows the log.
+    pub role: MemberRole,
     /// The leader knows its address.
     pub has_address: bool,
-    /// Entries of the metadata log that it lacks; `None` if it has not answered this leader yet.
+    /// Entries of the metadata log that it lacks; `None` if it has not answered this leader yet, or an observer has not pulled.
     pub behind: Option<u64>,
+    /// It has pulled the log not long ago.
+    pub pulls: bool,
+    /// A member that has not answered this leader for long.
+    pub silent: bool,
+}
+
+impl QuorumMember {
+    fn votes(&self) -> bool {
+        self.role == MemberRole::Voter
+    }
 }
 
 /// The quorum as its leader knows it.
@@ -45,7 +70,7 @@ pub struct QuorumMember {
 pub struct Quorum<'a> {
     /// The leader.
     pub leader: MemberKey,
-    /// All members.
+    /// All members, and the observers.
     pub members: &'a [QuorumMember],
     /// A change of the members is not committed yet.
     pub changing: bool,
@@ -56,7 +81,11 @@ const CAUGHT_UP: u64 = 100;
 
 impl Quorum<'_> {
     fn voters(&self) -> impl Iterator<Item = &QuorumMember> {
-        self.members.iter().filter(|member| member.votes)
+        self.members.iter().filter(|member| member.votes())
+    }
+
+    fn learners(&self) -> impl Iterator<Item = &QuorumMember> {
+        self.members.iter().filter(|member| member.role == MemberRole::Learner)
     }
 
     fn describe_voters(&self) -> String {
@@ -90,14 +119,17 @@ fn is_outdated(image: &MetadataImage, key: MemberKey) -> bool {
     image.reservation(key.node_id).is_some_and(|owner| owner != key.directory)
 }
 
-/// Whether a member may get a vote: its broker is alive, and it has almost all of the log.
-fn is_ready(image: &MetadataImage, member: &QuorumMember) -> bool {
-    let alive = image.broker(member.key.node_id).is_some_and(|broker| broker.is_active());
-    let caught_up = member.behind.is_some_and(|behind| behind <= CAUGHT_UP);
-    member.has_address && alive && caught_up && !is_outdated(image, member.key)
+fn is_alive(image: &MetadataImage, key: MemberKey) -> bool {
+    image.broker(key.node_id).is_some_and(|broker| broker.is_active())
 }
 
-/// Checks AddRaftVoter: a member that follows the log and has caught up may become a voter. What KRaft cannot do at the moment it calls
+/// Whether a member may get a vote: its broker is alive, and it has almost all of the log.
+fn is_ready(image: &MetadataImage, member: &QuorumMember) -> bool {
+    let caught_up = member.behind.is_some_and(|behind| behind <= CAUGHT_UP);
+    member.has_address && is_alive(image, member.key) && caught_up && !is_outdated(image, member.key)
+}
+
+/// Checks AddRaftVoter: a node that follows the log and has caught up may become a voter. What KRaft cannot do at the moment it calls
 /// REQUEST_TIMED_OUT.
 pub fn check_add_voter(image: &MetadataImage, quorum: Quorum<'_>, key: MemberKey) -> Result<(), Refusal> {
     let timed_out = |message: String| Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
@@ -117,7 +149,7 @@ pub fn check_add_voter(image: &MetadataImage, quorum: Quorum<'_>, key: MemberKey
     if is_outdated(image, key) {
         return timed_out(format!("Aborted add voter operation for {key}: the node id belongs to another folder."));
     }
-    if !image.broker(key.node_id).is_some_and(|broker| broker.is_active()) {
+    if !is_alive(image, key) {
         return timed_out(format!("Aborted add voter operation for {key}: its broker is not alive."));
     }
     if !is_ready(image, member) {
@@ -156,8 +188,10 @@ pub fn check_remove_voter(quorum: Quorum<'_>, key: MemberKey) -> Result<VoterRem
 /// A change of the members that the leader makes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberChange {
-    /// An outdated member that does not vote leaves.
+    /// A member that does not vote leaves: it is outdated, or pulls the log.
     RemoveLearner(MemberKey),
+    /// Observers become learners: they are about to get a vote.
+    AddLearners(BTreeSet<MemberKey>),
     /// An outdated voter's vote goes to the node's new member.
     ReplaceVoter {
         /// Of the folder that is lost.
@@ -179,39 +213,77 @@ pub fn next_member_change(image: &MetadataImage, quorum: Quorum<'_>, size: usize
         return None;
     }
     let outdated = |member: &&QuorumMember| is_outdated(image, member.key);
-    if let Some(learner) = quorum.members.iter().filter(|member| !member.votes).find(outdated) {
+    if let Some(learner) = quorum.learners().find(outdated) {
         return Some(MemberChange::RemoveLearner(learner.key));
     }
+    let mut wanted = Vec::new();
     for voter in quorum.voters().filter(outdated) {
-        let is_current = |member: &&QuorumMember| {
-            member.key.node_id == voter.key.node_id && !member.votes && is_candidate(image, member)
-        };
-        if let Some(current) = quorum.members.iter().find(is_current) {
-            return Some(MemberChange::ReplaceVoter { outdated: voter.key, current: current.key });
+        let is_current =
+            |member: &&QuorumMember| member.key.node_id == voter.key.node_id && is_candidate(image, member);
+        let Some(current) = quorum.members.iter().find(is_current) else { continue };
+        if let Some(change) = promote(image, &[current], |current| MemberChange::ReplaceVoter {
+            outdated: voter.key,
+            current: current.first().copied().unwrap_or(voter.key),
+        }) {
+            return Some(change);
         }
+        wanted.push(current.key);
     }
     let next = next_voters(image, quorum, size);
-    (!next.is_empty()).then_some(MemberChange::AddVoters(next))
+    if let Some(change) = promote(image, &next, MemberChange::AddVoters) {
+        return Some(change);
+    }
+    wanted.extend(next.iter().map(|member| member.key));
+    let may_leave = |learner: &&QuorumMember| {
+        // The broker of a voter that was removed by command pulls once it is back.
+        let is_removed = image.is_removed_voter(learner.key.directory) && !is_alive(image, learner.key);
+        !wanted.contains(&learner.key) && (learner.pulls || learner.silent || is_removed)
+    };
+    quorum.learners().find(may_leave).map(|learner| MemberChange::RemoveLearner(learner.key))
 }
 
-/// Whether a member may become a voter without a command: a voter that was removed may not.
+/// The next step by which nodes become voters: observers among them become learners, and once all of them are ready they get their votes by
+/// `vote`. `None`: learners do not have the log yet.
+fn promote(
+    image: &MetadataImage,
+    nodes: &[&QuorumMember],
+    vote: impl FnOnce(BTreeSet<MemberKey>) -> MemberChange,
+) -> Option<MemberChange> {
+    let keys_of = |nodes: &mut dyn Iterator<Item = &&QuorumMember>| nodes.map(|node| node.key).collect::<BTreeSet<_>>();
+    let observers = keys_of(&mut nodes.iter().filter(|node| node.role == MemberRole::Observer));
+    if !observers.is_empty() {
+        return Some(MemberChange::AddLearners(observers));
+    }
+    let all_ready = !nodes.is_empty() && nodes.iter().all(|node| is_ready(image, node));
+    all_ready.then(|| vote(keys_of(&mut nodes.iter())))
+}
+
+/// Whether a node may become a voter without a command. An observer must have caught up. A learner may still lack the log, since the leader has
+/// only begun to send it; one that does not answer is no candidate. A voter that was removed is none either.
 fn is_candidate(image: &MetadataImage, member: &QuorumMember) -> bool {
-    is_ready(image, member) && !image.is_removed_voter(member.key.directory)
+    let follows = match member.role {
+        MemberRole::Voter => false,
+        MemberRole::Learner => !member.silent,
+        MemberRole::Observer => member.pulls && is_ready(image, member),
+    };
+    let may_vote = member.has_address && is_alive(image, member.key) && !is_outdated(image, member.key);
+    follows && may_vote && !image.is_removed_voter(member.key.directory)
 }
 
-/// The members that become voters by themselves: as many as an odd number of voters up to `size` takes. A second voter alone would make
-/// the cluster stop with either of the two.
-fn next_voters(image: &MetadataImage, quorum: Quorum<'_>, size: usize) -> BTreeSet<MemberKey> {
+/// The nodes that are to become voters by themselves: as many as an odd number of voters up to `size` takes. A second voter alone would make
+/// the cluster stop with either of the two. Learners come first: they are on the way already.
+fn next_voters<'a>(image: &MetadataImage, quorum: Quorum<'a>, size: usize) -> Vec<&'a QuorumMember> {
     let voters = quorum.voters().count();
     if voters >= size {
-        return BTreeSet::new();
+        return Vec::new();
     }
     let voting: BTreeSet<i32> = quorum.voters().map(|voter| voter.key.node_id).collect();
-    let candidates = quorum.members.iter().filter(|member| !member.votes && is_candidate(image, member));
     // A second member of a node that votes already takes the first one's vote, see above.
-    let ready: BTreeSet<MemberKey> =
-        candidates.map(|member| member.key).filter(|key| !voting.contains(&key.node_id)).collect();
-    let most = size.min(voters + ready.len());
+    let is_next = |member: &&QuorumMember| is_candidate(image, member) && !voting.contains(&member.key.node_id);
+    let mut next: Vec<&QuorumMember> = quorum.members.iter().filter(is_next).collect();
+    next.sort_unstable_by_key(|member| (member.role, member.key));
+    let most = size.min(voters + next.len());
     let odd = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
-    ready.into_iter().take(odd.saturating_sub(voters)).collect()
+    next.truncate(odd.saturating_sub(voters));
+    next
 }

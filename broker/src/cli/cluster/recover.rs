@@ -16,7 +16,7 @@ use esker_storage::{Folder, FolderIdentity, MachineEnv};
 use super::super::error::CliError;
 use super::super::output::print_line;
 use crate::metadata_dir::{log_in, promise_in};
-use crate::raft::{is_log_in, recover_quorum};
+use crate::raft::{is_log_in, is_node_of, recover_quorum};
 
 /// Arguments of `recover`.
 #[derive(Debug, Args)]
@@ -43,9 +43,9 @@ pub fn run(args: &RecoverArgs) -> Result<(), CliError> {
         )));
     }
     let state = QuorumState::read(disk.as_ref(), &log_in(dir))?;
-    if !state.members.addresses.contains_key(&own) {
+    if !is_node_of(&state, own)? {
         return Err(CliError::Refused(format!(
-            "the metadata log in {} does not name node {own} as a member: the folder never belonged to this cluster's quorum",
+            "the metadata log in {} does not know node {own}: the folder never belonged to a node of this cluster",
             dir.display()
         )));
     }

@@ -40,6 +40,7 @@ use crate::raft::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
     RaftVoteRequest, RaftVoteResponse, WireVote,
 };
+use crate::raft::{RaftId, RaftPullRequest, RaftPullSnapshotRequest};
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
 use crate::telemetry::{RepeatLimiter, ServedApi};
 
@@ -187,6 +188,10 @@ fn is_of(peer: PeerId, vote: &WireVote) -> bool {
     vote.candidate.node_id == peer.node_id && vote.candidate.directory == peer.directory
 }
 
+fn raft_id(peer: PeerId) -> RaftId {
+    RaftId { node_id: peer.node_id, directory: peer.directory.0 }
+}
+
 /// A request of a node that has proved who it is.
 fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Reader) -> Outcome {
     match call.key {
@@ -216,6 +221,12 @@ fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Read
                 }
             };
             answer.boxed()
+        }),
+        RaftPullRequest::KEY => call.answer_later::<RaftPullRequest>(body, move |request| {
+            async move { controller.raft().pull(raft_id(peer), &request).await }.boxed()
+        }),
+        RaftPullSnapshotRequest::KEY => call.answer_later::<RaftPullSnapshotRequest>(body, move |request| {
+            async move { controller.raft().pull_snapshot(&request).await }.boxed()
         }),
         RaftTransferRequest::KEY => call.answer_later::<RaftTransferRequest>(body, move |request| {
             async move { controller.raft().transfer_leader(&request).await }.boxed()

@@ -75,4 +75,10 @@ pub(super) fn write(broker: &Broker, status: &RaftStatus, scraper: &Scraper, pag
     for (node, behind) in &status.lags {
         lags.add(&[&node.to_string()], *behind);
     }
+    drop(lags);
+    let help = "Entries of the metadata log that an observer lacked at its last pull; the leader alone has rows";
+    let mut lags = page.family("esker_raft_observer_lag", Kind::Gauge, &["node"], help);
+    for (node, behind) in &status.observer_lags {
+        lags.add(&[&node.to_string()], *behind);
+    }
 }

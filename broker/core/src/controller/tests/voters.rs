@@ -1,5 +1,7 @@
 //! Members of the metadata quorum: on command and by themselves.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::metadata::{BrokerRecord, NodeReservationRecord, RemovedVoterRecord};
 use ErrorCode as E;
@@ -9,7 +11,14 @@ fn key(node_id: i32, directory: u8) -> MemberKey {
 }
 
 fn member(node_id: i32, directory: u8, votes: bool, behind: Option<u64>) -> QuorumMember {
-    QuorumMember { key: key(node_id, directory), votes, has_address: true, behind }
+    let role = if votes { MemberRole::Voter } else { MemberRole::Learner };
+    let key = key(node_id, directory);
+    QuorumMember { key, role, has_address: true, behind, pulls: false, silent: false }
+}
+
+fn observer(node_id: i32, directory: u8, behind: u64) -> QuorumMember {
+    let learner = member(node_id, directory, false, Some(behind));
+    QuorumMember { role: MemberRole::Observer, pulls: true, ..learner }
 }
 
 /// Nodes 1 to 5 are alive, each with the folder of its own number; node 6 is fenced.
@@ -62,7 +71,7 @@ fn voters_are_added_on_command_when_they_are_alive_and_have_caught_up() {
         (key(5, 5), Some(E::REQUEST_TIMED_OUT), "too far behind"),
         (key(6, 6), Some(E::REQUEST_TIMED_OUT), "not alive"),
         (key(4, 40), Some(E::REQUEST_TIMED_OUT), "the id is reserved for another folder"),
-        (key(4, 9), Some(E::REQUEST_TIMED_OUT), "no member"),
+        (key(4, 9), Some(E::REQUEST_TIMED_OUT), "no observer"),
         (key(7, 7), Some(E::REQUEST_TIMED_OUT), "no node"),
         (key(2, 2), Some(E::DUPLICATE_VOTER), "a voter"),
         (key(2, 9), Some(E::DUPLICATE_VOTER), "the id of a voter"),
@@ -147,6 +156,72 @@ fn a_member_whose_id_belongs_to_another_folder_leaves() {
     let behind = [voter(1), voter(2), old_voter, member(3, 30, false, Some(101))];
     assert_eq!(next_member_change(&image, quorum(&behind), 5), None, "not before the new member has caught up");
     assert_eq!(next_member_change(&image, quorum(&[voter(1), voter(2), old_voter]), 3), None, "nor without one");
+}
+
+/// What the leader does by itself, as node ids.
+fn next(members: &[QuorumMember], removed: &[i32], size: usize) -> (&'static str, Vec<i32>) {
+    let mut image = image();
+    removed.iter().for_each(|node_id| remove(&mut image, *node_id));
+    let ids = |keys: BTreeSet<MemberKey>| keys.iter().map(|key| key.node_id).collect();
+    match next_member_change(&image, quorum(members), size) {
+        None => ("nothing", Vec::new()),
+        Some(MemberChange::AddLearners(keys)) => ("learners", ids(keys)),
+        Some(MemberChange::AddVoters(keys)) => ("voters", ids(keys)),
+        Some(MemberChange::RemoveLearner(key)) => ("leaves", vec![key.node_id]),
+        Some(MemberChange::ReplaceVoter { current, .. }) => ("replaced", vec![current.node_id]),
+    }
+}
+
+#[test]
+fn observers_become_learners_before_they_become_voters() {
+    let voter = |id: i32| member(id, id as u8, true, Some(0));
+    let learner = |id: i32, behind| member(id, id as u8, false, behind);
+    let seen = |id: i32| observer(id, id as u8, 0);
+    let one = |what, id| (what, vec![id]);
+    let nothing = ("nothing", Vec::new());
+    assert_eq!(next(&[voter(1), seen(2)], &[], 3), nothing, "two voters stop with either");
+    assert_eq!(next(&[voter(1), seen(2), seen(3), seen(4)], &[], 3), ("learners", vec![2, 3]));
+    let begun = [voter(1), learner(2, Some(0)), learner(3, None), seen(4)];
+    assert_eq!(next(&begun, &[], 3), nothing, "the leader has not reached one of them yet");
+    let reached = [voter(1), learner(3, Some(0)), learner(4, Some(5)), seen(2)];
+    assert_eq!(next(&reached, &[], 3), ("voters", vec![3, 4]), "those on the way come first");
+    let silent = QuorumMember { silent: true, ..learner(3, None) };
+    assert_eq!(next(&[voter(1), voter(2), silent, seen(4)], &[], 3), one("learners", 4), "another in its place");
+    let late = QuorumMember { behind: Some(101), ..seen(3) };
+    assert_eq!(next(&[voter(1), voter(2), late, seen(4)], &[], 3), one("learners", 4), "too far behind");
+    let quiet = QuorumMember { pulls: false, ..seen(3) };
+    assert_eq!(next(&[voter(1), voter(2), quiet], &[], 3), nothing, "it pulled long ago");
+    assert_eq!(next(&[voter(1), voter(2), seen(6)], &[], 3), nothing, "not alive");
+    assert_eq!(next(&[voter(1), voter(2), seen(3)], &[3], 3), nothing, "removed by command");
+    assert_eq!(next(&[voter(1), voter(2), voter(3), seen(4)], &[], 3), nothing, "enough voters");
+}
+
+#[test]
+fn a_learner_that_is_not_to_vote_leaves_once_it_needs_no_member_seat() {
+    let voters = || (1..=3).map(|id| member(id, id as u8, true, Some(0)));
+    let with =
+        |learner: QuorumMember, removed: &[i32]| next(&voters().chain([learner]).collect::<Vec<_>>(), removed, 3);
+    let learner = |id: i32| member(id, id as u8, false, Some(0));
+    let leaves = |id: i32| ("leaves", vec![id]);
+    let nothing = ("nothing", Vec::new());
+    assert_eq!(with(learner(4), &[]), nothing, "of an earlier build, which does not pull");
+    assert_eq!(with(QuorumMember { pulls: true, ..learner(4) }, &[]), leaves(4));
+    assert_eq!(with(QuorumMember { silent: true, behind: None, ..learner(4) }, &[]), leaves(4), "gone for long");
+    assert_eq!(with(learner(4), &[4]), nothing, "removed by command, and it may not know that yet");
+    assert_eq!(with(learner(6), &[6]), leaves(6), "removed by command, and dead");
+}
+
+#[test]
+fn the_new_folder_of_a_voter_becomes_a_learner_before_it_gets_the_vote() {
+    let mut image = image();
+    reserve(&mut image, 3, 30);
+    let voter = |id: i32| member(id, id as u8, true, Some(0));
+    let members = [voter(1), voter(2), voter(3), observer(3, 30, 0)];
+    let learner = Some(MemberChange::AddLearners([key(3, 30)].into()));
+    assert_eq!(next_member_change(&image, quorum(&members), 3), learner);
+    // It pulls to the end, and stays until it has the vote.
+    let begun = QuorumMember { pulls: true, ..member(3, 30, false, None) };
+    assert_eq!(next_member_change(&image, quorum(&[voter(1), voter(2), voter(3), begun]), 3), None);
 }
 
 #[test]
