@@ -11,6 +11,7 @@ mod kills;
 mod log_dirs;
 mod metrics;
 mod moves;
+mod observers;
 mod pauses;
 mod private_apis;
 mod quotas;

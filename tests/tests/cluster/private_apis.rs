@@ -71,8 +71,8 @@ fn forge(stream: &mut TcpStream, key: i16) -> Vec<u8> {
     answer
 }
 
-/// Submit, Heartbeat, ReplicaFetch, the four of raft, the two of transactions, and one that is not there.
-const NEED_HELLO: [i16; 10] = [32003, 32004, 32010, 32020, 32021, 32022, 32023, 32030, 32031, 32099];
+/// Submit, Heartbeat, ReplicaFetch, the six of raft, the two of transactions, and one that is not there.
+const NEED_HELLO: [i16; 12] = [32003, 32004, 32010, 32020, 32021, 32022, 32023, 32024, 32025, 32030, 32031, 32099];
 
 #[test]
 fn private_apis_without_a_hello_close_the_connection() {
