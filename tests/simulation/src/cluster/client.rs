@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::model::Model;
-use super::net::{CLIENTS, NODES, Net};
+use super::net::{Net, clients, nodes};
 use crate::network::End;
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -60,14 +60,20 @@ impl Lab {
 pub struct Client {
     pub lab: Lab,
     name: String,
-    ends: [Option<End>; NODES],
+    ends: Vec<Option<End>>,
     next_id: i32,
     leaders: BTreeMap<(&'static str, i32), usize>,
 }
 
 impl Client {
     pub fn new(lab: &Lab, name: impl Into<String>) -> Self {
-        Self { lab: lab.clone(), name: name.into(), ends: [None, None, None], next_id: 0, leaders: BTreeMap::new() }
+        Self {
+            lab: lab.clone(),
+            name: name.into(),
+            ends: (0..nodes()).map(|_| None).collect(),
+            next_id: 0,
+            leaders: BTreeMap::new(),
+        }
     }
 
     pub fn note(&self, what: &str) {
@@ -89,7 +95,7 @@ impl Client {
         self.next_id += 1;
         let frame = encode_request(version, self.next_id, Some("simulated".into()), request).unwrap().into_bytes();
         if self.ends[node].is_none() {
-            self.ends[node] = Some(self.lab.net.connect(CLIENTS, node).await.ok()?);
+            self.ends[node] = Some(self.lab.net.connect(clients(), node).await.ok()?);
         }
         let end = self.ends[node].as_mut()?;
         end.write_all(&frame).await.ok()?;
@@ -107,7 +113,7 @@ impl Client {
         if let Some(leader) = self.leaders.get(&key) {
             return Some(*leader);
         }
-        let node = self.lab.below(NODES);
+        let node = self.lab.below(nodes());
         let wanted = MetadataRequestTopic { name: Some(topic.into()), ..MetadataRequestTopic::default() };
         let request = MetadataRequest { topics: Some(vec![wanted]), ..MetadataRequest::default() };
         let answer = self.ask(node, 9, &request, &format!("Metadata {topic}")).await?;

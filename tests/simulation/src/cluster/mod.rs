@@ -1,4 +1,4 @@
-//! A cluster of three real brokers in one process, in virtual time, under crashes, cut links and failing disks.
+//! A cluster of three or five real brokers in one process, in virtual time, under crashes, cut links and failing disks.
 //!
 //! Each seed is one run, the same every time. Seeds below [`SECOND_REPERTOIRE`] draw their faults as they did when that repertoire came: the ones in
 //! [`FOUND`] keep the histories that found something. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
@@ -32,7 +32,14 @@ pub enum Planted {
 
 /// Seeds from here on have the second repertoire of faults: see [`nemesis::second`].
 const SECOND_REPERTOIRE: u64 = 200_000;
-/// Seeds of every run: so many from 0 on, and from [`SECOND_REPERTOIRE`] on.
+/// Odd seeds from here on have five nodes: three voters, and two observers that pull the metadata log.
+const WITH_OBSERVERS: u64 = 400_000;
+
+fn has_observers(seed: u64) -> bool {
+    seed >= WITH_OBSERVERS && !seed.is_multiple_of(2)
+}
+
+/// Seeds of every run: so many from 0 on, from [`SECOND_REPERTOIRE`] on, and odd ones from [`WITH_OBSERVERS`] on.
 const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
 const FOUND: [u64; 9] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 221_000];
@@ -83,7 +90,10 @@ fn a_cluster_keeps_what_it_acknowledged_and_heals() {
     let mut all = Counts::default();
     let mut seeds: Vec<u64> = match only_seed() {
         Some(seed) => vec![seed],
-        None => (0..FIXED).chain(SECOND_REPERTOIRE..SECOND_REPERTOIRE + FIXED).chain(FOUND).collect(),
+        None => {
+            let with_observers = (0..FIXED).map(|number| WITH_OBSERVERS + 1 + 2 * number);
+            (0..FIXED).chain(SECOND_REPERTOIRE..SECOND_REPERTOIRE + FIXED).chain(with_observers).chain(FOUND).collect()
+        }
     };
     if only_seed().is_none() {
         let first = number("ESKER_CLUSTER_FIRST").unwrap_or(u64::from(std::process::id()) << 32);

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use self::second::Focus;
 use super::client::Lab;
-use super::net::{NODES, Net};
+use super::net::{Net, nodes};
 use super::node::{Crash, Member};
 use super::world::Members;
 use crate::disk::Fault;
@@ -97,7 +97,7 @@ impl Nemesis {
         gates.iter().for_each(|gate| gate.shut());
         self.pass(20, 2500).await;
         if self.rng.chance(20) {
-            let node = self.rng.below(NODES);
+            let node = self.rng.below(nodes());
             self.count("kill", &format!("{node} beside a cut"));
             self.with(node, |member, net| member.crash(net, Crash::Kill));
             self.pass(1, 500).await;
@@ -108,8 +108,8 @@ impl Nemesis {
     }
 
     async fn strike(&mut self) {
-        let node = self.rng.below(NODES);
-        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
+        let node = self.rng.below(nodes());
+        let other = (node + 1 + self.rng.below(nodes() - 1)) % nodes();
         let net = self.lab.net.clone();
         match self.rng.below(13) {
             0..=1 if self.power_cuts => {
@@ -164,11 +164,11 @@ impl Nemesis {
     async fn crash_all(&mut self) {
         let crash = if self.power_cuts { Crash::PowerCut } else { Crash::Kill };
         self.count("crash of all", &format!("{crash:?}"));
-        for node in 0..NODES {
+        for node in 0..nodes() {
             self.with(node, |member, net| member.crash(net, crash));
         }
-        let first = self.rng.below(NODES);
-        for node in (first..first + NODES).map(|node| node % NODES) {
+        let first = self.rng.below(nodes());
+        for node in (first..first + nodes()).map(|node| node % nodes()) {
             self.pass(1, 800).await;
             self.start(node);
         }
@@ -178,7 +178,7 @@ impl Nemesis {
     /// Waits until all nodes serve, or a while.
     async fn await_brokers(&self) {
         for _ in 0..600 {
-            if (0..NODES).all(|node| self.with(node, |member, _| member.broker().is_some())) {
+            if (0..nodes()).all(|node| self.with(node, |member, _| member.broker().is_some())) {
                 return;
             }
             sleep(Duration::from_millis(10)).await;
@@ -211,7 +211,7 @@ impl Nemesis {
     fn stop(&mut self) {
         self.lab.note("nemesis: the end");
         self.lab.net.heal();
-        for node in 0..NODES {
+        for node in 0..nodes() {
             self.with(node, |member, _| member.slower_ms.store(0, Ordering::Relaxed));
             if !self.with(node, |member, _| member.is_up()) {
                 self.start(node);

@@ -1,6 +1,7 @@
 //! The network between the nodes and the clients: who listens where, and what became of the links. A link that is cut lets nothing through
 //! and resets nothing; a node without power answers nothing; a node whose process has died refuses connections.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +14,25 @@ use tokio::time::sleep;
 use crate::network::{Cable, End, Gate, connection_over};
 use crate::rng::Rng;
 
-/// Nodes of the cluster.
-pub const NODES: usize = 3;
+thread_local! {
+    /// A run has a thread of its own.
+    static NODES: Cell<usize> = const { Cell::new(3) };
+}
+
+/// Nodes of the cluster of this run.
+pub fn nodes() -> usize {
+    NODES.get()
+}
+
+/// From here on the run has so many nodes: those beyond three are observers of the metadata quorum.
+pub fn set_nodes(count: usize) {
+    NODES.set(count);
+}
+
 /// The place of all clients.
-pub const CLIENTS: usize = NODES;
+pub fn clients() -> usize {
+    nodes()
+}
 
 /// Between two attempts to reach a host that does not answer, as TCP's retransmission of a SYN.
 const SYN_AGAIN: Duration = Duration::from_millis(100);
@@ -53,13 +69,13 @@ pub fn address_of(index: usize) -> SocketAddr {
 
 /// Which node listens at `address`.
 pub fn index_of(address: &str) -> Option<usize> {
-    (0..NODES).find(|index| address_of(*index).to_string() == address)
+    (0..nodes()).find(|index| address_of(*index).to_string() == address)
 }
 
 impl Net {
     pub fn new(rng: Rng) -> Self {
-        let gates = (0..=NODES).map(|_| (0..=NODES).map(|_| Arc::default()).collect()).collect();
-        let hosts = (0..NODES).map(|_| Host::Refuses).collect();
+        let gates = (0..=nodes()).map(|_| (0..=nodes()).map(|_| Arc::default()).collect()).collect();
+        let hosts = (0..nodes()).map(|_| Host::Refuses).collect();
         Self(Arc::new(Mutex::new(Inner { rng, gates, hosts, cables: Vec::new() })))
     }
 
@@ -69,7 +85,7 @@ impl Net {
 
     /// All links of a node, in both directions.
     pub fn gates_of(&self, node: usize, with_clients: bool) -> Vec<Arc<Gate>> {
-        let others = (0..NODES + usize::from(with_clients)).filter(|other| *other != node);
+        let others = (0..nodes() + usize::from(with_clients)).filter(|other| *other != node);
         others.flat_map(|other| [self.gate(node, other), self.gate(other, node)]).collect()
     }
 

@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture, pending, select};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::net::{NODES, Net, address_of, index_of};
+use super::net::{Net, address_of, index_of, nodes};
 use crate::disk::SimDisk;
 use crate::environment::Simulated;
 use crate::rng::Rng;
@@ -146,7 +146,7 @@ pub struct Member {
 fn config(index: usize, root: &Path, max_lag_ms: u64) -> BrokerConfig {
     let mut sources = Sources::default();
     let mut set = |name: &str, value: &str| sources.set(Origin::Flag("--set"), name, value);
-    let join: Vec<String> = (0..NODES).map(|index| address_of(index).to_string()).collect();
+    let join: Vec<String> = (0..nodes()).map(|index| address_of(index).to_string()).collect();
     set("cluster.join", &join.join(","));
     set("log.dirs", root.join("data").to_str().unwrap());
     set("node.id", &(index + 1).to_string());

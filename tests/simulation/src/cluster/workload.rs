@@ -13,7 +13,7 @@ use esker_protocol::records::{Batch, BatchBuilder};
 
 use super::client::Client;
 use super::model::{PARTITIONS, Place};
-use super::net::NODES;
+use super::net::nodes;
 use crate::workload::values_of;
 
 /// Creates a topic with three replicas; true once it is there.
@@ -28,7 +28,7 @@ pub async fn create_topic(client: &mut Client, name: &'static str, configs: &[(&
         ..CreatableTopic::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 1500, ..CreateTopicsRequest::default() };
-    let node = client.lab.below(NODES);
+    let node = client.lab.below(nodes());
     let Some(answer) = client.ask(node, 5, &request, &format!("CreateTopics {name}")).await else { return false };
     let code = answer.topics[0].error_code;
     client.note(&format!("CreateTopics {code:?}"));
@@ -49,7 +49,7 @@ pub async fn administer(mut client: Client) {
                 timeout_ms: 1500,
                 ..DeleteTopicsRequest::default()
             };
-            let node = client.lab.below(NODES);
+            let node = client.lab.below(nodes());
             if let Some(answer) = client.ask(node, 5, &request, &format!("DeleteTopics {name}")).await {
                 client.note(&format!("DeleteTopics {:?}", answer.responses[0].error_code));
             }
@@ -122,7 +122,7 @@ async fn init_producer(client: &mut Client, number: usize) {
         producer_epoch: -1,
         ..InitProducerIdRequest::default()
     };
-    let node = client.lab.below(NODES);
+    let node = client.lab.below(nodes());
     let Some(answer) = client.ask(node, 4, &request, "InitProducerId").await else { return };
     client.note(&format!("InitProducerId {:?} {}", answer.error_code, answer.producer_id));
     if answer.error_code == ErrorCode::NONE {

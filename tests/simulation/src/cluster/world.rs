@@ -15,9 +15,9 @@ use super::invariants::{healing, records, replicas};
 use super::model::{CACHED, Counts, FLUSHED, PARTITIONS, PRODUCERS, Place};
 use super::nemesis::Nemesis;
 use super::nemesis::second::Plan;
-use super::net::{NODES, Net};
+use super::net::{Net, nodes, set_nodes};
 use super::node::Member;
-use super::{Planted, entropy, workload};
+use super::{Planted, entropy, has_observers, workload};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::world::ONE_RUN;
@@ -55,10 +55,11 @@ pub fn run(seed: u64, planted: Planted) -> Outcome {
 async fn run_in_time(seed: u64, planted: Planted) -> Outcome {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let mut rng = Rng::new(seed ^ 0xc1c1_c1c1);
+    set_nodes(if has_observers(seed) { 5 } else { 3 });
     let net = Net::new(Rng::new(rng.next()));
     let plan = Plan::draw(seed);
     let member = |index| Member::new(index, folder.path(), Rng::new(rng.next()), plan.max_lag_ms);
-    let members: Vec<Member> = (0..NODES).map(member).collect();
+    let members: Vec<Member> = (0..nodes()).map(member).collect();
     let lab = Lab {
         net,
         trace: Trace::default(),

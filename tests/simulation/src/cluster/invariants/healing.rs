@@ -3,15 +3,17 @@
 //!
 //! Source: issue 20 of this project; KIP-631 (fencing), KIP-966 (replicas come back into the ISR).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use esker_broker::broker::Broker;
+use esker_core::metadata::PartitionId;
 
-use crate::cluster::net::NODES;
+use crate::cluster::net::nodes;
 
 /// What is not whole yet; `None`: all is.
 pub fn missing(brokers: &[Arc<Broker>]) -> Option<String> {
-    if brokers.len() < NODES {
+    if brokers.len() < nodes() {
         let up: Vec<i32> = brokers.iter().map(|broker| broker.node_id).collect();
         return Some(format!("only nodes {up:?} serve"));
     }
@@ -48,18 +50,19 @@ pub fn missing(brokers: &[Arc<Broker>]) -> Option<String> {
 
 /// What is not at rest yet: all replicas have the same end, and know that it is committed.
 pub fn unsettled(brokers: &[Arc<Broker>]) -> Option<String> {
-    let ends = |broker: &Arc<Broker>| -> Vec<_> {
-        let partitions = broker.replicas.partitions();
-        let ends = partitions.iter().map(|partition| {
+    let mut ends: BTreeMap<PartitionId, Vec<(i32, i64, i64)>> = BTreeMap::new();
+    for broker in brokers {
+        for partition in broker.replicas.partitions() {
             let log = partition.log();
-            (partition.id(), log.log_end_offset(), log.high_watermark())
-        });
-        let mut ends: Vec<_> = ends.collect();
-        ends.sort();
-        ends
+            let end = (broker.node_id, log.log_end_offset(), log.high_watermark());
+            ends.entry(partition.id()).or_default().push(end);
+        }
+    }
+    let is_at_rest = |replicas: &Vec<(i32, i64, i64)>| {
+        replicas
+            .iter()
+            .all(|(_, end, committed)| end == committed && Some(*end) == replicas.first().map(|first| first.1))
     };
-    let all: Vec<Vec<_>> = brokers.iter().map(ends).collect();
-    let committed = all.iter().flatten().all(|(_, end, high_watermark)| end == high_watermark);
-    let same = all.windows(2).all(|pair| pair[0] == pair[1]);
-    (!committed || !same).then(|| format!("log ends and high watermarks: {all:?}"))
+    let moving = ends.iter().find(|(_, replicas)| !is_at_rest(replicas));
+    moving.map(|(id, replicas)| format!("{id:?}: log ends and high watermarks: {replicas:?}"))
 }

@@ -6,22 +6,26 @@
 use std::sync::Arc;
 
 use esker_broker::broker::Broker;
+use esker_core::metadata::PartitionId;
 
-/// Compares the logs of all partitions that every broker has. They are at rest.
+/// Compares the logs of all partitions on the brokers that the metadata assigns them to. They are at rest.
 pub fn check(brokers: &[Arc<Broker>]) -> Result<(), String> {
-    let Some((first, others)) = brokers.split_first() else { return Ok(()) };
-    for partition in first.replicas.partitions() {
-        let (topic, index) = (partition.topic(), partition.index());
-        let log = partition.log();
-        let up_to = log.high_watermark();
-        let expected = content(&log, up_to)?;
-        for other in others {
-            let here = other.replicas.partitions().into_iter().find(|other| other.id() == partition.id());
-            let here = here.ok_or_else(|| format!("node {} has no {topic}-{index}", other.node_id))?;
-            let found = content(&here.log(), up_to)?;
-            if found != expected {
-                let (a, b) = (first.node_id, other.node_id);
-                return Err(format!("{topic}-{index} differs on nodes {a} and {b} below {up_to}"));
+    let Some(image) = brokers.first().map(|broker| broker.metadata.image()) else { return Ok(()) };
+    for assigned in image.topics().flat_map(|topic| topic.partitions.iter()) {
+        let id = PartitionId { topic: assigned.topic_id, partition: assigned.partition };
+        let mut expected: Option<(i32, i64, Vec<u8>)> = None;
+        for broker in brokers.iter().filter(|broker| assigned.replicas.contains(&broker.node_id)) {
+            let here = broker.replicas.partitions().into_iter().find(|partition| partition.id() == id);
+            let here = here.ok_or_else(|| format!("node {} has no {id:?}", broker.node_id))?;
+            let log = here.log();
+            let Some((first, up_to, bytes)) = &expected else {
+                let up_to = log.high_watermark();
+                expected = Some((broker.node_id, up_to, content(&log, up_to)?));
+                continue;
+            };
+            if content(&log, *up_to)? != *bytes {
+                let (topic, index) = (here.topic(), here.index());
+                return Err(format!("{topic}-{index} differs on nodes {first} and {} below {up_to}", broker.node_id));
             }
         }
     }

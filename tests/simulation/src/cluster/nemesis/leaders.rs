@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Nemesis;
-use crate::cluster::net::NODES;
+use crate::cluster::net::nodes;
 use crate::cluster::node::Crash;
 use crate::cluster::world::brokers;
 
@@ -75,7 +75,7 @@ impl Nemesis {
         // Otherwise leaderships move by themselves, to the preferred leaders.
         if self.rng.chance(80) {
             let gates: Vec<_> =
-                (0..NODES).filter(|to| *to != led.node).map(|to| self.lab.net.gate(led.node, to)).collect();
+                (0..nodes()).filter(|to| *to != led.node).map(|to| self.lab.net.gate(led.node, to)).collect();
             if self.rng.chance(60) {
                 // Followers know of a high watermark that is far below what was acknowledged.
                 let slow_ms = self.rng.between(10, 150);
@@ -116,7 +116,7 @@ impl Nemesis {
             5 => self.lab.net.gates_of(node, true),
             6 => self.lab.net.gates_of(node, false),
             _ => {
-                let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
+                let other = (node + 1 + self.rng.below(nodes() - 1)) % nodes();
                 vec![self.lab.net.gate(node, other), self.lab.net.gate(other, node)]
             }
         };

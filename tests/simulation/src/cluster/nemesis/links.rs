@@ -4,14 +4,14 @@
 //! reset, so that clients and nodes send requests again that were carried out.
 
 use super::Nemesis;
-use crate::cluster::net::{CLIENTS, NODES};
+use crate::cluster::net::{clients, nodes};
 
 impl Nemesis {
     pub(super) async fn strike_links(&mut self) {
-        let node = self.rng.below(NODES);
-        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
+        let node = self.rng.below(nodes());
+        let other = (node + 1 + self.rng.below(nodes() - 1)) % nodes();
         let net = self.lab.net.clone();
-        let last = NODES + usize::from(self.rng.chance(50));
+        let last = nodes() + usize::from(self.rng.chance(50));
         let others = (0..last).filter(|other| *other != node);
         match self.rng.below(6) {
             0 => {
@@ -24,11 +24,11 @@ impl Nemesis {
             }
             2 => {
                 self.count("node cut off from clients", &node.to_string());
-                self.cut(vec![net.gate(node, CLIENTS), net.gate(CLIENTS, node)]).await;
+                self.cut(vec![net.gate(node, clients()), net.gate(clients(), node)]).await;
             }
             3 => {
                 self.count("flapping links", &node.to_string());
-                let gates = net.gates_of(node, last > NODES);
+                let gates = net.gates_of(node, last > nodes());
                 for _ in 0..1 + self.rng.below(12) {
                     gates.iter().for_each(|gate| gate.shut());
                     self.pass(1, 250).await;
@@ -42,7 +42,7 @@ impl Nemesis {
     }
 
     async fn reset_connections(&mut self, node: usize, other: usize) {
-        let other = if self.rng.chance(30) { CLIENTS } else { other };
+        let other = if self.rng.chance(30) { clients() } else { other };
         self.count("connections reset", &format!("of {node} and {other}"));
         for _ in 0..1 + self.rng.below(6) {
             let percent = [30, 100][self.rng.below(2)];

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use super::Nemesis;
-use crate::cluster::net::NODES;
+use crate::cluster::net::nodes;
 use crate::cluster::node::{CAPACITY, Crash};
 use crate::faults::needs_restart;
 
 impl Nemesis {
     /// A disk is full for a while. What only a restart mends is restarted then.
     pub(super) async fn fill_disk(&mut self) {
-        let node = self.rng.below(NODES);
+        let node = self.rng.below(nodes());
         let room = [0, 1500, 6000, 40_000][self.rng.below(4)];
         self.count("full disk", &format!("{node} has {room} bytes left"));
         let before = self.with(node, |member, _| {
@@ -38,7 +38,7 @@ impl Nemesis {
 
     /// A clock jumps forwards or backwards, and sometimes back again.
     pub(super) async fn jump_clock(&mut self) {
-        let node = self.rng.below(NODES);
+        let node = self.rng.below(nodes());
         let most = [30, 2000, 120_000, 3_600_000][self.rng.below(4)];
         let jump = self.rng.between(-most, most);
         self.count("clock jump", &format!("{node} by {jump} ms"));

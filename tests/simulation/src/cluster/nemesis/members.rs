@@ -2,7 +2,7 @@
 //! and added. The requests are those of Kafka's tools.
 //!
 //! An emptied disk is the loss of one replica of everything, which `min.insync.replicas=2` and a quorum of three survive. Therefore a disk is emptied
-//! only while all replicas are in sync and all nodes vote.
+//! only while all replicas are in sync and the quorum has all its voters.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::Nemesis;
 use crate::cluster::client::Client;
 use crate::cluster::invariants::healing;
-use crate::cluster::net::NODES;
+use crate::cluster::net::nodes;
 use crate::cluster::node::Crash;
 use crate::cluster::world::brokers;
 
@@ -36,9 +36,9 @@ impl Nemesis {
             .find(QuorumView::is_leading)
     }
 
-    /// All replicas are in sync, all nodes vote, and there are no other members.
+    /// All replicas are in sync, three nodes or more vote, and there are no other members.
     fn is_complete(&self) -> bool {
-        let votes = |view: &QuorumView| view.members.len() == NODES && view.voters().count() == NODES;
+        let votes = |view: &QuorumView| view.voters().count() >= 3 && view.members.iter().all(|member| member.votes);
         healing::missing(&brokers(&self.members)).is_none() && self.quorum().is_some_and(|view| votes(&view))
     }
 
@@ -60,7 +60,7 @@ impl Nemesis {
     ) -> bool {
         let (mut client, deadline) = (Client::new(&self.lab, "nemesis"), self.lab.ms() + PATIENCE_MS);
         while self.lab.ms() < deadline {
-            let nodes: Vec<usize> = (0..NODES).filter(|node| Some(*node) != but).collect();
+            let nodes: Vec<usize> = (0..nodes()).filter(|node| Some(*node) != but).collect();
             let node = nodes[self.rng.below(nodes.len())];
             if let Some(answer) = client.ask(node, 0, request, what).await {
                 let (done, code) = is_done(&answer);
@@ -79,7 +79,7 @@ impl Nemesis {
         if !self.await_complete().await {
             return;
         }
-        let node = self.rng.below(NODES);
+        let node = self.rng.below(nodes());
         self.lab.note(&format!("nemesis: node {node} is to lose its disk"));
         self.with(node, |member, net| member.crash(net, Crash::Kill));
         self.pass(1, 900).await;
@@ -100,7 +100,7 @@ impl Nemesis {
     /// Any node is killed while members change.
     async fn crash_beside(&mut self) {
         self.pass(1, 400).await;
-        let node = self.rng.below(NODES);
+        let node = self.rng.below(nodes());
         self.count("crash beside a change of members", &node.to_string());
         self.with(node, |member, net| member.crash(net, Crash::Kill));
         self.pass(1, 400).await;
@@ -112,7 +112,7 @@ impl Nemesis {
         if !self.await_complete().await {
             return;
         }
-        let node = self.rng.below(NODES);
+        let node = self.rng.below(nodes());
         let Some(directory) = self.image().and_then(|image| image.reservation(node_id_of(node))) else { return };
         let remove =
             RemoveRaftVoterRequest { cluster_id: None, voter_id: node_id_of(node), voter_directory_id: directory };

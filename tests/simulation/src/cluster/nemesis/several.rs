@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Nemesis;
-use crate::cluster::net::NODES;
+use crate::cluster::net::nodes;
 use crate::cluster::node::Crash;
 
 impl Nemesis {
     /// All nodes in an order drawn from the seed.
     fn shuffle(&mut self) -> Vec<usize> {
-        let mut nodes: Vec<usize> = (0..NODES).collect();
-        for at in (1..NODES).rev() {
-            nodes.swap(at, self.rng.below(at + 1));
+        let mut shuffled: Vec<usize> = (0..nodes()).collect();
+        for at in (1..nodes()).rev() {
+            shuffled.swap(at, self.rng.below(at + 1));
         }
-        nodes
+        shuffled
     }
 
     /// Two or three nodes go down at once, and come back in any order.
