@@ -1,15 +1,17 @@
-//! What learners cost the metadata quorum: three voters, and members of the log without a vote beside them, all in this process.
+//! What brokers beside the voters cost the metadata quorum: three voters, and observers that pull the log from the leader, all in this process.
 //!
-//! Each member is the broker's own raft adapter (openraft, log files, private messages) without a broker around it. The leader, the other
-//! voters and the learners have a runtime of one thread each, as a broker's control has; CPU time is counted by thread. Learners are on other
+//! Each node is the broker's own raft adapter (openraft, log files, private messages) without a broker around it. The leader, the other
+//! voters and the observers have a runtime of one thread each, as a broker's control has; CPU time is counted by thread. Observers are on other
 //! machines in a real cluster: here their threads have the lowest priority, so that they delay the voters as little as may be. With `--stub`
-//! learners acknowledge whatever they are sent and keep nothing: then the leader's part is all that is left.
+//! observers keep nothing of what they are sent: then the leader's part is all that is left. With `--push` the same nodes are members of the quorum
+//! without a vote, to which the leader sends the log.
 
 mod cpu;
 mod environment;
 mod network;
 mod quorum;
 mod report;
+mod stub;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,10 +23,10 @@ use cpu::Cpu;
 use quorum::Quorum;
 use report::{Report, Round};
 
-/// Measures commits of the metadata log, and the controller's CPU time, by the number of learners.
+/// Measures commits of the metadata log, and the controller's CPU time, by the number of observers.
 #[derive(Parser, Debug, Clone)]
 struct Options {
-    /// Learners beside the three voters; a row each.
+    /// Observers (with `--push`: learners) beside the three voters; a row each.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 50, 200])]
     learners: Vec<usize>,
     /// Requests to the controller a second; each commits a small record.
@@ -39,9 +41,12 @@ struct Options {
     /// Times that each row is measured, on new members each time.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Learners acknowledge and keep nothing.
+    /// Observers, or learners, keep nothing.
     #[arg(long)]
     stub: bool,
+    /// The nodes beside the voters are learners: members to which the leader sends the log.
+    #[arg(long)]
+    push: bool,
     /// Members reach each other by TCP on loopback, and not in memory.
     #[arg(long)]
     tcp: bool,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use esker_benches::Result;
 use esker_broker::node::Stream;
-use esker_broker::peer::messages::{HelloDataRequest, HelloRequest, HelloResponse};
+use esker_broker::peer::messages::{HelloDataRequest, HelloRequest, HelloResponse, IdentifyRequest, IdentifyResponse};
 use esker_broker::raft::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftTransferRequest, RaftVoteRequest,
 };
-use esker_broker::raft::{RaftId, RaftServer};
+use esker_broker::raft::{RaftId, RaftPullRequest, RaftPullSnapshotRequest, RaftServer};
 use esker_protocol::primitives::{Reader, Uuid};
 use esker_protocol::{Request, RequestHeader, encode_response};
 use parking_lot::Mutex;
@@ -22,6 +22,20 @@ use tokio::runtime::Handle;
 
 /// Bytes under way in one direction of a connection in memory.
 const IN_FLIGHT: usize = 256 << 10;
+
+/// The cluster that the members believe to be in.
+pub const CLUSTER: &str = "learners";
+
+/// Who a member is. Nodes are counted from 1.
+pub fn id_of(number: usize) -> Result<RaftId> {
+    let node_id = i32::try_from(number)?;
+    Ok(RaftId { node_id, directory: u128::try_from(number)?.to_be_bytes() })
+}
+
+/// Where it is.
+pub fn address_of(number: usize) -> String {
+    format!("node-{number}:9092")
+}
 
 /// Who serves, and on which threads.
 #[derive(Debug, Clone)]
@@ -101,22 +115,43 @@ async fn serve(mut stream: impl Stream, host: Host) {
 }
 
 async fn answer_all(stream: &mut impl Stream, host: &Host) -> Result<()> {
+    let mut peer = RaftId::default();
     loop {
         let length = stream.read_u32().await?;
         let mut frame = vec![0; usize::try_from(length)?];
         stream.read_exact(&mut frame).await?;
         let mut body = Reader::new(frame.into());
         let header = RequestHeader::decode(&mut body)?;
-        stream.write_all(&answer(host, &header, &mut body).await?).await?;
+        stream.write_all(&answer(host, &mut peer, &header, &mut body).await?).await?;
     }
 }
 
-async fn answer(host: &Host, header: &RequestHeader, body: &mut Reader) -> Result<Bytes> {
+/// Takes in a hello: the sender is `peer` from then on.
+fn greet(host: &Host, peer: &mut RaftId, hello: &HelloRequest) -> HelloResponse {
+    *peer = RaftId { node_id: hello.node_id, directory: hello.directory.0 };
+    let directory = Uuid(host.id.directory);
+    HelloResponse { directory, incarnation: directory, ..HelloResponse::default() }
+}
+
+fn identify(host: &Host) -> IdentifyResponse {
+    IdentifyResponse {
+        cluster_id: Some(CLUSTER.into()),
+        node_id: host.id.node_id,
+        directory: Uuid(host.id.directory),
+        ..IdentifyResponse::default()
+    }
+}
+
+async fn answer(host: &Host, peer: &mut RaftId, header: &RequestHeader, body: &mut Reader) -> Result<Bytes> {
     match (header.api_key, &host.server) {
-        (HelloRequest::KEY | HelloDataRequest::KEY, _) => {
-            let directory = Uuid(host.id.directory);
-            let hello = HelloResponse { directory, incarnation: directory, ..HelloResponse::default() };
-            encode(header, &hello)
+        (HelloRequest::KEY, _) => encode(header, &greet(host, peer, &decode(header, body)?)),
+        (HelloDataRequest::KEY, _) => {
+            encode(header, &greet(host, peer, &decode::<HelloDataRequest>(header, body)?.hello))
+        }
+        (IdentifyRequest::KEY, _) => encode(header, &identify(host)),
+        (RaftPullRequest::KEY, Some(server)) => encode(header, &server.pull(*peer, &decode(header, body)?).await),
+        (RaftPullSnapshotRequest::KEY, Some(server)) => {
+            encode(header, &server.pull_snapshot(&decode(header, body)?).await)
         }
         (RaftAppendRequest::KEY, None) => {
             decode::<RaftAppendRequest>(header, body)?;

@@ -1,4 +1,4 @@
-//! The metadata quorum: three voters and learners, started, submitted to, and stopped.
+//! The metadata quorum: three voters, and observers or learners, started, submitted to, and stopped.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,26 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_benches::Result;
-use esker_broker::config::{BrokerConfig, Sources};
 use esker_broker::controller::submit;
-use esker_broker::node::Node;
-use esker_broker::peer::LocalNode;
 use esker_broker::raft::{self, Begin, Metadata, QuorumView, RaftId, Seat};
 use esker_core::controller::AllocateProducerIds;
-use esker_protocol::primitives::Uuid;
 use esker_storage::io::OsDisk;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::Options;
 use crate::environment::{Group, Threads};
-use crate::network::{Host, Network};
+use crate::network::{Host, Network, address_of, id_of};
+use crate::stub::{Stubs, node_of};
 
 /// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Voters of the quorum.
 const VOTERS: usize = 3;
-/// The cluster that the members believe to be in.
-const CLUSTER: &str = "learners";
+/// Between two looks at how far the observers are.
+const LOOK: Duration = Duration::from_millis(5);
 /// Between the last change of the members and the first figure.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -37,28 +34,18 @@ fn deadline() -> Instant {
 pub struct Quorum {
     leader: Arc<Metadata>,
     others: Vec<Metadata>,
+    /// Brokers that pull from the leader.
+    observers: usize,
+    /// Those that keep nothing, until they are dropped.
+    _stubs: Stubs,
     /// Until it is dropped.
     _threads: [Threads; 3],
-}
-
-/// Who a member is. Nodes are counted from 1.
-fn id_of(number: usize) -> Result<RaftId> {
-    let node_id = i32::try_from(number)?;
-    Ok(RaftId { node_id, directory: u128::try_from(number)?.to_be_bytes() })
-}
-
-fn address_of(number: usize) -> String {
-    format!("node-{number}:9092")
 }
 
 /// Starts one member and has it serve.
 async fn start_member(threads: &Threads, network: &Network, number: usize, folder: &Path) -> Result<Metadata> {
     let (id, address) = (id_of(number)?, address_of(number));
-    let node = Node::new(BrokerConfig::resolve(&Sources::default())?, threads.environment(network));
-    let node = node.with_id(id.node_id);
-    let directory = Uuid(id.directory);
-    let local = Arc::new(LocalNode::new(directory, Vec::new(), directory));
-    local.enter(CLUSTER.into(), id.node_id, directory);
+    let (node, local) = node_of(threads, network, number)?;
     let folder = folder.join(number.to_string());
     std::fs::create_dir_all(&folder)?;
     let begin = if number == 1 { Begin::Cluster } else { Begin::Member };
@@ -82,19 +69,26 @@ impl Quorum {
             others.push(start_member(&of_voters, &network, number, folders.0).await?);
             leader.add_member(id_of(number)?, &address_of(number), deadline()).await?;
         }
+        let mut stubs = Stubs::default();
         for number in VOTERS + 1..=VOTERS + learners {
-            if options.stub {
-                let host = Host { id: id_of(number)?, control: of_learners.control(), server: None };
-                network.listen(&address_of(number), host).await?;
-            } else {
-                others.push(start_member(&of_learners, &network, number, folders.1).await?);
+            match (options.stub, options.push) {
+                (true, true) => {
+                    let host = Host { id: id_of(number)?, control: of_learners.control(), server: None };
+                    network.listen(&address_of(number), host).await?;
+                }
+                (true, false) => stubs.start(&of_learners, &network, number)?,
+                (false, _) => others.push(start_member(&of_learners, &network, number, folders.1).await?),
             }
-            leader.add_member(id_of(number)?, &address_of(number), deadline()).await?;
+            if options.push {
+                leader.add_member(id_of(number)?, &address_of(number), deadline()).await?;
+            }
         }
         // Last, since until then no other can be elected.
         let voters = (2..=VOTERS).map(id_of).collect::<Result<BTreeSet<RaftId>>>()?;
         leader.add_voters(voters, deadline()).await?;
-        let quorum = Self { leader, others, _threads: [of_leader, of_voters, of_learners] };
+        let observers = if options.push { 0 } else { learners };
+        let threads = [of_leader, of_voters, of_learners];
+        let quorum = Self { leader, others, observers, _stubs: stubs, _threads: threads };
         quorum.wait_until_even().await?;
         tokio::time::sleep(SETTLE).await;
         Ok(quorum)
@@ -106,15 +100,37 @@ impl Quorum {
         let lost = |view: &QuorumView| view.leader.is_some() && !view.is_leading();
         let even = quorum.wait_for(|view| lost(view) || (view.is_leading() && lag_of(view) == 0));
         let late = |_| format!("not all members have the log within {PATIENCE:?}");
-        match timeout_at(deadline(), even).await.map_err(late)?? {
-            view if lost(&view) => Err("another voter leads: the leader's heartbeats were late".into()),
-            _ => Ok(()),
+        if lost(&*timeout_at(deadline(), even).await.map_err(late)??) {
+            return Err("another voter leads: the leader's heartbeats were late".into());
+        }
+        let until = deadline();
+        while self.observer_lag() > 0 {
+            if Instant::now() >= until {
+                return Err(format!("not all observers have the log within {PATIENCE:?}").into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Entries that the slowest observer lacked at its last pull.
+    fn observer_lag(&self) -> u64 {
+        let (entries, observers) = (self.leader.image().offset(), self.leader.observers());
+        let slowest = observers.iter().map(|observer| observer.entries).min().unwrap_or_default();
+        // Voters may have pulled before they were members.
+        let all = observers.len() >= self.observers;
+        if self.observers == 0 {
+            0
+        } else if all {
+            entries.saturating_sub(slowest)
+        } else {
+            entries
         }
     }
 
     /// Entries that the slowest member lacks.
     pub fn largest_lag(&self) -> u64 {
-        lag_of(&self.leader.quorum().borrow())
+        lag_of(&self.leader.quorum().borrow()).max(self.observer_lag())
     }
 
     /// Submits `rate` requests a second, each without a wait for those before it; returns the time of each until it is committed.
