@@ -364,7 +364,7 @@ async fn note_moved_nodes(node: &Node, local: &LocalNode, view: &QuorumView) {
     for (address, answer) in join_all(asked).await {
         let Ok(answer) = answer else { continue };
         let id = RaftId { node_id: answer.node_id, directory: answer.directory.0 };
-        let member = view.member(id).filter(|member| member.address != **address);
+        let member = view.member(id).filter(|member| *member.address != **address);
         if let Some(member) = member.filter(|_| answer.cluster_id.is_some() && answer.cluster_id == own) {
             local.note_moved(answer.node_id, answer.directory, &member.address, address);
         }
