@@ -1,9 +1,9 @@
 //! ListConfigResources (74): resources that have configs. v0 is about client metrics alone (KIP-1000), v1 about any kind
-//! (KIP-1142); no kinds named means all.
+//! (KIP-1142); no kinds named means all. Loggers are listed by their brokers, as in Kafka.
 
 use std::ops::RangeInclusive;
 
-use esker_core::metadata::ResourceKind;
+use esker_core::metadata::{MetadataImage, ResourceKind};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
@@ -11,12 +11,53 @@ use esker_protocol::messages::list_config_resources::{
 use esker_protocol::primitives::Str;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::loggers;
 
 /// The ListConfigResources API.
 pub struct ListConfigResources;
 
-/// Kafka's number for "broker logger": Esker has no such resource, so there is nothing to list.
-const BROKER_LOGGER: i8 = 8;
+/// A kind of resource to list.
+#[derive(Clone, Copy)]
+enum Listed {
+    /// One that has configs in the metadata.
+    Kind(ResourceKind),
+    /// The loggers of each broker.
+    Loggers,
+}
+
+/// What is listed where no kinds are named.
+const ALL: [Listed; 5] = [
+    Listed::Kind(ResourceKind::Topic),
+    Listed::Kind(ResourceKind::Broker),
+    Listed::Loggers,
+    Listed::Kind(ResourceKind::ClientMetrics),
+    Listed::Kind(ResourceKind::Group),
+];
+
+impl Listed {
+    fn of_id(id: i8) -> Option<Self> {
+        if id == loggers::RESOURCE_TYPE { Some(Self::Loggers) } else { ResourceKind::of_id(id).map(Self::Kind) }
+    }
+
+    fn id(self) -> i8 {
+        match self {
+            Self::Kind(kind) => kind.id(),
+            Self::Loggers => loggers::RESOURCE_TYPE,
+        }
+    }
+
+    fn names(self, image: &MetadataImage) -> Vec<Str> {
+        match self {
+            Self::Kind(ResourceKind::Topic) => image.topics().map(|topic| topic.name.clone()).collect(),
+            Self::Kind(ResourceKind::Broker) | Self::Loggers => {
+                image.live_brokers().map(|broker| Str::from(broker.node_id.to_string())).collect()
+            }
+            Self::Kind(kind @ (ResourceKind::ClientMetrics | ResourceKind::Group)) => {
+                image.configured(kind).cloned().collect()
+            }
+        }
+    }
+}
 
 impl Handler for ListConfigResources {
     type Request = ListConfigResourcesRequest;
@@ -24,34 +65,22 @@ impl Handler for ListConfigResources {
 
     fn handle(ctx: RequestContext, request: ListConfigResourcesRequest) -> Staged<ListConfigResourcesResponse> {
         let image = ctx.broker.metadata.image();
-        let all = [ResourceKind::Topic, ResourceKind::Broker, ResourceKind::ClientMetrics, ResourceKind::Group];
-        let mut kinds = Vec::new();
+        let mut ids = request.resource_types;
         if ctx.api_version == 0 {
-            kinds.push(ResourceKind::ClientMetrics);
-        } else if request.resource_types.is_empty() {
-            kinds.extend(all);
-        }
-        for id in &request.resource_types {
-            match ResourceKind::of_id(*id) {
-                Some(kind) => kinds.push(kind),
-                None if *id == BROKER_LOGGER => {}
-                None => {
-                    return Staged::Ready(ListConfigResourcesResponse {
-                        error_code: ErrorCode::UNSUPPORTED_VERSION,
-                        ..ListConfigResourcesResponse::default()
-                    });
-                }
-            }
+            ids = vec![ResourceKind::ClientMetrics.id()];
+        } else if ids.is_empty() {
+            ids = ALL.map(Listed::id).to_vec();
         }
         let mut config_resources = Vec::new();
-        for kind in kinds {
-            let names: Vec<Str> = match kind {
-                ResourceKind::Topic => image.topics().map(|t| t.name.clone()).collect(),
-                ResourceKind::Broker => image.brokers().map(|b| Str::from(b.node_id.to_string())).collect(),
-                ResourceKind::ClientMetrics | ResourceKind::Group => image.configured(kind).cloned().collect(),
+        for id in ids {
+            let Some(listed) = Listed::of_id(id) else {
+                return Staged::Ready(ListConfigResourcesResponse {
+                    error_code: ErrorCode::UNSUPPORTED_VERSION,
+                    ..ListConfigResourcesResponse::default()
+                });
             };
-            let row = |resource_name| ConfigResource { resource_name, resource_type: kind.id() };
-            config_resources.extend(names.into_iter().map(row));
+            let row = |resource_name| ConfigResource { resource_name, resource_type: listed.id() };
+            config_resources.extend(listed.names(&image).into_iter().map(row));
         }
         Staged::Ready(ListConfigResourcesResponse { config_resources, ..ListConfigResourcesResponse::default() })
     }
