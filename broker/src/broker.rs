@@ -10,6 +10,7 @@ use esker_storage::{Cleaner, DamagedRange, Scrubber};
 use tokio::time::Instant;
 
 use crate::background::{Background, CleanerThreads};
+use crate::client_telemetry::ClientTelemetry;
 use crate::cluster::{OffsetLinks, QuorumClient};
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerClient, SubmitError, submit};
@@ -62,6 +63,8 @@ pub struct Broker {
     pub cleaner: Option<Arc<Cleaner>>,
     /// The loops that run it.
     pub cleaner_threads: Arc<CleanerThreads>,
+    /// Metrics of clients.
+    pub client_telemetry: Arc<ClientTelemetry>,
     /// What the requests of all connections may take.
     pub request_memory: Arc<RequestMemory>,
     /// Checks closed segments for bit rot.

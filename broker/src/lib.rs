@@ -10,6 +10,7 @@ pub mod broker;
 mod build;
 #[allow(clippy::disallowed_methods, reason = "a program of its own: no simulation runs it")]
 pub mod cli;
+pub mod client_telemetry;
 pub mod cluster;
 pub mod config;
 pub mod controller;
@@ -21,6 +22,7 @@ pub mod handlers;
 pub mod http;
 mod metadata_dir;
 pub mod node;
+pub mod otlp;
 pub mod peer;
 mod producer_ids;
 pub mod raft;

@@ -5,6 +5,7 @@
 //! node that applies them comes to the same state.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+pub mod client_metrics;
 pub mod config;
 pub mod controller;
 pub mod coordinator;

@@ -92,6 +92,8 @@ pub struct BrokerConfig {
     pub offsets_topic_partitions: i32,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
+    /// `telemetry.max.bytes`.
+    pub telemetry_max_bytes: usize,
     pub transaction_max_timeout_ms: i32,
     pub transactional_id_expiration_ms: i64,
     pub transaction_abort_interval_ms: i64,
@@ -203,6 +205,7 @@ impl BrokerConfig {
             offsets_topic_partitions: int("offsets.topic.num.partitions"),
             offsets_topic_replication_factor: i16::try_from(long("offsets.topic.replication.factor")).unwrap_or(1),
             offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
+            telemetry_max_bytes: size("telemetry.max.bytes"),
             transaction_max_timeout_ms: int("transaction.max.timeout.ms"),
             transactional_id_expiration_ms: long("transactional.id.expiration.ms"),
             transaction_abort_interval_ms: long("transaction.abort.timed.out.transaction.cleanup.interval.ms"),

@@ -50,6 +50,7 @@ mod route;
 mod sasl;
 mod scram_credentials;
 mod sync_group;
+mod telemetry;
 mod timeout;
 mod transactions;
 mod txn_offset_commit;
@@ -123,6 +124,8 @@ routes! {
     consumer_group_describe::ConsumerGroupDescribe,
     transactions::DescribeTransactions,
     transactions::ListTransactions,
+    telemetry::GetTelemetrySubscriptions,
+    telemetry::PushTelemetry,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
     raft_voters::AddRaftVoter,

@@ -20,6 +20,7 @@ use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
+use crate::client_telemetry::ClientTelemetry;
 use crate::cluster::{OffsetLinks, QuorumClient, TransactionLinks};
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::coordinator::{
@@ -96,6 +97,7 @@ pub(super) fn build_broker(
         follower_sessions: FetchSessions::new(FOLLOWER_SESSIONS),
         cleaner: config.cleaner_enable.then(|| Arc::new(Cleaner::new(live.cleaner))),
         cleaner_threads: Arc::default(),
+        client_telemetry: Arc::new(ClientTelemetry::new(node)),
         request_memory: Arc::clone(&shared.memory),
         scrubber: Arc::new(Scrubber::new(live.scrub_bytes_per_second)),
         metrics,

@@ -4,7 +4,8 @@
 use esker_protocol::error::ErrorCode;
 
 use super::decision::Refusal;
-use crate::config::{ConfigKey, Scope, Statics, list_items, lookup, resolve_broker};
+use crate::client_metrics::parse_patterns;
+use crate::config::{ConfigKey, Scope, Statics, lookup, resolve_broker};
 use crate::metadata::MetadataImage;
 
 /// Checks the configs of a topic against each other. `value` returns the value that a config would have.
@@ -73,16 +74,6 @@ pub(super) fn check_sessions(
     Ok(())
 }
 
-/// What a client-metrics subscription may match clients by (KIP-714).
-const MATCHES: [&str; 6] = [
-    "client_id",
-    "client_instance_id",
-    "client_software_name",
-    "client_software_version",
-    "client_source_address",
-    "client_source_port",
-];
-
 /// Holds a config of a client-metrics subscription against KIP-714.
 pub(super) fn check_client_metrics(name: &str, value: &str) -> Result<(), Refusal> {
     match name {
@@ -91,14 +82,8 @@ pub(super) fn check_client_metrics(name: &str, value: &str) -> Result<(), Refusa
             format!("Invalid value {value} for interval.ms: from 100 to 3600000 is allowed."),
         )),
         "match" => {
-            let known = |item: &str| item.split_once('=').is_some_and(|(by, _)| MATCHES.contains(&by.trim()));
-            match list_items(value).find(|item| !known(item)) {
-                None => Ok(()),
-                Some(item) => Err(Refusal::new(
-                    ErrorCode::INVALID_CONFIG,
-                    format!("Illegal client matching pattern: {item}; name=regex is needed, by one of {MATCHES:?}."),
-                )),
-            }
+            let parsed = parse_patterns(value).map(|_| ());
+            parsed.map_err(|error| Refusal::new(ErrorCode::INVALID_CONFIG, error.to_string()))
         }
         _ => Ok(()),
     }

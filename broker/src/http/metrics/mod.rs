@@ -4,6 +4,7 @@
 //! off the state costs nothing between scrapes. Must never: run on a worker that serves connections.
 
 mod ages;
+mod clients;
 mod cluster;
 mod ends;
 mod groups;

@@ -6,7 +6,7 @@ use esker_core::health::StartStep;
 use esker_storage::{JournalStats, LoadProgress, LogDirInfo};
 
 use super::scraper::Scraper;
-use super::{cluster, groups, network, partitions, transactions};
+use super::{clients, cluster, groups, network, partitions, transactions};
 use crate::broker::Broker;
 use crate::build::BUILD;
 use crate::replica::Partition;
@@ -80,6 +80,7 @@ pub(super) fn write(broker: &Broker, (stage, loading): (Stage, &LoadProgress), s
     write_dirs(broker, page);
     groups::write(broker, scraper, page);
     transactions::write(broker, &here, page);
+    clients::write(broker, page);
     write_compaction(broker, page);
     write_scrub(broker, page);
     write_files(broker, &here, page);

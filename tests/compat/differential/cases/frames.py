@@ -30,6 +30,8 @@ NOT_SERVED = {
     66,
     68,
     69,
+    71,  # client metrics: Kafka serves them where a plugin receives them
+    72,
     76,
     77,
     78,

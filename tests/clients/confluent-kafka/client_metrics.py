@@ -1,0 +1,37 @@
+"""Client metrics (KIP-714): librdkafka pushes what the broker asks for, and the broker's /metrics have it."""
+
+import os
+import subprocess
+import time
+import urllib.request
+
+from confluent_kafka import Producer
+
+BOOTSTRAP, PATIENCE = os.environ["BOOTSTRAP"], 60
+with open(os.environ["ESKER_STATE"] + "/http") as file:
+    HTTP = file.read().strip()
+
+
+def rows():
+    with urllib.request.urlopen(f"http://{HTTP}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return [line for line in lines if line.startswith("kafka_client_producer_") and 'client_id="pushes"' in line]
+
+
+def main():
+    # The library has no name for this kind of resource.
+    configs = ["metrics=org.apache.kafka.", "interval.ms=100", "match=client_id=pushes"]
+    command = [os.environ["ESKER_BIN"], "config", "set", "client-metrics", "librdkafka", *configs]
+    subprocess.run([*command, "--bootstrap", BOOTSTRAP], check=True, timeout=PATIENCE)
+    producer = Producer({"bootstrap.servers": BOOTSTRAP, "client.id": "pushes"})
+    deadline = time.monotonic() + PATIENCE
+    while not rows():
+        assert time.monotonic() < deadline, "no pushed value is on /metrics"
+        producer.produce("client-metrics", b"value")
+        producer.flush(PATIENCE)
+    found = rows()
+    assert all('client_software_name="confluent-kafka-python' in row or 'client_software_name="librdkafka' in row for row in found), found
+    print(f"{len(found)} series of a producer of librdkafka")
+
+
+main()
