@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::node::Node;
-use crate::otlp::{ClientLabels, OtlpError, read_samples};
+use crate::otlp::{ClientLabels, Forwarder, OtlpError, add_client, read_samples};
 
 /// How long a push may wait for those before it.
 const WAIT: Duration = Duration::from_secs(5);
@@ -55,6 +55,8 @@ pub struct ClientTelemetry {
     state: Mutex<State>,
     series: Mutex<ClientSeries>,
     decoding: Arc<Semaphore>,
+    /// To the OTLP endpoint, if there is one.
+    forwarder: Arc<Forwarder>,
 }
 
 /// The metrics of a push.
@@ -77,12 +79,18 @@ impl ClientTelemetry {
             state: Mutex::default(),
             series: Mutex::default(),
             decoding: Arc::new(Semaphore::new(1)),
+            forwarder: Arc::default(),
         }
     }
 
     /// `telemetry.max.bytes`.
     pub fn max_bytes(&self) -> usize {
         self.max_bytes
+    }
+
+    /// What hands pushes to the OTLP endpoint.
+    pub fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.forwarder
     }
 
     /// What the client is to push.
@@ -160,7 +168,10 @@ impl ClientTelemetry {
             tracing::debug!(%error, client = %client.instance_id, "a client's metrics are dropped");
             Refusal::Undecodable
         };
-        let read = read_samples(payload, &labels).map_err(undecodable)?;
+        let read = read_samples(payload.clone(), &labels).map_err(undecodable)?;
+        if self.node.config().otlp_endpoint.is_some() {
+            self.forwarder.forward(add_client(payload, &labels).map_err(undecodable)?);
+        }
         let now_ms = self.node.now_ms();
         let keep_ms = KEEP_SERIES_MS.max(KEEP_INTERVALS.saturating_mul(i64::from(pushed.interval_ms)));
         let mut series = self.series.lock();

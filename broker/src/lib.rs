@@ -37,3 +37,4 @@ mod system_limits;
 pub mod telemetry;
 #[cfg(test)]
 mod test_support;
+pub mod trace;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
 use esker_core::config::Statics;
+use esker_core::trace::SampleRatio;
 use esker_protocol::primitives::Uuid;
 use esker_storage::{Env, MachineEnv, ThreadBody};
 use futures_util::FutureExt;
@@ -22,6 +23,7 @@ use tokio::runtime::{Runtime, RuntimeMetrics};
 
 use crate::blocking;
 use crate::config::BrokerConfig;
+use crate::trace::Tracer;
 
 /// Work for a thread that may block.
 pub type Work = Box<dyn FnOnce() + Send>;
@@ -178,12 +180,18 @@ pub struct Node {
     config: Arc<BrokerConfig>,
     environment: Arc<dyn Environment>,
     storage: Arc<dyn Env>,
+    /// `None` where requests are not traced.
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Node {
     /// A node in `environment`.
     pub fn new(config: BrokerConfig, environment: Arc<dyn Environment>) -> Self {
-        Self { config: Arc::new(config), storage: environment.storage(), environment }
+        let seed = || (environment.random() >> 64) as u64;
+        let ratio = config.tracing_sample_ratio;
+        let is_traced = config.otlp_endpoint.is_some() && ratio > 0.0;
+        let tracer = is_traced.then(|| Arc::new(Tracer::new(SampleRatio::new(ratio), seed())));
+        Self { config: Arc::new(config), storage: environment.storage(), environment, tracer }
     }
 
     /// The same node under the id that its cluster has given it.
@@ -205,6 +213,11 @@ impl Node {
     /// What the broker was started with.
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
+    }
+
+    /// What traces requests; `None` where they are not traced.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
     }
 
     /// Milliseconds since 1970 by the wall clock.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 pub mod cluster;
+pub mod collector;
 pub mod history;
 mod moves;
 pub mod wire;

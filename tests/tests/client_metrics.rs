@@ -16,6 +16,8 @@ use esker_protocol::messages::incremental_alter_configs::{
 use esker_protocol::messages::list_config_resources::ListConfigResourcesRequest;
 use esker_protocol::messages::push_telemetry::PushTelemetryRequest;
 use esker_protocol::primitives::{Str, Uuid};
+use esker_tests::cluster::{find, wait_until};
+use esker_tests::collector::Collector;
 use esker_tests::{Esker, ask};
 
 /// Kafka's number of a client-metrics resource.
@@ -200,4 +202,22 @@ fn clients_cannot_fill_the_page_of_metrics() {
     assert_eq!(page.matches("# TYPE esker_broker_fenced ").count(), 1);
     let told = get(&mut stream, Uuid::ZERO);
     assert_eq!(push(&mut stream, &push_of(&told, Compression::None, &few)), ErrorCode::NONE);
+}
+
+#[test]
+fn pushes_are_forwarded_to_the_endpoint() {
+    let collector = Collector::start();
+    let endpoint = format!("otlp.endpoint={}", collector.endpoint());
+    let esker = Esker::spawn(&["serve", "--ephemeral", "--set", &endpoint]);
+    let mut stream = connect_as(&esker, "differ");
+    assert_eq!(subscribe(&mut stream, "all", &[("metrics", "*")]), ErrorCode::NONE);
+    let told = get(&mut stream, Uuid::ZERO);
+    let metrics = counter("org.apache.kafka.a", ("k", "v"), 1.0);
+    assert_eq!(push(&mut stream, &push_of(&told, Compression::Zstd, &metrics)), ErrorCode::NONE);
+    let body = find("the push", || collector.bodies("/v1/metrics").pop());
+    for text in ["org.apache.kafka.a", "client_software_name", "differ", &told.client_instance_id.to_string()] {
+        assert!(body.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+    wait_until("it is counted", || esker.metric("esker_client_metrics_forwarded_total{result=\"taken\"}") == 1.0);
+    assert_eq!(collector.spans(), [], "requests are not traced without tracing.sample.ratio");
 }

@@ -17,4 +17,5 @@ pub mod internal_topics;
 pub mod metadata;
 pub mod plan;
 pub mod replication;
+pub mod trace;
 pub mod transaction;

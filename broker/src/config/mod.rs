@@ -9,6 +9,7 @@ mod journal_dirs;
 mod kafka_variables;
 mod listeners;
 mod live;
+mod otlp;
 mod replication;
 mod sources;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use esker_protocol::primitives::Str;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use listeners::{Listener, ListenerError};
 pub use live::{LiveConfig, connection_limits};
+pub use otlp::{InvalidEndpoint, OtlpEndpoint};
 pub use replication::ReplicationConfig;
 pub use sources::Sources;
 use values::text;
@@ -92,6 +94,10 @@ pub struct BrokerConfig {
     pub offsets_topic_partitions: i32,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
+    /// `otlp.endpoint` (Esker's own).
+    pub otlp_endpoint: Option<OtlpEndpoint>,
+    /// `tracing.sample.ratio` (Esker's own).
+    pub tracing_sample_ratio: f64,
     /// `telemetry.max.bytes`.
     pub telemetry_max_bytes: usize,
     pub transaction_max_timeout_ms: i32,
@@ -152,6 +158,12 @@ impl BrokerConfig {
         if let Err(error) = listeners::host_and_port(&http_listen) {
             mistakes.push(sources.invalid_value("http.listen", &error.to_string()));
         }
+        let otlp_endpoint = text("otlp.endpoint").filter(|endpoint| !endpoint.is_empty());
+        let otlp_endpoint = otlp_endpoint.and_then(|endpoint| {
+            let invalid =
+                |error: InvalidEndpoint| mistakes.push(sources.invalid_value("otlp.endpoint", &error.to_string()));
+            endpoint.parse::<OtlpEndpoint>().map_err(invalid).ok()
+        });
         sources::report(mistakes)?;
         Ok(Self {
             node_id_given: node_id.is_some(),
@@ -205,6 +217,8 @@ impl BrokerConfig {
             offsets_topic_partitions: int("offsets.topic.num.partitions"),
             offsets_topic_replication_factor: i16::try_from(long("offsets.topic.replication.factor")).unwrap_or(1),
             offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
+            otlp_endpoint,
+            tracing_sample_ratio: text("tracing.sample.ratio").and_then(|v| v.trim().parse().ok()).unwrap_or_default(),
             telemetry_max_bytes: size("telemetry.max.bytes"),
             transaction_max_timeout_ms: int("transaction.max.timeout.ms"),
             transactional_id_expiration_ms: long("transactional.id.expiration.ms"),

@@ -28,6 +28,7 @@ use esker_storage::ReadError;
 use futures_util::FutureExt;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::traced;
 use crate::error::KafkaError;
 use crate::fetch_sessions::{BegunFetch, FetchSessions, FoundPartition, ReaderView};
 use crate::replica::{
@@ -384,14 +385,18 @@ fn answer(
         }
     }
     let endpoints = hints.keys().filter_map(|id| ctx.endpoint_of(*id));
-    FetchResponse {
+    let response = FetchResponse {
         session_id: begun.session_id(),
         responses,
         node_endpoints: endpoints
             .map(|e| NodeEndpoint { node_id: e.node_id, host: e.host, port: e.port, rack: e.rack })
             .collect(),
         ..FetchResponse::default()
+    };
+    if replica < 0 {
+        traced::link_fetch(ctx, &response);
     }
+    response
 }
 
 /// Counts a read as Kafka does: what a reader corrects by itself is no failure.

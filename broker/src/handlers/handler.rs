@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::broker::{Broker, Endpoint};
 use crate::server::{CloseReason, ConnectionInfo, Outcome};
 use crate::telemetry::Arrival;
+use crate::trace::Span;
 
 /// What a handler is given beside its request.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct RequestContext {
     pub arrival: Arrival,
     /// All that is served on this listener.
     pub routes: &'static [Route],
+    /// Its span, if it is traced.
+    pub trace: Option<Arc<Span>>,
 }
 
 impl RequestContext {

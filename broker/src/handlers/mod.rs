@@ -52,6 +52,7 @@ mod scram_credentials;
 mod sync_group;
 mod telemetry;
 mod timeout;
+mod traced;
 mod transactions;
 mod txn_offset_commit;
 mod unregister_broker;
@@ -172,6 +173,7 @@ impl Service for ClientService {
         let Some(route) = self.table.get(header.api_key) else {
             return Outcome::Refused(CloseReason::UnknownApi(header.api_key));
         };
+        let trace = traced::sample_request(&self.broker, &header, &connection, arrival);
         let ctx = RequestContext {
             broker: Arc::clone(&self.broker),
             connection,
@@ -179,6 +181,7 @@ impl Service for ClientService {
             api_version: header.api_version,
             arrival,
             routes: ROUTES,
+            trace,
         };
         if !(route.min_version..=route.max_version).contains(&header.api_version) {
             if header.api_key == ApiKey::API_VERSIONS {

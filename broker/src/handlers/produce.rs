@@ -27,6 +27,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Staged};
+use super::traced;
 use crate::broker::Endpoint;
 use crate::error::KafkaError;
 use crate::replica::{
@@ -72,11 +73,17 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
     if ctx.broker.session.is_isolated() {
         return refuse(&request, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
+    let trace = traced::trace_produce(&ctx, &request);
+    let ctx = RequestContext { trace: trace.clone(), ..ctx };
+    let _logged = trace.as_ref().map(|span| span.log_span().entered());
     let version = ctx.api_version;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let mut answers = Answers { version, ..Answers::default() };
     for topic in request.topic_data {
         append_topic(&ctx, &mut answers, topic, acks, results);
+    }
+    if trace.is_some() {
+        tracing::debug!(acks, "the batches of a traced Produce are appended");
     }
     match acks {
         0 => match answers.first_error {
@@ -89,7 +96,7 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
             // The client's name for itself is a slice of the frame, too.
             let ctx = RequestContext { client_id: None, ..ctx };
             let partitions: usize = answers.topics.iter().map(|topic| topic.partition_responses.len()).sum();
-            let answer = wait_then_answer(ctx, answers, timeout_ms).boxed();
+            let answer = traced::in_log_span(trace.as_ref(), wait_then_answer(ctx, answers, timeout_ms));
             Staged::Parked(partitions.saturating_mul(PARKED_PARTITION), answer)
         }
         _ => Staged::Ready(answers.finish(&ctx)),
@@ -269,8 +276,13 @@ fn append_partition(
     let partition = topic.partition(data.index)?;
     let size = data.records.as_ref().map_or(0, bytes::Bytes::len);
     partition.rates().record(TopicCount::ProduceRequests, 1);
-    append_records(ctx, Arc::clone(&partition), data, acks, results)
-        .inspect_err(|refused| count_failure(&partition, &refused.error, size))
+    let part = ctx.trace.as_ref().map(|span| span.begin_part("append"));
+    let written = append_records(ctx, Arc::clone(&partition), data, acks, results)
+        .inspect_err(|refused| count_failure(&partition, &refused.error, size));
+    if let Some(part) = part {
+        traced::describe_append(&part, &partition, written.as_ref().ok().map(|(answer, _)| answer.base_offset));
+    }
+    written
 }
 
 /// Counts a refused batch as Kafka does: what a producer corrects by itself is no failure.
@@ -361,12 +373,14 @@ const ADMIN_CLIENT: &str = "__admin_client";
 
 async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms: i32) -> ProduceResponse {
     let waiting = std::mem::take(&mut answers.waiting);
+    let part = ctx.trace.as_ref().map(|span| span.begin_part("commit"));
     let gate = CommitGate::new(waiting.len());
     let pending: Vec<_> =
         waiting.iter().map(|wait| wait.partition.park_commit(wait.needs, wait.end, wait.leader_epoch, &gate)).collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
     drop(pending);
+    drop(part);
     for wait in waiting {
         let error = match wait.partition.meets_guarantee(wait.needs, wait.end, wait.leader_epoch) {
             Ok(true) => continue,

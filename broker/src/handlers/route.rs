@@ -5,12 +5,13 @@ use std::sync::Arc;
 use esker_protocol::api::ApiKey;
 use esker_protocol::primitives::Reader;
 use esker_protocol::{Message, Request, encode_response};
-use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Route, Staged};
+use super::traced::in_log_span;
 use crate::server::{CloseReason, Outcome, Reply};
 use crate::telemetry::{Arrival, Metrics};
+use crate::trace::Span;
 
 /// The routes of a listener by API key: a request finds its own with one look.
 #[derive(Debug)]
@@ -59,7 +60,12 @@ where
     let key = <H::Request as Request>::KEY;
     let call = RouteCall::of(&ctx, key, correlation_id);
     match H::Request::decode(body, ctx.api_version) {
-        Ok(request) => stage_outcome(H::handle(ctx, request), call, None),
+        Ok(request) => {
+            let logged = ctx.trace.as_ref().map(|span| span.log_span().entered());
+            let staged = H::handle(ctx, request);
+            drop(logged);
+            stage_outcome(staged, call, None)
+        }
         Err(error) => Outcome::Refused(CloseReason::Malformed(Some(key), error)),
     }
 }
@@ -71,18 +77,24 @@ pub(super) struct RouteCall {
     version: i16,
     correlation_id: i32,
     arrival: Arrival,
+    /// Held until the answer is encoded: its span ends then.
+    trace: Option<Arc<Span>>,
 }
 
 impl RouteCall {
     pub(super) fn of(ctx: &RequestContext, key: ApiKey, correlation_id: i32) -> Self {
         let metrics = Arc::clone(&ctx.broker.metrics);
-        Self { metrics, key, version: ctx.api_version, correlation_id, arrival: ctx.arrival }
+        let trace = ctx.trace.clone();
+        Self { metrics, key, version: ctx.api_version, correlation_id, arrival: ctx.arrival, trace }
     }
 
     fn reply<M: Message>(&self, staged: Option<Instant>, response: &M) -> Reply {
         let Self { key, version, correlation_id, .. } = *self;
         match encode_response(key, version, correlation_id, response) {
             Ok(chunks) => {
+                if let Some(span) = self.trace.as_ref().filter(|_| !chunks.errors().is_empty()) {
+                    span.set_failed();
+                }
                 let answered = self.metrics.requests.answered((key, version), self.arrival, staged, chunks.errors());
                 Reply::Frame(chunks, Some(answered))
             }
@@ -105,15 +117,21 @@ pub(super) fn stage_outcome<M: Message + Send>(
         Staged::Ready(response) => Outcome::Ready(call.reply(began_wait, &response)),
         Staged::Later(response) => {
             let waits = waits();
-            Outcome::Later(async move { call.reply(waits, &response.await) }.boxed())
+            let trace = call.trace.clone();
+            let reply = async move { call.reply(waits, &response.await) };
+            Outcome::Later(in_log_span(trace.as_ref(), reply))
         }
         Staged::Parked(bytes, response) => {
             let waits = waits();
-            Outcome::Parked(bytes, async move { call.reply(waits, &response.await) }.boxed())
+            let trace = call.trace.clone();
+            let reply = async move { call.reply(waits, &response.await) };
+            Outcome::Parked(bytes, in_log_span(trace.as_ref(), reply))
         }
         Staged::Held(rest) => {
             let waits = waits();
-            Outcome::Held(async move { stage_outcome(rest.await, call, waits) }.boxed())
+            let trace = call.trace.clone();
+            let outcome = async move { stage_outcome(rest.await, call, waits) };
+            Outcome::Held(in_log_span(trace.as_ref(), outcome))
         }
         Staged::NoReply => {
             let requests = &call.metrics.requests;

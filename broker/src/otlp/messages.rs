@@ -110,6 +110,11 @@ pub(super) enum Scalar {
 }
 
 impl KeyValue {
+    /// An attribute.
+    pub(super) fn new(key: &str, value: Scalar) -> Self {
+        Self { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
+    }
+
     /// The value as text; `None` for a collection.
     pub(super) fn text(&self) -> Option<String> {
         match self.value.as_ref()?.value.as_ref()? {
@@ -119,4 +124,88 @@ impl KeyValue {
             Scalar::Double(value) => Some(value.to_string()),
         }
     }
+}
+
+/// `Resource`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Resource {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) attributes: Vec<KeyValue>,
+}
+
+/// `TracesData`, and `ExportTraceServiceRequest`, which has the same form.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TracesData {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) resource_spans: Vec<ResourceSpans>,
+}
+
+/// `ResourceSpans`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    pub(super) resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) scope_spans: Vec<ScopeSpans>,
+}
+
+/// `ScopeSpans`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ScopeSpans {
+    #[prost(message, optional, tag = "1")]
+    pub(super) scope: Option<Scope>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) spans: Vec<Span>,
+}
+
+/// `InstrumentationScope`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Scope {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) version: String,
+}
+
+/// `Span`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub(super) name: String,
+    #[prost(int32, tag = "6")]
+    pub(super) kind: i32,
+    #[prost(fixed64, tag = "7")]
+    pub(super) start_unix_nanos: u64,
+    #[prost(fixed64, tag = "8")]
+    pub(super) end_unix_nanos: u64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "13")]
+    pub(super) links: Vec<Link>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) status: Option<Status>,
+    #[prost(fixed32, tag = "16")]
+    pub(super) flags: u32,
+}
+
+/// `Span.Link`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) span_id: Vec<u8>,
+}
+
+/// `Status`.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Status {
+    #[prost(int32, tag = "3")]
+    pub(super) code: i32,
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use super::messages::{
-    KeyValue, Metric, MetricsData, Number, NumberData, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+    KeyValue, Metric, MetricsData, Number, NumberData, NumberDataPoint, Resource, ResourceMetrics, Scalar, ScopeMetrics,
 };
 use crate::telemetry::labels_text;
 
@@ -64,6 +64,29 @@ pub fn read_samples(payload: Bytes, client: &ClientLabels) -> Result<PushedSampl
         }
     }
     Ok(pushed)
+}
+
+/// The metrics of a push with the client's labels among the attributes of each resource, for other receivers.
+///
+/// # Errors
+/// It is no OTLP message.
+pub fn add_client(payload: Bytes, client: &ClientLabels) -> Result<Bytes, OtlpError> {
+    let text = |key: &str, value: &str| KeyValue::new(key, Scalar::String(value.to_owned()));
+    let attributes = vec![
+        text("client_id", &client.client_id),
+        text("client_instance_id", &client.instance_id),
+        text("client_software_name", &client.software_name),
+    ];
+    // Fields of a message that are encoded one after the other are those of one message.
+    let added = Resource { attributes }.encode_to_vec();
+    let mut data = MetricsData::decode(payload)?;
+    for metrics in &mut data.resource_metrics {
+        let mut with_client = ResourceMetrics::decode(std::mem::take(metrics))?;
+        let resource = [with_client.resource.unwrap_or_default().as_ref(), added.as_slice()].concat();
+        with_client.resource = Some(resource.into());
+        *metrics = with_client.encode_to_vec().into();
+    }
+    Ok(data.encode_to_vec().into())
 }
 
 fn read_metric(metric: Metric, client: &ClientLabels, pushed: &mut PushedSamples) -> Result<(), OtlpError> {
@@ -152,7 +175,6 @@ fn cut(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::messages::{AnyValue, Scalar};
     use super::*;
 
     fn client() -> ClientLabels {
@@ -160,8 +182,7 @@ mod tests {
     }
 
     fn attribute(key: &str, value: Scalar) -> Bytes {
-        let value = Some(AnyValue { value: Some(value) });
-        KeyValue { key: key.to_owned(), value }.encode_to_vec().into()
+        KeyValue::new(key, value).encode_to_vec().into()
     }
 
     fn point(value: Option<Number>, attributes: Vec<Bytes>) -> Bytes {
@@ -217,6 +238,19 @@ mod tests {
         assert_eq!(second.name, "kafka_client_own");
         assert_eq!(second.labels, format!("{{{own},a=\"{}\"}}", "ä".repeat(100)));
         assert_eq!((pushed.samples.len(), pushed.unsupported), (2, 1));
+    }
+
+    #[test]
+    fn a_forwarded_push_names_its_client() {
+        let pushed = push(&[gauge("a", vec![point(Some(Number::Int(1)), Vec::new())])]);
+        let forwarded = add_client(pushed.clone(), &client()).unwrap();
+        assert_eq!(read_samples(forwarded.clone(), &client()), read_samples(pushed, &client()));
+        let again = add_client(forwarded, &client()).unwrap();
+        let data = MetricsData::decode(again).unwrap();
+        let resource = ResourceMetrics::decode(data.resource_metrics[0].clone()).unwrap().resource.unwrap();
+        let attributes = Resource::decode(resource).unwrap().attributes;
+        assert_eq!(attributes.len(), 6);
+        assert_eq!((attributes[1].key.as_str(), attributes[1].text()), ("client_instance_id", Some("id".to_owned())));
     }
 
     #[test]

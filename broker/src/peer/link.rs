@@ -16,6 +16,7 @@ use super::messages::{HelloDataRequest, HelloRequest, HelloResponse, PEER_VERSIO
 use super::traffic::Counted;
 use crate::node::Node;
 use crate::telemetry::PeerMetrics;
+use crate::trace::SpanKind;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,10 +121,19 @@ impl PeerLink {
 
     /// Sends a request and waits for its answer until `deadline`. A connection whose answer is late is closed.
     pub async fn call<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
+        let span =
+            self.node.tracer().and_then(|tracer| tracer.sample(R::SCHEMA.name, SpanKind::Client, Instant::now()));
         let (sent, answer) = self.call_once(request, deadline).await;
         // Requests for data wait for records or for the disk.
         if let Some(sent) = sent.filter(|_| self.lane == Lane::Control && answer.is_ok()) {
             self.metrics.record_round_trip(sent.elapsed());
+        }
+        if let Some(span) = span {
+            span.add_attribute("esker.peer.node.id", self.target.0);
+            span.add_attribute("server.address", self.address.as_str());
+            if answer.is_err() {
+                span.set_failed();
+            }
         }
         answer
     }

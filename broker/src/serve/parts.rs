@@ -20,6 +20,7 @@ use super::error::ServeError;
 use super::joined::{Joined, Shared};
 use crate::background::{self, run_cleaner};
 use crate::broker::Broker;
+use crate::build::BUILD;
 use crate::client_telemetry::ClientTelemetry;
 use crate::cluster::{OffsetLinks, QuorumClient, TransactionLinks};
 use crate::config::{BrokerConfig, LiveConfig};
@@ -28,6 +29,7 @@ use crate::coordinator::{
 };
 use crate::fetch_sessions::FetchSessions;
 use crate::node::Node;
+use crate::otlp::{SpanSource, forward_metrics, start_exports};
 use crate::producer_ids::ProducerIds;
 use crate::replica::{LeadershipChange, ReplicaManager};
 
@@ -132,6 +134,8 @@ pub(super) fn start_tasks(
         run_cleaner(&background, Arc::clone(cleaner), &broker.cleaner_threads, stop);
     }
     coordinator::start(&broker.coordinators, changes, stop);
+    start_exports(&broker.node, SpanSource { node_id: broker.node_id, version: BUILD.version }, stop);
+    forward_metrics(&broker.node, broker.client_telemetry.forwarder(), stop);
 }
 
 pub(super) async fn open_logs(

@@ -18,6 +18,7 @@ mod quotas;
 mod racks;
 mod reassign;
 mod restarts;
+mod tracing;
 mod voters;
 
 use esker_tests::cluster::Cluster;

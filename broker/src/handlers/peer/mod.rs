@@ -29,6 +29,7 @@ pub use replica_fetch::replica_fetch;
 use super::ROUTES;
 use super::handler::{RequestContext, Staged};
 use super::route::{RouteCall, stage_outcome};
+use super::traced::sample_request;
 use crate::broker::Broker;
 use crate::cluster::Controller;
 use crate::peer::messages::{
@@ -162,6 +163,7 @@ fn to_i64(number: u64) -> i64 {
 
 fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
     let Incoming { header, connection, arrival } = incoming;
+    let trace = sample_request(broker, &header, &connection, arrival);
     RequestContext {
         broker: Arc::clone(broker),
         connection,
@@ -169,6 +171,7 @@ fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
         api_version: header.api_version,
         arrival,
         routes: ROUTES,
+        trace,
     }
 }
 

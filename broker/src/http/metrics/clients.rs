@@ -1,4 +1,5 @@
-//! Metrics of clients (KIP-714): the newest values that they pushed to this broker, and what became of their pushes.
+//! Metrics of clients (KIP-714): the newest values that they pushed to this broker, and what became of their pushes; and exports to the
+//! OTLP endpoint.
 
 use esker_core::client_metrics::DropReason;
 
@@ -9,6 +10,21 @@ use crate::telemetry::{Kind, Page};
 const LABELS: [&str; 3] = ["client_id", "client_instance_id", "client_software_name"];
 
 pub(super) fn write(broker: &Broker, page: &mut Page) {
+    write_pushed(broker, page);
+    let forwarded = broker.client_telemetry.forwarder().counts();
+    let help = "Pushes of clients that otlp.endpoint took, and those that it did not take in time";
+    let mut rows = page.family("esker_client_metrics_forwarded_total", Kind::Counter, &["result"], help);
+    rows.add(&["taken"], forwarded.forwarded);
+    rows.add(&["dropped"], forwarded.dropped);
+    drop(rows);
+    let spans = broker.node.tracer().map(|tracer| tracer.counts()).unwrap_or_default();
+    let help = "Spans of traced requests that otlp.endpoint took, and those that it did not take, or not in time";
+    let mut rows = page.family("esker_tracing_spans_total", Kind::Counter, &["result"], help);
+    rows.add(&["taken"], spans.exported);
+    rows.add(&["dropped"], spans.dropped);
+}
+
+fn write_pushed(broker: &Broker, page: &mut Page) {
     broker.client_telemetry.with_series(|series, instances, counts| {
         let name = |name: &str| format!("kafka_server_client_metrics_{name}");
         let help = "Clients that asked this broker which metrics to push (KIP-714)";

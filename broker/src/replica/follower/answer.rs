@@ -17,6 +17,7 @@ use crate::node::BlockingError;
 use crate::replica::error::FollowError;
 use crate::replica::partition::Partition;
 use crate::telemetry::TopicCount;
+use crate::trace::SpanKind;
 
 /// Another task gets its turn after an append of so many bytes.
 const YIELD_FROM: usize = 256 << 10;
@@ -46,7 +47,7 @@ enum Step {
 impl Fetcher {
     /// Carries out an answer.
     pub(super) async fn apply_answer(&mut self, answer: FetchResponse) {
-        let mut cuts = Vec::new();
+        let (arrived, mut cuts) = (Instant::now(), Vec::new());
         for topic in answer.responses {
             for data in topic.partitions {
                 let id = PartitionId { topic: topic.topic_id, partition: data.partition_index };
@@ -58,7 +59,7 @@ impl Fetcher {
                 if bytes > 0 {
                     self.count(&partition, bytes);
                 }
-                match self.step(&partition, leader_epoch, data) {
+                match self.step(&partition, leader_epoch, data, arrived) {
                     Step::Progress => self.followed.note_progress(id),
                     Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),
                     Step::Pause => {
@@ -106,7 +107,7 @@ impl Fetcher {
         self.followed.pause(id, Instant::now(), longest)
     }
 
-    fn step(&self, partition: &Arc<Partition>, leader_epoch: i32, data: PartitionData) -> Step {
+    fn step(&self, partition: &Arc<Partition>, leader_epoch: i32, data: PartitionData, arrived: Instant) -> Step {
         match data.error_code {
             ErrorCode::NONE if data.diverging_epoch != EpochEndOffset::default() => {
                 let offset = divergence_point(partition, &data.diverging_epoch);
@@ -114,7 +115,10 @@ impl Fetcher {
                 if offset < partition.log().log_end_offset() { Step::Cut(Cut::To(offset)) } else { Step::Pause }
             }
             ErrorCode::NONE => match append_and_follow(partition, leader_epoch, &data, self.node.now_ms()) {
-                Ok(()) => Step::Progress,
+                Ok(()) => {
+                    self.trace_append(partition, &data, arrived);
+                    Step::Progress
+                }
                 Err(error) => match partition.begins_before(&error) {
                     Some(base_offset) => Step::Cut(Cut::StartWith(base_offset, data)),
                     // The new role is on its way to this fetcher.
@@ -126,6 +130,18 @@ impl Fetcher {
             ErrorCode::FENCED_LEADER_EPOCH => Step::Fence,
             // The leader has not the metadata of this replica yet, or the other way round; or its disk failed.
             _ => Step::Pause,
+        }
+    }
+
+    /// Records that were fetched and appended are part of their producers' traces.
+    fn trace_append(&self, partition: &Partition, data: &PartitionData, arrived: Instant) {
+        let Some(tracer) = self.node.tracer() else { return };
+        let Some(records) = data.records.as_ref().filter(|records| !records.is_empty()) else { return };
+        for context in tracer.contexts_of(records) {
+            let span = tracer.begin_span(Some(context), "replicate", SpanKind::Consumer, arrived);
+            span.add_attribute("messaging.destination.name", partition.topic());
+            span.add_attribute("messaging.destination.partition.id", partition.index());
+            span.add_attribute("esker.leader.node.id", self.leader);
         }
     }
 

@@ -32,6 +32,7 @@ fn context(running: &Running, client: &Client) -> RequestContext {
         api_version: ADDS_ITSELF,
         arrival: crate::telemetry::Arrival::at(tokio::time::Instant::now(), 0),
         routes: &[],
+        trace: None,
     }
 }
 

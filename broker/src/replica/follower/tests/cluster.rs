@@ -158,6 +158,7 @@ impl Net {
             api_version: 17,
             arrival: crate::telemetry::Arrival::at(Instant::now(), 0),
             routes: &[],
+            trace: None,
         })
     }
 

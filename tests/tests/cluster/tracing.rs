@@ -1,0 +1,132 @@
+//! Traces (OpenTelemetry): one trace from the producer through append, replication and acknowledgment, and the Fetch that is linked to it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use esker_protocol::compression::Compression;
+use esker_protocol::error::ErrorCode;
+use esker_protocol::records::{BatchBuilder, RecordHeader};
+use esker_tests::Esker;
+use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::collector::{Collector, ReceivedSpan};
+use esker_tests::wire::{FETCH, PRODUCE, Wire, fetch_request, produce_request, produced};
+
+const TOPIC: &str = "t";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CLIENT_SPAN: &str = "b7ad6b7169203331";
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A batch of one record that is part of the client's trace.
+fn traced_batch(flags: &str) -> Bytes {
+    let traceparent = format!("00-{TRACE}-{CLIENT_SPAN}-{flags}");
+    let headers = [RecordHeader::new("traceparent", Some(traceparent.as_bytes()))];
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(0, 1, None, Some(b"7"), &headers);
+    builder.build().unwrap()
+}
+
+fn settings(endpoint: &str, ratio: &str) -> Vec<String> {
+    let set = |setting: String| ["--set".to_owned(), setting];
+    let settings = [format!("otlp.endpoint={endpoint}"), format!("tracing.sample.ratio={ratio}")];
+    settings.into_iter().flat_map(set).chain(["--log-level", "debug"].map(str::to_owned)).collect()
+}
+
+fn of_trace(collector: &Collector, name: &str) -> Vec<ReceivedSpan> {
+    collector.spans().into_iter().filter(|span| span.trace_id == TRACE && span.name == name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
+    let collector = Collector::start();
+    // Few enough that only the producer's trace is there.
+    let flags = settings(&collector.endpoint(), "0.000000001");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
+    cluster.create_topic(TOPIC, 1, "flush").await;
+    cluster.wait_in_sync(TOPIC);
+    let leader = cluster.leader(TOPIC, 0);
+    let mut wire = Wire::new(cluster.address(leader), ANSWER);
+    for flags in ["00", "01"] {
+        let answer = wire.ask(PRODUCE, &produce_request(TOPIC, 0, -1, traced_batch(flags))).unwrap();
+        assert_eq!(produced(&answer).error_code, ErrorCode::NONE);
+    }
+    let answer = wire.ask(FETCH, &fetch_request(TOPIC, 0, 1)).unwrap();
+    assert!(!answer.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
+
+    let replicated =
+        find("spans of both followers", || Some(of_trace(&collector, "replicate")).filter(|spans| spans.len() == 2));
+    let leader_id = cluster.node_id(leader).to_string();
+    let mut nodes: Vec<&str> = replicated.iter().map(|span| span.node.as_str()).collect();
+    nodes.sort_unstable();
+    let mut followers: Vec<_> = (0..3).filter(|at| *at != leader).map(|at| cluster.node_id(at).to_string()).collect();
+    followers.sort_unstable();
+    assert_eq!(nodes, followers);
+    let root = find("the span of the request", || of_trace(&collector, "Produce").pop());
+    assert_eq!((root.node.as_str(), root.parent.as_str()), (leader_id.as_str(), CLIENT_SPAN));
+    assert!(
+        replicated.iter().all(|span| span.parent == CLIENT_SPAN && span.attribute("esker.leader.node.id") == leader_id)
+    );
+    let append = find("the append", || of_trace(&collector, "append").pop());
+    assert_eq!(
+        (append.parent.as_str(), append.attribute("messaging.destination.name")),
+        (root.span_id.as_str(), TOPIC)
+    );
+    assert_eq!(append.attribute("messaging.kafka.offset"), "1", "the first record's trace is not sampled");
+    let commit = find("the wait for the followers", || of_trace(&collector, "commit").pop());
+    assert_eq!(commit.parent, root.span_id);
+    let within = |part: &ReceivedSpan| root.times[0] <= part.times[0] && part.times[1] <= root.times[1];
+    assert!(within(&append) && within(&commit), "{root:?} {append:?} {commit:?}");
+    assert_eq!(of_trace(&collector, "Produce").len(), 1);
+
+    let fetch = find("the consumer's span", || collector.spans().into_iter().find(|span| span.name == "Fetch"));
+    assert_eq!((fetch.links.as_slice(), fetch.node.as_str()), ([TRACE.to_owned()].as_slice(), leader_id.as_str()));
+    assert_ne!(fetch.trace_id, TRACE);
+    let log = cluster.node(leader).log();
+    assert!(log.lines().any(|line| line.contains(TRACE) && line.contains(&root.span_id)), "{log}");
+    let taken = cluster.node(leader).metric("esker_tracing_spans_total{result=\"taken\"}");
+    assert!(taken >= 4.0, "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_between_nodes_are_spans() {
+    let collector = Collector::start();
+    let flags = settings(&collector.endpoint(), "1.0");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
+    cluster.create_topic(TOPIC, 1, "flush").await;
+    let created = find("the client's request", || {
+        collector
+            .spans()
+            .into_iter()
+            .find(|span| span.name == "CreateTopics" && !span.attribute("messaging.client.id").is_empty())
+    });
+    assert_eq!(created.parent, "");
+    let heartbeat = find("a heartbeat", || collector.spans().into_iter().find(|span| span.name.contains("Heartbeat")));
+    assert!(!heartbeat.attribute("esker.peer.node.id").is_empty() && heartbeat.times[1] > heartbeat.times[0]);
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_costs_no_request() {
+    let unused = esker_tests::cluster::free_addresses(1)[0];
+    let flags = settings(&format!("http://{unused}"), "1.0");
+    let mut arguments = vec!["serve", "--ephemeral"];
+    arguments.extend(flags.iter().map(String::as_str));
+    let esker = Esker::spawn(&arguments);
+    let mut wire = Wire::new(esker.kafka, ANSWER);
+    wait_until("spans that are dropped", || {
+        wire.metadata(TOPIC).unwrap();
+        esker.metric("esker_tracing_spans_total{result=\"dropped\"}") > 0.0
+    });
+    assert!(esker.log().contains("check otlp.endpoint"));
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_refused() {
+    let output = std::process::Command::new(esker_tests::binary())
+        .args(["serve", "--ephemeral", "--set", "otlp.endpoint=https://collector:4318"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("otlp.endpoint") && text.contains("http://127.0.0.1:4318"), "{text}");
+}
