@@ -4,6 +4,7 @@
 //! `raft` keeps the metadata that all of them read.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod admin;
 pub mod background;
 mod blocking;
 pub mod broker;
@@ -27,7 +28,6 @@ pub mod peer;
 mod producer_ids;
 pub mod raft;
 pub mod replica;
-mod reports;
 pub mod serve;
 pub mod server;
 mod service_manager;

@@ -213,6 +213,7 @@ pub fn advice(code: ErrorCode) -> &'static str {
         ErrorCode::INVALID_REPLICATION_FACTOR => "There must be as many brokers as replicas",
         ErrorCode::NON_EMPTY_GROUP => "Stop the group's members first",
         ErrorCode::GROUP_ID_NOT_FOUND => "There is no such group",
+        ErrorCode::TRANSACTIONAL_ID_NOT_FOUND => "There is no such transactional id: `esker txn list` shows all",
         ErrorCode::TOPIC_AUTHORIZATION_FAILED
         | ErrorCode::GROUP_AUTHORIZATION_FAILED
         | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "This user is not allowed to; ask for the permission",

@@ -2,24 +2,18 @@
 
 mod cordon;
 mod moves;
-pub(super) mod quorum;
 mod recover;
 mod unregister;
 mod voters;
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
-use esker_client::Admin;
-use esker_protocol::messages::describe_quorum::{PartitionDataResult, ReplicaState};
-use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
 use super::interrupt::interrupted;
-use super::output::{print_line, table};
+use super::output::{print_json, print_line, table};
 use super::safe_to_stop::{self, SafeToStopArgs};
-use quorum::{describe_quorum, log_end};
+use crate::admin::{NodeStatus, read_cluster_status};
 
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
@@ -91,82 +85,24 @@ async fn run_short(command: ClusterCommand) -> Result<(), CliError> {
     }
 }
 
-/// One node, from what the metadata and the quorum say of it.
-#[derive(Debug, Default)]
-struct NodeStatus {
-    address: Option<String>,
-    role: &'static str,
-    /// Entries of the metadata log that it lacks.
-    behind: i64,
-    leads: usize,
-    replicas: usize,
-    in_sync: usize,
-}
-
 async fn status(args: StatusArgs) -> Result<(), CliError> {
-    let client = args.connect.client().await?;
-    let admin = Admin::new(&client);
-    let topics = admin.topics().await?;
-    let cluster = admin.describe_cluster().await?;
-    let quorum = describe_quorum(&client).await?;
-    let mut nodes = nodes_of(&quorum);
-    for broker in &cluster.brokers {
-        nodes.entry(broker.id).or_default().address = Some(broker.address());
-    }
-    let (mut under_replicated, mut leaderless) = (0_usize, 0_usize);
-    for partition in topics.iter().flat_map(|topic| &topic.partitions) {
-        under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
-        leaderless += usize::from(partition.leader.is_none());
-        if let Some(leader) = partition.leader {
-            nodes.entry(leader).or_default().leads += 1;
-        }
-        for replica in &partition.replicas {
-            let node = nodes.entry(*replica).or_default();
-            node.replicas += 1;
-            node.in_sync += usize::from(partition.isr.contains(replica));
-        }
-    }
+    let status = read_cluster_status(&args.connect.client().await?).await?;
     if args.json {
-        let nodes: Vec<_> = nodes.iter().map(|(id, node)| to_json(*id, node)).collect();
-        let status = json!({
-            "cluster_id": cluster.id.as_str(), "controller": quorum.leader_id, "term": quorum.leader_epoch,
-            "under_replicated": under_replicated, "leaderless": leaderless, "nodes": nodes,
-        });
-        return Ok(print_line(&serde_json::to_string_pretty(&status)?)?);
+        return print_json(&status);
     }
     print_line(&format!(
-        "cluster {}  controller={}  term={}  under-replicated={under_replicated}  leaderless={leaderless}",
-        cluster.id, quorum.leader_id, quorum.leader_epoch
+        "cluster {}  controller={}  term={}  under-replicated={}  leaderless={}",
+        status.cluster_id, status.controller, status.term, status.under_replicated, status.leaderless
     ))?;
-    let rows: Vec<_> = nodes.iter().map(|(id, node)| to_row(*id, node)).collect();
+    let rows: Vec<_> = status.nodes.iter().map(to_row).collect();
     Ok(table(&["NODE", "ADDRESS", "QUORUM", "BEHIND", "LEADS", "REPLICAS", "IN-SYNC"], &rows)?)
 }
 
-fn nodes_of(quorum: &PartitionDataResult) -> BTreeMap<i32, NodeStatus> {
-    let end = log_end(quorum);
-    let node = |replica: &ReplicaState, role: &'static str| {
-        let behind = end.saturating_sub(replica.log_end_offset);
-        (replica.replica_id, NodeStatus { role, behind, ..NodeStatus::default() })
-    };
-    let voters = quorum
-        .current_voters
-        .iter()
-        .map(|voter| node(voter, if voter.replica_id == quorum.leader_id { "leader" } else { "voter" }));
-    voters.chain(quorum.observers.iter().map(|observer| node(observer, "observer"))).collect()
-}
-
-fn to_json(id: i32, node: &NodeStatus) -> serde_json::Value {
-    json!({
-        "id": id, "address": node.address, "quorum": node.role, "behind": node.behind, "leads": node.leads,
-        "replicas": node.replicas, "in_sync": node.in_sync,
-    })
-}
-
-fn to_row(id: i32, node: &NodeStatus) -> Vec<String> {
+fn to_row(node: &NodeStatus) -> Vec<String> {
     vec![
-        id.to_string(),
+        node.id.to_string(),
         node.address.clone().unwrap_or_else(|| "(fenced or gone)".to_owned()),
-        if node.role.is_empty() { "-" } else { node.role }.to_owned(),
+        if node.quorum.is_empty() { "-" } else { node.quorum }.to_owned(),
         node.behind.to_string(),
         node.leads.to_string(),
         node.replicas.to_string(),

@@ -1,15 +1,15 @@
 //! `esker config`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use esker_client::Admin;
-use esker_client::admin::{ConfigEntry, ConfigOp, ConfigSource, Resource};
+use esker_client::admin::ConfigOp;
 use esker_protocol::primitives::Str;
-use serde_json::json;
 
 use super::arguments::{distinct, pairs};
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{or_dash, print_line, table};
+use super::output::{or_dash, print_json, print_line, table};
+use crate::admin::{ConfigReport, ResourceKind, alter_configs, parse_resource, read_configs};
 
 /// What can be done with configs.
 #[derive(Debug, Subcommand)]
@@ -22,21 +22,6 @@ pub enum ConfigCommand {
     Unset(UnsetArgs),
 }
 
-/// Kinds of resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// A topic.
-    Topic,
-    /// A broker by its id, or default: all brokers.
-    Broker,
-    /// A group.
-    Group,
-    /// A client-metrics subscription.
-    ClientMetrics,
-    /// The loggers of a broker, by its id.
-    BrokerLogger,
-}
-
 /// A resource.
 #[derive(Debug, Args)]
 pub struct ResourceArgs {
@@ -44,7 +29,7 @@ pub struct ResourceArgs {
     connect: Connect,
     /// What the resource is.
     #[arg(value_enum)]
-    kind: Kind,
+    kind: ResourceKind,
     /// Its name; a broker's id, or default for all brokers.
     name: String,
 }
@@ -106,78 +91,31 @@ pub async fn run(command: ConfigCommand) -> Result<(), CliError> {
     }
 }
 
-fn parse_resource(kind: Kind, name: &str) -> Result<Resource, CliError> {
-    let id = || name.parse::<i32>().ok().filter(|id| *id >= 0);
-    Ok(match kind {
-        Kind::Topic => Resource::Topic(Str::copy(name)),
-        Kind::Group => Resource::Group(Str::copy(name)),
-        Kind::ClientMetrics => Resource::ClientMetrics(Str::copy(name)),
-        Kind::Broker if name == "default" => Resource::Broker(None),
-        Kind::Broker => Resource::Broker(Some(
-            id().ok_or_else(|| CliError::Usage(format!("a broker is an id, or default; not '{name}'")))?,
-        )),
-        Kind::BrokerLogger => {
-            Resource::BrokerLogger(id().ok_or_else(|| CliError::Usage(format!("a broker is an id, not '{name}'")))?)
-        }
-    })
-}
-
 async fn get(args: GetArgs) -> Result<(), CliError> {
     let resource = parse_resource(args.resource.kind, &args.resource.name)?;
-    let entries = Admin::new(&args.resource.connect.client().await?).describe_configs(&resource).await?;
+    let admin = Admin::new(&args.resource.connect.client().await?);
     let keys = distinct(&args.keys);
-    if let Some(missing) = keys.iter().find(|key| !entries.iter().any(|entry| entry.name == **key)) {
+    let mut entries = read_configs(&admin, &resource, args.all || !keys.is_empty()).await?;
+    if let Some(missing) = keys.iter().find(|key| !entries.iter().any(|entry| entry.name == key.as_str())) {
         return Err(CliError::Refused(format!("{resource} has no config '{missing}'; --all lists what there is")));
     }
-    let wanted = |entry: &&ConfigEntry| match keys.is_empty() {
-        true => args.all || is_set(entry),
-        false => keys.contains(&entry.name),
-    };
-    let entries: Vec<_> = entries.iter().filter(wanted).collect();
+    entries.retain(|entry| keys.is_empty() || keys.iter().any(|key| entry.name == key.as_str()));
     if args.json {
-        let row = |entry: &&ConfigEntry| {
-            json!({
-                "name": entry.name.as_str(), "value": entry.value.as_deref(), "source": entry.source.name(),
-                "read_only": entry.read_only, "sensitive": entry.sensitive,
-            })
-        };
-        return Ok(print_line(&serde_json::to_string_pretty(&entries.iter().map(row).collect::<Vec<_>>())?)?);
+        return print_json(&entries);
     }
-    let row = |entry: &&ConfigEntry| {
+    let row = |entry: &ConfigReport| {
         let value = if entry.sensitive { Some("(hidden)") } else { entry.value.as_deref() };
-        vec![entry.name.to_string(), or_dash(value), entry.source.name().to_owned()]
+        vec![entry.name.clone(), or_dash(value), entry.source.to_owned()]
     };
     Ok(table(&["CONFIG", "VALUE", "SOURCE"], &entries.iter().map(row).collect::<Vec<_>>())?)
 }
 
-/// Whether the value comes from the resource, from a broker's file or from a dynamic config: from anything but the default.
-fn is_set(entry: &ConfigEntry) -> bool {
-    entry.source != ConfigSource::Default
-}
-
 async fn alter(args: &ResourceArgs, changes: Vec<(Str, ConfigOp)>, json: bool) -> Result<(), CliError> {
     let resource = parse_resource(args.kind, &args.name)?;
-    Admin::new(&args.connect.client().await?).alter_configs(&resource, &changes).await?;
-    let names: Vec<_> = changes.iter().map(|(name, _)| name.as_str()).collect();
+    let admin = Admin::new(&args.connect.client().await?);
+    let changed = alter_configs(&admin, (&resource, &args.name), &changes).await?;
     if json {
-        let changed = json!({"name": args.name, "outcome": "changed", "configs": names});
-        return Ok(print_line(&serde_json::to_string_pretty(&changed)?)?);
+        return print_json(&changed);
     }
-    Ok(print_line(&format!("changed {resource}: {}", names.join(", ")))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resources_by_kind_and_name() {
-        assert_eq!(parse_resource(Kind::Broker, "default").unwrap(), Resource::Broker(None));
-        assert_eq!(parse_resource(Kind::Broker, "3").unwrap(), Resource::Broker(Some(3)));
-        assert_eq!(parse_resource(Kind::Topic, "3").unwrap(), Resource::Topic("3".into()));
-        assert_eq!(parse_resource(Kind::BrokerLogger, "3").unwrap(), Resource::BrokerLogger(3));
-        for (kind, name) in [(Kind::Broker, "-1"), (Kind::Broker, "x"), (Kind::BrokerLogger, "default")] {
-            assert!(parse_resource(kind, name).is_err(), "{name}");
-        }
-    }
+    Ok(print_line(&format!("changed {resource}: {}", changed.configs.join(", ")))?)
 }

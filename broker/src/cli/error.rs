@@ -3,6 +3,8 @@
 use esker_client::{Error, ProduceError};
 use thiserror::Error;
 
+use crate::admin::AdminError;
+
 /// Why a command failed.
 #[derive(Debug, Error)]
 pub enum CliError {
@@ -44,6 +46,16 @@ pub enum CliError {
     /// JSON could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<AdminError> for CliError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Client(error) => Self::Client(error),
+            AdminError::Missing(text) | AdminError::Invalid(text) => Self::Usage(text),
+            AdminError::Refused(text) => Self::Refused(text),
+        }
+    }
 }
 
 /// The failures of a command that goes on after one; each is a line of its own.

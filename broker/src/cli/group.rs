@@ -1,16 +1,14 @@
 //! `esker group`.
 
 use clap::{Args, Subcommand};
-use std::collections::HashMap;
-
 use esker_client::Admin;
-use esker_client::admin::{CommittedOffset, OffsetSpec};
 use esker_protocol::primitives::Str;
 use serde_json::json;
 
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{or_dash, print_line, table};
+use super::output::{or_dash, print_json, print_line, table};
+use crate::admin::{GroupOffset, GroupSummary, Page, list_groups, read_group};
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]
@@ -57,7 +55,7 @@ pub async fn run(command: GroupCommand) -> Result<(), CliError> {
             }
             if args.json {
                 let deleted = json!([{"group": args.name, "outcome": "deleted"}]);
-                return Ok(print_line(&serde_json::to_string_pretty(&deleted)?)?);
+                return print_json(&deleted);
             }
             Ok(print_line(&format!("deleted {}", args.name))?)
         }
@@ -65,61 +63,20 @@ pub async fn run(command: GroupCommand) -> Result<(), CliError> {
 }
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
-    let groups = Admin::new(&args.connect.client().await?).list_groups().await?;
+    let groups = list_groups(&Admin::new(&args.connect.client().await?)).await?;
     if args.json {
-        let rows: Vec<_> = groups
-            .iter()
-            .map(|g| json!({"group": &*g.id, "state": &*g.state, "protocol_type": &*g.protocol_type, "type": &*g.kind}))
-            .collect();
-        return Ok(print_line(&serde_json::to_string_pretty(&rows)?)?);
+        return print_json(&groups);
     }
-    let rows: Vec<_> = groups
-        .iter()
-        .map(|g| vec![g.id.to_string(), g.state.to_string(), g.kind.to_string(), g.protocol_type.to_string()])
-        .collect();
+    let row = |g: &GroupSummary| vec![g.group.clone(), g.state.clone(), g.kind.clone(), g.protocol_type.clone()];
+    let rows: Vec<_> = groups.iter().map(row).collect();
     Ok(table(&["GROUP", "STATE", "TYPE", "PROTOCOL"], &rows)?)
 }
 
 async fn describe(args: NameArgs) -> Result<(), CliError> {
     let admin = Admin::new(&args.connect.client().await?);
-    let group = admin.describe_group(&args.name).await?;
-    let offsets = admin.committed_offsets(&args.name).await?;
-    let mut ends = HashMap::new();
-    for topic in offsets.chunk_by(|a, b| a.partition.topic == b.partition.topic) {
-        let asked: Vec<_> = topic.iter().map(|o| (o.partition.clone(), OffsetSpec::Latest)).collect();
-        // A topic that is gone has no end.
-        ends.extend(admin.list_offsets(&asked).await.unwrap_or_default());
-    }
-    let owner =
-        |o: &CommittedOffset| group.members.iter().find(|m| m.assignment.contains(&o.partition)).map(|m| &*m.id);
-    let (mut rows, mut partitions) = (Vec::new(), Vec::new());
-    for o in &offsets {
-        let end = ends.get(&o.partition).map(|listed| listed.offset);
-        let lag = end.map(|end| (end - o.offset).max(0));
-        rows.push(vec![
-            o.partition.topic.to_string(),
-            o.partition.partition.to_string(),
-            o.offset.to_string(),
-            or_dash(end),
-            or_dash(lag),
-            or_dash(owner(o)),
-        ]);
-        partitions.push(json!({
-            "topic": o.partition.topic.as_str(), "partition": o.partition.partition, "committed": o.offset, "end": end, "lag": lag,
-            "member": owner(o),
-        }));
-    }
-    let members: Vec<_> = group
-        .members
-        .iter()
-        .map(|m| json!({"id": &*m.id, "client_id": &*m.client_id, "host": &*m.host, "partitions": m.assignment.len()}))
-        .collect();
+    let (group, _) = read_group(&admin, &args.name, &Page::all()).await?;
     if args.json {
-        let group = json!({
-            "group": args.name, "state": &*group.state, "protocol": &*group.protocol, "coordinator": group.coordinator, "members": members,
-            "offsets": partitions,
-        });
-        return Ok(print_line(&serde_json::to_string_pretty(&group)?)?);
+        return print_json(&group);
     }
     print_line(&format!(
         "{}  state={}  protocol={}",
@@ -130,5 +87,16 @@ async fn describe(args: NameArgs) -> Result<(), CliError> {
     for m in &group.members {
         print_line(&format!("  member {}  client={}  host={}", m.id, m.client_id, m.host))?;
     }
+    let row = |o: &GroupOffset| {
+        vec![
+            o.topic.clone(),
+            o.partition.to_string(),
+            o.committed.to_string(),
+            or_dash(o.end),
+            or_dash(o.lag),
+            or_dash(o.member.as_deref()),
+        ]
+    };
+    let rows: Vec<_> = group.offsets.iter().map(row).collect();
     Ok(table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], &rows)?)
 }

@@ -2,6 +2,10 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
+use super::error::CliError;
+
 /// Prints rows under a heading, columns aligned.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.len()).collect();
@@ -22,6 +26,11 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 /// Prints one line.
 pub fn print_line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
+}
+
+/// Prints a report as JSON.
+pub(super) fn print_json(report: &impl Serialize) -> Result<(), CliError> {
+    Ok(print_line(&serde_json::to_string_pretty(report)?)?)
 }
 
 /// Prints one line to stderr. A write that fails cannot be reported.

@@ -8,11 +8,10 @@ use esker_client::{Admin, Client, Topic};
 use esker_core::health::{AffectedPartition, ReplicaSet, StopAssessment, StopEffect, assess_stop};
 use esker_protocol::primitives::Str;
 
-use super::cluster::quorum::describe_quorum;
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{print_line, table};
-use crate::reports::stop_report;
+use super::output::{print_json, print_line, table};
+use crate::admin::{describe_quorum, stop_report};
 
 /// Flags of `safe-to-stop`.
 #[derive(Debug, Args)]
@@ -79,8 +78,7 @@ pub(super) async fn assess(client: &Client, node_id: i32) -> Result<StopAssessme
 pub(super) fn print_assessment(node_id: i32, assessment: &StopAssessment, as_json: bool) -> Result<(), CliError> {
     let quorum = &assessment.quorum;
     if as_json {
-        let report = stop_report(node_id, assessment);
-        return Ok(print_line(&serde_json::to_string_pretty(&report)?)?);
+        return print_json(&stop_report(node_id, assessment));
     }
     if assessment.is_safe() {
         return Ok(print_line(&format!("node {node_id} may be stopped"))?);

@@ -1,18 +1,11 @@
 //! `esker txn`.
 
-mod coordinator;
-
 use clap::{Args, Subcommand};
-use esker_client::{Admin, Target};
-use esker_protocol::messages::describe_transactions::TransactionState;
-use esker_protocol::messages::list_transactions::ListTransactionsRequest;
-use esker_protocol::primitives::Str;
-use serde_json::{Value, json};
 
 use super::connect::Connect;
 use super::error::CliError;
-use super::output::{or_dash, print_line, table};
-use coordinator::{abort_transaction, check_code, describe_transaction};
+use super::output::{or_dash, print_json, print_line, table};
+use crate::admin::{TransactionReport, abort_transaction, describe_transaction, list_transactions};
 
 /// What can be done with transactions.
 #[derive(Debug, Subcommand)]
@@ -67,96 +60,49 @@ pub async fn run(command: TxnCommand) -> Result<(), CliError> {
         TxnCommand::Describe(args) => {
             let client = args.connect.client().await?;
             let (coordinator, transaction) = describe_transaction(&client, &args.id).await?;
-            print_transaction(coordinator, &transaction, args.json, None)
+            print_transaction(&TransactionReport::new(coordinator, &transaction, None), args.json)
         }
         TxnCommand::Abort(args) => abort(args).await,
     }
 }
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
-    let client = args.connect.client().await?;
-    let mut found = Vec::new();
-    // Each coordinator knows its own.
-    for broker in Admin::new(&client).describe_cluster().await?.brokers {
-        let request = ListTransactionsRequest {
-            state_filters: args.states.iter().map(|state| Str::copy(state)).collect(),
-            ..ListTransactionsRequest::default()
-        };
-        let answer = client.request(Target::Node(broker.id), request).await?;
-        check_code("the transactions", answer.error_code)?;
-        if let Some(unknown) = answer.unknown_state_filters.first() {
-            return Err(CliError::Usage(format!(
-                "'{unknown}' is no state of a transaction: Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, \
-                 CompleteAbort, Dead, PrepareEpochFence"
-            )));
-        }
-        found.extend(answer.transaction_states.into_iter().map(|transaction| (broker.id, transaction)));
-    }
-    found.sort_by(|a, b| a.1.transactional_id.cmp(&b.1.transactional_id));
+    let found = list_transactions(&args.connect.client().await?, &args.states).await?;
     if args.json {
-        let rows = found.iter().map(|(coordinator, t)| {
-            json!({
-                "transactional_id": t.transactional_id.as_str(), "state": t.transaction_state.as_str(),
-                "producer_id": t.producer_id, "coordinator": coordinator,
-            })
-        });
-        return Ok(print_line(&serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)?);
+        return print_json(&found);
     }
-    let rows = found.iter().map(|(coordinator, t)| {
-        let (id, state) = (t.transactional_id.to_string(), t.transaction_state.to_string());
-        vec![id, state, t.producer_id.to_string(), coordinator.to_string()]
+    let rows = found.into_iter().map(|t| {
+        let (producer, coordinator) = (t.producer_id.to_string(), t.coordinator.to_string());
+        vec![t.transactional_id, t.state, producer, coordinator]
     });
     Ok(table(&["TRANSACTIONAL ID", "STATE", "PRODUCER", "COORDINATOR"], &rows.collect::<Vec<_>>())?)
 }
 
 async fn abort(args: AbortArgs) -> Result<(), CliError> {
     let AbortArgs { transaction: IdArgs { connect, id, json }, yes } = args;
-    let client = connect.client().await?;
-    let (coordinator, transaction) = describe_transaction(&client, &id).await?;
-    if transaction.transaction_state.as_str() != "Ongoing" {
-        let state = &transaction.transaction_state;
-        return Err(CliError::Refused(format!("'{id}' has no open transaction; its state is {state}")));
-    }
+    let transaction = abort_transaction(&connect.client().await?, &id, !yes).await?;
+    print_transaction(&transaction, json)?;
     if !yes {
-        print_transaction(coordinator, &transaction, json, Some(true))?;
         tracing::warn!("nothing is aborted yet: repeat the command with --yes");
-        return Ok(());
     }
-    abort_transaction(&client, coordinator, &transaction).await?;
-    let (coordinator, transaction) = describe_transaction(&client, &id).await?;
-    print_transaction(coordinator, &transaction, json, Some(false))
+    Ok(())
 }
 
-fn print_transaction(
-    coordinator: i32,
-    t: &TransactionState,
-    as_json: bool,
-    dry_run: Option<bool>,
-) -> Result<(), CliError> {
-    let started = Some(t.transaction_start_time_ms).filter(|at| *at >= 0);
-    let partitions = t.topics.iter().flat_map(|topic| topic.partitions.iter().map(|id| (topic.topic.as_str(), *id)));
+fn print_transaction(t: &TransactionReport, as_json: bool) -> Result<(), CliError> {
     if as_json {
-        let partitions: Vec<_> =
-            partitions.map(|(topic, partition)| json!({"topic": topic, "partition": partition})).collect();
-        let mut described = json!({
-            "transactional_id": t.transactional_id.as_str(), "state": t.transaction_state.as_str(),
-            "producer_id": t.producer_id, "producer_epoch": t.producer_epoch, "coordinator": coordinator,
-            "timeout_ms": t.transaction_timeout_ms, "start_timestamp": started, "partitions": partitions,
-        });
-        if let (Some(dry_run), Some(fields)) = (dry_run, described.as_object_mut()) {
-            fields.insert("dry_run".to_owned(), Value::Bool(dry_run));
-        }
-        return Ok(print_line(&serde_json::to_string_pretty(&described)?)?);
+        return print_json(t);
     }
     print_line(&format!(
-        "{}  state={}  producer={}  epoch={}  coordinator={coordinator}  timeout_ms={}  start={}",
+        "{}  state={}  producer={}  epoch={}  coordinator={}  timeout_ms={}  start={}",
         t.transactional_id,
-        t.transaction_state,
+        t.state,
         t.producer_id,
         t.producer_epoch,
-        t.transaction_timeout_ms,
-        or_dash(started)
+        t.coordinator,
+        t.timeout_ms,
+        or_dash(t.start_timestamp)
     ))?;
-    let rows: Vec<_> = partitions.map(|(topic, id)| vec![topic.to_owned(), id.to_string()]).collect();
+    let rows: Vec<_> =
+        t.partitions.iter().map(|found| vec![found.topic.clone(), found.partition.to_string()]).collect();
     Ok(table(&["TOPIC", "PARTITION"], &rows)?)
 }

@@ -10,13 +10,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use esker_core::controller::ElectionRules;
 use esker_core::health::{assess_stop_of, obstacle};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::problem::problem;
 use super::served::Served;
+use crate::admin::{StopReport, stop_report};
 use crate::broker::Broker;
-use crate::reports::stop_report;
 
 /// How long this node may take to apply what the controller has.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -54,7 +53,7 @@ fn is_known(broker: &Broker, node_id: i32) -> bool {
         || broker.metadata.quorum().borrow().members.iter().any(|member| member.id.node_id == node_id)
 }
 
-fn assess(broker: &Broker, node_id: i32) -> Value {
+fn assess(broker: &Broker, node_id: i32) -> StopReport {
     let voters: BTreeSet<i32> = broker.metadata.quorum().borrow().voters().map(|voter| voter.id.node_id).collect();
     let image = broker.replicas.applied_image();
     let rules = ElectionRules { node_id: broker.node_id, statics: &broker.config.statics };

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::connect::Connect;
 use super::super::error::CliError;
 use super::super::output::{print_line, table};
-use super::quorum::{describe_quorum, log_end};
+use crate::admin::{describe_quorum, log_end};
 
 /// Arguments of `voters`.
 #[derive(Debug, Args)]

@@ -6,13 +6,10 @@
 mod goal;
 mod list;
 mod mover;
-mod observe;
 mod options;
 mod progress;
 mod report;
 mod steps;
-mod survey;
-mod throttle;
 mod units;
 
 use std::cell::RefCell;

@@ -10,9 +10,8 @@ use esker_protocol::primitives::Str;
 use tokio::time::{Instant, sleep};
 
 use super::super::super::error::CliError;
-use super::observe::{assignments, sizes};
 use super::progress::{Progress, Reporter};
-use super::throttle;
+use crate::admin::{assignments, clear_throttle, set_throttle, sizes};
 
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -20,8 +19,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Brokers learn of a reassignment one after the other: only what lasts as long is another client's change.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Partitions of one request.
-pub(super) const REQUEST: usize = 1000;
 /// Partitions that a progress names.
 const NAMED: usize = 100;
 
@@ -80,7 +77,7 @@ impl<'a> Mover<'a> {
         let admin = Admin::new(self.client);
         if let Some(rate) = self.pace.throttle {
             let moves: Vec<Move> = self.moves.iter().map(|tracked| tracked.one.clone()).collect();
-            throttle::set(&admin, &moves, rate).await?;
+            set_throttle(&admin, &moves, rate).await?;
         }
         let mut failing: Option<Instant> = None;
         loop {
@@ -101,7 +98,7 @@ impl<'a> Mover<'a> {
         let topics: BTreeSet<Str> = self.moves.iter().map(|tracked| tracked.one.topic.clone()).collect();
         self.elect_leaders(&admin).await;
         let since = Instant::now();
-        while let Err(error) = throttle::clear(&admin, &topics, self.pace.throttle.is_some()).await {
+        while let Err(error) = clear_throttle(&admin, &topics, self.pace.throttle.is_some()).await {
             if !error.is_retriable() || since.elapsed() > PATIENCE {
                 return Err(CliError::Refused(format!(
                     "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes them"

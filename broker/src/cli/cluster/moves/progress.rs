@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::super::error::CliError;
 use super::super::super::output::print_line;
 use super::units::{show_bytes, show_duration};
+use crate::admin::WaitsFor;
 
 /// Between two lines where there is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(10);
@@ -70,15 +71,6 @@ pub(super) fn describe_blocker(blocker: Blocker) -> String {
     }
 }
 
-/// A name for machines.
-pub(super) fn name_blocker(blocker: Blocker) -> serde_json::Value {
-    match blocker {
-        Blocker::NoLeader => json!({"reason": "no_leader"}),
-        Blocker::NotAlive(broker) => json!({"reason": "broker_not_alive", "broker": broker}),
-        Blocker::CatchingUp(broker) => json!({"reason": "catching_up", "broker": broker}),
-    }
-}
-
 /// Reports progress.
 #[derive(Debug)]
 pub(super) struct Reporter {
@@ -122,7 +114,7 @@ impl Reporter {
         self.last = Some((Instant::now(), progress.clone()));
         if self.json {
             let waiting = progress.waiting.iter().map(|(tp, blocker)| {
-                json!({"topic": tp.topic.as_str(), "partition": tp.partition, "waits_for": name_blocker(*blocker)})
+                json!({"topic": tp.topic.as_str(), "partition": tp.partition, "waits_for": WaitsFor::from(*blocker)})
             });
             let event = json!({
                 "event": "progress", "moved": progress.moves.0, "moves": progress.moves.1,

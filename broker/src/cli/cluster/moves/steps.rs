@@ -12,15 +12,13 @@ use tokio::time::sleep;
 use super::super::super::error::CliError;
 use super::super::super::output::print_line;
 use super::super::super::safe_to_stop;
-use super::super::cordon::cordon_node;
 use super::super::voters::remove_voter;
 use super::goal::Goal;
 use super::mover::{Mover, Pace};
 use super::options::MoveOptions;
 use super::report::print_plan;
-use super::survey::Survey;
-use super::throttle;
 use super::units::{show_bytes, show_duration};
+use crate::admin::{Survey, cancel_reassignments, set_cordoned};
 
 /// A broker applies its own config a moment after the cluster knows it.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -78,7 +76,7 @@ impl Steps<'_> {
             }
             match step {
                 RemovalStep::Cordon => {
-                    cordon_node(&admin, node_id).await?;
+                    set_cordoned(&admin, node_id, true).await?;
                     sleep(PAUSE).await;
                 }
                 RemovalStep::MoveReplicas => self.move_replicas(&survey, self.plan(&survey.layout)?).await?,
@@ -152,7 +150,7 @@ impl Steps<'_> {
         let ongoing = admin.list_reassignments().await?;
         let covered: Vec<TopicPartition> =
             ongoing.into_iter().filter(|found| self.goal.covers(found)).map(|found| found.partition).collect();
-        let count = cancel_all(&admin, &covered).await?;
+        let count = cancel_reassignments(&admin, &covered).await?;
         let text = format!("{count} reassignments are cancelled; partitions that have moved stay where they are");
         self.say(&text, "cancelled")
     }
@@ -163,25 +161,4 @@ impl Steps<'_> {
         }
         Ok(print_line(text)?)
     }
-}
-
-/// Cancels reassignments, and removes the limits of their topics; returns how many there were.
-pub(super) async fn cancel_all(admin: &Admin, partitions: &[TopicPartition]) -> Result<usize, CliError> {
-    let targets: Vec<_> = partitions.iter().map(|tp| (tp.clone(), None)).collect();
-    let mut count = 0;
-    for targets in targets.chunks(super::mover::REQUEST) {
-        for ((tp, _), result) in targets.iter().zip(admin.alter_reassignments(targets).await?) {
-            match result {
-                Ok(()) => count += 1,
-                // It has completed meanwhile.
-                Err(error) if error.code() == Some(ErrorCode::NO_REASSIGNMENT_IN_PROGRESS) => {}
-                Err(error) => {
-                    return Err(CliError::Refused(format!("the reassignment of {tp} is not cancelled: {error}")));
-                }
-            }
-        }
-    }
-    let topics = partitions.iter().map(|tp| tp.topic.clone()).collect();
-    throttle::clear(admin, &topics, false).await?;
-    Ok(count)
 }

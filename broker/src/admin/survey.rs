@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use esker_client::admin::{LogDir, Reassignment};
+use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, Error, TopicPartition};
 use esker_core::plan::{BrokerState, Layout, NodeFacts, PartitionState};
 
-use super::super::quorum::describe_quorum;
+use super::nodes::are_cordoned;
+use super::quorum::describe_quorum;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub struct Survey {
     /// Brokers and partitions; a partition that is being reassigned has the replicas that it will have.
     pub layout: Layout,
     /// Reassignments in progress.
@@ -22,7 +23,7 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads everything. A broker that does not answer counts as not alive.
-    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+    pub async fn read(client: &Client) -> Result<Self, Error> {
         let admin = Admin::new(client);
         // Reassignments first: one that completes meanwhile shows the same replicas.
         let reassignments = admin.list_reassignments().await?;
@@ -66,7 +67,7 @@ impl Survey {
     }
 
     /// What is known of a node.
-    pub(super) fn facts(&self, node_id: i32) -> NodeFacts {
+    pub fn facts(&self, node_id: i32) -> NodeFacts {
         let broker = self.layout.brokers.get(&node_id);
         NodeFacts {
             registered: broker.is_some(),
@@ -78,13 +79,8 @@ impl Survey {
     }
 
     /// Bytes of one replica of a partition.
-    pub(super) fn bytes(&self, tp: &TopicPartition) -> u64 {
+    pub fn bytes(&self, tp: &TopicPartition) -> u64 {
         let found = self.layout.partitions.iter().find(|one| one.topic == tp.topic && one.partition == tp.partition);
         found.map(|found| found.bytes).unwrap_or_default()
     }
-}
-
-/// Whether all log dirs that work are cordoned: the broker gets no new replicas.
-fn are_cordoned(dirs: &[LogDir]) -> bool {
-    dirs.iter().filter(|dir| !dir.offline).all(|dir| dir.cordoned)
 }

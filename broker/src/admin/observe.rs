@@ -11,7 +11,7 @@ use esker_protocol::primitives::Str;
 const TOPICS_AT_ONCE: usize = 500;
 
 /// The assignments of partitions as they are now, by partition. One that was deleted is left out.
-pub(super) async fn assignments(
+pub async fn assignments(
     client: &Client,
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Assignment>, Error> {
@@ -45,7 +45,7 @@ pub(super) async fn assignments(
 }
 
 /// Bytes of some replicas, by broker and partition. Brokers that do not answer are left out.
-pub(super) async fn sizes(
+pub async fn sizes(
     client: &Client,
     replicas: &BTreeMap<i32, Vec<TopicPartition>>,
 ) -> BTreeMap<(i32, TopicPartition), u64> {

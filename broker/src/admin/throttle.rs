@@ -12,7 +12,7 @@ const LEADERS: &str = "leader.replication.throttled.replicas";
 const FOLLOWERS: &str = "follower.replication.throttled.replicas";
 
 /// Limits the copies of these moves to `rate` bytes a second on each broker.
-pub(super) async fn set(admin: &Admin, moves: &[Move], rate: u64) -> Result<(), Error> {
+pub async fn set_throttle(admin: &Admin, moves: &[Move], rate: u64) -> Result<(), Error> {
     let rate = Str::from(rate.to_string());
     let brokers: BTreeSet<i32> = moves.iter().flat_map(|one| one.from.iter().chain(&one.to)).copied().collect();
     for broker in brokers {
@@ -36,7 +36,7 @@ pub(super) async fn set(admin: &Admin, moves: &[Move], rate: u64) -> Result<(), 
 
 /// Removes the limits of these topics, and the rates of all brokers, unless reassignments are in progress: the limits may be theirs. Rates
 /// alone may be an operator's choice, and stay unless `rates`.
-pub(super) async fn clear(admin: &Admin, topics: &BTreeSet<Str>, rates: bool) -> Result<(), Error> {
+pub async fn clear_throttle(admin: &Admin, topics: &BTreeSet<Str>, rates: bool) -> Result<(), Error> {
     if !admin.list_reassignments().await?.is_empty() {
         tracing::warn!(
             "limits of copies stay, since other reassignments are in progress; when they are complete, `esker cluster reassignments --cancel` removes them"

@@ -1,0 +1,38 @@
+//! What the command line and `/v1` read of a cluster and change in it, over the `client` crate: one rule, and one form of JSON, for both.
+//!
+//! Must never: print, parse arguments, or know HTTP.
+
+mod cluster;
+mod configs;
+mod error;
+mod groups;
+mod nodes;
+mod observe;
+mod page;
+mod quorum;
+mod reassignments;
+mod stop;
+mod survey;
+mod throttle;
+mod topics;
+mod transactions;
+
+pub use cluster::{ClusterStatus, NodeStatus, read_cluster_status};
+pub use configs::{ConfigChange, ConfigReport, ResourceKind, alter_configs, parse_resource, read_configs};
+pub use error::AdminError;
+pub use groups::{GroupOffset, GroupReport, GroupSummary, list_groups, read_group};
+pub use nodes::{NodeReport, NodeSummary, check_registered, list_nodes, read_node, set_cordoned};
+pub use observe::{assignments, sizes};
+pub use page::{Page, PartitionKey};
+pub use quorum::{describe_quorum, log_end};
+pub use reassignments::{ReassignmentReport, WaitsFor, cancel_reassignments, list_reassignments};
+pub use stop::{StopReport, stop_report};
+pub use survey::Survey;
+pub use throttle::{clear_throttle, set_throttle};
+pub use topics::{
+    PartitionDetail, PartitionReport, TopicDetail, TopicReport, TopicSummary, list_topics, read_partitions, read_topic,
+    read_topic_detail,
+};
+pub use transactions::{
+    TransactionReport, TransactionSummary, abort_transaction, describe_transaction, list_transactions,
+};
