@@ -28,7 +28,7 @@ use tracing::{error, info};
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller::{Committed, submit};
-use crate::http::{self, HttpError, Served};
+use crate::http::{self, Access, HttpError, Served};
 use crate::metadata_dir::MetadataDir;
 use crate::node::{Machine, Node};
 use crate::server::Listeners;
@@ -90,6 +90,9 @@ pub(crate) async fn start_in(node: Node, disk: Arc<dyn Disk>) -> Result<Running,
         Ok(listening) => (listening, Ok(())),
     };
     let (addresses, connections) = listening;
+    if let Some((_, address)) = addresses.first() {
+        served.set_kafka(*address);
+    }
     let (node, place) = startup.find_place(node, disk.as_ref(), &metadata_dir).await?;
     let logs = open_logs(Arc::clone(&disk), &node, place.cluster_id.clone(), &served.loading).await?;
     logs.limit_open_segments(limit_open_segments(node.config().open_files_max));
@@ -134,7 +137,8 @@ async fn listen(
 /// HTTP answers from the first moment on, so that health checks see how far a start is.
 async fn serve_http(node: &Node, served: &Arc<Served>, stop: &CancellationToken) -> Result<SocketAddr, HttpError> {
     let (listener, address) = http::bind(&node.config().http_listen).await?;
-    tokio::spawn(http::serve(listener, Arc::clone(served), stop.clone()));
+    let access = Access::new(address, node.config().http_changes);
+    tokio::spawn(http::serve(listener, Arc::clone(served), access, stop.clone()));
     Ok(address)
 }
 

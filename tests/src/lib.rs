@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod collector;
 pub mod history;
+pub mod http;
 mod moves;
 pub mod wire;
 pub mod writer;
@@ -50,7 +51,7 @@ pub fn metric_in(scrape: &str, name_and_labels: &str) -> f64 {
 pub fn http_answer(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let status = answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
@@ -252,7 +253,8 @@ impl Esker {
     /// The body of an HTTP answer.
     pub fn http_get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.http).expect("the HTTP port is open");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n").expect("it takes a request");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("it takes a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");

@@ -4,7 +4,9 @@
 
 mod cluster;
 mod configs;
+mod drain;
 mod error;
+mod group_offsets;
 mod groups;
 mod nodes;
 mod observe;
@@ -19,7 +21,9 @@ mod transactions;
 
 pub use cluster::{ClusterStatus, NodeStatus, read_cluster_status};
 pub use configs::{ConfigChange, ConfigReport, ResourceKind, alter_configs, parse_resource, read_configs};
+pub use drain::{DrainReport, begin_drain, read_drain};
 pub use error::AdminError;
+pub use group_offsets::{SeekReport, SeekTarget, SeekTo, plan_seek};
 pub use groups::{GroupOffset, GroupReport, GroupSummary, list_groups, read_group};
 pub use nodes::{NodeReport, NodeSummary, check_registered, list_nodes, read_node, set_cordoned};
 pub use observe::{assignments, sizes};

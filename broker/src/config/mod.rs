@@ -51,6 +51,7 @@ pub struct BrokerConfig {
     pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
     pub http_listen: String,
+    pub http_changes: HttpChanges,
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: Option<PathBuf>,
     pub recovery_threads: usize,
@@ -109,6 +110,29 @@ pub struct BrokerConfig {
     pub transaction_topic_replication_factor: i16,
     pub transaction_topic_min_isr: i32,
     pub transaction_topic_segment_bytes: i32,
+}
+
+/// Who may change the cluster over HTTP (`http.changes`, Esker's own).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HttpChanges {
+    /// Requests to a loopback address.
+    #[default]
+    Loopback,
+    /// Requests to any address.
+    Any,
+    /// None.
+    None,
+}
+
+impl HttpChanges {
+    /// The table allows no other value.
+    fn parse(text: &str) -> Self {
+        match text {
+            "any" => Self::Any,
+            "none" => Self::None,
+            _ => Self::Loopback,
+        }
+    }
 }
 
 /// Bytes that the system may hold for a connection; `None` lets it choose.
@@ -177,6 +201,7 @@ impl BrokerConfig {
             controllers: listeners.controllers,
             advertised: listeners.advertised,
             http_listen,
+            http_changes: HttpChanges::parse(&text("http.changes").unwrap_or_default()),
             log_dirs,
             metadata_log_dir,
             recovery_threads: size("num.recovery.threads.per.data.dir"),

@@ -1,22 +1,23 @@
-//! HTTP: metrics for Prometheus, health for orchestrators, the version, why groups rebalanced, whether a node may be stopped.
+//! HTTP: metrics for Prometheus, health for orchestrators, the version, and `/v1`: the cluster to read and to change.
 //!
 //! It answers before the node is in a cluster and before the logs are open, so that an operator sees what a start waits for.
 
-mod groups;
+mod access;
 mod health;
+mod index;
 pub(crate) mod metrics;
-mod nodes;
 mod problem;
 mod served;
+mod v1;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::json;
 use thiserror::Error;
@@ -24,7 +25,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Access;
 pub use served::Served;
+use v1::V1;
 
 use crate::build::BUILD;
 use crate::telemetry::Page;
@@ -50,16 +53,22 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), HttpError>
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, served: Arc<Served>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, served: Arc<Served>, access: Access, stop: CancellationToken) {
+    let v1 = Arc::new(V1::new(Arc::clone(&served), access, stop.clone()));
+    let answer_v1 = async |State(v1): State<Arc<V1>>, request: Request| v1.answer(request).await;
+    let cluster = Router::new()
+        .route("/", get(async |State(v1): State<Arc<V1>>, headers: HeaderMap| index::answer(&v1, &headers)))
+        .route("/v1", any(answer_v1))
+        .route("/v1/{*rest}", any(answer_v1))
+        .with_state(v1);
     let router = Router::new()
         .route("/metrics", get(all_metrics))
         .route("/metrics/table", get(metrics_table))
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(health::ready))
         .route("/version", get(version))
-        .route("/v1/groups/{group}/rebalances", get(groups::rebalances))
-        .route("/v1/nodes/{id}/safe-to-stop", get(nodes::safe_to_stop))
-        .with_state(served);
+        .with_state(served)
+        .merge(cluster);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP ended");
@@ -148,11 +157,13 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
+    use crate::config::HttpChanges;
+
     use super::*;
 
     async fn get_path(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: esker\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -181,7 +192,8 @@ mod tests {
         let (listener, address) = bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
         let served = Arc::new(Served::default());
-        let serving = tokio::spawn(serve(listener, Arc::clone(&served), stop.clone()));
+        let access = Access::new(address, HttpChanges::Loopback);
+        let serving = tokio::spawn(serve(listener, Arc::clone(&served), access, stop.clone()));
         let reason = "127.0.0.1:9093 does not answer: connection refused";
         served.progress.report_blocked(StartStep::Forming, vec![reason.to_owned()]);
         let ready = get_path(address, "/health/ready").await;
@@ -200,6 +212,11 @@ mod tests {
             assert!(metrics.contains(line), "{line} is not in {metrics}");
         }
         assert!(get_path(address, "/version").await.contains("\"node_id\":null"));
+        let index = get_path(address, "/").await;
+        for (path, _) in index::PATHS {
+            assert!(index.contains(&format!("\"path\":\"{path}\"")), "{path} is not in {index}");
+            assert!(!get_path(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
+        }
         stop.cancel();
         serving.await.unwrap();
     }

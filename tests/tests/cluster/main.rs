@@ -7,6 +7,7 @@ mod controller;
 mod cordon;
 mod forming;
 mod health;
+mod http;
 mod kills;
 mod log_dirs;
 mod metrics;

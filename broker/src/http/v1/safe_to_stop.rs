@@ -1,49 +1,53 @@
-//! Nodes: whether one of them may be stopped.
+//! Whether a node may be stopped, by what this node knows of the cluster.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use esker_core::controller::ElectionRules;
 use esker_core::health::{assess_stop_of, obstacle};
 use tokio::time::Instant;
 
-use super::problem::problem;
-use super::served::Served;
+use super::super::problem::{Failed, Problem};
+use super::api::Api;
+use super::extract::{InPath, parse_node};
 use crate::admin::{StopReport, stop_report};
 use crate::broker::Broker;
 
 /// How long this node may take to apply what the controller has.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// `GET /v1/nodes/{id}/safe-to-stop`: yes, or what would be lost.
-pub(super) async fn safe_to_stop(State(served): State<Arc<Served>>, Path(node): Path<String>) -> Response {
-    let Some(broker) = served.broker.get().cloned() else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "this node is starting: ask another one");
-    };
+/// Read whether a node may be stopped, and what would be lost.
+#[utoipa::path(
+    get, path = "/v1/nodes/{id}/safe-to-stop", tag = "cluster", operation_id = "assess_stop",
+    params(("id" = i32, Path, description = "The node's id")),
+    responses((status = 200, body = StopReport), Failed)
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, InPath(id): InPath<String>) -> Result<Json<StopReport>, Problem> {
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let broker = api.broker()?;
     if let Some(why) = obstacle(&broker.service_state()) {
-        let detail = format!("this node does not know the cluster: {why}; ask another one");
-        return problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
+        return Err(unavailable(format!("this node does not know the cluster: {why}; ask another one")));
     }
     let target = broker.session.controller_offset();
     if !broker.replicas.wait_applied(target, Instant::now() + CATCH_UP).await {
         let applied = broker.replicas.applied_image().offset();
         let detail = format!("this node is catching up with the metadata log, at {applied} of {target}; ask again");
-        return problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
+        return Err(unavailable(detail));
     }
-    let known = node.parse().ok().filter(|node_id| is_known(&broker, *node_id));
-    let Some(node_id) = known else {
-        return problem(StatusCode::NOT_FOUND, &format!("the cluster has no node {node}"));
-    };
-    let asked = Arc::clone(&broker);
-    match broker.node.run_blocking(move || assess(&asked, node_id)).await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    let node_id = parse_node(&id)?;
+    if !is_known(broker, node_id) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("the cluster has no node {node_id}: /v1/nodes lists those that it has"),
+        ));
     }
+    let asked = Arc::clone(broker);
+    let assessed = broker.node.run_blocking(move || assess(&asked, node_id)).await;
+    assessed.map(Json).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 fn is_known(broker: &Broker, node_id: i32) -> bool {
