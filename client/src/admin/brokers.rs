@@ -34,6 +34,10 @@ pub struct LogDir {
     pub offline: bool,
     /// It takes no new replicas (KIP-1066).
     pub cordoned: bool,
+    /// Bytes of its disk; `None` where the broker does not return them (before KIP-827).
+    pub total_bytes: Option<u64>,
+    /// Bytes of its disk that are free, likewise.
+    pub usable_bytes: Option<u64>,
     /// Bytes of the replicas in it.
     pub replicas: Vec<(TopicPartition, u64)>,
 }
@@ -87,6 +91,8 @@ impl Admin {
                 path: dir.log_dir,
                 offline: dir.error_code != ErrorCode::NONE,
                 cordoned: dir.is_cordoned,
+                total_bytes: u64::try_from(dir.total_bytes).ok(),
+                usable_bytes: u64::try_from(dir.usable_bytes).ok(),
                 replicas: replicas.collect(),
             }
         });

@@ -47,6 +47,8 @@ pub struct GroupDescription {
     pub state: Str,
     /// "consumer" for consumer groups.
     pub protocol_type: Str,
+    /// "classic", or "consumer" for the protocol of KIP-848.
+    pub kind: Str,
     /// How partitions are shared ("range", ...).
     pub protocol: Str,
     /// Node id of the coordinator.
@@ -152,6 +154,7 @@ impl Admin {
             id: found.group_id,
             state: found.group_state,
             protocol_type: "consumer".into(),
+            kind: "consumer".into(),
             protocol: found.assignor_name,
             coordinator: self.client.coordinator(&group).await?,
             members: members.collect(),
@@ -183,6 +186,7 @@ impl Admin {
             id: found.group_id.clone(),
             state: found.group_state.clone(),
             protocol_type: found.protocol_type.clone(),
+            kind: "classic".into(),
             protocol: found.protocol_data.clone(),
             coordinator: self.client.coordinator(&group).await?,
             members: members.collect(),
