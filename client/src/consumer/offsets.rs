@@ -53,8 +53,9 @@ impl Consumer {
         }
     }
 
-    /// Metadata of assigned topics must be there before anything can be fetched.
-    async fn fetch_topics(&self) -> Result<(), Error> {
+    /// Metadata of assigned topics must be there before anything can be fetched. `&mut`: the future of `poll` is `Send` that way, since a consumer is
+    /// not `Sync`.
+    async fn fetch_topics(&mut self) -> Result<(), Error> {
         let cluster = self.client.cluster();
         for tp in self.slots.keys() {
             if !cluster.topics.contains_key(&tp.topic) && self.client.cached_topic(&tp.topic).is_none() {
@@ -128,7 +129,7 @@ impl Consumer {
     }
 
     /// What the group committed; partitions without a commit are left out.
-    async fn committed(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, Error> {
+    async fn committed(&mut self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, Error> {
         let Some(group) = &self.config.group else { return Ok(HashMap::new()) };
         let offsets = crate::Admin::new(&self.client).committed_offsets(&group.id).await?;
         let mut found = HashMap::new();
