@@ -1,11 +1,12 @@
 //! The command line beside the broker: topics, records, groups, over the `client` crate. For people and for scripts.
 //!
-//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. The output of a command goes to stdout, everything else
-//! to stderr.
+//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. The output of a command goes to
+//! stdout, everything else to stderr.
 
 mod arguments;
 mod broker;
 mod cluster;
+mod committed;
 mod config;
 mod connect;
 mod consume;
@@ -44,7 +45,7 @@ pub enum Command {
     /// Print records of a topic.
     #[command(after_help = EXIT_CODES)]
     Consume(consume::ConsumeArgs),
-    /// List, describe and delete consumer groups.
+    /// List, describe and delete consumer groups, and set their committed offsets.
     #[command(subcommand, after_help = EXIT_CODES)]
     Group(group::GroupCommand),
     /// Print, set and unset configs of topics, brokers, groups, client metrics and loggers.
@@ -73,6 +74,10 @@ pub fn run(command: Command) -> ExitCode {
     let outcome = runtime.block_on(dispatch(command));
     // A thread of its own may wait for stdin; the exit does not wait for that thread.
     runtime.shutdown_background();
+    end(outcome)
+}
+
+fn end(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output closed the pipe.
