@@ -2,6 +2,7 @@
 
 mod cordon;
 mod moves;
+mod outcome;
 mod recover;
 mod unregister;
 mod voters;

@@ -5,7 +5,7 @@ use esker_client::Admin;
 
 use super::super::connect::Connect;
 use super::super::error::CliError;
-use super::super::output::print_line;
+use super::outcome::print_outcome;
 use crate::admin::{check_registered, set_cordoned};
 
 /// Arguments of `cordon` and `uncordon`.
@@ -16,6 +16,9 @@ pub struct CordonArgs {
     node_id: i32,
     #[command(flatten)]
     connect: Connect,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs `cordon`.
@@ -23,9 +26,10 @@ pub async fn cordon(args: CordonArgs) -> Result<(), CliError> {
     let (admin, node_id) = (Admin::new(&args.connect.client().await?), args.node_id);
     check_registered(&admin, node_id).await?;
     set_cordoned(&admin, node_id, true).await?;
-    Ok(print_line(&format!(
+    let words = format!(
         "node {node_id} is cordoned: it gets no new replicas; `esker cluster drain {node_id}` moves those that it has"
-    ))?)
+    );
+    print_outcome(node_id, "cordoned", &words, args.json)
 }
 
 /// Runs `uncordon`.
@@ -33,7 +37,8 @@ pub async fn uncordon(args: CordonArgs) -> Result<(), CliError> {
     let (admin, node_id) = (Admin::new(&args.connect.client().await?), args.node_id);
     check_registered(&admin, node_id).await?;
     set_cordoned(&admin, node_id, false).await?;
-    Ok(print_line(&format!(
+    let words = format!(
         "node {node_id} is not cordoned: it gets new replicas; `esker cluster rebalance` moves some of those that exist to it"
-    ))?)
+    );
+    print_outcome(node_id, "uncordoned", &words, args.json)
 }

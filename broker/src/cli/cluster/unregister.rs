@@ -6,7 +6,7 @@ use esker_protocol::messages::unregister_broker::UnregisterBrokerRequest;
 
 use super::super::connect::Connect;
 use super::super::error::CliError;
-use super::super::output::print_line;
+use super::outcome::print_outcome;
 
 /// Arguments of `unregister`.
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ pub struct UnregisterArgs {
     node_id: i32,
     #[command(flatten)]
     connect: Connect,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
@@ -28,5 +31,5 @@ pub async fn run(args: UnregisterArgs) -> Result<(), CliError> {
             answer.error_code
         )));
     }
-    Ok(print_line(&format!("broker {broker_id} is unregistered"))?)
+    print_outcome(broker_id, "unregistered", &format!("broker {broker_id} is unregistered"), args.json)
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::connect::Connect;
 use super::super::error::CliError;
 use super::super::output::{print_line, table};
+use super::outcome::print_outcome;
 use crate::admin::{describe_quorum, log_end};
 
 /// Arguments of `voters`.
@@ -50,6 +51,9 @@ struct ChangeArgs {
     directory: Option<Uuid>,
     #[command(flatten)]
     connect: Connect,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// How long the change may take.
@@ -135,15 +139,14 @@ async fn add(args: ChangeArgs) -> Result<(), CliError> {
     };
     let answer = client.request(Target::Any, request).await?;
     check(answer.error_code, answer.error_message.as_ref(), &format!("node {node_id} does not become a voter"))?;
-    Ok(print_line(&format!("node {node_id} is a voter now"))?)
+    print_outcome(node_id, "voter", &format!("node {node_id} is a voter now"), args.json)
 }
 
 async fn remove(args: ChangeArgs) -> Result<(), CliError> {
     let (client, node_id) = (args.connect.client().await?, args.node_id);
     remove_voter(&client, node_id, args.directory).await?;
-    Ok(print_line(&format!(
-        "node {node_id} is no voter any more; `esker cluster voters add {node_id}` makes it one again"
-    ))?)
+    let words = format!("node {node_id} is no voter any more; `esker cluster voters add {node_id}` makes it one again");
+    print_outcome(node_id, "observer", &words, args.json)
 }
 
 /// Takes a voter's vote.
