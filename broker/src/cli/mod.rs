@@ -10,6 +10,8 @@ mod committed;
 mod config;
 mod connect;
 mod consume;
+mod context;
+mod contexts;
 mod error;
 mod format;
 mod group;
@@ -57,6 +59,9 @@ pub enum Command {
     /// Show the state of a cluster, change its voters, recover it.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
+    /// Name clusters, and choose the one that commands go to.
+    #[command(subcommand, after_help = context::EXAMPLES)]
+    Context(context::ContextCommand),
     /// Work on the journal of a data folder that no broker uses.
     #[command(subcommand, after_help = EXIT_CODES)]
     Journal(journal::JournalCommand),
@@ -106,6 +111,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Config(command) => config::run(command).await,
         Command::Txn(command) => txn::run(command).await,
         Command::Broker(args) => broker::run(args).await,
+        Command::Context(command) => context::run(command),
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
         Command::Produce(_) | Command::Consume(_) | Command::Cluster(_) => Ok(()),

@@ -24,7 +24,7 @@ pub(super) fn parse_time(text: &str, now: i64) -> Option<i64> {
 }
 
 /// Milliseconds of a span: `500ms`, `90s`, `30m`, `1h`, `7d`.
-fn parse_span(text: &str) -> Option<i64> {
+pub(super) fn parse_span(text: &str) -> Option<i64> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (count, unit) = text.split_at_checked(unit_at)?;
     let unit = match unit {

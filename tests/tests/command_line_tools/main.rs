@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 mod cluster;
+mod contexts;
 mod groups;
 
 use std::net::SocketAddr;
