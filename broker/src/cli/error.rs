@@ -43,6 +43,9 @@ pub enum CliError {
     /// A question is answered with no; the reasons are on stdout.
     #[error("{0}")]
     No(String),
+    /// Nothing is wrong yet, and something may be soon; stdout says what.
+    #[error("{0}")]
+    Warnings(String),
     /// JSON could not be written.
     #[error("{0}")]
     Json(#[from] serde_json::Error),

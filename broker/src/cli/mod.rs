@@ -1,6 +1,6 @@
 //! The command line beside the broker: topics, records, groups, over the `client` crate. For people and for scripts.
 //!
-//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage. The output of a command goes to
+//! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 3 warnings (`doctor`). The output of a command goes to
 //! stdout, everything else to stderr.
 
 mod arguments;
@@ -12,6 +12,7 @@ mod connect;
 mod consume;
 mod context;
 mod contexts;
+mod doctor;
 mod error;
 mod format;
 mod group;
@@ -59,6 +60,9 @@ pub enum Command {
     /// Show the state of a cluster, change its voters, recover it.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
+    /// Check a running cluster and this client's way to it, and say in words what is wrong.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Name clusters, and choose the one that commands go to.
     #[command(subcommand, after_help = context::EXAMPLES)]
     Context(context::ContextCommand),
@@ -111,6 +115,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Config(command) => config::run(command).await,
         Command::Txn(command) => txn::run(command).await,
         Command::Broker(args) => broker::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Context(command) => context::run(command),
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
@@ -124,6 +129,7 @@ fn report(error: &CliError) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "esker: {error}");
     match error {
         CliError::Usage(_) => ExitCode::from(2),
+        CliError::Warnings(_) => ExitCode::from(3),
         CliError::Client(_)
         | CliError::Produce(_)
         | CliError::Line { .. }

@@ -38,6 +38,16 @@ pub(super) fn parse_span(text: &str) -> Option<i64> {
     digits(count)?.checked_mul(unit)
 }
 
+/// Milliseconds since 1970 of the Date header of HTTP: `Sun, 29 Nov 2026 12:06:02 GMT`.
+pub(super) fn parse_http_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.strip_suffix(" GMT")?.split(' ');
+    let (_, day, month, year, clock) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().zip(1..).find(|(name, _)| **name == month)?.1;
+    let days = days_since_1970(digits(year)?, month, two(day)?)?;
+    Some(days * DAY + parse_clock(clock)?)
+}
+
 fn parse_iso(text: &str) -> Option<i64> {
     let (date, clock) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
     let mut parts = date.split('-');
@@ -126,6 +136,16 @@ mod tests {
             ("-7d", 0),
         ] {
             assert_eq!(parse_time(text, 10_000_000), Some(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_http() {
+        assert_eq!(parse_http_date("Sun, 29 Nov 2026 10:00:00 GMT"), Some(1_795_946_400_000));
+        for text in
+            ["", "GMT", "Sun, 29 Nov 2026 10:00:00", "Sun, 29 Nun 2026 10:00:00 GMT", "Sun, 32 Nov 2026 10:00:00 GMT"]
+        {
+            assert_eq!(parse_http_date(text), None, "{text}");
         }
     }
 

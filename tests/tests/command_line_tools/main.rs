@@ -3,6 +3,7 @@
 
 mod cluster;
 mod contexts;
+mod doctor;
 mod groups;
 
 use std::net::SocketAddr;
