@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use esker_client::{Acks, Compression};
 use esker_protocol::primitives::Str;
 
 use super::error::CliError;
@@ -19,6 +20,22 @@ pub(super) fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
         Ok((Str::copy(key.trim()), Str::copy(value.trim())))
     };
     configs.iter().map(pair).collect()
+}
+
+/// The value of `--acks`.
+pub(super) fn parse_acks(text: &str) -> Result<Acks, CliError> {
+    match text {
+        "all" | "-1" => Ok(Acks::All),
+        "1" => Ok(Acks::Leader),
+        "0" => Ok(Acks::None),
+        other => Err(CliError::Usage(format!("--acks is all, 1 or 0, not {other}"))),
+    }
+}
+
+/// The value of `--compression`.
+pub(super) fn parse_compression(text: &str) -> Result<Compression, CliError> {
+    let unknown = || CliError::Usage(format!("unknown codec {text}: none, gzip, snappy, lz4, zstd"));
+    Compression::from_name(text).ok_or_else(unknown)
 }
 
 /// The bytes that a text with escapes stands for: `\t`, `\n`, `\r`, `\0`, `\\` and `\xNN`.

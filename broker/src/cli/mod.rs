@@ -4,6 +4,7 @@
 //! stdout, everything else to stderr.
 
 mod arguments;
+mod bench;
 mod broker;
 mod cluster;
 mod committed;
@@ -63,6 +64,9 @@ pub enum Command {
     /// Check a running cluster and this client's way to it, and say in words what is wrong.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
+    /// Put load on a cluster, and print throughput and latency.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Bench(bench::BenchCommand),
     /// Name clusters, and choose the one that commands go to.
     #[command(subcommand, after_help = context::EXAMPLES)]
     Context(context::ContextCommand),
@@ -101,6 +105,7 @@ async fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         Command::Cluster(command) => cluster::run(command).await,
+        Command::Bench(command) => bench::run(command).await,
         command => tokio::select! {
             outcome = run_command(command) => outcome,
             () = interrupted() => Ok(()),
@@ -119,7 +124,7 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Context(command) => context::run(command),
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
-        Command::Produce(_) | Command::Consume(_) | Command::Cluster(_) => Ok(()),
+        Command::Produce(_) | Command::Consume(_) | Command::Cluster(_) | Command::Bench(_) => Ok(()),
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use esker_client::{Acks, Compression, Producer, ProducerConfig, ProducerRecord};
+use esker_client::{Producer, ProducerConfig, ProducerRecord};
 use esker_protocol::primitives::Str;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::arguments::unescape;
+use super::arguments::{parse_acks, parse_compression, unescape};
 use super::connect::Connect;
 use super::error::CliError;
 use super::interrupt::interrupted;
@@ -62,15 +62,8 @@ const RUN: usize = 512;
 pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
     let headers = headers(&args.headers)?;
     let config = ProducerConfig {
-        acks: match args.acks.as_str() {
-            "all" | "-1" => Acks::All,
-            "1" => Acks::Leader,
-            "0" => Acks::None,
-            other => return Err(CliError::Usage(format!("--acks is all, 1 or 0, not {other}"))),
-        },
-        compression: Compression::from_name(&args.compression).ok_or_else(|| {
-            CliError::Usage(format!("unknown codec {}: none, gzip, snappy, lz4, zstd", args.compression))
-        })?,
+        acks: parse_acks(&args.acks)?,
+        compression: parse_compression(&args.compression)?,
         ..ProducerConfig::default()
     };
     let separator = args.key_separator.as_deref().map(unescape).transpose()?;

@@ -1,6 +1,7 @@
 //! Commands of operators against real brokers: groups, cluster, doctor, contexts, completion, bench.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+mod bench;
 mod cluster;
 mod contexts;
 mod doctor;
