@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use esker_broker::cli;
 use esker_broker::daemon::{self, ServeArgs};
 use esker_broker::telemetry::{LogFormat, init_logging};
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
                 eprintln!("esker: {error}");
                 return ExitCode::from(2);
             }
-            cli::run(command)
+            cli::run(command, Cli::command())
         }
     }
 }

@@ -8,6 +8,7 @@ mod bench;
 mod broker;
 mod cluster;
 mod committed;
+mod completion;
 mod config;
 mod connect;
 mod consume;
@@ -70,6 +71,9 @@ pub enum Command {
     /// Name clusters, and choose the one that commands go to.
     #[command(subcommand, after_help = context::EXAMPLES)]
     Context(context::ContextCommand),
+    /// Print a script that completes commands and flags in a shell.
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
     /// Work on the journal of a data folder that no broker uses.
     #[command(subcommand, after_help = EXIT_CODES)]
     Journal(journal::JournalCommand),
@@ -78,8 +82,11 @@ pub enum Command {
     Broker(broker::BrokerArgs),
 }
 
-/// Runs a command to its end.
-pub fn run(command: Command) -> ExitCode {
+/// Runs a command to its end. `program` is the whole command line, for completion scripts.
+pub fn run(command: Command, program: clap::Command) -> ExitCode {
+    if let Command::Completion(args) = &command {
+        return end(completion::run(args, program));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&CliError::Io(error)),
@@ -124,7 +131,11 @@ async fn run_command(command: Command) -> Result<(), CliError> {
         Command::Context(command) => context::run(command),
         // It blocks, and what it has begun must end.
         Command::Journal(command) => journal::run(&command),
-        Command::Produce(_) | Command::Consume(_) | Command::Cluster(_) | Command::Bench(_) => Ok(()),
+        Command::Produce(_)
+        | Command::Consume(_)
+        | Command::Cluster(_)
+        | Command::Bench(_)
+        | Command::Completion(_) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cluster;
+mod completion;
 mod contexts;
 mod doctor;
 mod groups;
