@@ -185,7 +185,7 @@ fn groups_are_read_set_to_other_offsets_and_deleted() {
     assert_problem(&get(esker.http, "/v1/groups/g%2Fx"), 404, Some("GROUP_ID_NOT_FOUND"));
     let seek = |body: Value| change(esker.http, "POST", "/v1/groups/g/offsets", &body);
     let dry = seek(json!({"topic": "t", "to": "latest", "dry_run": true})).json();
-    assert_eq!((&dry["dry_run"], &dry["offsets"][0]["new_offset"]), (&true.into(), &10.into()), "{dry}");
+    assert_eq!((&dry["dry_run"], &dry["offsets"][0]["new_committed"]), (&true.into(), &10.into()), "{dry}");
     assert_eq!(get(esker.http, "/v1/groups").json()["groups"], json!([]), "nothing is changed");
     let offsets = json!([{"topic": "t", "partition": 0, "offset": 4}, {"topic": "t", "partition": 1, "offset": 0}]);
     assert_eq!(seek(json!({"offsets": offsets})).status, 200);
@@ -202,8 +202,8 @@ fn groups_are_read_set_to_other_offsets_and_deleted() {
     assert_eq!((&page["next"], &page["offsets"][0]["partition"]), (&Value::Null, &1.into()), "{page}");
     assert_eq!(get(esker.http, "/v1/groups").json()["groups"], command_line(&esker, &["group", "list", "--json"]));
 
-    assert_eq!(seek(json!({"to": "earliest"})).json()["offsets"][0]["new_offset"], 0);
-    assert_eq!(seek(json!({"timestamp": 1_i64 << 50})).json()["offsets"][0]["new_offset"], 10);
+    assert_eq!(seek(json!({"to": "earliest"})).json()["offsets"][0]["new_committed"], 0);
+    assert_eq!(seek(json!({"timestamp": 1_i64 << 50})).json()["offsets"][0]["new_committed"], 10);
     let outside = seek(json!({"offsets": [{"topic": "t", "partition": 0, "offset": 11}]}));
     assert_problem(&outside, 400, None);
     assert!(outside.body.contains("from 0 to 10"), "{outside:?}");

@@ -40,7 +40,7 @@ pub struct SeekReport {
     /// The offset that the group has committed; null for none.
     pub committed: Option<i64>,
     /// The offset after the change.
-    pub new_offset: i64,
+    pub new_committed: i64,
 }
 
 /// The offsets that a group would have in these partitions. An offset outside of its partition is refused.
@@ -70,7 +70,7 @@ pub async fn plan_seek(
             topic: tp.topic.to_string(),
             partition: tp.partition,
             committed: committed.get(tp).copied(),
-            new_offset: choose_offset(tp, *target, (start, end), at_time)?,
+            new_committed: choose_offset(tp, *target, (start, end), at_time)?,
         });
     }
     Ok(planned)

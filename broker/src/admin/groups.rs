@@ -1,13 +1,14 @@
 //! Groups: their members, their offsets, and how far these lag behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use esker_client::Admin;
-use esker_client::admin::{CommittedOffset, GroupDescription, GroupMember, OffsetSpec};
+use esker_client::admin::{GroupMember, OffsetSpec};
+use esker_client::{Admin, TopicPartition};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::AdminError;
+use super::offsets::{committed_offsets, existing_offsets};
 use super::page::{Page, PartitionKey};
 
 /// A group, in a list.
@@ -31,13 +32,20 @@ pub struct GroupReport {
     pub group: String,
     /// Its state.
     pub state: String,
+    /// `classic`, `consumer`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
     /// How partitions are assigned (`range`, ...).
     pub protocol: String,
+    /// `consumer` for consumer groups.
+    pub protocol_type: String,
     /// The node id of the coordinator.
     pub coordinator: i32,
+    /// Records between the committed offsets below and the ends of their partitions.
+    pub lag: i64,
     /// Its members.
     pub members: Vec<MemberReport>,
-    /// Its committed offsets.
+    /// Partitions that the group has committed an offset of, or that a member reads.
     pub offsets: Vec<GroupOffset>,
 }
 
@@ -67,18 +75,18 @@ pub struct AssignedTopic {
     pub partitions: Vec<i32>,
 }
 
-/// The committed offset of a group in a partition.
+/// A partition of a group.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct GroupOffset {
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// The offset of the next record that the group reads.
-    pub committed: i64,
+    /// The offset of the next record that the group reads; null where it has committed none.
+    pub committed: Option<i64>,
     /// The offset after the last record; null where the partition is gone or has no leader.
     pub end: Option<i64>,
-    /// Records between the two.
+    /// Records between the two, where both are known.
     pub lag: Option<i64>,
     /// The member that the partition is assigned to.
     pub member: Option<String>,
@@ -95,50 +103,44 @@ pub async fn list_groups(admin: &Admin) -> Result<Vec<GroupSummary>, AdminError>
     Ok(admin.list_groups().await?.iter().map(summary).collect())
 }
 
-/// A group with a page of its offsets, and the partition to go on after.
+/// A group with a page of its partitions, and the partition to go on after.
 pub async fn read_group(
     admin: &Admin,
     name: &str,
     page: &Page<PartitionKey>,
 ) -> Result<(GroupReport, Option<PartitionKey>), AdminError> {
     let group = admin.describe_group(name).await?;
-    let committed = admin.committed_offsets(name).await?;
-    let key = |offset: &CommittedOffset| PartitionKey {
-        topic: offset.partition.topic.to_string(),
-        partition: offset.partition.partition,
-    };
-    let (committed, next) = page.cut(committed, key);
-    let mut ends = HashMap::new();
-    for topic in committed.chunk_by(|a, b| a.partition.topic == b.partition.topic) {
-        let asked: Vec<_> = topic.iter().map(|offset| (offset.partition.clone(), OffsetSpec::Latest)).collect();
-        // A topic that is gone has no end.
-        ends.extend(admin.list_offsets(&asked).await.unwrap_or_default());
-    }
-    let offset = |offset: &CommittedOffset| {
-        let end = ends.get(&offset.partition).map(|listed| listed.offset);
+    let committed: HashMap<_, _> = committed_offsets(admin, name).await?.into_iter().collect();
+    let assigned = |m: &GroupMember| m.assignment.iter().map(|tp| (tp.clone(), m.id.to_string())).collect::<Vec<_>>();
+    let owners: BTreeMap<TopicPartition, String> = group.members.iter().flat_map(assigned).collect();
+    let partitions: BTreeSet<_> = committed.keys().chain(owners.keys()).cloned().collect();
+    let key = |tp: &TopicPartition| PartitionKey { topic: tp.topic.to_string(), partition: tp.partition };
+    let (partitions, next) = page.cut(partitions.into_iter().collect(), key);
+    let ends = existing_offsets(admin, &partitions, OffsetSpec::Latest).await;
+    let offset = |tp: &TopicPartition| {
+        let (committed, end) = (committed.get(tp).copied(), ends.get(tp).copied());
         GroupOffset {
-            topic: offset.partition.topic.to_string(),
-            partition: offset.partition.partition,
-            committed: offset.offset,
+            topic: tp.topic.to_string(),
+            partition: tp.partition,
+            committed,
             end,
-            lag: end.map(|end| end.saturating_sub(offset.offset).max(0)),
-            member: owner(&group, offset),
+            lag: end.zip(committed).map(|(end, committed)| end.saturating_sub(committed).max(0)),
+            member: owners.get(tp).cloned(),
         }
     };
+    let offsets: Vec<_> = partitions.iter().map(offset).collect();
     let report = GroupReport {
         group: name.to_owned(),
         state: group.state.to_string(),
+        kind: group.kind.to_string(),
         protocol: group.protocol.to_string(),
+        protocol_type: group.protocol_type.to_string(),
         coordinator: group.coordinator,
+        lag: offsets.iter().filter_map(|offset| offset.lag).sum(),
         members: group.members.iter().map(member).collect(),
-        offsets: committed.iter().map(offset).collect(),
+        offsets,
     };
     Ok((report, next))
-}
-
-fn owner(group: &GroupDescription, offset: &CommittedOffset) -> Option<String> {
-    let owner = group.members.iter().find(|member| member.assignment.contains(&offset.partition));
-    owner.map(|member| member.id.to_string())
 }
 
 fn member(member: &GroupMember) -> MemberReport {

@@ -7,7 +7,6 @@ mod arguments;
 mod bench;
 mod broker;
 mod cluster;
-mod committed;
 mod completion;
 mod config;
 mod connect;

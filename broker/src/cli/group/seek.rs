@@ -7,13 +7,13 @@ use esker_client::admin::{GroupDescription, OffsetSpec};
 use esker_client::{Admin, ErrorCode, TopicPartition};
 use serde_json::json;
 
-use super::super::committed::committed_offsets;
 use super::super::connect::Connect;
 use super::super::error::CliError;
 use super::super::output::{or_dash, print_line, table};
 use super::super::times::now;
 use super::plan::{PartitionOffsets, PlannedSeek, plan_seek};
 use super::target::{SeekTarget, TargetFlags, parse_target, parse_topics};
+use crate::admin::committed_offsets;
 
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\

@@ -72,7 +72,7 @@ pub(super) async fn seek(
     check_count(targets.len())?;
     let offsets = plan_seek(&admin, &group, &targets).await?;
     if !dry_run {
-        let new: Vec<_> = targets.into_iter().zip(&offsets).map(|((tp, _), seek)| (tp, seek.new_offset)).collect();
+        let new: Vec<_> = targets.into_iter().zip(&offsets).map(|((tp, _), seek)| (tp, seek.new_committed)).collect();
         admin.alter_offsets(&group, &new).await?;
     }
     Ok(Json(SeekOutcome { group, dry_run, offsets }))

@@ -7,8 +7,8 @@ use esker_client::admin::{GroupListing, OffsetSpec};
 use esker_client::{Admin, TopicPartition};
 use tokio::time::sleep;
 
-use super::super::super::committed::{committed_offsets, existing_offsets};
 use super::super::facts::{BrokerFacts, Fact, GroupFacts, Way};
+use crate::admin::{committed_offsets, existing_offsets};
 
 /// Groups that are looked at, at most.
 const GROUPS: usize = 1000;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use esker_client::{Admin, Client, ClientConfig, Topic};
 use esker_protocol::primitives::Str;
 
-use super::super::cluster::quorum::{describe_quorum, log_end};
 use super::super::error::CliError;
 use super::super::times::now;
 use super::facts::{Fact, Facts, QuorumFacts, TopicFacts, VoterFacts};
+use crate::admin::{describe_quorum, log_end};
 
 const MIN_ISR: &str = "min.insync.replicas";
 const DURABILITY: &str = "durability";

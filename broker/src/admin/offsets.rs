@@ -6,13 +6,13 @@ use esker_client::admin::OffsetSpec;
 use esker_client::{Admin, Error, TopicPartition};
 
 /// The offsets that a group has committed, by partition.
-pub(super) async fn committed_offsets(admin: &Admin, group: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
+pub async fn committed_offsets(admin: &Admin, group: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
     let offsets = admin.committed_offsets(group).await?;
     Ok(offsets.into_iter().filter(|o| o.offset >= 0).map(|o| (o.partition, o.offset)).collect())
 }
 
 /// One offset of each partition. A partition of a topic that was deleted is left out.
-pub(super) async fn existing_offsets(
+pub async fn existing_offsets(
     admin: &Admin,
     partitions: &[TopicPartition],
     spec: OffsetSpec,
