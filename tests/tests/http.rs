@@ -1,6 +1,8 @@
 //! `/v1` of a real broker: every operation of its OpenAPI document, what it refuses, and that it costs nothing before it is used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -338,4 +340,29 @@ fn no_client_connects_before_the_first_request() {
         assert_eq!(get(esker.http, path).status, 200, "{path}");
     }
     assert!((accepted() - before).abs() < 0.5);
+}
+
+#[test]
+fn a_bounded_number_of_requests_is_served_at_a_time() {
+    let esker = Esker::spawn(&FEW);
+    // Their bodies do not come.
+    let head =
+        "POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";
+    let open = || {
+        let mut stream = TcpStream::connect(esker.http).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut pending: Vec<TcpStream> = (0..16).map(|_| open()).collect();
+    let look = || {
+        // The request below may have taken the place of one of them.
+        pending.push(open());
+        get(esker.http, "/v1/topics")
+    };
+    let refused = eventually("one more is refused", look, |answer| answer.status == 429);
+    assert_problem(&refused, 429, None);
+    assert_eq!(refused.header("Retry-After"), Some("1"), "{refused:?}");
+    assert_eq!(get(esker.http, "/health/ready").status, 200, "health is no part of them");
+    drop(pending);
+    eventually("requests are served again", || get(esker.http, "/v1/topics"), |answer| answer.status == 200);
 }
