@@ -3,9 +3,9 @@
 //!
 //! `place` finds or forms the cluster, before anything else is started; `controller` is what this node does when it leads the metadata quorum
 //! (decide for others, give nodes their place, keep sessions), `fencer` ends the sessions of brokers that are gone, `voters` keeps
-//! the members of the quorum in order, `members` changes them on command, `locations` has where nodes are, `balance` has preferred replicas lead. On the broker's side `route` and
-//! `quorum_client` bring requests to the active controller, wherever that is, `heartbeat` says that this broker is alive, and `directories` which
-//! of its log dirs failed.
+//! the members of the quorum in order, `members` changes them on command, `locations` has where nodes are, `balance` has preferred replicas lead. On
+//! the broker's side `route` and `quorum_client` bring requests to the active controller, wherever that is, `heartbeat` says that this broker is
+//! alive, and `directories` which of its log dirs failed.
 //! Rules are in `esker_core::controller` and `esker_core::forming`. Must never: decide by a clock of its own who is alive (the sessions do), or
 //! wait without a deadline.
 

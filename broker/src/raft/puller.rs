@@ -2,8 +2,8 @@
 //!
 //! The leader is asked; where it does not answer, or does not lead any more, the voters in turn, each of which waits until it knows the next leader;
 //! and where no voter answers at the address that this node's log has, the nodes of the `--join` list. A voter pulls, too, once no leader has sent
-//! it anything for a while: its vote may have been taken while it was away. Pulled entries are committed, so a node that gets the same entries from the leader at
-//! the same time is none the worse. Must never: wait without a deadline.
+//! it anything for a while: its vote may have been taken while it was away. Pulled entries are committed, so it does no harm that the leader sends
+//! the same entries. Must never: wait without a deadline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
