@@ -115,10 +115,13 @@ impl Quorum {
 
     /// Entries that the slowest observer lacked at its last pull.
     fn observer_lag(&self) -> u64 {
-        let (entries, observers) = (self.leader.image().offset(), self.leader.observers());
-        let slowest = observers.iter().map(|observer| observer.entries).min().unwrap_or_default();
-        // Voters may have pulled before they were members.
-        let all = observers.len() >= self.observers;
+        let (entries, quorum) = (self.leader.image().offset(), self.leader.quorum());
+        // Voters have pulled before they were members.
+        let is_observer = |id: RaftId| quorum.borrow().member(id).is_none();
+        let pulled = self.leader.observers().into_iter().filter(|observer| is_observer(observer.id));
+        let ends: Vec<u64> = pulled.map(|observer| observer.entries).collect();
+        let slowest = ends.iter().min().copied().unwrap_or_default();
+        let all = ends.len() >= self.observers;
         if self.observers == 0 {
             0
         } else if all {
