@@ -9,6 +9,7 @@ use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, Describ
 use esker_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
+use esker_protocol::messages::list_config_resources::ListConfigResourcesRequest;
 use esker_tests::cluster::wait_until;
 use esker_tests::{Esker, ask, binary};
 use serde_json::Value;
@@ -112,4 +113,19 @@ fn levels_change_while_the_broker_runs() {
         assert_eq!(change(&esker, broker, logger, operation, value), code, "{broker} {logger} {operation} {value}");
     }
     assert_eq!(level(&esker, "root"), "WARN");
+}
+
+#[test]
+fn loggers_are_listed_by_their_brokers() {
+    let esker = Esker::spawn(&["serve", "--ephemeral"]);
+    let list = |kinds: &[i8]| {
+        let request = ListConfigResourcesRequest { resource_types: kinds.to_vec() };
+        let answer = ask(&mut esker.connect(), 1, &request);
+        let rows = answer.config_resources.iter().map(|one| (one.resource_type, one.resource_name.to_string()));
+        (answer.error_code, rows.collect::<Vec<_>>())
+    };
+    let own = |kind| (kind, esker.ready_field("node").to_owned());
+    assert_eq!(list(&[BROKER_LOGGER]), (ErrorCode::NONE, vec![own(BROKER_LOGGER)]));
+    assert_eq!(list(&[]), (ErrorCode::NONE, vec![own(4), own(BROKER_LOGGER)]));
+    assert_eq!(list(&[BROKER_LOGGER, 99]), (ErrorCode::UNSUPPORTED_VERSION, vec![]));
 }

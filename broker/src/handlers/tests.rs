@@ -37,6 +37,7 @@ use esker_protocol::messages::describe_topic_partitions::{self, DescribeTopicPar
 use esker_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::get_telemetry_subscriptions::GetTelemetrySubscriptionsRequest;
 use esker_protocol::messages::heartbeat::HeartbeatRequest;
 use esker_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
@@ -58,6 +59,7 @@ use esker_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use esker_protocol::messages::push_telemetry::PushTelemetryRequest;
 use esker_protocol::messages::sync_group::SyncGroupRequest;
 use esker_protocol::messages::update_features::UpdateFeaturesRequest;
 use esker_protocol::primitives::Uuid;
@@ -238,6 +240,8 @@ async fn ask_in(state: State) {
     .await;
     a.ask(|_| IncrementalAlterConfigsRequest::default()).await;
     a.ask(|_| ListConfigResourcesRequest::default()).await;
+    a.ask(|_| GetTelemetrySubscriptionsRequest::default()).await;
+    a.ask(|_| PushTelemetryRequest::default()).await;
     a.ask(|_| UpdateFeaturesRequest::default()).await;
     groups(&mut a, id).await;
     transactions::ask_all(&mut a, id).await;
