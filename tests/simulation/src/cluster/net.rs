@@ -42,7 +42,7 @@ enum Host {
     Refuses,
     /// Nothing answers.
     Silent,
-    Listens(Entrance),
+    Listens(Box<Entrance>),
 }
 
 struct Inner {
@@ -101,7 +101,7 @@ impl Net {
     pub fn listen(&self, node: usize, entrance: Entrance) {
         // What is left of connections of the life before is reset by the kernel that knows nothing of them.
         self.cut_cables(node, Cable::reset);
-        self.0.lock().unwrap().hosts[node] = Host::Listens(entrance);
+        self.0.lock().unwrap().hosts[node] = Host::Listens(Box::new(entrance));
     }
 
     /// The process has died, and its kernel closes its connections.
@@ -156,7 +156,7 @@ impl Net {
         let entrance = match &inner.hosts[to] {
             Host::Refuses => return Some(Err(io::ErrorKind::ConnectionRefused.into())),
             Host::Silent => return None,
-            Host::Listens(entrance) => entrance.clone(),
+            Host::Listens(entrance) => (**entrance).clone(),
         };
         let (own, served) = connection_over(&mut inner.rng, there, back);
         inner.cables.push((from, to, own.cable()));
