@@ -1,4 +1,4 @@
-//! What systemd is told by a unit of `Type=notify` (sd_notify): ready, stopping, and alive.
+//! The state of the broker as a unit of `Type=notify` receives it (sd_notify): ready, stopping, and alive.
 //!
 //! Alive (`WatchdogSec=`) means that the workers of clients run tasks: the message is sent by a task of theirs. A process that hangs as a whole
 //! is ended and started again; a slow disk or an overload that still makes progress is not.

@@ -1,4 +1,4 @@
-//! Client metrics (KIP-714) over the wire: what a client is told to push, what becomes of a push, and pushes that are refused.
+//! Client metrics (KIP-714) over the wire: the subscription that a client gets, what becomes of a push, and pushes that are refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::net::TcpStream;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-/// The longest latency that is told from longer ones.
+/// Latencies above this one are recorded as this one.
 const LONGEST_US: u64 = 600_000_000;
 const DIGITS: u8 = 3;
 
