@@ -41,7 +41,7 @@ fn tar(arguments: &[&str], dir: &Path, archive: &Path) {
 }
 
 #[test]
-#[ignore = "makes the fixtures of a release"]
+#[ignore = "no test: makes the fixtures of a release, once, into the folder that ESKER_FIXTURES names"]
 fn make_the_fixtures() {
     let into = PathBuf::from(std::env::var_os("ESKER_FIXTURES").expect("ESKER_FIXTURES names a folder"));
     std::fs::create_dir_all(&into).unwrap();
