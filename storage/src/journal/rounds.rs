@@ -152,11 +152,22 @@ impl Journal {
                 None | Some((_, Err(NotByJournal))) => others.push(number),
             }
         }
-        if picked.is_empty() {
-            return Ok(others);
-        }
         let bytes = picked.iter().map(|(_, _, one)| one.bytes()).sum();
         let way = choose(&self.costs.lock(), picked.len(), bytes);
+        if way == Way::Journal {
+            picked.retain_mut(|(number, log, one)| {
+                let sound = log.add_checksums(one).is_ok();
+                if !sound {
+                    log.return_unflushed(one);
+                    others.push(*number);
+                }
+                sound
+            });
+        }
+        if picked.is_empty() {
+            others.sort_unstable();
+            return Ok(others);
+        }
         let entries = || picked.iter().flat_map(|(_, log, one)| one.entries(log));
         let holds = |one: &Pending<'_>| one.round_of.is_none_or(|(log, picked)| log.is_unflushed(picked, &one.header));
         let written = match way {

@@ -12,8 +12,11 @@ pub(crate) trait JournaledLog: Debug + Send + Sync {
     /// The partition's folder.
     fn dir(&self) -> &Path;
 
-    /// The batches that are not durable yet; `None` if all are.
+    /// The batches that are not durable yet, without their checksums; `None` if all are.
     fn take_unflushed(&self) -> Result<Option<Picked>, NotByJournal>;
+
+    /// Adds the checksums, which reads all bytes.
+    fn add_checksums(&self, picked: &mut Picked) -> Result<(), NotByJournal>;
 
     /// Whether nothing was cut since the batches were taken, and the log was not deleted or moved: another log may have its key by now.
     fn still_holds(&self, picked: &Picked) -> bool;

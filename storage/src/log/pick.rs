@@ -36,6 +36,17 @@ impl JournaledLog for Log {
         Ok(Some(picked))
     }
 
+    fn add_checksums(&self, picked: &mut Picked) -> Result<(), NotByJournal> {
+        for (header, bytes) in &mut picked.pieces {
+            header.crc = crc32c::crc32c(bytes);
+        }
+        // Every page was touched: damage of the maps shows by now.
+        let segments = self.segments();
+        let first = picked.pieces.first().map_or(i64::MAX, |(header, _)| header.segment);
+        let mut touched = segments.iter().filter(|segment| segment.base_offset >= first);
+        if touched.all(|segment| segment.is_sound()) { Ok(()) } else { Err(NotByJournal) }
+    }
+
     fn still_holds(&self, picked: &Picked) -> bool {
         self.truncations.load(Ordering::Acquire) == picked.truncations && !self.is_closed()
     }
@@ -125,10 +136,8 @@ impl Log {
                 first_offset,
                 next_offset,
                 bytes: u32::try_from(length).ok()?,
-                crc: crc32c::crc32c(&bytes),
+                crc: 0,
             };
-            // The checksum touched every page: damage of the map shows by now.
-            segment.is_sound().then_some(())?;
             pieces.push((header, bytes));
         }
         Some(pieces)

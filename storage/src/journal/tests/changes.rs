@@ -34,6 +34,9 @@ impl JournaledLog for Interrupting {
         self.go_on.lock().recv().unwrap();
         self.log.take_unflushed()
     }
+    fn add_checksums(&self, picked: &mut Picked) -> Result<(), NotByJournal> {
+        self.log.add_checksums(picked)
+    }
     fn still_holds(&self, picked: &Picked) -> bool {
         self.log.still_holds(picked)
     }
