@@ -26,7 +26,8 @@ pub(super) fn check_replication(facts: &Facts) -> Vec<Finding> {
     for (topic, partition, name) in each_partition(facts) {
         if partition.leader.is_none() {
             leaderless.push(name.clone());
-        } else if topic.min_isr.is_some_and(|min| partition.isr.len() < min) {
+        } else if topic.min_isr.is_some_and(|min| partition.isr.len() < min.min(partition.replicas.len())) {
+            // Brokers ask for no more in-sync replicas than the partition has replicas.
             below_min.push(name.clone());
         }
         if partition.replicas.len() == 1 {
@@ -44,7 +45,9 @@ pub(super) fn check_replication(facts: &Facts) -> Vec<Finding> {
             leaderless.len(),
             name_some(&leaderless)
         );
-        let advice = "start the brokers of their last in-sync replicas; `esker topic describe` names them under ISR";
+        // With eligible leader replicas (KIP-966) the last in-sync replica leaves the ISR, too.
+        let advice =
+            "start the brokers that `esker topic describe` names under ISR; where it is empty, all under REPLICAS";
         findings.push(Finding::error(CHECK, text, advice));
     }
     if !below_min.is_empty() {

@@ -29,7 +29,7 @@ fn partitions_that_refuse_writes_are_errors() {
 #[test]
 fn a_single_replica_matters_where_there_could_be_more() {
     let mut facts = healthy();
-    facts.topics[0].min_isr = Some(1);
+    // min.insync.replicas is 2, and acks=all is not refused.
     facts.topics[0].partitions = vec![partition(0, &[1], &[1]), partition(1, &[2], &[2])];
     assert_worst(&check_replication(&facts), Severity::Warning, &["single replica", "disk: t "]);
     facts.brokers.truncate(1);
