@@ -8,6 +8,7 @@ use serde_json::json;
 use super::connect::Connect;
 use super::error::CliError;
 use super::output::{print_line, table};
+use crate::admin::describe_quorum;
 
 /// Flags of `broker`.
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
     let admin = Admin::new(&client);
     let topics = admin.topics().await?;
     let cluster = admin.describe_cluster().await?;
+    // Brokers of Apache Kafka return any broker as the controller. Those without KRaft have no quorum, and return the right one.
+    let leader = describe_quorum(&client).await.ok().map(|quorum| quorum.leader_id).filter(|id| *id >= 0);
+    let controller = leader.or(cluster.controller);
     let partitions: usize = topics.iter().map(|t| t.partitions.len()).sum();
     let led = |id: i32| topics.iter().flat_map(|t| &t.partitions).filter(|p| p.leader == Some(id)).count();
     let mut apis = Vec::new();
@@ -55,7 +59,7 @@ pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
         };
         let brokers: Vec<_> = cluster.brokers.iter().map(broker).collect();
         let cluster = json!({
-            "cluster_id": cluster.id.as_str(), "controller": cluster.controller, "topics": topics.len(),
+            "cluster_id": cluster.id.as_str(), "controller": controller, "topics": topics.len(),
             "partitions": partitions, "brokers": brokers,
         });
         return Ok(print_line(&serde_json::to_string_pretty(&cluster)?)?);
@@ -63,7 +67,7 @@ pub async fn run(args: BrokerArgs) -> Result<(), CliError> {
     print_line(&format!(
         "cluster {}  controller={}  topics={}  partitions={partitions}",
         cluster.id,
-        cluster.controller.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        controller.map_or_else(|| "-".to_owned(), |id| id.to_string()),
         topics.len()
     ))?;
     let rows: Vec<_> = cluster
