@@ -191,7 +191,7 @@ pub(crate) fn refusal(code: ErrorCode, message: Option<&str>) -> String {
         text = format!("error {}", code.0);
     }
     if let Some(message) = message {
-        text = format!("{message} ({text})");
+        text = format!("{} ({text})", message.trim_end_matches('.'));
     }
     let advice = advice(code);
     if advice.is_empty() { text } else { format!("{text}. {advice}") }

@@ -115,14 +115,27 @@ impl Admin {
     /// A group and its members.
     ///
     /// # Errors
-    /// There is no such group.
+    /// There is no such group, or it is of a type without a description here (share groups, streams groups).
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, Error> {
         match self.describe_classic_group(Str::copy(group)).await {
             // The group may be one of the new protocol; if not, or if the broker has none of those, the first answer is returned.
             Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {
-                self.describe_consumer_group(Str::copy(group)).await.map_err(|_| error)
+                match self.describe_consumer_group(Str::copy(group)).await {
+                    Ok(described) => Ok(described),
+                    Err(_) => Err(self.explain_missing_group(group, error).await),
+                }
             }
             described => described,
+        }
+    }
+
+    /// Why a group has no description: `missing`, unless the group is there and of another type.
+    async fn explain_missing_group(&self, group: &str, missing: Error) -> Error {
+        let groups = self.list_groups().await.unwrap_or_default();
+        let kind = groups.iter().find(|listed| listed.id == group).map(|listed| listed.kind.as_str());
+        match kind {
+            None | Some("" | "classic" | "consumer") => missing,
+            Some(kind) => Error::Invalid(format!("group '{group}' is a {kind} group, not a consumer group")),
         }
     }
 
