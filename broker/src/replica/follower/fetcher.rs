@@ -63,6 +63,8 @@ pub(super) struct Fetcher {
     session_id: i32,
     /// Of the next request; 0 begins a session.
     session_epoch: i32,
+    /// The broker epoch of the session's requests.
+    broker_epoch: i64,
     /// The leader has no room for a session.
     is_sessionless: bool,
     /// No request before this time.
@@ -96,6 +98,7 @@ impl Fetcher {
             in_flight: FuturesOrdered::new(),
             session_id: 0,
             session_epoch: 0,
+            broker_epoch: -1,
             is_sessionless: false,
             link_pause: None,
             next_pause: FIRST_PAUSE,
@@ -226,15 +229,20 @@ impl Fetcher {
             return self.break_off(&LinkError::Unreachable("its address is not known".to_owned()));
         };
         let config = self.node.config().replication;
+        let broker_epoch = self.replicas.applied_image().broker(self.node.id()).map_or(-1, |broker| broker.epoch);
+        if broker_epoch != self.broker_epoch {
+            // The leader counts only ends that were reported in this epoch (KIP-903), and a session's requests leave out unchanged partitions.
+            self.broker_epoch = broker_epoch;
+            self.begin_session_anew();
+        }
         let is_full = self.session_epoch == 0;
         if is_full {
             self.followed.forget_session();
         }
         let named = self.followed.name_changed(config.fetch_max_bytes);
-        let image = self.replicas.applied_image();
         let request = ReplicaFetchRequest {
             replica_id: self.node.id(),
-            broker_epoch: image.broker(self.node.id()).map_or(-1, |broker| broker.epoch),
+            broker_epoch,
             session_id: self.session_id,
             session_epoch: self.session_epoch,
             // The first answer of a session brings its id, with which a change here can overtake the next request.

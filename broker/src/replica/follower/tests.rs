@@ -5,14 +5,14 @@ mod cluster;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::metadata::MetadataRecord;
+use esker_core::metadata::{BrokerRecord, MetadataRecord, PartitionChangeRecord};
 use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_protocol::error::ErrorCode;
 
 use crate::handlers::handler::Staged;
 use crate::handlers::peer::replica_fetch;
 use crate::replica::partition::Partition;
-use cluster::{bytes_of, cluster, partition, produce, records, topic, until};
+use cluster::{TOPIC, bytes_of, cluster, partition, produce, records, topic, until};
 
 fn image(configs: &[(&'static str, &'static str)], partitions: &[MetadataRecord]) -> Vec<MetadataRecord> {
     [topic(configs), partitions.to_vec()].concat()
@@ -159,6 +159,20 @@ async fn one_partition_in_error_does_not_stop_the_others() {
     }
     net.undeafen().await;
     produce(&net.partition(1, 1), records(1, 1)).0.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_registers_again_rejoins_the_isr_of_an_idle_partition() {
+    let net = cluster(2, &[("replica.fetch.wait.max.ms", "50")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+    produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    let broker = net.context_of(1).broker;
+    until("the follower has a session", || broker.follower_sessions.counts().0 == 1).await;
+    // It is unregistered and registers between two of its fetches, so no fetch is refused.
+    let removed = PartitionChangeRecord { topic_id: TOPIC, isr: Some(vec![1]), ..PartitionChangeRecord::default() };
+    let registered = BrokerRecord { node_id: 2, epoch: 30, ..BrokerRecord::default() };
+    net.change(&[MetadataRecord::PartitionChange(removed), MetadataRecord::Broker(registered)]).await;
+    until("it is in sync again", || net.isr() == [1, 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
