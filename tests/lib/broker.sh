@@ -68,16 +68,20 @@ stop_broker() {
     cat "$ESKER_STATE/chaos" 2>/dev/null || true
   fi
   "$ESKER_CTL" stop || true
-  if ((status != 0)) && [[ -s $ESKER_STATE/broker.log ]]; then
-    echo "--- broker log"
-    tail -40 "$ESKER_STATE/broker.log"
-  fi
+  local log
+  for log in "$ESKER_STATE"/broker.log "$ESKER_STATE"/node-*/broker.log; do
+    if ((status != 0)) && [[ -s $log ]]; then
+      echo "--- broker log ${log#"$ESKER_STATE"/}"
+      grep -v 'the in-sync replicas changed' "$log" | tail -40
+    fi
+  done
   rm -rf "$ESKER_STATE"
   exit "$status"
 }
 
 # Starts a broker on a free port; exports BOOTSTRAP and ESKER_CTL. It stops when the script ends.
-# ESKER_NODES=3: a cluster of three, of which the client is told the first. ESKER_KILL_EVERY=30: one of the others is killed every 30 seconds.
+# ESKER_NODES=3: a cluster of three, of which the client knows the first. ESKER_KILL_EVERY=30: a random node is killed every 30 seconds, and the
+# client knows all of them (BOOTSTRAP is a list).
 start_broker() {
   ESKER_STATE=$(mktemp -d "${TMPDIR:-/tmp}/esker-test.XXXXXX")
   ESKER_CTL="$TESTS/lib/ctl"
@@ -88,6 +92,7 @@ start_broker() {
   BOOTSTRAP=$(cat "$ESKER_STATE/kafka")
   export BOOTSTRAP
   if [[ ${ESKER_NODES:-1} -gt 1 && -n ${ESKER_KILL_EVERY:-} ]]; then
+    BOOTSTRAP=$(cat "$ESKER_STATE/join")
     "$ESKER_CTL" chaos "$ESKER_KILL_EVERY" &
     CHAOS_PID=$!
   fi

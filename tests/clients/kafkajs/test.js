@@ -24,7 +24,7 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
 })
 
 const kafka = new Kafka({
-  clientId: 'test', brokers: [process.env.BOOTSTRAP], logLevel: logLevel.NOTHING,
+  clientId: 'test', brokers: process.env.BOOTSTRAP.split(','), logLevel: logLevel.NOTHING,
   retry: { initialRetryTime: 100, retries: 12, maxRetryTime: 2000 },
 })
 
