@@ -1,6 +1,7 @@
 """Client metrics (KIP-714): librdkafka pushes what the broker asks for, and the broker's /metrics have it."""
 
 import os
+import pathlib
 import subprocess
 import time
 import urllib.request
@@ -8,14 +9,21 @@ import urllib.request
 from confluent_kafka import Producer
 
 BOOTSTRAP, PATIENCE = os.environ["BOOTSTRAP"], 60
-with open(os.environ["ESKER_STATE"] + "/http") as file:
-    HTTP = file.read().strip()
+STATE = pathlib.Path(os.environ["ESKER_STATE"])
+
+
+def scraped():
+    """The lines of all brokers: a client pushes to one of them. One that was restarted has another port, and may not answer yet."""
+    for file in [STATE / "http", *STATE.glob("node-*/http")]:
+        try:
+            with urllib.request.urlopen(f"http://{file.read_text().strip()}/metrics", timeout=PATIENCE) as answer:
+                yield from answer.read().decode().splitlines()
+        except OSError as error:
+            print(f"{file}: {error}")
 
 
 def rows():
-    with urllib.request.urlopen(f"http://{HTTP}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
-    return [line for line in lines if line.startswith("kafka_client_producer_") and 'client_id="pushes"' in line]
+    return [line for line in scraped() if line.startswith("kafka_client_producer_") and 'client_id="pushes"' in line]
 
 
 def main():

@@ -1,4 +1,5 @@
 // Client metrics (KIP-714): Kafka's Java clients push what the broker asks for, and the broker's /metrics have it.
+import java.io.IOException;
 import java.net.URI;
 import java.net.http.*;
 import java.nio.file.*;
@@ -20,10 +21,20 @@ public class ClientMetrics {
     }
 
     static List<String> rows(String start, String instance) throws Exception {
-        String http = Files.readString(Path.of(System.getenv("ESKER_STATE"), "http")).trim();
-        var request = HttpRequest.newBuilder(URI.create("http://" + http + "/metrics")).build();
-        String page = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
-        return page.lines().filter(line -> line.startsWith(start) && line.contains(instance)).collect(Collectors.toList());
+        var found = new ArrayList<String>();
+        try (var files = Files.find(Path.of(System.getenv("ESKER_STATE")), 2, (path, about) -> path.endsWith("http"))) {
+            // A client pushes to one of the brokers. One that was restarted has another port, and may not answer yet.
+            for (var file : files.toList()) {
+                try {
+                    var request = HttpRequest.newBuilder(URI.create("http://" + Files.readString(file).trim() + "/metrics")).timeout(PATIENCE).build();
+                    String page = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+                    page.lines().filter(line -> line.startsWith(start) && line.contains(instance)).forEach(found::add);
+                } catch (IOException | IllegalArgumentException error) {
+                    System.out.println(file + ": " + error);
+                }
+            }
+        }
+        return found;
     }
 
     static void await(String what, String start, String instance, Runnable work) throws Exception {
