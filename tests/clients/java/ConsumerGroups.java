@@ -11,6 +11,7 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.serialization.*;
 
 public class ConsumerGroups {
@@ -45,8 +46,8 @@ public class ConsumerGroups {
             if (!records.isEmpty()) {
                 try {
                     client.commitSync();
-                } catch (CommitFailedException | RetriableCommitFailedException error) {
-                    // Partitions went elsewhere in between: their records are read again there.
+                } catch (CommitFailedException | RetriableCommitFailedException | RebalanceInProgressException error) {
+                    // Partitions went elsewhere in between, or may do so now: their records are read again there.
                 }
             }
         }
