@@ -90,7 +90,9 @@ start_broker() {
   trap 'exit 143' TERM INT
   "$ESKER_CTL" start
   BOOTSTRAP=$(cat "$ESKER_STATE/kafka")
-  export BOOTSTRAP
+  # Topics are on every node: a client goes on while one is down.
+  REPLICAS=${ESKER_NODES:-1}
+  export BOOTSTRAP REPLICAS
   if [[ ${ESKER_NODES:-1} -gt 1 && -n ${ESKER_KILL_EVERY:-} ]]; then
     BOOTSTRAP=$(cat "$ESKER_STATE/join")
     "$ESKER_CTL" chaos "$ESKER_KILL_EVERY" &

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "aiokafka"
 GROUP = "aiokafka-group"
 PARTS = 3
@@ -81,11 +82,15 @@ async def main():
     admin = AIOKafkaAdminClient(bootstrap_servers=BOOT)
     await admin.start()
     step("create")
-    made = await admin.create_topics([NewTopic(name=TOPIC, num_partitions=PARTS, replication_factor=1,
+    made = await admin.create_topics([NewTopic(name=TOPIC, num_partitions=PARTS, replication_factor=REPLICAS,
                                                topic_configs={"max.message.bytes": "2000000"})])
     assert all(error[1] == 0 for error in made.topic_errors), made
-    about = await admin.describe_topics([TOPIC])
-    assert len(about[0]["partitions"]) == PARTS, about
+
+    async def known():
+        # The question may go to a broker that does not know the topic yet.
+        return len((await admin.describe_topics([TOPIC]))[0]["partitions"]) == PARTS
+
+    await wait("topic", known)
     total = len(CODECS) * PER_CODEC
     for index, codec in enumerate(CODECS):
         step(f"produce {codec}")

@@ -11,6 +11,7 @@ from aiokafka.errors import ProducerFenced
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 PARTS = 3
 
 
@@ -159,7 +160,7 @@ async def copying():
 async def main():
     admin = AIOKafkaAdminClient(bootstrap_servers=BOOT)
     await admin.start()
-    await admin.create_topics([NewTopic(t, PARTS, 1) for t in ("tx", "tx-in", "tx-out")])
+    await admin.create_topics([NewTopic(t, PARTS, REPLICAS) for t in ("tx", "tx-in", "tx-out")])
     await admin.close()
     for test in (commit_and_abort, fencing, copying):
         print("transactions:", test.__name__, flush=True)

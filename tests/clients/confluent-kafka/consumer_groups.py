@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 ADMIN = AdminClient({"bootstrap.servers": BOOT})
 PRODUCER = Producer({"bootstrap.servers": BOOT})
 
@@ -75,7 +76,7 @@ def share(members, partitions):
 
 
 def create(topic, partitions):
-    for future in ADMIN.create_topics([NewTopic(topic, partitions, 1)]).values():
+    for future in ADMIN.create_topics([NewTopic(topic, partitions, REPLICAS)]).values():
         future.result(30)
 
 

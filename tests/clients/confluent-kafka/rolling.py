@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
+REPLICAS = int(os.environ["REPLICAS"])
 TOPIC, PARTITIONS, MEMBERS = "rolling", 40, 20
 PRODUCER = Producer({"bootstrap.servers": BOOT, "linger.ms": 0})
 
@@ -109,7 +110,7 @@ class Group:
 
 def main():
     admin = AdminClient({"bootstrap.servers": BOOT})
-    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
+    admin.create_topics([NewTopic(TOPIC, PARTITIONS, REPLICAS)])[TOPIC].result()
     group = Group()
     group.members = [Member(number) for number in range(MEMBERS)]
     group.until("all have their share", group.stable)

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "confluent"
 GROUP = "confluent-group"
 PARTS = 3
@@ -86,7 +87,7 @@ def step(text):
 def main():
     admin = AdminClient({"bootstrap.servers": BOOT})
     step("create")
-    new = NewTopic(TOPIC, PARTS, 1, config={"max.message.bytes": "2000000"})
+    new = NewTopic(TOPIC, PARTS, REPLICAS, config={"max.message.bytes": "2000000"})
     admin.create_topics([new])[TOPIC].result(30)
     wait("topic with 3 partitions", lambda: len(admin.list_topics(TOPIC, 10).topics[TOPIC].partitions) == PARTS)
     total = len(CODECS) * PER_CODEC

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 PARTS = 3
 
 
@@ -65,7 +66,7 @@ def named(name, count):
 
 
 admin = AdminClient({"bootstrap.servers": BOOT})
-for made in admin.create_topics([NewTopic(t, PARTS, 1) for t in ("tx", "tx-in", "tx-out")]).values():
+for made in admin.create_topics([NewTopic(t, PARTS, REPLICAS) for t in ("tx", "tx-in", "tx-out")]).values():
     made.result()
 
 print("transactions: commit and abort")

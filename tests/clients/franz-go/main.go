@@ -270,7 +270,9 @@ func main() {
 	admin := kadm.NewClient(client())
 	step("create")
 	size := "2000000"
-	made, err := admin.CreateTopic(ctx, parts, 1, map[string]*string{"max.message.bytes": &size}, topic)
+	replicas, err := strconv.Atoi(os.Getenv("REPLICAS"))
+	must(err)
+	made, err := admin.CreateTopic(ctx, parts, int16(replicas), map[string]*string{"max.message.bytes": &size}, topic)
 	must(err)
 	must(made.Err)
 	total := len(codecs) * perCodec

@@ -14,6 +14,7 @@ import org.apache.kafka.common.serialization.*;
 
 public class StreamsTest {
     static final String BOOT = System.getenv("BOOTSTRAP");
+    static final short REPLICAS = Short.parseShort(System.getenv("REPLICAS"));
     static final String CTL = System.getenv("ESKER_CTL");
     static final Path STATE = Path.of(System.getenv("ESKER_STATE"));
     static final int PARTITIONS = 4, WORDS = 40, ROUNDS = 6;
@@ -111,7 +112,7 @@ public class StreamsTest {
 
     static void test() throws Exception {
         try (var admin = Admin.create(Map.<String, Object>of("bootstrap.servers", BOOT))) {
-            admin.createTopics(List.of(new NewTopic("lines", PARTITIONS, (short) 1), new NewTopic("counts", PARTITIONS, (short) 1))).all().get();
+            admin.createTopics(List.of(new NewTopic("lines", PARTITIONS, REPLICAS), new NewTopic("counts", PARTITIONS, REPLICAS))).all().get();
         }
         var producing = new FutureTask<Void>(() -> {
             produce();

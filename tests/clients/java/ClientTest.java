@@ -10,11 +10,13 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.*;
 
 public class ClientTest {
     static final String BOOT = System.getenv("BOOTSTRAP");
+    static final short REPLICAS = Short.parseShort(System.getenv("REPLICAS"));
     static final String CTL = System.getenv("ESKER_CTL");
     static final String TOPIC = "java";
     static final int PARTS = 3;
@@ -153,10 +155,19 @@ public class ClientTest {
 
     static void run(Admin admin) throws Exception {
         step("create");
-        admin.createTopics(List.of(new NewTopic(TOPIC, PARTS, (short) 1).configs(Map.of("max.message.bytes", "2000000"))))
+        admin.createTopics(List.of(new NewTopic(TOPIC, PARTS, REPLICAS).configs(Map.of("max.message.bytes", "2000000"))))
             .all().get(30, TimeUnit.SECONDS);
-        var about = admin.describeTopics(List.of(TOPIC)).allTopicNames().get(30, TimeUnit.SECONDS).get(TOPIC);
-        check(about.partitions().size() == PARTS, about);
+        await("topic", () -> {
+            try {
+                return admin.describeTopics(List.of(TOPIC)).allTopicNames().get(30, TimeUnit.SECONDS).get(TOPIC).partitions().size() == PARTS;
+            } catch (ExecutionException error) {
+                // The question may go to a broker that does not know the topic yet.
+                check(error.getCause() instanceof UnknownTopicOrPartitionException, error);
+                return false;
+            } catch (InterruptedException | TimeoutException error) {
+                throw new AssertionError(error);
+            }
+        });
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, TOPIC);
         var config = admin.describeConfigs(List.of(resource)).all().get(30, TimeUnit.SECONDS).get(resource);
         check(config.get("max.message.bytes").value().equals("2000000"), config);

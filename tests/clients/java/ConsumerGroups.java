@@ -16,6 +16,7 @@ import org.apache.kafka.common.serialization.*;
 
 public class ConsumerGroups {
     static final String BOOT = System.getenv("BOOTSTRAP");
+    static final short REPLICAS = Short.parseShort(System.getenv("REPLICAS"));
 
     static void step(String text) {
         System.out.println(java.time.LocalTime.now().withNano(0) + " " + text);
@@ -92,7 +93,7 @@ public class ConsumerGroups {
     }
 
     static void create(Admin admin, String topic, int partitions) throws Exception {
-        admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1))).all().get(30, TimeUnit.SECONDS);
+        admin.createTopics(List.of(new NewTopic(topic, partitions, REPLICAS))).all().get(30, TimeUnit.SECONDS);
     }
 
     public static void main(String[] args) throws Exception {

@@ -13,6 +13,7 @@ import org.apache.kafka.common.serialization.*;
 
 public class TransactionTest {
     static final String BOOT = System.getenv("BOOTSTRAP");
+    static final short REPLICAS = Short.parseShort(System.getenv("REPLICAS"));
     static final String CTL = System.getenv("ESKER_CTL");
     static final int PARTS = 3;
 
@@ -82,7 +83,7 @@ public class TransactionTest {
     public static void main(String[] args) throws Exception {
         try (var admin = Admin.create(Map.<String, Object>of("bootstrap.servers", BOOT))) {
             admin.createTopics(Stream.of("tx", "tx-in", "tx-out", "tx-late", "tx-hang")
-                .map(t -> new NewTopic(t, PARTS, (short) 1)).toList()).all().get();
+                .map(t -> new NewTopic(t, PARTS, REPLICAS)).toList()).all().get();
             commitAndAbort(admin);
             fencing();
             lateness(admin);

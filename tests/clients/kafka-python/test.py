@@ -9,6 +9,7 @@ from kafka.admin import NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "kafka-python"
 GROUP = "kafka-python-group"
 PARTS = 3
@@ -82,10 +83,11 @@ def step(text):
 def main():
     admin = KafkaAdminClient(bootstrap_servers=BOOT)
     step("create")
-    admin.create_topics([NewTopic(name=TOPIC, num_partitions=PARTS, replication_factor=1,
+    admin.create_topics([NewTopic(name=TOPIC, num_partitions=PARTS, replication_factor=REPLICAS,
                                   topic_configs={"max.message.bytes": "2000000"})])
-    wait("topic", lambda: TOPIC in admin.list_topics())
-    assert len(admin.describe_topics([TOPIC])[0]["partitions"]) == PARTS
+    # A question may go to a broker that does not know the topic yet.
+    wait("topic", lambda: len(admin.describe_topics([TOPIC])[0]["partitions"]) == PARTS)
+    wait("topic in the list", lambda: TOPIC in admin.list_topics())
     total = len(CODECS) * PER_CODEC
     for index, codec in enumerate(CODECS):
         step(f"produce {codec}")

@@ -104,7 +104,7 @@ async function main() {
   step('create')
   await admin.createTopics({
     waitForLeaders: true,
-    topics: [{ topic: TOPIC, numPartitions: PARTS, replicationFactor: 1,
+    topics: [{ topic: TOPIC, numPartitions: PARTS, replicationFactor: Number(process.env.REPLICAS),
       configEntries: [{ name: 'max.message.bytes', value: '2000000' }] }],
   })
   const about = await admin.fetchTopicMetadata({ topics: [TOPIC] })
