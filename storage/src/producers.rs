@@ -2,7 +2,8 @@
 //!
 //! Pure: the log applies batches in order and calls `check` before it appends. Kafka's rules: the last five batches of each
 //! producer are remembered, so that a retry is answered with its first offsets; a sequence must follow on the last one within an
-//! epoch and begin at 0 in a new epoch; a producer that is not known may begin anywhere.
+//! epoch and begin at 0 in a new epoch; an unknown producer may begin anywhere, but in a log that was never written to at 0
+//! (KAFKA-15591).
 
 mod snapshot;
 #[cfg(test)]
@@ -163,12 +164,13 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
-    /// Checks a batch before an append: `Some` is the earlier batch that this one repeats, `None` means append.
+    /// Checks a batch before an append at `log_end`: `Some` is the earlier batch that this one repeats, `None` means append.
     pub(crate) fn check(
         &self,
         header: &BatchHeader,
         marker: Option<EndMarker>,
         origin: Origin,
+        log_end: i64,
     ) -> Result<Option<BatchMetadata>, ProducerError> {
         if header.producer_id < 0 {
             return Ok(None);
@@ -210,9 +212,11 @@ impl Producers {
             if self.verifications.waits_for_earlier(header.producer_id, header.producer_epoch, first_sequence) {
                 return Err(out_of_order(-1));
             }
-            // The state of an unknown producer may have expired, or was deleted with its records; only a transaction of version 2
-            // must begin at 0.
-            return match transaction_v2 && header.attributes.is_transactional() && first_sequence != 0 {
+            // The state of an unknown producer may have expired, or was deleted with its records. A transaction of version 2 must
+            // begin at 0 all the same. So must a log: nothing of it can have expired, so an earlier batch in flight was refused (this
+            // broker did not lead yet) and comes again. Behind a later batch it would be out of order for ever.
+            let begins_at_0 = log_end == 0 || transaction_v2 && header.attributes.is_transactional();
+            return match begins_at_0 && first_sequence != 0 {
                 true => Err(out_of_order(-1)),
                 false => Ok(None),
             };

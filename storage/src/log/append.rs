@@ -69,7 +69,8 @@ impl Log {
         let marker = end_marker(header, bytes);
         let mut writer = self.lock_writer();
         self.check_writable()?;
-        if let Some(earlier) = writer.producers.check(header, marker, origin)? {
+        let base_offset = self.log_end_offset();
+        if let Some(earlier) = writer.producers.check(header, marker, origin, base_offset)? {
             return Ok(Appended {
                 base_offset: earlier.first_offset(),
                 last_offset: earlier.last_offset,
@@ -79,7 +80,6 @@ impl Log {
                 flush_due: false,
             });
         }
-        let base_offset = self.log_end_offset();
         let placed = Placed { header, base_offset, leader_epoch, size: bytes.len(), marker };
         let last = matches!(origin, Origin::Coordinator { .. } | Origin::TransactionalOffsets { .. });
         self.prepare_append(&mut writer, &config, bytes.len(), &placed, last, now_ms)?;

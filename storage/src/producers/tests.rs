@@ -2,6 +2,8 @@ use super::*;
 
 const CLIENT: Origin = Origin::Client { transaction_v2: false };
 const CLIENT_V2: Origin = Origin::Client { transaction_v2: true };
+/// The log end offset: the log has records, or had some.
+const END: i64 = 100;
 const COORDINATOR: Origin = Origin::Coordinator { transaction_v2: false };
 
 fn batch(epoch: i16, sequence: i32, count: i32, transactional: bool) -> BatchHeader {
@@ -21,7 +23,7 @@ fn after(batches: &[(i16, i32, i32)]) -> Producers {
     let (mut producers, mut offset) = (Producers::default(), 0);
     for (epoch, sequence, count) in batches {
         let header = batch(*epoch, *sequence, *count, false);
-        assert_eq!(producers.check(&header, None, CLIENT), Ok(None), "{batches:?}");
+        assert_eq!(producers.check(&header, None, CLIENT, END), Ok(None), "{batches:?}");
         producers.apply(&header, offset, None);
         offset += i64::from(*count);
     }
@@ -64,7 +66,7 @@ fn sequences() {
     ];
     for (before, (epoch, sequence, count), expected) in table {
         let producers = after(before);
-        let is = match producers.check(&batch(*epoch, *sequence, *count, false), None, CLIENT) {
+        let is = match producers.check(&batch(*epoch, *sequence, *count, false), None, CLIENT, END) {
             Ok(None) => New,
             Ok(Some(found)) => Duplicate(found.first_offset()),
             Err(ProducerError::OutOfOrderSequence { .. }) => Gap,
@@ -76,21 +78,36 @@ fn sequences() {
 }
 
 #[test]
+fn a_log_begins_at_sequence_zero() {
+    let producers = Producers::default();
+    for (transactional, origin) in [(false, CLIENT), (true, CLIENT), (true, CLIENT_V2)] {
+        let gap = producers.check(&batch(0, 5, 1, transactional), None, origin, 0);
+        assert!(matches!(gap, Err(ProducerError::OutOfOrderSequence { last_sequence: -1, .. })), "{gap:?}");
+        assert_eq!(producers.check(&batch(0, 0, 5, transactional), None, origin, 0), Ok(None));
+    }
+    // Without a producer id there is no sequence.
+    let mut plain = batch(-1, -1, 1, false);
+    plain.producer_id = -1;
+    assert_eq!(producers.check(&plain, None, CLIENT, 0), Ok(None));
+    assert_eq!(producers.check(&batch(0, -1, 1, true), None, COORDINATOR, 0), Ok(None));
+}
+
+#[test]
 fn transaction_v2_begins_at_zero() {
     let producers = Producers::default();
-    assert!(producers.check(&batch(0, 5, 1, true), None, CLIENT_V2).is_err());
-    assert_eq!(producers.check(&batch(0, 0, 1, true), None, CLIENT_V2), Ok(None));
-    assert_eq!(producers.check(&batch(0, 5, 1, true), None, CLIENT), Ok(None));
+    assert!(producers.check(&batch(0, 5, 1, true), None, CLIENT_V2, END).is_err());
+    assert_eq!(producers.check(&batch(0, 0, 1, true), None, CLIENT_V2, END), Ok(None));
+    assert_eq!(producers.check(&batch(0, 5, 1, true), None, CLIENT, END), Ok(None));
     // The state of a producer without transactions may have expired.
-    assert_eq!(producers.check(&batch(0, 5, 1, false), None, CLIENT_V2), Ok(None));
+    assert_eq!(producers.check(&batch(0, 5, 1, false), None, CLIENT_V2, END), Ok(None));
 }
 
 #[test]
 fn only_epochs_hold_for_coordinators() {
     let producers = after(&[(3, 0, 2)]);
-    assert_eq!(producers.check(&batch(3, -1, 1, true), None, COORDINATOR), Ok(None));
+    assert_eq!(producers.check(&batch(3, -1, 1, true), None, COORDINATOR, END), Ok(None));
     assert!(matches!(
-        producers.check(&batch(2, -1, 1, true), None, COORDINATOR),
+        producers.check(&batch(2, -1, 1, true), None, COORDINATOR, END),
         Err(ProducerError::InvalidEpoch { .. })
     ));
 }
@@ -108,7 +125,7 @@ fn transactions_bound_the_last_stable_offset() {
     producers.apply(&other, 12, None);
     assert_eq!(producers.first_unstable_offset(), Some(10));
     assert!(matches!(
-        producers.check(&batch(0, 2, 1, false), None, CLIENT),
+        producers.check(&batch(0, 2, 1, false), None, CLIENT, END),
         Err(ProducerError::InvalidTxnState { first_offset: 10, .. })
     ));
     let end = batch(0, -1, 1, true);
@@ -125,7 +142,7 @@ fn transactions_bound_the_last_stable_offset() {
     // A marker without a transaction completes nothing.
     assert_eq!(producers.apply(&end, 14, marker(true, 1)), None);
     assert!(matches!(
-        producers.check(&end, marker(true, 0), COORDINATOR),
+        producers.check(&end, marker(true, 0), COORDINATOR, END),
         Err(ProducerError::CoordinatorFenced { epoch: 0, current: 1, .. })
     ));
 }
@@ -135,13 +152,13 @@ fn markers_of_version_two_bump_the_epoch() {
     let v2 = Origin::Coordinator { transaction_v2: true };
     let mut producers = Producers::default();
     producers.apply(&batch(4, 0, 2, true), 0, None);
-    assert!(producers.check(&batch(4, -1, 1, true), marker(true, 0), v2).is_err());
-    assert!(producers.check(&batch(4, -1, 1, true), marker(true, 0), COORDINATOR).is_ok());
-    assert!(producers.check(&batch(5, -1, 1, true), marker(true, 0), v2).is_ok());
+    assert!(producers.check(&batch(4, -1, 1, true), marker(true, 0), v2, END).is_err());
+    assert!(producers.check(&batch(4, -1, 1, true), marker(true, 0), COORDINATOR, END).is_ok());
+    assert!(producers.check(&batch(5, -1, 1, true), marker(true, 0), v2, END).is_ok());
     producers.apply(&batch(5, -1, 1, true), 2, marker(true, 0));
-    assert!(producers.check(&batch(5, -1, 1, true), marker(true, 0), v2).is_ok(), "a retry");
-    assert!(producers.check(&batch(5, 1, 1, true), None, CLIENT_V2).is_err(), "the new epoch begins at 0");
-    assert!(producers.check(&batch(5, 0, 1, true), None, CLIENT_V2).is_ok());
+    assert!(producers.check(&batch(5, -1, 1, true), marker(true, 0), v2, END).is_ok(), "a retry");
+    assert!(producers.check(&batch(5, 1, 1, true), None, CLIENT_V2, END).is_err(), "the new epoch begins at 0");
+    assert!(producers.check(&batch(5, 0, 1, true), None, CLIENT_V2, END).is_ok());
 }
 
 #[test]
@@ -168,9 +185,9 @@ fn snapshots() {
     assert_eq!(back.describe(), producers.describe());
     assert_eq!(back.first_unstable_offset(), Some(50));
     // The last batch is still known as a duplicate, the one before is not.
-    assert_eq!(back.check(&batch(2, 3, 4, false), None, CLIENT).unwrap().unwrap().first_offset(), 3);
-    assert!(back.check(&batch(2, 0, 3, false), None, CLIENT).is_err());
-    assert_eq!(back.check(&batch(2, 7, 1, false), None, CLIENT), Ok(None));
+    assert_eq!(back.check(&batch(2, 3, 4, false), None, CLIENT, END).unwrap().unwrap().first_offset(), 3);
+    assert!(back.check(&batch(2, 0, 3, false), None, CLIENT, END).is_err());
+    assert_eq!(back.check(&batch(2, 7, 1, false), None, CLIENT, END), Ok(None));
     back.clear();
     assert_eq!(Producers::decode(&bytes, 5000, 1000).unwrap().len(), 1, "one is expired, one has an open transaction");
     for cut in 0..bytes.len() {
@@ -190,25 +207,25 @@ fn a_transaction_begins_only_if_the_coordinator_was_asked() {
     let mut producers = Producers::default();
     let guard = producers.begin_verification(7, 0, 0).unwrap();
     let not_verified = Err(ProducerError::NotVerified { producer_id: 7 });
-    assert_eq!(producers.check(&batch_0, None, begins(other)), not_verified);
-    assert_eq!(producers.check(&batch_0, None, begins(guard)), Ok(None));
+    assert_eq!(producers.check(&batch_0, None, begins(other), END), not_verified);
+    assert_eq!(producers.check(&batch_0, None, begins(guard), END), Ok(None));
     assert_eq!(producers.begin_verification(7, 0, 0), Some(guard), "asked twice at once");
     producers.apply(&batch_0, 0, None);
     assert_eq!(producers.begin_verification(7, 0, 1), None, "it is open");
-    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), Ok(None));
-    assert_eq!(producers.check(&batch_0, None, begins(other)).unwrap().unwrap().first_offset(), 0, "a retry");
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard), END), Ok(None));
+    assert_eq!(producers.check(&batch_0, None, begins(other), END).unwrap().unwrap().first_offset(), 0, "a retry");
     producers.apply(&batch(0, -1, 1, true), 1, marker(true, 0));
     // A batch that was under way while the transaction ended.
-    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard), END), not_verified);
     let offsets = Origin::TransactionalOffsets { guard };
-    assert_eq!(producers.check(&batch(0, -1, 1, true), None, offsets), not_verified);
+    assert_eq!(producers.check(&batch(0, -1, 1, true), None, offsets, END), not_verified);
     // So is one that was verified before the marker, and not written.
     let guard = producers.begin_verification(7, 0, 1).unwrap();
     producers.apply(&batch(0, -1, 1, true), 2, marker(false, 0));
-    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard), END), not_verified);
     let guard = producers.begin_verification(7, 0, 1).unwrap();
     producers.cancel_verification(7, guard);
-    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard)), not_verified);
+    assert_eq!(producers.check(&batch(0, 1, 1, true), None, begins(guard), END), not_verified);
 }
 
 #[test]
@@ -219,10 +236,10 @@ fn the_first_batch_of_a_transaction_comes_first() {
     assert_eq!(producers.begin_verification(7, 0, 5), Some(guard));
     let begins = Origin::Transaction { transaction_v2: false, guard };
     assert!(matches!(
-        producers.check(&batch(0, 5, 1, true), None, begins),
+        producers.check(&batch(0, 5, 1, true), None, begins, END),
         Err(ProducerError::OutOfOrderSequence { .. })
     ));
-    assert_eq!(producers.check(&batch(0, 0, 5, true), None, begins), Ok(None));
+    assert_eq!(producers.check(&batch(0, 0, 5, true), None, begins, END), Ok(None));
 }
 
 #[test]

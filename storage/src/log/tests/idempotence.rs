@@ -147,3 +147,19 @@ fn stable_offset_and_aborted_transactions() {
     assert_eq!(log.aborted_transactions(0, 6).unwrap(), []);
     assert_eq!(log.last_stable_offset(), 2);
 }
+
+#[test]
+fn a_batch_that_overtakes_the_first_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Opening::new(small()).open(dir.path());
+    // The batch with sequences 0 to 2 was refused, by a broker that did not lead yet, while this one was under way.
+    let overtaking = send(&log, 1, 0, 3, 2);
+    assert!(
+        matches!(overtaking, Err(AppendError::Producer(ProducerError::OutOfOrderSequence { .. }))),
+        "{overtaking:?}"
+    );
+    assert_eq!(send(&log, 1, 0, 0, 3).unwrap().base_offset, 0);
+    assert_eq!(send(&log, 1, 0, 3, 2).unwrap().base_offset, 3);
+    // The state of a producer may have expired in a log that was written to, also when all its records are deleted.
+    assert_eq!(send(&log, 2, 0, 7, 1).unwrap().base_offset, 5);
+}
