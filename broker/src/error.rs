@@ -228,6 +228,8 @@ impl KafkaError for MoveError {
         match self {
             Self::UnknownDir(_) => ErrorCode::LOG_DIR_NOT_FOUND,
             Self::Cordoned(_) => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+            // As in Kafka: no leader is asked for, but a replica on this broker.
+            Self::Access(AccessError::NotLeader(_)) => ErrorCode::REPLICA_NOT_AVAILABLE,
             Self::Access(error) => error.code(),
             Self::Log(error) => error.code(),
         }
@@ -290,6 +292,14 @@ mod tests {
         for (error, code) in cases {
             assert_eq!(coordinator_code(&error), code, "{error}");
         }
+    }
+
+    #[test]
+    fn a_move_needs_a_replica_on_this_broker() {
+        let elsewhere = AccessError::NotLeader(LeaderHint { leader: 2, leader_epoch: 0 });
+        assert_eq!(elsewhere.code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        assert_eq!(MoveError::Access(elsewhere).code(), ErrorCode::REPLICA_NOT_AVAILABLE);
+        assert_eq!(MoveError::Access(AccessError::UnknownPartition).code(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
 
     #[test]
