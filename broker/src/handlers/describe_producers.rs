@@ -1,4 +1,5 @@
-//! DescribeProducers (61, KIP-664): the producers of a partition, with sequences and open transactions.
+//! DescribeProducers (61, KIP-664): the producers of a partition, with sequences and open transactions, as this broker's replica has
+//! them: an admin may ask a follower.
 
 use std::ops::RangeInclusive;
 
@@ -44,7 +45,7 @@ impl Handler for DescribeProducers {
 
 fn active(ctx: &RequestContext, target: &TopicRef, index: i32) -> Result<Vec<ProducerState>, AccessError> {
     let partition = ctx.broker.replicas.partition(target, index)?;
-    partition.leader_for_epoch(-1)?;
+    partition.check_replica()?;
     let states = partition.log().producers().into_iter().map(|p| ProducerState {
         producer_id: p.producer_id,
         producer_epoch: i32::from(p.producer_epoch),

@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
 use super::flusher::Flusher;
 use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress, ReadyList};
-use super::read::{Access, PartitionRead, ReadAt, ReadBound, read_from, read_offsets, readable_end};
+use super::read::{Access, PartitionRead, ReadAt, ReadBound, ReadFrom, read_from, read_offsets, readable_end};
 use super::role::{Leader, NoReplica, Role};
 use crate::blocking;
 use crate::telemetry::TopicRates;
@@ -216,6 +216,11 @@ impl Partition {
     /// The leader state, if this broker leads in the client's epoch (`-1`: the client sent none).
     pub fn leader_for_epoch(&self, current_leader_epoch: i32) -> Result<Arc<Leader>, AccessError> {
         self.role.load().leader_for_epoch(current_leader_epoch).cloned()
+    }
+
+    /// Refuses a request for a replica if this broker has none.
+    pub fn check_replica(&self) -> Result<(), AccessError> {
+        self.role.load().epoch_of_read(ReadFrom::AnyReplica, -1).map(|_| ())
     }
 
     /// Appends one validated batch as leader. Does not wait for anything: see [`Partition::meets_guarantee`].

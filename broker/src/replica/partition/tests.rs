@@ -213,6 +213,17 @@ fn a_role_that_ends_releases_every_request() {
 }
 
 #[test]
+fn a_follower_has_a_replica_too() {
+    let replica = Replica::leading(&[1, 2]);
+    assert_eq!(replica.partition.check_replica(), Ok(()));
+    replica.set_role(2, 1, &[1, 2]);
+    assert_eq!(replica.partition.check_replica(), Ok(()));
+    let elsewhere = LeaderHint { leader: 2, leader_epoch: 1 };
+    replica.partition.end_role(NoReplica::Elsewhere(elsewhere));
+    assert_eq!(replica.partition.check_replica(), Err(AccessError::NotLeader(elsewhere)));
+}
+
+#[test]
 fn where_flushed_offsets_count_the_slowest_disk_commits() {
     let replica = Replica::leading(&[1]);
     let partition = &replica.partition;
