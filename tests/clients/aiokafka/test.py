@@ -10,6 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+# What a broker wrote before it was killed must not be there twice: producers are idempotent.
+KILLS = bool(os.environ.get("ESKER_KILL_EVERY"))
 REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "aiokafka"
 GROUP = "aiokafka-group"
@@ -43,7 +45,7 @@ async def wait(what, check, seconds=60):
 
 async def produce(numbers, codec, idempotent=False):
     async with AIOKafkaProducer(bootstrap_servers=BOOT, compression_type=codec, max_request_size=2_000_000,
-                                linger_ms=20, acks="all", enable_idempotence=idempotent) as producer:
+                                linger_ms=20, acks="all", enable_idempotence=idempotent or KILLS) as producer:
         sent = []
         for number in numbers:
             key, value, headers, stamp = record(number)

@@ -114,7 +114,7 @@ async def fencing():
 
 
 async def copying():
-    source = AIOKafkaProducer(bootstrap_servers=BOOT)
+    source = AIOKafkaProducer(bootstrap_servers=BOOT, enable_idempotence=True)
     await source.start()
     await send(source, "tx-in", "v", 90)
     await source.stop()

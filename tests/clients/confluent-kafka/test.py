@@ -9,6 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+# What a broker wrote before it was killed must not be there twice: producers are idempotent.
+KILLS = bool(os.environ.get("ESKER_KILL_EVERY"))
 REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "confluent"
 GROUP = "confluent-group"
@@ -45,7 +47,7 @@ def produce(numbers, codec, idempotent=False):
     errors = []
     producer = Producer({
         "bootstrap.servers": BOOT, "compression.type": codec, "message.max.bytes": 2_000_000,
-        "linger.ms": 20, "enable.idempotence": idempotent, "message.timeout.ms": 30000})
+        "linger.ms": 20, "enable.idempotence": idempotent or KILLS, "message.timeout.ms": 30000})
     for number in numbers:
         key, value, headers, stamp = record(number)
         producer.produce(TOPIC, key=key, value=value, headers=headers, timestamp=stamp, partition=number % PARTS,

@@ -116,7 +116,7 @@ wait("the new one's records", lambda: set(named("new", 3)) <= set(values("tx", "
 assert not set(named("zombie", 3)) & set(values("tx", "read_committed"))
 
 print("transactions: copying")
-source = Producer({"bootstrap.servers": BOOT})
+source = Producer({"bootstrap.servers": BOOT, "enable.idempotence": True})
 assert not send(source, "tx-in", "v", 90)
 writer = producer("copier")
 writer.init_transactions(30)

@@ -6,9 +6,12 @@ import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
+from kafka.errors import KafkaConnectionError
 
 BOOT = os.environ["BOOTSTRAP"]
 CTL = os.environ["ESKER_CTL"]
+# What a broker wrote before it was killed must not be there twice: producers are idempotent.
+KILLS = bool(os.environ.get("ESKER_KILL_EVERY"))
 REPLICAS = int(os.environ["REPLICAS"])
 TOPIC = "kafka-python"
 GROUP = "kafka-python-group"
@@ -42,7 +45,7 @@ def wait(what, check, seconds=60):
 
 def produce(numbers, codec, idempotent=False):
     producer = KafkaProducer(bootstrap_servers=BOOT, compression_type=codec, max_request_size=2_000_000,
-                             linger_ms=20, acks="all", enable_idempotence=idempotent)
+                             linger_ms=20, acks="all", enable_idempotence=idempotent or KILLS)
     sent = []
     for number in numbers:
         key, value, headers, stamp = record(number)
@@ -72,7 +75,13 @@ def consumer(group):
 
 
 def take(client, into):
-    for messages in client.poll(timeout_ms=100).values():
+    try:
+        polled = client.poll(timeout_ms=100)
+    except KafkaConnectionError as error:
+        # A broker that ends while the client looks for its coordinator: the next poll asks another one.
+        print(f"poll: {error}", flush=True)
+        return
+    for messages in polled.values():
         into.extend(verify(message) for message in messages)
 
 
