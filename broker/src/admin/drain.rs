@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
-use esker_core::plan::{Layout, Move, PlanError, plan_drain};
+use esker_client::{Admin, Client, TopicPartition};
+use esker_core::plan::plan_drain;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
 use super::error::AdminError;
 use super::nodes::set_cordoned;
-use super::reassignments::{PARTITIONS_AT_ONCE, ReassignmentReport, list_reassignments};
+use super::reassignments::{PARTITIONS_AT_ONCE, ReassignmentReport, check_begun, list_reassignments};
 use super::survey::Survey;
 
 /// A broker applies its own config a moment after the cluster knows it.
@@ -56,12 +56,12 @@ pub async fn begin_drain(client: &Client, node_id: i32, at_once: usize) -> Resul
     let admin = Admin::new(client);
     let mut survey = Survey::read(client).await?;
     // Nothing is cordoned where the rest of the cluster cannot take the replicas.
-    plan(&survey.layout, node_id)?;
+    plan_drain(&survey.layout, node_id)?;
     if !survey.facts(node_id).cordoned {
         set_cordoned(&admin, node_id, true).await?;
         survey = wait_cordoned(client, node_id).await?;
     }
-    let moves = plan(&survey.layout, node_id)?;
+    let moves = plan_drain(&survey.layout, node_id)?;
     let room = at_once.saturating_sub(count_in_progress(&survey, node_id));
     let wave: Vec<(TopicPartition, Option<Vec<i32>>)> =
         moves.into_iter().take(room).map(|one| (TopicPartition::new(one.topic, one.partition), Some(one.to))).collect();
@@ -107,17 +107,6 @@ fn count_in_progress(survey: &Survey, node_id: i32) -> usize {
     survey.reassignments.iter().filter(|found| found.removing.contains(&node_id)).count()
 }
 
-fn plan(layout: &Layout, node_id: i32) -> Result<Vec<Move>, AdminError> {
-    plan_drain(layout, node_id).map_err(|error| match error {
-        PlanError::UnknownBroker { .. } => AdminError::Missing(error.to_string()),
-        PlanError::SameBroker(_)
-        | PlanError::NotAlive(_)
-        | PlanError::Cordoned(_)
-        | PlanError::NoBrokerLeft { .. }
-        | PlanError::FewerRacks { .. } => AdminError::Refused(error.to_string()),
-    })
-}
-
 /// A broker that does not run is not placed on, cordoned or not.
 async fn wait_cordoned(client: &Client, node_id: i32) -> Result<Survey, AdminError> {
     let deadline = Instant::now() + CORDON_WAIT;
@@ -133,17 +122,6 @@ async fn wait_cordoned(client: &Client, node_id: i32) -> Result<Survey, AdminErr
             )));
         }
         sleep(PAUSE).await;
-    }
-}
-
-/// A partition that was deleted meanwhile has nothing to move.
-fn check_begun(tp: &TopicPartition, result: Result<(), Error>) -> Result<(), AdminError> {
-    match result {
-        Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
-        Err(error) => {
-            Err(AdminError::Refused(format!("{tp} does not move: {error}; reassignments that were begun go on")))
-        }
-        Ok(()) => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use esker_client::admin::Reassignment;
-use esker_client::{Admin, Client, ErrorCode, TopicPartition};
+use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
 use esker_core::plan::{Blocker, find_blocker};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -89,6 +89,17 @@ pub async fn list_reassignments(
         (report, blocker)
     };
     Ok(ongoing.into_iter().map(report).collect())
+}
+
+/// Checks that a reassignment has begun. A partition that was deleted meanwhile has nothing to move.
+pub fn check_begun(tp: &TopicPartition, result: Result<(), Error>) -> Result<(), AdminError> {
+    match result {
+        Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
+        Err(error) => {
+            Err(AdminError::Refused(format!("{tp} does not move: {error}; reassignments that were begun go on")))
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Cancels reassignments, and removes the limits of their topics; returns how many there were.

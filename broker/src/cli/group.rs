@@ -2,7 +2,6 @@
 
 mod delete;
 mod describe;
-mod plan;
 mod seek;
 mod target;
 

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clap::Args;
-use esker_client::admin::{GroupDescription, OffsetSpec};
+use esker_client::admin::GroupDescription;
 use esker_client::{Admin, ErrorCode, TopicPartition};
 use serde_json::json;
 
 use super::super::connect::Connect;
 use super::super::error::CliError;
-use super::super::output::{or_dash, print_line, table};
+use super::super::output::{or_dash, print_json, table};
 use super::super::times::now;
-use super::plan::{PartitionOffsets, PlannedSeek, plan_seek};
-use super::target::{SeekTarget, TargetFlags, parse_target, parse_topics};
-use crate::admin::committed_offsets;
+use super::target::{Destination, TargetFlags, parse_target, parse_topics};
+use crate::admin::{OutOfRange, SeekReport, SeekTarget, committed_offsets, plan_seek};
 
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\
@@ -64,7 +63,7 @@ pub(super) async fn run(args: SeekArgs) -> Result<(), CliError> {
         to_time: args.to_time.as_deref(),
         to_group: args.to_group.as_deref(),
     };
-    let target = parse_target(&flags, now())?;
+    let destination = parse_target(&flags, now())?;
     let topics = parse_topics(&args.topics)?;
     let admin = Admin::new(&args.connect.client().await?);
     let group = find_group(&admin, &args.name).await?;
@@ -72,14 +71,11 @@ pub(super) async fn run(args: SeekArgs) -> Result<(), CliError> {
     if let (true, Some(members)) = (args.yes, &members) {
         return Err(CliError::Refused(refusal(&args.name, members)));
     }
-    let offsets = gather_offsets(&admin, &args.name, &target, &topics).await?;
-    let planned = plan_seek(&target, &offsets).map_err(CliError::Refused)?;
-    if planned.is_empty() {
-        let text = "no partition would change: the other group has committed no offset of the chosen partitions";
-        return Err(CliError::Refused(text.to_owned()));
-    }
+    let targets = choose_targets(&admin, &args.name, &destination, &topics).await?;
+    let planned = plan_seek(&admin, &args.name, &targets, OutOfRange::Clamp).await?;
     if args.yes {
-        let commits: Vec<_> = planned.iter().map(|seek| (seek.partition.clone(), seek.new)).collect();
+        let commits: Vec<_> =
+            targets.into_iter().zip(&planned).map(|((tp, _), seek)| (tp, seek.new_committed)).collect();
         admin.alter_offsets(&args.name, &commits).await.map_err(|error| match error.code() {
             // A member joined after the check.
             Some(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::REBALANCE_IN_PROGRESS) => {
@@ -127,16 +123,15 @@ fn refusal(group: &str, members: &str) -> String {
     )
 }
 
-/// The partitions that the flags choose, with all offsets that the plan needs.
-async fn gather_offsets(
+/// The partitions that the flags choose, each with its target.
+async fn choose_targets(
     admin: &Admin,
     group: &str,
-    target: &SeekTarget,
+    destination: &Destination,
     topics: &BTreeMap<String, Option<Vec<i32>>>,
-) -> Result<Vec<PartitionOffsets>, CliError> {
-    let committed: HashMap<_, _> = committed_offsets(admin, group).await?.into_iter().collect();
-    let other: HashMap<_, _> = match target {
-        SeekTarget::Group(other) => {
+) -> Result<Vec<(TopicPartition, SeekTarget)>, CliError> {
+    let other: HashMap<_, _> = match destination {
+        Destination::Group(other) => {
             let offsets = committed_offsets(admin, other).await?;
             if offsets.is_empty() {
                 let text = format!("group '{other}' has committed no offset: `esker group list` shows all groups");
@@ -144,35 +139,24 @@ async fn gather_offsets(
             }
             offsets.into_iter().collect()
         }
-        _ => HashMap::new(),
+        Destination::Each(_) => HashMap::new(),
     };
-    let partitions = choose_partitions(admin, topics, committed.keys().chain(other.keys())).await?;
+    let committed = committed_offsets(admin, group).await?;
+    let partitions = choose_partitions(admin, topics, committed.iter().map(|(tp, _)| tp).chain(other.keys())).await?;
     if partitions.is_empty() {
         let text = format!("group '{group}' has committed no offset: name the topics to seek in with --topic");
         return Err(CliError::Usage(text));
     }
-    let all = |spec| partitions.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
-    let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
-    let at_time = match target {
-        SeekTarget::Time(at) => admin.list_offsets(&all(OffsetSpec::Timestamp(*at))).await?,
-        _ => HashMap::new(),
+    let target = |tp: &TopicPartition| match destination {
+        Destination::Each(target) => Some(*target),
+        Destination::Group(_) => other.get(tp).map(|offset| SeekTarget::Offset(*offset)),
     };
-    let mut offsets = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        let (Some(start), Some(end)) = (starts.get(&partition), ends.get(&partition)) else {
-            return Err(CliError::Refused(format!("the broker left {partition} out of its answer")));
-        };
-        offsets.push(PartitionOffsets {
-            committed: committed.get(&partition).copied(),
-            start: start.offset,
-            end: end.offset,
-            at_time: at_time.get(&partition).map(|listed| listed.offset).filter(|offset| *offset >= 0),
-            other: other.get(&partition).copied(),
-            partition,
-        });
+    let targets: Vec<_> = partitions.into_iter().filter_map(|tp| Some((tp.clone(), target(&tp)?))).collect();
+    if targets.is_empty() {
+        let text = "no partition would change: the other group has committed no offset of the chosen partitions";
+        return Err(CliError::Refused(text.to_owned()));
     }
-    Ok(offsets)
+    Ok(targets)
 }
 
 /// The partitions of `--topic`, else those that are committed and exist, in order.
@@ -205,27 +189,18 @@ async fn choose_partitions(
     Ok(chosen)
 }
 
-fn print(planned: &[PlannedSeek], args: &SeekArgs) -> Result<(), CliError> {
+fn print(planned: &[SeekReport], args: &SeekArgs) -> Result<(), CliError> {
     if args.json {
-        let row = |seek: &PlannedSeek| {
-            json!({
-                "topic": seek.partition.topic.as_str(), "partition": seek.partition.partition,
-                "committed": seek.committed, "new_committed": seek.new, "end": seek.end, "lag": seek.lag(),
-                "clamped": seek.clamped,
-            })
-        };
-        let rows: Vec<_> = planned.iter().map(row).collect();
-        let plan = json!({"group": args.name, "dry_run": !args.yes, "offsets": rows});
-        print_line(&serde_json::to_string_pretty(&plan)?)?;
+        print_json(&json!({"group": args.name, "dry_run": !args.yes, "offsets": planned}))?;
     } else {
-        let row = |seek: &PlannedSeek| {
+        let row = |seek: &SeekReport| {
             vec![
-                seek.partition.topic.to_string(),
-                seek.partition.partition.to_string(),
+                seek.topic.clone(),
+                seek.partition.to_string(),
                 or_dash(seek.committed),
-                seek.new.to_string(),
+                seek.new_committed.to_string(),
                 seek.end.to_string(),
-                seek.lag().to_string(),
+                seek.lag.to_string(),
             ]
         };
         let rows: Vec<_> = planned.iter().map(row).collect();
@@ -234,7 +209,8 @@ fn print(planned: &[PlannedSeek], args: &SeekArgs) -> Result<(), CliError> {
     if let Some(clamped) = planned.iter().find(|seek| seek.clamped) {
         let others = planned.iter().filter(|seek| seek.clamped).count() - 1;
         let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-        tracing::warn!("{}{more} has no such offset: the nearest one, {}, is used", clamped.partition, clamped.new);
+        let SeekReport { topic, partition, new_committed, .. } = clamped;
+        tracing::warn!("{topic}-{partition}{more} has no such offset: the nearest one, {new_committed}, is used");
     }
     if !args.yes {
         tracing::warn!("nothing is committed yet: repeat the command with --yes");

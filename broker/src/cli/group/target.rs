@@ -4,20 +4,13 @@ use std::collections::BTreeMap;
 
 use super::super::error::CliError;
 use super::super::times::{TIMES, parse_time};
+use crate::admin::SeekTarget;
 
 /// The offset to commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SeekTarget {
-    /// The first record that is there.
-    Earliest,
-    /// The end.
-    Latest,
-    /// This offset.
-    Offset(i64),
-    /// So many records after the committed offset, or before it.
-    By(i64),
-    /// The first record of this time or later; the end where there is none.
-    Time(i64),
+pub(super) enum Destination {
+    /// The same target for each partition.
+    Each(SeekTarget),
     /// What another group has committed.
     Group(String),
 }
@@ -32,24 +25,27 @@ pub(super) struct TargetFlags<'a> {
 }
 
 /// The one target among the flags.
-pub(super) fn parse_target(flags: &TargetFlags<'_>, now: i64) -> Result<SeekTarget, CliError> {
+pub(super) fn parse_target(flags: &TargetFlags<'_>, now: i64) -> Result<Destination, CliError> {
     match *flags {
-        TargetFlags { to: Some(to), by: None, to_time: None, to_group: None } => match to {
-            "earliest" | "start" => Ok(SeekTarget::Earliest),
-            "latest" | "end" => Ok(SeekTarget::Latest),
-            number => {
-                let offset = number.parse::<i64>().ok().filter(|offset| *offset >= 0);
-                let invalid = || CliError::Usage(format!("--to is earliest, latest or an offset, not '{number}'"));
-                offset.map(SeekTarget::Offset).ok_or_else(invalid)
-            }
-        },
-        TargetFlags { to: None, by: Some(by), to_time: None, to_group: None } => Ok(SeekTarget::By(by)),
+        TargetFlags { to: Some(to), by: None, to_time: None, to_group: None } => {
+            let offset = || to.parse::<i64>().ok().filter(|offset| *offset >= 0).map(SeekTarget::Offset);
+            let target = match to {
+                "earliest" | "start" => Some(SeekTarget::Earliest),
+                "latest" | "end" => Some(SeekTarget::Latest),
+                _ => offset(),
+            };
+            let invalid = || CliError::Usage(format!("--to is earliest, latest or an offset, not '{to}'"));
+            target.map(Destination::Each).ok_or_else(invalid)
+        }
+        TargetFlags { to: None, by: Some(by), to_time: None, to_group: None } => {
+            Ok(Destination::Each(SeekTarget::By(by)))
+        }
         TargetFlags { to: None, by: None, to_time: Some(text), to_group: None } => {
             let invalid = || CliError::Usage(format!("'{text}' is no time ({TIMES})"));
-            parse_time(text, now).map(SeekTarget::Time).ok_or_else(invalid)
+            parse_time(text, now).map(|at| Destination::Each(SeekTarget::Timestamp(at))).ok_or_else(invalid)
         }
         TargetFlags { to: None, by: None, to_time: None, to_group: Some(other) } => {
-            Ok(SeekTarget::Group(other.to_owned()))
+            Ok(Destination::Group(other.to_owned()))
         }
         _ => Err(CliError::Usage("give one of --to, --by, --to-time and --to-group".to_owned())),
     }
@@ -84,13 +80,13 @@ mod tests {
         let to = |to| TargetFlags { to: Some(to), ..TargetFlags::default() };
         let time = |text| TargetFlags { to_time: Some(text), ..TargetFlags::default() };
         for (flags, target) in [
-            (to("earliest"), SeekTarget::Earliest),
-            (to("end"), SeekTarget::Latest),
-            (to("7"), SeekTarget::Offset(7)),
-            (TargetFlags { by: Some(-3), ..TargetFlags::default() }, SeekTarget::By(-3)),
-            (time("-1h"), SeekTarget::Time(6_400_000)),
-            (time("1970-01-01T00:00:01Z"), SeekTarget::Time(1000)),
-            (TargetFlags { to_group: Some("g"), ..TargetFlags::default() }, SeekTarget::Group("g".to_owned())),
+            (to("earliest"), Destination::Each(SeekTarget::Earliest)),
+            (to("end"), Destination::Each(SeekTarget::Latest)),
+            (to("7"), Destination::Each(SeekTarget::Offset(7))),
+            (TargetFlags { by: Some(-3), ..TargetFlags::default() }, Destination::Each(SeekTarget::By(-3))),
+            (time("-1h"), Destination::Each(SeekTarget::Timestamp(6_400_000))),
+            (time("1970-01-01T00:00:01Z"), Destination::Each(SeekTarget::Timestamp(1000))),
+            (TargetFlags { to_group: Some("g"), ..TargetFlags::default() }, Destination::Group("g".to_owned())),
         ] {
             assert_eq!(parse_target(&flags, 10_000_000).unwrap(), target);
         }

@@ -95,13 +95,13 @@ pub(super) fn page<K: FromStr<Err: Display>>(limit: Option<usize>, after: Option
 
 /// The id of a node in a path.
 pub(super) fn parse_node(text: &str) -> Result<i32, Problem> {
-    let unknown = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("the cluster has no node {text}: /v1/nodes lists those that it has"),
-        )
-    };
-    text.parse().map_err(|_| unknown())
+    text.parse().map_err(|_| unknown_node(text))
+}
+
+/// A node that the cluster does not have.
+pub(super) fn unknown_node(id: impl Display) -> Problem {
+    let detail = format!("the cluster has no node {id}: /v1/nodes lists those that it has");
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 /// A request that makes no sense.

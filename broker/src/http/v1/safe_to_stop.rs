@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
-use super::extract::{InPath, parse_node};
+use super::extract::{InPath, parse_node, unknown_node};
 use crate::admin::{StopReport, stop_report};
 use crate::broker::Broker;
 
@@ -40,10 +40,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, InPath(id): InPath<String>
     }
     let node_id = parse_node(&id)?;
     if !is_known(broker, node_id) {
-        return Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("the cluster has no node {node_id}: /v1/nodes lists those that it has"),
-        ));
+        return Err(unknown_node(node_id));
     }
     let asked = Arc::clone(broker);
     let assessed = broker.node.run_blocking(move || assess(&asked, node_id)).await;

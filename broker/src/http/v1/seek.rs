@@ -12,7 +12,17 @@ use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, invalid};
 use super::reassignments::check_count;
-use crate::admin::{SeekReport, SeekTarget, SeekTo, plan_seek};
+use crate::admin::{OutOfRange, SeekReport, SeekTarget, committed_offsets, plan_seek};
+
+/// Where the offsets of partitions are set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SeekTo {
+    /// The first record.
+    Earliest,
+    /// The end: records that are there are left out.
+    Latest,
+}
 
 /// New offsets: one of `to`, `timestamp` and `offsets`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,7 +80,7 @@ pub(super) async fn seek(
     let admin = api.admin().await?;
     let targets = targets(&admin, &group, request).await?;
     check_count(targets.len())?;
-    let offsets = plan_seek(&admin, &group, &targets).await?;
+    let offsets = plan_seek(&admin, &group, &targets, OutOfRange::Refuse).await?;
     if !dry_run {
         let new: Vec<_> = targets.into_iter().zip(&offsets).map(|((tp, _), seek)| (tp, seek.new_committed)).collect();
         admin.alter_offsets(&group, &new).await?;
@@ -84,7 +94,8 @@ async fn targets(
     request: SeekRequest,
 ) -> Result<Vec<(TopicPartition, SeekTarget)>, Problem> {
     let target = match (request.to, request.timestamp, request.offsets) {
-        (Some(to), None, None) => SeekTarget::To(to),
+        (Some(SeekTo::Earliest), None, None) => SeekTarget::Earliest,
+        (Some(SeekTo::Latest), None, None) => SeekTarget::Latest,
         (None, Some(at), None) => SeekTarget::Timestamp(at),
         (None, None, Some(offsets)) => {
             if request.topic.is_some() {
@@ -101,7 +112,7 @@ async fn targets(
             let topic = admin.topic(&name).await?;
             topic.partitions.iter().map(|partition| TopicPartition::new(name.clone(), partition.id)).collect()
         }
-        None => admin.committed_offsets(group).await?.into_iter().map(|found| found.partition).collect(),
+        None => committed_offsets(admin, group).await?.into_iter().map(|(tp, _)| tp).collect(),
     };
     if partitions.is_empty() {
         return Err(invalid(format!("group '{group}' has no offsets: name a topic")));

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
+use esker_client::{Admin, Client, TopicPartition};
 use esker_core::plan::{Assignment, Move, MoveState, find_blocker, move_state, next_wave};
 use esker_protocol::primitives::Str;
 use tokio::time::{Instant, sleep};
 
 use super::super::super::error::CliError;
 use super::progress::{Progress, Reporter};
-use crate::admin::{assignments, clear_throttle, set_throttle, sizes};
+use crate::admin::{assignments, check_begun, clear_throttle, set_throttle, sizes};
 
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -221,16 +221,5 @@ impl Tracked {
             "another client has cancelled or changed the reassignment of {} to {to}; the other reassignments go on",
             self.tp
         )))
-    }
-}
-
-/// A reassignment that was refused ends the command, unless the partition was deleted, which the next look shows.
-fn check_begun(tp: &TopicPartition, result: Result<(), Error>) -> Result<(), CliError> {
-    match result {
-        Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
-        Err(error) => {
-            Err(CliError::Refused(format!("{tp} does not move: {error}; reassignments that were begun go on")))
-        }
-        Ok(()) => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, ErrorCode, TopicPartition};
-use esker_core::plan::{Layout, Move, PlanError, RemovalStep, next_removal_step};
+use esker_core::plan::{Layout, Move, RemovalStep, next_removal_step};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -18,7 +18,7 @@ use super::mover::{Mover, Pace};
 use super::options::MoveOptions;
 use super::report::print_plan;
 use super::units::{show_bytes, show_duration};
-use crate::admin::{Survey, cancel_reassignments, set_cordoned};
+use crate::admin::{AdminError, Survey, cancel_reassignments, set_cordoned};
 
 /// A broker applies its own config a moment after the cluster knows it.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -53,13 +53,7 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn plan(&self, layout: &Layout) -> Result<Vec<Move>, CliError> {
-        self.goal.plan(layout).map_err(|error| match error {
-            PlanError::UnknownBroker { .. } | PlanError::SameBroker(_) => CliError::Usage(error.to_string()),
-            PlanError::NotAlive(_)
-            | PlanError::Cordoned(_)
-            | PlanError::NoBrokerLeft { .. }
-            | PlanError::FewerRacks { .. } => CliError::Refused(error.to_string()),
-        })
+        Ok(self.goal.plan(layout).map_err(AdminError::from)?)
     }
 
     /// Moves all replicas off a node; where the node is to leave the cluster, the other steps too.
