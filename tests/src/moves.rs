@@ -1,5 +1,6 @@
 //! Requests of administrators to a cluster under test: topics on chosen nodes, configs, reassignments.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
@@ -68,6 +69,11 @@ impl Cluster {
 
     /// Names of the configs that are set on a topic (kind 2) or a broker (kind 4).
     pub fn dynamic_configs(&self, kind: i8, resource: &str) -> Vec<String> {
+        self.config_values(kind, resource).into_keys().collect()
+    }
+
+    /// The configs that are set on a topic (kind 2) or a broker (kind 4), and their values.
+    pub fn config_values(&self, kind: i8, resource: &str) -> BTreeMap<String, String> {
         let resource = DescribeConfigsResource {
             resource_type: kind,
             resource_name: resource.to_owned().into(),
@@ -79,8 +85,8 @@ impl Cluster {
         let at = self.live().find(|node| at(*node)).expect("a node that knows them");
         let answer = Wire::new(self.address(at), ANSWER).ask(4, &request).expect("the node answers");
         let configs = answer.results.into_iter().flat_map(|result| result.configs);
-        let own = configs.filter(|config| SET.contains(&config.config_source) && config.value.is_some());
-        own.map(|config| config.name.to_string()).collect()
+        let own = configs.filter(|config| SET.contains(&config.config_source));
+        own.filter_map(|config| Some((config.name.to_string(), config.value?.to_string()))).collect()
     }
 
     /// Begins reassignments of a topic's partitions, or cancels them where no replicas are given. Returns a code for each.

@@ -1,16 +1,16 @@
 //! Reassignments in progress: how far they are, and what they wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
-use esker_core::plan::{Blocker, find_blocker};
+use esker_core::plan::{Blocker, Move, find_blocker};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::AdminError;
 use super::observe::{assignments, sizes};
-use super::throttle::clear_throttle;
+use super::throttle::clear_moves;
 
 /// Partitions of one request.
 pub(super) const PARTITIONS_AT_ONCE: usize = 1000;
@@ -102,8 +102,23 @@ pub fn check_begun(tp: &TopicPartition, result: Result<(), Error>) -> Result<(),
     }
 }
 
-/// Cancels reassignments, and removes the limits of their topics; returns how many there were.
+/// The move that a reassignment in progress carries out; `bytes` are those of one replica.
+pub fn move_of(found: &Reassignment, bytes: u64) -> Move {
+    Move {
+        topic: found.partition.topic.clone(),
+        partition: found.partition.partition,
+        from: found.replicas.iter().copied().filter(|id| !found.adding.contains(id)).collect(),
+        to: found.replicas.iter().copied().filter(|id| !found.removing.contains(id)).collect(),
+        bytes,
+    }
+}
+
+/// Cancels reassignments, and removes the limits of their copies; returns how many there were.
 pub async fn cancel_reassignments(admin: &Admin, partitions: &[TopicPartition]) -> Result<usize, AdminError> {
+    let named: BTreeSet<&TopicPartition> = partitions.iter().collect();
+    let ongoing = admin.list_reassignments().await?;
+    let moves: Vec<Move> =
+        ongoing.iter().filter(|found| named.contains(&found.partition)).map(|found| move_of(found, 0)).collect();
     let targets: Vec<_> = partitions.iter().map(|tp| (tp.clone(), None)).collect();
     let mut count = 0;
     for targets in targets.chunks(PARTITIONS_AT_ONCE) {
@@ -118,7 +133,6 @@ pub async fn cancel_reassignments(admin: &Admin, partitions: &[TopicPartition]) 
             }
         }
     }
-    let topics = partitions.iter().map(|tp| tp.topic.clone()).collect();
-    clear_throttle(admin, &topics, false).await?;
+    clear_moves(admin, &moves).await?;
     Ok(count)
 }

@@ -191,6 +191,53 @@ fn an_interrupted_drain_goes_on_when_it_is_run_again() {
 }
 
 #[test]
+fn limits_that_others_have_set_outlive_a_drain() {
+    const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+    let cluster = Cluster::start(3);
+    let [a, b, c] = ids(&cluster);
+    cluster.create_assigned(TOPIC, &[&[a, b], &[a, b], &[b, c]], &configs("100"));
+    fill(&cluster, TOPIC, 0);
+    // One of the entries is of a replica that moves, and of a list that the command needs as well.
+    let leaders = ("leader.replication.throttled.replicas", format!("2:{c},0:{a}"));
+    let followers = ("follower.replication.throttled.replicas", format!("2:{c}"));
+    for (name, value) in [&leaders, &followers] {
+        cluster.set_config(2, TOPIC, name, value);
+    }
+    cluster.set_config(4, &b.to_string(), RATES[0], "7000000");
+    let child = start(&cluster, &["drain", &a.to_string(), "--throttle", "10K"]);
+    wait_until("the limits are merged", || {
+        let now = cluster.config_values(2, TOPIC);
+        let has =
+            |name: &str, entries: &[String]| entries.iter().all(|entry| now[name].split(',').any(|one| one == entry));
+        has(leaders.0, &[format!("2:{c}"), format!("0:{a}"), format!("0:{b}")])
+            && has(followers.0, &[format!("2:{c}"), format!("0:{c}")])
+    });
+    assert_eq!(cluster.config_values(4, &b.to_string())[RATES[0]], (10 << 10).to_string());
+    // Another client raises the rates: they are not the command's any more.
+    for node in [a, b, c] {
+        for rate in RATES {
+            cluster.set_config(4, &node.to_string(), rate, "100000000");
+        }
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let now = cluster.config_values(2, TOPIC);
+    for (name, value) in [&leaders, &followers] {
+        assert_eq!(&now[*name], value, "{now:?}");
+    }
+    assert_eq!(cluster.config_values(4, &b.to_string())[RATES[0]], "100000000");
+    // Back, with a rate that no other client changes: the rate of before is set again, and none where there was none.
+    let id = c.to_string();
+    insist(&cluster, &["uncordon", &a.to_string()]);
+    cluster.set_config(4, &b.to_string(), RATES[0], "7000000");
+    insist(&cluster, &["drain", &id, "--throttle", "100M"]);
+    assert_eq!(cluster.config_values(4, &b.to_string())[RATES[0]], "7000000");
+    let now = cluster.config_values(2, TOPIC);
+    assert_eq!(now[leaders.0], leaders.1, "{now:?}");
+    assert_eq!(now[followers.0], followers.1, "{now:?}");
+}
+
+#[test]
 fn a_node_that_is_gone_for_good_is_removed_in_one_step() {
     let mut cluster = Cluster::start(4);
     let [a, b, c, d] = ids(&cluster);

@@ -12,6 +12,7 @@ mod rebalance;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod wave;
 
 use esker_protocol::primitives::Str;
@@ -22,6 +23,7 @@ pub use layout::{BrokerState, Layout, Move, PartitionState};
 pub use load::{Load, loads};
 pub use rebalance::plan_rebalance;
 pub use removal::{NodeFacts, RemovalStep, next_removal_step};
+pub use throttle::{ListChange, RateChange, ThrottleEntries, add_to_list, rate_at_end, remove_from_list};
 pub use wave::{Assignment, Blocker, MoveState, find_blocker, move_state, next_wave};
 
 /// Why there is no plan.

@@ -10,7 +10,7 @@ use super::super::super::output::{print_json, print_line, table};
 use super::progress::describe_blocker;
 use super::report::ids;
 use super::units::show_bytes;
-use crate::admin::{ReassignmentReport, cancel_reassignments, clear_throttle, list_reassignments};
+use crate::admin::{ReassignmentReport, cancel_reassignments, clear_limits, list_reassignments};
 
 /// Arguments of `reassignments`.
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ pub(super) async fn run(args: ReassignmentsArgs) -> Result<(), CliError> {
         let partitions: Vec<TopicPartition> = ongoing.into_iter().map(|found| found.partition).collect();
         let count = cancel_reassignments(&admin, &partitions).await?;
         // Limits that an earlier command has left, too.
-        let topics = admin.topics().await?.iter().map(|topic| topic.name.clone()).collect();
-        clear_throttle(&admin, &topics, false).await?;
+        let topics: Vec<_> = admin.topics().await?.iter().map(|topic| topic.name.clone()).collect();
+        clear_limits(&admin, &topics).await?;
         return Ok(print_line(&format!("{count} reassignments are cancelled"))?);
     }
     let reports = list_reassignments(&client, ongoing).await?;

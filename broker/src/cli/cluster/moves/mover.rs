@@ -1,17 +1,16 @@
 //! Carries moves out: a bounded number of reassignments at a time, until all are complete.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use esker_client::{Admin, Client, TopicPartition};
 use esker_core::plan::{Assignment, Move, MoveState, find_blocker, move_state, next_wave};
-use esker_protocol::primitives::Str;
 use tokio::time::{Instant, sleep};
 
 use super::super::super::error::CliError;
 use super::progress::{Progress, Reporter};
-use crate::admin::{assignments, check_begun, clear_throttle, set_throttle, sizes};
+use crate::admin::{CopyLimits, assignments, check_begun, sizes};
 
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -38,6 +37,8 @@ struct Tracked {
     tp: TopicPartition,
     state: MoveState,
     begun: bool,
+    /// Its replicas are in the lists of throttled replicas, where the copies are limited.
+    limited: bool,
     superseded: Option<Instant>,
     copied: u64,
 }
@@ -49,36 +50,39 @@ pub(super) struct Mover<'a> {
     reporter: Reporter,
     /// The line of the last progress.
     last: &'a RefCell<Option<String>>,
+    limits: CopyLimits,
     moves: Vec<Tracked>,
 }
 
 impl<'a> Mover<'a> {
-    /// Moves to begin, and those that an earlier run has begun.
+    /// Moves that an earlier run has begun, and moves to begin.
     pub(super) fn new(
         client: &'a Client,
         pace: Pace,
         json: bool,
         last: &'a RefCell<Option<String>>,
+        begun: Vec<Move>,
         moves: Vec<Move>,
     ) -> Self {
+        let limits = CopyLimits::new(pace.throttle, &begun);
         let tracked = |one: Move| Tracked {
             tp: TopicPartition::new(one.topic.clone(), one.partition),
             one,
             state: MoveState::Waiting,
             begun: false,
+            limited: false,
             superseded: None,
             copied: 0,
         };
-        Self { client, pace, reporter: Reporter::new(json), last, moves: moves.into_iter().map(tracked).collect() }
+        let moves = begun.into_iter().chain(moves).map(tracked).collect();
+        Self { client, pace, reporter: Reporter::new(json), last, limits, moves }
     }
 
     /// Runs until all moves are complete; returns how long it took. Limits of copies go at the end.
     pub(super) async fn run(mut self) -> Result<Duration, CliError> {
         let admin = Admin::new(self.client);
-        if let Some(rate) = self.pace.throttle {
-            let moves: Vec<Move> = self.moves.iter().map(|tracked| tracked.one.clone()).collect();
-            set_throttle(&admin, &moves, rate).await?;
-        }
+        let moves: Vec<Move> = self.moves.iter().map(|tracked| tracked.one.clone()).collect();
+        self.limits.set_rates(&admin, &moves).await?;
         let mut failing: Option<Instant> = None;
         loop {
             match self.step().await {
@@ -95,10 +99,9 @@ impl<'a> Mover<'a> {
             sleep(PAUSE).await;
         }
         self.reporter.finish();
-        let topics: BTreeSet<Str> = self.moves.iter().map(|tracked| tracked.one.topic.clone()).collect();
         self.elect_leaders(&admin).await;
         let since = Instant::now();
-        while let Err(error) = clear_throttle(&admin, &topics, self.pace.throttle.is_some()).await {
+        while let Err(error) = self.limits.end(&admin).await {
             if !error.is_retriable() || since.elapsed() > PATIENCE {
                 return Err(CliError::Refused(format!(
                     "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes them"
@@ -116,6 +119,7 @@ impl<'a> Mover<'a> {
         for tracked in self.moves.iter_mut().filter(|tracked| tracked.state != MoveState::Done) {
             tracked.update(now.get(&tracked.tp))?;
         }
+        self.limit_copies().await?;
         self.measure().await;
         let progress = self.progress(&now);
         self.last.replace(Some(progress.line(None)));
@@ -124,18 +128,45 @@ impl<'a> Mover<'a> {
             return Ok(true);
         }
         let states: Vec<MoveState> = self.moves.iter().map(|tracked| tracked.state).collect();
-        let wave: Vec<(TopicPartition, Option<Vec<i32>>)> = next_wave(&states, self.pace.at_once)
-            .into_iter()
-            .filter_map(|at| self.moves.get(at).map(|tracked| (tracked.tp.clone(), Some(tracked.one.to.clone()))))
-            .collect();
-        if wave.is_empty() {
+        let places = next_wave(&states, self.pace.at_once);
+        let next: Vec<Move> = places.iter().filter_map(|at| Some(self.moves.get(*at)?.one.clone())).collect();
+        if next.is_empty() {
             return Ok(false);
         }
-        let results = Admin::new(self.client).alter_reassignments(&wave).await?;
+        let admin = Admin::new(self.client);
+        self.limits.add(&admin, &next).await?;
+        for at in places {
+            if let Some(tracked) = self.moves.get_mut(at) {
+                tracked.limited = true;
+            }
+        }
+        let target = |one: Move| (TopicPartition::new(one.topic, one.partition), Some(one.to));
+        let wave: Vec<(TopicPartition, Option<Vec<i32>>)> = next.into_iter().map(target).collect();
+        let results = admin.alter_reassignments(&wave).await?;
         for ((tp, _), result) in wave.iter().zip(results) {
             check_begun(tp, result)?;
         }
         Ok(false)
+    }
+
+    /// Limits the copies that an earlier run has begun, and ends the limits of moves that are complete.
+    async fn limit_copies(&mut self) -> Result<(), CliError> {
+        let admin = Admin::new(self.client);
+        let of = |moves: &[Tracked], is_it: fn(&&Tracked) -> bool| -> Vec<Move> {
+            moves.iter().filter(is_it).map(|tracked| tracked.one.clone()).collect()
+        };
+        let resumed = of(&self.moves, |tracked| tracked.state == MoveState::InProgress && !tracked.limited);
+        self.limits.add(&admin, &resumed).await?;
+        let complete = of(&self.moves, |tracked| tracked.state == MoveState::Done && tracked.limited);
+        self.limits.remove(&admin, &complete).await?;
+        for tracked in &mut self.moves {
+            match tracked.state {
+                MoveState::InProgress => tracked.limited = true,
+                MoveState::Done => tracked.limited = false,
+                MoveState::Waiting | MoveState::Superseded => {}
+            }
+        }
+        Ok(())
     }
 
     fn open(&self) -> impl Iterator<Item = &Tracked> {

@@ -18,7 +18,7 @@ use super::mover::{Mover, Pace};
 use super::options::MoveOptions;
 use super::report::print_plan;
 use super::units::{show_bytes, show_duration};
-use crate::admin::{AdminError, Survey, cancel_reassignments, set_cordoned};
+use crate::admin::{AdminError, Survey, cancel_reassignments, move_of, set_cordoned};
 
 /// A broker applies its own config a moment after the cluster knows it.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -120,20 +120,14 @@ impl Steps<'_> {
             !moves.iter().any(is_it)
         };
         let begun = survey.reassignments.iter().filter(|found| self.goal.covers(found)).filter(planned);
-        let begun = begun.map(|found| Move {
-            topic: found.partition.topic.clone(),
-            partition: found.partition.partition,
-            from: found.replicas.iter().copied().filter(|id| !found.adding.contains(id)).collect(),
-            to: found.replicas.iter().copied().filter(|id| !found.removing.contains(id)).collect(),
-            bytes: survey.bytes(&found.partition),
-        });
-        let all: Vec<Move> = begun.chain(moves.iter().cloned()).collect();
-        let (count, bytes): (usize, u64) = (all.len(), all.iter().map(Move::copied_bytes).sum());
-        if all.is_empty() {
+        let begun: Vec<Move> = begun.map(|found| move_of(found, survey.bytes(&found.partition))).collect();
+        let all = || begun.iter().chain(&moves);
+        let (count, bytes): (usize, u64) = (all().count(), all().map(Move::copied_bytes).sum());
+        if count == 0 {
             return Ok(());
         }
         let pace = Pace { at_once: usize::from(self.options.at_once), throttle: self.options.throttle };
-        let took = Mover::new(self.client, pace, self.options.json, self.last, all).run().await?;
+        let took = Mover::new(self.client, pace, self.options.json, self.last, begun, moves).run().await?;
         let text = format!("{count} partitions moved, {} copied, in {}", show_bytes(bytes), show_duration(took));
         self.say(&text, "moved")
     }
