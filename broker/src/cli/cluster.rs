@@ -55,13 +55,15 @@ pub struct StatusArgs {
     json: bool,
 }
 
-/// Runs it. Commands that change the cluster for a while say at their end how they are continued.
+/// Runs it. Commands that change the cluster for a while say at their end how they are continued, and `safe-to-stop` never ends with a yes
+/// that it does not have.
 pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
     match command {
         ClusterCommand::Drain(args) => moves::drain(args).await,
         ClusterCommand::Rebalance(args) => moves::rebalance(args).await,
         ClusterCommand::Replace(args) => moves::replace(args).await,
         ClusterCommand::Remove(args) => moves::remove(args).await,
+        ClusterCommand::SafeToStop(args) => safe_to_stop::run(args).await,
         command => tokio::select! {
             outcome = run_short(command) => outcome,
             () = interrupted() => Ok(()),
@@ -72,7 +74,6 @@ pub async fn run(command: ClusterCommand) -> Result<(), CliError> {
 async fn run_short(command: ClusterCommand) -> Result<(), CliError> {
     match command {
         ClusterCommand::Status(args) => status(args).await,
-        ClusterCommand::SafeToStop(args) => safe_to_stop::run(args).await,
         ClusterCommand::Voters(args) => voters::run(args).await,
         ClusterCommand::Cordon(args) => cordon::cordon(args).await,
         ClusterCommand::Uncordon(args) => cordon::uncordon(args).await,
@@ -80,7 +81,8 @@ async fn run_short(command: ClusterCommand) -> Result<(), CliError> {
         ClusterCommand::Drain(_)
         | ClusterCommand::Rebalance(_)
         | ClusterCommand::Replace(_)
-        | ClusterCommand::Remove(_) => Ok(()),
+        | ClusterCommand::Remove(_)
+        | ClusterCommand::SafeToStop(_) => Ok(()),
         ClusterCommand::Unregister(args) => unregister::run(args).await,
         ClusterCommand::Recover(args) => recover::run(&args),
     }

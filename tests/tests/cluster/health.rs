@@ -1,6 +1,7 @@
 //! A cluster as operators see it: what keeps a node from being ready, whether a node may be stopped, and what metrics say meanwhile.
 
-use std::process::{Command, Output};
+use std::io::Read;
+use std::process::{Child, Command, Output, Stdio};
 
 use esker_tests::cluster::{Cluster, wait_until};
 use esker_tests::{binary, http_answer, metric_in};
@@ -43,9 +44,28 @@ fn safe_to_stop(cluster: &Cluster, at: usize, node_id: i32) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap())
 }
 
-fn command_line(cluster: &Cluster, at: usize, node_id: i32) -> Output {
+fn command(cluster: &Cluster, at: usize, node_id: i32) -> Command {
     let (node_id, bootstrap) = (node_id.to_string(), cluster.address(at).to_string());
-    Command::new(binary()).args(["cluster", "safe-to-stop", &node_id, "-b", &bootstrap]).output().unwrap()
+    let mut command = Command::new(binary());
+    command.args(["cluster", "safe-to-stop", &node_id, "-b", &bootstrap]);
+    command
+}
+
+fn command_line(cluster: &Cluster, at: usize, node_id: i32) -> Output {
+    command(cluster, at, node_id).output().unwrap()
+}
+
+/// Starts a command that waits, and reads the first line of what it says.
+fn start_waiting(cluster: &Cluster, node_id: i32, flag: &str) -> (Child, String) {
+    let mut waiting =
+        command(cluster, 0, node_id).arg(flag).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let stderr = waiting.stderr.as_mut().unwrap();
+    let mut byte = [0];
+    while !said.ends_with('\n') && stderr.read(&mut byte).unwrap() == 1 {
+        said.push(char::from(byte[0]));
+    }
+    (waiting, said)
 }
 
 /// A metric, summed over the nodes that run.
@@ -129,7 +149,22 @@ async fn a_node_is_safe_to_stop_while_enough_replicas_are_left() {
     wait_for_sum(&cluster, "kafka_server_replicamanager_atminisrpartitioncount", f64::from(PARTITIONS));
     wait_for_sum(&cluster, "kafka_controller_kafkacontroller_fencedbrokercount", 2.0);
 
+    // A deadline that passes is a no, with its reasons; so is an interrupted command.
+    let late = command(&cluster, 0, ids[1]).arg("--wait=1").output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&late.stdout), String::from_utf8_lossy(&late.stderr));
+    assert_eq!(late.status.code(), Some(1), "{out}{said}");
+    assert!(out.contains("t-5") && said.contains("deadline of 1 s"), "{out}{said}");
+    assert_eq!(command(&cluster, 0, 999).arg("--wait").output().unwrap().status.code(), Some(2));
+    let (interrupted, said) = start_waiting(&cluster, ids[1], "--wait");
+    assert!(said.contains("lose its majority") && said.contains("t-0"), "{said}");
+    assert!(Command::new("kill").args(["-INT", &interrupted.id().to_string()]).status().unwrap().success());
+    assert_eq!(interrupted.wait_with_output().unwrap().status.code(), Some(1));
+    let (waiting, _) = start_waiting(&cluster, ids[1], "--wait=600");
+
     cluster.restart(2);
+    let answer = waiting.wait_with_output().unwrap();
+    assert!(answer.status.success(), "{answer:?}");
+    assert!(String::from_utf8_lossy(&answer.stdout).contains("may be stopped"), "{answer:?}");
     cluster.wait_in_sync("t");
     wait_for_sum(&cluster, UNDER_REPLICATED, 0.0);
     wait_for_sum(&cluster, "kafka_controller_kafkacontroller_fencedbrokercount", 0.0);
