@@ -270,6 +270,10 @@ fn the_cluster_and_its_node_are_read() {
     let esker = Esker::spawn(&FEW);
     let cluster = get(esker.http, "/v1/cluster").json();
     assert_eq!((&cluster["controller"], &cluster["nodes"][0]["quorum"]), (&1.into(), &"leader".into()), "{cluster}");
+    assert_eq!(cluster.get("last_fail_over"), Some(&Value::Null), "{cluster}");
+    let document = get(esker.http, "/v1/openapi.json").json();
+    let fields = &document["components"]["schemas"]["FailOverReport"]["properties"];
+    assert!(["node_id", "at_ms", "took_ms"].iter().all(|field| fields[field].is_object()), "{fields}");
     let status = command_line(&esker, &["cluster", "status", "--json"]);
     assert_eq!(cluster["cluster_id"], status["cluster_id"]);
     let nodes = get(esker.http, "/v1/nodes").json();

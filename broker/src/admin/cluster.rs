@@ -23,8 +23,21 @@ pub struct ClusterStatus {
     pub under_replicated: usize,
     /// Partitions without a leader.
     pub leaderless: usize,
+    /// The last fail-over that the active controller has carried out since its start; null for none.
+    pub last_fail_over: Option<FailOverReport>,
     /// The nodes, by id.
     pub nodes: Vec<NodeStatus>,
+}
+
+/// A fail-over: a broker whose session ended was fenced, and others lead its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FailOverReport {
+    /// The broker that was fenced.
+    pub node_id: i32,
+    /// When, in ms since 1970.
+    pub at_ms: i64,
+    /// From its last sign of life to the new leaders, in ms.
+    pub took_ms: i64,
 }
 
 /// One node, from what the metadata and the quorum say of it.
@@ -75,6 +88,11 @@ pub async fn read_cluster_status(client: &Client) -> Result<ClusterStatus, Admin
         term: quorum.leader_epoch,
         under_replicated,
         leaderless,
+        last_fail_over: quorum.last_fail_over.first().map(|found| FailOverReport {
+            node_id: found.node_id,
+            at_ms: found.at_ms,
+            took_ms: found.took_ms,
+        }),
         nodes: nodes.into_iter().map(|(id, node)| NodeStatus { id, ..node }).collect(),
     })
 }

@@ -31,9 +31,7 @@ pub use observe::{assignments, sizes};
 pub use offsets::{committed_offsets, existing_offsets};
 pub use page::{Page, PartitionKey};
 pub use quorum::{describe_quorum, log_end};
-pub use reassignments::{
-    ReassignmentReport, WaitsFor, cancel_reassignments, check_begun, list_reassignments, move_of,
-};
+pub use reassignments::{ReassignmentReport, WaitsFor, cancel_reassignments, check_begun, list_reassignments, move_of};
 pub use stop::{StopReport, stop_report};
 pub use survey::Survey;
 pub use throttle::{CopyLimits, clear_limits};

@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::interrupt::interrupted;
 use super::output::{print_json, print_line, table};
 use super::safe_to_stop::{self, SafeToStopArgs};
+use super::times::now;
 use crate::admin::{NodeStatus, read_cluster_status};
 
 /// What can be done with a cluster.
@@ -97,6 +98,10 @@ async fn status(args: StatusArgs) -> Result<(), CliError> {
         "cluster {}  controller={}  term={}  under-replicated={}  leaderless={}",
         status.cluster_id, status.controller, status.term, status.under_replicated, status.leaderless
     ))?;
+    if let Some(last) = &status.last_fail_over {
+        let seconds = now().saturating_sub(last.at_ms).max(0) / 1000;
+        print_line(&format!("last fail-over: of node {}, {seconds} s ago, in {} ms", last.node_id, last.took_ms))?;
+    }
     let rows: Vec<_> = status.nodes.iter().map(to_row).collect();
     Ok(table(&["NODE", "ADDRESS", "QUORUM", "BEHIND", "LEADS", "REPLICAS", "IN-SYNC"], &rows)?)
 }

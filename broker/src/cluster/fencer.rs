@@ -98,7 +98,8 @@ async fn fence_expired(controller: &Arc<Controller>, refusals: &RepeatLimiter) {
                     silent
                 });
                 if matches!(reply, Ok(true)) {
-                    controller.metadata().metrics().record_fail_over(silent.unwrap_or_default());
+                    let at_ms = controller.node().now_ms();
+                    controller.metadata().metrics().record_fail_over(node_id, at_ms, silent.unwrap_or_default());
                     tracing::warn!(node = node_id, epoch, "a broker is fenced: its session ended");
                 }
             }

@@ -294,6 +294,7 @@ impl Controller {
             term: to_i64(view.term),
             high_watermark: to_i64(image.offset()),
             members: view.members.iter().map(member).chain(observers).collect(),
+            last_fail_over: self.metadata().metrics().last_fail_over().into_iter().collect(),
         }
     }
 }

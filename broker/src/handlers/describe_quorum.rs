@@ -71,6 +71,7 @@ fn describe(ctx: &RequestContext, quorum: DescribeMembersResponse) -> DescribeQu
         high_watermark: quorum.high_watermark,
         current_voters: of(true).map(replica).collect(),
         observers: of(false).map(replica).collect(),
+        last_fail_over: if leads { quorum.last_fail_over.clone() } else { Vec::new() },
     };
     let image = ctx.broker.metadata.image();
     let listener = |listener: &ListenerRecord| Listener {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use esker_protocol::Message;
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::describe_quorum::FailOver;
 use esker_protocol::primitives::{Str, Uuid};
 
 /// The first key of the private APIs; no key of Kafka's is above it.
@@ -228,6 +229,9 @@ pub struct DescribeMembersResponse {
     pub high_watermark: i64,
     /// All members and observers.
     pub members: Vec<DescribedMember>,
+    /// The last fail-over that the leader has carried out since its start; none, or one.
+    #[field(tag = 0, tagged = "0+")]
+    pub last_fail_over: Vec<FailOver>,
 }
 
 /// A member of the quorum, or an observer.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use esker_protocol::messages::describe_quorum::FailOver;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::durations::{Durations, micros};
@@ -23,6 +25,7 @@ pub struct QuorumMetrics {
     queue: Durations,
     last_election_us: AtomicU64,
     last_fail_over_us: AtomicU64,
+    last_fail_over: Mutex<Option<FailOver>>,
     fail_overs: AtomicU64,
     timed_out: AtomicU64,
     errors: AtomicU64,
@@ -40,6 +43,7 @@ impl QuorumMetrics {
             queue: Durations::new(now),
             last_election_us: AtomicU64::new(NEVER),
             last_fail_over_us: AtomicU64::new(NEVER),
+            last_fail_over: Mutex::new(None),
             fail_overs: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -88,10 +92,17 @@ impl QuorumMetrics {
     }
 
     /// A broker whose session ended is fenced, so long after its last sign of life: others lead from here on.
-    pub fn record_fail_over(&self, took: Duration) {
+    pub fn record_fail_over(&self, node_id: i32, at_ms: i64, took: Duration) {
         self.timed_out_heartbeats.fetch_add(1, Ordering::Relaxed);
         self.fail_overs.fetch_add(1, Ordering::Relaxed);
         self.last_fail_over_us.store(micros(took), Ordering::Relaxed);
+        let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        *self.last_fail_over.lock() = Some(FailOver { node_id, at_ms, took_ms });
+    }
+
+    /// The last fail-over that this node has carried out as the active controller.
+    pub fn last_fail_over(&self) -> Option<FailOver> {
+        *self.last_fail_over.lock()
     }
 
     /// Writes all of them.

@@ -58,6 +58,20 @@ pub struct PartitionDataResult {
     pub high_watermark: i64,
     pub current_voters: Vec<ReplicaState>,
     pub observers: Vec<ReplicaState>,
+    /// Esker's own: the last fail-over that the leader has carried out since its start; none, or one.
+    #[field(tag = 10000, tagged = "0+", ignorable)]
+    pub last_fail_over: Vec<FailOver>,
+}
+
+/// One element of `last_fail_over` in [`PartitionDataResult`]: a broker whose session ended was fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+pub struct FailOver {
+    /// The broker.
+    pub node_id: i32,
+    /// When it was fenced, in ms since 1970.
+    pub at_ms: i64,
+    /// From its last sign of life to the new leaders of its partitions, in ms.
+    pub took_ms: i64,
 }
 
 /// One element of `nodes` in [`DescribeQuorumResponse`].
