@@ -10,6 +10,8 @@ if [[ -z ${ESKER_BIN:-} ]]; then
   [[ -x $ESKER_BIN ]] || ESKER_BIN="$target/debug/esker"
 fi
 export ESKER_BIN
+# Modules that the Python scripts of several folders share.
+export PYTHONPATH="$TESTS/lib${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$ESKER_TEST_CACHE"
 
 # Ends the runner as left out: need python3 go ...

@@ -4,25 +4,17 @@ Which broker served them is read from the brokers' metrics. The script starts th
 """
 
 import os
-import socket
 import subprocess
 import tempfile
 import urllib.request
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from free_ports import free_ports
 
 TOPIC, RECORDS, SIZE = "racks", 1000, 1000
 SELECTOR = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"
 PATIENCE = 60
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
 
 
 def start(folder, number, port, join):

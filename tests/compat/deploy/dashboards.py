@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import urllib.parse
 import urllib.request
 
 import yaml
+from free_ports import free_ports
 
 ESKER, PROMETHEUS = sys.argv[1], sys.argv[2]
 DEPLOY, STATE = pathlib.Path(sys.argv[3]).resolve(), pathlib.Path(sys.argv[4]).resolve()
@@ -44,14 +44,6 @@ def wait_for(what, seconds, attempt):
         if time.monotonic() > deadline:
             raise Fault(f"no {what} within {seconds} s")
         time.sleep(0.2)
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def get(url):

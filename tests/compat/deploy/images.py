@@ -6,12 +6,12 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import threading
 
 import yaml
+from free_ports import free_ports
 
 ESKER, DEPLOY, STATE = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 
@@ -23,11 +23,6 @@ def read_image(text):
     command = json.loads(re.search(r"^CMD (\[.*\])$", stage, re.M)[1])
     check = json.loads(re.search(r"^HEALTHCHECK .*? CMD (\[.*\])$", stage, re.M)[1])
     return variables, command, check
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        return str(opened.getsockname()[1])
 
 
 def becomes_ready(process):
@@ -47,7 +42,7 @@ def main():
     ports = {}
 
     def replace_port(match):
-        return "127.0.0.1:" + ports.setdefault(match[1], free_port())
+        return "127.0.0.1:" + ports.setdefault(match[1], str(free_ports(1)[0]))
 
     variables = {name: re.sub(r"0\.0\.0\.0:(\d+)", replace_port, value) for name, value in variables.items()}
     variables["ESKER_DATA_DIR"] = str(STATE / "data")

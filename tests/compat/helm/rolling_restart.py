@@ -10,11 +10,12 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+
+from free_ports import free_ports
 
 ESKER, SCRIPT, STATE = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 PODS = STATE / "pods"
@@ -26,14 +27,6 @@ os.environ |= {"PODS": str(PODS), "KAFKA_PORT": "9092", "PAUSE": "0.3", "PATH": 
 PODS.mkdir()
 loader = importlib.machinery.SourceFileLoader("kubectl", str(HERE / "kubectl"))
 kubectl = importlib.util.module_from_spec(importlib.util.spec_from_loader("kubectl", loader))
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def wait_until(what, condition, seconds=60):
