@@ -129,6 +129,7 @@ RAFT = [
     ("Entries of the metadata log", "none", GRAPH, by_node("kafka_server_raftmetrics_log_end_offset")),
     ("Entries committed and not applied", "none", GRAPH, {"{{instance}}": "esker_raft_committed_entries{@} - esker_raft_applied_entries{@}"}),
     ("Entries that a voter lacks", "none", GRAPH, {"node {{node}}": "esker_raft_voter_lag{@}"}),
+    ("Entries that an observer lacks", "none", GRAPH, {"node {{node}}": "topk(10, esker_raft_observer_lag{@})"}),
     ("Commit latency, average", "ms", GRAPH, by_node("kafka_server_raftmetrics_commit_latency_avg")),
     ("Entries appended", "ops", GRAPH, by_node("kafka_server_raftmetrics_append_records_rate")),
     ("Brokers", "none", GRAPH, {"active": f"max({C}activebrokercount{{@}})", "fenced": f"max({C}fencedbrokercount{{@}})", "shutting down": f"max({C}controlledshutdownbrokercount{{@}})"}),

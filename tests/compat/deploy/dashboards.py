@@ -1,4 +1,4 @@
-"""Asks a real Prometheus, which scrapes three nodes under load, for every panel's query and every rule: dashboards.py ESKER PROMETHEUS DEPLOY STATE
+"""Asks a real Prometheus, which scrapes four nodes under load, for every panel's query and every rule: dashboards.py ESKER PROMETHEUS DEPLOY STATE
 
 Then a node is killed, and alerts must notice. A panel without data must be in may-be-empty.txt with a reason. A query, alert or rule may name only metrics that a node exports, but for
 those in may-be-empty.txt.
@@ -89,13 +89,14 @@ class Processes:
 
 
 def start_cluster(processes):
-    """Three nodes; returns the addresses for clients and for scrapes."""
-    ports = free_ports(6)
-    clients = [f"127.0.0.1:{port}" for port in ports[:3]]
-    scrapes = [f"127.0.0.1:{port}" for port in ports[3:]]
+    """Three voters and an observer; returns the addresses for clients and for scrapes."""
+    ports = free_ports(8)
+    clients = [f"127.0.0.1:{port}" for port in ports[:4]]
+    scrapes = [f"127.0.0.1:{port}" for port in ports[4:]]
+    join = ",".join(clients[:3])
     for i, (client, scrape) in enumerate(zip(clients, scrapes), 1):
         data = str(STATE / f"node-{i}")
-        processes.start(f"node-{i}", ESKER, "serve", "--data-dir", data, "--listen", client, "--http", scrape, "--join", ",".join(clients))
+        processes.start(f"node-{i}", ESKER, "serve", "--data-dir", data, "--listen", client, "--http", scrape, "--join", join)
     for scrape in scrapes:
         wait_for(f"ready node at {scrape}", START_SECONDS, lambda: get(f"http://{scrape}/health/ready"))
     return clients, scrapes
