@@ -1,7 +1,7 @@
 //! `/v1` of a real broker: every operation of its OpenAPI document, what it refuses, and that it costs nothing before it is used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -346,12 +346,20 @@ fn no_client_connects_before_the_first_request() {
     assert!((accepted() - before).abs() < 0.5);
 }
 
+/// Any client may hold the places where changes are taken from all that reach the port.
 #[test]
 fn a_bounded_number_of_requests_is_served_at_a_time() {
-    let esker = Esker::spawn(&FEW);
+    for changes in ["loopback", "any"] {
+        let listens = if changes == "any" { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        let flags = ["--http", listens, "--set", &format!("http.changes={changes}")];
+        hold_all_places(&Esker::spawn(&[&FEW[..], &flags].concat()));
+    }
+}
+
+fn hold_all_places(esker: &Esker) {
     // Their bodies do not come.
     let head =
-        "POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";
+        "POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n";
     let open = || {
         let mut stream = TcpStream::connect(esker.http).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
@@ -366,7 +374,20 @@ fn a_bounded_number_of_requests_is_served_at_a_time() {
     let refused = eventually("one more is refused", look, |answer| answer.status == 429);
     assert_problem(&refused, 429, None);
     assert_eq!(refused.header("Retry-After"), Some("1"), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("16 requests"), "{refused:?}");
+    assert_problem(&change(esker.http, "POST", "/v1/topics", &json!({"name": "late"})), 429, None);
     assert_eq!(get(esker.http, "/health/ready").status, 200, "health is no part of them");
+    assert_eq!(get(esker.http, "/metrics").status, 200, "nor are metrics");
+    // One that goes on is answered, and its place is free.
+    let is_created = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut status = [0; 12];
+        // One that came too late was refused.
+        stream.write_all(b"{\"name\": \"t\"}").and_then(|()| stream.read_exact(&mut status)).is_ok()
+            && &status == b"HTTP/1.1 201"
+    };
+    assert!(pending.iter_mut().any(is_created));
     drop(pending);
     eventually("requests are served again", || get(esker.http, "/v1/topics"), |answer| answer.status == 200);
+    assert_eq!(get(esker.http, "/v1/topics").json()["topics"].as_array().unwrap().len(), 1, "only what was complete");
 }
