@@ -69,6 +69,38 @@ fn placed(stream: &mut TcpStream, topic: &str) -> Vec<(String, bool, Vec<i32>)> 
 }
 
 #[test]
+fn log_dirs_that_the_configuration_cordons_get_nothing_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| dir.path().join(name).display().to_string());
+    let dirs = format!("log.dirs={a},{b}");
+    let start = |cordoned: &str| {
+        let cordoned = format!("cordoned.log.dirs={cordoned}");
+        Esker::spawn(&["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", &dirs, "--set", &cordoned])
+    };
+    let on = |stream: &mut TcpStream, topic: &str, dir: &str| {
+        let found = placed(stream, topic).into_iter().find(|(path, ..)| path == dir);
+        found.map(|(.., partitions)| partitions.len()).unwrap()
+    };
+    let esker = start(&a);
+    let mut stream = esker.connect();
+    create(&mut stream, "t", PARTITIONS);
+    assert_eq!([&a, &b].map(|dir| on(&mut stream, "t", dir)), [0, 4]);
+    drop((stream, esker));
+    for cordoned in ["*".to_owned(), format!("{b},{a}")] {
+        let esker = start(&cordoned);
+        let mut stream = esker.connect();
+        let topic = CreatableTopic { name: "u".into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let code = ask(&mut stream, 4, &request).topics[0].error_code;
+        assert_eq!(code, ErrorCode::INVALID_REPLICATION_FACTOR, "{cordoned}");
+        assert_eq!([&a, &b].map(|dir| on(&mut stream, "t", dir)), [0, 4], "what is there stays");
+    }
+    let esker = start("");
+    create(&mut esker.connect(), "u", PARTITIONS);
+    assert!(on(&mut esker.connect(), "u", &a) > 0);
+}
+
+#[test]
 fn a_dir_on_a_broken_disk_goes_offline_and_the_other_serves() {
     let dir = tempfile::tempdir().unwrap();
     let Some((esker, [good, bad])) = Esker::on_breaking_disk(dir.path(), 16 * MB) else {

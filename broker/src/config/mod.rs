@@ -4,6 +4,7 @@
 //! that is not served stops the start before any data is touched, with all mistakes at once. Configs of Kafka's that only
 //! tune and have no effect in Esker are accepted, and one log line names them.
 
+mod cordoned_dirs;
 mod error;
 mod journal_dirs;
 mod kafka_variables;
@@ -53,6 +54,8 @@ pub struct BrokerConfig {
     pub http_listen: String,
     pub http_changes: HttpChanges,
     pub log_dirs: Vec<PathBuf>,
+    /// `cordoned.log.dirs` of the own configuration: log dirs, or `*`.
+    pub cordoned_log_dirs: Vec<String>,
     pub metadata_log_dir: Option<PathBuf>,
     pub recovery_threads: usize,
     pub open_files_max: usize,
@@ -167,6 +170,11 @@ impl BrokerConfig {
         if log_dirs.is_empty() {
             mistakes.push(sources.invalid_value("log.dirs", "at least one folder is needed"));
         }
+        let cordoned_log_dirs: Vec<_> =
+            list_items(&text("cordoned.log.dirs").unwrap_or_default()).map(str::to_owned).collect();
+        if let Err(expected) = cordoned_dirs::check(&cordoned_log_dirs, &log_dirs) {
+            mistakes.push(sources.invalid_value("cordoned.log.dirs", &expected));
+        }
         let metadata_log_dir = text("metadata.log.dir").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let journal_dirs: Vec<_> =
             list_items(&text("log.journal.dir").unwrap_or_default()).map(PathBuf::from).collect();
@@ -203,6 +211,7 @@ impl BrokerConfig {
             http_listen,
             http_changes: HttpChanges::parse(&text("http.changes").unwrap_or_default()),
             log_dirs,
+            cordoned_log_dirs,
             metadata_log_dir,
             recovery_threads: size("num.recovery.threads.per.data.dir"),
             open_files_max: size("log.open.files.max"),

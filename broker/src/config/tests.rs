@@ -82,6 +82,7 @@ fn refusals_say_where_what_and_what_is_allowed() {
         ("compression.type", "rar", &["zstd, lz4, snappy"]),
         ("log.dirs", " , ", &["log.dirs=,: at least one folder"]),
         ("log.journal.dir", "/j,/k", &["log.journal.dir=/j,/k: there are 1 log dirs and 2 journal folders"]),
+        ("cordoned.log.dirs", "/none", &["cordoned.log.dirs=/none: All entries", "Missing entries: /none"]),
         ("http.listen", "9644", &["http.listen=9644", "host:port"]),
         ("process.roles", "controller", &["broker must be among the roles"]),
         ("listeners", "PLAINTEXT", &["has no port"]),

@@ -26,7 +26,7 @@ use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
 use super::flusher::Flusher;
 use super::isr_requests::IsrRequests;
-use super::moves::{MoveError, Moves, same_path};
+use super::moves::{MoveError, Moves, is_named};
 use super::partition::Partition;
 use super::quotas::ReplicationQuotas;
 use super::role::{Assignment, NoReplica, Role};
@@ -376,8 +376,7 @@ impl ReplicaManager {
             resolve_broker(image, self.node.id(), &self.node.config().statics, key).value().map(str::to_owned)
         };
         let cordoned = text("cordoned.log.dirs").unwrap_or_default();
-        let is_cordoned =
-            |dir: &PathBuf| list_items(&cordoned).any(|name| name == "*" || same_path(dir, Path::new(name)));
+        let is_cordoned = |dir: &PathBuf| list_items(&cordoned).any(|name| is_named(dir, name));
         self.logs.cordon(self.logs.dirs().into_iter().map(|dir| dir.path).filter(is_cordoned).collect());
         let rate = |name: &str| text(name).and_then(|rate| rate.trim().parse::<i64>().ok()).unwrap_or(i64::MAX);
         let moves = Some(rate("replica.alter.log.dirs.io.max.bytes.per.second"));

@@ -33,7 +33,7 @@ pub use follower::{FollowerFetchers, LeaderLink, LeaderLinks, LinkError};
 pub use isr::{IsrManager, IsrProposer};
 pub use isr_requests::IsrRequests;
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
-pub use moves::{MoveError, MoveProgress, Moves};
+pub use moves::{MoveError, MoveProgress, Moves, is_named};
 pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, ReplicaFetch};
 pub use purgatory::{CommitGate, ReadyList};
 pub use quotas::{ReplicationQuota, ReplicationQuotas};

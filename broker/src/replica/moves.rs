@@ -200,7 +200,15 @@ impl Moves {
     }
 }
 
-pub(super) fn same_path(dir: &Path, asked: &Path) -> bool {
+/// All log dirs, in `cordoned.log.dirs`.
+const ALL_DIRS: &str = "*";
+
+/// Whether `cordoned.log.dirs` names a log dir by one of its entries.
+pub fn is_named(dir: &Path, entry: &str) -> bool {
+    entry == ALL_DIRS || same_path(dir, Path::new(entry))
+}
+
+fn same_path(dir: &Path, asked: &Path) -> bool {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute(dir) == absolute(asked)
 }

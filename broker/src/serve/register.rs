@@ -5,12 +5,13 @@ use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use esker_core::controller::{FoundPartition, Registration};
 use esker_core::metadata::ListenerRecord;
 use esker_protocol::primitives::{Str, Uuid};
-use esker_storage::{Log, LogManager};
+use esker_storage::{Log, LogDirInfo, LogManager};
 use std::sync::Arc;
 use tracing::info;
 
 use crate::config::Listener;
 use crate::node::Node;
+use crate::replica::is_named;
 
 /// Name and bound address of each listener.
 pub(super) type Addresses = Vec<(Str, SocketAddr)>;
@@ -65,7 +66,14 @@ pub(super) fn registration(
         listeners,
         rack: config.rack.clone(),
         log_dirs: if online.is_empty() { all() } else { online },
+        cordoned_log_dirs: cordoned(&config.cordoned_log_dirs, logs),
     }
+}
+
+/// The log dirs that the configuration of this broker cordons. Dynamic configs reach the controller by themselves.
+fn cordoned(names: &[String], logs: &LogManager) -> Vec<Uuid> {
+    let is_cordoned = |dir: &LogDirInfo| names.iter().any(|name| is_named(&dir.path, name));
+    logs.dirs().into_iter().filter(is_cordoned).map(|dir| dir.directory_id).collect()
 }
 
 /// What a listener on all addresses advertises: the machine's own name if it resolves, as Kafka does; else the address

@@ -27,6 +27,27 @@ fn is_cordoned(cluster: &Cluster, at: usize) -> bool {
 }
 
 #[test]
+fn a_node_that_is_started_with_cordoned_log_dirs_gets_nothing_new() {
+    let flags: &[&str] = &["--set", "cordoned.log.dirs=*"];
+    let mut cluster = Cluster::start_with(&[&[], &[], flags]);
+    let [a, b, c] = ids(&cluster);
+    assert!(is_cordoned(&cluster, 2) && !is_cordoned(&cluster, 0));
+    assert_eq!(create(&cluster, "wide", 3), ErrorCode::INVALID_REPLICATION_FACTOR);
+    assert_eq!(create(&cluster, "new", 2), ErrorCode::NONE);
+    assert_eq!(nodes_with_replicas(&cluster, "new"), sorted(vec![a, b]));
+    // The controller is another one after it: what is registered is in the metadata log.
+    let controller = cluster.controller();
+    cluster.kill(controller);
+    cluster.restart(controller);
+    cluster.wait_in_sync("new");
+    assert_eq!(create(&cluster, "wide", 3), ErrorCode::INVALID_REPLICATION_FACTOR);
+    // A dynamic config counts instead.
+    wait_until("it is uncordoned", || run(&cluster, &["uncordon", &c.to_string()]).is_ok());
+    wait_until("it takes replicas", || create(&cluster, "wide", 3) == ErrorCode::NONE);
+    assert_eq!(nodes_with_replicas(&cluster, "wide"), sorted(vec![a, b, c]));
+}
+
+#[test]
 fn a_cordoned_node_serves_and_gets_nothing_new() {
     let mut cluster = Cluster::start(3);
     let [a, b, c] = ids(&cluster);

@@ -144,8 +144,14 @@ mod tests {
     }
 
     fn start(image: &mut MetadataImage, found: &[FoundPartition]) -> Adopted {
-        let registration =
-            Registration { node_id: 1, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        let registration = Registration {
+            node_id: 1,
+            incarnation: Uuid::ZERO,
+            listeners: vec![],
+            rack: None,
+            log_dirs: vec![],
+            cordoned_log_dirs: vec![],
+        };
         let decision = register_and_adopt(image, registration, found, || FRESH);
         decision.records.iter().for_each(|record| image.apply(record));
         decision.reply

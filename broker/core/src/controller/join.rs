@@ -68,6 +68,7 @@ pub fn join_broker(
         in_controlled_shutdown: amended.is_some_and(|known| known.in_controlled_shutdown),
         features: request.features.clone(),
         record_level: request.record_level,
+        cordoned_log_dirs: registration.cordoned_at(image.level()),
     }));
     Ok(Decision { records, reply: epoch })
 }

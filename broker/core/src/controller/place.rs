@@ -62,10 +62,14 @@ fn broker_order(image: &MetadataImage, is_of_kind: impl Fn(&BrokerImage) -> bool
     (0..longest).flat_map(at).collect()
 }
 
-/// Whether `cordoned.log.dirs` leaves a log dir of the broker to place new replicas in.
+/// Whether `cordoned.log.dirs` leaves a log dir of the broker to place new replicas in. A dynamic config counts instead of what the broker
+/// has registered of its own configuration.
 pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
-    let cordoned = image.config(&ConfigResource::broker(broker.node_id), "cordoned.log.dirs");
-    let mut cordoned = cordoned.iter().flat_map(|dirs| list_items(dirs));
+    let Some(cordoned) = image.config(&ConfigResource::broker(broker.node_id), "cordoned.log.dirs") else {
+        let dirs = &broker.log_dirs;
+        return dirs.is_empty() || dirs.iter().any(|dir| !broker.cordoned_log_dirs.contains(dir));
+    };
+    let mut cordoned = list_items(&cordoned);
     let all = |name: &str| name == "*";
     // Each name means one dir: that was checked when the names were set.
     let named = cordoned.try_fold(0, |count, name| if all(name) { None } else { Some(count + 1) });
@@ -75,6 +79,7 @@ pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use esker_protocol::primitives::Uuid;
     use proptest::prelude::*;
 
     use crate::metadata::{BrokerRecord, ConfigRecord, MetadataRecord};
@@ -92,6 +97,43 @@ mod tests {
                 value: Some(cordoned.into()),
             }));
             assert_eq!(place(&image, 1, 1, 0).is_ok(), takes, "{cordoned:?}");
+        }
+    }
+
+    /// Two log dirs, in the broker's own configuration and in a dynamic config.
+    #[test]
+    fn a_broker_whose_own_configuration_cordons_its_dirs_gets_nothing_new() {
+        let [a, b, failed] = [1, 2, 3].map(|byte| Uuid([byte; 16]));
+        for (registered, online, dynamic, takes) in [
+            (vec![], vec![a, b], None, true),
+            (vec![a], vec![a, b], None, true),
+            (vec![a, b], vec![a, b], None, false),
+            // The one that is not cordoned has failed.
+            (vec![a], vec![a], None, false),
+            (vec![a, failed], vec![a, b], None, true),
+            (vec![a, b], vec![], None, true),
+            (vec![a, b], vec![a, b], Some(""), true),
+            (vec![a, b], vec![a, b], Some("/a"), true),
+            (vec![], vec![a, b], Some("*"), false),
+            (vec![a], vec![a, b], Some("/a,/b"), false),
+        ] {
+            let mut image = MetadataImage::default();
+            let record = BrokerRecord {
+                node_id: 1,
+                log_dirs: online.clone(),
+                cordoned_log_dirs: registered.clone(),
+                ..BrokerRecord::default()
+            };
+            image.apply(&MetadataRecord::Broker(record));
+            if let Some(value) = dynamic {
+                image.apply(&MetadataRecord::Config(ConfigRecord {
+                    resource_type: ConfigResource::broker(1).kind.id(),
+                    resource_name: "1".into(),
+                    name: "cordoned.log.dirs".into(),
+                    value: Some(value.into()),
+                }));
+            }
+            assert_eq!(place(&image, 1, 1, 0).is_ok(), takes, "{registered:?} {online:?} {dynamic:?}");
         }
     }
 

@@ -20,6 +20,15 @@ pub struct Registration {
     pub rack: Option<Str>,
     /// Ids of its log dirs.
     pub log_dirs: Vec<Uuid>,
+    /// Ids of those that its own configuration cordons (`cordoned.log.dirs`, KIP-1066).
+    pub cordoned_log_dirs: Vec<Uuid>,
+}
+
+impl Registration {
+    /// The cordoned log dirs, where the records of the log have a place for them.
+    pub(super) fn cordoned_at(&self, level: RecordLevel) -> Vec<Uuid> {
+        if level < RecordLevel::CORDONED_DIRECTORIES { Vec::new() } else { self.cordoned_log_dirs.clone() }
+    }
 }
 
 /// Registers a broker: the answer is its broker epoch. Partitions that it led before begin a new leader epoch, also after a
@@ -28,6 +37,7 @@ pub struct Registration {
 pub fn register_broker(image: &MetadataImage, registration: Registration) -> Decision<i64> {
     let node_id = registration.node_id;
     let epoch = image.broker(node_id).map_or(0, |known| known.epoch.saturating_add(1));
+    let cordoned_log_dirs = registration.cordoned_at(image.level());
     let record = BrokerRecord {
         node_id,
         epoch,
@@ -39,6 +49,7 @@ pub fn register_broker(image: &MetadataImage, registration: Registration) -> Dec
         in_controlled_shutdown: false,
         features: supported_features(),
         record_level: RecordLevel::NEWEST.0,
+        cordoned_log_dirs,
     };
     let mut records = vec![MetadataRecord::Broker(record)];
     if image.led_count(node_id) > 0 {
@@ -55,8 +66,14 @@ mod tests {
     const TOPIC: Uuid = Uuid([7; 16]);
 
     fn register(image: &mut MetadataImage, node_id: i32) -> i64 {
-        let registration =
-            Registration { node_id, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        let registration = Registration {
+            node_id,
+            incarnation: Uuid::ZERO,
+            listeners: vec![],
+            rack: None,
+            log_dirs: vec![],
+            cordoned_log_dirs: vec![],
+        };
         let decision = register_broker(image, registration);
         let bytes = MetadataRecord::encode_all(&decision.records, RecordLevel::NEWEST).unwrap();
         MetadataRecord::decode_all(bytes).unwrap().iter().for_each(|record| image.apply(record));
@@ -95,8 +112,14 @@ mod tests {
     fn a_broker_that_leads_nothing_begins_no_epochs() {
         let mut image = MetadataImage::default();
         register(&mut image, 1);
-        let again =
-            Registration { node_id: 1, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        let again = Registration {
+            node_id: 1,
+            incarnation: Uuid::ZERO,
+            listeners: vec![],
+            rack: None,
+            log_dirs: vec![],
+            cordoned_log_dirs: vec![],
+        };
         assert_eq!(register_broker(&image, again).records.len(), 1);
     }
 }

@@ -30,8 +30,14 @@ const RULES: ElectionRules<'static> = ElectionRules { node_id: 0, statics: &STAT
 fn cluster(brokers: i32) -> MetadataImage {
     let mut image = MetadataImage::default();
     for node_id in 0..brokers {
-        let registration =
-            Registration { node_id, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        let registration = Registration {
+            node_id,
+            incarnation: Uuid::ZERO,
+            listeners: vec![],
+            rack: None,
+            log_dirs: vec![],
+            cordoned_log_dirs: vec![],
+        };
         register_broker(&image, registration).records.iter().for_each(|r| image.apply(r));
     }
     image

@@ -31,9 +31,11 @@ impl RecordLevel {
     /// An empty log: only its level may be written.
     pub const NONE: Self = Self(0);
     /// The newest level that this version of Esker reads and writes.
-    pub const NEWEST: Self = Self::NODE_IDENTITIES;
+    pub const NEWEST: Self = Self::CORDONED_DIRECTORIES;
     /// From here on node ids belong to metadata folders, and removed voters are remembered: a cluster of several nodes needs both.
     pub const NODE_IDENTITIES: Self = Self(2);
+    /// From here on a registration says which log dirs the broker's own configuration cordons (KIP-1066).
+    pub const CORDONED_DIRECTORIES: Self = Self(3);
 }
 
 /// The version of Esker, as it is named in a log.
@@ -153,7 +155,7 @@ macro_rules! records {
 // Type, body, and for each of its versions the level that introduced it.
 records! {
     10 Level(LevelRecord) [RecordLevel::NONE.0],
-    11 Broker(BrokerRecord) [1],
+    11 Broker(BrokerRecord) [1, 3],
     12 BrokerChange(BrokerChangeRecord) [1],
     13 UnregisterBroker(UnregisterBrokerRecord) [1],
     14 Topic(TopicRecord) [1],

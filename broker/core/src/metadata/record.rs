@@ -19,7 +19,7 @@ pub struct LevelRecord {
 
 /// A broker joins, or comes back with another incarnation.
 #[derive(Debug, Clone, PartialEq, Message)]
-#[message(versions = "0", flexible = "0+")]
+#[message(versions = "0-1", flexible = "0+")]
 pub struct BrokerRecord {
     /// `node.id`.
     pub node_id: i32,
@@ -42,6 +42,9 @@ pub struct BrokerRecord {
     pub features: Vec<FeatureRangeRecord>,
     /// The newest record level that it can read; see [`RecordLevel`](super::RecordLevel).
     pub record_level: i16,
+    /// Ids of the log dirs that its own configuration cordons (`cordoned.log.dirs`, KIP-1066).
+    #[field(versions = "1+")]
+    pub cordoned_log_dirs: Vec<Uuid>,
 }
 
 /// Levels of a feature that a broker supports.

@@ -1,7 +1,7 @@
 //! What becomes of partitions when brokers register, are fenced, shut down, leave or lose a log dir.
 
 use super::*;
-use crate::metadata::{BrokerRecord, ConfigRecord, PartitionImage, PartitionRecord, TopicRecord};
+use crate::metadata::{BrokerRecord, ConfigRecord, LevelRecord, PartitionImage, PartitionRecord, TopicRecord};
 use ErrorCode as E;
 
 /// What happened to a partition: leader, in-sync replicas, eligible ones.
@@ -201,7 +201,14 @@ fn an_unregistered_broker_counts_for_nothing() {
 
 fn join(node_id: i32, incarnation: u8) -> JoinRequest {
     let log_dirs = vec![dir(10 + node_id as u8), dir(20 + node_id as u8)];
-    let registration = Registration { node_id, incarnation: dir(incarnation), listeners: vec![], rack: None, log_dirs };
+    let registration = Registration {
+        node_id,
+        incarnation: dir(incarnation),
+        listeners: vec![],
+        rack: None,
+        log_dirs,
+        cordoned_log_dirs: vec![],
+    };
     JoinRequest { registration, features: vec![], record_level: RecordLevel::NEWEST.0, previous_epoch: -1 }
 }
 
@@ -221,6 +228,26 @@ fn a_new_incarnation_registers_fenced_under_the_offset_of_its_registration() {
     with(&mut image, |image, rules| shut_down_broker(image, rules, 2, 12)).unwrap();
     assert_eq!(joined(&mut image, &join(2, 96), true), Ok(100), "the one before has handed everything over");
     assert_eq!(with(&mut image, |i, r| unfence_broker(i, r, 1, 101, 100)), Ok(true), "all that there is, is applied");
+}
+
+#[test]
+fn cordoned_log_dirs_are_registered_once_the_log_has_a_place_for_them() {
+    let mut request = join(7, 97);
+    let dirs = request.registration.log_dirs.clone();
+    request.registration.cordoned_log_dirs.clone_from(&dirs);
+    for (level, expected) in [(2, vec![]), (3, dirs)] {
+        let mut image = MetadataImage::default();
+        image.apply(&MetadataRecord::Level(LevelRecord { level, software: "0.1.0".into() }));
+        with(&mut image, |image, rules| join_broker(image, rules, &request, false)).unwrap();
+        assert_eq!(image.broker(7).unwrap().cordoned_log_dirs, expected, "level {level}");
+        assert_eq!(takes_replicas(&image, image.broker(7).unwrap()), expected.is_empty(), "level {level}");
+        let again = register_broker(&image, request.registration.clone());
+        let registered = again.records.iter().find_map(|record| match record {
+            MetadataRecord::Broker(broker) => Some(broker.cordoned_log_dirs.clone()),
+            _ => None,
+        });
+        assert_eq!(registered, Some(expected), "level {level}");
+    }
 }
 
 #[test]

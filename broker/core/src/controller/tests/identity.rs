@@ -28,7 +28,14 @@ fn allocate(image: &mut MetadataImage, wanted: Option<i32>, directory: u8) -> Re
 
 fn join(node_id: i32, directory: u8, incarnation: u8) -> JoinBroker {
     let log_dirs = vec![dir(directory), dir(directory + 100)];
-    let registration = Registration { node_id, incarnation: dir(incarnation), listeners: vec![], rack: None, log_dirs };
+    let registration = Registration {
+        node_id,
+        incarnation: dir(incarnation),
+        listeners: vec![],
+        rack: None,
+        log_dirs,
+        cordoned_log_dirs: vec![],
+    };
     JoinBroker {
         join: JoinRequest { registration, features: vec![], record_level: RecordLevel::NEWEST.0, previous_epoch: -1 },
         directory: dir(directory),

@@ -268,6 +268,7 @@ impl Cluster {
             listeners: vec![],
             rack: None,
             log_dirs: self.dirs(broker).to_vec(),
+            cordoned_log_dirs: vec![],
         };
         let previous_epoch = if clean { known } else { -1 };
         let request =

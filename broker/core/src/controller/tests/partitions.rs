@@ -95,8 +95,14 @@ fn a_new_order_of_the_replicas_is_complete_at_once() {
 fn larger() -> MetadataImage {
     let mut image = replicated(0, &[0, 1, 2]);
     for node_id in 3..6 {
-        let registration =
-            Registration { node_id, incarnation: Uuid::ZERO, listeners: vec![], rack: None, log_dirs: vec![] };
+        let registration = Registration {
+            node_id,
+            incarnation: Uuid::ZERO,
+            listeners: vec![],
+            rack: None,
+            log_dirs: vec![],
+            cordoned_log_dirs: vec![],
+        };
         register_broker(&image, registration).records.iter().for_each(|r| image.apply(r));
     }
     image

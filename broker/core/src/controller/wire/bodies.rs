@@ -69,19 +69,22 @@ pub(super) struct RegistrationBody {
     #[field(nullable = "0+")]
     pub rack: Option<Str>,
     pub log_dirs: Vec<Uuid>,
+    /// A controller of an earlier build does not know it.
+    #[field(tag = 0, tagged = "0+")]
+    pub cordoned_log_dirs: Vec<Uuid>,
 }
 
 impl From<&Registration> for RegistrationBody {
     fn from(it: &Registration) -> Self {
-        let Registration { node_id, incarnation, listeners, rack, log_dirs } = it.clone();
-        Self { node_id, incarnation, listeners, rack, log_dirs }
+        let Registration { node_id, incarnation, listeners, rack, log_dirs, cordoned_log_dirs } = it.clone();
+        Self { node_id, incarnation, listeners, rack, log_dirs, cordoned_log_dirs }
     }
 }
 
 impl From<RegistrationBody> for Registration {
     fn from(it: RegistrationBody) -> Self {
-        let RegistrationBody { node_id, incarnation, listeners, rack, log_dirs } = it;
-        Self { node_id, incarnation, listeners, rack, log_dirs }
+        let RegistrationBody { node_id, incarnation, listeners, rack, log_dirs, cordoned_log_dirs } = it;
+        Self { node_id, incarnation, listeners, rack, log_dirs, cordoned_log_dirs }
     }
 }
 

@@ -54,6 +54,7 @@ fn registration() -> Registration {
         listeners: vec![ListenerRecord { name: "PLAINTEXT".into(), host: "h".into(), port: 9092 }],
         rack: Some("r".into()),
         log_dirs: vec![Uuid([8; 16]), Uuid([9; 16])],
+        cordoned_log_dirs: vec![Uuid([9; 16])],
     }
 }
 
