@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use esker_core::controller::AlterPartition;
 use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_core::trace::TraceContext;
 use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
-use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use esker_protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
@@ -28,9 +28,11 @@ use super::locations::locate;
 use super::route::RoutedController;
 use crate::controller::{SubmitError, submit};
 use crate::coordinator::{PeerAnswer, PeerUnavailable, TransactionPeers};
-use crate::peer::{Lane, PeerError, PeerLink};
+use crate::peer::{Lane, PeerError, PeerLink, TracedRequest};
 use crate::replica::{IsrProposer, LeaderLink, LeaderLinks, LinkError};
 
+/// Why a broker without an address is not asked.
+const UNKNOWN_ADDRESS: &str = "its address is not known";
 /// How long the controller may take to decide a change of in-sync replicas.
 const ALTER: Duration = Duration::from_secs(10);
 
@@ -124,11 +126,12 @@ impl TransactionLinks {
     }
 }
 
-/// Sends a request on a connection, or says why there is no answer.
-fn call<R: Request + Send + Sync + 'static>(
+/// Sends a request of transactions on a connection, or says why there is no answer.
+fn call<R: TracedRequest + Send + Sync + 'static>(
     link: Option<Arc<PeerLink>>,
     node_id: i32,
     request: R,
+    causes: Vec<TraceContext>,
     timeout: Duration,
 ) -> PeerAnswer<R::Response>
 where
@@ -136,8 +139,9 @@ where
 {
     async move {
         let unavailable = |reason: String| PeerUnavailable { node_id, reason };
-        let link = link.ok_or_else(|| unavailable("its address is not known".to_owned()))?;
-        link.call(&request, Instant::now() + timeout).await.map_err(|error| unavailable(error.to_string()))
+        let link = link.ok_or_else(|| unavailable(UNKNOWN_ADDRESS.to_owned()))?;
+        let answer = link.call_traced(request, &causes, Instant::now() + timeout).await;
+        answer.map_err(|error| unavailable(error.to_string()))
     }
     .boxed()
 }
@@ -147,18 +151,20 @@ impl TransactionPeers for TransactionLinks {
         &self,
         node_id: i32,
         request: WriteMarkersRequest,
+        causes: Vec<TraceContext>,
         timeout: Duration,
     ) -> PeerAnswer<WriteTxnMarkersResponse> {
-        call(self.markers.to(node_id), node_id, request, timeout)
+        call(self.markers.to(node_id), node_id, request, causes, timeout)
     }
 
     fn add_partitions(
         &self,
         node_id: i32,
         request: AddPartitionsRequest,
+        causes: Vec<TraceContext>,
         timeout: Duration,
     ) -> PeerAnswer<AddPartitionsToTxnResponse> {
-        call(self.additions.to(node_id), node_id, request, timeout)
+        call(self.additions.to(node_id), node_id, request, causes, timeout)
     }
 }
 
@@ -188,7 +194,10 @@ impl OffsetLinks {
             }
         }
         let request = ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() };
-        let answer = call(self.0.to(node_id), node_id, request, timeout).await?;
+        let unavailable = |reason: String| PeerUnavailable { node_id, reason };
+        let link = self.0.to(node_id).ok_or_else(|| unavailable(UNKNOWN_ADDRESS.to_owned()))?;
+        let answer = link.call(&request, Instant::now() + timeout).await;
+        let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         let rows = answer.topics.into_iter().flat_map(|topic| {
             let known = topic.partitions.into_iter().filter(|partition| partition.error_code == ErrorCode::NONE);
             let name = topic.name.detached();

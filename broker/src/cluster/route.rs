@@ -19,6 +19,7 @@ use crate::controller::{Committed, ControllerClient, SubmitError};
 use crate::peer::messages::SubmitRequest;
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::raft::{QuorumView, RaftId};
+use crate::trace::current_context;
 
 /// See the module.
 #[derive(Debug)]
@@ -83,7 +84,8 @@ async fn send(link: &PeerLink, request: &Request, deadline: Instant) -> Result<C
     let request = encode_request(request).map_err(|error| SubmitError::Encode(error.to_string()))?;
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout_ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
-    let answer = match link.call(&SubmitRequest { timeout_ms, request }, deadline).await {
+    let request = SubmitRequest { timeout_ms, request, ..SubmitRequest::default() };
+    let answer = match link.call_traced(request, current_context().as_slice(), deadline).await {
         Ok(answer) => answer,
         Err(PeerError::TimedOut { .. }) => return Err(SubmitError::TimedOut),
         Err(error @ PeerError::Lost(_)) => return Err(SubmitError::Unavailable(error.to_string())),

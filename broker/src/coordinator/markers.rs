@@ -29,6 +29,7 @@ use super::scope::CoordinatorScope;
 use super::shard::{ShardAction, ShardHandle};
 use crate::error::{KafkaError, coordinator_code, marker_code};
 use crate::replica::TopicRef;
+use crate::trace::Span;
 
 /// First and longest pause before markers are tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -76,6 +77,8 @@ async fn abort_late(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionS
 
 /// Writes all markers of a transaction, then records that they are.
 async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<TransactionShard>>, markers: Markers) {
+    let span = scope.transactions.begin_markers(&markers.id);
+    let cause = span.as_ref().map(Span::context);
     let marker = Marker {
         producer_id: markers.producer_id,
         producer_epoch: markers.epoch,
@@ -94,13 +97,17 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
                 let waits = matches!(location, Location::Leaderless);
                 leaderless.take();
                 leaderless = waits.then(|| scope.transactions.marker_queues().count_leaderless());
-                write_at(scope, marker, topic, partition, location)
+                let write = MarkerWrite { marker: *marker, topic: topic.clone(), partition, cause };
+                write_at(scope, write, location)
             };
             writes.push(write_until_done(scope.images.clone(), marked, attempt, || shard.is_gone()).boxed());
         }
     }
     let outcomes = futures_util::future::join_all(writes).await;
     if outcomes.contains(&Outcome::Abandoned) {
+        if let Some(span) = span {
+            span.set_failed();
+        }
         return;
     }
     let producer = Producer { id: markers.producer_id, epoch: markers.epoch };
@@ -120,22 +127,16 @@ async fn complete_transaction(scope: CoordinatorScope, shard: Arc<ShardHandle<Tr
 }
 
 /// One attempt to write a marker where the partition's leader is.
-async fn write_at(
-    scope: &CoordinatorScope,
-    marker: &Marker,
-    topic: &Str,
-    partition: i32,
-    location: Location,
-) -> Result<(), ErrorCode> {
+async fn write_at(scope: &CoordinatorScope, write: MarkerWrite, location: Location) -> Result<(), ErrorCode> {
     match location {
-        Location::Here { .. } => write_marker(scope, marker, topic, partition).await,
+        Location::Here { .. } => write_marker(scope, &write.marker, &write.topic, write.partition).await,
         Location::Broker { node_id, .. } => {
-            let write = MarkerWrite { marker: *marker, topic: topic.clone(), partition };
+            let (topic, partition) = (write.topic.clone(), write.partition);
             let answer = scope.remote.write_marker(node_id, write);
             tokio::select! {
                 biased;
                 code = answer => if code.is_error() { Err(code) } else { Ok(()) },
-                () = moved(scope.images.clone(), scope.node.id(), topic, partition, location) => {
+                () = moved(scope.images.clone(), scope.node.id(), &topic, partition, location) => {
                     Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
                 }
             }

@@ -15,6 +15,7 @@ mod batcher;
 mod batches;
 mod calls;
 mod commit;
+mod end_traces;
 mod events;
 mod group_coordinator;
 mod location;

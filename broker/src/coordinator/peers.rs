@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use esker_core::trace::TraceContext;
 use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
 use esker_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use esker_protocol::messages::write_txn_markers::WriteTxnMarkersResponse;
@@ -24,13 +25,14 @@ pub struct PeerUnavailable {
 /// The answer of another broker.
 pub type PeerAnswer<R> = BoxFuture<'static, Result<R, PeerUnavailable>>;
 
-/// The requests of this broker's transactions to other brokers.
+/// The requests of this broker's transactions to other brokers. Each is part of the traces that caused it.
 pub trait TransactionPeers: fmt::Debug + Send + Sync {
     /// Has the leader of partitions write markers.
     fn write_markers(
         &self,
         node_id: i32,
         request: WriteMarkersRequest,
+        causes: Vec<TraceContext>,
         timeout: Duration,
     ) -> PeerAnswer<WriteTxnMarkersResponse>;
 
@@ -39,6 +41,7 @@ pub trait TransactionPeers: fmt::Debug + Send + Sync {
         &self,
         node_id: i32,
         request: AddPartitionsRequest,
+        causes: Vec<TraceContext>,
         timeout: Duration,
     ) -> PeerAnswer<AddPartitionsToTxnResponse>;
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_core::trace::TraceContext;
 use esker_core::transaction::wire::{AddPartitionsRequest, WriteMarkersRequest};
 use esker_core::transaction::{AddRequest, VerificationResult};
 use esker_protocol::error::ErrorCode;
@@ -23,6 +24,7 @@ use futures_util::FutureExt;
 use super::batcher::Batcher;
 use super::marker::Marker;
 use super::peers::TransactionPeers;
+use crate::trace::current_context;
 
 /// How long a leader waits for the commit of markers. A marker that is not committed by then is sent again.
 const MARKER_COMMIT: Duration = Duration::from_secs(2);
@@ -31,19 +33,27 @@ const MARKER_ANSWER: Duration = Duration::from_secs(5);
 /// How long a coordinator may take to add partitions: the change is committed before the answer.
 const ADD_ANSWER: Duration = Duration::from_secs(10);
 
+/// Traces of one request; more are left out.
+const MAX_CAUSES: usize = 16;
+
 /// A marker for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MarkerWrite {
     pub(super) marker: Marker,
     pub(super) topic: Str,
     pub(super) partition: i32,
+    /// The trace that ends the transaction, if there is one.
+    pub(super) cause: Option<TraceContext>,
 }
+
+/// A transaction of a request to its coordinator, and the trace that caused it.
+type Addition = (AddPartitionsToTxnTransaction, Option<TraceContext>);
 
 /// See the module.
 #[derive(Debug)]
 pub struct RemoteTransactions {
     markers: Batcher<MarkerWrite, ErrorCode>,
-    additions: Batcher<AddPartitionsToTxnTransaction, Result<AddPartitionsToTxnResult, ErrorCode>>,
+    additions: Batcher<Addition, Result<AddPartitionsToTxnResult, ErrorCode>>,
 }
 
 impl RemoteTransactions {
@@ -52,7 +62,8 @@ impl RemoteTransactions {
         let leaders = Arc::clone(&peers);
         let markers = Batcher::new(Arc::new(move |node_id, writes: Vec<MarkerWrite>| {
             let (request, slots) = marker_request(&writes);
-            let answer = leaders.write_markers(node_id, request, MARKER_ANSWER);
+            let causes = distinct(writes.iter().map(|write| write.cause));
+            let answer = leaders.write_markers(node_id, request, causes, MARKER_ANSWER);
             async move {
                 match answer.await {
                     Ok(response) => slots.into_iter().map(|slot| slot.code_in(&response)).collect(),
@@ -64,9 +75,12 @@ impl RemoteTransactions {
             }
             .boxed()
         }));
-        let additions = Batcher::new(Arc::new(move |node_id, transactions: Vec<AddPartitionsToTxnTransaction>| {
+        let additions = Batcher::new(Arc::new(move |node_id, additions: Vec<Addition>| {
+            let causes = distinct(additions.iter().map(|(_, cause)| *cause));
+            let transactions: Vec<_> = additions.into_iter().map(|(transaction, _)| transaction).collect();
             let ids = transactions.iter().map(|transaction| transaction.transactional_id.clone()).collect();
-            let answer = peers.add_partitions(node_id, AddPartitionsRequest { transactions }, ADD_ANSWER);
+            let request = AddPartitionsRequest { transactions, ..AddPartitionsRequest::default() };
+            let answer = peers.add_partitions(node_id, request, causes, ADD_ANSWER);
             async move { results_for(ids, answer.await.map_err(|error| error.to_string())) }.boxed()
         }));
         Self { markers, additions }
@@ -91,7 +105,7 @@ impl RemoteTransactions {
     }
 
     async fn ask(&self, node_id: i32, request: &AddRequest, verify_only: bool) -> VerificationResult {
-        let answer = self.additions.request(node_id, transaction(request, verify_only));
+        let answer = self.additions.request(node_id, (transaction(request, verify_only), current_context()));
         let result = answer.await.unwrap_or(Err(ErrorCode::NETWORK_EXCEPTION))?;
         let mut codes = BTreeMap::new();
         for topic in &result.topic_results {
@@ -194,7 +208,19 @@ fn marker_request(writes: &[MarkerWrite]) -> (WriteMarkersRequest, Vec<Slot>) {
         transaction_version: i8::try_from(marker.version).unwrap_or(i8::MAX),
     });
     let timeout_ms = i32::try_from(MARKER_COMMIT.as_millis()).unwrap_or(i32::MAX);
-    (WriteMarkersRequest { timeout_ms, markers: markers.collect() }, slots)
+    let request = WriteMarkersRequest { timeout_ms, markers: markers.collect(), ..WriteMarkersRequest::default() };
+    (request, slots)
+}
+
+/// Each trace once, in the order of the items.
+fn distinct(causes: impl Iterator<Item = Option<TraceContext>>) -> Vec<TraceContext> {
+    let mut distinct = Vec::new();
+    for cause in causes.flatten() {
+        if distinct.len() < MAX_CAUSES && !distinct.contains(&cause) {
+            distinct.push(cause);
+        }
+    }
+    distinct
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@ use std::time::Duration;
 use esker_core::internal_topics::TRANSACTION_TOPIC;
 use esker_core::metadata::{MetadataImage, TRANSACTION_VERSION};
 use esker_core::transaction::{Limits, TransactionShard};
-
+use esker_protocol::primitives::Str;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::end_traces::EndTraces;
 use super::events;
 use super::runtime::Runtime;
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
+use crate::trace::{Span, SpanKind, current_context};
 
 /// How long an answer waits for its records to be committed: Kafka's default of `request.timeout.ms`.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,6 +92,7 @@ pub struct TransactionCoordinator {
     version: Arc<AtomicI16>,
     markers: MarkerQueues,
     ends: Ends,
+    end_traces: EndTraces,
 }
 
 impl TransactionCoordinator {
@@ -99,7 +103,15 @@ impl TransactionCoordinator {
         let make = move |_| TransactionShard::new(limits.clone(), level.load(Ordering::Acquire));
         let shards = Runtime::new(TRANSACTION_TOPIC, node, COMMIT_TIMEOUT, make, events::transaction);
         let ends = Ends(std::array::from_fn(|_| Notify::new()));
-        Self { shards, node: node.clone(), producer_ids, version, markers: MarkerQueues::default(), ends }
+        Self {
+            shards,
+            node: node.clone(),
+            producer_ids,
+            version,
+            markers: MarkerQueues::default(),
+            ends,
+            end_traces: EndTraces::default(),
+        }
     }
 
     /// Resolves when a transaction of this id has ended on this broker after the call, and perhaps without a reason; never if the
@@ -119,6 +131,22 @@ impl TransactionCoordinator {
         if let Some(ended) = self.ends.of(id) {
             ended.notify_waiters();
         }
+    }
+
+    /// The running request ends the transaction of `id`: its markers will be part of the request's trace.
+    pub(super) fn trace_end(&self, id: &Str) {
+        if self.node.tracer().is_some() {
+            self.end_traces.set(id, current_context());
+        }
+    }
+
+    /// The span of a transaction's markers, where a traced request ended the transaction.
+    pub(super) fn begin_markers(&self, id: &Str) -> Option<Span> {
+        let tracer = self.node.tracer()?;
+        let cause = self.end_traces.take(id)?;
+        let span = tracer.begin_span(Some(cause), "markers", SpanKind::Internal, Instant::now());
+        span.add_attribute("esker.transactional.id", id.as_str());
+        Some(span)
     }
 
     /// Markers that cannot be written at the moment, and ends that cannot be recorded.

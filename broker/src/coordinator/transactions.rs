@@ -33,6 +33,8 @@ impl TransactionCoordinator {
     /// EndTxn: returns the producer id and epoch that the producer uses next.
     pub async fn end(&self, image: &MetadataImage, request: EndRequest) -> Result<Producer, ErrorCode> {
         let shard = self.shard(image, &request.id)?;
+        // Markers may be on their way before this request is answered.
+        self.trace_end(&request.id);
         let mut fresh = None;
         for _ in 0..MAX_TURNS {
             let parked = shard.park_request(|s, token| s.end(&request, fresh, token, self.node.now_ms()))?;

@@ -23,7 +23,6 @@ use esker_protocol::messages::produce::{
 use esker_protocol::primitives::Str;
 use esker_storage::validate::{RejectReason, ValidateRules, validate};
 use esker_storage::{AppendError, Origin, ProducerError};
-use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Staged};
@@ -45,6 +44,7 @@ impl Handler for Produce {
     const VERSIONS: RangeInclusive<i16> = 0..=13;
 
     fn handle(ctx: RequestContext, request: ProduceRequest) -> Staged<ProduceResponse> {
+        let ctx = RequestContext { trace: traced::trace_produce(&ctx, &request), ..ctx };
         let mut records = request.topic_data.iter().flat_map(|t| &t.partition_data).filter_map(|p| p.records.as_ref());
         if !records.any(|records| verify::is_transactional(records)) {
             return append(ctx, request, &VerificationResults::default());
@@ -53,17 +53,18 @@ impl Handler for Produce {
             Err(code) => refuse(&request, code),
             Ok(None) => append(ctx, request, &VerificationResults::default()),
             // Batches that come behind must not be appended before these.
-            Ok(Some(verification)) => Staged::Held(
-                async move {
+            Ok(Some(verification)) => {
+                let trace = ctx.trace.clone();
+                let held = async move {
                     let began = Instant::now();
                     let results = verify::verify(&ctx, verification).await;
                     let metrics = &ctx.broker.metrics;
                     metrics.verifications.record(began.elapsed(), Instant::now());
                     metrics.failed_verifications.inc_by(results.failures() as u64);
                     append(ctx, request, &results)
-                }
-                .boxed(),
-            ),
+                };
+                Staged::Held(traced::in_span(trace.as_ref(), held))
+            }
         }
     }
 }
@@ -73,8 +74,7 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
     if ctx.broker.session.is_isolated() {
         return refuse(&request, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
-    let trace = traced::trace_produce(&ctx, &request);
-    let ctx = RequestContext { trace: trace.clone(), ..ctx };
+    let trace = ctx.trace.clone();
     let _logged = trace.as_ref().map(|span| span.log_span().entered());
     let version = ctx.api_version;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
@@ -96,7 +96,7 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
             // The client's name for itself is a slice of the frame, too.
             let ctx = RequestContext { client_id: None, ..ctx };
             let partitions: usize = answers.topics.iter().map(|topic| topic.partition_responses.len()).sum();
-            let answer = traced::in_log_span(trace.as_ref(), wait_then_answer(ctx, answers, timeout_ms));
+            let answer = traced::in_span(trace.as_ref(), wait_then_answer(ctx, answers, timeout_ms));
             Staged::Parked(partitions.saturating_mul(PARKED_PARTITION), answer)
         }
         _ => Staged::Ready(answers.finish(&ctx)),

@@ -8,7 +8,7 @@ use esker_protocol::{Message, Request, encode_response};
 use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Route, Staged};
-use super::traced::in_log_span;
+use super::traced::{in_span, run_in_span};
 use crate::server::{CloseReason, Outcome, Reply};
 use crate::telemetry::{Arrival, Metrics};
 use crate::trace::Span;
@@ -61,9 +61,9 @@ where
     let call = RouteCall::of(&ctx, key, correlation_id);
     match H::Request::decode(body, ctx.api_version) {
         Ok(request) => {
-            let logged = ctx.trace.as_ref().map(|span| span.log_span().entered());
-            let staged = H::handle(ctx, request);
-            drop(logged);
+            let trace = ctx.trace.clone();
+            let staged = run_in_span(trace.as_ref(), || H::handle(ctx, request));
+            drop(trace);
             stage_outcome(staged, call, None)
         }
         Err(error) => Outcome::Refused(CloseReason::Malformed(Some(key), error)),
@@ -119,19 +119,19 @@ pub(super) fn stage_outcome<M: Message + Send>(
             let waits = waits();
             let trace = call.trace.clone();
             let reply = async move { call.reply(waits, &response.await) };
-            Outcome::Later(in_log_span(trace.as_ref(), reply))
+            Outcome::Later(in_span(trace.as_ref(), reply))
         }
         Staged::Parked(bytes, response) => {
             let waits = waits();
             let trace = call.trace.clone();
             let reply = async move { call.reply(waits, &response.await) };
-            Outcome::Parked(bytes, in_log_span(trace.as_ref(), reply))
+            Outcome::Parked(bytes, in_span(trace.as_ref(), reply))
         }
         Staged::Held(rest) => {
             let waits = waits();
             let trace = call.trace.clone();
             let outcome = async move { stage_outcome(rest.await, call, waits) };
-            Outcome::Held(in_log_span(trace.as_ref(), outcome))
+            Outcome::Held(in_span(trace.as_ref(), outcome))
         }
         Staged::NoReply => {
             let requests = &call.metrics.requests;

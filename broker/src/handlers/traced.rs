@@ -4,21 +4,24 @@
 
 use std::sync::Arc;
 
+use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_core::trace::TraceContext;
-use esker_protocol::RequestHeader;
 use esker_protocol::messages::fetch::FetchResponse;
 use esker_protocol::messages::produce::ProduceRequest;
 use esker_protocol::primitives::Str;
+use esker_protocol::{Message, RequestHeader};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use super::handler::RequestContext;
 use crate::broker::Broker;
+use crate::node::Node;
+use crate::peer::{PeerId, TracedRequest};
 use crate::replica::Partition;
 use crate::server::ConnectionInfo;
 use crate::telemetry::Arrival;
-use crate::trace::{Span, SpanKind};
+use crate::trace::{Span, SpanKind, run_with_current, with_current};
 
 /// Partitions of a request whose records are searched, and that have attributes.
 const MAX_PARTITIONS: usize = 32;
@@ -95,13 +98,51 @@ pub(super) fn link_fetch(ctx: &RequestContext, response: &FetchResponse) {
     }
 }
 
-/// Log lines of `future` carry the ids of the span.
-pub(super) fn in_log_span<T>(
+/// The span of a request of another node: part of the trace that the request names, else sampled.
+pub(super) fn begin_peer_span<R: TracedRequest>(
+    node: &Node,
+    request: &R,
+    connection: &ConnectionInfo,
+    arrival: Arrival,
+) -> Option<Arc<Span>> {
+    let tracer = node.tracer()?;
+    let span = match request.trace_context() {
+        Some(cause) => tracer.begin_span(Some(cause), R::SCHEMA.name, SpanKind::Server, arrival.begun),
+        None => tracer.sample(R::SCHEMA.name, SpanKind::Server, arrival.begun)?,
+    };
+    describe_peer(&span, connection);
+    Some(Arc::new(span))
+}
+
+/// The span of a follower's fetch, if it is sampled.
+pub(super) fn sample_replica_fetch(node: &Node, connection: &ConnectionInfo, arrival: Arrival) -> Option<Arc<Span>> {
+    let span = node.tracer()?.sample(ReplicaFetchRequest::SCHEMA.name, SpanKind::Server, arrival.begun)?;
+    describe_peer(&span, connection);
+    Some(Arc::new(span))
+}
+
+fn describe_peer(span: &Span, connection: &ConnectionInfo) {
+    if let Some(peer) = connection.identity::<PeerId>() {
+        span.add_attribute("esker.peer.node.id", peer.node_id);
+    }
+    span.add_attribute("client.address", connection.peer.ip().to_string().as_str());
+}
+
+/// Polls `future` within the span: log lines carry its ids, and requests to other nodes are part of its trace.
+pub(super) fn in_span<T>(
     span: Option<&Arc<Span>>,
     future: impl Future<Output = T> + Send + 'static,
 ) -> BoxFuture<'static, T> {
     match span {
-        Some(span) => future.instrument(span.log_span()).boxed(),
+        Some(span) => with_current(span, future.instrument(span.log_span())).boxed(),
         None => future.boxed(),
+    }
+}
+
+/// Runs `work` within the span, as [`in_span`] does.
+pub(super) fn run_in_span<T>(span: Option<&Arc<Span>>, work: impl FnOnce() -> T) -> T {
+    match span {
+        Some(span) => span.log_span().in_scope(|| run_with_current(span, work)),
+        None => work(),
     }
 }

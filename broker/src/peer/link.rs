@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_client::{ClientConfig, Connection, ConnectionError};
+use esker_core::trace::TraceContext;
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
@@ -13,10 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::identity::{LocalNode, PeerId};
 use super::messages::{HelloDataRequest, HelloRequest, HelloResponse, PEER_VERSION};
+use super::traced::TracedRequest;
 use super::traffic::Counted;
 use crate::node::Node;
 use crate::telemetry::PeerMetrics;
-use crate::trace::SpanKind;
+use crate::trace::{Span, SpanKind, current_context};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,8 +123,41 @@ impl PeerLink {
 
     /// Sends a request and waits for its answer until `deadline`. A connection whose answer is late is closed.
     pub async fn call<R: Request>(&self, request: &R, deadline: Instant) -> Result<R::Response, PeerError> {
-        let span =
-            self.node.tracer().and_then(|tracer| tracer.sample(R::SCHEMA.name, SpanKind::Client, Instant::now()));
+        let span = self.begin_span(R::SCHEMA.name, current_context);
+        self.call_in(span, request, deadline).await
+    }
+
+    /// As [`PeerLink::call`], of a request that tells the receiver which trace it is part of: that of the first of `causes`. It is linked to the
+    /// others.
+    pub async fn call_traced<R: TracedRequest>(
+        &self,
+        mut request: R,
+        causes: &[TraceContext],
+        deadline: Instant,
+    ) -> Result<R::Response, PeerError> {
+        let span = self.begin_span(R::SCHEMA.name, || causes.first().copied());
+        if let Some(span) = &span {
+            causes.iter().skip(1).for_each(|cause| span.add_link(*cause));
+            *request.traceparent_mut() = Str::from(span.context().to_string());
+        }
+        self.call_in(span, &request, deadline).await
+    }
+
+    /// The span of a request: part of what caused it, else sampled as requests of clients are.
+    fn begin_span(&self, name: &'static str, cause: impl FnOnce() -> Option<TraceContext>) -> Option<Span> {
+        let (tracer, now) = (self.node.tracer()?, Instant::now());
+        match cause() {
+            Some(cause) => Some(tracer.begin_span(Some(cause), name, SpanKind::Client, now)),
+            None => tracer.sample(name, SpanKind::Client, now),
+        }
+    }
+
+    async fn call_in<R: Request>(
+        &self,
+        span: Option<Span>,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response, PeerError> {
         let (sent, answer) = self.call_once(request, deadline).await;
         // Requests for data wait for records or for the disk.
         if let Some(sent) = sent.filter(|_| self.lane == Lane::Control && answer.is_ok()) {

@@ -96,6 +96,9 @@ pub struct SubmitRequest {
     pub timeout_ms: i32,
     /// The encoded request.
     pub request: Bytes,
+    /// The trace that the request is part of, as in a `traceparent` header (W3C); empty for none.
+    #[field(tag = 0, tagged = "0+")]
+    pub traceparent: Str,
 }
 
 /// What became of it.

@@ -8,7 +8,9 @@
 mod identity;
 mod link;
 pub mod messages;
+mod traced;
 mod traffic;
 
 pub use identity::{LocalNode, PeerId};
 pub use link::{Lane, PeerError, PeerLink, ask};
+pub use traced::TracedRequest;

@@ -431,7 +431,7 @@ async fn a_request_between_nodes_is_small_before_the_hello() {
     assert!(closed(&running, "too_large"));
     // After it, `socket.request.max.bytes` says nothing about nodes.
     let mut node = greet(&running).await;
-    let large = SubmitRequest { timeout_ms: 1000, request: vec![0; 1 << 20].into() };
+    let large = SubmitRequest { timeout_ms: 1000, request: vec![0; 1 << 20].into(), ..Default::default() };
     node.ask(0, &large).await;
     let key = SubmitRequest::KEY.0.to_be_bytes();
     node.0.write_all(&[&i32::to_be_bytes(129 << 20)[..], &key].concat()).await.unwrap();

@@ -1,10 +1,17 @@
-//! Traces (OpenTelemetry): one trace from the producer through append, replication and acknowledgment, and the Fetch that is linked to it.
+//! Traces (OpenTelemetry): one trace from the producer through append, replication and acknowledgment, and the Fetch that is linked to it; and
+//! one from a request to what it causes on other nodes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
+use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use esker_protocol::messages::end_txn::EndTxnRequest;
+use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
 use esker_protocol::records::{BatchBuilder, RecordHeader};
 use esker_tests::Esker;
 use esker_tests::cluster::{Cluster, find, wait_until};
@@ -12,6 +19,7 @@ use esker_tests::collector::{Collector, ReceivedSpan};
 use esker_tests::wire::{FETCH, PRODUCE, Wire, fetch_request, produce_request, produced};
 
 const TOPIC: &str = "t";
+const ID: &str = "transactions";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT_SPAN: &str = "b7ad6b7169203331";
 const ANSWER: Duration = Duration::from_secs(5);
@@ -103,6 +111,89 @@ async fn requests_between_nodes_are_spans() {
     assert_eq!(created.parent, "");
     let heartbeat = find("a heartbeat", || collector.spans().into_iter().find(|span| span.name.contains("Heartbeat")));
     assert!(!heartbeat.attribute("esker.peer.node.id").is_empty() && heartbeat.times[1] > heartbeat.times[0]);
+}
+
+/// Spans by their ids.
+fn by_id(collector: &Collector) -> HashMap<String, ReceivedSpan> {
+    collector.spans().into_iter().map(|span| (span.span_id.clone(), span)).collect()
+}
+
+/// The nodes of a span on the receiver's side, of its request on the sender's, and of the span `caused_by` above them.
+fn nodes_of_request(collector: &Collector, name: &str, caused_by: &str) -> Option<[String; 3]> {
+    let spans = by_id(collector);
+    spans.values().filter(|span| span.name == name && !span.attribute("client.address").is_empty()).find_map(
+        |received| {
+            let sent = spans.get(&received.parent).filter(|sent| sent.name == name)?;
+            let cause = spans.get(&sent.parent).filter(|cause| cause.name == caused_by)?;
+            assert!(
+                received.trace_id == sent.trace_id && sent.trace_id == cause.trace_id,
+                "{cause:?} {sent:?} {received:?}"
+            );
+            // Wall clocks are read in milliseconds.
+            let begins_after =
+                |later: &ReceivedSpan, earlier: &ReceivedSpan| later.times[0] + 2_000_000 > earlier.times[0];
+            assert!(begins_after(sent, cause) && begins_after(received, sent), "{cause:?} {sent:?} {received:?}");
+            Some([received.node.clone(), sent.node.clone(), cause.node.clone()])
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_request_causes_on_other_nodes_is_in_its_trace() {
+    let collector = Collector::start();
+    let flags = settings(&collector.endpoint(), "1.0");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
+    let controller = cluster.controller();
+    let mut other = Wire::new(cluster.address((controller + 1) % 3), ANSWER);
+    let topic = CreatableTopic { name: TOPIC.into(), num_partitions: 3, replication_factor: 3, ..Default::default() };
+    let create = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() };
+    assert_eq!(other.ask(7, &create).unwrap().topics[0].error_code, ErrorCode::NONE);
+    let [received, sent, cause] =
+        find("the request to the controller", || nodes_of_request(&collector, "SubmitRequest", "CreateTopics"));
+    assert_eq!(received, cluster.node_id(controller).to_string());
+    assert!(sent == cause && sent != received, "{sent} {cause} {received}");
+
+    cluster.wait_in_sync(TOPIC);
+    let key = FindCoordinatorRequest { key: ID.into(), key_type: 1, ..Default::default() };
+    let coordinator = find("the coordinator", || {
+        let answer = other.ask(2, &key).ok()?;
+        (answer.error_code == ErrorCode::NONE).then(|| cluster.index_of(answer.node_id))
+    });
+    let mut wire = Wire::new(cluster.address(coordinator), ANSWER);
+    let init = InitProducerIdRequest {
+        transactional_id: Some(ID.into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    let (producer_id, producer_epoch) = find("a producer id", || {
+        let answer = wire.ask(4, &init).ok()?;
+        (answer.error_code == ErrorCode::NONE).then_some((answer.producer_id, answer.producer_epoch))
+    });
+    let add = AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: ID.into(),
+        v3_and_below_producer_id: producer_id,
+        v3_and_below_producer_epoch: producer_epoch,
+        v3_and_below_topics: vec![AddPartitionsToTxnTopic { name: TOPIC.into(), partitions: vec![0, 1, 2] }],
+        ..Default::default()
+    };
+    let added = wire.ask(3, &add).unwrap();
+    let results = &added.results_by_topic_v3_and_below[0].results_by_partition;
+    assert!(results.iter().all(|result| result.partition_error_code == ErrorCode::NONE), "{results:?}");
+    let end = EndTxnRequest { transactional_id: ID.into(), producer_id, producer_epoch, committed: true };
+    assert_eq!(wire.ask(3, &end).unwrap().error_code, ErrorCode::NONE);
+    let [received, sent, cause] =
+        find("a marker on another node", || nodes_of_request(&collector, "WriteMarkersRequest", "markers"));
+    assert_eq!((&sent, &cause), (&cluster.node_id(coordinator).to_string(), &sent));
+    assert_ne!(received, sent);
+    let (root, markers) = find("the end of the transaction", || {
+        let markers = collector.spans().into_iter().find(|span| span.name == "markers")?;
+        by_id(&collector).remove(&markers.parent).map(|root| (root, markers))
+    });
+    assert_eq!((root.name.as_str(), &root.node), ("EndTxn", &sent));
+    assert_eq!(markers.attribute("esker.transactional.id"), ID);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use esker_protocol::Message;
 use esker_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnResponse, AddPartitionsToTxnTransaction};
 use esker_protocol::messages::write_txn_markers::{WritableTxnMarker, WriteTxnMarkersResponse};
+use esker_protocol::primitives::Str;
 
 /// A transaction coordinator has the leader of partitions write markers.
 #[derive(Debug, Clone, PartialEq, Message)]
@@ -15,6 +16,9 @@ pub struct WriteMarkersRequest {
     pub timeout_ms: i32,
     /// As in WriteTxnMarkers.
     pub markers: Vec<WritableTxnMarker>,
+    /// The trace that the request is part of, as in a `traceparent` header (W3C); empty for none.
+    #[field(tag = 0, tagged = "2+")]
+    pub traceparent: Str,
 }
 
 /// The leader of a partition has the transaction coordinator add the partition to a transaction, or verify that it was added (KIP-890).
@@ -23,6 +27,9 @@ pub struct WriteMarkersRequest {
 pub struct AddPartitionsRequest {
     /// As in AddPartitionsToTxn.
     pub transactions: Vec<AddPartitionsToTxnTransaction>,
+    /// The trace that the request is part of, as in a `traceparent` header (W3C); empty for none.
+    #[field(tag = 0, tagged = "5+")]
+    pub traceparent: Str,
 }
 
 #[cfg(test)]
@@ -52,7 +59,7 @@ mod tests {
             coordinator_epoch: 5,
             transaction_version: 2,
         };
-        assert_round_trip(&WriteMarkersRequest { timeout_ms: 100, markers: vec![marker] }, 2);
+        assert_round_trip(&WriteMarkersRequest { timeout_ms: 100, markers: vec![marker], traceparent: "t".into() }, 2);
         let transaction = AddPartitionsToTxnTransaction {
             transactional_id: "tx".into(),
             producer_id: 7,
@@ -60,6 +67,6 @@ mod tests {
             verify_only: true,
             topics: vec![AddPartitionsToTxnTopic { name: "t".into(), partitions: vec![0, 4] }],
         };
-        assert_round_trip(&AddPartitionsRequest { transactions: vec![transaction] }, 5);
+        assert_round_trip(&AddPartitionsRequest { transactions: vec![transaction], traceparent: "t".into() }, 5);
     }
 }

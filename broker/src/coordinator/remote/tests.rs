@@ -31,6 +31,7 @@ impl TransactionPeers for Peer {
         &self,
         node_id: i32,
         request: WriteMarkersRequest,
+        _: Vec<TraceContext>,
         _: Duration,
     ) -> PeerAnswer<WriteTxnMarkersResponse> {
         self.sent_markers.lock().push((node_id, request));
@@ -42,6 +43,7 @@ impl TransactionPeers for Peer {
         &self,
         node_id: i32,
         request: AddPartitionsRequest,
+        _: Vec<TraceContext>,
         _: Duration,
     ) -> PeerAnswer<AddPartitionsToTxnResponse> {
         self.sent_additions.lock().push((node_id, request));
@@ -52,7 +54,7 @@ impl TransactionPeers for Peer {
 
 fn write(producer_id: i64, topic: &'static str, partition: i32) -> MarkerWrite {
     let marker = Marker { producer_id, producer_epoch: 1, commit: true, coordinator_epoch: 3, version: 2 };
-    MarkerWrite { marker, topic: topic.into(), partition }
+    MarkerWrite { marker, topic: topic.into(), partition, cause: None }
 }
 
 fn result(producer_id: i64, topics: &[(&'static str, &[(i32, ErrorCode)])]) -> WritableTxnMarkerResult {

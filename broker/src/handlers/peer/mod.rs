@@ -29,14 +29,14 @@ pub use replica_fetch::replica_fetch;
 use super::ROUTES;
 use super::handler::{RequestContext, Staged};
 use super::route::{RouteCall, stage_outcome};
-use super::traced::sample_request;
+use super::traced::{begin_peer_span, in_span, sample_replica_fetch};
 use crate::broker::Broker;
 use crate::cluster::Controller;
 use crate::peer::messages::{
     ChangeVoterRequest, DescribeMembersRequest, FIRST_KEY, HeartbeatRequest, HelloDataRequest, HelloRequest,
     IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse, SubmitRequest,
 };
-use crate::peer::{LocalNode, PeerId};
+use crate::peer::{LocalNode, PeerId, TracedRequest};
 use crate::raft::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
     RaftVoteRequest, RaftVoteResponse, WireVote,
@@ -44,6 +44,7 @@ use crate::raft::wire::{
 use crate::raft::{RaftId, RaftPullRequest, RaftPullSnapshotRequest};
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
 use crate::telemetry::{RepeatLimiter, ServedApi};
+use crate::trace::Span;
 
 /// Whether a key is one of the private APIs.
 pub fn is_peer_api(key: ApiKey) -> bool {
@@ -110,6 +111,7 @@ impl PeerService {
         match incoming.connection.identity::<PeerId>().copied() {
             Some(peer) if key == ReplicaFetchRequest::KEY => self.fetch(&call, peer, incoming, body),
             Some(_) if transactions::serves(key) => self.coordinate(&call, incoming, body),
+            Some(peer) if key == SubmitRequest::KEY => submit(&call, peer, controller, &incoming, body),
             Some(peer) => serve(&call, peer, controller, body),
             None => Outcome::Refused(CloseReason::NoHello),
         }
@@ -124,24 +126,31 @@ impl PeerService {
             let error_code = ErrorCode::STALE_BROKER_EPOCH;
             return Outcome::Ready(call.reply(&FetchResponse { error_code, ..FetchResponse::default() }));
         };
-        let ctx = context(broker, incoming);
+        let trace = sample_replica_fetch(&broker.node, &incoming.connection, incoming.arrival);
+        let ctx = context(broker, incoming, trace);
         let call = RouteCall::of(&ctx, call.key, call.correlation);
         stage_outcome(replica_fetch(ctx, request), call, None)
     }
 
     /// A request of a transaction coordinator, or one to this broker's.
     fn coordinate(&self, call: &Call, incoming: Incoming, body: &mut Reader) -> Outcome {
-        let ctx = self.broker.get().map(|broker| context(broker, incoming));
         if call.key == WriteMarkersRequest::KEY {
             return match call.decode::<WriteMarkersRequest>(body) {
-                Ok(request) => call.stage(transactions::write_markers(ctx, request)),
+                Ok(request) => call.stage(transactions::write_markers(self.traced(incoming, &request), request)),
                 Err(refused) => refused,
             };
         }
         match call.decode::<AddPartitionsRequest>(body) {
-            Ok(request) => call.stage(transactions::add_partitions(ctx, request)),
+            Ok(request) => call.stage(transactions::add_partitions(self.traced(incoming, &request), request)),
             Err(refused) => refused,
         }
+    }
+
+    /// What a handler is given beside a request of another node; `None` before this broker has its partitions.
+    fn traced<R: TracedRequest>(&self, incoming: Incoming, request: &R) -> Option<RequestContext> {
+        let broker = self.broker.get()?;
+        let trace = begin_peer_span(&broker.node, request, &incoming.connection, incoming.arrival);
+        Some(context(broker, incoming, trace))
     }
 
     fn identify(&self) -> IdentifyResponse {
@@ -161,9 +170,8 @@ fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn context(broker: &Arc<Broker>, incoming: Incoming) -> RequestContext {
+fn context(broker: &Arc<Broker>, incoming: Incoming, trace: Option<Arc<Span>>) -> RequestContext {
     let Incoming { header, connection, arrival } = incoming;
-    let trace = sample_request(broker, &header, &connection, arrival);
     RequestContext {
         broker: Arc::clone(broker),
         connection,
@@ -243,11 +251,24 @@ fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Read
         DescribeMembersRequest::KEY => {
             call.answer::<DescribeMembersRequest>(body, move |_| controller.describe_members())
         }
-        SubmitRequest::KEY => call.answer_later::<SubmitRequest>(body, move |request| {
-            async move { controller.submit_for(peer, request).await }.boxed()
-        }),
         key => Outcome::Refused(CloseReason::UnknownApi(key)),
     }
+}
+
+/// A request to the active controller.
+fn submit(call: &Call, peer: PeerId, controller: Arc<Controller>, incoming: &Incoming, body: &mut Reader) -> Outcome {
+    call.answer_later::<SubmitRequest>(body, move |request| {
+        let span = begin_peer_span(controller.node(), &request, &incoming.connection, incoming.arrival);
+        let failing = span.clone();
+        let answer = async move {
+            let answer = controller.submit_for(peer, request).await;
+            if let Some(span) = failing.filter(|_| answer.message.is_some()) {
+                span.set_failed();
+            }
+            answer
+        };
+        in_span(span.as_ref(), answer)
+    })
 }
 
 /// A request's place in its connection.

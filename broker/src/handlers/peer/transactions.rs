@@ -11,9 +11,9 @@ use esker_protocol::Request;
 use esker_protocol::api::ApiKey;
 use esker_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 use esker_protocol::messages::write_txn_markers::WriteTxnMarkersResponse;
-use futures_util::FutureExt;
 
 use crate::handlers::handler::{RequestContext, Staged};
+use crate::handlers::traced::in_span;
 use crate::handlers::{add_partitions_to_txn, write_txn_markers};
 
 /// Whether an API is one of these.
@@ -28,7 +28,9 @@ pub(super) fn write_markers(
 ) -> Staged<WriteTxnMarkersResponse> {
     let Some(ctx) = ctx else { return Staged::Ready(WriteTxnMarkersResponse::default()) };
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or_default());
-    Staged::Later(async move { write_txn_markers::write_markers(&ctx, request.markers, limit).await }.boxed())
+    let trace = ctx.trace.clone();
+    let answer = async move { write_txn_markers::write_markers(&ctx, request.markers, limit).await };
+    Staged::Later(in_span(trace.as_ref(), answer))
 }
 
 /// Adds partitions to transactions that this broker coordinates, or verifies that they were added.
@@ -38,5 +40,6 @@ pub(super) fn add_partitions(
 ) -> Staged<AddPartitionsToTxnResponse> {
     let Some(ctx) = ctx else { return Staged::Ready(AddPartitionsToTxnResponse::default()) };
     let request = AddPartitionsToTxnRequest { transactions: request.transactions, ..Default::default() };
-    Staged::start(add_partitions_to_txn::answer(ctx, request))
+    let trace = ctx.trace.clone();
+    Staged::start(in_span(trace.as_ref(), add_partitions_to_txn::answer(ctx, request)))
 }
