@@ -69,7 +69,7 @@ pub fn takes_replicas(image: &MetadataImage, broker: &BrokerImage) -> bool {
         let dirs = &broker.log_dirs;
         return dirs.is_empty() || dirs.iter().any(|dir| !broker.cordoned_log_dirs.contains(dir));
     };
-    let mut cordoned = list_items(&cordoned);
+    let mut cordoned = list_items(cordoned);
     let all = |name: &str| name == "*";
     // Each name means one dir: that was checked when the names were set.
     let named = cordoned.try_fold(0, |count, name| if all(name) { None } else { Some(count + 1) });

@@ -71,22 +71,31 @@ mod tests {
 
     fn broker() -> impl Strategy<Value = MetadataRecord> {
         let flags = (any::<bool>(), any::<bool>());
-        (0..5i32, 0..3i64, uuid(), proptest::option::of(name()), vec(uuid(), 0..3), flags).prop_map(
-            |(node_id, epoch, incarnation, rack, log_dirs, (fenced, in_controlled_shutdown))| {
-                MetadataRecord::Broker(BrokerRecord {
+        (0..5i32, 0..3i64, uuid(), proptest::option::of(name()), [vec(uuid(), 0..3), vec(uuid(), 0..2)], flags)
+            .prop_map(
+                |(
                     node_id,
                     epoch,
                     incarnation,
-                    listeners: vec![ListenerRecord { name: "L".into(), host: "h".into(), port: 1 }],
                     rack,
-                    log_dirs,
-                    fenced,
-                    in_controlled_shutdown,
-                    features: vec![FeatureRangeRecord { name: "f".into(), min_level: 0, max_level: 3 }],
-                    record_level: 1,
-                })
-            },
-        )
+                    [log_dirs, cordoned_log_dirs],
+                    (fenced, in_controlled_shutdown),
+                )| {
+                    MetadataRecord::Broker(BrokerRecord {
+                        node_id,
+                        epoch,
+                        incarnation,
+                        listeners: vec![ListenerRecord { name: "L".into(), host: "h".into(), port: 1 }],
+                        rack,
+                        log_dirs,
+                        fenced,
+                        in_controlled_shutdown,
+                        features: vec![FeatureRangeRecord { name: "f".into(), min_level: 0, max_level: 3 }],
+                        record_level: 1,
+                        cordoned_log_dirs,
+                    })
+                },
+            )
     }
 
     fn partition() -> impl Strategy<Value = MetadataRecord> {

@@ -1,6 +1,7 @@
 //! What becomes of partitions when brokers register, are fenced, shut down, leave or lose a log dir.
 
 use super::*;
+use crate::controller::place::takes_replicas;
 use crate::metadata::{BrokerRecord, ConfigRecord, LevelRecord, PartitionImage, PartitionRecord, TopicRecord};
 use ErrorCode as E;
 

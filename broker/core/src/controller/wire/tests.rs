@@ -54,7 +54,8 @@ fn registration() -> Registration {
         listeners: vec![ListenerRecord { name: "PLAINTEXT".into(), host: "h".into(), port: 9092 }],
         rack: Some("r".into()),
         log_dirs: vec![Uuid([8; 16]), Uuid([9; 16])],
-        cordoned_log_dirs: vec![Uuid([9; 16])],
+        // A tagged field: version 0 is without it.
+        cordoned_log_dirs: vec![],
     }
 }
 
@@ -313,6 +314,13 @@ fn every_request_and_answer_goes_out_and_comes_back() {
     }
     let named: BTreeSet<_> = requests().iter().map(name).collect();
     assert_eq!(named.len(), NAMES.len(), "a sample for each");
+}
+
+#[test]
+fn a_registration_names_its_cordoned_log_dirs() {
+    let registration = Registration { cordoned_log_dirs: vec![Uuid([9; 16])], ..registration() };
+    let request = Request::RegisterBroker(RegisterBroker { registration, found: found(), fresh_ids: vec![ID] });
+    assert_eq!(decode_request(encode_request(&request).unwrap()), Ok(request));
 }
 
 /// Nodes of two versions of Esker run together while a cluster is updated: what version 0 of a kind looks like stays.
