@@ -148,7 +148,7 @@ pub(super) async fn clear_moves(admin: &Admin, moves: &[Move]) -> Result<(), Err
     delete_rates(admin).await
 }
 
-/// Removes all limits of these topics, whoever set them, and then the rates of all brokers, unless reassignments are in progress: the limits
+/// Removes all limits of these topics, also those that others set, and then the rates of all brokers, unless reassignments are in progress: the limits
 /// may be theirs. Rates alone may be an operator's choice, and stay.
 pub async fn clear_limits(admin: &Admin, topics: &[Str]) -> Result<(), Error> {
     if !admin.list_reassignments().await?.is_empty() {

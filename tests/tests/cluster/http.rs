@@ -68,7 +68,7 @@ fn any_node_answers_for_the_cluster() {
         node["fenced"] == true && node["registered"] == true && node["cordoned"].is_null()
     });
     wait_for(&cluster, 1, "/v1/cluster", |status| status["under_replicated"] == 1);
-    // The active controller alone knows it; each node tells of it, and so does the command line.
+    // Only the active controller has it; /v1 of each node and the command line report it.
     for at in [0, 1] {
         let status = wait_for(&cluster, at, "/v1/cluster", |status| status["last_fail_over"]["node_id"] == nodes[2]);
         let last = &status["last_fail_over"];
@@ -76,7 +76,7 @@ fn any_node_answers_for_the_cluster() {
         assert!((0..60_000).contains(&last["took_ms"].as_i64().unwrap()), "{last}");
     }
     let said = format!("last fail-over: of node {}, ", nodes[2]);
-    wait_until("the command line tells of it", || run(&cluster, &["status"]).is_ok_and(|text| text.contains(&said)));
+    wait_until("the command line reports it", || run(&cluster, &["status"]).is_ok_and(|text| text.contains(&said)));
     wait_for(&cluster, 0, &format!("/v1/nodes/{}/safe-to-stop", nodes[1]), |report| report["safe"] == false);
 }
 
