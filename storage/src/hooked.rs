@@ -95,9 +95,8 @@ impl LogFile for HookedFile {
     fn is_read(&self, offset: u64) -> bool {
         self.file.is_read(offset)
     }
-    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.hooks.before(Doing::Read { path: &self.path, offset, len: buf.len() as u64 })?;
-        self.file.read_in_memory(buf, offset)
+    fn is_in_memory(&self, offset: u64, len: u64) -> bool {
+        self.file.is_in_memory(offset, len)
     }
     fn disable_read_ahead(&self) {
         self.file.disable_read_ahead();

@@ -70,10 +70,9 @@ pub trait LogFile: Send + Sync + Debug {
     fn is_read(&self, _offset: u64) -> bool {
         true
     }
-    /// As `read_at`, but stops before it would wait for the disk (`RWF_NOWAIT`). (It may have started the read of the missing
-    /// page.)
-    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read_at(buf, offset)
+    /// Whether all pages of this range are in the page cache. Reads none of them, and starts no read.
+    fn is_in_memory(&self, _offset: u64, _len: u64) -> bool {
+        true
     }
     /// Disables the kernel's read-ahead: callers request it explicitly. Every handle that reads data files must do so. The kernel
     /// marks pages that it read ahead, and a reader that reaches a marked page triggers further read-ahead up to the end of the
@@ -237,20 +236,10 @@ impl LogFile for OsFile {
         read != Err(Errno::AGAIN)
     }
 
-    fn read_in_memory(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset.saturating_add(done as u64);
-            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
-                Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(n) => done += n,
-                Err(Errno::INTR) => {}
-                // Not supported here: a blocking read returns the same bytes.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(done)
+    fn is_in_memory(&self, offset: u64, len: u64) -> bool {
+        // A read with RWF_NOWAIT cannot tell: it starts the read of a missing page, and a fast disk finishes that at once.
+        let end = usize::try_from(offset.saturating_add(len)).unwrap_or(usize::MAX);
+        Map::of(&self.file, end).map_or(true, |map| map.is_range_resident(offset, len))
     }
 
     fn disable_read_ahead(&self) {

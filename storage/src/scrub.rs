@@ -159,9 +159,9 @@ impl Scrubber {
                 return Err(io::Error::other("the broker stops"));
             }
             let permit = home.files.read_admission.admit_read();
-            let mut read = file.read_in_memory(piece, at)?;
-            if read < piece.len() {
-                read = file.read_at(piece, at)?;
+            let was_in_memory = file.is_in_memory(at, piece.len() as u64);
+            let read = file.read_at(piece, at)?;
+            if !was_in_memory {
                 let page_start = at - at % rustix::param::page_size() as u64;
                 file.drop_pages(page_start, at.saturating_add(read as u64) - page_start);
             }
