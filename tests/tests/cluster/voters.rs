@@ -120,7 +120,9 @@ async fn a_node_with_an_emptied_disk_takes_the_place_of_its_former_self() {
     let before = directory_of(&cluster, node_id).unwrap();
     cluster.kill(at);
     fs::remove_dir_all(cluster.data(at)).unwrap();
-    run(&cluster, &["unregister", &node_id.to_string()]).unwrap();
+    wait_until("the dead node is fenced and unregistered", || {
+        run(&cluster, &["unregister", &node_id.to_string()]).is_ok()
+    });
     cluster.restart_with(at, &["--node-id", &node_id.to_string()]);
     assert_eq!(cluster.node_id(at), node_id);
     wait_until("the new disk has the vote of the old one, and the old one is no member", || {

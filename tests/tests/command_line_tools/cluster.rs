@@ -21,6 +21,9 @@ fn what_was_done_to_a_node_is_printed_as_json() {
     assert_eq!(outcome(&["voters", "remove"]), "observer");
     assert_eq!(outcome(&["voters", "add"]), "voter");
     assert_eq!(outcome(&["voters", "remove"]), "observer");
+    let output = run(at, &["cluster", "unregister", &id]);
+    let refused = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && refused.contains("it runs") && refused.contains("--force"), "{refused}");
     cluster.kill(2);
     wait_until("the broker is unregistered", || {
         let output = run(at, &["cluster", "unregister", &id, "--json"]);

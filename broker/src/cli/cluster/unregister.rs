@@ -1,8 +1,8 @@
 //! `esker cluster unregister`.
 
 use clap::Args;
-use esker_client::Target;
-use esker_protocol::messages::unregister_broker::UnregisterBrokerRequest;
+use esker_client::Admin;
+use esker_client::admin::RegisteredBroker;
 
 use super::super::connect::Connect;
 use super::super::error::CliError;
@@ -15,6 +15,9 @@ pub struct UnregisterArgs {
     node_id: i32,
     #[command(flatten)]
     connect: Connect,
+    /// Also a broker that runs: it registers again at once, and its replicas must catch up before they are in sync.
+    #[arg(long)]
+    force: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -23,13 +26,14 @@ pub struct UnregisterArgs {
 /// Runs it.
 pub async fn run(args: UnregisterArgs) -> Result<(), CliError> {
     let (client, broker_id) = (args.connect.client().await?, args.node_id);
-    let answer = client.request(Target::Any, UnregisterBrokerRequest { broker_id }).await?;
-    if answer.error_code.is_error() {
-        let message = answer.error_message.map_or_else(String::new, |message| message.to_string());
+    let admin = Admin::new(&client);
+    let is_it_running = |known: &RegisteredBroker| known.broker.id == broker_id && !known.fenced;
+    if !args.force && admin.registered_brokers().await?.iter().any(is_it_running) {
         return Err(CliError::Refused(format!(
-            "broker {broker_id} is not unregistered: {message} ({})",
-            answer.error_code
+            "broker {broker_id} is not unregistered: it runs. Stop it and run this again once it is fenced, or add --force: its replicas leave the ISR, \
+             and it registers again"
         )));
     }
+    admin.unregister_broker(broker_id).await?;
     print_outcome(broker_id, "unregistered", &format!("broker {broker_id} is unregistered"), args.json)
 }

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use esker_core::controller::{MAX_NODES, MemberKey, Observers, PullDecision, PullPosition, PulledLog, decide_pull};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
-use esker_storage::metalog;
+use esker_storage::metalog::{self, recovery_of};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
+use openraft::error::{Fatal, RaftError};
+use openraft::raft::VoteRequest;
 use openraft::{Instant as _, Raft, ServerState};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -221,8 +223,9 @@ impl PullServer {
                 continue;
             };
             self.record(peer, leadership.term, position, committed);
-            if theirs > vote {
-                self.hand_over(peer).await;
+            // A term of another recovery of the quorum is never taken up.
+            if theirs > vote && recovery_of(theirs.leader_id.term) == recovery_of(vote.leader_id.term) {
+                self.hand_over(peer, &theirs).await;
             }
             let until = match decision {
                 PullDecision::Wait if !is_late => {
@@ -274,8 +277,8 @@ impl PullServer {
     }
 
     /// A node without a vote has a later vote than this leader: it was a candidate once, and takes entries of later terms only. Another voter begins
-    /// a later term.
-    async fn hand_over(&self, peer: RaftId) {
+    /// a later term, or this one, where there is no other.
+    async fn hand_over(&self, peer: RaftId, theirs: &Vote) {
         let next = {
             let view = self.quorum.borrow();
             let others = view.voters().filter(|voter| voter.id != self.own);
@@ -289,11 +292,28 @@ impl PullServer {
             }
             is_due
         };
-        if let Some(next) = next.filter(|_| is_due) {
-            tracing::info!(%peer, %next, "an observer has seen a later vote than this leader's: another voter leads, in a later term");
-            // The next pull tries again.
-            let _ = self.raft.trigger().transfer_leader(next).await;
+        if !is_due {
+            return;
         }
+        let next_or_own = next.unwrap_or(self.own);
+        tracing::info!(%peer, next = %next_or_own, "an observer has seen a later vote than this leader's: a later term begins");
+        // The next pull tries again.
+        let _ = match next {
+            Some(next) => self.raft.trigger().transfer_leader(next).await,
+            None => self.lead_after(theirs).await,
+        };
+    }
+
+    /// The only voter takes up the later vote, which ends its term, and is elected again. It is never given for that candidate: nobody else hears
+    /// of it.
+    async fn lead_after(&self, theirs: &Vote) -> Result<(), Fatal<TypeConfig>> {
+        let last_log_id = self.published.files.log.last_id().map(from_log_id);
+        let vote = Vote::new(theirs.leader_id.term, theirs.leader_id.node_id);
+        let asked = VoteRequest { vote, last_log_id, leadership_transfer: true };
+        if let Err(RaftError::Fatal(ended)) = self.raft.vote(asked).await {
+            return Err(ended);
+        }
+        self.raft.trigger().elect(false).await
     }
 
     /// A piece of the snapshot.

@@ -8,7 +8,9 @@ use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tempfile::TempDir;
 
 use super::super::pull::{RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest};
-use super::super::wire::{RaftAppendRequest, RaftSnapshotRequest, WireLogId, id_of, wire_log_id, wire_vote};
+use super::super::wire::{
+    RaftAppendRequest, RaftSnapshotRequest, RaftVoteRequest, WireLogId, id_of, wire_log_id, wire_vote,
+};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,6 +174,30 @@ async fn a_node_that_does_not_lead_names_the_leader_and_another_history_is_refus
     assert!(announced.entries.is_empty());
     assert_eq!(observer.server().append(&announced).await.outcome, 0);
     assert!(observer.server().announcement().is_none(), "it does not lead");
+    observer.shutdown().await;
+    leader.shutdown().await;
+}
+
+/// A voter that was a candidate while it was cut off, and was removed since, comes back with a vote of a later term.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_other_voters_begins_the_term_that_an_observer_with_a_later_vote_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (leader, (observer, _dir)) = (leader(dir.path()).await, observer().await);
+    catch_up(&leader, &observer).await;
+    let (before, known) = (leader.quorum().borrow().term, request(&observer, Duration::ZERO));
+    let mut vote = known.vote.clone();
+    (vote.term, vote.candidate.node_id, vote.committed) = (vote.term + 1, 3, false);
+    let asked = RaftVoteRequest { vote, last: known.committed, transfer: true, pre_vote: false };
+    assert!(observer.server().vote(&asked).await.granted);
+    leader.submit_records(soon(), |_| topic("a")).await.unwrap();
+    let refused = observer.server().append_pulled(&append_of(&pull(&leader, &observer).await)).await;
+    assert_eq!(refused.outcome, 3, "it takes entries of later terms only");
+    let elected = tokio::time::timeout(PATIENCE, async {
+        leader.quorum().wait_for(|view| view.is_leading() && view.term > before).await.unwrap().term
+    });
+    assert_eq!(elected.await.unwrap(), before + 2);
+    catch_up(&leader, &observer).await;
+    assert!(observer.image().topic("a").is_some());
     observer.shutdown().await;
     leader.shutdown().await;
 }

@@ -4,17 +4,21 @@
 //! An emptied disk is the loss of one replica of everything, which `min.insync.replicas=2` and a quorum of three survive. Therefore a disk is emptied
 //! only while all replicas are in sync and the quorum has all its voters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use esker_broker::raft::QuorumView;
+use esker_broker::raft::wire::{RaftVoteRequest, WireLogId, WireVote, WireVoter};
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_raft_voter::AddRaftVoterRequest;
 use esker_protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use esker_protocol::messages::unregister_broker::UnregisterBrokerRequest;
+use esker_protocol::primitives::Uuid;
 use tokio::time::sleep;
 
 use super::Nemesis;
+use super::second::LATER_VOTE;
 use crate::cluster::client::Client;
 use crate::cluster::invariants::healing;
 use crate::cluster::net::nodes;
@@ -105,6 +109,25 @@ impl Nemesis {
         self.with(node, |member, net| member.crash(net, Crash::Kill));
         self.pass(1, 400).await;
         self.start(node);
+    }
+
+    /// A node without a vote has a later vote than the leader, as one that was a candidate while it was cut off, and was removed meanwhile: it takes
+    /// entries of later terms only, and the leader has to see to such a term.
+    pub(super) async fn give_later_vote(&mut self) {
+        let known = brokers(&self.members);
+        let is_observer = |view: &QuorumView| !view.members.is_empty() && !view.own_votes();
+        let found = known.iter().find(|broker| is_observer(&broker.metadata.quorum().borrow()));
+        let Some(observer) = found.map(|broker| Arc::clone(&broker.metadata)) else { return };
+        let view = observer.quorum().borrow().clone();
+        let Some(candidate) = view.voters().next().map(|voter| voter.id) else { return };
+        let candidate = WireVoter { node_id: candidate.node_id, directory: Uuid(candidate.directory) };
+        let term = view.term as i64 + self.rng.between(1, 2);
+        let last = WireLogId { term, leader: candidate.clone(), index: i64::MAX };
+        let vote = WireVote { term, candidate, committed: false };
+        let asked = RaftVoteRequest { vote, last, transfer: true, pre_vote: false };
+        if observer.server().vote(&asked).await.granted {
+            self.count(LATER_VOTE, &format!("term {term}"));
+        }
     }
 
     /// A voter is removed, and added again.

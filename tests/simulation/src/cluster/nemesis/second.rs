@@ -8,6 +8,7 @@
 
 use super::super::SECOND_REPERTOIRE;
 use super::Nemesis;
+use crate::cluster::net::nodes;
 use crate::rng::Rng;
 
 /// Kinds of faults that only this repertoire has.
@@ -29,6 +30,9 @@ pub const SECOND_KINDS: [&str; 16] = [
     "voter added",
     "crash beside a change of members",
 ];
+
+/// A kind that needs nodes without a vote.
+pub const LATER_VOTE: &str = "later vote of an observer";
 
 /// What most faults of a run are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +83,14 @@ impl Plan {
     }
 }
 
+/// The voters of a cluster; other nodes pull the metadata log.
+const VOTERS: usize = 3;
+
 impl Nemesis {
     pub(super) async fn strike_widely(&mut self, focus: Focus) {
+        if nodes() > VOTERS && self.rng.chance(8) {
+            return self.give_later_vote().await;
+        }
         let by_focus = self.rng.chance(65);
         match focus {
             Focus::Leaders if by_focus => self.strike_new_leaders().await,
