@@ -173,7 +173,9 @@ impl Puller {
             address: address.to_owned(),
             leads: Some(view.term),
         });
-        let hint = self.hint.clone().filter(|hint| hint.leads.is_some_and(|term| term >= view.term));
+        // Without a known leader the term is only that of this node's vote, which may be later than any leader's.
+        let is_news = |hint: &Target| view.leader.is_none() || hint.leads.is_some_and(|term| term >= view.term);
+        let hint = self.hint.clone().filter(is_news);
         if let Some(leader) = hint.or(known).filter(is_reachable) {
             return Some(leader);
         }

@@ -2,7 +2,7 @@
 //!
 //! Each seed is one run, the same every time. Seeds below [`SECOND_REPERTOIRE`] draw their faults as they did when that repertoire came: the ones in
 //! [`FOUND`] keep the histories that found something. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
-//! one; `ESKER_SIMULATION_TRACE=path` writes its trace there.
+//! one; `ESKER_SIMULATION_TRACE=path` writes its trace there, `ESKER_SIMULATION_LOG=filter` prints the log of all nodes.
 
 mod client;
 mod entropy;
@@ -42,7 +42,7 @@ fn has_observers(seed: u64) -> bool {
 /// Seeds of every run: so many from 0 on, from [`SECOND_REPERTOIRE`] on, and odd ones from [`WITH_OBSERVERS`] on.
 const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
-const FOUND: [u64; 9] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 221_000];
+const FOUND: [u64; 10] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 221_000, 700_011];
 /// Other seeds of every run, unless the environment has a number.
 const FRESH: u64 = 3;
 /// So many seeds of the first repertoire have every kind of its faults, and so many of the second one have all.
@@ -59,6 +59,9 @@ fn only_seed() -> Option<u64> {
 }
 
 fn check(seed: u64) -> Outcome {
+    if let Ok(filter) = std::env::var("ESKER_SIMULATION_LOG") {
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+    }
     let outcome = run(seed, Planted::Nothing);
     if let Ok(path) = std::env::var("ESKER_SIMULATION_TRACE") {
         std::fs::write(path, &outcome.trace).unwrap();
