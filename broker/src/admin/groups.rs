@@ -41,8 +41,8 @@ pub struct GroupReport {
     pub protocol_type: String,
     /// The node id of the coordinator.
     pub coordinator: i32,
-    /// Records between the committed offsets below and the ends of their partitions.
-    pub lag: i64,
+    /// Records between the committed offsets below and the ends of their partitions; null where none of them is known.
+    pub lag: Option<i64>,
     /// Its members.
     pub members: Vec<MemberReport>,
     /// Partitions that the group has committed an offset of, or that a member reads.
@@ -136,7 +136,7 @@ pub async fn read_group(
         protocol: group.protocol.to_string(),
         protocol_type: group.protocol_type.to_string(),
         coordinator: group.coordinator,
-        lag: offsets.iter().filter_map(|offset| offset.lag).sum(),
+        lag: offsets.iter().filter_map(|offset| offset.lag).reduce(i64::saturating_add),
         members: group.members.iter().map(member).collect(),
         offsets,
     };

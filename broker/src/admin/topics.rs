@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use esker_client::admin::{ConfigSource, ListedOffset, OffsetSpec, Resource};
-use esker_client::{Admin, Client, ErrorCode, Partition, Target, Topic, TopicPartition};
+use esker_client::{Admin, Client, ConnectionError, Error, ErrorCode, Partition, Target, Topic, TopicPartition};
 use esker_protocol::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponsePartition, TopicRequest,
 };
@@ -23,6 +23,8 @@ pub struct TopicSummary {
     pub id: String,
     /// Number of partitions.
     pub partitions: usize,
+    /// Replicas of its first partition.
+    pub replication_factor: usize,
     /// Whether brokers keep their own data in it.
     pub internal: bool,
 }
@@ -33,8 +35,6 @@ pub struct TopicDetail {
     /// As in the list of topics.
     #[serde(flatten)]
     pub summary: TopicSummary,
-    /// Replicas of its first partition.
-    pub replication_factor: usize,
     /// Configs that are set on it.
     pub configs: BTreeMap<String, String>,
 }
@@ -67,24 +67,24 @@ pub struct PartitionReport {
     pub replicas: Vec<i32>,
     /// Those that are in sync.
     pub isr: Vec<i32>,
+    /// Eligible leader replicas (KIP-966); none where the broker does not tell.
+    pub elr: Vec<i32>,
+    /// The last known eligible leader replicas.
+    pub last_known_elr: Vec<i32>,
+    /// Replicas on brokers or log dirs that do not work.
+    pub offline_replicas: Vec<i32>,
     /// The offset of the first record; null while there is no leader.
     pub start_offset: Option<i64>,
     /// The offset after the last record; null while there is no leader.
     pub end_offset: Option<i64>,
 }
 
-/// A partition, with its eligible leader replicas and its size.
+/// A partition, with its size.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PartitionDetail {
     /// As in a topic.
     #[serde(flatten)]
     pub report: PartitionReport,
-    /// Eligible leader replicas (KIP-966).
-    pub elr: Vec<i32>,
-    /// The last known eligible leader replicas.
-    pub last_known_elr: Vec<i32>,
-    /// Replicas on brokers or log dirs that do not work.
-    pub offline_replicas: Vec<i32>,
     /// Bytes on disk of each replica whose broker answers.
     pub sizes: Vec<ReplicaSize>,
 }
@@ -104,6 +104,7 @@ impl TopicSummary {
             name: topic.name.to_string(),
             id: topic.id.to_string(),
             partitions: topic.partitions.len(),
+            replication_factor: topic.partitions.first().map_or(0, |partition| partition.replicas.len()),
             internal: topic.internal,
         }
     }
@@ -118,22 +119,19 @@ pub async fn list_topics(admin: &Admin, internal: bool) -> Result<Vec<TopicSumma
 /// A topic without its partitions.
 pub async fn read_topic_detail(admin: &Admin, name: &str) -> Result<TopicDetail, AdminError> {
     let topic = admin.topic(name).await?;
-    Ok(TopicDetail {
-        summary: TopicSummary::new(&topic),
-        replication_factor: topic.partitions.first().map_or(0, |partition| partition.replicas.len()),
-        configs: own_configs(admin, &topic).await?,
-    })
+    Ok(TopicDetail { summary: TopicSummary::new(&topic), configs: own_configs(admin, &topic).await? })
 }
 
 /// A topic with its partitions.
-pub async fn read_topic(admin: &Admin, topic: &Topic) -> Result<TopicReport, AdminError> {
+pub async fn read_topic(client: &Client, topic: &Topic) -> Result<TopicReport, AdminError> {
+    let admin = &Admin::new(client);
     let partitions: Vec<&Partition> = topic.partitions.iter().collect();
     Ok(TopicReport {
         name: topic.name.to_string(),
         id: topic.id.to_string(),
         internal: topic.internal,
         configs: own_configs(admin, topic).await?,
-        partitions: report_partitions(admin, topic, &partitions).await?,
+        partitions: report_partitions(client, topic, &partitions).await?,
     })
 }
 
@@ -144,10 +142,11 @@ async fn own_configs(admin: &Admin, topic: &Topic) -> Result<BTreeMap<String, St
 }
 
 async fn report_partitions(
-    admin: &Admin,
+    client: &Client,
     topic: &Topic,
     partitions: &[&Partition],
 ) -> Result<Vec<PartitionReport>, AdminError> {
+    let admin = Admin::new(client);
     let key = |partition: &Partition| TopicPartition::new(topic.name.clone(), partition.id);
     // A partition without a leader has no offsets.
     let led: Vec<_> = partitions.iter().filter(|found| found.leader.is_some()).map(|found| key(found)).collect();
@@ -157,14 +156,27 @@ async fn report_partitions(
     let offset = |listed: &HashMap<TopicPartition, ListedOffset>, found: &Partition| {
         listed.get(&key(found)).map(|listed| listed.offset)
     };
-    let report = |found: &&Partition| PartitionReport {
-        partition: found.id,
-        leader: found.leader,
-        leader_epoch: found.leader_epoch,
-        replicas: found.replicas.clone(),
-        isr: found.isr.clone(),
-        start_offset: offset(&starts, found),
-        end_offset: offset(&ends, found),
+    let mut eligible = match (partitions.first(), partitions.last()) {
+        (Some(first), Some(last)) => read_eligible(client, topic, first.id, last.id).await?,
+        _ => HashMap::new(),
+    };
+    let report = |found: &&Partition| {
+        let more = eligible.remove(&found.id);
+        let offline_replicas = more.as_ref().map(|more| more.offline_replicas.clone()).unwrap_or_default();
+        let (elr, last_known_elr) =
+            more.map(|more| (more.eligible_leader_replicas, more.last_known_elr)).unwrap_or_default();
+        PartitionReport {
+            partition: found.id,
+            leader: found.leader,
+            leader_epoch: found.leader_epoch,
+            replicas: found.replicas.clone(),
+            isr: found.isr.clone(),
+            elr: elr.unwrap_or_default(),
+            last_known_elr: last_known_elr.unwrap_or_default(),
+            offline_replicas,
+            start_offset: offset(&starts, found),
+            end_offset: offset(&ends, found),
+        }
     };
     Ok(partitions.iter().map(report).collect())
 }
@@ -178,7 +190,7 @@ pub async fn read_partitions(
     let admin = Admin::new(client);
     let topic = admin.topic(name).await?;
     let (partitions, next) = page.cut(topic.partitions.iter().collect(), |partition| partition.id);
-    let reports = report_partitions(&admin, &topic, &partitions).await?;
+    let reports = report_partitions(client, &topic, &partitions).await?;
     let mut replicas: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
     for found in &partitions {
         for broker in &found.replicas {
@@ -186,25 +198,11 @@ pub async fn read_partitions(
         }
     }
     let sizes = sizes(client, &replicas).await;
-    let mut eligible = match (partitions.first(), partitions.last()) {
-        (Some(first), Some(last)) => read_eligible(client, &topic, first.id, last.id).await?,
-        _ => HashMap::new(),
-    };
     let detail = |report: PartitionReport| {
-        let found = eligible.remove(&report.partition);
         let tp = TopicPartition::new(topic.name.clone(), report.partition);
         let size = |broker: &i32| Some(ReplicaSize { broker: *broker, bytes: *sizes.get(&(*broker, tp.clone()))? });
         let sizes = report.replicas.iter().filter_map(size).collect();
-        let offline_replicas = found.as_ref().map(|found| found.offline_replicas.clone()).unwrap_or_default();
-        let (elr, last_known_elr) =
-            found.map(|found| (found.eligible_leader_replicas, found.last_known_elr)).unwrap_or_default();
-        PartitionDetail {
-            elr: elr.unwrap_or_default(),
-            last_known_elr: last_known_elr.unwrap_or_default(),
-            offline_replicas,
-            sizes,
-            report,
-        }
+        PartitionDetail { sizes, report }
     };
     Ok((reports.into_iter().map(detail).collect(), next))
 }
@@ -224,7 +222,12 @@ async fn read_eligible(
             response_partition_limit: last.saturating_sub(partition_index).saturating_add(1),
             cursor: Some(Cursor { topic_name: topic.name.clone(), partition_index }),
         };
-        let answer = client.request(Target::Any, request).await?;
+        let answer = match client.request(Target::Any, request).await {
+            Ok(answer) => answer,
+            // A broker before Kafka 3.7.
+            Err(Error::Connection(ConnectionError::Unsupported { .. })) => return Ok(found),
+            Err(error) => return Err(error.into()),
+        };
         for topic in answer.topics.into_iter().filter(|topic| topic.error_code == ErrorCode::NONE) {
             found.extend(topic.partitions.into_iter().map(|partition| (partition.partition_index, partition)));
         }

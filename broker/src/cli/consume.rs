@@ -42,7 +42,7 @@ pub struct ConsumeArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "%s\\n")]
     format: String,
     /// One JSON object a record. Bytes that are not UTF-8 are base64, and key_encoding or value_encoding says so.
-    #[arg(long)]
+    #[arg(short = 'J', long)]
     json: bool,
     /// Stop at the end of what is there now.
     #[arg(short, long)]

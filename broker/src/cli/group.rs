@@ -18,7 +18,7 @@ use crate::admin::{GroupSummary, list_groups};
 pub enum GroupCommand {
     /// List groups.
     List(ListArgs),
-    /// Describe a group: protocol, members, committed offsets, lag.
+    /// Describe groups: protocol, members, committed offsets, lag.
     Describe(describe::DescribeArgs),
     /// Delete groups that have no members, and their committed offsets.
     Delete(delete::DeleteArgs),

@@ -25,6 +25,7 @@ mod safe_to_stop;
 mod times;
 mod topic;
 mod txn;
+mod units;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,14 @@
 //! `esker txn`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::connect::Connect;
 use super::error::CliError;
 use super::output::{or_dash, print_json, print_line, table};
+use super::times::now;
+use super::units::show_duration;
 use crate::admin::{TransactionReport, abort_transaction, describe_transaction, list_transactions};
 
 /// What can be done with transactions.
@@ -88,6 +92,12 @@ async fn abort(args: AbortArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The time of a start, as `-o @MS` takes it, and how long ago that was.
+fn show_start(start: i64, now: i64) -> String {
+    let ago = u64::try_from(now.saturating_sub(start)).unwrap_or_default();
+    format!("@{start} ({} ago)", show_duration(Duration::from_millis(ago)))
+}
+
 fn print_transaction(t: &TransactionReport, as_json: bool) -> Result<(), CliError> {
     if as_json {
         return print_json(t);
@@ -100,7 +110,7 @@ fn print_transaction(t: &TransactionReport, as_json: bool) -> Result<(), CliErro
         t.producer_epoch,
         t.coordinator,
         t.timeout_ms,
-        or_dash(t.start_timestamp)
+        or_dash(t.start_timestamp.map(|start| show_start(start, now())))
     ))?;
     let rows: Vec<_> =
         t.partitions.iter().map(|found| vec![found.topic.clone(), found.partition.to_string()]).collect();

@@ -50,6 +50,9 @@ fn a_group_is_moved_by_every_target() {
     good(at, &["group", "seek", "h", "--to-group", "g", "--yes"]);
     assert_eq!(committed(&json(at, &["group", "describe", "h"]), "committed"), [Some(6)]);
     assert_eq!(good(at, &["consume", "t", "-g", "h", "-n", "1"]), "7\n");
+    let all = json(at, &["group", "describe"]);
+    let names: Vec<_> = all.as_array().unwrap().iter().map(|group| group["group"].as_str().unwrap()).collect();
+    assert_eq!(names, ["g", "h"], "without a name all are described");
 }
 
 #[test]
@@ -86,6 +89,8 @@ fn a_group_with_members_is_described_and_not_moved() {
     let offsets = group["offsets"].as_array().unwrap();
     assert_eq!(offsets.len(), 2, "assigned partitions without commits are listed: {group}");
     assert!(offsets.iter().all(|row| row["committed"].is_null() && row["member"] == group["members"][0]["id"]));
+    assert!(group["lag"].is_null(), "nothing is committed: {group}");
+    assert!(good(at, &["group", "describe", "g"]).contains("lag=-"));
     let seek = ["group", "seek", "g", "--to", "earliest", "--topic", "t"];
     let plan = run(at, &seek);
     assert!(plan.status.success() && stderr(&plan).contains("has a member"), "{}", stderr(&plan));

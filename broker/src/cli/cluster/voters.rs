@@ -145,7 +145,7 @@ async fn add(args: ChangeArgs) -> Result<(), CliError> {
 async fn remove(args: ChangeArgs) -> Result<(), CliError> {
     let (client, node_id) = (args.connect.client().await?, args.node_id);
     remove_voter(&client, node_id, args.directory).await?;
-    let words = format!("node {node_id} is no voter any more; `esker cluster voters add {node_id}` makes it one again");
+    let words = format!("node {node_id} is no voter any more");
     print_outcome(node_id, "observer", &words, args.json)
 }
 

@@ -2,32 +2,49 @@
 
 use clap::Args;
 use esker_client::Admin;
+use esker_protocol::primitives::Str;
 
+use super::super::arguments::distinct;
 use super::super::connect::Connect;
 use super::super::error::CliError;
 use super::super::output::{or_dash, print_json, print_line, table};
-use crate::admin::{GroupOffset, GroupReport, Page, read_group};
+use crate::admin::{GroupOffset, GroupReport, Page, list_groups, read_group};
 
 /// Flags of `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
     #[command(flatten)]
     connect: Connect,
-    /// The group.
-    name: String,
-    /// As JSON.
+    /// The groups [default: all groups].
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// As JSON: an object for one name, else an array.
     #[arg(long)]
     json: bool,
 }
 
-/// Describes a group.
+/// Describes groups by name, or all.
 pub(super) async fn run(args: DescribeArgs) -> Result<(), CliError> {
     let admin = Admin::new(&args.connect.client().await?);
-    let (group, _) = read_group(&admin, &args.name, &Page::all()).await?;
-    if args.json {
-        return print_json(&group);
+    if let [name] = args.names.as_slice() {
+        let (group, _) = read_group(&admin, name, &Page::all()).await?;
+        return if args.json { print_json(&group) } else { print(&group) };
     }
-    print(&group)
+    let mut names = distinct(&args.names);
+    if names.is_empty() {
+        names = list_groups(&admin).await?.iter().map(|group| Str::copy(&group.group)).collect();
+    }
+    let mut described = Vec::new();
+    for name in names {
+        let (group, _) = read_group(&admin, &name, &Page::all()).await?;
+        if args.json {
+            described.push(group);
+            continue;
+        }
+        print(&group)?;
+        print_line("")?;
+    }
+    if args.json { print_json(&described) } else { Ok(()) }
 }
 
 fn print(group: &GroupReport) -> Result<(), CliError> {
@@ -39,7 +56,7 @@ fn print(group: &GroupReport) -> Result<(), CliError> {
         or_dash(Some(group.protocol.as_str()).filter(|p| !p.is_empty())),
         group.coordinator,
         group.members.len(),
-        group.lag,
+        or_dash(group.lag),
     ))?;
     for m in &group.members {
         let instance = m.instance_id.as_ref().map(|id| format!("  instance={id}")).unwrap_or_default();

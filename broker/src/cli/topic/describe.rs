@@ -1,13 +1,13 @@
 //! `esker topic list` and `esker topic describe`.
 
 use clap::Args;
-use esker_client::{Admin, Topic};
+use esker_client::Admin;
 
 use super::super::arguments::distinct;
 use super::super::connect::Connect;
 use super::super::error::{CliError, fail_with};
 use super::super::output::{or_dash, print_json, print_line, table};
-use crate::admin::{PartitionReport, TopicReport, list_topics, read_topic};
+use crate::admin::{PartitionReport, TopicReport, TopicSummary, list_topics, read_topic};
 
 /// Flags of `list`.
 #[derive(Debug, Args)]
@@ -38,22 +38,19 @@ pub struct DescribeArgs {
 /// Lists topics.
 pub(super) async fn list(args: ListArgs) -> Result<(), CliError> {
     let admin = Admin::new(&args.connect.client().await?);
+    let topics = list_topics(&admin, args.internal).await?;
     if args.json {
-        return print_json(&list_topics(&admin, args.internal).await?);
+        return print_json(&topics);
     }
-    let mut topics = admin.topics().await?;
-    topics.retain(|t| args.internal || !t.internal);
-    let replicas = |t: &Topic| t.partitions.first().map_or(0, |p| p.replicas.len());
-    let rows: Vec<_> = topics
-        .iter()
-        .map(|t| vec![t.name.to_string(), t.partitions.len().to_string(), replicas(t).to_string()])
-        .collect();
+    let row = |t: &TopicSummary| vec![t.name.clone(), t.partitions.to_string(), t.replication_factor.to_string()];
+    let rows: Vec<_> = topics.iter().map(row).collect();
     Ok(table(&["TOPIC", "PARTITIONS", "REPLICAS"], &rows)?)
 }
 
 /// Describes topics by name, or all.
 pub(super) async fn run(args: DescribeArgs) -> Result<(), CliError> {
-    let admin = Admin::new(&args.connect.client().await?);
+    let client = args.connect.client().await?;
+    let admin = Admin::new(&client);
     let (mut topics, mut failures) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
         topics = admin.topics().await?;
@@ -67,7 +64,7 @@ pub(super) async fn run(args: DescribeArgs) -> Result<(), CliError> {
     }
     let mut described = Vec::new();
     for (at, topic) in topics.iter().enumerate() {
-        let report = read_topic(&admin, topic).await?;
+        let report = read_topic(&client, topic).await?;
         if args.json {
             described.push(report);
         } else {
@@ -88,6 +85,9 @@ pub(super) async fn run(args: DescribeArgs) -> Result<(), CliError> {
     fail_with(failures)
 }
 
+/// A list of replicas of a partition.
+type Pick = fn(&PartitionReport) -> &[i32];
+
 fn print(topic: &TopicReport) -> Result<(), CliError> {
     print_line(&format!("{}  id={}", topic.name, topic.id))?;
     for (name, value) in &topic.configs {
@@ -105,6 +105,17 @@ fn print(topic: &TopicReport) -> Result<(), CliError> {
             or_dash(p.end_offset),
         ]
     };
-    let rows: Vec<_> = topic.partitions.iter().map(row).collect();
-    Ok(table(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)?)
+    let mut rows: Vec<_> = topic.partitions.iter().map(row).collect();
+    let mut heading = vec!["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"];
+    // These are rare, and matter then.
+    let rare: [(&str, Pick); 3] =
+        [("ELR", |p| &p.elr), ("LAST ELR", |p| &p.last_known_elr), ("OFFLINE", |p| &p.offline_replicas)];
+    for (name, pick) in rare {
+        if topic.partitions.iter().any(|p| !pick(p).is_empty()) {
+            heading.push(name);
+            let cell = |p| or_dash(Some(ids(pick(p))).filter(|ids| !ids.is_empty()));
+            rows.iter_mut().zip(&topic.partitions).for_each(|(row, p)| row.push(cell(p)));
+        }
+    }
+    Ok(table(&heading, &rows)?)
 }

@@ -35,7 +35,9 @@ pub(super) async fn run(args: OffsetsArgs) -> Result<(), CliError> {
     let topic = admin.topic(&args.name).await?;
     let partitions = topic.partitions.iter().map(|p| TopicPartition { topic: topic.name.clone(), partition: p.id });
     let partitions: Vec<_> = partitions.collect();
-    let all = |spec| partitions.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
+    // A partition without a leader has no offsets.
+    let led = || topic.partitions.iter().zip(&partitions).filter(|(found, _)| found.leader.is_some());
+    let all = |spec| led().map(|(_, tp)| (tp.clone(), spec)).collect::<Vec<_>>();
     let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
     let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
     let at_time = match time {

@@ -8,9 +8,9 @@ use esker_core::controller::{MAX_NODES, MemberKey, Observers, PullDecision, Pull
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::metalog::{self, recovery_of};
-use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::VoteRequest;
+use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, Raft, ServerState};
 use parking_lot::Mutex;
 use thiserror::Error;

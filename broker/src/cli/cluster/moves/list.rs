@@ -7,9 +7,9 @@ use esker_core::plan::Blocker;
 use super::super::super::connect::Connect;
 use super::super::super::error::CliError;
 use super::super::super::output::{print_json, print_line, table};
+use super::super::super::units::show_bytes;
 use super::progress::describe_blocker;
 use super::report::ids;
-use super::units::show_bytes;
 use crate::admin::{ReassignmentReport, cancel_reassignments, clear_limits, list_reassignments};
 
 /// Arguments of `reassignments`.

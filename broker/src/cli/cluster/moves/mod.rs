@@ -10,7 +10,6 @@ mod options;
 mod progress;
 mod report;
 mod steps;
-mod units;
 
 use std::cell::RefCell;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::super::connect::Connect;
-use super::units::{parse_bytes, parse_duration};
+use super::super::super::units::{parse_bytes, parse_duration};
 
 /// Flags of all commands that move replicas.
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::super::error::CliError;
 use super::super::super::output::print_line;
-use super::units::{show_bytes, show_duration};
+use super::super::super::units::{show_bytes, show_duration};
 use crate::admin::WaitsFor;
 
 /// Between two lines where there is no terminal.

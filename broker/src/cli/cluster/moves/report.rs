@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::super::error::CliError;
 use super::super::super::output::{print_line, table};
+use super::super::super::units::show_bytes;
 use super::goal::Goal;
-use super::units::show_bytes;
 
 /// Moves that are listed; the rest is counted.
 const LISTED: usize = 50;

@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use super::super::super::error::CliError;
 use super::super::super::output::print_line;
 use super::super::super::safe_to_stop;
+use super::super::super::units::{show_bytes, show_duration};
 use super::super::voters::remove_voter;
 use super::goal::Goal;
 use super::mover::{Mover, Pace};
 use super::options::MoveOptions;
 use super::report::print_plan;
-use super::units::{show_bytes, show_duration};
 use crate::admin::{AdminError, Survey, cancel_reassignments, move_of, set_cordoned};
 
 /// A broker applies its own config a moment after the cluster knows it.
