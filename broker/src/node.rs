@@ -75,10 +75,24 @@ impl Machine {
     fn control(&self) -> Option<&Runtime> {
         let start = || {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let built = builder.worker_threads(1).max_blocking_threads(4).thread_name("control").enable_all().build();
+            builder.worker_threads(1).max_blocking_threads(4).thread_name("control").enable_all();
+            let built = builder.on_thread_start(prefer_this_thread).build();
             built.inspect_err(|error| tracing::error!(%error, "no thread for the metadata quorum: it shares those of the clients")).ok()
         };
         self.control.get_or_init(start).as_ref()
+    }
+}
+
+/// The nice value of the threads of the cluster's control.
+const CONTROL_NICE: i32 = -10;
+
+/// Has the kernel prefer this thread to those that serve clients. A machine with more work than cores may otherwise let it wait for longer than the
+/// quorum waits for a leader. Without the privilege (CAP_SYS_NICE, or RLIMIT_NICE) the thread stays as it is.
+fn prefer_this_thread() {
+    // On Linux it is the calling thread that is meant.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, CONTROL_NICE) {
+        tracing::debug!(%error, "the threads of the cluster's control run at the priority of all others");
     }
 }
 

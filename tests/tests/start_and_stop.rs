@@ -200,3 +200,29 @@ fn the_service_manager_is_notified() {
     }
     assert!(broker.wait().unwrap().success());
 }
+
+/// Bit of CAP_SYS_NICE.
+const SYS_NICE: u32 = 23;
+
+#[test]
+fn the_kernel_prefers_the_threads_of_the_clusters_control() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    if u64::from_str_radix(effective.trim(), 16).unwrap() >> SYS_NICE & 1 == 0 {
+        println!("not allowed to raise a priority here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let esker = Esker::start(dir.path());
+    let mut nice = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", esker.pid())).unwrap() {
+        // A thread may end meanwhile.
+        let Ok(stat) = std::fs::read_to_string(thread.unwrap().path().join("stat")) else { continue };
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        let value: i32 = rest.split_whitespace().nth(16).unwrap().parse().unwrap();
+        nice.push((name.to_owned(), value));
+    }
+    let (control, others): (Vec<_>, Vec<_>) = nice.into_iter().partition(|(name, _)| name == "control");
+    assert!(!control.is_empty() && control.iter().all(|(_, nice)| *nice == -10), "{control:?}");
+    assert!(!others.is_empty() && others.iter().all(|(_, nice)| *nice == 0), "{others:?}");
+}
