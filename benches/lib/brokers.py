@@ -170,10 +170,12 @@ class Broker:
         """Starts the process."""
         # Esker reads variables of that prefix as configs.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ESKER_")}
+        # Not a session of its own: the kernel's scheduler takes each session for one group (autogroup), and lets a group wait whose threads used
+        # more than its share, however much it prefers one of them. Nodes on machines of their own do not compete so.
         with open(self.log, "wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                            env=environment, start_new_session=True)
+                                            env=environment, process_group=0)
 
     def wait_until_ready(self):
         """Waits until it says that it serves; returns the seconds since its start."""
