@@ -5,6 +5,8 @@
 //! their origin is unknown. Applying an image creates folders and files and so runs on a blocking thread, one image at a time;
 //! CreateTopics can wait until the topic is served ([`ReplicaManager::wait_applied`]).
 
+mod unserved;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use super::role::{Assignment, NoReplica, Role};
 use super::settings::TopicSettings;
 use crate::node::Node;
 use crate::telemetry::Metrics;
+use unserved::Unserved;
 
 /// How a request names a topic.
 #[derive(Debug, Clone)]
@@ -138,6 +141,7 @@ pub struct ReplicaManager {
     fetching: FetchCounts,
     directory_changes: Arc<Notify>,
     changes: mpsc::UnboundedSender<LeadershipChange>,
+    unserved: Unserved,
 }
 
 /// Fetchers that have ended by a fault, and partitions whose last answer was an error.
@@ -189,6 +193,7 @@ impl ReplicaManager {
             fetching: FetchCounts::default(),
             directory_changes,
             changes,
+            unserved: Unserved::default(),
         };
         (manager, receiver)
     }
@@ -398,6 +403,7 @@ impl ReplicaManager {
 
     fn remove_topic(&self, topics: &mut Topics, name: &Str, id: Uuid) {
         let Some(gone) = topics.by_id.remove(&id) else { return };
+        self.unserved.take(id);
         if topics.by_name.get(name).is_some_and(|t| t.id == id) {
             topics.by_name.remove(name);
         }
@@ -433,43 +439,61 @@ impl ReplicaManager {
         if let Some(old) = topics.by_name.get(&topic.name).filter(|t| t.id != topic.id).map(|t| t.id) {
             self.remove_topic(topics, &topic.name, old);
         }
-        let partitions = topic.partitions.iter().enumerate().map(|(index, p)| {
+        let unserved_before = self.unserved.take(topic.id);
+        let partitions = topic.partitions.iter().enumerate().map(|(index, _)| {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
-            let hint = LeaderHint { leader: p.leader, leader_epoch: p.leader_epoch };
             let held = known.as_ref().and_then(|t| t.partition(index).ok());
-            if !p.replicas.contains(&self.node.id()) {
-                if let Some(partition) = held {
-                    self.drop_replica(&partition, hint);
-                    self.delete_log(&topic.name, index);
-                }
-                return Slot::Elsewhere(hint);
-            }
-            let assignment = Assignment {
-                leader: p.leader,
-                leader_epoch: p.leader_epoch,
-                replicas: p.replicas.clone(),
-                isr: p.isr.clone(),
-                partition_epoch: p.partition_epoch,
-            };
-            let role = Role::of(self.node.id(), assignment, Arc::clone(&settings));
-            match self.run_guarded(&topic.name, || self.assign_partition(topic, index, held.clone(), role, &settings)) {
-                Some(Ok(partition)) => return Slot::Here(partition),
-                Some(Err(error)) => {
-                    self.metrics.apply_errors.inc();
-                    error!(topic = %topic.name, partition = index, %error, "cannot serve the partition");
-                }
-                None => error!(topic = %topic.name, partition = index, "cannot serve the partition"),
-            }
-            let hint = LeaderHint { leader: -1, ..hint };
-            if let Some(partition) = held {
-                self.drop_replica(&partition, hint);
-            }
-            Slot::Elsewhere(hint)
+            self.serve_partition(topic, index, held, &settings, !unserved_before.contains(&index))
         });
         let replicas =
             Arc::new(TopicReplicas { name: topic.name.clone(), id: topic.id, partitions: partitions.collect() });
         topics.by_name.insert(topic.name.clone(), Arc::clone(&replicas));
         topics.by_id.insert(topic.id, replicas);
+    }
+
+    /// Brings one partition in step with the image. `is_news`: that it cannot be served was not reported before.
+    fn serve_partition(
+        &self,
+        topic: &TopicImage,
+        index: i32,
+        held: Option<Arc<Partition>>,
+        settings: &Arc<TopicSettings>,
+        is_news: bool,
+    ) -> Slot {
+        let known = usize::try_from(index).ok().and_then(|at| topic.partitions.get(at));
+        let Some(p) = known else { return Slot::Elsewhere(LeaderHint { leader: -1, leader_epoch: -1 }) };
+        let hint = LeaderHint { leader: p.leader, leader_epoch: p.leader_epoch };
+        if !p.replicas.contains(&self.node.id()) {
+            if let Some(partition) = held {
+                self.drop_replica(&partition, hint);
+                self.delete_log(&topic.name, index);
+            }
+            return Slot::Elsewhere(hint);
+        }
+        let assignment = Assignment {
+            leader: p.leader,
+            leader_epoch: p.leader_epoch,
+            replicas: p.replicas.clone(),
+            isr: p.isr.clone(),
+            partition_epoch: p.partition_epoch,
+        };
+        let role = Role::of(self.node.id(), assignment, Arc::clone(settings));
+        match self.run_guarded(&topic.name, || self.assign_partition(topic, index, held.clone(), role, settings)) {
+            Some(Ok(partition)) => return Slot::Here(partition),
+            Some(Err(error)) => {
+                self.unserved.add(topic.id, index);
+                if is_news {
+                    self.metrics.apply_errors.inc();
+                    error!(topic = %topic.name, partition = index, %error, "cannot serve the partition; trying again");
+                }
+            }
+            None => error!(topic = %topic.name, partition = index, "cannot serve the partition"),
+        }
+        let hint = LeaderHint { leader: -1, ..hint };
+        if let Some(partition) = held {
+            self.drop_replica(&partition, hint);
+        }
+        Slot::Elsewhere(hint)
     }
 
     /// Sets the role of a partition; creates the partition and its log if necessary.

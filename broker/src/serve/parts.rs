@@ -12,7 +12,7 @@ use esker_protocol::primitives::Str;
 use esker_storage::io::Disk;
 use esker_storage::{Cleaner, LoadProgress, LogConfig, LogManager, LogManagerConfig, Scrubber};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -213,6 +213,9 @@ fn transaction_limits(config: &BrokerConfig) -> transaction::Limits {
     }
 }
 
+/// Between attempts to serve partitions that belong here and could not be served.
+const RETRY_UNSERVED: Duration = Duration::from_millis(500);
+
 /// Brings partitions in step with every new image.
 async fn follow_metadata(broker: Arc<Broker>) {
     let mut images = broker.metadata.subscribe();
@@ -222,8 +225,22 @@ async fn follow_metadata(broker: Arc<Broker>) {
         if let Err(error) = broker.node.run_blocking(move || replicas.apply(&image)).await {
             error!(%error, "an image of the metadata could not be applied");
         }
-        if changed(&mut images).await.is_err() {
-            return;
+        loop {
+            if !broker.replicas.has_unserved() {
+                match changed(&mut images).await {
+                    Ok(()) => break,
+                    Err(_) => return,
+                }
+            }
+            match timeout(RETRY_UNSERVED, changed(&mut images)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return,
+                Err(_elapsed) => {}
+            }
+            let replicas = Arc::clone(&broker.replicas);
+            if let Err(error) = broker.node.run_blocking(move || replicas.retry_unserved()).await {
+                error!(%error, "partitions that could not be served are not tried again");
+            }
         }
     }
 }

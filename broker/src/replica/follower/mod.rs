@@ -106,14 +106,16 @@ impl FollowerFetchers {
         for (_, id) in &delta.deleted_topics {
             self.update_topic(*id, BTreeMap::new());
         }
-        for topic in &delta.changed_topics {
-            let here = self.replicas.topic(&TopicRef::Id(topic.id));
+        let mut changed = self.replicas.take_late_topics();
+        changed.extend(delta.changed_topics.iter().map(|topic| topic.id));
+        for id in changed {
+            let here = self.replicas.topic(&TopicRef::Id(id));
             let now = here
                 .iter()
                 .flat_map(|topic| topic.local_partitions())
                 .filter_map(|partition| Some((partition.id(), (following(partition)?, Arc::clone(partition)))));
             let now = now.collect();
-            self.update_topic(topic.id, now);
+            self.update_topic(id, now);
         }
         // A leader that is back may have another address.
         let renewed = self.fetchers.iter().filter(|(leader, _)| before.broker(**leader) != image.broker(**leader));

@@ -17,7 +17,7 @@ use crate::replica::test_support::{logs, node};
 use crate::serve::Running;
 use crate::test_support::{Client, broker_on, create_topic};
 
-/// Panics on file operations of topic `boom`, and blocks those of `slow` until it is opened.
+/// Panics on file operations of topic `boom`, blocks those of `slow` until it is opened, and has no space for `full` until then.
 #[derive(Debug, Default)]
 struct Harm {
     open: Mutex<bool>,
@@ -31,6 +31,9 @@ impl Hooks for Harm {
         assert!(!path.contains("/boom-1/"), "a fault");
         if path.contains("/slow-0/") {
             self.opened.wait_while(&mut self.open.lock(), |open| !*open);
+        }
+        if path.contains("/full-1/") && !*self.open.lock() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
     }
@@ -62,6 +65,29 @@ async fn a_panic_over_one_partition_stops_neither_its_siblings_nor_later_images(
     assert!(served("boom", 1).is_err());
     assert!([("boom", 0), ("boom", 2), ("t", 0)].iter().all(|(topic, index)| served(topic, *index).is_ok()));
     assert_eq!(running.broker.metrics.apply_errors.get(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_a_full_disk_refused_is_served_once_there_is_space() {
+    let (harm, running, _dir) = harmed().await;
+    let mut client = Client::to(&running).await;
+    assert_eq!(create(&mut client, "full", 3, 60_000).await, ErrorCode::NONE);
+    let replicas = &running.broker.replicas;
+    let served = |index| replicas.partition(&TopicRef::by_name(&"full".into()), index);
+    assert!(served(0).is_ok() && served(1).is_err() && served(2).is_ok() && replicas.has_unserved());
+    replicas.retry_unserved();
+    assert!(served(1).is_err() && replicas.has_unserved() && replicas.take_late_topics().is_empty());
+    assert_eq!(running.broker.metrics.apply_errors.get(), 1, "it is reported once");
+    let siblings = [served(0), served(2)].map(Result::unwrap);
+    *harm.open.lock() = true;
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    while served(1).is_err() && Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(served(1).unwrap().role().is_leader() && !replicas.has_unserved());
+    let now = [served(0), served(2)].map(Result::unwrap);
+    assert!(siblings.iter().zip(&now).all(|(before, now)| Arc::ptr_eq(before, now)), "the others are left alone");
     running.stop().await.unwrap();
 }
 
