@@ -20,7 +20,7 @@ pub async fn existing_offsets(
     let mut found = HashMap::new();
     for topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
         let asked: Vec<_> = topic.iter().map(|tp| (tp.clone(), spec)).collect();
-        let listed = admin.list_offsets(&asked).await.unwrap_or_default();
+        let listed = admin.list_led_offsets(&asked).await.unwrap_or_default();
         found.extend(listed.into_iter().map(|(tp, listed)| (tp, listed.offset)));
     }
     found

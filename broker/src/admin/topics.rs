@@ -148,11 +148,9 @@ async fn report_partitions(
 ) -> Result<Vec<PartitionReport>, AdminError> {
     let admin = Admin::new(client);
     let key = |partition: &Partition| TopicPartition::new(topic.name.clone(), partition.id);
-    // A partition without a leader has no offsets.
-    let led: Vec<_> = partitions.iter().filter(|found| found.leader.is_some()).map(|found| key(found)).collect();
-    let all = |spec| led.iter().map(move |tp| (tp.clone(), spec)).collect::<Vec<_>>();
-    let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
+    let all = |spec| partitions.iter().map(|found| (key(found), spec)).collect::<Vec<_>>();
+    let starts = admin.list_led_offsets(&all(OffsetSpec::Earliest)).await?;
+    let ends = admin.list_led_offsets(&all(OffsetSpec::Latest)).await?;
     let offset = |listed: &HashMap<TopicPartition, ListedOffset>, found: &Partition| {
         listed.get(&key(found)).map(|listed| listed.offset)
     };

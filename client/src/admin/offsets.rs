@@ -6,6 +6,7 @@ use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRe
 use esker_protocol::primitives::Str;
 
 use super::{Admin, each};
+use crate::ErrorCode;
 use crate::client::Target;
 use crate::error::Error;
 use crate::metadata::TopicPartition;
@@ -69,17 +70,35 @@ impl Admin {
         if asked.is_empty() {
             return Ok(HashMap::new());
         }
-        self.client.retry("the offsets", || self.try_list(asked, committed)).await
+        self.client.retry("the offsets", || self.try_list(asked, committed, false)).await
+    }
+
+    /// As [`Admin::list_offsets`]; a partition that has no leader is left out, and nothing waits for one.
+    ///
+    /// # Errors
+    /// A partition is not there, or its leader does not answer.
+    pub async fn list_led_offsets(
+        &self,
+        asked: &[(TopicPartition, OffsetSpec)],
+    ) -> Result<HashMap<TopicPartition, ListedOffset>, Error> {
+        if asked.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.client.retry("the offsets", || self.try_list(asked, false, true)).await
     }
 
     async fn try_list(
         &self,
         asked: &[(TopicPartition, OffsetSpec)],
         committed: bool,
+        only_led: bool,
     ) -> Result<HashMap<TopicPartition, ListedOffset>, Error> {
         let mut by_node: HashMap<i32, HashMap<Str, Vec<ListOffsetsPartition>>> = HashMap::new();
         for (tp, spec) in asked {
-            let leader = self.leader(tp).await?;
+            let leader = match self.leader(tp).await {
+                Err(error) if only_led && error.code() == Some(ErrorCode::LEADER_NOT_AVAILABLE) => continue,
+                leader => leader?,
+            };
             let partition = ListOffsetsPartition {
                 partition_index: tp.partition,
                 timestamp: spec.number(),

@@ -35,13 +35,11 @@ pub(super) async fn run(args: OffsetsArgs) -> Result<(), CliError> {
     let topic = admin.topic(&args.name).await?;
     let partitions = topic.partitions.iter().map(|p| TopicPartition { topic: topic.name.clone(), partition: p.id });
     let partitions: Vec<_> = partitions.collect();
-    // A partition without a leader has no offsets.
-    let led = || topic.partitions.iter().zip(&partitions).filter(|(found, _)| found.leader.is_some());
-    let all = |spec| led().map(|(_, tp)| (tp.clone(), spec)).collect::<Vec<_>>();
-    let starts = admin.list_offsets(&all(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets(&all(OffsetSpec::Latest)).await?;
+    let all = |spec| partitions.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
+    let starts = admin.list_led_offsets(&all(OffsetSpec::Earliest)).await?;
+    let ends = admin.list_led_offsets(&all(OffsetSpec::Latest)).await?;
     let at_time = match time {
-        Some(time) => admin.list_offsets(&all(OffsetSpec::Timestamp(time))).await?,
+        Some(time) => admin.list_led_offsets(&all(OffsetSpec::Timestamp(time))).await?,
         None => HashMap::new(),
     };
     let offset = |listed: &HashMap<_, ListedOffset>, tp: &TopicPartition| listed.get(tp).map(|listed| listed.offset);
