@@ -5,8 +5,10 @@
 //! their origin is unknown. Applying an image creates folders and files and so runs on a blocking thread, one image at a time;
 //! CreateTopics can wait until the topic is served ([`ReplicaManager::wait_applied`]).
 
+mod topics;
 mod unserved;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,6 @@ use esker_core::internal_topics::is_internal;
 use esker_core::metadata::{MetadataImage, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::{LogDirListener, LogError, LogManager, RetentionOutcome};
-use imbl::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -35,70 +36,9 @@ use super::role::{Assignment, NoReplica, Role};
 use super::settings::TopicSettings;
 use crate::node::Node;
 use crate::telemetry::Metrics;
+use topics::{Slot, Topics};
+pub use topics::{TopicRef, TopicReplicas};
 use unserved::Unserved;
-
-/// How a request names a topic.
-#[derive(Debug, Clone)]
-pub enum TopicRef {
-    /// By name.
-    Name(Str),
-    /// By id.
-    Id(Uuid),
-}
-
-impl TopicRef {
-    /// By id in the versions of an API that carry ids, else by name.
-    pub fn of_request(by_id: bool, name: &Str, id: Uuid) -> Self {
-        if by_id { Self::Id(id) } else { Self::Name(name.clone()) }
-    }
-
-    /// By name.
-    pub fn by_name(name: &Str) -> Self {
-        Self::Name(name.clone())
-    }
-}
-
-/// A topic of the cluster and its partitions on this broker.
-#[derive(Debug)]
-pub struct TopicReplicas {
-    /// Its name.
-    pub name: Str,
-    /// Its id.
-    pub id: Uuid,
-    partitions: Vec<Slot>,
-}
-
-#[derive(Debug, Clone)]
-enum Slot {
-    Here(Arc<Partition>),
-    Elsewhere(LeaderHint),
-}
-
-impl TopicReplicas {
-    /// The partition, if this broker has a replica; else the reason.
-    pub fn partition(&self, index: i32) -> Result<Arc<Partition>, AccessError> {
-        let slot = usize::try_from(index).ok().and_then(|i| self.partitions.get(i));
-        match slot {
-            Some(Slot::Here(partition)) => Ok(Arc::clone(partition)),
-            Some(Slot::Elsewhere(hint)) => Err(AccessError::NotLeader(*hint)),
-            None => Err(AccessError::UnknownPartition),
-        }
-    }
-
-    /// All of its partitions on this broker.
-    pub fn local_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        self.partitions.iter().filter_map(|slot| match slot {
-            Slot::Here(partition) => Some(partition),
-            Slot::Elsewhere(_) => None,
-        })
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Topics {
-    by_name: HashMap<Str, Arc<TopicReplicas>>,
-    by_id: HashMap<Uuid, Arc<TopicReplicas>>,
-}
 
 /// Leadership of an internal topic's partition that this broker gained or lost: coordinators load and unload by it.
 #[derive(Debug, Clone)]
@@ -449,6 +389,45 @@ impl ReplicaManager {
             Arc::new(TopicReplicas { name: topic.name.clone(), id: topic.id, partitions: partitions.collect() });
         topics.by_name.insert(topic.name.clone(), Arc::clone(&replicas));
         topics.by_id.insert(topic.id, replicas);
+    }
+
+    /// Whether a partition that belongs here is not served.
+    pub fn has_unserved(&self) -> bool {
+        !self.unserved.is_empty()
+    }
+
+    /// Topics with partitions that came into service after their image had been applied, each once.
+    pub fn take_late_topics(&self) -> BTreeSet<Uuid> {
+        self.unserved.take_late()
+    }
+
+    /// Tries again to serve the partitions that could not be served. Blocks on the disk: not for async workers.
+    pub fn retry_unserved(&self) {
+        let image = self.applying.lock();
+        let mut topics = Topics::clone(&self.topics.load());
+        let mut served = BTreeSet::new();
+        for (id, partitions) in self.unserved.take_all() {
+            let (Some(topic), Some(known)) = (image.topic_by_id(id), topics.by_id.get(&id)) else { continue };
+            let settings =
+                Arc::new(TopicSettings::resolve(&image, &topic.name, self.node.id(), &self.node.config().statics));
+            let mut slots = known.partitions.clone();
+            for partition in partitions {
+                let slot = usize::try_from(partition).ok().and_then(|at| slots.get_mut(at));
+                let Some(slot) = slot else { continue };
+                *slot = self.serve_partition(topic, partition, None, &settings, false);
+                if let Slot::Here(_) = slot {
+                    served.insert(id);
+                }
+            }
+            let replicas = Arc::new(TopicReplicas { name: topic.name.clone(), id, partitions: slots });
+            topics.by_name.insert(topic.name.clone(), Arc::clone(&replicas));
+            topics.by_id.insert(id, replicas);
+        }
+        if !served.is_empty() {
+            self.topics.store(Arc::new(topics));
+            self.unserved.add_late(served);
+            self.applied.send_replace(Arc::clone(&image));
+        }
     }
 
     /// Brings one partition in step with the image. `is_news`: that it cannot be served was not reported before.

@@ -3,13 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
-use std::sync::Arc;
 
 use esker_protocol::primitives::Uuid;
 use parking_lot::Mutex;
-
-use super::super::settings::TopicSettings;
-use super::{ReplicaManager, Slot, TopicReplicas, Topics};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,47 +25,22 @@ impl Unserved {
     pub(super) fn take(&self, topic: Uuid) -> BTreeSet<i32> {
         self.partitions.lock().remove(&topic).unwrap_or_default()
     }
-}
 
-impl ReplicaManager {
-    /// Whether a partition that belongs here is not served.
-    pub fn has_unserved(&self) -> bool {
-        !self.unserved.partitions.lock().is_empty()
+    /// All; they are forgotten.
+    pub(super) fn take_all(&self) -> BTreeMap<Uuid, BTreeSet<i32>> {
+        take(&mut *self.partitions.lock())
     }
 
-    /// Topics with partitions that came into service after their image had been applied, each once.
-    pub fn take_late_topics(&self) -> BTreeSet<Uuid> {
-        take(&mut *self.unserved.late.lock())
+    pub(super) fn is_empty(&self) -> bool {
+        self.partitions.lock().is_empty()
     }
 
-    /// Tries again to serve the partitions that could not be served. Blocks on the disk: not for async workers.
-    pub fn retry_unserved(&self) {
-        let image = self.applying.lock();
-        let unserved = take(&mut *self.unserved.partitions.lock());
-        let mut topics = Topics::clone(&self.topics.load());
-        let mut served = BTreeSet::new();
-        for (id, partitions) in unserved {
-            let (Some(topic), Some(known)) = (image.topic_by_id(id), topics.by_id.get(&id)) else { continue };
-            let settings =
-                Arc::new(TopicSettings::resolve(&image, &topic.name, self.node.id(), &self.node.config().statics));
-            let mut slots = known.partitions.clone();
-            for partition in partitions {
-                let slot = usize::try_from(partition).ok().and_then(|at| slots.get_mut(at));
-                if let Some(slot) = slot {
-                    *slot = self.serve_partition(topic, partition, None, &settings, false);
-                    if let Slot::Here(_) = slot {
-                        served.insert(id);
-                    }
-                }
-            }
-            let replicas = Arc::new(TopicReplicas { name: topic.name.clone(), id, partitions: slots });
-            topics.by_name.insert(topic.name.clone(), Arc::clone(&replicas));
-            topics.by_id.insert(id, replicas);
-        }
-        if !served.is_empty() {
-            self.topics.store(Arc::new(topics));
-            self.unserved.late.lock().extend(served);
-            self.applied.send_replace(Arc::clone(&image));
-        }
+    pub(super) fn add_late(&self, topics: BTreeSet<Uuid>) {
+        self.late.lock().extend(topics);
+    }
+
+    /// The topics of `add_late`, each once.
+    pub(super) fn take_late(&self) -> BTreeSet<Uuid> {
+        take(&mut *self.late.lock())
     }
 }
