@@ -133,8 +133,13 @@ impl Metadata {
         self.published.changes.clone()
     }
 
-    /// As [`ControllerClient::submit`], with any decision.
+    /// As [`ControllerClient::submit`], with any decision. A request that comes after its deadline is not decided: `timeout_at` alone
+    /// would still send it, and an answer that is there at once would count.
     async fn submit_decision(&self, decide: Decide, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
+        if deadline <= Instant::now() {
+            self.metrics.record_timed_out();
+            return Err(SubmitError::TimedOut);
+        }
         let (answer, answered) = oneshot::channel();
         let submitted = async {
             self.work.send(Work { decide, queued: Instant::now(), answer }).await.map_err(|_| SubmitError::Stopping)?;

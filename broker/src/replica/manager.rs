@@ -23,7 +23,7 @@ use esker_storage::{LogDirListener, LogError, LogManager, RetentionOutcome};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::error::{AccessError, LeaderHint};
 use super::fetch::ColdGate;
@@ -391,9 +391,9 @@ impl ReplicaManager {
         topics.by_id.insert(topic.id, replicas);
     }
 
-    /// Whether a partition that belongs here is not served.
-    pub fn has_unserved(&self) -> bool {
-        !self.unserved.is_empty()
+    /// How many partitions that belong here are not served.
+    pub fn unserved_partitions(&self) -> usize {
+        self.unserved.count()
     }
 
     /// Topics with partitions that came into service after their image had been applied, each once.
@@ -416,6 +416,7 @@ impl ReplicaManager {
                 let Some(slot) = slot else { continue };
                 *slot = self.serve_partition(topic, partition, None, &settings, false);
                 if let Slot::Here(_) = slot {
+                    info!(topic = %topic.name, partition, "the partition could not be served before, and is served now");
                     served.insert(id);
                 }
             }

@@ -226,7 +226,7 @@ async fn follow_metadata(broker: Arc<Broker>) {
             error!(%error, "an image of the metadata could not be applied");
         }
         loop {
-            if !broker.replicas.has_unserved() {
+            if broker.replicas.unserved_partitions() == 0 {
                 match changed(&mut images).await {
                     Ok(()) => break,
                     Err(_) => return,

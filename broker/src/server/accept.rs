@@ -231,7 +231,7 @@ impl<S: Service> Acceptor<S> {
         } else if reason.is_fault() {
             error!(%peer, %reason, "connection closed; others go on");
         } else if reason.is_misuse() {
-            warn!(%peer, %reason, "connection closed");
+            self.counts.log_misuse(peer, reason);
         } else {
             debug!(%peer, %reason, "connection closed");
         }

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::close::CloseReason;
 use super::scope::ServerScope;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, RepeatLimiter};
 
 /// Connections that are no client's and not proven to be a node's.
 const UNPROVEN: usize = 64;
@@ -29,6 +29,7 @@ const NODES: usize = 4096;
 pub(super) struct Counts {
     state: Mutex<State>,
     refused: Mutex<Option<Instant>>,
+    misused: RepeatLimiter,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +96,14 @@ impl Counts {
         if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
             *last = Some(Instant::now());
             warn!(%peer, %reason, "connection refused");
+        }
+    }
+
+    /// Logs that a client ended its connection by what it sent: the same of an address once a minute; the metric counts all.
+    pub(super) fn log_misuse(&self, peer: SocketAddr, reason: &CloseReason) {
+        let kind = format!("{} {}", peer.ip(), reason.label());
+        if let Some(left_out) = self.misused.admit(&kind, Instant::now()) {
+            warn!(%peer, %reason, left_out = left_out.field(), "connection closed");
         }
     }
 }

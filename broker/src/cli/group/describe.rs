@@ -35,14 +35,16 @@ pub(super) async fn run(args: DescribeArgs) -> Result<(), CliError> {
         names = list_groups(&admin).await?.iter().map(|group| Str::copy(&group.group)).collect();
     }
     let mut described = Vec::new();
-    for name in names {
+    for (number, name) in names.into_iter().enumerate() {
         let (group, _) = read_group(&admin, &name, &Page::all()).await?;
         if args.json {
             described.push(group);
             continue;
         }
+        if number > 0 {
+            print_line("")?;
+        }
         print(&group)?;
-        print_line("")?;
     }
     if args.json { print_json(&described) } else { Ok(()) }
 }

@@ -232,4 +232,6 @@ fn write_session(broker: &Broker, page: &mut Page) {
     page.gauge(&metadata("last_applied_record_lag_ms"), help, u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
     let help = "Partitions, topics and configs whose newest metadata could not be put in force on this broker";
     page.gauge(&metadata("metadata_apply_error_count"), help, broker.metrics.apply_errors.get());
+    let help = "Replicas that belong to this broker and that it cannot serve; it tries again twice a second";
+    page.gauge("esker_partitions_unserved", help, broker.replicas.unserved_partitions());
 }

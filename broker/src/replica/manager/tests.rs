@@ -75,9 +75,9 @@ async fn a_partition_that_a_full_disk_refused_is_served_once_there_is_space() {
     assert_eq!(create(&mut client, "full", 3, 60_000).await, ErrorCode::NONE);
     let replicas = &running.broker.replicas;
     let served = |index| replicas.partition(&TopicRef::by_name(&"full".into()), index);
-    assert!(served(0).is_ok() && served(1).is_err() && served(2).is_ok() && replicas.has_unserved());
+    assert!(served(0).is_ok() && served(1).is_err() && served(2).is_ok() && replicas.unserved_partitions() == 1);
     replicas.retry_unserved();
-    assert!(served(1).is_err() && replicas.has_unserved() && replicas.take_late_topics().is_empty());
+    assert!(served(1).is_err() && replicas.unserved_partitions() == 1 && replicas.take_late_topics().is_empty());
     assert_eq!(running.broker.metrics.apply_errors.get(), 1, "it is reported once");
     let siblings = [served(0), served(2)].map(Result::unwrap);
     *harm.open.lock() = true;
@@ -85,7 +85,7 @@ async fn a_partition_that_a_full_disk_refused_is_served_once_there_is_space() {
     while served(1).is_err() && Instant::now() < deadline {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    assert!(served(1).unwrap().role().is_leader() && !replicas.has_unserved());
+    assert!(served(1).unwrap().role().is_leader() && replicas.unserved_partitions() == 0);
     let now = [served(0), served(2)].map(Result::unwrap);
     assert!(siblings.iter().zip(&now).all(|(before, now)| Arc::ptr_eq(before, now)), "the others are left alone");
     running.stop().await.unwrap();

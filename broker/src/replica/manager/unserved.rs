@@ -31,8 +31,8 @@ impl Unserved {
         take(&mut *self.partitions.lock())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.partitions.lock().is_empty()
+    pub(super) fn count(&self) -> usize {
+        self.partitions.lock().values().map(BTreeSet::len).sum()
     }
 
     pub(super) fn add_late(&self, topics: BTreeSet<Uuid>) {
