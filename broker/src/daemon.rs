@@ -189,8 +189,9 @@ async fn serve_until_stopped(config: BrokerConfig, format: LogFormat) -> Result<
     };
     let running = started.map_err(|error| error.to_string())?;
     announce(&running, &data, format).map_err(|error| format!("cannot write to standard output: {error}"))?;
-    tokio::spawn(service_manager::feed_watchdog());
+    // Ready comes first: a unit that is not active yet has no watchdog to feed.
     service_manager::notify_ready(&format!("serves Kafka clients at {}", running.kafka));
+    tokio::spawn(service_manager::feed_watchdog());
     let mut requests = StopRequests::default();
     let signal = tokio::select! {
         signal = stop.wait() => signal,

@@ -4,13 +4,10 @@
 //! `raft` keeps the metadata that all of them read.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
-mod admin;
 pub mod background;
 mod blocking;
 pub mod broker;
 mod build;
-#[allow(clippy::disallowed_methods, reason = "a program of its own: no simulation runs it")]
-pub mod cli;
 pub mod client_telemetry;
 pub mod cluster;
 pub mod config;
@@ -21,7 +18,7 @@ pub mod error;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod http;
-mod metadata_dir;
+pub mod metadata_dir;
 pub mod node;
 pub mod otlp;
 pub mod peer;

@@ -1,11 +1,13 @@
 //! The `esker` command: a broker when started without a subcommand.
 
+mod recover;
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use esker_broker::cli;
 use esker_broker::daemon::{self, ServeArgs};
 use esker_broker::telemetry::{LogFormat, init_logging};
+use esker_cli as cli;
 
 /// What `--help` opens with.
 const ABOUT: &str = "A Kafka-compatible event log broker. Without a subcommand it starts a broker on 127.0.0.1:9092.";
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
                 eprintln!("esker: {error}");
                 return ExitCode::from(2);
             }
-            cli::run(command, Cli::command())
+            cli::run(command, Cli::command(), recover::run)
         }
     }
 }

@@ -180,14 +180,15 @@ mod tests {
         let (admission, done) = (ReadAdmission::new(Arc::new(MachineEnv::default())), AtomicBool::new(false));
         thread::scope(|scope| {
             let syncs = scope.spawn(|| {
-                let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-                while !done.load(Ordering::Relaxed) {
+                // All times lie between two marks, the last of which comes after the end: no pause is missed.
+                let mut marks = vec![Instant::now()];
+                while !done.load(Ordering::Acquire) {
                     drop(admission.begin_sync());
                     thread::sleep(Duration::from_millis(1));
-                    longest = longest.max(last.elapsed());
-                    last = Instant::now();
+                    marks.push(Instant::now());
                 }
-                longest
+                marks.push(Instant::now());
+                marks.windows(2).map(|two| two[1] - two[0]).max().unwrap()
             });
             while admission.is_quiet() {
                 thread::yield_now();
@@ -197,7 +198,7 @@ mod tests {
             let second = admission.admit_read();
             let waited = asked.elapsed();
             drop((first, second));
-            done.store(true, Ordering::Relaxed);
+            done.store(true, Ordering::Release);
             // Unless the scheduler kept that thread from syncing: then no read has to wait.
             let paused = syncs.join().unwrap() >= SYNC_ACTIVE_FOR / 2;
             assert!(waited >= PATIENCE_WITH_READS || paused, "the first was still under way after {waited:?}");

@@ -34,19 +34,21 @@ retry() {
 
 # once NAME COMMAND...: runs an install command once per cache folder. NAME holds the pinned versions.
 once() {
-  local stamp="$ESKER_TEST_CACHE/stamps/$1"
+  local stamp="$ESKER_TEST_CACHE/stamps/$1" name=$1 lock status=0
   shift
   [[ -f $stamp ]] && return 0
   mkdir -p "$(dirname "$stamp")"
-  # Sections run beside each other, and some share what they install.
-  local lock
-  exec {lock}>"$ESKER_TEST_CACHE/stamps/lock"
+  # Sections run beside each other, and some share what they install: one waits for the other, and for no other install, since its own time
+  # runs meanwhile. All that Maven installs goes to one local repository, which takes one writer at a time.
+  [[ $1 != mvn ]] || name=maven
+  exec {lock}>"$ESKER_TEST_CACHE/stamps/$name.lock"
   ! command -v flock >/dev/null || flock "$lock"
   if [[ ! -f $stamp ]]; then
-    retry "$@"
-    touch "$stamp"
+    # Not left to `set -e`, which does not hold where a caller asks how it went.
+    if retry "$@"; then touch "$stamp"; else status=1; fi
   fi
   exec {lock}>&-
+  return "$status"
 }
 
 # Makes a venv in the cache with pinned packages: venv NAME PACKAGE...; sets PYTHON.

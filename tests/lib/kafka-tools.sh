@@ -7,7 +7,7 @@ tool() {
   local class=$1
   shift
   # In the background $! must be the process that takes the signal.
-  ${IN_PLACE:+exec} timeout 120 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$TOOLS/log4j2.xml" \
+  timeout 120 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$TOOLS/log4j2.xml" \
     -cp "$JARS/*" "$class" --bootstrap-server "$BOOTSTRAP" "$@"
 }
 T=org.apache.kafka.tools

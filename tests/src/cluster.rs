@@ -12,15 +12,14 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use esker_client::admin::NewTopic;
-use esker_client::{Admin, Client, ClientConfig};
+use esker_client::{Client, ClientConfig};
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_quorum::{DescribeQuorumRequest, PartitionData, PartitionDataResult, TopicData};
 use esker_protocol::messages::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use esker_protocol::records::Batches;
 
-use crate::wire::{FETCH, Wire, fetch_request, fetched};
+use crate::wire::Wire;
 use crate::{Esker, PATIENCE, binary, clear_environment, metric_in};
 
 /// Between two looks at a condition.
@@ -29,8 +28,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 const VOTERS: usize = 3;
 /// The disk of [`Cluster::start_with_breaking_disk`].
 const BREAKING: u64 = 64 << 20;
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long one answer may take: longer than a broker waits for a change, and may stand still meanwhile. What has no answer by then may be done.
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
+/// Flags with which no broker is fenced, and no leader moves, because a process stands still for a while. A broker that dies is fenced at once
+/// all the same.
+pub const STEADY: [&str; 2] = ["--set", "broker.session.timeout.ms=30000"];
 
 /// Waits until `condition` is met.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -75,6 +77,11 @@ impl Cluster {
     /// Starts `count` nodes at once, each with the addresses of all as its `--join` list, and waits until each is ready.
     pub fn start(count: usize) -> Self {
         Self::start_after(&vec![Duration::ZERO; count], &[])
+    }
+
+    /// As [`Cluster::start`], with [`STEADY`].
+    pub fn start_steady(count: usize) -> Self {
+        Self::start_after(&vec![Duration::ZERO; count], &STEADY)
     }
 
     /// Starts one node for each delay, after that delay, with more flags of `esker serve`.
@@ -211,8 +218,13 @@ impl Cluster {
 
     /// The node with this id.
     pub fn index_of(&self, node_id: i32) -> usize {
+        self.place_of(node_id).unwrap_or_else(|| panic!("node {node_id} does not run"))
+    }
+
+    /// The node with this id, if it runs.
+    fn place_of(&self, node_id: i32) -> Option<usize> {
         let is_it = |at: &usize| self.members[*at].process.is_some() && self.node_id(*at) == node_id;
-        (0..self.members.len()).find(is_it).unwrap_or_else(|| panic!("node {node_id} does not run"))
+        (0..self.members.len()).find(is_it)
     }
 
     /// Where a node listens, whether it runs or not.
@@ -281,6 +293,27 @@ impl Cluster {
         self.live().find_map(|at| Wire::new(self.address(at), ANSWER).ask(version, request).ok())
     }
 
+    /// The answer of one node: of those that live, the one whose turn it is.
+    pub fn ask_one<R: Request>(&self, turn: usize, version: i16, request: &R) -> Option<R::Response> {
+        let live: Vec<usize> = self.live().collect();
+        Wire::new(self.address(live[turn % live.len()]), ANSWER).ask(version, request).ok()
+    }
+
+    /// Asks one node after the other until an answer is final: for what may be done twice.
+    pub fn insist<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        is_final: impl Fn(&R::Response) -> bool,
+    ) -> R::Response {
+        let mut turn = 0;
+        find(&format!("a final answer to {}", R::SCHEMA.name), || {
+            let answer = self.ask_one(turn, version, request);
+            turn += 1;
+            answer.filter(&is_final)
+        })
+    }
+
     /// Nodes that run and are not paused.
     pub fn live(&self) -> impl Iterator<Item = usize> {
         self.members
@@ -292,8 +325,7 @@ impl Cluster {
 
     /// The active controller.
     pub fn controller(&self) -> usize {
-        let leader = || self.quorum().map(|quorum| quorum.leader_id).filter(|leader| *leader >= 0);
-        self.index_of(find("an active controller", leader))
+        self.index_of(self.quorum().leader_id)
     }
 
     /// Waits until the metadata quorum has all its voters. Nodes are ready before they vote, and until the change is committed a cluster
@@ -312,12 +344,16 @@ impl Cluster {
         });
     }
 
-    /// The metadata quorum as its leader knows it.
-    pub fn quorum(&self) -> Option<PartitionDataResult> {
+    /// The metadata quorum as its leader knows it, once a node leads.
+    pub fn quorum(&self) -> PartitionDataResult {
         let partition = PartitionData { partition_index: 0 };
         let topic = TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] };
-        let answer = self.ask(2, &DescribeQuorumRequest { topics: vec![topic] })?;
-        answer.topics.into_iter().next()?.partitions.into_iter().next()
+        let request = DescribeQuorumRequest { topics: vec![topic] };
+        find("a leader of the metadata quorum", || {
+            let answer = self.ask(2, &request)?;
+            let found = answer.topics.into_iter().next()?.partitions.into_iter().next()?;
+            (found.leader_id >= 0).then_some(found)
+        })
     }
 
     /// A topic as one of the nodes knows it.
@@ -326,14 +362,13 @@ impl Cluster {
         answer.topics.into_iter().next().filter(|topic| topic.error_code == ErrorCode::NONE)
     }
 
-    /// The node that leads a partition.
+    /// The node that leads a partition, and runs: the node that is asked may not know yet that one has died.
     pub fn leader(&self, topic: &str, partition: i32) -> usize {
-        let leader = find("a leader", || {
+        find("a leader", || {
             let topic = self.topic(topic)?;
             let found = topic.partitions.iter().find(|found| found.partition_index == partition)?;
-            (found.leader_id >= 0).then_some(found.leader_id)
-        });
-        self.index_of(leader)
+            self.place_of(found.leader_id)
+        })
     }
 
     /// Waits until all replicas of all partitions are in sync, as each live node knows it.
@@ -348,16 +383,6 @@ impl Cluster {
         });
     }
 
-    /// Creates a topic with a replica on each of three nodes and `min.insync.replicas=2`.
-    pub async fn create_topic(&self, name: &str, partitions: i32, durability: &str) {
-        let configs =
-            vec![("min.insync.replicas".into(), "2".into()), ("durability".into(), durability.to_owned().into())];
-        let topic = NewTopic { name: name.to_owned().into(), partitions, replication: 3, configs };
-        let admin = Admin::new(&self.client().await);
-        admin.create_topics(&[topic], false).await.expect("a broker answers").remove(0).expect("it is created");
-        self.wait_in_sync(name);
-    }
-
     /// A client that gives up on a dead broker soon.
     pub async fn client(&self) -> Client {
         let config = ClientConfig {
@@ -368,23 +393,6 @@ impl Cluster {
             ..ClientConfig::new(&self.join)
         };
         Client::connect(config).await.expect("the cluster answers")
-    }
-
-    /// All records of a partition up to its high watermark, and the high watermark.
-    pub fn read_all(&self, topic: &str, partition: i32) -> (Vec<(i64, u64)>, i64) {
-        let mut wire = Wire::new(self.address(self.leader(topic, partition)), ANSWER);
-        let mut records: Vec<(i64, u64)> = Vec::new();
-        loop {
-            let next = records.last().map_or(0, |(offset, _)| offset + 1);
-            let answer = wire.ask(FETCH, &fetch_request(topic, partition, next)).expect("the leader answers");
-            let data = &answer.responses[0].partitions[0];
-            assert_eq!(data.error_code, ErrorCode::NONE, "{topic}-{partition} at {next}");
-            let before = records.len();
-            records.extend(fetched(data).into_iter().filter(|(offset, _)| *offset >= next));
-            if records.len() == before {
-                return (records, data.high_watermark);
-            }
-        }
     }
 
     /// The batches of a partition on a node's disk that end before `end`, by base offset. The node must not run.

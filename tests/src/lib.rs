@@ -8,6 +8,8 @@ pub mod collector;
 pub mod history;
 pub mod http;
 mod moves;
+mod reads;
+pub mod topics;
 pub mod wire;
 pub mod writer;
 

@@ -1,14 +1,10 @@
-//! Requests of administrators to a cluster under test: topics on chosen nodes, configs, reassignments.
+//! Requests of administrators to a cluster under test: configs, reassignments.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
-};
-use esker_protocol::messages::create_topics::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use esker_protocol::messages::incremental_alter_configs::{
@@ -18,41 +14,16 @@ use esker_protocol::messages::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, OngoingPartitionReassignment,
 };
 
-use crate::cluster::{Cluster, find};
-use crate::wire::{FETCH, Wire, fetch_request};
+use crate::cluster::{ANSWER, Cluster};
+use crate::wire::Wire;
 
 const TIMEOUT_MS: i32 = 10_000;
 /// Kafka's number for brokers.
 const BROKER: i8 = 4;
 /// Sources of values that are set on a topic, and on a broker while it runs.
 const SET: [i8; 2] = [1, 2];
-const ANSWER: Duration = Duration::from_secs(15);
 
 impl Cluster {
-    /// Creates a topic whose partitions have these replicas, and waits until all are in sync.
-    pub fn create_assigned(&self, name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) {
-        let assignment = |(partition, replicas): (usize, &&[i32])| CreatableReplicaAssignment {
-            partition_index: i32::try_from(partition).expect("a partition"),
-            broker_ids: replicas.to_vec(),
-        };
-        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-            name: (*name).to_owned().into(),
-            value: Some((*value).to_owned().into()),
-        };
-        let topic = CreatableTopic {
-            name: name.to_owned().into(),
-            num_partitions: -1,
-            replication_factor: -1,
-            assignments: replicas.iter().enumerate().map(assignment).collect(),
-            configs: configs.iter().map(config).collect(),
-        };
-        let request =
-            CreateTopicsRequest { topics: vec![topic], timeout_ms: TIMEOUT_MS, ..CreateTopicsRequest::default() };
-        let answer = self.ask(7, &request).expect("a broker answers");
-        assert_eq!(answer.topics[0].error_code, ErrorCode::NONE, "{answer:?}");
-        self.wait_in_sync(name);
-    }
-
     /// Sets a config of a topic (kind 2) or a broker (kind 4).
     pub fn set_config(&self, kind: i8, resource: &str, name: &str, value: &str) {
         let config =
@@ -63,7 +34,7 @@ impl Cluster {
             configs: vec![config],
         };
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-        let answer = self.ask(1, &request).expect("a broker answers");
+        let answer = self.insist(1, &request, |answer| !answer.responses[0].error_code.is_retriable());
         assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "{name}={value}: {answer:?}");
     }
 
@@ -102,7 +73,7 @@ impl Cluster {
             topics: vec![topic],
             ..AlterPartitionReassignmentsRequest::default()
         };
-        let answer = self.ask(1, &request).expect("a broker answers");
+        let answer = self.insist(1, &request, |answer| !answer.error_code.is_retriable());
         assert_eq!(answer.error_code, ErrorCode::NONE, "{answer:?}");
         answer.responses.into_iter().flat_map(|topic| topic.partitions).map(|found| found.error_code).collect()
     }
@@ -120,15 +91,5 @@ impl Cluster {
         let mut answers = self.live().map(of_node);
         let first = answers.next()??;
         answers.all(|answer| answer.as_ref() == Some(&first)).then_some(first)
-    }
-
-    /// The high watermark of a partition.
-    pub fn high_watermark(&self, topic: &str, partition: i32) -> i64 {
-        find("the leader answers", || {
-            let mut wire = Wire::new(self.address(self.leader(topic, partition)), ANSWER);
-            let answer = wire.ask(FETCH, &fetch_request(topic, partition, 0)).ok()?;
-            let data = answer.responses.first()?.partitions.first()?;
-            (data.error_code == ErrorCode::NONE).then_some(data.high_watermark)
-        })
     }
 }

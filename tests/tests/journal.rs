@@ -16,7 +16,7 @@ use esker_protocol::messages::produce::{PartitionProduceData, ProduceRequest, To
 use esker_protocol::records::BatchBuilder;
 use esker_tests::{Esker, PATIENCE, ask, binary};
 
-/// So many that a round of them is cheaper by the journal, whatever the disk.
+/// So many that a round of them is cheaper by the journal, whatever the disk; a stall does not change that (`storage/src/journal/choose.rs`).
 const PARTITIONS: i32 = 12;
 
 /// One acknowledged batch in each partition.

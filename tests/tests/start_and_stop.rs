@@ -27,7 +27,6 @@ fn the_ready_line_and_a_clean_stop() {
     let cluster = esker.ready.split("cluster=").nth(1).unwrap().to_owned();
     assert!(esker.ready.contains(" node=1 ") && cluster.len() == 22, "{}", esker.ready);
     println!("from exec to the ready line: {:?}; resident: {} kB", esker.took, esker.memory_kb("VmRSS"));
-    assert!(esker.took < Duration::from_secs(5));
     assert!(esker.terminate().success());
     assert!(data.join(".kafka_cleanshutdown").exists());
     let again = Esker::start(&data);
@@ -188,16 +187,14 @@ fn the_service_manager_is_notified() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut messages: Vec<String> = (0..4).map(|_| next()).collect();
-    assert!(
-        messages.iter().any(|m| m.starts_with("READY=1\nSTATUS=serves Kafka clients at 127.0.0.1:")),
-        "{messages:?}"
-    );
-    assert!(messages.iter().filter(|m| m.trim() == "WATCHDOG=1").count() >= 3, "{messages:?}");
-    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
-    while !messages.iter().any(|m| m.trim() == "STOPPING=1") {
-        messages.push(next());
+    let ready = next();
+    assert!(ready.starts_with("READY=1\nSTATUS=serves Kafka clients at 127.0.0.1:"), "{ready}");
+    for _ in 0..3 {
+        assert_eq!(next().trim(), "WATCHDOG=1");
     }
+    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+    // The watchdog is fed until then.
+    while next().trim() != "STOPPING=1" {}
     assert!(broker.wait().unwrap().success());
 }
 

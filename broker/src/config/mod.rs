@@ -104,6 +104,8 @@ pub struct BrokerConfig {
     pub tracing_sample_ratio: f64,
     /// `telemetry.max.bytes`.
     pub telemetry_max_bytes: usize,
+    /// `add.partitions.to.txn.retry.backoff.max.ms`.
+    pub transaction_add_max_wait: Duration,
     pub transaction_max_timeout_ms: i32,
     pub transactional_id_expiration_ms: i64,
     pub transaction_abort_interval_ms: i64,
@@ -254,6 +256,7 @@ impl BrokerConfig {
             otlp_endpoint,
             tracing_sample_ratio: text("tracing.sample.ratio").and_then(|v| v.trim().parse().ok()).unwrap_or_default(),
             telemetry_max_bytes: size("telemetry.max.bytes"),
+            transaction_add_max_wait: duration("add.partitions.to.txn.retry.backoff.max.ms"),
             transaction_max_timeout_ms: int("transaction.max.timeout.ms"),
             transactional_id_expiration_ms: long("transactional.id.expiration.ms"),
             transaction_abort_interval_ms: long("transaction.abort.timed.out.transaction.cleanup.interval.ms"),

@@ -56,7 +56,7 @@ fn batch(producer: &InitProducerIdResponse, sequence: i32) -> Bytes {
 fn produce(id: &'static str, topic: &'static str, records: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData { records: Some(records), ..PartitionProduceData::default() };
     let topic = TopicProduceData { name: topic.into(), partition_data: vec![partition], ..TopicProduceData::default() };
-    ProduceRequest { transactional_id: Some(id.into()), acks: -1, timeout_ms: 10_000, topic_data: vec![topic] }
+    ProduceRequest { transactional_id: Some(id.into()), acks: -1, timeout_ms: 60_000, topic_data: vec![topic] }
 }
 
 fn end(id: &'static str, producer: &InitProducerIdResponse, committed: bool) -> EndTxnRequest {
@@ -104,7 +104,9 @@ async fn committed(client: &mut Client, topic: &'static str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_keep_their_order_while_the_coordinator_is_asked() {
-    let (running, _dir) = broker(SETTINGS).await;
+    // The first batch of a round waits for the markers of the round before: a slow disk is no failure.
+    let settings = [SETTINGS[0], ("add.partitions.to.txn.retry.backoff.max.ms", "60000")];
+    let (running, _dir) = broker(&settings).await;
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;
     let mut producer = init(&mut client, "tx").await;

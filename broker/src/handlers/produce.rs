@@ -96,8 +96,17 @@ fn append(ctx: RequestContext, request: ProduceRequest, results: &VerificationRe
             // The client's name for itself is a slice of the frame, too.
             let ctx = RequestContext { client_id: None, ..ctx };
             let partitions: usize = answers.topics.iter().map(|topic| topic.partition_responses.len()).sum();
+            let bytes = partitions.saturating_mul(PARKED_PARTITION);
+            let flush_due = answers.waiting.iter().any(|waiting| waiting.batch.flush_due);
             let answer = traced::in_span(trace.as_ref(), wait_then_answer(ctx, answers, timeout_ms));
-            Staged::Parked(partitions.saturating_mul(PARKED_PARTITION), answer)
+            if !flush_due {
+                return Staged::Parked(bytes, answer);
+            }
+            // The wait requests the flush. It begins now: a connection that ends may drop an answer that was never polled.
+            match Staged::start(answer) {
+                Staged::Later(answer) => Staged::Parked(bytes, answer),
+                staged => staged,
+            }
         }
         _ => Staged::Ready(answers.finish(&ctx)),
     }
@@ -125,14 +134,21 @@ fn refuse(request: &ProduceRequest, error_code: ErrorCode) -> Staged<ProduceResp
     Staged::Ready(ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() })
 }
 
-/// A partition whose batch is written, and what must be so before that is acknowledged.
-struct Waiting {
-    topic: usize,
-    slot: usize,
+/// A written batch, and what must be so before it is acknowledged.
+struct Unacknowledged {
     needs: Guarantee,
+    /// `flush.messages` requires a flush, which is not requested yet.
+    flush_due: bool,
     partition: Arc<Partition>,
     end: i64,
     leader_epoch: i32,
+}
+
+/// The same, and the place of its answer.
+struct Waiting {
+    topic: usize,
+    slot: usize,
+    batch: Unacknowledged,
 }
 
 /// Bytes that a partition of a pending answer takes: its response, its place among those that wait, and its name's share.
@@ -216,9 +232,8 @@ fn append_topic(
         };
         let answer = match written {
             Ok((answer, waiting)) => {
-                if let Some((needs, partition, end, leader_epoch)) = waiting {
-                    let (topic, slot) = (answers.topics.len(), responses.len());
-                    answers.waiting.push(Waiting { topic, slot, needs, partition, end, leader_epoch });
+                if let Some(batch) = waiting {
+                    answers.waiting.push(Waiting { topic: answers.topics.len(), slot: responses.len(), batch });
                 }
                 answer
             }
@@ -264,7 +279,7 @@ fn refused(partition: &Partition, error: impl Into<ProduceError>) -> Refused {
     Refused { log_start_offset: if unknown { -1 } else { partition.log().log_start_offset() }, error }
 }
 
-type Written = (PartitionProduceResponse, Option<(Guarantee, Arc<Partition>, i64, i32)>);
+type Written = (PartitionProduceResponse, Option<Unacknowledged>);
 
 fn append_partition(
     ctx: &RequestContext,
@@ -350,20 +365,21 @@ fn append_records(
         log_start_offset: appended.log_start_offset,
         ..PartitionProduceResponse::default()
     };
-    let epoch = role.assignment.leader_epoch;
-    let all = acks == -1;
-    if appended.flush_due {
+    let leader_epoch = role.assignment.leader_epoch;
+    let (all, flush_due) = (acks == -1, appended.flush_due);
+    // A flush that an answer waits for is requested by that wait: a second request might begin after it, and flush later batches, too.
+    if flush_due && acks == 0 {
         partition.flush_soon();
-    } else if !all {
+    } else if !flush_due && !all {
         partition.flush_unawaited();
     }
-    let needs =
-        Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && appended.flush_due };
+    let needs = Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && flush_due };
+    // A batch that must be on disk, and does not wait, is on disk: it needs no request.
     let waits = (needs.on_disk || needs.committed) && {
         let log = partition.log();
         needs.on_disk && log.durable_offset() < end || needs.committed && log.high_watermark() < end
     };
-    Ok((answer, waits.then_some((needs, partition, end, epoch))))
+    Ok((answer, waits.then_some(Unacknowledged { needs, flush_due, partition, end, leader_epoch })))
 }
 
 /// Requests below this version carry message formats that are converted.
@@ -375,23 +391,24 @@ async fn wait_then_answer(ctx: RequestContext, mut answers: Answers, timeout_ms:
     let waiting = std::mem::take(&mut answers.waiting);
     let part = ctx.trace.as_ref().map(|span| span.begin_part("commit"));
     let gate = CommitGate::new(waiting.len());
-    let pending: Vec<_> =
-        waiting.iter().map(|wait| wait.partition.park_commit(wait.needs, wait.end, wait.leader_epoch, &gate)).collect();
+    let park = |Waiting { batch, .. }: &Waiting| {
+        batch.partition.park_commit(batch.needs, batch.end, batch.leader_epoch, &gate)
+    };
+    let pending: Vec<_> = waiting.iter().map(park).collect();
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let in_time = tokio::time::timeout(timeout, gate.wait()).await.is_ok();
     drop(pending);
     drop(part);
-    for wait in waiting {
-        let error = match wait.partition.meets_guarantee(wait.needs, wait.end, wait.leader_epoch) {
+    for Waiting { topic, slot, batch } in waiting {
+        let error = match batch.partition.meets_guarantee(batch.needs, batch.end, batch.leader_epoch) {
             Ok(true) => continue,
             Ok(false) if in_time => ProduceError::NotFlushed,
             Ok(false) => ProduceError::TimedOut,
             Err(error) => error,
         };
-        let index = wait.partition.index();
-        let failed = answers.failed(index, &error);
-        if let Some(slot) = answers.topics.get_mut(wait.topic).and_then(|t| t.partition_responses.get_mut(wait.slot)) {
-            *slot = failed;
+        let failed = answers.failed(batch.partition.index(), &error);
+        if let Some(answer) = answers.topics.get_mut(topic).and_then(|t| t.partition_responses.get_mut(slot)) {
+            *answer = failed;
         }
     }
     answers.finish(&ctx)

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use esker_admin::AdminError;
 use esker_client::{ConnectionError, Error, ErrorCode, advice};
 use serde::Serialize;
 use utoipa::openapi::{Content, RefOr, Response as DocumentedResponse, ResponseBuilder, schema::Ref};
 use utoipa::{IntoResponses, ToSchema};
-
-use crate::admin::AdminError;
 
 /// The media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";

@@ -127,7 +127,7 @@ impl RaftServer {
         &self.pulls
     }
 
-    /// An observer pulls the log.
+    /// An observer pulls the log. The answer waits as long as the request says: [`RaftPullRequest::bounded`] is for those of other nodes.
     pub async fn pull(&self, peer: RaftId, request: &RaftPullRequest) -> RaftPullResponse {
         self.pulls.pull(peer, request).await
     }

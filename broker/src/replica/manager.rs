@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use esker_core::config::{Scope, list_items, lookup, resolve_broker};
 use esker_core::internal_topics::is_internal;
-use esker_core::metadata::{MetadataImage, TopicImage};
+use esker_core::metadata::{MetadataImage, PartitionId, TopicImage};
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::{LogDirListener, LogError, LogManager, RetentionOutcome};
 use parking_lot::Mutex;
@@ -275,6 +275,7 @@ impl ReplicaManager {
             self.run_guarded(&topic.name, || self.apply_topic(&mut topics, image, topic));
         }
         self.topics.store(Arc::new(topics));
+        self.forget_settled(image);
         for topic in &delta.changed_topics {
             self.wake_departed(&former, topic.id);
         }
@@ -343,7 +344,6 @@ impl ReplicaManager {
 
     fn remove_topic(&self, topics: &mut Topics, name: &Str, id: Uuid) {
         let Some(gone) = topics.by_id.remove(&id) else { return };
-        self.unserved.take(id);
         if topics.by_name.get(name).is_some_and(|t| t.id == id) {
             topics.by_name.remove(name);
         }
@@ -379,7 +379,7 @@ impl ReplicaManager {
         if let Some(old) = topics.by_name.get(&topic.name).filter(|t| t.id != topic.id).map(|t| t.id) {
             self.remove_topic(topics, &topic.name, old);
         }
-        let unserved_before = self.unserved.take(topic.id);
+        let unserved_before = self.unserved.of(topic.id);
         let partitions = topic.partitions.iter().enumerate().map(|(index, _)| {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
             let held = known.as_ref().and_then(|t| t.partition(index).ok());
@@ -406,7 +406,7 @@ impl ReplicaManager {
         let image = self.applying.lock();
         let mut topics = Topics::clone(&self.topics.load());
         let mut served = BTreeSet::new();
-        for (id, partitions) in self.unserved.take_all() {
+        for (id, partitions) in self.unserved.all() {
             let (Some(topic), Some(known)) = (image.topic_by_id(id), topics.by_id.get(&id)) else { continue };
             let settings =
                 Arc::new(TopicSettings::resolve(&image, &topic.name, self.node.id(), &self.node.config().statics));
@@ -426,9 +426,19 @@ impl ReplicaManager {
         }
         if !served.is_empty() {
             self.topics.store(Arc::new(topics));
+            self.forget_settled(&image);
             self.unserved.add_late(served);
             self.applied.send_replace(Arc::clone(&image));
         }
+    }
+
+    /// Forgets the unserved partitions that are served by now, or that `image` does not assign to this broker any more.
+    fn forget_settled(&self, image: &MetadataImage) {
+        let topics = self.topics.load();
+        let is_served =
+            |id: PartitionId| topics.by_id.get(&id.topic).is_some_and(|t| t.partition(id.partition).is_ok());
+        let is_own = |id| image.partition(id).is_some_and(|p| p.replicas.contains(&self.node.id()));
+        self.unserved.forget(|id| is_served(id) || !is_own(id));
     }
 
     /// Brings one partition in step with the image. `is_news`: that it cannot be served was not reported before.
@@ -467,7 +477,11 @@ impl ReplicaManager {
                     error!(topic = %topic.name, partition = index, %error, "cannot serve the partition; trying again");
                 }
             }
-            None => error!(topic = %topic.name, partition = index, "cannot serve the partition"),
+            // A fault of ours: trying again would only repeat it.
+            None => {
+                self.unserved.forget(|id| id == PartitionId { topic: topic.id, partition: index });
+                error!(topic = %topic.name, partition = index, "cannot serve the partition");
+            }
         }
         let hint = LeaderHint { leader: -1, ..hint };
         if let Some(partition) = held {

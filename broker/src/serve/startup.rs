@@ -31,7 +31,7 @@ use crate::peer::LocalNode;
 use crate::peer::messages::HelloRequest;
 use crate::raft::{self, Begin, Metadata, RaftId, Seat};
 use crate::replica::{FollowerFetchers, IsrManager};
-use crate::server::{Admission, ConnectionLimits, NodeLanes, RequestMemory, ServerScope};
+use crate::server::{Admission, ConnectionLimits, NodeLanes, Patience, RequestMemory, ServerScope};
 use crate::session::BrokerSession;
 use crate::start_progress::StartProgress;
 use crate::system_limits::{limit_connections, request_bytes};
@@ -81,6 +81,7 @@ impl Startup {
             request_bytes: config.socket_request_max_bytes,
             peers: PEER_LIMITS,
             max_idle: config.connections_max_idle,
+            patience: Patience::default(),
         };
         let metadata: Arc<OnceLock<Arc<Metadata>>> = Arc::default();
         let (known, statics, node_id) = (Arc::clone(&metadata), Arc::clone(&config.statics), config.node_id);

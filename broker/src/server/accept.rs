@@ -31,8 +31,6 @@ use crate::telemetry::RepeatLimiter;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After so many connections other tasks of the thread have their turn.
 const ACCEPT_TURN: usize = 16;
-/// How long a connection that may not be a client's may take to begin a request between nodes.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a connection of a node may go on without a proof of who it is: a request to join is answered by then.
 const UNPROVEN_TIME: Duration = Duration::from_secs(20);
 
@@ -174,7 +172,7 @@ impl<S: Service> Acceptor<S> {
         stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_keepalive(true)).map_err(failed)?;
         let refusal = accepted.admitted.client_refusal();
         let (patience, late) = match &refusal {
-            Some(reason) => (Some(FIRST_REQUEST), reason.clone()),
+            Some(reason) => (Some(limits.patience.first_request), reason.clone()),
             None => (limits.max_idle, CloseReason::Idle),
         };
         let elapsed = async {

@@ -31,8 +31,6 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const DRAIN: Duration = Duration::from_secs(1);
 /// A connection that was quiet for so long drops its read buffer.
 const REST_AFTER: Duration = Duration::from_secs(2);
-/// How long a request may take to arrive once its memory is reserved and other connections wait for memory.
-const SLOW_AFTER: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(30) };
 
 /// See the module.
 pub(super) struct Connection<T, S> {
@@ -54,6 +52,8 @@ pub(super) struct Connection<T, S> {
     /// A request whose order is not fixed yet, and its size: none begins before.
     held: Option<(usize, BoxFuture<'static, Outcome>)>,
     max_idle: Duration,
+    /// See [`super::Patience`].
+    slow_request: Duration,
     /// When a byte last moved in either direction.
     moved: Instant,
     /// When bytes were last read.
@@ -111,6 +111,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             reserved: None,
             held: None,
             max_idle,
+            slow_request: scope.limits.patience.slow_request,
             moved: now,
             read: now,
             timer: Box::pin(tokio::time::sleep(REST_AFTER.min(max_idle))),
@@ -285,8 +286,8 @@ impl<T: Transport, S: Service> Connection<T, S> {
             if quiet >= self.max_idle && !waits_for_us {
                 return Poll::Ready(CloseReason::Idle);
             }
-            let reads_for_long = self.frames.has_part() && self.reserved.is_some_and(|at| at.elapsed() >= SLOW_AFTER);
-            if reads_for_long && self.reservation.is_short() {
+            let is_late = self.reserved.is_some_and(|at| at.elapsed() >= self.slow_request);
+            if is_late && self.frames.has_part() && self.reservation.is_short() {
                 return Poll::Ready(CloseReason::SlowRequest);
             }
             if quiet >= REST_AFTER {

@@ -24,6 +24,6 @@ pub use close::CloseReason;
 pub use frame_error::FrameError;
 pub use listener::{BindError, Listeners};
 pub use memory::RequestMemory;
-pub use scope::{Admission, ConnectionLimits, NodeLanes, PeerLimits, ServerScope};
+pub use scope::{Admission, ConnectionLimits, NodeLanes, Patience, PeerLimits, ServerScope};
 pub use service::{ConnectionInfo, Incoming, Outcome, Service};
 pub use transport::Transport;

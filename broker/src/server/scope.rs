@@ -20,6 +20,23 @@ pub struct ConnectionLimits {
     pub peers: PeerLimits,
     /// `connections.max.idle.ms`; `None` for no limit.
     pub max_idle: Option<Duration>,
+    /// How long it may keep what others need.
+    pub patience: Patience,
+}
+
+/// How long a connection may keep what others need.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long one that may not be a client's may take to begin a request between nodes.
+    pub first_request: Duration,
+    /// How long a request may take to arrive once its memory is reserved and other connections wait for memory.
+    pub slow_request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { first_request: Duration::from_secs(1), slow_request: Duration::from_secs(30) }
+    }
 }
 
 /// The largest requests between nodes. They do not depend on `socket.request.max.bytes`: a small one must not stop a cluster.

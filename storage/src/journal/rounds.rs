@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    choose::{Costs, Way, choose},
+    choose::{Costs, Way},
     format::{ENTRY_HEADER, EntryHeader, Kind, PAGE, ROUND_HEADER, RoundHeader, align},
     ring::{Place, Ring},
     scan::Key,
@@ -153,7 +153,7 @@ impl Journal {
             }
         }
         let bytes = picked.iter().map(|(_, _, one)| one.bytes()).sum();
-        let way = choose(&self.costs.lock(), picked.len(), bytes);
+        let way = self.costs.lock().decide(picked.len(), bytes);
         if way == Way::Journal {
             picked.retain_mut(|(number, log, one)| {
                 let sound = log.add_checksums(one).is_ok();

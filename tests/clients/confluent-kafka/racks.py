@@ -6,6 +6,7 @@ Which broker served them is read from the brokers' metrics. The script starts th
 import os
 import subprocess
 import tempfile
+import time
 import urllib.request
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -14,12 +15,15 @@ from free_ports import free_ports
 
 TOPIC, RECORDS, SIZE = "racks", 1000, 1000
 SELECTOR = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"
+# No broker is fenced because it stands still for a while: it would leave the ISR, and consumers would read elsewhere.
+STEADY = "broker.session.timeout.ms=30000"
 PATIENCE = 60
 
 
 def start(folder, number, port, join):
     command = [os.environ["ESKER_BIN"], "serve", "--data-dir", f"{folder}/{number}", "--listen", f"127.0.0.1:{port}"]
     command += ["--http", "127.0.0.1:0", "--join", join, "--set", f"broker.rack=rack{number}", "--set", SELECTOR]
+    command += ["--set", STEADY]
     with open(f"{folder}/{number}.log", "w") as log:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
 
@@ -43,6 +47,24 @@ def read_all(join, rack):
     assert read == list(range(RECORDS)), "each record once, in order"
 
 
+def find(what, look):
+    """Waits until `look` finds something."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        assert time.monotonic() < until, f"it never came: {what}"
+        time.sleep(0.01)
+
+
+def leader_in_sync(admin):
+    """The leader, once all three replicas are in sync: what is acknowledged is on each of them then."""
+    topic = admin.list_topics(TOPIC, timeout=PATIENCE).topics[TOPIC]
+    partition = topic.partitions.get(0)
+    return partition.leader if partition and len(partition.isrs) == 3 and partition.leader in partition.isrs else None
+
+
 def main(folder, processes):
     ports = free_ports(3)
     join = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -54,11 +76,11 @@ def main(folder, processes):
         brokers[int(fields["node"])] = (f"rack{number}", fields["http"])
     admin = AdminClient({"bootstrap.servers": join})
     admin.create_topics([NewTopic(TOPIC, 1, 3)])[TOPIC].result(PATIENCE)
+    leader = find("a leader with its followers", lambda: leader_in_sync(admin))
     producer = Producer({"bootstrap.servers": join})
     for _ in range(RECORDS):
         producer.produce(TOPIC, b"x" * SIZE, partition=0)
     assert producer.flush(PATIENCE) == 0
-    leader = admin.list_topics(TOPIC, timeout=PATIENCE).topics[TOPIC].partitions[0].leader
     follower = next(node for node in brokers if node != leader)
     for rack, server in ((brokers[follower][0], follower), (brokers[leader][0], leader), ("", leader)):
         before = {node: bytes_out(http) for node, (_, http) in brokers.items()}

@@ -22,7 +22,7 @@ type Counts = Arc<Vec<AtomicU64>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_no_acknowledged_record_and_leave_equal_replicas() {
     let mut cluster = Cluster::start(3);
-    cluster.create_topic(TOPIC, PARTITIONS, "flush").await;
+    cluster.create_topic(TOPIC, PARTITIONS, "flush");
     let over = Arc::new(AtomicBool::new(false));
     let counts: Counts = Arc::new((0..PARTITIONS).map(|_| AtomicU64::new(0)).collect());
     let producers: Vec<JoinHandle<Vec<Send>>> = {

@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use esker_client::Admin;
-use esker_client::admin::NewTopic;
 use esker_protocol::compression::Compression;
 use esker_protocol::records::BatchBuilder;
 use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::topics::new_topic;
 use esker_tests::wire::{PRODUCE, Wire, produce_request, produced};
 use esker_tests::{PATIENCE, binary, metric_in};
 
@@ -42,13 +41,9 @@ fn rows_with(cluster: &Cluster, family: &str, value: &str) -> usize {
     cluster.live().map(rows).sum()
 }
 
-async fn create(cluster: &Cluster, name: &str, partitions: i32, replication: i16, min_isr: &str) {
-    let configs =
-        vec![("min.insync.replicas".into(), min_isr.to_owned().into()), ("durability".into(), "page-cache".into())];
-    let topic = NewTopic { name: name.to_owned().into(), partitions, replication, configs };
-    let admin = Admin::new(&cluster.client().await);
-    admin.create_topics(&[topic], false).await.expect("a broker answers").remove(0).expect("it is created");
-    cluster.wait_in_sync(name);
+fn create(cluster: &Cluster, name: &str, partitions: i32, replication: i16, min_isr: &str) {
+    let configs = [("min.insync.replicas", min_isr), ("durability", "page-cache")];
+    cluster.create_in_sync(new_topic(name, partitions, replication, &configs));
 }
 
 fn produce(cluster: &Cluster, topic: &str, acks: i16) {
@@ -64,12 +59,12 @@ fn produce(cluster: &Cluster, topic: &str, acks: i16) {
 const CONTROLLER: &str = "kafka_controller_kafkacontroller_";
 const MANAGER: &str = "kafka_server_replicamanager_";
 
-#[tokio::test]
-async fn a_dead_node_shows_in_the_metrics_of_the_others() {
+#[test]
+fn a_dead_node_shows_in_the_metrics_of_the_others() {
     let mut cluster = Cluster::start(3);
-    create(&cluster, "t", 3, 3, "2").await;
-    create(&cluster, "strict", 2, 3, "3").await;
-    create(&cluster, "single", 6, 1, "1").await;
+    create(&cluster, "t", 3, 3, "2");
+    create(&cluster, "strict", 2, 3, "3");
+    create(&cluster, "single", 6, 1, "1");
     produce(&cluster, "t", -1);
     let controller = cluster.controller();
     let victim = (0..3).find(|at| *at != controller).expect("another node");
@@ -160,10 +155,10 @@ fn a_change_of_the_active_controller_shows() {
 }
 
 /// The coordinator of a group has no replica of most partitions that the group reads.
-#[tokio::test]
-async fn lags_are_known_where_the_partitions_are_elsewhere() {
+#[test]
+fn lags_are_known_where_the_partitions_are_elsewhere() {
     let cluster = Cluster::start(3);
-    create(&cluster, "spread", 6, 1, "1").await;
+    create(&cluster, "spread", 6, 1, "1");
     let bootstrap = cluster.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let run = |arguments: &[&str], input: &str| {
         let mut command = Command::new(binary());

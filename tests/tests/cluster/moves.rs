@@ -4,10 +4,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use esker_protocol::error::ErrorCode;
-use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::describe_cluster::DescribeClusterRequest;
 use esker_tests::binary;
 use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::topics::new_topic;
 use esker_tests::wire::Wire;
 use serde_json::Value;
 
@@ -32,15 +32,8 @@ pub(super) fn sorted(mut nodes: Vec<i32>) -> Vec<i32> {
     nodes
 }
 
-pub(super) fn create(cluster: &Cluster, name: &'static str, replication: i16) -> ErrorCode {
-    let topic = CreatableTopic {
-        name: name.into(),
-        num_partitions: 6,
-        replication_factor: replication,
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    cluster.ask(7, &request).unwrap().topics[0].error_code
+pub(super) fn create(cluster: &Cluster, name: &str, replication: i16) -> ErrorCode {
+    cluster.create(new_topic(name, 6, replication, &[]))
 }
 
 /// Brokers that are registered, and whether each is fenced.

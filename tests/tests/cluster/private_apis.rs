@@ -121,12 +121,12 @@ fn fetch(wire: &mut Wire, version: i16, request: &FetchRequest) -> PartitionData
     answer.responses[0].partitions[0].clone()
 }
 
-#[tokio::test]
-async fn a_client_that_claims_to_be_a_follower_reads_up_to_the_high_watermark_only() {
+#[test]
+fn a_client_that_claims_to_be_a_follower_reads_up_to_the_high_watermark_only() {
     const TOPIC: &str = "t";
     // Longer than the followers stand still: a fenced follower would leave the ISR, and a leader without its controller takes nothing.
-    let mut cluster = Cluster::start_after(&[Duration::ZERO; 3], &["--set", "broker.session.timeout.ms=30000"]);
-    cluster.create_topic(TOPIC, 1, "page-cache").await;
+    let mut cluster = Cluster::start_steady(3);
+    cluster.create_topic(TOPIC, 1, "page-cache");
     let leader = cluster.leader(TOPIC, 0);
     let followers: Vec<usize> = cluster.live().filter(|at| *at != leader).collect();
     let follower_id = cluster.node_id(followers[0]);

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{FetchRequest, PartitionData};
 use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
-use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::cluster::{Cluster, STEADY, find, wait_until};
 use esker_tests::wire::{FETCH, Wire, fetch_request, fetched};
 use esker_tests::writer::PartitionWriter;
 
 const TOPIC: &str = "t";
 const RECORDS: u64 = 20;
 const RACKS: [&str; 3] = ["a", "b", "c"];
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long one answer may take: a process may stand still, and a fetch that waits for records must be told from one that is answered at once.
+const ANSWER: Duration = Duration::from_secs(20);
 /// The last version without racks.
 const WITHOUT_RACKS: i16 = 10;
 /// A fetch at the end of a log that nothing wakes waits so long.
@@ -22,8 +23,9 @@ const POLL: Duration = Duration::from_secs(60);
 fn start() -> Cluster {
     let selector = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
     let racks = RACKS.map(|rack| format!("broker.rack={rack}"));
-    let flags: Vec<[&str; 4]> = racks.iter().map(|rack| ["--set", rack.as_str(), "--set", selector]).collect();
-    Cluster::start_with(&flags.iter().map(<[&str; 4]>::as_slice).collect::<Vec<_>>())
+    let flags: Vec<Vec<&str>> =
+        racks.iter().map(|rack| [&["--set", rack.as_str(), "--set", selector][..], &STEADY[..]].concat()).collect();
+    Cluster::start_with(&flags.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn request(rack: &'static str, offset: i64) -> FetchRequest {
@@ -41,10 +43,10 @@ fn latest_offset(at: SocketAddr) -> ErrorCode {
     Wire::new(at, ANSWER).ask(5, &request).unwrap().topics[0].partitions[0].error_code
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_reads_from_the_follower_in_its_rack() {
+#[test]
+fn a_consumer_reads_from_the_follower_in_its_rack() {
     let mut cluster = start();
-    cluster.create_topic(TOPIC, 1, "flush").await;
+    cluster.create_topic(TOPIC, 1, "flush");
     let mut writer = PartitionWriter::new(TOPIC, 0, &cluster.addresses());
     for value in 0..RECORDS {
         writer.write(value);
@@ -54,8 +56,11 @@ async fn a_consumer_reads_from_the_follower_in_its_rack() {
     let (leader_at, follower_at) = (cluster.address(leader), cluster.address(follower));
 
     // The leader names the follower, at once and without records.
-    let sent = ask(leader_at, FETCH, &request(RACKS[follower], 0));
-    assert_eq!((sent.error_code, sent.preferred_read_replica), (ErrorCode::NONE, cluster.node_id(follower)));
+    let sent = find("the leader names the follower", || {
+        let sent = ask(leader_at, FETCH, &request(RACKS[follower], 0));
+        (sent.preferred_read_replica == cluster.node_id(follower)).then_some(sent)
+    });
+    assert_eq!(sent.error_code, ErrorCode::NONE);
     assert!(sent.records.unwrap().is_empty() && sent.high_watermark >= 0);
     let polled = FetchRequest { max_wait_ms: 60_000, min_bytes: 1, ..request(RACKS[follower], 0) };
     assert_eq!(ask(leader_at, FETCH, &polled).preferred_read_replica, cluster.node_id(follower));

@@ -11,10 +11,10 @@ const TOPIC: &str = "t";
 /// Records of each partition between two restarts.
 const BETWEEN: u64 = 20;
 
-#[tokio::test]
-async fn a_rolling_restart_loses_nothing_and_answers_with_retriable_errors_only() {
+#[test]
+fn a_rolling_restart_loses_nothing_and_answers_with_retriable_errors_only() {
     let mut cluster = Cluster::start(3);
-    cluster.create_topic(TOPIC, PARTITIONS, "page-cache").await;
+    cluster.create_topic(TOPIC, PARTITIONS, "page-cache");
     let (addresses, over) = (cluster.addresses(), AtomicBool::new(false));
     let counts: Vec<AtomicU64> = (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect();
     // Each writer fails the test by itself on an error that is not retriable.

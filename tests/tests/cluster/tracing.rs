@@ -8,21 +8,21 @@ use bytes::Bytes;
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
-use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::end_txn::EndTxnRequest;
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
 use esker_protocol::records::{BatchBuilder, RecordHeader};
 use esker_tests::Esker;
-use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::cluster::{Cluster, STEADY, find, wait_until};
 use esker_tests::collector::{Collector, ReceivedSpan};
+use esker_tests::topics::{create_by, new_topic};
 use esker_tests::wire::{FETCH, PRODUCE, Wire, fetch_request, produce_request, produced};
 
 const TOPIC: &str = "t";
 const ID: &str = "transactions";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT_SPAN: &str = "b7ad6b7169203331";
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// A batch of one record that is part of the client's trace.
 fn traced_batch(flags: &str) -> Bytes {
@@ -36,29 +36,32 @@ fn traced_batch(flags: &str) -> Bytes {
 fn settings(endpoint: &str, ratio: &str) -> Vec<String> {
     let set = |setting: String| ["--set".to_owned(), setting];
     let settings = [format!("otlp.endpoint={endpoint}"), format!("tracing.sample.ratio={ratio}")];
-    settings.into_iter().flat_map(set).chain(["--log-level", "debug"].map(str::to_owned)).collect()
+    let steady = STEADY.map(str::to_owned);
+    settings.into_iter().flat_map(set).chain(["--log-level", "debug"].map(str::to_owned)).chain(steady).collect()
 }
 
 fn of_trace(collector: &Collector, name: &str) -> Vec<ReceivedSpan> {
     collector.spans().into_iter().filter(|span| span.trace_id == TRACE && span.name == name).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
+#[test]
+fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
     let collector = Collector::start();
     // Few enough that only the producer's trace is there.
     let flags = settings(&collector.endpoint(), "0.000000001");
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
-    cluster.create_topic(TOPIC, 1, "flush").await;
+    cluster.create_topic(TOPIC, 1, "flush");
     cluster.wait_in_sync(TOPIC);
     let leader = cluster.leader(TOPIC, 0);
     let mut wire = Wire::new(cluster.address(leader), ANSWER);
-    for flags in ["00", "01"] {
-        let answer = wire.ask(PRODUCE, &produce_request(TOPIC, 0, -1, traced_batch(flags))).unwrap();
-        assert_eq!(produced(&answer).error_code, ErrorCode::NONE);
-    }
-    let answer = wire.ask(FETCH, &fetch_request(TOPIC, 0, 1)).unwrap();
+    let mut produce =
+        |flags| produced(&wire.ask(PRODUCE, &produce_request(TOPIC, 0, -1, traced_batch(flags))).unwrap());
+    // A broker answers Metadata a moment before it serves the partitions in it.
+    wait_until("the leader serves the partition", || is_done(produce("00").error_code));
+    let sampled = produce("01");
+    assert_eq!(sampled.error_code, ErrorCode::NONE);
+    let answer = wire.ask(FETCH, &fetch_request(TOPIC, 0, sampled.base_offset)).unwrap();
     assert!(!answer.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
 
     let replicated =
@@ -79,7 +82,8 @@ async fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
         (append.parent.as_str(), append.attribute("messaging.destination.name")),
         (root.span_id.as_str(), TOPIC)
     );
-    assert_eq!(append.attribute("messaging.kafka.offset"), "1", "the first record's trace is not sampled");
+    let offset = sampled.base_offset.to_string();
+    assert_eq!(append.attribute("messaging.kafka.offset"), offset, "the first record's trace is not sampled");
     let commit = find("the wait for the followers", || of_trace(&collector, "commit").pop());
     assert_eq!(commit.parent, root.span_id);
     let within = |part: &ReceivedSpan| root.times[0] <= part.times[0] && part.times[1] <= root.times[1];
@@ -95,13 +99,13 @@ async fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
     assert!(taken >= 4.0, "{taken}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_between_nodes_are_spans() {
+#[test]
+fn requests_between_nodes_are_spans() {
     let collector = Collector::start();
     let flags = settings(&collector.endpoint(), "1.0");
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
-    cluster.create_topic(TOPIC, 1, "flush").await;
+    cluster.create_topic(TOPIC, 1, "flush");
     let created = find("the client's request", || {
         collector
             .spans()
@@ -113,51 +117,69 @@ async fn requests_between_nodes_are_spans() {
     assert!(!heartbeat.attribute("esker.peer.node.id").is_empty() && heartbeat.times[1] > heartbeat.times[0]);
 }
 
+/// Whether a request is carried out. Another error than one to try again on ends the test.
+fn is_done(code: ErrorCode) -> bool {
+    assert!(code == ErrorCode::NONE || code.is_retriable(), "{code}");
+    code == ErrorCode::NONE
+}
+
 /// Spans by their ids.
 fn by_id(collector: &Collector) -> HashMap<String, ReceivedSpan> {
     collector.spans().into_iter().map(|span| (span.span_id.clone(), span)).collect()
 }
 
-/// The nodes of a span on the receiver's side, of its request on the sender's, and of the span `caused_by` above them.
-fn nodes_of_request(collector: &Collector, name: &str, caused_by: &str) -> Option<[String; 3]> {
+/// Of each request: the nodes of its span on the receiver's side, of that on the sender's, and of the span `caused_by` above them.
+fn nodes_of_requests(collector: &Collector, name: &str, caused_by: &str) -> Vec<[String; 3]> {
     let spans = by_id(collector);
-    spans.values().filter(|span| span.name == name && !span.attribute("client.address").is_empty()).find_map(
-        |received| {
-            let sent = spans.get(&received.parent).filter(|sent| sent.name == name)?;
-            let cause = spans.get(&sent.parent).filter(|cause| cause.name == caused_by)?;
-            assert!(
-                received.trace_id == sent.trace_id && sent.trace_id == cause.trace_id,
-                "{cause:?} {sent:?} {received:?}"
-            );
-            // Wall clocks are read in milliseconds.
-            let begins_after =
-                |later: &ReceivedSpan, earlier: &ReceivedSpan| later.times[0] + 2_000_000 > earlier.times[0];
-            assert!(begins_after(sent, cause) && begins_after(received, sent), "{cause:?} {sent:?} {received:?}");
-            Some([received.node.clone(), sent.node.clone(), cause.node.clone()])
-        },
-    )
+    let nodes = |received: &ReceivedSpan| {
+        let sent = spans.get(&received.parent).filter(|sent| sent.name == name)?;
+        let cause = spans.get(&sent.parent).filter(|cause| cause.name == caused_by)?;
+        assert!(
+            received.trace_id == sent.trace_id && sent.trace_id == cause.trace_id,
+            "{cause:?} {sent:?} {received:?}"
+        );
+        // Wall clocks are read in milliseconds.
+        let begins_after = |later: &ReceivedSpan, earlier: &ReceivedSpan| later.times[0] + 2_000_000 > earlier.times[0];
+        assert!(begins_after(sent, cause) && begins_after(received, sent), "{cause:?} {sent:?} {received:?}");
+        Some([received.node.clone(), sent.node.clone(), cause.node.clone()])
+    };
+    let received = spans.values().filter(|span| span.name == name && !span.attribute("client.address").is_empty());
+    received.filter_map(nodes).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_request_causes_on_other_nodes_is_in_its_trace() {
+/// Has a node that is not the active controller create a topic; returns the topic, and the ids of the controller and of that node. Where the
+/// controller moves meanwhile, maybe to that node, another topic is created.
+fn create_through_another(cluster: &Cluster) -> (String, [String; 2]) {
+    let mut number = 0;
+    find("a topic is created under one controller", || {
+        let before = cluster.quorum();
+        let other = (cluster.index_of(before.leader_id) + 1) % 3;
+        let name = format!("{TOPIC}-{number}");
+        number += 1;
+        let mut wire = Wire::new(cluster.address(other), ANSWER);
+        let code = create_by(new_topic(&name, 3, 3, &[]), |_, request| wire.ask(7, request).ok());
+        assert_eq!(code, ErrorCode::NONE);
+        let is_same = cluster.quorum().leader_epoch == before.leader_epoch;
+        is_same.then(|| (name, [before.leader_id, cluster.node_id(other)].map(|id| id.to_string())))
+    })
+}
+
+#[test]
+fn what_a_request_causes_on_other_nodes_is_in_its_trace() {
     let collector = Collector::start();
     let flags = settings(&collector.endpoint(), "1.0");
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let cluster = Cluster::start_with(&[&flags, &flags, &flags]);
-    let controller = cluster.controller();
-    let mut other = Wire::new(cluster.address((controller + 1) % 3), ANSWER);
-    let topic = CreatableTopic { name: TOPIC.into(), num_partitions: 3, replication_factor: 3, ..Default::default() };
-    let create = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() };
-    assert_eq!(other.ask(7, &create).unwrap().topics[0].error_code, ErrorCode::NONE);
-    let [received, sent, cause] =
-        find("the request to the controller", || nodes_of_request(&collector, "SubmitRequest", "CreateTopics"));
-    assert_eq!(received, cluster.node_id(controller).to_string());
-    assert!(sent == cause && sent != received, "{sent} {cause} {received}");
+    let (topic, [controller, other]) = create_through_another(&cluster);
+    let expected = [controller, other.clone(), other];
+    wait_until("the request to the controller", || {
+        nodes_of_requests(&collector, "SubmitRequest", "CreateTopics").contains(&expected)
+    });
 
-    cluster.wait_in_sync(TOPIC);
+    cluster.wait_in_sync(&topic);
     let key = FindCoordinatorRequest { key: ID.into(), key_type: 1, ..Default::default() };
     let coordinator = find("the coordinator", || {
-        let answer = other.ask(2, &key).ok()?;
+        let answer = cluster.ask(2, &key)?;
         (answer.error_code == ErrorCode::NONE).then(|| cluster.index_of(answer.node_id))
     });
     let mut wire = Wire::new(cluster.address(coordinator), ANSWER);
@@ -176,16 +198,18 @@ async fn what_a_request_causes_on_other_nodes_is_in_its_trace() {
         v3_and_below_transactional_id: ID.into(),
         v3_and_below_producer_id: producer_id,
         v3_and_below_producer_epoch: producer_epoch,
-        v3_and_below_topics: vec![AddPartitionsToTxnTopic { name: TOPIC.into(), partitions: vec![0, 1, 2] }],
+        v3_and_below_topics: vec![AddPartitionsToTxnTopic { name: topic.into(), partitions: vec![0, 1, 2] }],
         ..Default::default()
     };
-    let added = wire.ask(3, &add).unwrap();
-    let results = &added.results_by_topic_v3_and_below[0].results_by_partition;
-    assert!(results.iter().all(|result| result.partition_error_code == ErrorCode::NONE), "{results:?}");
+    wait_until("the partitions are added", || {
+        let Ok(added) = wire.ask(3, &add) else { return false };
+        let results = &added.results_by_topic_v3_and_below[0].results_by_partition;
+        results.iter().all(|result| is_done(result.partition_error_code))
+    });
     let end = EndTxnRequest { transactional_id: ID.into(), producer_id, producer_epoch, committed: true };
-    assert_eq!(wire.ask(3, &end).unwrap().error_code, ErrorCode::NONE);
+    wait_until("the transaction ends", || wire.ask(3, &end).is_ok_and(|ended| is_done(ended.error_code)));
     let [received, sent, cause] =
-        find("a marker on another node", || nodes_of_request(&collector, "WriteMarkersRequest", "markers"));
+        find("a marker on another node", || nodes_of_requests(&collector, "WriteMarkersRequest", "markers").pop());
     assert_eq!((&sent, &cause), (&cluster.node_id(coordinator).to_string(), &sent));
     assert_ne!(received, sent);
     let (root, markers) = find("the end of the transaction", || {

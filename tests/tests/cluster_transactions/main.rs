@@ -13,7 +13,6 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use esker_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
 use esker_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
-use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_protocol::messages::end_txn::EndTxnRequest;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
@@ -34,6 +33,7 @@ use esker_protocol::primitives::Str;
 use esker_protocol::records::{BatchBuilder, Batches};
 use esker_protocol::{Request, decode_response, encode_request};
 use esker_tests::cluster::find;
+use esker_tests::topics::{create_by, new_topic};
 use esker_tests::{Esker, PATIENCE};
 
 mod pipeline;
@@ -52,6 +52,8 @@ const AT_ONCE: usize = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Members may be silent for so long: they go on once in a round only.
+const SESSION_MS: i32 = 600_000;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
@@ -83,7 +85,11 @@ impl Nodes {
         let one_partition =
             ["--set", "offsets.topic.num.partitions=1", "--set", "transaction.state.log.num.partitions=1"];
         let fast = ["--set", "group.initial.rebalance.delay.ms=0"];
-        let flags = [&["--listen", &listen, "--join", &join][..], &one_partition[..], &fast[..]].concat();
+        let timeout = format!("group.consumer.session.timeout.ms={SESSION_MS}");
+        let longest = format!("group.consumer.max.session.timeout.ms={SESSION_MS}");
+        let patient = ["--set", &timeout, "--set", &longest];
+        let listener = ["--listen", &listen, "--join", &join];
+        let flags = [&listener[..], &one_partition[..], &fast[..], &patient[..]].concat();
         Esker::start_with(&self.dir.path().join(at.to_string()), &flags)
     }
 
@@ -259,11 +265,9 @@ fn is_retriable(code: ErrorCode) -> bool {
     )
 }
 
-fn batch(values: &[i64], producer: Option<((i64, i16), i32)>) -> Bytes {
-    let mut builder = BatchBuilder::new(Compression::None);
-    if let Some(((id, epoch), sequence)) = producer {
-        builder = builder.producer(id, epoch, sequence).transactional(true);
-    }
+fn batch(values: &[i64], (id, epoch): (i64, i16), sequence: i32, is_transactional: bool) -> Bytes {
+    let mut builder =
+        BatchBuilder::new(Compression::None).producer(id, epoch, sequence).transactional(is_transactional);
     for (offset, value) in (0..).zip(values) {
         builder.append(offset, 1_700_000_000_000, None, Some(value.to_string().as_bytes()), &[]);
     }
@@ -326,7 +330,7 @@ impl Members {
             let protocol = JoinGroupRequestProtocol { name: "range".into(), ..JoinGroupRequestProtocol::default() };
             let request = JoinGroupRequest {
                 group_id: CLASSIC.into(),
-                session_timeout_ms: 60_000,
+                session_timeout_ms: SESSION_MS,
                 rebalance_timeout_ms: 60_000,
                 member_id,
                 protocol_type: "consumer".into(),
@@ -412,22 +416,24 @@ impl Members {
 /// Creates the topics and fills the input.
 fn prepare(client: &mut Client) {
     find("three brokers", || client.metadata().filter(|metadata| metadata.brokers.len() == NODES));
-    let topic = |(name, num_partitions): (&'static str, i32)| CreatableTopic {
-        name: name.into(),
-        num_partitions,
-        replication_factor: 3,
-        ..CreatableTopic::default()
-    };
-    let request =
-        CreateTopicsRequest { topics: vec![topic(INPUT), topic(OUTPUT)], timeout_ms: 10_000, ..Default::default() };
-    let created = client.ask_any(5, &request).unwrap();
-    assert!(created.topics.iter().all(|topic| !topic.error_code.is_error()), "{created:?}");
+    let addresses = client.addresses.clone();
+    for (name, partitions) in [INPUT, OUTPUT] {
+        let topic = new_topic(name, partitions, NODES as i16, &[]);
+        let code = create_by(topic, |sent, request| client.ask(addresses[sent % NODES], 5, request).ok());
+        assert_eq!(code, ErrorCode::NONE, "{name}");
+    }
+    // An idempotent producer: what is sent again because its answer was lost is there once.
+    let producer = find("a producer id", || {
+        let request = InitProducerIdRequest { transactional_id: None, ..InitProducerIdRequest::default() };
+        let answer = client.ask_any(4, &request)?;
+        (!answer.error_code.is_error()).then_some((answer.producer_id, answer.producer_epoch))
+    });
     for partition in 0..INPUT.1 {
         let values: Vec<i64> = (0..RECORDS).map(|at| at * i64::from(INPUT.1) + i64::from(partition)).collect();
-        client.produce(None, 9, (INPUT.0, partition), &batch(&values, None)).unwrap();
+        client.produce(None, 9, (INPUT.0, partition), &batch(&values, producer, 0, false)).unwrap();
     }
     find("coordinators", || client.coordinator(GROUP, PIPELINE_GROUP).and(client.coordinator(TRANSACTION, ID)));
-    assert_eq!(client.metadata().unwrap().topics.len(), 4);
+    find("all topics", || client.metadata().filter(|metadata| metadata.topics.len() == 4));
     wait_in_sync(client);
 }
 

@@ -67,7 +67,7 @@ impl Pipeline {
         }
         for (partition, values) in outputs {
             let sequence = self.sequences.entry(partition).or_default();
-            let records = batch(&values, Some((self.producer, *sequence)));
+            let records = batch(&values, self.producer, *sequence, true);
             *sequence += i32::try_from(values.len()).unwrap();
             let version = if self.v2 { 12 } else { 11 };
             self.client.produce(Some(ID), version, (OUTPUT.0, partition), &records)?;

@@ -13,7 +13,8 @@ use esker_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequ
 use super::*;
 use crate::replica::{Assignment, Partition, Role};
 
-const SETTINGS: &[(&str, &str)] = &[("offsets.topic.num.partitions", "1")];
+/// Only what a test does ends the wait for a commit.
+const SETTINGS: &[(&str, &str)] = &[("offsets.topic.num.partitions", "1"), ("offsets.commit.timeout.ms", "3600000")];
 
 /// A broker that coordinates group `g`, and the group's partition.
 struct Coordinator {

@@ -234,7 +234,7 @@ fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Read
             answer.boxed()
         }),
         RaftPullRequest::KEY => call.answer_later::<RaftPullRequest>(body, move |request| {
-            async move { controller.raft().pull(raft_id(peer), &request).await }.boxed()
+            async move { controller.raft().pull(raft_id(peer), &request.bounded()).await }.boxed()
         }),
         RaftPullSnapshotRequest::KEY => call.answer_later::<RaftPullSnapshotRequest>(body, move |request| {
             async move { controller.raft().pull_snapshot(&request).await }.boxed()

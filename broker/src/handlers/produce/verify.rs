@@ -25,8 +25,6 @@ use crate::replica::{Partition, ProduceError, TopicRef};
 const ADDS_ITSELF: i16 = 12;
 /// From here on clients know TRANSACTION_ABORTABLE.
 const KNOWS_ABORTABLE: i16 = 11;
-/// How long a batch waits for the end of the transaction before its own (`add.partitions.to.txn.retry.backoff.max.ms`).
-const WAIT_FOR_MARKERS: Duration = Duration::from_millis(100);
 /// The first pause before the coordinator is asked again, unless it is this broker, which knows when the markers are written. Each pause is
 /// twice the one before, up to the last.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
@@ -164,7 +162,8 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
     let version = ctx.api_version;
     let request = verification.request(version);
     let codes = if version >= ADDS_ITSELF {
-        let code = add(ctx, &request, &mut verification, Instant::now() + WAIT_FOR_MARKERS).await;
+        let deadline = Instant::now() + ctx.broker.config.transaction_add_max_wait;
+        let code = add(ctx, &request, &mut verification, deadline).await;
         vec![code; verification.partitions.len()]
     } else {
         let results = ctx.broker.coordinators.verify_transaction(&request).await;
@@ -194,7 +193,7 @@ pub(super) async fn verify(ctx: &RequestContext, mut verification: VerificationR
     VerificationResults(results)
 }
 
-/// Adds partitions; while the previous transaction is still being ended, waits for that for a moment. Its markers remove the guards,
+/// Adds partitions; while the previous transaction is still being ended, waits for that until `deadline`. Its markers remove the guards,
 /// also between the creation of a guard and the coordinator's answer: each attempt needs a guard from before its request. When the time is
 /// up and the guards are gone, the producer tries again: a batch with such a guard would be refused for good.
 async fn add(

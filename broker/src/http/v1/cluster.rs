@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use esker_admin::{ClusterStatus, read_cluster_status};
 
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
-use crate::admin::{ClusterStatus, read_cluster_status};
 
 /// Read the state of the cluster: nodes, voters, the controller, partitions that lack in-sync replicas.
 #[utoipa::path(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use esker_admin::{ConfigChange, ConfigReport, ResourceKind, alter_configs, parse_resource, read_configs};
 use esker_client::admin::ConfigOp;
 use esker_protocol::primitives::Str;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, InQuery, invalid};
-use crate::admin::{ConfigChange, ConfigReport, ResourceKind, alter_configs, parse_resource, read_configs};
 
 /// Which configs.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use esker_admin::ResourceKind;
 use utoipa::OpenApi;
 use utoipa::openapi::PathItem;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +16,6 @@ use super::api::Api;
 use super::{
     cluster, configs, drain, groups, nodes, reassignments, rebalances, safe_to_stop, seek, topics, transactions,
 };
-use crate::admin::ResourceKind;
 use crate::build::BUILD;
 
 /// What the document begins with.

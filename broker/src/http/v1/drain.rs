@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use esker_admin::{DrainReport, begin_drain, read_drain};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, invalid, parse_node};
-use crate::admin::{DrainReport, begin_drain, read_drain};
 
 /// Reassignments in progress at most.
 const MAX_AT_ONCE: usize = 1000;

@@ -7,11 +7,11 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use esker_admin::Page;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::super::problem::Problem;
-use crate::admin::Page;
 
 /// Bytes of a body.
 const MAX_BODY: usize = 1 << 20;

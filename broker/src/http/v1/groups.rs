@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use esker_admin::{GroupReport, GroupSummary, list_groups, read_group};
 use esker_protocol::primitives::Str;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,6 @@ use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{InPath, InQuery, PageQuery};
 use super::rebalances::{RebalanceReport, last_rebalance};
-use crate::admin::{GroupReport, GroupSummary, list_groups, read_group};
 
 /// A page of groups.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use esker_admin::{NodeReport, NodeSummary, check_registered, list_nodes, read_node, set_cordoned};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, InQuery, PageQuery, parse_node};
-use crate::admin::{NodeReport, NodeSummary, check_registered, list_nodes, read_node, set_cordoned};
 
 /// A page of nodes.
 #[derive(Debug, Serialize, ToSchema)]

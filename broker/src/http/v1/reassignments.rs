@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use esker_admin::{PartitionKey, ReassignmentReport, cancel_reassignments, list_reassignments};
 use esker_client::TopicPartition;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +13,6 @@ use utoipa::ToSchema;
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InQuery, PageQuery, invalid};
-use crate::admin::{PartitionKey, ReassignmentReport, cancel_reassignments, list_reassignments};
 
 /// Partitions of one request.
 const MAX_PARTITIONS: usize = 1000;

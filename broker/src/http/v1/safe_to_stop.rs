@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use esker_admin::{StopReport, stop_report};
 use esker_core::controller::ElectionRules;
 use esker_core::health::{assess_stop_of, obstacle};
 use tokio::time::Instant;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{InPath, parse_node, unknown_node};
-use crate::admin::{StopReport, stop_report};
 use crate::broker::Broker;
 
 /// How long this node may take to apply what the controller has.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use esker_admin::{OutOfRange, SeekReport, SeekTarget, committed_offsets, plan_seek};
 use esker_client::{Admin, TopicPartition};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +13,6 @@ use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, invalid};
 use super::reassignments::check_count;
-use crate::admin::{OutOfRange, SeekReport, SeekTarget, committed_offsets, plan_seek};
 
 /// Where the offsets of partitions are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
+use esker_admin::{PartitionDetail, TopicDetail, TopicSummary, list_topics, read_partitions, read_topic_detail};
 use esker_client::admin::NewTopic;
 use esker_protocol::primitives::Str;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, InQuery, PageQuery, page};
-use crate::admin::{PartitionDetail, TopicDetail, TopicSummary, list_topics, read_partitions, read_topic_detail};
 
 /// Which topics.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use esker_admin::{TransactionReport, TransactionSummary, abort_transaction, describe_transaction, list_transactions};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::problem::{Failed, Problem};
 use super::api::Api;
 use super::extract::{Body, InPath, InQuery, page};
-use crate::admin::{TransactionReport, TransactionSummary, abort_transaction, describe_transaction, list_transactions};
 
 /// Which transactions.
 #[derive(Debug, Deserialize, IntoParams)]

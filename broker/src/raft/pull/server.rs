@@ -28,7 +28,7 @@ use super::waiters::Waiters;
 use super::wire::{RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse};
 use crate::node::Node;
 
-/// The longest wait of a pull. It bounds the time until an observer notices that the leader is gone while its connection stands.
+/// The longest wait of another node's pull. It bounds the time until an observer notices that the leader is gone while its connection stands.
 pub const MAX_PULL_WAIT: Duration = Duration::from_millis(500);
 /// Pulls that wait at once: two of each node, since the connection of one before may still stand.
 const MAX_WAITING: usize = 2 * MAX_NODES;
@@ -194,7 +194,7 @@ impl PullServer {
         (decide_pull(log, PullPosition { entries, matches: self.compare(position, purged) }), committed)
     }
 
-    /// A pull; the answer waits for news.
+    /// A pull; the answer waits for news as long as the request says.
     pub(in super::super) async fn pull(&self, peer: RaftId, request: &RaftPullRequest) -> RaftPullResponse {
         self.answer(peer, request).await.unwrap_or_else(|error| {
             tracing::debug!(%peer, %error, "a pull of the metadata log is refused");
@@ -205,7 +205,7 @@ impl PullServer {
     async fn answer(&self, peer: RaftId, request: &RaftPullRequest) -> Result<RaftPullResponse, PullError> {
         let position = log_id_of(&request.committed)?.as_ref().map(to_log_id);
         let theirs = vote_of(&request.vote)?;
-        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default()).min(MAX_PULL_WAIT);
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default());
         let deadline = Instant::now() + wait;
         loop {
             let waiter = self.waiters.add(MAX_WAITING).ok_or(PullError::Busy)?;

@@ -6,6 +6,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::super::wire::{WireLogId, WireVote, WireVoter};
+use super::server::MAX_PULL_WAIT;
 
 /// An observer asks for the entries behind its position.
 #[derive(Debug, Clone, PartialEq, Message)]
@@ -20,6 +21,15 @@ pub struct RaftPullRequest {
     pub unreachable_term: i64,
     /// How long the receiver may wait for entries.
     pub max_wait_ms: i32,
+}
+
+impl RaftPullRequest {
+    /// The request of another node, which waits no longer than [`MAX_PULL_WAIT`] whatever it asks for.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let most = i32::try_from(MAX_PULL_WAIT.as_millis()).unwrap_or(i32::MAX);
+        Self { max_wait_ms: self.max_wait_ms.min(most), ..self }
+    }
 }
 
 /// The entries.
@@ -65,4 +75,17 @@ pub struct RaftPullSnapshotResponse {
     pub size: i64,
     /// The piece; empty behind the end.
     pub bytes: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_node_does_not_say_how_long_this_one_waits() {
+        for (asked, granted) in [(-1, -1), (0, 0), (500, 500), (501, 500), (i32::MAX, 500)] {
+            let request = RaftPullRequest { max_wait_ms: asked, ..RaftPullRequest::default() };
+            assert_eq!(request.bounded().max_wait_ms, granted, "{asked}");
+        }
+    }
 }

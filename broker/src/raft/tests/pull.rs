@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use esker_protocol::Message;
 use esker_protocol::primitives::Reader;
+use openraft::RaftMetrics;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tempfile::TempDir;
 
@@ -13,13 +14,23 @@ use super::super::wire::{
 };
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any test, unless what is waited for never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Entries after which the leader has a snapshot.
 const AFTER: u64 = 64;
 
 /// The only voter.
 async fn leader(dir: &Path) -> Metadata {
-    start_with(&node(), &local(), Arc::new(OsDisk), dir.to_owned(), seat(), AFTER).await.unwrap()
+    let started = start_with(&node(), &local(), Arc::new(OsDisk), dir.to_owned(), seat(), AFTER).await.unwrap();
+    until_led(&started).await;
+    started
+}
+
+/// Waits until the view of a node, by which it answers pulls, names the leader: what a node has done shows there later.
+async fn until_led(node: &Metadata) {
+    let mut quorum = node.quorum();
+    let led = quorum.wait_for(|view| view.leader_address().is_some());
+    tokio::time::timeout(PATIENCE, led).await.unwrap().unwrap();
 }
 
 /// A node that is no member, with an empty log.
@@ -28,6 +39,15 @@ async fn observer() -> (Metadata, TempDir) {
     let seat = Seat { id: RaftId::from(2), address: "127.0.0.1:2".to_owned(), begin: Begin::Member };
     let started = start_with(&node(), &local(), Arc::new(OsDisk), dir.path().to_owned(), seat, AFTER).await;
     (started.unwrap(), dir)
+}
+
+/// Waits until the observer's metrics, of which its requests are made, show what it has done: they come after its answers.
+async fn until_shown(observer: &Metadata, shows: impl Fn(&RaftMetrics<TypeConfig>) -> bool + Send) {
+    observer.raft().wait(Some(PATIENCE)).metrics(shows, "what the observer has done").await.unwrap();
+}
+
+async fn until_committed(observer: &Metadata, entries: u64) {
+    until_shown(observer, |metrics| metrics.local_committed.map_or(0, |last| last.index + 1) >= entries).await;
 }
 
 /// What the observer asks for.
@@ -51,7 +71,7 @@ fn append_of(answer: &RaftPullResponse) -> RaftAppendRequest {
     RaftAppendRequest::decode(&mut Reader::new(answer.append.clone()), 0).unwrap()
 }
 
-/// Pulls until the observer has applied what the leader has.
+/// Pulls until the observer has applied what the leader has, and asks for what follows.
 async fn catch_up(leader: &Metadata, observer: &Metadata) {
     let end = leader.image().offset();
     while observer.image().offset() < end {
@@ -59,6 +79,7 @@ async fn catch_up(leader: &Metadata, observer: &Metadata) {
         assert_eq!((appended.error_code, appended.outcome), (ErrorCode::NONE, 0));
         tokio::task::yield_now().await;
     }
+    until_committed(observer, end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,12 +138,15 @@ async fn a_pull_waits_for_a_commit_whose_entries_are_encoded_once() {
 async fn a_node_that_lacks_purged_entries_takes_the_snapshot_in_pieces() {
     let dir = tempfile::tempdir().unwrap();
     let (leader, (observer, _dir)) = (leader(dir.path()).await, observer().await);
-    let mut number = 0_u64;
-    while leader.server().pulls().first_entry() == 0 {
-        number += 1;
+    // Enough for one snapshot and too few for a second, which would take the place of the one that is pulled.
+    let number = AFTER + AFTER / 2;
+    for number in 1..=number {
         let name = number.to_string();
         let named = TopicRecord { name: name.into(), id: Uuid(u128::from(number).to_be_bytes()) };
         leader.submit_records(soon(), move |_| vec![MetadataRecord::Topic(named.clone())]).await.unwrap();
+    }
+    while leader.server().pulls().first_entry() == 0 {
+        tokio::task::yield_now().await;
     }
     let answer = pull(&leader, &observer).await;
     assert!(answer.needs_snapshot && !answer.error_code.is_error());
@@ -139,6 +163,7 @@ async fn a_node_that_lacks_purged_entries_takes_the_snapshot_in_pieces() {
             break;
         }
     }
+    until_committed(&observer, u64::try_from(id.index).unwrap() + 1).await;
     // Another snapshot has taken its place, as far as the leader can tell.
     let other = WireLogId { index: id.index + 1, ..id };
     let replaced = leader.server().pull_snapshot(&RaftPullSnapshotRequest { id: other, offset: 0 }).await;
@@ -156,8 +181,8 @@ async fn a_node_that_does_not_lead_names_the_leader_and_another_history_is_refus
     let unknown = observer.server().pull(RaftId::from(3), &request(&observer, Duration::ZERO)).await;
     assert_eq!((unknown.error_code, unknown.leader.node_id), (ErrorCode::NOT_CONTROLLER, -1));
     catch_up(&leader, &observer).await;
-    let named = || async { observer.server().pull(RaftId::from(3), &request(&observer, PATIENCE)).await };
-    let named = named().await;
+    until_led(&observer).await;
+    let named = observer.server().pull(RaftId::from(3), &request(&observer, PATIENCE)).await;
     assert_eq!(named.error_code, ErrorCode::NOT_CONTROLLER);
     assert_eq!((id_of(&named.leader), &*named.leader_address), (RaftId::from(1), "127.0.0.1:1"));
     // A node that cannot reach the leader of a term hears of a later one only.
@@ -184,18 +209,21 @@ async fn a_leader_without_other_voters_begins_the_term_that_an_observer_with_a_l
     let dir = tempfile::tempdir().unwrap();
     let (leader, (observer, _dir)) = (leader(dir.path()).await, observer().await);
     catch_up(&leader, &observer).await;
+    until_shown(&observer, |metrics| metrics.vote.committed).await;
     let (before, known) = (leader.quorum().borrow().term, request(&observer, Duration::ZERO));
     let mut vote = known.vote.clone();
     (vote.term, vote.candidate.node_id, vote.committed) = (vote.term + 1, 3, false);
     let asked = RaftVoteRequest { vote, last: known.committed, transfer: true, pre_vote: false };
     assert!(observer.server().vote(&asked).await.granted);
+    until_shown(&observer, |metrics| wire_vote(&metrics.vote) == asked.vote).await;
     leader.submit_records(soon(), |_| topic("a")).await.unwrap();
     let refused = observer.server().append_pulled(&append_of(&pull(&leader, &observer).await)).await;
     assert_eq!(refused.outcome, 3, "it takes entries of later terms only");
     let elected = tokio::time::timeout(PATIENCE, async {
         leader.quorum().wait_for(|view| view.is_leading() && view.term > before).await.unwrap().term
     });
-    assert_eq!(elected.await.unwrap(), before + 2);
+    // Later by more where its own election time-out has come first.
+    assert!(elected.await.unwrap() >= before + 2, "a term after the candidate's");
     catch_up(&leader, &observer).await;
     assert!(observer.image().topic("a").is_some());
     observer.shutdown().await;

@@ -59,16 +59,17 @@ impl Partition {
         gate: &Arc<CommitGate>,
     ) -> PendingCommit {
         let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
+        if guarantee.committed {
+            gate.require_release();
+            self.commits.register(offset, Arc::clone(gate));
+            self.commits.release_up_to(self.log.load().high_watermark());
+        }
+        // After the other one: a flush that fails ends both.
         if guarantee.on_disk {
             gate.require_release();
             self.flushes.register(offset, Arc::clone(gate));
             self.flushes.release_up_to(self.log.load().durable_offset());
             self.flush_soon();
-        }
-        if guarantee.committed {
-            gate.require_release();
-            self.commits.register(offset, Arc::clone(gate));
-            self.commits.release_up_to(self.log.load().high_watermark());
         }
         // A role that ended before the registration released nothing here.
         if self.role.load().leader_in_epoch(leader_epoch).is_err() {
@@ -110,7 +111,17 @@ impl Partition {
             Ok(_) => self.record_flushed(self.log.load().durable_offset()),
             Err(error) => {
                 tracing::error!(topic = self.topic(), partition = self.index(), %error, "records cannot be flushed; their producers get an error");
-                self.flushes.release_all();
+                self.release_unflushed();
+            }
+        }
+    }
+
+    /// Ends every wait for a flush, which failed. Such a write may wait for the high watermark, too: it needs both, and gets an error now.
+    fn release_unflushed(&self) {
+        for (offset, gate) in self.flushes.take_all() {
+            gate.release();
+            if self.commits.leave(offset, &gate) {
+                gate.release();
             }
         }
     }

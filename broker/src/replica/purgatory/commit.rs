@@ -102,6 +102,14 @@ impl CommitWaiters {
         self.release_up_to(i64::MAX - 1);
     }
 
+    /// Takes all gates out, each with its offset: the caller releases them.
+    pub(in super::super) fn take_all(&self) -> VecDeque<(i64, Arc<CommitGate>)> {
+        let mut queue = self.queue.lock();
+        let taken = std::mem::take(&mut *queue);
+        self.publish_lowest(&queue);
+        taken
+    }
+
     /// Number of waiting gates.
     pub(in super::super) fn len(&self) -> usize {
         self.queue.lock().len()

@@ -1,9 +1,9 @@
-use super::super::scope::PeerLimits;
+use super::super::scope::{Patience, PeerLimits};
 use super::*;
 
 fn limits(request_bytes: usize) -> ConnectionLimits {
     let peers = PeerLimits { first_key: 32000, unproven: 50, proven: |key| if key.0 == 32001 { 200 } else { 60 } };
-    ConnectionLimits { clients: usize::MAX, request_bytes, peers, max_idle: None }
+    ConnectionLimits { clients: usize::MAX, request_bytes, peers, max_idle: None, patience: Patience::default() }
 }
 
 fn frames(limit: usize, bytes: &[u8]) -> Frames {

@@ -290,5 +290,5 @@ fn compaction_races_everything_else() {
     // More of them: ESKER_RACES=200.
     let seeds = std::env::var("ESKER_RACES").ok().and_then(|races| races.parse().ok()).unwrap_or(2);
     let compactions: u64 = (0..seeds).map(race).sum();
-    assert!(compactions > seeds, "{compactions} compactions");
+    assert!(compactions >= seeds, "{compactions} compactions");
 }

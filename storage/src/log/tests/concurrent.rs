@@ -1,6 +1,7 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicI64},
     thread,
+    time::{Duration, Instant},
 };
 
 use super::*;
@@ -27,6 +28,43 @@ fn readers_never_see_anything_torn_with_few_open_files() {
     run(2);
 }
 
+/// Reads from the start to the end, again and again as the end moves, until the writer is done.
+fn follow(log: &Log, max_bytes: usize, done: &AtomicBool, reads: &AtomicI64) {
+    let (mut from, mut held) = (0, Vec::new());
+    while !done.load(Ordering::Acquire) || from < log.log_end_offset() {
+        let info = match read(log, from, max_bytes) {
+            Ok(info) => info,
+            Err(ReadError::OffsetOutOfRange { .. }) => {
+                from = from.clamp(log.log_start_offset(), log.log_end_offset());
+                continue;
+            }
+            Err(other) => panic!("{other}"),
+        };
+        let mut expected = info.first_offset;
+        assert!(expected <= from);
+        for (offset, value) in records(&info.records) {
+            assert_eq!(offset, expected);
+            assert!(value.iter().all(|byte| *byte == value[0]));
+            expected += 1;
+        }
+        assert_eq!(expected, info.next_offset);
+        from = info.next_offset;
+        reads.fetch_add(1, Ordering::Relaxed);
+        if held.len() < 50 {
+            held.push((info.records.clone(), info.records.to_vec()));
+        }
+        if reads.load(Ordering::Relaxed) % 64 == 0 {
+            log.release_memory();
+        }
+    }
+    for (slice, before) in held {
+        assert_eq!(slice, before);
+    }
+}
+
+/// However its readers are scheduled, a writer that waits for a read every so many batches has them beside it all the time.
+const BATCHES_PER_READ: i64 = 20;
+
 fn run(limit: usize) {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 500, ..LogConfig::default() };
@@ -35,40 +73,9 @@ fn run(limit: usize) {
     let log = opening.open(dir.path());
     let (done, reads) = (AtomicBool::new(false), AtomicI64::new(0));
     thread::scope(|scope| {
-        for reader in 0..3i64 {
+        for reader in 0..3 {
             let (log, done, reads) = (&log, &done, &reads);
-            scope.spawn(move || {
-                let (mut from, mut held) = (0, Vec::new());
-                while !done.load(Ordering::Acquire) || from < log.log_end_offset() {
-                    let info = match read(log, from, 700 + reader as usize * 3000) {
-                        Ok(info) => info,
-                        Err(ReadError::OffsetOutOfRange { .. }) => {
-                            from = from.clamp(log.log_start_offset(), log.log_end_offset());
-                            continue;
-                        }
-                        Err(other) => panic!("{other}"),
-                    };
-                    let mut expected = info.first_offset;
-                    assert!(expected <= from);
-                    for (offset, value) in records(&info.records) {
-                        assert_eq!(offset, expected);
-                        assert!(value.iter().all(|byte| *byte == value[0]));
-                        expected += 1;
-                    }
-                    assert_eq!(expected, info.next_offset);
-                    from = info.next_offset;
-                    reads.fetch_add(1, Ordering::Relaxed);
-                    if held.len() < 50 {
-                        held.push((info.records.clone(), info.records.to_vec()));
-                    }
-                    if reads.load(Ordering::Relaxed) % 64 == 0 {
-                        log.release_memory();
-                    }
-                }
-                for (slice, before) in held {
-                    assert_eq!(slice, before);
-                }
-            });
+            scope.spawn(move || follow(log, 700 + reader * 3000, done, reads));
         }
         // Beside the writer and its own passes.
         scope.spawn(|| {
@@ -78,7 +85,12 @@ fn run(limit: usize) {
                 log.flush().unwrap();
             }
         });
+        // Only a failure reaches it: then the count below is too low.
+        let deadline = Instant::now() + Duration::from_secs(60);
         for i in 0..3000i64 {
+            while reads.load(Ordering::Relaxed) * BATCHES_PER_READ < i && Instant::now() < deadline {
+                thread::yield_now();
+            }
             append(&log, &[&[i as u8; 60], &[i as u8; 30], &[i as u8; 90]]);
             if i % 97 == 96 {
                 log.truncate_to(log.log_end_offset() - 30).unwrap();

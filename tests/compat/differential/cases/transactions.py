@@ -474,22 +474,22 @@ def markers(d, views):
 
 
 def late(d, views):
-    one = Producer(d, "late")
-    one.init("late", timeout=100)
+    one, two = Producer(d, "late"), Producer(d, "late-2")
+    # No broker is late before all are asked, even if one stands still for seconds meanwhile. The two time out side by side.
+    one.init("late", timeout=8000)
     one.add("late", (10,))
     one.produce("late", 0, partition=10)
+    two.init("late, version 2", timeout=8000)
+    two.produce("late, version 2", 0, partition=11, version=12)
     ready = lambda answer: answer["TransactionStates"][0]["TransactionState"] == "CompleteAbort"
     d.until("late", "DescribeTransactions", 0, dict(TransactionalIds=["late"]), ready, tidy_described)
+    d.until("late, version 2", "DescribeTransactions", 0, dict(TransactionalIds=["late-2"]), ready, tidy_described)
     one.end("late, commit", COMMITTED)
     one.add("late", (10,))
     one.produce("late again", 1, partition=10)
     views.producers("late", 10)
     views.log("late", 10)
     one.init("late goes on", given=0)
-    two = Producer(d, "late-2")
-    two.init("late, version 2", timeout=100)
-    two.produce("late, version 2", 0, partition=11, version=12)
-    d.until("late, version 2", "DescribeTransactions", 0, dict(TransactionalIds=["late-2"]), ready, tidy_described)
     two.end("late, version 2, commit", COMMITTED, version=5, learn=False)
     two.end("late, version 2, abort", ABORTED, version=5, learn=False)
     two.produce("late again, version 2", 1, partition=11, version=12)

@@ -4,7 +4,7 @@ use esker_protocol::messages::end_txn::EndTxnRequest;
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use esker_protocol::messages::init_producer_id::InitProducerIdRequest;
 use esker_protocol::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use esker_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -12,8 +12,12 @@ use esker_protocol::messages::offset_fetch::{
 
 use super::*;
 
-const SETTINGS: &[(&str, &str)] =
-    &[("offsets.topic.num.partitions", "1"), ("transaction.state.log.num.partitions", "1")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("offsets.topic.num.partitions", "1"),
+    ("transaction.state.log.num.partitions", "1"),
+    // Only the gate ends the wait for a commit.
+    ("offsets.commit.timeout.ms", "3600000"),
+];
 
 async fn find(client: &mut Client, key: &'static str, key_type: i8) {
     let find = FindCoordinatorRequest { key: key.into(), key_type, ..FindCoordinatorRequest::default() };
@@ -29,6 +33,10 @@ fn commit(offset: i64) -> OffsetCommitRequest {
         topics: vec![topic],
         ..Default::default()
     }
+}
+
+fn commit_code(answer: &OffsetCommitResponse) -> ErrorCode {
+    answer.topics[0].partitions[0].error_code
 }
 
 /// Checks that the answer comes only after the gate opened.
@@ -64,17 +72,28 @@ async fn a_committed_offset_is_on_disk() {
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;
     find(&mut client, "g", 0).await;
-    let code = |answer: &esker_protocol::messages::offset_commit::OffsetCommitResponse| {
-        answer.topics[0].partitions[0].error_code
-    };
-    while code(&client.ask(8, &commit(1)).await) != ErrorCode::NONE {}
+    while commit_code(&client.ask(8, &commit(1)).await) != ErrorCode::NONE {}
     let mut late = Client::to(&running).await;
     waits_for_the_gate(&gate, [&mut client, &mut late], 8, &commit(2)).await;
     let (_, answer) = client.answer::<OffsetCommitRequest>(8).await;
-    assert_eq!(code(&answer), ErrorCode::NONE);
-    // On a failing disk nothing is acknowledged.
+    assert_eq!(commit_code(&answer), ErrorCode::NONE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_disk_acknowledges_no_offset() {
+    let gate = Arc::new(Gate::default());
+    // The answer may come at its time-out only.
+    let settings = [SETTINGS[0], ("offsets.commit.timeout.ms", "200")];
+    let (running, _dir) = broker_on(gated(&gate), &settings).await;
+    let mut client = Client::to(&running).await;
+    create_topic_with(&mut client, "t", &[]).await;
+    find(&mut client, "g", 0).await;
+    while commit_code(&client.ask(8, &commit(1)).await) != ErrorCode::NONE {}
     gate.set(|state| state.broken = true);
-    assert_ne!(code(&late.ask(8, &commit(3)).await), ErrorCode::NONE);
+    assert_ne!(commit_code(&client.ask(8, &commit(2)).await), ErrorCode::NONE);
+    while !running.broker.replicas.logs().dirs()[0].offline {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A consumer that continues from an offset that a power cut takes back would miss records, or read them twice.
@@ -85,7 +104,7 @@ async fn an_offset_that_another_is_told_is_on_disk() {
     let mut client = Client::to(&running).await;
     create_topic_with(&mut client, "t", &[]).await;
     find(&mut client, "g", 0).await;
-    while client.ask(8, &commit(1)).await.topics[0].partitions[0].error_code != ErrorCode::NONE {}
+    while commit_code(&client.ask(8, &commit(1)).await) != ErrorCode::NONE {}
     let topic = OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0] };
     let one = OffsetFetchRequest { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() };
     let topic = OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0], ..Default::default() };

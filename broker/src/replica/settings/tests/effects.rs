@@ -19,6 +19,8 @@ const DAY: i64 = 86_400_000;
 struct World {
     running: Running,
     client: Client,
+    /// Ages count back from here, so that two records are apart by the difference of their ages.
+    now: i64,
     _dir: tempfile::TempDir,
 }
 
@@ -42,7 +44,7 @@ impl World {
         let settings = [("log.retention.check.interval.ms", "50"), ("log.cleaner.backoff.ms", "20")];
         let (running, dir) = broker(&settings).await;
         let client = Client::to(&running).await;
-        Self { running, client, _dir: dir }
+        Self { running, client, now: now_ms(), _dir: dir }
     }
 
     async fn topic(&mut self, name: &'static str, configs: &[(&'static str, &'static str)]) -> Arc<Log> {
@@ -66,10 +68,10 @@ impl World {
         if let Some(id) = sent.producer {
             builder = builder.producer(id, 0, 0);
         }
-        builder.append(0, now_ms() - sent.age_ms, Some(sent.key), sent.value, &[]);
+        builder.append(0, self.now - sent.age_ms, Some(sent.key), sent.value, &[]);
         let data = PartitionProduceData { index: 0, records: Some(builder.build().unwrap()) };
         let topics = vec![TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() }];
-        let request = ProduceRequest { acks: sent.acks, timeout_ms: 10_000, topic_data: topics, ..Default::default() };
+        let request = ProduceRequest { acks: sent.acks, timeout_ms: 60_000, topic_data: topics, ..Default::default() };
         self.client.ask(9, &request).await.responses[0].partition_responses[0].error_code
     }
 
@@ -275,7 +277,7 @@ async fn produced_batches_are_held_against_them() {
         ("max.message.bytes", "1000", small, ErrorCode::MESSAGE_TOO_LARGE),
         ("max.decompressed.message.bytes", "1000", zipped, ErrorCode::INVALID_RECORD),
         ("message.timestamp.before.max.ms", "1000", aged(100_000), ErrorCode::INVALID_TIMESTAMP),
-        ("message.timestamp.after.max.ms", "1000", aged(-100_000), ErrorCode::INVALID_TIMESTAMP),
+        ("message.timestamp.after.max.ms", "1000", aged(-1_000_000), ErrorCode::INVALID_TIMESTAMP),
     ] {
         w.append("p", sent).await;
         w.default(&[(name, Some(value))]).await;

@@ -125,6 +125,8 @@ fn rate(running: &Running) -> String {
 /// here.
 #[rustfmt::skip]
 pub(super) const BROKER: &[BrokerRow] = &[
+    fixed!("add.partitions.to.txn.retry.backoff.max.ms" "100" "81"
+        |r| r.broker.config.transaction_add_max_wait.as_millis().to_string()),
     fixed!("delete.topic.enable" "true" "false" |r| r.broker.config.delete_topic_enable.to_string()),
     dynamic!("log.cleaner.backoff.ms" "15000" "11" "12" "13" Some(|r| live(r).cleaner_backoff.as_millis().to_string())),
     dynamic!("log.cleaner.dedupe.buffer.size" "134217728" "20000000" "20000001" "20000002"
