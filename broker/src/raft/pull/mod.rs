@@ -12,6 +12,6 @@ mod server;
 mod waiters;
 mod wire;
 
+pub use server::ObserverStatus;
 pub(super) use server::PullServer;
-pub use server::{MAX_PULL_WAIT, ObserverStatus};
-pub use wire::{RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse};
+pub use wire::{MAX_PULL_WAIT, RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse};

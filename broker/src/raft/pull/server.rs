@@ -28,8 +28,6 @@ use super::waiters::Waiters;
 use super::wire::{RaftPullRequest, RaftPullResponse, RaftPullSnapshotRequest, RaftPullSnapshotResponse};
 use crate::node::Node;
 
-/// The longest wait of another node's pull. It bounds the time until an observer notices that the leader is gone while its connection stands.
-pub const MAX_PULL_WAIT: Duration = Duration::from_millis(500);
 /// Pulls that wait at once: two of each node, since the connection of one before may still stand.
 const MAX_WAITING: usize = 2 * MAX_NODES;
 /// Pulls that are released at once. Commits and heartbeats come between two lots.

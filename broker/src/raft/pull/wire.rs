@@ -1,12 +1,16 @@
 //! The messages of observers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use esker_protocol::Message;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Str;
 
 use super::super::wire::{WireLogId, WireVote, WireVoter};
-use super::server::MAX_PULL_WAIT;
+
+/// The longest wait of another node's pull. It bounds the time until an observer notices that the leader is gone while its connection stands.
+pub const MAX_PULL_WAIT: Duration = Duration::from_millis(500);
 
 /// An observer asks for the entries behind its position.
 #[derive(Debug, Clone, PartialEq, Message)]
