@@ -2,13 +2,13 @@
 //!
 //! The active controller takes the replicas of a failed log dir out of leadership and of the in-sync replicas, while this broker serves its
 //! other log dirs. What is reported follows from a comparison of the metadata with the log dirs, so that a report that was lost is made
-//! again. A broker with one log dir reports no replicas: the controller knows where they are. A cluster of one reports nothing: no other
+//! again. A broker with one log dir reports only replicas that the metadata has in another one, which failed or was lost with its disk. A cluster of one reports nothing: no other
 //! broker could lead. Must never: hold back the report of a failed log dir behind another.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::{AssignDirectories, FailDirectories, Refusal};
+use esker_core::controller::{AssignDirectories, FailDirectories, Refusal, is_misplaced};
 use esker_core::metadata::{MetadataImage, PartitionId};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::Uuid;
@@ -115,9 +115,6 @@ impl DirectoryReports {
     /// Reports the log dir of each replica that the metadata has in another one.
     async fn report_replicas(&mut self, image: &Arc<MetadataImage>, epoch: i64) -> Result<(), String> {
         let node_id = self.controller.node().id();
-        if self.replicas.logs().dir_states().nth(1).is_none() {
-            return Ok(());
-        }
         let moved = self.moved_replicas(image, node_id);
         for replicas in moved.chunks(MAX_REPLICAS) {
             let replicas = replicas.to_vec();
@@ -137,10 +134,11 @@ impl DirectoryReports {
     }
 
     fn moved_replicas(&self, image: &MetadataImage, node_id: i32) -> Vec<(PartitionId, Uuid)> {
+        let has_one_dir = self.replicas.logs().dir_states().nth(1).is_none();
         let differs = |partition: &Arc<Partition>| {
             let (id, dir) = (partition.id(), partition.log().directory_id());
             let known = image.partition(id).filter(|known| known.replicas.contains(&node_id))?;
-            (known.directory(node_id) != dir).then_some((id, dir))
+            is_misplaced(known.directory(node_id), dir, has_one_dir).then_some((id, dir))
         };
         match &self.compared {
             None => self.replicas.partitions().iter().filter_map(differs).collect(),

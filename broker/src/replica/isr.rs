@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_core::controller::is_online;
 use esker_core::metadata::{MetadataImage, PartitionId};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::alter_partition::{
@@ -131,9 +132,13 @@ impl IsrManager {
 
     /// Adds what the queued partitions propose.
     fn gather_proposals(&mut self, image: &MetadataImage, max_lag: Duration, proposals: &mut Proposals) {
-        let is_eligible =
+        // As the controller sees it: it refuses what is not so, and each fetch of such a follower would ask it again.
+        let is_active =
             |id: i32, epoch: i64| image.broker(id).is_some_and(|broker| broker.is_active() && broker.epoch == epoch);
         for partition in self.replicas.isr_requests().take_partitions(MAX_PARTITIONS.saturating_sub(proposals.len())) {
+            let known = image.partition(partition.id());
+            let is_eligible =
+                |id, epoch| is_active(id, epoch) && known.is_some_and(|known| is_online(image, known, id));
             match partition.propose_isr(max_lag, is_eligible) {
                 IsrStep::None => {}
                 IsrStep::Later => drop(self.deferred.insert(partition.id(), partition)),

@@ -28,6 +28,13 @@ pub fn fail_directories(
     Ok(Decision { records, reply: () })
 }
 
+/// Whether a broker has to report the log dir `held` of a replica that the metadata has in `known`. A broker with one log dir need not say that a
+/// replica without a known one is there; where another one is known, the controller counts the replica as offline until it hears: that dir
+/// failed or was lost with its disk.
+pub fn is_misplaced(known: Uuid, held: Uuid, has_one_dir: bool) -> bool {
+    known != held && !(has_one_dir && known == directory::UNASSIGNED)
+}
+
 /// A broker reports which log dir one of its replicas is in. A replica in a failed dir stops leading. A replica that was in a dir which the
 /// broker does not have any more begins again with an empty log: it lost what it had.
 pub fn assign_directory(
@@ -69,4 +76,26 @@ pub fn assign_directory(
     }
     let records = change.build().map(MetadataRecord::PartitionChange).into_iter().collect();
     Ok(Decision { records, reply: () })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_reports_a_replica_that_is_not_where_the_metadata_has_it() {
+        let (held, other) = (Uuid([1; 16]), Uuid([2; 16]));
+        let cases = [
+            (held, true, false),
+            (held, false, false),
+            (other, true, true),
+            (other, false, true),
+            (directory::LOST, true, true),
+            (directory::UNASSIGNED, true, false),
+            (directory::UNASSIGNED, false, true),
+        ];
+        for (known, has_one_dir, reports) in cases {
+            assert_eq!(is_misplaced(known, held, has_one_dir), reports, "{known} {has_one_dir}");
+        }
+    }
 }

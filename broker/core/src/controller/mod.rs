@@ -47,7 +47,7 @@ pub use create_partitions::create_partitions;
 pub use create_topics::{CreateTopicsContext, create_topics};
 pub use decision::{Decision, Refusal};
 pub use delete_topics::delete_topics;
-pub use directories::{assign_directory, fail_directories};
+pub use directories::{assign_directory, fail_directories, is_misplaced};
 pub use elect_leaders::elect_leaders;
 pub use elections::{ElectionRules, is_online};
 pub use features::{new_cluster_features, update_features};
