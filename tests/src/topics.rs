@@ -25,7 +25,8 @@ pub fn new_topic(name: &str, partitions: i32, replication: i16, configs: &[(&str
     }
 }
 
-/// Asks for a topic until an answer is final; returns its code. `ask` sends the request to one node, and is told how often it was sent before.
+/// Repeats a CreateTopics until an answer cannot change by a retry; returns its code. `ask` sends the request to one node; its argument is the
+/// number of earlier attempts.
 ///
 /// One that timed out, or whose answer was lost, may have been carried out: when it is sent again, the topic may be there.
 pub fn create_by(

@@ -135,7 +135,7 @@ async fn whoever_waits_for_an_answer_is_not_idle() {
         let (_idle, serving) = connection(&scope, start).await;
         assert_eq!(serving.await, CloseReason::Idle);
     }
-    assert_eq!(busy.as_mut().now_or_never(), None, "whoever waits for an answer is not idle");
+    assert_eq!(busy.as_mut().now_or_never(), None, "a connection with a pending request is not idle");
     client.0.write_all(&produce(100)).await.unwrap();
     is_produced(&mut client).await;
     assert_eq!(busy.await, CloseReason::Idle, "nothing is left to wait for");
