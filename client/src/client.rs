@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
 use crate::config::ClientConfig;
-use crate::connection::Connection;
+use crate::connection::{Connection, Meant};
 use crate::error::Error;
 use crate::metadata::{Cluster, Topic};
 use crate::pool::{Pool, Purpose};
@@ -106,6 +106,11 @@ impl Client {
         let answer = self.request_with(Target::Any, request).await?;
         Error::check(|| "Metadata".to_owned(), answer.error_code, None)?;
         let mut cluster = self.inner.cluster.write();
+        if let (Some(meant), Some(found)) = (&cluster.id, &answer.cluster_id)
+            && meant != found
+        {
+            return Err(Error::OtherCluster { meant: meant.to_string(), found: found.to_string() });
+        }
         let mut next = Cluster::clone(&cluster);
         next.merge(&answer, Instant::now());
         *cluster = Arc::new(next);
@@ -243,7 +248,9 @@ impl Client {
             },
             Target::Coordinator(group) => Box::pin(self.coordinator(group)).await?,
         };
-        Ok(self.inner.pool.get(&self.address(node).await?, purpose).await?)
+        let address = self.address(node).await?;
+        let meant = Meant { cluster: self.cluster().id.clone(), node: Some(node) };
+        Ok(self.inner.pool.get(&address, purpose, &meant).await?)
     }
 
     /// A connection to a node that stands already.
@@ -277,8 +284,9 @@ impl Client {
             return Ok(standing);
         }
         let mut reason = String::new();
+        let meant = Meant { cluster: cluster.id.clone(), node: None };
         for address in &addresses {
-            match self.inner.pool.get(address, purpose).await {
+            match self.inner.pool.get(address, purpose, &meant).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => reason = error.to_string(),
             }

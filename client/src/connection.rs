@@ -28,8 +28,17 @@ use crate::wire::{Outgoing, read_frame};
 
 /// Requests written with one system call at most.
 const WRITE_TOGETHER: usize = 16;
-/// The version of the first ApiVersions request: the oldest with the client's software and the broker's features (KIP-511).
-const API_VERSIONS: i16 = 3;
+/// The version of the first ApiVersions request: it names the cluster and the node that are meant (KIP-1242).
+const API_VERSIONS: i16 = 5;
+
+/// What is to be reached at an address: another broker may listen there by now (KIP-1242). `None`: any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meant {
+    /// The cluster's id.
+    pub(crate) cluster: Option<Str>,
+    /// The broker's node id.
+    pub(crate) node: Option<i32>,
+}
 
 type Reply = oneshot::Sender<Result<Bytes, ConnectionError>>;
 
@@ -79,15 +88,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and requests the versions that the broker serves.
-    pub(crate) async fn open(address: &str, config: &ClientConfig) -> Result<Self, ConnectionError> {
+    /// Connects to what is meant, and requests the versions that the broker serves.
+    pub(crate) async fn open(address: &str, config: &ClientConfig, meant: &Meant) -> Result<Self, ConnectionError> {
         let connect = |reason: String| ConnectionError::Connect { address: address.to_owned(), reason };
         let opened = timeout(config.connect_timeout, async {
             let stream = TcpStream::connect(address).await.map_err(|error| connect(error.to_string()))?;
             stream.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
             let (reader, writer) = stream.into_split();
             let mut connection = Self::over(reader, writer, address, config);
-            connection.versions = connection.request_versions().await?;
+            connection.versions = connection.request_versions(meant).await?;
             Ok(connection)
         });
         opened.await.map_err(|_| connect(format!("no answer within {:?}", config.connect_timeout)))?
@@ -123,13 +132,14 @@ impl Connection {
         }
     }
 
-    async fn request_versions(&self) -> Result<HashMap<i16, (i16, i16)>, ConnectionError> {
+    async fn request_versions(&self, meant: &Meant) -> Result<HashMap<i16, (i16, i16)>, ConnectionError> {
         let mut version = API_VERSIONS;
         loop {
             let request = ApiVersionsRequest {
                 client_software_name: "esker".into(),
                 client_software_version: env!("CARGO_PKG_VERSION").into(),
-                ..ApiVersionsRequest::default()
+                cluster_id: meant.cluster.clone(),
+                node_id: meant.node.unwrap_or(-1),
             };
             let answer = self.start_raw(version, &request)?;
             let frame = answer.await.map_err(|_| self.shared.lost_error())??;
@@ -140,6 +150,9 @@ impl Connection {
                 // An older broker names its own range in the answer; a very old one names nothing.
                 version = ranges.get(&ApiKey::API_VERSIONS.0).map_or(0, |range| range.1.clamp(0, version - 1));
                 continue;
+            }
+            if response.error_code == ErrorCode::REBOOTSTRAP_REQUIRED {
+                return Err(ConnectionError::Misrouted { address: self.shared.address.clone() });
             }
             if response.error_code.is_error() {
                 let reason = format!("it answered the version check with {}", response.error_code);

@@ -18,6 +18,14 @@ pub enum ConnectionError {
         /// Why not.
         reason: String,
     },
+    /// Another broker, or one of another cluster, listens where this one was (KIP-1242).
+    #[error(
+        "{address} is no longer the broker that was meant, or belongs to another cluster: connect anew to go on with it"
+    )]
+    Misrouted {
+        /// Where.
+        address: String,
+    },
     /// The connection ended before the answer came. The request may or may not have been carried out.
     #[error("the connection to {address} was lost: {reason}")]
     Lost {
@@ -77,7 +85,11 @@ impl ConnectionError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. } | Self::Busy { .. } => true,
+            Self::Connect { .. }
+            | Self::Misrouted { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Busy { .. } => true,
             Self::Unsupported { .. } | Self::Decode { .. } | Self::Encode { .. } => false,
         }
     }
@@ -96,6 +108,15 @@ pub enum Error {
         addresses: String,
         /// The last failure.
         reason: String,
+    },
+    /// The brokers at the addresses belong to another cluster than before. A client never goes on with another cluster: what it has
+    /// queued, and its offsets, are meant for the first one.
+    #[error("the broker that answered belongs to cluster {found}, not to {meant}: connect anew to use it")]
+    OtherCluster {
+        /// The id of the cluster that the client connected to.
+        meant: String,
+        /// The id of the cluster that answered.
+        found: String,
     },
     /// A broker refused.
     #[error("{what}: {}", refusal(*code, message.as_deref()))]
@@ -168,9 +189,12 @@ impl Error {
             Self::Connection(error) => error.is_retriable(),
             Self::NoBroker { .. } => true,
             Self::Refused { code, .. } => code.is_retriable(),
-            Self::TimedOut { .. } | Self::Corrupt { .. } | Self::NoOffset { .. } | Self::Invalid(_) | Self::Closed => {
-                false
-            }
+            Self::OtherCluster { .. }
+            | Self::TimedOut { .. }
+            | Self::Corrupt { .. }
+            | Self::NoOffset { .. }
+            | Self::Invalid(_)
+            | Self::Closed => false,
         }
     }
 

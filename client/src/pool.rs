@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::ClientConfig;
-use crate::connection::Connection;
+use crate::connection::{Connection, Meant};
 use crate::error::ConnectionError;
 use crate::retry::Backoff;
 
@@ -57,7 +57,12 @@ impl Pool {
 
     /// A connection to `address`: the one that stands, or a new one. After a failure, attempts fail at once with
     /// the same error until the pause is over.
-    pub(crate) async fn get(&self, address: &str, purpose: Purpose) -> Result<Arc<Connection>, ConnectionError> {
+    pub(crate) async fn get(
+        &self,
+        address: &str,
+        purpose: Purpose,
+        meant: &Meant,
+    ) -> Result<Arc<Connection>, ConnectionError> {
         let slot = Arc::clone(self.slots.lock().entry((address.to_owned(), purpose)).or_default());
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.connection.as_ref().filter(|c| c.is_open()) {
@@ -69,7 +74,7 @@ impl Pool {
         {
             return Err(failure.clone());
         }
-        match Connection::open(address, &self.config).await {
+        match Connection::open(address, &self.config, meant).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *slot = Slot { connection: Some(Arc::clone(&connection)), ..Slot::default() };

@@ -20,7 +20,7 @@ use esker_protocol::messages::metadata::{MetadataResponsePartition, MetadataResp
 use esker_protocol::records::Batches;
 
 use crate::wire::Wire;
-use crate::{Esker, PATIENCE, binary, clear_environment, metric_in};
+use crate::{Esker, PATIENCE, binary, clear_environment, metric_in, own_host};
 
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -459,15 +459,8 @@ pub fn run_to_end(arguments: &[&str]) -> String {
     log
 }
 
-/// Addresses on which nothing listens. Their ports lie below those that the kernel gives to outgoing connections: a node that tries to reach
-/// a dead node there can then not be given the dead node's own port, which would connect it to itself and keep the port from the restart.
+/// Addresses on which nothing listens, each on a host of its own: nobody else is given the port of a node that is down.
 pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let mut held: Vec<TcpListener> = Vec::new();
-    while held.len() < count {
-        let any = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = 10_000 + any.local_addr().expect("an address").port() % 20_000;
-        // It may be in use.
-        held.extend(TcpListener::bind(("127.0.0.1", port)));
-    }
+    let held: Vec<_> = (0..count).map(|_| TcpListener::bind((own_host(), 0)).expect("a free port")).collect();
     held.iter().map(|listener| listener.local_addr().expect("an address")).collect()
 }

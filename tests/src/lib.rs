@@ -15,10 +15,11 @@ pub mod writer;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,20 @@ pub fn binary() -> PathBuf {
     built.expect("no esker binary: run `cargo build` or set ESKER_BIN")
 }
 
+/// A host of loopback that no other broker of any test has. A client whose broker was killed goes on trying its address for a while: on a
+/// shared host the kernel may have given the port to the broker of another test by then, and the client would write to that one.
+pub fn own_host() -> Ipv4Addr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let count = 1 + COUNT.fetch_add(1, Ordering::Relaxed) % 254;
+    Ipv4Addr::new(127, high & 0x7f, low, u8::try_from(count).expect("254 at most"))
+}
+
+/// Any port of a host of its own, for `--listen`.
+pub fn listen_anywhere() -> String {
+    SocketAddr::from((own_host(), 0)).to_string()
+}
+
 /// A running broker; it is killed when dropped.
 #[derive(Debug)]
 pub struct Esker {
@@ -92,13 +107,16 @@ pub struct Esker {
 impl Esker {
     /// Starts one on a data folder, on free ports.
     pub fn start(data: &Path) -> Self {
-        Self::start_with(data, &["--listen", "127.0.0.1:0"])
+        Self::start_with(data, &[])
     }
 
     /// Starts one with more flags.
     pub fn start_with(data: &Path, flags: &[&str]) -> Self {
-        let data = data.display().to_string();
+        let (data, listen) = (data.display().to_string(), listen_anywhere());
         let mut all = vec!["serve", "--data-dir", &data, "--http", "127.0.0.1:0"];
+        if !flags.contains(&"--listen") {
+            all.extend(["--listen", &listen]);
+        }
         all.extend(flags);
         Self::spawn(&all)
     }
@@ -128,7 +146,7 @@ impl Esker {
     /// is not allowed.
     pub fn on_small_disk(data: &Path, bytes: u64) -> Option<Self> {
         let mut command = Self::mounted(data, &format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\""))?;
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", &listen_anywhere(), "--http", "127.0.0.1:0"]);
         command.arg("--set").arg(format!("log.dirs={}", data.display()));
         Some(Self::run(command))
     }
@@ -137,7 +155,7 @@ impl Esker {
     /// on a loop device, whose file has no more room. `None` where mounting is not allowed.
     pub fn on_breaking_disk(dir: &Path, bytes: u64) -> Option<(Self, [PathBuf; 2])> {
         let (mut command, log_dirs) = Self::command_on_breaking_disk(dir, bytes)?;
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", &listen_anywhere(), "--http", "127.0.0.1:0"]);
         let dirs: Vec<String> = log_dirs.iter().map(|dir| dir.display().to_string()).collect();
         command.arg("--set").arg(format!("log.dirs={}", dirs.join(",")));
         Some((Self::run(command), log_dirs))

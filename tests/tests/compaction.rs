@@ -36,7 +36,7 @@ async fn read(client: &Client) -> Vec<(i64, String, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_record_per_key_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    let esker = Esker::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--set", "log.cleaner.backoff.ms=50"]);
+    let esker = Esker::start_with(dir.path(), &["--set", "log.cleaner.backoff.ms=50"]);
     let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
     let configs = [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
     let configs = configs.map(|(name, value)| (name.into(), value.into())).into();
@@ -139,7 +139,6 @@ fn committed_offsets_survive_the_compaction_of_their_topic() {
     const GROUPS: i64 = 20;
     let dir = tempfile::tempdir().unwrap();
     let flags = [
-        ["--listen", "127.0.0.1:0"],
         ["--set", "log.cleaner.backoff.ms=50"],
         ["--set", "log.cleaner.min.cleanable.ratio=0.01"],
         ["--set", "offsets.topic.num.partitions=1"],

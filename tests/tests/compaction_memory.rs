@@ -50,12 +50,7 @@ fn policy(stream: &mut TcpStream, value: &'static str) {
 fn memory_is_bounded_whatever_the_number_of_partitions() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = format!("log.cleaner.dedupe.buffer.size={BUFFER}");
-    let flags = [
-        ["--listen", "127.0.0.1:0"],
-        ["--set", "log.cleaner.backoff.ms=10"],
-        ["--set", "log.cleaner.threads=2"],
-        ["--set", &buffer],
-    ];
+    let flags = [["--set", "log.cleaner.backoff.ms=10"], ["--set", "log.cleaner.threads=2"], ["--set", &buffer]];
     let esker = Esker::start_with(dir.path(), &flags.concat());
     let mut stream = esker.connect();
     let configs = [

@@ -311,7 +311,8 @@ fn the_last_value_of_every_key_survives_them() {
     let dirs = ["one", "two"].map(|name| dir.path().join(name));
     dirs.iter().for_each(|dir| std::fs::create_dir_all(dir).unwrap());
     let log_dirs = format!("log.dirs={},{}", dirs[0].display(), dirs[1].display());
-    let mut flags = vec!["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", &log_dirs];
+    let listen = esker_tests::listen_anywhere();
+    let mut flags = vec!["serve", "--listen", &listen, "--http", "127.0.0.1:0", "--set", &log_dirs];
     for set in ["log.cleaner.backoff.ms=10", "log.cleaner.threads=2", "log.retention.check.interval.ms=50"] {
         flags.extend(["--set", set]);
     }

@@ -1,4 +1,5 @@
-//! kill -9 under load: every record that was acknowledged is there afterwards, once, in order.
+//! kill -9 under load: every record that was acknowledged is there afterwards, once, in order; and a client whose broker was killed waits
+//! for that one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test fails by a panic
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use esker_client::{
 use esker_protocol::compression::Compression;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use esker_tests::cluster::free_addresses;
 use esker_tests::{Esker, ask};
 
 const PARTITIONS: i32 = 4;
@@ -64,7 +66,8 @@ async fn client_is_gone(bootstrap: &str) -> bool {
 async fn all_records(client: Client) -> BTreeMap<i32, Vec<(i64, u64)>> {
     let config = ConsumerConfig { max_wait: Duration::from_millis(20), ..ConsumerConfig::default() };
     let mut consumer = Consumer::new(&client, config);
-    consumer.assign((0..PARTITIONS).map(|partition| ("t", partition, StartAt::Earliest)));
+    let partitions = client.topic("t", false).await.unwrap().partitions.len();
+    consumer.assign((0..i32::try_from(partitions).unwrap()).map(|partition| ("t", partition, StartAt::Earliest)));
     let mut found: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
     while !consumer.is_at_end() {
         for record in consumer.poll(Duration::from_millis(100)).await.unwrap() {
@@ -110,6 +113,51 @@ async fn deleted_records_stay_deleted_after_kill_9() {
         let left: Vec<i64> = all_records(client).await[&0].iter().map(|(offset, _)| *offset).collect();
         assert_eq!(left, (offset..100).collect::<Vec<_>>());
     }
+}
+
+/// Another broker may be given the address of one that was killed. What a client has queued is not for it (KIP-1242).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_never_goes_on_with_another_cluster() {
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let address = free_addresses(1)[0].to_string();
+    let start = |data: &std::path::Path| Esker::start_with(data, &["--listen", &address]);
+    let esker = start(own.path());
+    let client = Client::connect(ClientConfig::new(&address)).await.unwrap();
+    Admin::new(&client).create_topics(&[NewTopic::new("t")], false).await.unwrap().remove(0).unwrap();
+    let config = || ProducerConfig {
+        delivery_timeout: Duration::from_secs(1),
+        max_block: Duration::from_secs(1),
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(&client, ProducerConfig::default());
+    producer.send(ProducerRecord::new("t").value("first")).await.unwrap().wait().await.unwrap();
+    esker.kill();
+
+    let esker = start(other.path());
+    let fresh = Client::connect(ClientConfig::new(&address)).await.unwrap();
+    Admin::new(&fresh).create_topics(&[NewTopic::new("t")], false).await.unwrap().remove(0).unwrap();
+    let strays = Producer::new(&client, config());
+    let refused = match strays.send(ProducerRecord::new("t").value("stray")).await {
+        Ok(delivery) => delivery.wait().await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(refused.is_err(), "the record went to another cluster");
+    let refused = client.refresh(&[]).await.unwrap_err().to_string();
+    assert!(refused.contains("belongs to another cluster"), "{refused}");
+    assert!(all_records(fresh).await.is_empty(), "another cluster has the record");
+    esker.kill();
+
+    let _own = start(own.path());
+    producer.send(ProducerRecord::new("t").value("second")).await.unwrap().wait().await.unwrap();
+    let fresh = Client::connect(ClientConfig::new(&address)).await.unwrap();
+    let mut consumer = Consumer::new(&fresh, ConsumerConfig::default());
+    consumer.assign([("t", 0, StartAt::Earliest)]);
+    let mut values = Vec::new();
+    while values.len() < 2 {
+        let polled = consumer.poll(Duration::from_millis(100)).await.unwrap();
+        values.extend(polled.into_iter().map(|record| record.value.unwrap()));
+    }
+    assert_eq!(values, ["first", "second"]);
 }
 
 async fn kill_again_and_again(durability: &'static str) {

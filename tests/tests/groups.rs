@@ -66,8 +66,7 @@ fn rebalances(esker: &Esker, group: &str) -> Vec<Value> {
 #[test]
 fn why_groups_rebalance_is_told_over_http() {
     let dir = tempfile::tempdir().unwrap();
-    let esker =
-        Esker::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--set", "group.initial.rebalance.delay.ms=0"]);
+    let esker = Esker::start_with(dir.path(), &["--set", "group.initial.rebalance.delay.ms=0"]);
     let mut stream = esker.connect();
     coordinated(&mut stream, "old");
     let wanted = join(&mut stream, &Str::default());

@@ -95,7 +95,7 @@ fn journal_files(data: &Path) -> usize {
 async fn what_the_journal_has_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let flags = ["--listen", "127.0.0.1:0", "--set", "replica.high.watermark.checkpoint.interval.ms=50"];
+    let flags = ["--set", "replica.high.watermark.checkpoint.interval.ms=50"];
     let esker = Esker::start_with(&data, &flags);
     let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
     let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::new("t") };
@@ -166,7 +166,7 @@ async fn a_journal_in_a_folder_of_its_own_is_not_forgotten_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let [data, journal, other] = ["data", "journal", "other"].map(|name| folder.path().join(name));
     let placed = format!("log.journal.dir={}", journal.display());
-    let flags = ["--listen", "127.0.0.1:0", "--set", &placed];
+    let flags = ["--set", &placed];
     let esker = Esker::start_with(&data, &flags);
     let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
     let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::new("t") };
@@ -182,7 +182,8 @@ async fn a_journal_in_a_folder_of_its_own_is_not_forgotten_after_a_crash() {
     assert_eq!((journal_files(&data), journal_files(&journal) > 0), (0, true));
     let named = journal.display().to_string();
 
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"];
+    let listen = esker_tests::listen_anywhere();
+    let arguments = ["serve", "--listen", &listen, "--http", "127.0.0.1:0", "--data-dir"];
     let refused = Command::new(binary()).args(arguments).arg(&data).output().unwrap();
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.status.code() == Some(1) && message.contains(&named), "{message}");
@@ -194,7 +195,7 @@ async fn a_journal_in_a_folder_of_its_own_is_not_forgotten_after_a_crash() {
     assert!(applied.0 && applied.1.contains("12 partitions"), "{applied:?}");
     assert_eq!((journal_files(&data), journal_files(&journal)), (0, 0));
 
-    let esker = Esker::start_with(&data, &["--listen", "127.0.0.1:0"]);
+    let esker = Esker::start_with(&data, &[]);
     assert_eq!(ends(&esker), [batches; PARTITIONS as usize]);
     assert!(esker.terminate().success());
 }

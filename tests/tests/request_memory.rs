@@ -37,7 +37,7 @@ fn produce_of(bytes: usize) -> ProduceRequest {
 async fn start() -> (Esker, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let bound = format!("queued.max.request.bytes={BOUND}");
-    let flags = ["--listen", "127.0.0.1:0", "--set", "message.max.bytes=20000000", "--set", &bound];
+    let flags = ["--set", "message.max.bytes=20000000", "--set", &bound];
     let esker = Esker::start_with(dir.path(), &flags);
     let client = Client::connect(ClientConfig::new(&esker.kafka.to_string())).await.unwrap();
     Admin::new(&client).create_topics(&[NewTopic::new("t")], false).await.unwrap().remove(0).unwrap();

@@ -27,8 +27,7 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 #[test]
 fn bit_rot_is_found_told_and_served_around() {
     let dir = tempfile::tempdir().unwrap();
-    let flags =
-        ["--listen", "127.0.0.1:0", "--set", "log.scrub.interval.ms=100", "--set", "log.scrub.max.bytes.per.second=0"];
+    let flags = ["--set", "log.scrub.interval.ms=100", "--set", "log.scrub.max.bytes.per.second=0"];
     let esker = Esker::start_with(dir.path(), &flags);
     let mut stream = esker.connect();
     let configs = vec![CreatableTopicConfig { name: "segment.bytes".into(), value: Some("1048576".into()) }];

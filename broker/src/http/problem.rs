@@ -101,7 +101,7 @@ impl From<Error> for Problem {
             Error::Connection(ConnectionError::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
             Error::Connection(ConnectionError::Unsupported { .. }) => StatusCode::NOT_IMPLEMENTED,
             Error::Connection(ConnectionError::Encode { .. }) | Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::Connection(ConnectionError::Decode { .. }) => StatusCode::BAD_GATEWAY,
+            Error::Connection(ConnectionError::Decode { .. }) | Error::OtherCluster { .. } => StatusCode::BAD_GATEWAY,
             Error::Connection(_) | Error::NoBroker { .. } | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } | Error::NoOffset { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

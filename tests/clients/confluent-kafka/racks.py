@@ -11,7 +11,7 @@ import urllib.request
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from free_ports import free_ports
+from free_addresses import free_addresses
 
 TOPIC, RECORDS, SIZE = "racks", 1000, 1000
 SELECTOR = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"
@@ -20,8 +20,8 @@ STEADY = "broker.session.timeout.ms=30000"
 PATIENCE = 60
 
 
-def start(folder, number, port, join):
-    command = [os.environ["ESKER_BIN"], "serve", "--data-dir", f"{folder}/{number}", "--listen", f"127.0.0.1:{port}"]
+def start(folder, number, address, join):
+    command = [os.environ["ESKER_BIN"], "serve", "--data-dir", f"{folder}/{number}", "--listen", address]
     command += ["--http", "127.0.0.1:0", "--join", join, "--set", f"broker.rack=rack{number}", "--set", SELECTOR]
     command += ["--set", STEADY]
     with open(f"{folder}/{number}.log", "w") as log:
@@ -66,9 +66,9 @@ def leader_in_sync(admin):
 
 
 def main(folder, processes):
-    ports = free_ports(3)
-    join = ",".join(f"127.0.0.1:{port}" for port in ports)
-    processes += [start(folder, number, port, join) for number, port in enumerate(ports)]
+    addresses = free_addresses(3)
+    join = ",".join(addresses)
+    processes += [start(folder, number, address, join) for number, address in enumerate(addresses)]
     brokers = {}
     for number, process in enumerate(processes):
         line = process.stdout.readline()

@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 
 import yaml
-from free_ports import free_ports
+from free_addresses import free_addresses
 
 ESKER, PROMETHEUS = sys.argv[1], sys.argv[2]
 DEPLOY, STATE = pathlib.Path(sys.argv[3]).resolve(), pathlib.Path(sys.argv[4]).resolve()
@@ -90,9 +90,8 @@ class Processes:
 
 def start_cluster(processes):
     """Three voters and an observer; returns the addresses for clients and for scrapes."""
-    ports = free_ports(8)
-    clients = [f"127.0.0.1:{port}" for port in ports[:4]]
-    scrapes = [f"127.0.0.1:{port}" for port in ports[4:]]
+    addresses = free_addresses(8)
+    clients, scrapes = addresses[:4], addresses[4:]
     join = ",".join(clients[:3])
     for i, (client, scrape) in enumerate(zip(clients, scrapes), 1):
         data = str(STATE / f"node-{i}")
@@ -139,7 +138,7 @@ def start_prometheus(processes, scrapes):
     config["rule_files"] = [str(DEPLOY / "prometheus" / pattern) for pattern in config["rule_files"]]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = scrapes
     (STATE / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address = free_addresses(1)[0]
     processes.start(
         "prometheus",
         PROMETHEUS,

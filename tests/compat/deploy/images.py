@@ -11,7 +11,7 @@ import sys
 import threading
 
 import yaml
-from free_ports import free_ports
+from free_addresses import free_addresses
 
 ESKER, DEPLOY, STATE = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 
@@ -39,15 +39,15 @@ def main():
     variables, command, health = read_image((DEPLOY / "Dockerfile").read_text())
     service = yaml.safe_load((DEPLOY / "compose/one-node.yml").read_text())["services"]["esker"]
     variables |= service["environment"]
-    ports = {}
+    addresses = {}
 
-    def replace_port(match):
-        return "127.0.0.1:" + ports.setdefault(match[1], str(free_ports(1)[0]))
+    def replace_address(match):
+        return addresses.setdefault(match[1], free_addresses(1)[0])
 
-    variables = {name: re.sub(r"0\.0\.0\.0:(\d+)", replace_port, value) for name, value in variables.items()}
+    variables = {name: re.sub(r"0\.0\.0\.0:(\d+)", replace_address, value) for name, value in variables.items()}
     variables["ESKER_DATA_DIR"] = str(STATE / "data")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ESKER_")}
-    health = [re.sub(r"127\.0\.0\.1:(\d+)", replace_port, word) for word in health[1:]]
+    health = [re.sub(r"127\.0\.0\.1:(\d+)", replace_address, word) for word in health[1:]]
     with (STATE / "image.log").open("wb") as log:
         process = subprocess.Popen([ESKER, *command], env=clean | variables, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

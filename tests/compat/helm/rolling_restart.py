@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from free_ports import free_ports
+from free_addresses import free_addresses
 
 ESKER, SCRIPT, STATE = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 PODS = STATE / "pods"
@@ -37,7 +37,7 @@ def wait_until(what, condition, seconds=60):
 
 
 def describe_pods():
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(6)]
+    addresses = free_addresses(6)
     join = ",".join(addresses[:3])
     for i, name in enumerate(NAMES):
         kafka, http = addresses[i], addresses[i + 3]

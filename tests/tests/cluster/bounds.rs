@@ -18,7 +18,7 @@ fn clients_leave_descriptors_to_nodes() {
     let first = Esker::spawn_with_open_files(OPEN_FILES, &arguments);
     let clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| first.connect()).collect();
     wait_until("clients are refused", || first.log().contains("connection refused"));
-    let second = Esker::start_with(second_data.as_ref(), &["--listen", "127.0.0.1:0", "--join", &address]);
+    let second = Esker::start_with(second_data.as_ref(), &["--join", &address]);
     let is_ready = || http_answer(second.http, "/health/ready").is_some_and(|(code, _)| code == 200);
     wait_until("the second node is ready", is_ready);
     assert!(!first.log().contains("cannot accept a connection"), "{}", first.log());

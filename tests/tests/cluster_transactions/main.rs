@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use esker_protocol::messages::txn_offset_commit::{
 use esker_protocol::primitives::Str;
 use esker_protocol::records::{BatchBuilder, Batches};
 use esker_protocol::{Request, decode_response, encode_request};
-use esker_tests::cluster::find;
+use esker_tests::cluster::{find, free_addresses};
 use esker_tests::topics::{create_by, new_topic};
 use esker_tests::{Esker, PATIENCE};
 
@@ -66,9 +66,7 @@ struct Nodes {
 
 impl Nodes {
     fn start() -> Self {
-        let free: Vec<_> = (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses = free.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        drop(free);
+        let addresses = free_addresses(NODES);
         let mut nodes = Self { dir: tempfile::tempdir().unwrap(), addresses, running: Vec::new() };
         let started = std::thread::scope(|scope| {
             let nodes = &nodes;
