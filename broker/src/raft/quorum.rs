@@ -169,11 +169,12 @@ pub(super) struct Observed {
     pub(super) metrics: Arc<QuorumMetrics>,
 }
 
-/// Publishes the quorum as it changes, and allows elections to this node while it votes.
+/// Publishes the quorum as it changes, and allows elections to this node while it votes. A leader without other members needs no ticks: nobody
+/// waits for its heartbeats, and nobody else can be elected. An idle broker alone does not wake a hundred times a second for them.
 pub(super) async fn follow_quorum(raft: Raft<TypeConfig, StateMachine>, own: RaftId, observed: Observed) {
     let mut metrics = raft.metrics();
     let mut table = MemberTable::default();
-    let mut elects = false;
+    let (mut elects, mut ticking) = (false, true);
     let mut last_leader = None;
     let mut leaderless_since = None;
     loop {
@@ -202,6 +203,11 @@ pub(super) async fn follow_quorum(raft: Raft<TypeConfig, StateMachine>, own: Raf
         if votes != elects {
             raft.runtime_config().elect(votes);
             elects = votes;
+        }
+        let ticks = !view.is_alone();
+        if ticks != ticking {
+            raft.runtime_config().tick(ticks);
+            ticking = ticks;
         }
         observed.views.send_if_modified(|last| {
             let modified = *last != view;
