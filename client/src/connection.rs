@@ -208,10 +208,15 @@ impl Connection {
         request: &R,
         patience: Option<Duration>,
     ) -> Result<R::Response, ConnectionError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost_error())?;
+        let permit = self.acquire().await?;
         let mut pending = self.start(version, request, patience)?;
-        pending.permit = Some(permit);
+        pending.frame.permit = Some(permit);
         pending.wait().await
+    }
+
+    // What does not depend on the request has functions of its own: it is compiled once, not once for each API.
+    async fn acquire(&self) -> Result<OwnedSemaphorePermit, ConnectionError> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost_error())
     }
 
     /// Puts a request on its way at once, so that calls made one after the other arrive in that order.
@@ -222,16 +227,19 @@ impl Connection {
         patience: Option<Duration>,
     ) -> Result<Pending<R>, ConnectionError> {
         let answer = self.start_raw(version, request)?;
+        let frame = self.expect_answer(answer, R::KEY.name(), patience);
+        Ok(Pending { frame, version, api: PhantomData })
+    }
+
+    fn expect_answer(
+        &self,
+        answer: oneshot::Receiver<Result<Bytes, ConnectionError>>,
+        api: &'static str,
+        patience: Option<Duration>,
+    ) -> PendingFrame {
         let after = patience.unwrap_or(self.request_timeout);
-        Ok(Pending {
-            shared: Arc::clone(&self.shared),
-            answer,
-            version,
-            after,
-            deadline: Instant::now() + after,
-            permit: None,
-            api: PhantomData,
-        })
+        let deadline = Instant::now() + after;
+        PendingFrame { shared: Arc::clone(&self.shared), answer, api, after, deadline, permit: None }
     }
 
     /// Sends a request that gets no answer (produce with acks 0).
@@ -254,7 +262,10 @@ impl Connection {
         let chunks = encode_request(version, correlation, Some(self.client_id.clone()), request).map_err(|source| {
             ConnectionError::Encode { address: self.shared.address.clone(), api: R::KEY.name(), source }
         })?;
-        let call = Call { correlation, parts: chunks.into_parts(), reply };
+        self.queue(Call { correlation, parts: chunks.into_parts(), reply })
+    }
+
+    fn queue(&self, call: Call) -> Result<(), ConnectionError> {
         self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ConnectionError::Busy { address: self.shared.address.clone() },
             mpsc::error::TrySendError::Closed(_) => self.shared.lost_error(),
@@ -268,32 +279,42 @@ impl Connection {
 
 /// A request whose answer is on its way.
 pub struct Pending<R> {
+    frame: PendingFrame,
+    version: i16,
+    api: PhantomData<fn() -> R>,
+}
+
+/// A frame that is on its way.
+struct PendingFrame {
     shared: Arc<Shared>,
     answer: oneshot::Receiver<Result<Bytes, ConnectionError>>,
-    version: i16,
+    api: &'static str,
     after: Duration,
     deadline: Instant,
     permit: Option<OwnedSemaphorePermit>,
-    api: PhantomData<fn() -> R>,
+}
+
+impl PendingFrame {
+    async fn wait(self) -> Result<Bytes, ConnectionError> {
+        let Self { shared, answer, api, after, deadline, permit: _permit } = self;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(frame)) => frame,
+            Ok(Err(_)) => Err(shared.lost_error()),
+            Err(_) => {
+                shared.fail(format!("{api} was not answered within {after:?}"));
+                Err(ConnectionError::Timeout { address: shared.address.clone(), api, after })
+            }
+        }
+    }
 }
 
 impl<R: Request> Pending<R> {
     /// Waits for the answer. Past the deadline the whole connection is closed: all answers behind this one are stuck too.
     pub async fn wait(self) -> Result<R::Response, ConnectionError> {
-        let address = || self.shared.address.clone();
-        let api = R::KEY.name();
-        let frame = match timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(frame)) => frame?,
-            Ok(Err(_)) => return Err(self.shared.lost_error()),
-            Err(_) => {
-                self.shared.fail(format!("{api} was not answered within {:?}", self.after));
-                return Err(ConnectionError::Timeout { address: address(), api, after: self.after });
-            }
-        };
-        drop(self.permit);
-        let decoded = decode_response::<R>(self.version, frame);
+        let shared = Arc::clone(&self.frame.shared);
+        let decoded = decode_response::<R>(self.version, self.frame.wait().await?);
         decoded.map(|(_, response)| response).map_err(|source| ConnectionError::Decode {
-            address: address(),
+            address: shared.address.clone(),
             api: <R as Message>::SCHEMA.name,
             source,
         })

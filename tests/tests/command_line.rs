@@ -196,7 +196,7 @@ fn a_bad_line_is_named_and_loses_no_other() {
     assert_eq!(good(&esker, &["consume", "c", "-e", "-f", "%k=%s\\n"], ""), "a=one\nb=two\n");
     let produced = run(&esker, &["produce", "c", "-k", r"\x3d"], "c=three\n");
     let stderr = String::from_utf8_lossy(&produced.stderr);
-    assert!(stderr.contains("produced 1 records to c: partition 0 offsets 2 to 2"), "{stderr}");
+    assert!(stderr.contains("produced 1 record to c: partition 0 offsets 2 to 2"), "{stderr}");
     assert_eq!(run(&esker, &["produce", "c", "-k", r"\q"], "").status.code(), Some(2));
     let missing = run(&esker, &["produce", "c", "-p", "9", "-k", ":"], "d:four\n");
     assert_eq!(missing.status.code(), Some(1));

@@ -11,6 +11,7 @@ use esker_storage::{LogConfig, LogManager, LogManagerConfig, node_id_of};
 use super::error::CliError;
 use super::output::print_line;
 use super::times::now;
+use super::units::show_count;
 
 /// Commands about the journal of a data folder.
 #[derive(Debug, Subcommand)]
@@ -61,5 +62,6 @@ pub fn run(command: &JournalCommand) -> Result<(), CliError> {
     let replayed: u64 = logs.journals().map(|(_, journal)| journal.stats().replayed).sum();
     logs.shutdown_clean()?;
     let before = if clean { "the last stop was clean" } else { "the last stop was not clean" };
-    Ok(print_line(&format!("{partitions} partitions, {replayed} bytes written from the journal ({before})"))?)
+    let partitions = show_count(partitions, "partition", "partitions");
+    Ok(print_line(&format!("{partitions}, {replayed} bytes written from the journal ({before})"))?)
 }

@@ -15,6 +15,7 @@ use super::connect::Connect;
 use super::error::CliError;
 use super::interrupt::interrupted;
 use super::output::{print_json, print_line, print_to_stderr, table};
+use super::units::show_count;
 
 /// Flags of `safe-to-stop`.
 #[derive(Debug, Args)]
@@ -122,10 +123,9 @@ fn describe_obstacle(assessment: &StopAssessment) -> String {
         if assessment.count > named.len() {
             named.push("...".to_owned());
         }
-        let noun = if assessment.count == 1 { "partition" } else { "partitions" };
         obstacles.push(format!(
-            "{} {noun} would have too few in-sync replicas ({})",
-            assessment.count,
+            "{} would have too few in-sync replicas ({})",
+            show_count(assessment.count, "partition", "partitions"),
             named.join(", ")
         ));
     }

@@ -1,5 +1,6 @@
-//! Bytes and times as people write them.
+//! Bytes, times and counts as people write them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 const UNITS: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
@@ -13,6 +14,11 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     // The broker keeps it as a signed number.
     let bytes = bytes.filter(|bytes| (1..i64::MAX.unsigned_abs()).contains(bytes));
     bytes.ok_or_else(|| "write a number of bytes above 0, such as 1000000, 512K, 10M or 1G".to_owned())
+}
+
+/// A count with the words for one and for many: `1 partition lacks`, `2 partitions lack`.
+pub(super) fn show_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == N::from(1) { one } else { many })
 }
 
 /// A time: `90s`, `30m`, `2h`.

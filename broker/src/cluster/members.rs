@@ -15,6 +15,7 @@ use esker_core::metadata::{BrokerImage, MetadataImage};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use thiserror::Error;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::controller::Controller;
@@ -153,13 +154,28 @@ impl Controller {
         self.metadata().add_learners(known.collect(), deadline).await
     }
 
+    /// Waits until no change of the members is under way, one that nobody commanded included; none begins while the guard is held.
+    async fn begin_change(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ChangeVoterError> {
+        let late =
+            || timed_out("Request timed out waiting for leader to handle previous voter change request: try again");
+        let mut views = self.metadata().quorum();
+        loop {
+            let guard = timeout_at(deadline, self.member_changes().lock()).await.map_err(|_| late())?;
+            // The view may not know yet that the last change has ended; what an earlier leader began, this one ends once it may.
+            if !views.borrow_and_update().changing {
+                return Ok(guard);
+            }
+            drop(guard);
+            timeout_at(deadline, views.changed())
+                .await
+                .map_err(|_| late())?
+                .map_err(|_| ChangeVoterError::NotController)?;
+        }
+    }
+
     /// Changes the voters on command; refused unless this node is the active controller.
     pub async fn change_voter(&self, change: VoterChange, deadline: Instant) -> Result<(), ChangeVoterError> {
-        let Ok(_changing) = self.member_changes().try_lock() else {
-            return Err(timed_out(
-                "Request timed out waiting for leader to handle previous voter change request: try again",
-            ));
-        };
+        let _changing = self.begin_change(deadline).await?;
         let view = self.view();
         if !view.is_leading() || !self.metadata().leads_within(CONFIRMED_WITHIN) {
             return Err(ChangeVoterError::NotController);

@@ -129,13 +129,15 @@ fn describe_peer(span: &Span, connection: &ConnectionInfo) {
 }
 
 /// Polls `future` within the span: log lines carry its ids, and requests to other nodes are part of its trace.
-pub(super) fn in_span<T>(
+pub(super) fn in_span<T: 'static>(
     span: Option<&Arc<Span>>,
     future: impl Future<Output = T> + Send + 'static,
 ) -> BoxFuture<'static, T> {
+    // Boxed before it is wrapped: the wrapping is compiled once for each output, not for each future.
+    let future = future.boxed();
     match span {
         Some(span) => with_current(span, future.instrument(span.log_span())).boxed(),
-        None => future.boxed(),
+        None => future,
     }
 }
 

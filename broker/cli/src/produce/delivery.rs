@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::super::error::CliError;
 use super::super::output::print_to_stderr;
+use super::super::units::show_count;
 
 /// A line that was sent, or could not be.
 pub(super) struct SentLine {
@@ -38,7 +39,7 @@ impl Summary {
 
     /// One line for people.
     pub(super) fn to_text(&self, topic: &str) -> String {
-        let mut text = format!("produced {} records to {topic}", self.records);
+        let mut text = format!("produced {} to {topic}", show_count(self.records, "record", "records"));
         for (at, (partition, (first, last))) in self.offsets.iter().enumerate() {
             let mark = if at == 0 { ':' } else { ',' };
             // Without acknowledgements there are no offsets.

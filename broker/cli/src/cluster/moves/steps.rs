@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::super::super::error::CliError;
 use super::super::super::output::print_line;
 use super::super::super::safe_to_stop;
-use super::super::super::units::{show_bytes, show_duration};
+use super::super::super::units::{show_bytes, show_count, show_duration};
 use super::super::voters::remove_voter;
 use super::goal::Goal;
 use super::mover::{Mover, Pace};
@@ -128,7 +128,8 @@ impl Steps<'_> {
         }
         let pace = Pace { at_once: usize::from(self.options.at_once), throttle: self.options.throttle };
         let took = Mover::new(self.client, pace, self.options.json, self.last, begun, moves).run().await?;
-        let text = format!("{count} partitions moved, {} copied, in {}", show_bytes(bytes), show_duration(took));
+        let partitions = show_count(count, "partition", "partitions");
+        let text = format!("{partitions} moved, {} copied, in {}", show_bytes(bytes), show_duration(took));
         self.say(&text, "moved")
     }
 
@@ -139,7 +140,8 @@ impl Steps<'_> {
         let covered: Vec<TopicPartition> =
             ongoing.into_iter().filter(|found| self.goal.covers(found)).map(|found| found.partition).collect();
         let count = cancel_reassignments(&admin, &covered).await?;
-        let text = format!("{count} reassignments are cancelled; partitions that have moved stay where they are");
+        let reassignments = show_count(count, "reassignment is", "reassignments are");
+        let text = format!("{reassignments} cancelled; partitions that have moved stay where they are");
         self.say(&text, "cancelled")
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::Partition;
 
+use super::super::super::units::show_count;
 use super::super::facts::{Facts, TopicFacts, Way};
 use super::super::finding::{Check, Finding, name_some};
 
@@ -41,8 +42,8 @@ pub(super) fn check_replication(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !leaderless.is_empty() {
         let text = format!(
-            "{} partitions have no leader, and are neither read nor written: {}",
-            leaderless.len(),
+            "{} no leader, so no reads and no writes: {}",
+            show_count(leaderless.len(), "partition has", "partitions have"),
             name_some(&leaderless)
         );
         // With eligible leader replicas (KIP-966) the last in-sync replica leaves the ISR, too.
@@ -51,15 +52,16 @@ pub(super) fn check_replication(facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::error(CHECK, text, advice));
     }
     if !below_min.is_empty() {
-        let count = below_min.len();
+        let partitions = show_count(below_min.len(), "partition has", "partitions have");
         let text = format!(
-            "{count} partitions have fewer in-sync replicas than min.insync.replicas: acks=all is refused: {}",
+            "{partitions} fewer in-sync replicas than min.insync.replicas: acks=all is refused: {}",
             name_some(&below_min)
         );
         findings.push(Finding::error(CHECK, text, "bring the brokers below back"));
     }
     for ((_, why), partitions) in missing {
-        let text = format!("{} partitions lack a replica: {why}: {}", partitions.len(), name_some(&partitions));
+        let count = show_count(partitions.len(), "partition lacks", "partitions lack");
+        let text = format!("{count} a replica: {why}: {}", name_some(&partitions));
         findings.push(Finding::warning(CHECK, text, "the partitions return to full replication once it follows again"));
     }
     single.dedup();
@@ -69,8 +71,8 @@ pub(super) fn check_replication(facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::warning(CHECK, text, advice));
     }
     if findings.is_empty() {
-        let count = each_partition(facts).count();
-        findings.push(Finding::ok(CHECK, format!("all replicas of {count} partitions are in sync")));
+        let partitions = show_count(each_partition(facts).count(), "partition", "partitions");
+        findings.push(Finding::ok(CHECK, format!("all replicas of {partitions} are in sync")));
     }
     findings
 }
@@ -113,8 +115,8 @@ pub(super) fn check_racks(facts: &Facts) -> Vec<Finding> {
         each_partition(facts).filter(|(_, partition, _)| in_one_rack(partition)).map(|(_, _, name)| name).collect();
     if names.len() > 1 && !unspread.is_empty() {
         let text = format!(
-            "{} partitions have all replicas in one rack, and are lost with it: {}",
-            unspread.len(),
+            "{} all replicas in one rack, with which their records are lost: {}",
+            show_count(unspread.len(), "partition has", "partitions have"),
             name_some(&unspread)
         );
         findings.push(Finding::warning(CHECK, text, "spread them: `esker cluster rebalance` shows the plan first"));

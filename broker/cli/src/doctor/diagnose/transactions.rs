@@ -1,5 +1,6 @@
 //! The check of transactions that do not end (KIP-664).
 
+use super::super::super::units::show_count;
 use super::super::facts::{Facts, OpenTransaction, Transaction, TransactionFacts};
 use super::super::finding::{Check, Finding};
 
@@ -23,9 +24,10 @@ pub(super) fn check_transactions(facts: &Facts) -> Vec<Finding> {
         let open = known.transactions.iter().filter(|transaction| is_open(transaction)).count();
         let left_out = match known.partitions_left_out {
             0 => String::new(),
-            count => format!("; {count} partitions were not looked at"),
+            count => format!("; {} not looked at", show_count(count, "partition was", "partitions were")),
         };
-        let text = format!("none of {open} open transactions hangs{left_out}");
+        let open = show_count(open, "open transaction", "open transactions");
+        let text = format!("none of {open} hangs{left_out}");
         findings.push(Finding::ok(CHECK, text));
     }
     findings

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn replicas_out_of_sync_are_explained() {
-    assert_worst(&check_replication(&healthy()), Severity::Ok, &["1 partitions"]);
+    assert_worst(&check_replication(&healthy()), Severity::Ok, &["1 partition"]);
     let mut facts = healthy();
     facts.topics[0].partitions = vec![partition(0, &[1, 2, 3], &[1, 2]), partition(1, &[2, 3, 1], &[2, 1])];
     assert_worst(&check_replication(&facts), Severity::Warning, &["broker 3 runs, but is behind", "t-0, t-1"]);
@@ -44,7 +44,7 @@ fn replicas_in_one_rack() {
     facts.brokers[1].rack = Some("rack-1".to_owned());
     assert_worst(&check_racks(&facts), Severity::Ok, &["2 racks"]);
     facts.topics[0].partitions.push(partition(1, &[1, 2], &[1, 2]));
-    assert_worst(&check_racks(&facts), Severity::Warning, &["1 partitions", "t-1"]);
+    assert_worst(&check_racks(&facts), Severity::Warning, &["1 partition", "t-1"]);
     facts.brokers[0].rack = None;
     assert_worst(&check_racks(&facts), Severity::Warning, &["without a rack", "1"]);
     for broker in &mut facts.brokers {
