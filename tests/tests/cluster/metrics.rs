@@ -61,7 +61,7 @@ const MANAGER: &str = "kafka_server_replicamanager_";
 
 #[test]
 fn a_dead_node_shows_in_the_metrics_of_the_others() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     create(&cluster, "t", 3, 3, "2");
     create(&cluster, "strict", 2, 3, "3");
     create(&cluster, "single", 6, 1, "1");
@@ -135,7 +135,7 @@ fn a_dead_node_shows_in_the_metrics_of_the_others() {
 
 #[test]
 fn a_change_of_the_active_controller_shows() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     let controller = cluster.controller();
     let changes = format!("{CONTROLLER}newactivecontrollerscount");
     let before: Vec<f64> = (0..3).map(|at| cluster.node(at).metric(&changes)).collect();
@@ -157,7 +157,7 @@ fn a_change_of_the_active_controller_shows() {
 /// The coordinator of a group has no replica of most partitions that the group reads.
 #[test]
 fn lags_are_known_where_the_partitions_are_elsewhere() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_steady(3);
     create(&cluster, "spread", 6, 1, "1");
     let bootstrap = cluster.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let run = |arguments: &[&str], input: &str| {
