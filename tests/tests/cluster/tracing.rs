@@ -139,7 +139,8 @@ fn nodes_of_requests(collector: &Collector, name: &str, caused_by: &str) -> Vec<
             "{cause:?} {sent:?} {received:?}"
         );
         // Each node has read the wall clock once, which may have been set since then.
-        let begins_after = |later: &ReceivedSpan, earlier: &ReceivedSpan| later.times[0] + 1_000_000_000 > earlier.times[0];
+        let begins_after =
+            |later: &ReceivedSpan, earlier: &ReceivedSpan| later.times[0] + 1_000_000_000 > earlier.times[0];
         assert!(begins_after(sent, cause) && begins_after(received, sent), "{cause:?} {sent:?} {received:?}");
         Some([received.node.clone(), sent.node.clone(), cause.node.clone()])
     };
