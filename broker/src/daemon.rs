@@ -18,6 +18,7 @@ use crate::build::BUILD;
 use crate::config::{BrokerConfig, ConfigError, ConfigErrors, Origin, Sources};
 use crate::serve::{self, Running};
 use crate::service_manager;
+use crate::task::spawn;
 use crate::telemetry::{LogFormat, LogLevel, init_logging};
 
 /// Flags of a broker. Any config of Kafka's can be given with --set, in a file with --config, or as ESKER_* in the
@@ -191,7 +192,7 @@ async fn serve_until_stopped(config: BrokerConfig, format: LogFormat) -> Result<
     announce(&running, &data, format).map_err(|error| format!("cannot write to standard output: {error}"))?;
     // Ready comes first: a unit that is not active yet has no watchdog to feed.
     service_manager::notify_ready(&format!("serves Kafka clients at {}", running.kafka));
-    tokio::spawn(service_manager::feed_watchdog());
+    spawn(service_manager::feed_watchdog());
     let mut requests = StopRequests::default();
     let signal = tokio::select! {
         signal = stop.wait() => signal,

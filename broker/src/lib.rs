@@ -31,6 +31,7 @@ mod service_manager;
 pub mod session;
 mod start_progress;
 mod system_limits;
+mod task;
 pub mod telemetry;
 #[cfg(test)]
 mod test_support;

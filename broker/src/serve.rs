@@ -33,6 +33,7 @@ use crate::metadata_dir::MetadataDir;
 use crate::node::{Machine, Node};
 use crate::server::Listeners;
 use crate::system_limits::limit_open_segments;
+use crate::task::spawn;
 pub use error::ServeError;
 use parts::open_logs;
 use register::Addresses;
@@ -138,7 +139,7 @@ async fn listen(
 async fn serve_http(node: &Node, served: &Arc<Served>, stop: &CancellationToken) -> Result<SocketAddr, HttpError> {
     let (listener, address) = http::bind(&node.config().http_listen).await?;
     let access = Access::new(address, node.config().http_changes);
-    tokio::spawn(http::serve(listener, Arc::clone(served), access, stop.clone()));
+    spawn(http::serve(listener, Arc::clone(served), access, stop.clone()));
     Ok(address)
 }
 

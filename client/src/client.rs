@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::Request;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -54,6 +55,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::NoBroker`] at once when none of the addresses answers.
+    #[boxed]
     pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
         if config.bootstrap.is_empty() {
             return Err(Error::Invalid("no broker address is given; pass one as host:port".to_owned()));
@@ -92,6 +94,7 @@ impl Client {
     }
 
     /// Requests metadata (`None`: of all topics) and caches it.
+    #[boxed]
     pub(crate) async fn metadata(&self, topics: Option<&[Str]>, create: bool) -> Result<MetadataResponse, Error> {
         let _turn = self.inner.refreshing.lock().await;
         let names = |names: &[Str]| {
@@ -121,6 +124,7 @@ impl Client {
     ///
     /// # Errors
     /// It is not there. With `create` it is waited for (`topic_wait`), since the broker may be creating it.
+    #[boxed]
     pub async fn topic(&self, name: &str, create: bool) -> Result<Arc<Topic>, Error> {
         if let Some(topic) = self.cached_topic(name) {
             return Ok(topic);
@@ -196,6 +200,7 @@ impl Client {
     ///
     /// # Errors
     /// The broker cannot be reached.
+    #[boxed]
     pub async fn api_versions(&self, target: Target) -> Result<Vec<(i16, i16, i16)>, Error> {
         let connection = self.connection(&target, Purpose::General).await?;
         let mut versions: Vec<_> = connection.versions().iter().map(|(key, (min, max))| (*key, *min, *max)).collect();
@@ -237,6 +242,7 @@ impl Client {
     }
 
     /// A connection to the target.
+    #[boxed]
     pub(crate) async fn connection(&self, target: &Target, purpose: Purpose) -> Result<Arc<Connection>, Error> {
         let cluster = self.cluster();
         let node = match target {
@@ -246,7 +252,7 @@ impl Client {
                 Some(id) if cluster.brokers.contains_key(&id) => id,
                 _ => return self.any(&cluster, purpose).await,
             },
-            Target::Coordinator(group) => Box::pin(self.coordinator(group)).await?,
+            Target::Coordinator(group) => self.coordinator(group).await?,
         };
         let address = self.address(node).await?;
         let meant = Meant { cluster: self.cluster().id.clone(), node: Some(node) };
@@ -269,7 +275,7 @@ impl Client {
         if let Some(address) = known(self.cluster()) {
             return Ok(address);
         }
-        Box::pin(self.refresh(&[])).await?;
+        self.refresh(&[]).await?;
         known(self.cluster()).ok_or_else(|| {
             Error::refused(format!("broker {node}"), ErrorCode::BROKER_NOT_AVAILABLE, Some("it is not in the cluster"))
         })
@@ -296,6 +302,7 @@ impl Client {
     }
 
     /// Node id of a group's coordinator, from the cache where it is known.
+    #[boxed]
     pub(crate) async fn coordinator(&self, group: &Str) -> Result<i32, Error> {
         if let Some(node) = self.inner.coordinators.lock().get(group.as_str()) {
             return Ok(*node);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use esker_protocol::api::ApiKey;
 use esker_protocol::error::ErrorCode;
@@ -141,7 +142,7 @@ impl Connection {
                 cluster_id: meant.cluster.clone(),
                 node_id: meant.node.unwrap_or(-1),
             };
-            let answer = self.start_raw(version, &request)?;
+            let answer = self.push(&|correlation| self.encode(version, correlation, &request))?;
             let frame = answer.await.map_err(|_| self.shared.lost_error())??;
             let response = self.read_versions(version, frame)?;
             let ranges: HashMap<_, _> =
@@ -208,13 +209,18 @@ impl Connection {
         request: &R,
         patience: Option<Duration>,
     ) -> Result<R::Response, ConnectionError> {
-        let permit = self.acquire().await?;
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.acquire().await?,
+        };
         let mut pending = self.start(version, request, patience)?;
         pending.frame.permit = Some(permit);
         pending.wait().await
     }
 
-    // What does not depend on the request has functions of its own: it is compiled once, not once for each API.
+    // What does not depend on the request has functions of its own, and is boxed where it waits: it is compiled once, not once for each
+    // API and in each crate that sends it.
+    #[boxed]
     async fn acquire(&self) -> Result<OwnedSemaphorePermit, ConnectionError> {
         Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.shared.lost_error())
     }
@@ -226,7 +232,7 @@ impl Connection {
         request: &R,
         patience: Option<Duration>,
     ) -> Result<Pending<R>, ConnectionError> {
-        let answer = self.start_raw(version, request)?;
+        let answer = self.push(&|correlation| self.encode(version, correlation, request))?;
         let frame = self.expect_answer(answer, R::KEY.name(), patience);
         Ok(Pending { frame, version, api: PhantomData })
     }
@@ -244,25 +250,29 @@ impl Connection {
 
     /// Sends a request that gets no answer (produce with acks 0).
     pub(crate) fn send<R: Request>(&self, version: i16, request: &R) -> Result<(), ConnectionError> {
-        self.push(version, request, None)
+        let correlation = self.next_correlation();
+        self.queue(Call { correlation, parts: self.encode(version, correlation, request)?, reply: None })
     }
 
-    fn start_raw<R: Request>(
-        &self,
-        version: i16,
-        request: &R,
-    ) -> Result<oneshot::Receiver<Result<Bytes, ConnectionError>>, ConnectionError> {
-        let (reply, answer) = oneshot::channel();
-        self.push(version, request, Some(reply))?;
-        Ok(answer)
+    fn next_correlation(&self) -> i32 {
+        self.correlation.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn push<R: Request>(&self, version: i16, request: &R, reply: Option<Reply>) -> Result<(), ConnectionError> {
-        let correlation = self.correlation.fetch_add(1, Ordering::Relaxed);
+    fn encode<R: Request>(&self, version: i16, correlation: i32, request: &R) -> Result<Vec<Bytes>, ConnectionError> {
         let chunks = encode_request(version, correlation, Some(self.client_id.clone()), request).map_err(|source| {
             ConnectionError::Encode { address: self.shared.address.clone(), api: R::KEY.name(), source }
         })?;
-        self.queue(Call { correlation, parts: chunks.into_parts(), reply })
+        Ok(chunks.into_parts())
+    }
+
+    fn push(
+        &self,
+        encode: &dyn Fn(i32) -> Result<Vec<Bytes>, ConnectionError>,
+    ) -> Result<oneshot::Receiver<Result<Bytes, ConnectionError>>, ConnectionError> {
+        let (reply, answer) = oneshot::channel();
+        let correlation = self.next_correlation();
+        self.queue(Call { correlation, parts: encode(correlation)?, reply: Some(reply) })?;
+        Ok(answer)
     }
 
     fn queue(&self, call: Call) -> Result<(), ConnectionError> {
@@ -295,6 +305,7 @@ struct PendingFrame {
 }
 
 impl PendingFrame {
+    #[boxed]
     async fn wait(self) -> Result<Bytes, ConnectionError> {
         let Self { shared, answer, api, after, deadline, permit: _permit } = self;
         match timeout_at(deadline, answer).await {

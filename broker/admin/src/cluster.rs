@@ -1,5 +1,6 @@
 //! The state of a cluster: its nodes, its metadata quorum, and partitions that lack in-sync replicas.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use esker_client::{Admin, Client};
@@ -60,6 +61,7 @@ pub struct NodeStatus {
 }
 
 /// Reads the state of the cluster.
+#[boxed]
 pub async fn read_cluster_status(client: &Client) -> Result<ClusterStatus, AdminError> {
     let admin = Admin::new(client);
     let topics = admin.topics().await?;

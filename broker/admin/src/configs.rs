@@ -1,5 +1,6 @@
 //! Configs of resources.
 
+use async_recursion::async_recursion as boxed;
 use clap::ValueEnum;
 use esker_client::Admin;
 use esker_client::admin::{ConfigEntry, ConfigOp, ConfigSource, Resource};
@@ -78,6 +79,7 @@ pub fn parse_resource(kind: ResourceKind, name: &str) -> Result<Resource, AdminE
 }
 
 /// The configs of a resource by name: with `all` every one, else those that are not at their default.
+#[boxed]
 pub async fn read_configs(admin: &Admin, resource: &Resource, all: bool) -> Result<Vec<ConfigReport>, AdminError> {
     let entries = admin.describe_configs(resource).await?;
     // What comes from the resource, from a broker's file or from a dynamic config.
@@ -86,6 +88,7 @@ pub async fn read_configs(admin: &Admin, resource: &Resource, all: bool) -> Resu
 }
 
 /// Changes some configs of a resource. `name` is the resource's name, as the caller wrote it.
+#[boxed]
 pub async fn alter_configs(
     admin: &Admin,
     (resource, name): (&Resource, &str),

@@ -1,5 +1,6 @@
 //! Draining a node by requests that need no process behind them: each begins reassignments, which the cluster carries out by itself.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use esker_client::{Admin, Client, TopicPartition};
@@ -52,6 +53,7 @@ pub struct DrainReport {
 
 /// Begins to drain a node: cordons it, and begins reassignments until `at_once` are in progress. The same request again begins those that
 /// are left.
+#[boxed]
 pub async fn begin_drain(client: &Client, node_id: i32, at_once: usize) -> Result<DrainReport, AdminError> {
     let admin = Admin::new(client);
     let mut survey = Survey::read(client).await?;
@@ -74,6 +76,7 @@ pub async fn begin_drain(client: &Client, node_id: i32, at_once: usize) -> Resul
 }
 
 /// How far the drain of a node is.
+#[boxed]
 pub async fn read_drain(client: &Client, node_id: i32) -> Result<DrainReport, AdminError> {
     let survey = Survey::read(client).await?;
     let facts = survey.facts(node_id);

@@ -1,5 +1,6 @@
 //! New offsets for a group without members: the plan of `esker group seek` and of `/v1/groups/{group}/offsets`.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use esker_client::admin::OffsetSpec;
@@ -64,6 +65,7 @@ struct PartitionOffsets {
 }
 
 /// The offsets that a group would have in these partitions, in their order. Nothing is changed.
+#[boxed]
 pub async fn plan_seek(
     admin: &Admin,
     group: &str,

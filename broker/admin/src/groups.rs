@@ -1,5 +1,6 @@
 //! Groups: their members, their offsets, and how far these lag behind.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use esker_client::admin::{GroupMember, OffsetSpec};
@@ -93,6 +94,7 @@ pub struct GroupOffset {
 }
 
 /// All groups, by id.
+#[boxed]
 pub async fn list_groups(admin: &Admin) -> Result<Vec<GroupSummary>, AdminError> {
     let summary = |group: &esker_client::admin::GroupListing| GroupSummary {
         group: group.id.to_string(),
@@ -104,6 +106,7 @@ pub async fn list_groups(admin: &Admin) -> Result<Vec<GroupSummary>, AdminError>
 }
 
 /// A group with a page of its partitions, and the partition to go on after.
+#[boxed]
 pub async fn read_group(
     admin: &Admin,
     name: &str,

@@ -1,5 +1,6 @@
 //! Nodes: their brokers, their log dirs, and whether they are cordoned (`cordoned.log.dirs`, KIP-1066).
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use esker_client::admin::{ConfigOp, LogDir, RegisteredBroker, Resource};
@@ -55,6 +56,7 @@ pub struct LogDirReport {
 }
 
 /// All nodes, by id.
+#[boxed]
 pub async fn list_nodes(client: &Client) -> Result<Vec<NodeSummary>, AdminError> {
     let status = read_cluster_status(client).await?;
     let registered = Admin::new(client).registered_brokers().await?;
@@ -80,6 +82,7 @@ fn summary(broker: Option<RegisteredBroker>, status: NodeStatus) -> NodeSummary 
 }
 
 /// One node.
+#[boxed]
 pub async fn read_node(client: &Client, node_id: i32) -> Result<NodeReport, AdminError> {
     let nodes = list_nodes(client).await?;
     let ids: Vec<i32> = nodes.iter().map(|node| node.status.id).collect();
@@ -112,6 +115,7 @@ pub(super) fn are_cordoned(dirs: &[LogDir]) -> bool {
 }
 
 /// Cordons all log dirs of a node, or none.
+#[boxed]
 pub async fn set_cordoned(admin: &Admin, node_id: i32, cordoned: bool) -> Result<(), Error> {
     // An empty list rather than no value: the broker may have been started with the config.
     let dirs = if cordoned { ALL_DIRS } else { "" };
@@ -120,6 +124,7 @@ pub async fn set_cordoned(admin: &Admin, node_id: i32, cordoned: bool) -> Result
 }
 
 /// Refuses a node that has no registered broker.
+#[boxed]
 pub async fn check_registered(admin: &Admin, node_id: i32) -> Result<(), AdminError> {
     let ids: Vec<i32> = admin.registered_brokers().await?.iter().map(|found| found.broker.id).collect();
     if ids.contains(&node_id) {

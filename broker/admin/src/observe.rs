@@ -1,5 +1,6 @@
 //! How far reassignments are: the assignments of their partitions, and the bytes that were copied.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::admin::Reassignment;
@@ -11,6 +12,7 @@ use esker_protocol::primitives::Str;
 const TOPICS_AT_ONCE: usize = 500;
 
 /// The assignments of partitions as they are now, by partition. One that was deleted is left out.
+#[boxed]
 pub async fn assignments(
     client: &Client,
     partitions: &[TopicPartition],
@@ -45,6 +47,7 @@ pub async fn assignments(
 }
 
 /// Bytes of some replicas, by broker and partition. Brokers that do not answer are left out.
+#[boxed]
 pub async fn sizes(
     client: &Client,
     replicas: &BTreeMap<i32, Vec<TopicPartition>>,

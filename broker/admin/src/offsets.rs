@@ -1,17 +1,20 @@
 //! Committed offsets of groups, and the offsets of partitions that may be gone.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use esker_client::admin::OffsetSpec;
 use esker_client::{Admin, Error, TopicPartition};
 
 /// The offsets that a group has committed, by partition.
+#[boxed]
 pub async fn committed_offsets(admin: &Admin, group: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
     let offsets = admin.committed_offsets(group).await?;
     Ok(offsets.into_iter().filter(|o| o.offset >= 0).map(|o| (o.partition, o.offset)).collect())
 }
 
 /// One offset of each partition. A partition of a topic that was deleted is left out.
+#[boxed]
 pub async fn existing_offsets(
     admin: &Admin,
     partitions: &[TopicPartition],

@@ -1,9 +1,11 @@
 //! The metadata quorum as a broker describes it.
 
+use async_recursion::async_recursion as boxed;
 use esker_client::{Client, Error, Target};
 use esker_protocol::messages::describe_quorum::{DescribeQuorumRequest, PartitionData, PartitionDataResult, TopicData};
 
 /// Asks any broker, which asks the leader: the leader alone knows how far the others are.
+#[boxed]
 pub async fn describe_quorum(client: &Client) -> Result<PartitionDataResult, Error> {
     let partition = PartitionData { partition_index: 0 };
     let topics = vec![TopicData { topic_name: "__cluster_metadata".into(), partitions: vec![partition] }];

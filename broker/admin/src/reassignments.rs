@@ -1,5 +1,6 @@
 //! Reassignments in progress: how far they are, and what they wait for.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::admin::Reassignment;
@@ -57,6 +58,7 @@ impl From<Blocker> for WaitsFor {
 }
 
 /// Reports reassignments in progress, each with what it waits for.
+#[boxed]
 pub async fn list_reassignments(
     client: &Client,
     ongoing: Vec<Reassignment>,
@@ -114,6 +116,7 @@ pub fn move_of(found: &Reassignment, bytes: u64) -> Move {
 }
 
 /// Cancels reassignments, and removes the limits of their copies; returns how many there were.
+#[boxed]
 pub async fn cancel_reassignments(admin: &Admin, partitions: &[TopicPartition]) -> Result<usize, AdminError> {
     let named: BTreeSet<&TopicPartition> = partitions.iter().collect();
     let ongoing = admin.list_reassignments().await?;

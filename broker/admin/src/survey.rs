@@ -1,5 +1,6 @@
 //! Reads the layout of the cluster, from what it answers to any client.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::admin::Reassignment;
@@ -23,6 +24,7 @@ pub struct Survey {
 
 impl Survey {
     /// Reads everything. A broker that does not answer counts as not alive.
+    #[boxed]
     pub async fn read(client: &Client) -> Result<Self, Error> {
         let admin = Admin::new(client);
         // Reassignments first: one that completes meanwhile shows the same replicas.

@@ -3,6 +3,7 @@
 //! Others may have set limits, too. Entries are added to the lists of a topic when a move begins and removed when it is complete, by the
 //! pure rules of `esker_core::plan`; the broker appends and subtracts, so that a change of another client in between is not lost.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::admin::{ConfigEntry, ConfigOp, ConfigSource, Resource};
@@ -40,6 +41,7 @@ impl CopyLimits {
     }
 
     /// Sets the rate on the brokers of some moves; it acts on replicas that are listed.
+    #[boxed]
     pub async fn set_rates(&mut self, admin: &Admin, moves: &[Move]) -> Result<(), Error> {
         let Some(rate) = self.rate else { return Ok(()) };
         let rate = Str::from(rate.to_string());
@@ -54,6 +56,7 @@ impl CopyLimits {
     }
 
     /// Lists the replicas of moves that begin.
+    #[boxed]
     pub async fn add(&mut self, admin: &Admin, moves: &[Move]) -> Result<(), Error> {
         if self.rate.is_none() || moves.is_empty() {
             return Ok(());
@@ -76,6 +79,7 @@ impl CopyLimits {
     }
 
     /// Removes the command's own entries of moves that are complete.
+    #[boxed]
     pub async fn remove(&mut self, admin: &Admin, moves: &[Move]) -> Result<(), Error> {
         let mut done = entries_by_topic(moves);
         for (topic, done) in &mut done {
@@ -95,6 +99,7 @@ impl CopyLimits {
     }
 
     /// Removes what is left of the command's own entries, and its rates unless reassignments are in progress: the rates may be theirs.
+    #[boxed]
     pub async fn end(&mut self, admin: &Admin) -> Result<(), Error> {
         let removed = remove_entries(admin, &self.own).await?;
         self.removed |= removed.any;
@@ -136,6 +141,7 @@ impl CopyLimits {
 }
 
 /// Removes the limits of moves that are cancelled, and the rates with the last of the limits.
+#[boxed]
 pub(super) async fn clear_moves(admin: &Admin, moves: &[Move]) -> Result<(), Error> {
     let removed = remove_entries(admin, &entries_by_topic(moves)).await?;
     if !removed.any || removed.others {
@@ -150,6 +156,7 @@ pub(super) async fn clear_moves(admin: &Admin, moves: &[Move]) -> Result<(), Err
 
 /// Removes all limits of these topics, also those that others set, and then the rates of all brokers, unless reassignments are in progress: the limits
 /// may be theirs. Rates alone may be an operator's choice, and stay.
+#[boxed]
 pub async fn clear_limits(admin: &Admin, topics: &[Str]) -> Result<(), Error> {
     if !admin.list_reassignments().await?.is_empty() {
         tracing::warn!(

@@ -1,5 +1,6 @@
 //! Topics and their partitions.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, HashMap};
 
 use esker_client::admin::{ConfigSource, ListedOffset, OffsetSpec, Resource};
@@ -111,18 +112,21 @@ impl TopicSummary {
 }
 
 /// All topics by name, or those that are not internal.
+#[boxed]
 pub async fn list_topics(admin: &Admin, internal: bool) -> Result<Vec<TopicSummary>, AdminError> {
     let topics = admin.topics().await?;
     Ok(topics.iter().filter(|topic| internal || !topic.internal).map(|topic| TopicSummary::new(topic)).collect())
 }
 
 /// A topic without its partitions.
+#[boxed]
 pub async fn read_topic_detail(admin: &Admin, name: &str) -> Result<TopicDetail, AdminError> {
     let topic = admin.topic(name).await?;
     Ok(TopicDetail { summary: TopicSummary::new(&topic), configs: own_configs(admin, &topic).await? })
 }
 
 /// A topic with its partitions.
+#[boxed]
 pub async fn read_topic(client: &Client, topic: &Topic) -> Result<TopicReport, AdminError> {
     let admin = &Admin::new(client);
     let partitions: Vec<&Partition> = topic.partitions.iter().collect();
@@ -180,6 +184,7 @@ async fn report_partitions(
 }
 
 /// Partitions of a topic, and the one to go on after.
+#[boxed]
 pub async fn read_partitions(
     client: &Client,
     name: &str,

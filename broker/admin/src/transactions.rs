@@ -1,5 +1,6 @@
 //! Transactions, and requests to the coordinator of a transactional id.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use esker_client::{Admin, Client, Error, ErrorCode, Target};
@@ -87,6 +88,7 @@ impl TransactionReport {
 }
 
 /// All transactional ids by name, or those whose transactions are in these states.
+#[boxed]
 pub async fn list_transactions(client: &Client, states: &[String]) -> Result<Vec<TransactionSummary>, AdminError> {
     let mut found = Vec::new();
     // Each coordinator knows its own.
@@ -115,6 +117,7 @@ pub async fn list_transactions(client: &Client, states: &[String]) -> Result<Vec
 }
 
 /// The coordinator of an id, and its transaction.
+#[boxed]
 pub async fn describe_transaction(client: &Client, id: &str) -> Result<(i32, TransactionState), AdminError> {
     let started = Instant::now();
     loop {
@@ -154,6 +157,7 @@ async fn find_coordinator(client: &Client, id: &str) -> Result<(i32, ErrorCode),
 
 /// Aborts the open transaction of an id and returns the transaction after it; with `dry_run` changes nothing. The next epoch of its producer
 /// begins, as when the producer starts anew.
+#[boxed]
 pub async fn abort_transaction(client: &Client, id: &str, dry_run: bool) -> Result<TransactionReport, AdminError> {
     let (coordinator, transaction) = describe_transaction(client, id).await?;
     if transaction.transaction_state.as_str() != "Ongoing" {

@@ -6,39 +6,28 @@
 //! Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 3 warnings (`doctor`). The output of a command goes to
 //! stdout, everything else to stderr.
 
-mod arguments;
-mod bench;
 mod broker;
 mod cluster;
 mod completion;
 mod config;
-mod connect;
-mod consume;
 mod context;
-mod contexts;
 mod doctor;
-mod error;
-mod format;
 mod group;
-mod interrupt;
 mod journal;
-mod output;
-mod produce;
 mod safe_to_stop;
-mod times;
 mod topic;
 mod txn;
-mod units;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 pub use cluster::{Recover, RecoverArgs};
-pub use connect::Connect;
-pub use error::CliError;
-use interrupt::interrupted;
-pub use output::print_line;
+use esker_records::{
+    arguments, bench, connect, consume, contexts, error, interrupt, interrupt::interrupted, output, produce, times,
+    units,
+};
+pub use esker_records::{connect::Connect, error::CliError, output::print_line};
 
 /// What `--help` ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (stderr says why), 2 wrong usage.";

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::scope::Background;
+use crate::task::spawn;
 
 /// However short the backoff is set: looking at all logs must not become all there is.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(10);
@@ -58,9 +59,9 @@ pub fn run_cleaner(
     threads: &Arc<CleanerThreads>,
     stop: &CancellationToken,
 ) {
-    tokio::spawn(supervise(background.clone(), Arc::clone(&cleaner), Arc::clone(threads), stop.clone()));
+    spawn(supervise(background.clone(), Arc::clone(&cleaner), Arc::clone(threads), stop.clone()));
     let stop = stop.clone();
-    tokio::spawn(async move {
+    spawn(async move {
         stop.cancelled().await;
         cleaner.stop();
     });
@@ -84,7 +85,7 @@ async fn supervise(
         while loops.len() < wanted {
             let own = stop.child_token();
             let alive = Alive::new(&threads);
-            loops.push((own.clone(), tokio::spawn(run(background.clone(), alive, Arc::clone(&cleaner), own))));
+            loops.push((own.clone(), spawn(run(background.clone(), alive, Arc::clone(&cleaner), own))));
         }
         threads.wanted.store(loops.len(), Ordering::Release);
         let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;

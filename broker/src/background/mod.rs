@@ -14,6 +14,7 @@ mod write_behind;
 pub use cleaner::{CleanerThreads, run_cleaner};
 pub use scope::Background;
 
+use crate::task::spawn_until;
 use std::sync::Arc;
 
 use esker_storage::Scrubber;
@@ -22,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 /// Starts all loops but compaction's; they end with `stop`.
 pub fn start(scope: &Background, scrubber: &Arc<Scrubber>, stop: &CancellationToken) {
     let until_stop = || stop.clone();
-    tokio::spawn(until_stop().run_until_cancelled_owned(housekeeping::run(scope.clone())));
-    tokio::spawn(until_stop().run_until_cancelled_owned(flush_by_age::run(scope.clone())));
-    tokio::spawn(until_stop().run_until_cancelled_owned(write_behind::run(scope.clone())));
-    tokio::spawn(until_stop().run_until_cancelled_owned(page_release::run(scope.clone())));
+    spawn_until(until_stop(), housekeeping::run(scope.clone()));
+    spawn_until(until_stop(), flush_by_age::run(scope.clone()));
+    spawn_until(until_stop(), write_behind::run(scope.clone()));
+    spawn_until(until_stop(), page_release::run(scope.clone()));
     scrub::start(scope.clone(), Arc::clone(scrubber), stop);
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::scope::Background;
+use crate::task::{spawn, spawn_until};
 
 /// How often the configs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,9 +22,9 @@ const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
 
 /// Starts it.
 pub(super) fn start(background: Background, scrubber: Arc<Scrubber>, stop: &CancellationToken) {
-    tokio::spawn(stop.clone().run_until_cancelled_owned(run(background, Arc::clone(&scrubber))));
+    spawn_until(stop.clone(), run(background, Arc::clone(&scrubber)));
     let stop = stop.clone();
-    tokio::spawn(async move {
+    spawn(async move {
         stop.cancelled().await;
         scrubber.stop();
     });

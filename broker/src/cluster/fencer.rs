@@ -19,6 +19,7 @@ use super::locations::locate;
 use crate::controller::{Committed, submit};
 use crate::peer::{Lane, PeerError, PeerLink};
 use crate::raft::wait_to_lead;
+use crate::task::spawn;
 use crate::telemetry::RepeatLimiter;
 
 /// How long a broker may take to answer a new connection.
@@ -126,7 +127,7 @@ fn probe_brokers(controller: &Arc<Controller>, image: &MetadataImage, probes: &m
         let link =
             PeerLink::new(controller.node(), controller.local(), location.target, &location.address, Lane::Control);
         let probe = probe(Arc::clone(controller), link, (broker.node_id, broker.epoch), broker.incarnation);
-        probes.insert(broker.node_id, (broker.incarnation, AbortOnDropHandle::new(tokio::spawn(probe))));
+        probes.insert(broker.node_id, (broker.incarnation, AbortOnDropHandle::new(spawn(probe))));
     }
 }
 

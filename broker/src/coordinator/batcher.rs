@@ -3,6 +3,7 @@
 //! A task for a broker runs only while there is something to send. Must never: keep a caller waiting that the task no longer serves; a task
 //! that ends in a fault drops what waits for it.
 
+use crate::task::spawn;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl<I: Send + 'static, A: Send + 'static> Batcher<I, A> {
             Some(queue) => queue.push_back((item, sender)),
             None => {
                 queues.insert(node_id, VecDeque::from([(item, sender)]));
-                tokio::spawn(send_batches(Arc::clone(&self.queues), Arc::clone(&self.send), node_id));
+                spawn(send_batches(Arc::clone(&self.queues), Arc::clone(&self.send), node_id));
             }
         }
         answer

@@ -29,6 +29,7 @@ use super::scope::CoordinatorScope;
 use super::shard::{ShardAction, ShardHandle};
 use crate::error::{KafkaError, coordinator_code, marker_code};
 use crate::replica::TopicRef;
+use crate::task::spawn;
 use crate::trace::Span;
 
 /// First and longest pause before markers are tried again.
@@ -58,8 +59,8 @@ pub(super) async fn carry_out_actions(
     while let Some((shard, action)) = actions.recv().await {
         let scope = scope.clone();
         match action {
-            Action::WriteMarkers(markers) => drop(tokio::spawn(complete_transaction(scope, shard, markers))),
-            Action::AbortLate(id) => drop(tokio::spawn(abort_late(scope, shard, id))),
+            Action::WriteMarkers(markers) => drop(spawn(complete_transaction(scope, shard, markers))),
+            Action::AbortLate(id) => drop(spawn(abort_late(scope, shard, id))),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::blocking;
 use crate::error::coordinator_code;
 use crate::node::Node;
 use crate::replica::Partition;
+use crate::task::spawn;
 
 /// The rules for what a coordinator writes of its own accord.
 const COORDINATOR: Origin = Origin::Coordinator { transaction_v2: false };
@@ -342,7 +343,7 @@ impl<M: StateMachine> ShardHandle<M> {
         };
         if let Some(stored) = stored {
             let shard = Arc::clone(self);
-            tokio::spawn(async move {
+            spawn(async move {
                 let outcome = shard.wait_committed(Some(position)).await;
                 shard.report_commit(&mut shard.lock(), stored, outcome);
             });
@@ -350,7 +351,7 @@ impl<M: StateMachine> ShardHandle<M> {
         if !actions.is_empty() {
             let shard = Arc::clone(self);
             // No other task carries these actions out: the wait ends with the commit or with the leadership.
-            tokio::spawn(async move {
+            spawn(async move {
                 while wait_committed(&shard.partition, position.end, shard.leader_epoch).await.is_err() {
                     if shard.is_gone() {
                         return;

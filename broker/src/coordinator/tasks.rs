@@ -14,6 +14,7 @@ use super::markers::carry_out_actions;
 use super::scope::CoordinatorScope;
 use super::shard::ShardHandle;
 use crate::replica::LeadershipChange;
+use crate::task::{spawn, spawn_until};
 
 /// First and longest pause before offsets of a deleted topic are removed again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -24,17 +25,17 @@ pub fn start(scope: &CoordinatorScope, changes: mpsc::UnboundedReceiver<Leadersh
     // Before the first shard is created.
     scope.transactions.set_version(&scope.image());
     let until_stop = || stop.clone();
-    tokio::spawn(until_stop().run_until_cancelled_owned(update_shards(scope.clone(), changes)));
+    spawn_until(until_stop(), update_shards(scope.clone(), changes));
     let (groups, transactions) = (Arc::clone(&scope.groups), Arc::clone(&scope.transactions));
-    tokio::spawn(until_stop().run_until_cancelled_owned(async move { groups.run_timer().await }));
-    tokio::spawn(until_stop().run_until_cancelled_owned(async move { transactions.run_timer().await }));
-    tokio::spawn(until_stop().run_until_cancelled_owned(expire(scope.clone())));
+    spawn_until(until_stop(), async move { groups.run_timer().await });
+    spawn_until(until_stop(), async move { transactions.run_timer().await });
+    spawn_until(until_stop(), expire(scope.clone()));
     if let Some(jobs) = scope.groups.take_actions() {
-        tokio::spawn(until_stop().run_until_cancelled_owned(super::regexes::run(scope.clone(), jobs)));
+        spawn_until(until_stop(), super::regexes::run(scope.clone(), jobs));
     }
-    tokio::spawn(until_stop().run_until_cancelled_owned(update_versions(scope.clone())));
+    spawn_until(until_stop(), update_versions(scope.clone()));
     if let Some(actions) = scope.transactions.take_actions() {
-        tokio::spawn(until_stop().run_until_cancelled_owned(carry_out_actions(scope.clone(), actions)));
+        spawn_until(until_stop(), carry_out_actions(scope.clone(), actions));
     }
 }
 
@@ -95,7 +96,7 @@ fn remove_offsets_of(shard: Arc<ShardHandle<GroupShard>>, topic: Str, deleted_at
     if remove() {
         return;
     }
-    tokio::spawn(async move {
+    spawn(async move {
         let mut pause = RETRY_AFTER;
         loop {
             tokio::time::sleep(pause).await;

@@ -16,6 +16,7 @@ use esker_protocol::primitives::Str;
 use super::create_topics;
 use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::{Broker, Endpoint};
+use crate::task::spawn;
 use esker_core::internal_topics::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 
 /// The FindCoordinator API.
@@ -124,7 +125,7 @@ pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage,
     let creatable = CreatableTopic { name: topic.into(), ..creatable };
     let request = CreateTopicsRequest { topics: vec![creatable], ..CreateTopicsRequest::default() };
     let broker = Arc::clone(broker);
-    tokio::spawn(async move {
+    spawn(async move {
         if let Err(error) = create_topics::create(&broker, request).await {
             tracing::warn!(%error, "{topic} could not be created");
         }

@@ -22,6 +22,7 @@ use esker_protocol::primitives::Str;
 use super::handler::{Handler, RequestContext, Staged};
 use super::{create_topics, operations};
 use crate::broker::Broker;
+use crate::task::spawn;
 
 /// The Metadata API.
 pub struct Metadata;
@@ -177,7 +178,7 @@ fn create_missing(broker: &Arc<Broker>, names: Vec<Str>) {
     });
     let request = CreateTopicsRequest { topics: topics.collect(), ..CreateTopicsRequest::default() };
     let broker = Arc::clone(broker);
-    tokio::spawn(async move {
+    spawn(async move {
         if let Err(error) = create_topics::create(&broker, request).await {
             tracing::warn!(%error, "topics could not be created on demand");
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use esker_protocol::api::ApiKey;
-use esker_protocol::primitives::Reader;
+use esker_protocol::primitives::{Chunks, EncodeError, Reader};
 use esker_protocol::{Message, Request, encode_response};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::handler::{Handler, RequestContext, Route, Staged};
@@ -88,9 +89,14 @@ impl RouteCall {
         Self { metrics, key, version: ctx.api_version, correlation_id, arrival: ctx.arrival, trace }
     }
 
+    // What does not depend on the API has functions of its own: it is compiled once, not once for each API.
     fn reply<M: Message>(&self, staged: Option<Instant>, response: &M) -> Reply {
-        let Self { key, version, correlation_id, .. } = *self;
-        match encode_response(key, version, correlation_id, response) {
+        self.finish(staged, encode_response(self.key, self.version, self.correlation_id, response))
+    }
+
+    fn finish(&self, staged: Option<Instant>, encoded: Result<Chunks, EncodeError>) -> Reply {
+        let Self { key, version, .. } = *self;
+        match encoded {
             Ok(chunks) => {
                 if let Some(span) = self.trace.as_ref().filter(|_| !chunks.errors().is_empty()) {
                     span.set_failed();
@@ -104,6 +110,22 @@ impl RouteCall {
             }
         }
     }
+
+    fn reply_later<M: Message + Send>(
+        self,
+        waits: Option<Instant>,
+        response: BoxFuture<'static, M>,
+    ) -> BoxFuture<'static, Reply> {
+        let trace = self.trace.clone();
+        in_span(trace.as_ref(), async move { self.reply(waits, &response.await) })
+    }
+
+    fn reply_nothing(&self, began_wait: Option<Instant>) -> Outcome {
+        let requests = &self.metrics.requests;
+        let answered = requests.answered((self.key, self.version), self.arrival, began_wait, &[]);
+        requests.ended_without_answer(answered);
+        Outcome::Ready(Reply::Nothing)
+    }
 }
 
 /// What stage one leaves, with the answer encoded. `began_wait` is when it first had to wait, if it had to.
@@ -115,30 +137,15 @@ pub(super) fn stage_outcome<M: Message + Send>(
     let waits = || began_wait.or_else(|| Some(Instant::now()));
     match staged {
         Staged::Ready(response) => Outcome::Ready(call.reply(began_wait, &response)),
-        Staged::Later(response) => {
-            let waits = waits();
-            let trace = call.trace.clone();
-            let reply = async move { call.reply(waits, &response.await) };
-            Outcome::Later(in_span(trace.as_ref(), reply))
-        }
-        Staged::Parked(bytes, response) => {
-            let waits = waits();
-            let trace = call.trace.clone();
-            let reply = async move { call.reply(waits, &response.await) };
-            Outcome::Parked(bytes, in_span(trace.as_ref(), reply))
-        }
+        Staged::Later(response) => Outcome::Later(call.reply_later(waits(), response)),
+        Staged::Parked(bytes, response) => Outcome::Parked(bytes, call.reply_later(waits(), response)),
         Staged::Held(rest) => {
             let waits = waits();
             let trace = call.trace.clone();
             let outcome = async move { stage_outcome(rest.await, call, waits) };
             Outcome::Held(in_span(trace.as_ref(), outcome))
         }
-        Staged::NoReply => {
-            let requests = &call.metrics.requests;
-            let answered = requests.answered((call.key, call.version), call.arrival, began_wait, &[]);
-            requests.ended_without_answer(answered);
-            Outcome::Ready(Reply::Nothing)
-        }
+        Staged::NoReply => call.reply_nothing(began_wait),
         Staged::Close(reason) => Outcome::Ready(Reply::Close(reason)),
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::config::OtlpEndpoint;
 use crate::node::Node;
+use crate::task::spawn;
 
 /// How long an export may take, with its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ impl OtlpClient {
         let stream = self.node.connect(self.endpoint.authority()).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // It ends with its sender, and an error of it is one of the request, too.
-        tokio::spawn(async move { drop(connection.await) });
+        spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{ExportError, OtlpClient};
 use super::spans::{ClockAnchor, SpanSource, encode_spans};
 use crate::node::Node;
+use crate::task::spawn_until;
 use crate::telemetry::RepeatLimiter;
 use crate::trace::{FinishedSpan, Tracer};
 
@@ -76,7 +77,7 @@ pub fn start_exports(node: &Node, source: SpanSource, stop: &CancellationToken) 
     let Some(ended) = tracer.take_ended() else { return };
     let client = OtlpClient::new(node, endpoint);
     let export = export_spans(node.clone(), source, tracer, ended, client);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(export));
+    spawn_until(stop.clone(), export);
 }
 
 /// Starts the export of metrics that clients pushed, where there is an endpoint.
@@ -93,7 +94,7 @@ pub fn forward_metrics(node: &Node, forwarder: &Arc<Forwarder>, stop: &Cancellat
             count.fetch_add(1, Ordering::Relaxed);
         }
     };
-    tokio::spawn(stop.clone().run_until_cancelled_owned(forward));
+    spawn_until(stop.clone(), forward);
 }
 
 async fn export_spans(

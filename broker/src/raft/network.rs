@@ -31,6 +31,7 @@ use super::wire::{
 };
 use crate::node::Node;
 use crate::peer::{Lane, LocalNode, PeerError, PeerLink};
+use crate::task::spawn;
 
 /// The longest wait for an answer that needs no more than a sync of the disk. A controller that takes longer is as good as gone; its answer
 /// is waited for nonetheless, so that a slow disk does not cost the connection.
@@ -123,7 +124,7 @@ async fn call<R: Request + Sync>(
     deadline: Instant,
 ) -> Result<R::Response, RPCError<TypeConfig>> {
     let link = Arc::clone(link);
-    let called = tokio::spawn(async move { link.call(&request, deadline).await });
+    let called = spawn(async move { link.call(&request, deadline).await });
     called.await.map_err(|error| RPCError::Unreachable(unreachable(&error)))?.map_err(rpc_error)
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::partition::Partition;
 use crate::node::Node;
+use crate::task::spawn;
 
 /// Bytes that may be left to copy when appends are blocked for the switch.
 const MAX_BYTES_AT_SWITCH: u64 = 256 << 10;
@@ -152,7 +153,7 @@ impl Moves {
         };
         let ticket = self.begin_move(key, progress);
         let moves = Arc::clone(self);
-        tokio::spawn(async move {
+        spawn(async move {
             let Ok(_permit) = Arc::clone(&moves.threads).acquire_owned().await else { return };
             let node = moves.node.clone();
             if let Err(error) = node.run_blocking(move || moves.run_move(&partition, ticket, moving)).await {

@@ -32,6 +32,7 @@ use crate::node::Node;
 use crate::otlp::{SpanSource, forward_metrics, start_exports};
 use crate::producer_ids::ProducerIds;
 use crate::replica::{LeadershipChange, ReplicaManager};
+use crate::task::{spawn, spawn_until};
 
 /// How long a start may wait for flushes of what a crash left.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -126,8 +127,8 @@ pub(super) fn start_tasks(
     changes: mpsc::UnboundedReceiver<LeadershipChange>,
     stop: &CancellationToken,
 ) {
-    tokio::spawn(stop.clone().run_until_cancelled_owned(follow_metadata(Arc::clone(broker))));
-    tokio::spawn(Arc::clone(broker.replicas.flusher()).run());
+    spawn_until(stop.clone(), follow_metadata(Arc::clone(broker)));
+    spawn(Arc::clone(broker.replicas.flusher()).run());
     let background = broker.background();
     background::start(&background, &broker.scrubber, stop);
     if let Some(cleaner) = &broker.cleaner {

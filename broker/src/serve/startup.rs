@@ -35,6 +35,7 @@ use crate::server::{Admission, ConnectionLimits, NodeLanes, Patience, RequestMem
 use crate::session::BrokerSession;
 use crate::start_progress::StartProgress;
 use crate::system_limits::{limit_connections, request_bytes};
+use crate::task::spawn_until;
 use crate::telemetry::Metrics;
 
 /// What requests of other controllers may take: votes, heartbeats, entries of the metadata log.
@@ -180,7 +181,7 @@ impl Startup {
         start_tasks(&broker, changes, stop);
         start_replication(&broker, &joined, stop);
         let joined = Arc::new(joined);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(register_again(Arc::clone(&joined), Arc::clone(&broker))));
+        spawn_until(stop.clone(), register_again(Arc::clone(&joined), Arc::clone(&broker)));
         let applied = broker.replicas.applied();
         let (controller, session) = (Arc::clone(&joined.controller), Arc::clone(&joined.session));
         let until = stop.clone();
@@ -215,12 +216,12 @@ fn start_replication(broker: &Arc<Broker>, joined: &Joined, stop: &CancellationT
     let (node, replicas) = (broker.node.clone(), Arc::clone(&broker.replicas));
     let links = Arc::new(BrokerLinks::new(&joined.controller));
     let fetchers = FollowerFetchers::new(node.clone(), Arc::clone(&replicas), links);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(fetchers.run()));
+    spawn_until(stop.clone(), fetchers.run());
     let proposer = Arc::new(ControllerProposer::new(&joined.controller, &joined.routed));
     let reports = DirectoryReports::new(&joined.controller, &joined.routed, &joined.session, &replicas);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(reports.run()));
+    spawn_until(stop.clone(), reports.run());
     let isr = IsrManager::new(node, replicas, proposer);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(isr.run()));
+    spawn_until(stop.clone(), isr.run());
 }
 
 /// Registers this broker again whenever its registration is not the one that counts any more: an operator has unregistered it, or another

@@ -1,5 +1,6 @@
 //! Brokers, those that are fenced among them, and their log dirs.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use esker_protocol::error::ErrorCode;
@@ -47,6 +48,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers.
+    #[boxed]
     pub async fn registered_brokers(&self) -> Result<Vec<RegisteredBroker>, Error> {
         let request = |version| DescribeClusterRequest {
             include_fenced_brokers: version >= FENCED,
@@ -66,6 +68,7 @@ impl Admin {
     ///
     /// # Errors
     /// The broker does not answer.
+    #[boxed]
     pub async fn describe_log_dirs(
         &self,
         broker: i32,
@@ -103,6 +106,7 @@ impl Admin {
     ///
     /// # Errors
     /// The broker is alive or not known, or the cluster has no active controller.
+    #[boxed]
     pub async fn unregister_broker(&self, broker: i32) -> Result<(), Error> {
         let answer = self.client.request(Target::Any, UnregisterBrokerRequest { broker_id: broker }).await?;
         each(|| format!("broker {broker}"), answer.error_code, answer.error_message.as_ref())

@@ -1,5 +1,6 @@
 //! Configs of topics, brokers and groups.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use esker_protocol::error::ErrorCode;
@@ -183,6 +184,7 @@ impl Admin {
     ///
     /// # Errors
     /// It is not there.
+    #[boxed]
     pub async fn describe_configs(&self, resource: &Resource) -> Result<Vec<ConfigEntry>, Error> {
         let asked = DescribeConfigsResource {
             resource_type: resource.kind(),
@@ -204,6 +206,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers.
+    #[boxed]
     pub async fn topic_configs(
         &self,
         topics: &[Str],
@@ -233,6 +236,7 @@ impl Admin {
     ///
     /// # Errors
     /// It is not there, or a name or value is not allowed; then nothing is changed.
+    #[boxed]
     pub async fn alter_configs(&self, resource: &Resource, changes: &[(Str, ConfigOp)]) -> Result<(), Error> {
         let change = |(name, op): &(Str, ConfigOp)| {
             let (config_operation, value) = match op {

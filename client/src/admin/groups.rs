@@ -1,5 +1,6 @@
 //! Groups: list, describe, delete, their offsets.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use esker_protocol::error::ErrorCode;
@@ -90,6 +91,7 @@ impl Admin {
     ///
     /// # Errors
     /// A broker does not answer.
+    #[boxed]
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>, Error> {
         self.client.refresh(&[]).await?;
         let mut groups = Vec::new();
@@ -116,6 +118,7 @@ impl Admin {
     ///
     /// # Errors
     /// There is no such group, or it is of a type without a description here (share groups, streams groups).
+    #[boxed]
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, Error> {
         match self.describe_classic_group(Str::copy(group)).await {
             // The group may be one of the new protocol; if not, or if the broker has none of those, the first answer is returned.
@@ -210,6 +213,7 @@ impl Admin {
     ///
     /// # Errors
     /// A coordinator does not answer. Each group has a result of its own.
+    #[boxed]
     pub async fn delete_groups(&self, groups: &[Str]) -> Result<Vec<Result<(), Error>>, Error> {
         let mut results = Vec::with_capacity(groups.len());
         for group in groups {
@@ -233,6 +237,7 @@ impl Admin {
     ///
     /// # Errors
     /// The coordinator does not answer.
+    #[boxed]
     pub async fn committed_offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, Error> {
         let group = Str::copy(group);
         let request = |version| {
@@ -259,6 +264,7 @@ impl Admin {
     ///
     /// # Errors
     /// The group has members, or a partition is not there.
+    #[boxed]
     pub async fn alter_offsets(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), Error> {
         let group = Str::copy(group);
         let mut topics: HashMap<Str, Vec<OffsetCommitRequestPartition>> = HashMap::new();
@@ -295,6 +301,7 @@ impl Admin {
     ///
     /// # Errors
     /// There is no such group, or a member reads the topic.
+    #[boxed]
     pub async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<(), Error> {
         let group = Str::copy(group);
         let mut topics: HashMap<Str, Vec<OffsetDeleteRequestPartition>> = HashMap::new();

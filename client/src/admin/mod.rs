@@ -10,6 +10,7 @@ mod offsets;
 mod reassignments;
 mod topics;
 
+use async_recursion::async_recursion as boxed;
 use std::future::Future;
 
 use esker_protocol::error::ErrorCode;
@@ -55,6 +56,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers.
+    #[boxed]
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, Error> {
         let answer = self.client.request(Target::Any, DescribeClusterRequest::default()).await;
         match answer {

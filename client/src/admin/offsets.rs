@@ -1,5 +1,6 @@
 //! Offsets of partitions: the first, the last, by time.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -51,6 +52,7 @@ impl Admin {
     ///
     /// # Errors
     /// A partition is not there, or has no leader until the request timeout.
+    #[boxed]
     pub async fn list_offsets(
         &self,
         asked: &[(TopicPartition, OffsetSpec)],
@@ -62,6 +64,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::list_offsets`].
+    #[boxed]
     pub async fn list_offsets_with(
         &self,
         asked: &[(TopicPartition, OffsetSpec)],
@@ -77,6 +80,7 @@ impl Admin {
     ///
     /// # Errors
     /// A partition is not there, or its leader does not answer.
+    #[boxed]
     pub async fn list_led_offsets(
         &self,
         asked: &[(TopicPartition, OffsetSpec)],

@@ -1,5 +1,6 @@
 //! Reassignments of partitions (KIP-455) and elections of preferred leaders (KIP-460).
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use esker_protocol::error::ErrorCode;
@@ -36,6 +37,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers, or the cluster has no active controller.
+    #[boxed]
     pub async fn alter_reassignments(
         &self,
         targets: &[(TopicPartition, Option<Vec<i32>>)],
@@ -69,6 +71,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers.
+    #[boxed]
     pub async fn list_reassignments(&self) -> Result<Vec<Reassignment>, Error> {
         let request = ListPartitionReassignmentsRequest { timeout_ms: self.timeout_ms(), topics: None };
         let attempt = || async {
@@ -93,6 +96,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers, or the cluster has no active controller.
+    #[boxed]
     pub async fn elect_preferred_leaders(
         &self,
         partitions: &[TopicPartition],

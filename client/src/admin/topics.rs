@@ -1,5 +1,6 @@
 //! Topics: list, describe, create, delete, grow; deleting records.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers.
+    #[boxed]
     pub async fn topics(&self) -> Result<Vec<Arc<Topic>>, Error> {
         let answer = self.client.retry("the topics", || self.client.metadata(None, false)).await?;
         let cluster = self.client.cluster();
@@ -65,6 +67,7 @@ impl Admin {
     ///
     /// # Errors
     /// It is not there.
+    #[boxed]
     pub async fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
         let answer = self.client.refresh(&[Str::copy(name)]).await?;
         let code = answer.topics.first().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error_code);
@@ -77,6 +80,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers. Each topic has a result of its own.
+    #[boxed]
     pub async fn create_topics(
         &self,
         topics: &[NewTopic],
@@ -117,6 +121,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers. Each topic has a result of its own.
+    #[boxed]
     pub async fn delete_topics(&self, names: &[Str]) -> Result<Vec<Result<(), Error>>, Error> {
         let timeout_ms = self.timeout_ms();
         let request = |version| {
@@ -143,6 +148,7 @@ impl Admin {
     ///
     /// # Errors
     /// The topic is not there, or has as many already.
+    #[boxed]
     pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<(), Error> {
         let name = Str::copy(topic);
         let request = CreatePartitionsRequest {
@@ -161,6 +167,7 @@ impl Admin {
     ///
     /// # Errors
     /// A partition is not there or has no leader, or the offset lies past its end.
+    #[boxed]
     pub async fn delete_records(
         &self,
         before: &[(TopicPartition, i64)],
@@ -189,6 +196,7 @@ impl Admin {
     }
 
     /// The leader of a partition that must be there.
+    #[boxed]
     pub(super) async fn leader(&self, tp: &TopicPartition) -> Result<i32, Error> {
         let topic = self.client.topic(&tp.topic, false).await?;
         let partition = topic.partition(tp.partition).ok_or_else(|| {

@@ -8,13 +8,13 @@ use esker_protocol::primitives::Str;
 use super::error::CliError;
 
 /// The names without repetitions, in their order.
-pub(super) fn distinct(names: &[String]) -> Vec<Str> {
+pub fn distinct(names: &[String]) -> Vec<Str> {
     let mut seen = BTreeSet::new();
     names.iter().filter(|name| seen.insert(name.as_str())).map(|name| Str::copy(name)).collect()
 }
 
 /// Keys and values of arguments `KEY=VALUE`.
-pub(super) fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
+pub fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
     let pair = |text: &String| {
         let (key, value) = text.split_once('=').ok_or_else(|| CliError::Usage(format!("'{text}' is not KEY=VALUE")))?;
         Ok((Str::copy(key.trim()), Str::copy(value.trim())))
@@ -23,7 +23,7 @@ pub(super) fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
 }
 
 /// The value of `--acks`.
-pub(super) fn parse_acks(text: &str) -> Result<Acks, CliError> {
+pub fn parse_acks(text: &str) -> Result<Acks, CliError> {
     match text {
         "all" | "-1" => Ok(Acks::All),
         "1" => Ok(Acks::Leader),
@@ -33,13 +33,13 @@ pub(super) fn parse_acks(text: &str) -> Result<Acks, CliError> {
 }
 
 /// The value of `--compression`.
-pub(super) fn parse_compression(text: &str) -> Result<Compression, CliError> {
+pub fn parse_compression(text: &str) -> Result<Compression, CliError> {
     let unknown = || CliError::Usage(format!("unknown codec {text}: none, gzip, snappy, lz4, zstd"));
     Compression::from_name(text).ok_or_else(unknown)
 }
 
 /// The bytes that a text with escapes stands for: `\t`, `\n`, `\r`, `\0`, `\\` and `\xNN`.
-pub(super) fn unescape(text: &str) -> Result<Vec<u8>, CliError> {
+pub fn unescape(text: &str) -> Result<Vec<u8>, CliError> {
     let invalid = || CliError::Usage(format!(r"'{text}' has an unknown escape; known are \t, \n, \r, \0, \\, \xNN"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -7,6 +7,7 @@ mod produce;
 mod progress;
 mod report;
 
+use async_recursion::async_recursion as boxed;
 use clap::Subcommand;
 
 use super::error::CliError;
@@ -23,7 +24,8 @@ pub enum BenchCommand {
 }
 
 /// Runs one.
-pub(super) async fn run(command: BenchCommand) -> Result<(), CliError> {
+#[boxed]
+pub async fn run(command: BenchCommand) -> Result<(), CliError> {
     match command {
         BenchCommand::Produce(args) => produce::run(args).await,
         BenchCommand::Consume(args) => consume::run(args).await,

@@ -2,6 +2,7 @@
 
 mod delivery;
 
+use async_recursion::async_recursion as boxed;
 use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ const RUNS: usize = 16;
 const RUN: usize = 512;
 
 /// Runs it.
+#[boxed]
 pub async fn run(args: ProduceArgs) -> Result<(), CliError> {
     let headers = headers(&args.headers)?;
     let config = ProducerConfig {

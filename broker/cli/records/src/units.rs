@@ -6,7 +6,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
 /// A number of bytes above zero: `1000000`, `512K`, `10M`, `1G`.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let upper = text.trim().to_ascii_uppercase();
     let unit = UNITS.iter().find_map(|(name, size)| Some((upper.strip_suffix(name)?, *size)));
     let (digits, size) = unit.unwrap_or((&upper, 1));
@@ -17,12 +17,12 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A count with the words for one and for many: `1 partition lacks`, `2 partitions lack`.
-pub(super) fn show_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+pub fn show_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     format!("{count} {}", if count == N::from(1) { one } else { many })
 }
 
 /// A time: `90s`, `30m`, `2h`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let unit =
         [("s", 1), ("m", 60), ("h", 3600)].into_iter().find_map(|(name, size)| Some((text.strip_suffix(name)?, size)));
@@ -32,7 +32,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Bytes with one decimal of the largest unit that fits.
-pub(super) fn show_bytes(bytes: u64) -> String {
+pub fn show_bytes(bytes: u64) -> String {
     match UNITS.iter().find(|(_, size)| bytes >= *size) {
         Some((name, size)) => format!("{:.1} {name}iB", bytes as f64 / *size as f64),
         None => format!("{bytes} B"),
@@ -40,7 +40,7 @@ pub(super) fn show_bytes(bytes: u64) -> String {
 }
 
 /// A time in two units at most.
-pub(super) fn show_duration(time: Duration) -> String {
+pub fn show_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         3600.. => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),

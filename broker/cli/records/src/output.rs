@@ -29,12 +29,12 @@ pub fn print_line(text: &str) -> io::Result<()> {
 }
 
 /// Prints a report as JSON.
-pub(super) fn print_json(report: &impl Serialize) -> Result<(), CliError> {
+pub fn print_json(report: &impl Serialize) -> Result<(), CliError> {
     Ok(print_line(&serde_json::to_string_pretty(report)?)?)
 }
 
 /// Prints one line to stderr. A write that fails cannot be reported.
-pub(super) fn print_to_stderr(text: &str) {
+pub fn print_to_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -4,16 +4,16 @@ const SECOND: i64 = 1000;
 const DAY: i64 = 86_400 * SECOND;
 
 /// What a time may look like, for messages.
-pub(super) const TIMES: &str = "2026-11-29T10:00:00Z, -1h (also ms, s, m, d), @MILLISECONDS";
+pub const TIMES: &str = "2026-11-29T10:00:00Z, -1h (also ms, s, m, d), @MILLISECONDS";
 
 /// Milliseconds since 1970 of the wall clock.
-pub(super) fn now() -> i64 {
+pub fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970 of a time: `@MS`, `-30m` before `now`, or ISO 8601 (UTC where no zone is given).
-pub(super) fn parse_time(text: &str, now: i64) -> Option<i64> {
+pub fn parse_time(text: &str, now: i64) -> Option<i64> {
     if let Some(millis) = text.strip_prefix('@') {
         return digits(millis);
     }
@@ -24,7 +24,7 @@ pub(super) fn parse_time(text: &str, now: i64) -> Option<i64> {
 }
 
 /// Milliseconds of a span: `500ms`, `90s`, `30m`, `1h`, `7d`.
-pub(super) fn parse_span(text: &str) -> Option<i64> {
+pub fn parse_span(text: &str) -> Option<i64> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (count, unit) = text.split_at_checked(unit_at)?;
     let unit = match unit {
@@ -39,7 +39,7 @@ pub(super) fn parse_span(text: &str) -> Option<i64> {
 }
 
 /// Milliseconds since 1970 of the Date header of HTTP: `Sun, 29 Nov 2026 12:06:02 GMT`.
-pub(super) fn parse_http_date(text: &str) -> Option<i64> {
+pub fn parse_http_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.strip_suffix(" GMT")?.split(' ');
     let (_, day, month, year, clock) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);

@@ -12,7 +12,7 @@ use super::contexts::{Context, Contexts};
 use super::error::CliError;
 
 /// The variable that names the brokers.
-pub(super) const BOOTSTRAP_VARIABLE: &str = "ESKER_BOOTSTRAP";
+pub const BOOTSTRAP_VARIABLE: &str = "ESKER_BOOTSTRAP";
 /// Where a broker listens that was started without flags.
 const LOCAL: &str = "127.0.0.1:9092";
 const CLIENT_ID: &str = "esker";
@@ -30,12 +30,12 @@ pub struct Connect {
 
 impl Connect {
     /// A client, connected.
-    pub(super) async fn client(&self) -> Result<Client, CliError> {
+    pub async fn client(&self) -> Result<Client, CliError> {
         Ok(Client::connect(self.config()?).await?)
     }
 
     /// The settings of that client.
-    pub(super) fn config(&self) -> Result<ClientConfig, CliError> {
+    pub fn config(&self) -> Result<ClientConfig, CliError> {
         let variable = std::env::var(BOOTSTRAP_VARIABLE).ok().filter(|text| !text.trim().is_empty());
         // The flag alone needs no file.
         let contexts = match (&self.bootstrap, &self.context) {

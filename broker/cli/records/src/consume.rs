@@ -1,5 +1,6 @@
 //! `esker consume`: prints records.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub struct ConsumeArgs {
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs it.
+#[boxed]
 pub async fn run(args: ConsumeArgs) -> Result<(), CliError> {
     let now = times::now();
     let start = args.offset.as_deref().map(|text| parse_start(text, now)).transpose()?;

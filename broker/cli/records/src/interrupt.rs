@@ -1,7 +1,7 @@
 //! The signals that end a command early.
 
 /// Ctrl-C, or a polite request to end.
-pub(super) async fn interrupted() {
+pub async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {

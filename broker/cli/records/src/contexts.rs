@@ -17,7 +17,7 @@ const FILE_BYTES: u64 = 1 << 20;
 
 /// A cluster, and settings of the clients that connect to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Context {
+pub struct Context {
     pub bootstrap: String,
     pub client_id: Option<String>,
     pub connect_timeout_ms: Option<u64>,
@@ -26,21 +26,21 @@ pub(super) struct Context {
 
 /// All contexts, and the current one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Contexts {
+pub struct Contexts {
     current: Option<String>,
     all: BTreeMap<String, Context>,
 }
 
 impl Contexts {
     /// The file; `None` where the environment has no home folder.
-    pub(super) fn path() -> Option<PathBuf> {
+    pub fn path() -> Option<PathBuf> {
         let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
         Some(config.join(FOLDER).join(FILE))
     }
 
     /// Reads the file. Without a file there are no contexts.
-    pub(super) fn load() -> Result<Self, CliError> {
+    pub fn load() -> Result<Self, CliError> {
         match Self::path() {
             Some(path) => Self::load_from(&path),
             None => Ok(Self::default()),
@@ -70,7 +70,7 @@ impl Contexts {
     }
 
     /// Writes the file: the old one stays whole until the new one is complete.
-    pub(super) fn save(&self) -> Result<(), CliError> {
+    pub fn save(&self) -> Result<(), CliError> {
         let no_home = || CliError::Refused("neither XDG_CONFIG_HOME nor HOME names a folder for contexts".to_owned());
         let path = Self::path().ok_or_else(no_home)?;
         self.save_to(&path)
@@ -107,11 +107,11 @@ impl Contexts {
     }
 
     /// The contexts by name; true for the current one.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Context, bool)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Context, bool)> {
         self.all.iter().map(|(name, context)| (name.as_str(), context, self.current.as_ref() == Some(name)))
     }
 
-    pub(super) fn get(&self, name: &str) -> Result<&Context, CliError> {
+    pub fn get(&self, name: &str) -> Result<&Context, CliError> {
         self.all.get(name).ok_or_else(|| {
             let known: Vec<_> = self.all.keys().map(String::as_str).collect();
             let hint = match known.is_empty() {
@@ -123,12 +123,12 @@ impl Contexts {
     }
 
     /// The current context, if one is selected.
-    pub(super) fn current(&self) -> Result<Option<&Context>, CliError> {
+    pub fn current(&self) -> Result<Option<&Context>, CliError> {
         self.current.as_deref().map(|name| self.get(name)).transpose()
     }
 
     /// Creates or replaces one. The first one becomes the current one.
-    pub(super) fn set(&mut self, name: &str, context: Context) -> Result<(), CliError> {
+    pub fn set(&mut self, name: &str, context: Context) -> Result<(), CliError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.len() > NAME_CHARACTERS || !name.chars().all(allowed) {
             let text = format!("'{name}' is no name: use up to {NAME_CHARACTERS} letters, digits, '.', '_' and '-'");
@@ -142,14 +142,14 @@ impl Contexts {
     }
 
     /// Makes one the current context.
-    pub(super) fn select(&mut self, name: &str) -> Result<(), CliError> {
+    pub fn select(&mut self, name: &str) -> Result<(), CliError> {
         self.get(name)?;
         self.current = Some(name.to_owned());
         Ok(())
     }
 
     /// Removes one. If it was the current one, there is none afterwards.
-    pub(super) fn remove(&mut self, name: &str) -> Result<(), CliError> {
+    pub fn remove(&mut self, name: &str) -> Result<(), CliError> {
         self.get(name)?;
         self.all.remove(name);
         if self.current.as_deref() == Some(name) {
@@ -161,7 +161,7 @@ impl Contexts {
 
 impl Context {
     /// The fields that are set.
-    pub(super) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let mut fields = Map::new();
         fields.insert("bootstrap".to_owned(), self.bootstrap.clone().into());
         let optional = [

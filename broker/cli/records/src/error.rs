@@ -61,7 +61,7 @@ impl From<AdminError> for CliError {
 }
 
 /// The failures of a command that goes on after one; each is a line of its own.
-pub(super) fn fail_with(mut failures: Vec<Error>) -> Result<(), CliError> {
+pub fn fail_with(mut failures: Vec<Error>) -> Result<(), CliError> {
     if failures.len() > 1 {
         let texts: Vec<_> = failures.iter().map(ToString::to_string).collect();
         return Err(CliError::Refused(texts.join("\nesker: ")));
