@@ -6,9 +6,9 @@ use esker_client::{Admin, Target};
 use esker_protocol::api::ApiKey;
 use serde_json::json;
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::output::{print_line, table};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{print_line, table};
 
 /// Flags of `broker`.
 #[derive(Debug, Args)]

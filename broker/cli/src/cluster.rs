@@ -12,12 +12,12 @@ use esker_admin::{NodeStatus, read_cluster_status};
 
 pub use recover::{Recover, RecoverArgs};
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::interrupt::interrupted;
-use super::output::{print_json, print_line, table};
 use super::safe_to_stop::{self, SafeToStopArgs};
-use super::times::now;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::interrupt::interrupted;
+use esker_records::output::{print_json, print_line, table};
+use esker_records::times::now;
 
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]

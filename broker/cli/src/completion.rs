@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use clap_complete::{Shell, generate};
 
-use super::error::CliError;
+use esker_records::error::CliError;
 
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\

@@ -6,10 +6,10 @@ use esker_client::Admin;
 use esker_client::admin::ConfigOp;
 use esker_protocol::primitives::Str;
 
-use super::arguments::{distinct, pairs};
-use super::connect::Connect;
-use super::error::CliError;
-use super::output::{or_dash, print_json, print_line, table};
+use esker_records::arguments::{distinct, pairs};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_json, print_line, table};
 
 /// What can be done with configs.
 #[derive(Debug, Subcommand)]

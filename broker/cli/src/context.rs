@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::contexts::{Context, Contexts};
-use super::error::CliError;
-use super::output::{or_dash, print_line, table};
-use super::times::parse_span;
+use esker_records::contexts::{Context, Contexts};
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_line, table};
+use esker_records::times::parse_span;
 
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\

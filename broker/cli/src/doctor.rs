@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::times::parse_span;
 use collect::Settings;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::times::parse_span;
 use finding::Severity;
 
 /// What `--help` ends with.

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 use esker_admin::{GroupSummary, list_groups};
 use esker_client::Admin;
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::output::{print_json, table};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{print_json, table};
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use esker_storage::{LogConfig, LogManager, LogManagerConfig, node_id_of};
 
-use super::error::CliError;
-use super::output::print_line;
-use super::times::now;
-use super::units::show_count;
+use esker_records::error::CliError;
+use esker_records::output::print_line;
+use esker_records::times::now;
+use esker_records::units::show_count;
 
 /// Commands about the journal of a data folder.
 #[derive(Debug, Subcommand)]

@@ -23,10 +23,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub use cluster::{Recover, RecoverArgs};
-use esker_records::{
-    arguments, bench, connect, consume, contexts, error, interrupt, interrupt::interrupted, output, produce, times,
-    units,
-};
+use esker_records::interrupt::interrupted;
+use esker_records::{bench, consume, produce};
 pub use esker_records::{connect::Connect, error::CliError, output::print_line};
 
 /// What `--help` ends with.

@@ -11,11 +11,11 @@ use esker_core::health::{AffectedPartition, ReplicaSet, StopAssessment, StopEffe
 use esker_protocol::primitives::Str;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::interrupt::interrupted;
-use super::output::{print_json, print_line, print_to_stderr, table};
-use super::units::show_count;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::interrupt::interrupted;
+use esker_records::output::{print_json, print_line, print_to_stderr, table};
+use esker_records::units::show_count;
 
 /// Flags of `safe-to-stop`.
 #[derive(Debug, Args)]

@@ -10,10 +10,10 @@ use esker_client::{Admin, Error, ErrorCode};
 use esker_protocol::primitives::Str;
 use serde_json::json;
 
-use super::arguments::{distinct, pairs};
-use super::connect::Connect;
-use super::error::{CliError, fail_with};
-use super::output::print_line;
+use esker_records::arguments::{distinct, pairs};
+use esker_records::connect::Connect;
+use esker_records::error::{CliError, fail_with};
+use esker_records::output::print_line;
 
 /// What can be done with topics.
 #[derive(Debug, Subcommand)]

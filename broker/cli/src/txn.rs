@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use esker_admin::{TransactionReport, abort_transaction, describe_transaction, list_transactions};
 
-use super::connect::Connect;
-use super::error::CliError;
-use super::output::{or_dash, print_json, print_line, table};
-use super::times::now;
-use super::units::show_duration;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_json, print_line, table};
+use esker_records::times::now;
+use esker_records::units::show_duration;
 
 /// What can be done with transactions.
 #[derive(Debug, Subcommand)]

@@ -4,9 +4,9 @@ use clap::Args;
 use esker_admin::{check_registered, set_cordoned};
 use esker_client::Admin;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
 use super::outcome::print_outcome;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
 
 /// Arguments of `cordon` and `uncordon`.
 #[derive(Debug, Args)]

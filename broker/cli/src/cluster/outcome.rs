@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::super::error::CliError;
-use super::super::output::print_line;
+use esker_records::error::CliError;
+use esker_records::output::print_line;
 
 /// Prints it: in words, or as an object.
 pub(super) fn print_outcome(node_id: i32, outcome: &str, words: &str, as_json: bool) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::error::CliError;
+use esker_records::error::CliError;
 
 /// Arguments of `recover`.
 #[derive(Debug, Args)]

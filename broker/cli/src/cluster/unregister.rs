@@ -4,9 +4,9 @@ use clap::Args;
 use esker_client::Admin;
 use esker_client::admin::RegisteredBroker;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
 use super::outcome::print_outcome;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
 
 /// Arguments of `unregister`.
 #[derive(Debug, Args)]

@@ -10,10 +10,10 @@ use esker_protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use esker_protocol::primitives::{Str, Uuid};
 use serde_json::json;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
-use super::super::output::{print_line, table};
 use super::outcome::print_outcome;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{print_line, table};
 
 /// Arguments of `voters`.
 #[derive(Debug, Args)]

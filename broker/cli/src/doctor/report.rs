@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::error::CliError;
-use super::super::output::print_line;
 use super::facts::Facts;
 use super::finding::{Finding, Severity};
+use esker_records::error::CliError;
+use esker_records::output::print_line;
 
 /// Prints all findings, the worst of each check not hidden by the others.
 pub(super) fn print(facts: &Facts, findings: &[Finding], as_json: bool) -> Result<(), CliError> {

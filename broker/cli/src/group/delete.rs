@@ -4,10 +4,10 @@ use clap::Args;
 use esker_client::{Admin, Error, ErrorCode};
 use serde_json::json;
 
-use super::super::arguments::distinct;
-use super::super::connect::Connect;
-use super::super::error::{CliError, fail_with};
-use super::super::output::print_line;
+use esker_records::arguments::distinct;
+use esker_records::connect::Connect;
+use esker_records::error::{CliError, fail_with};
+use esker_records::output::print_line;
 
 /// Flags of `delete`.
 #[derive(Debug, Args)]

@@ -5,10 +5,10 @@ use esker_admin::{GroupOffset, GroupReport, Page, list_groups, read_group};
 use esker_client::Admin;
 use esker_protocol::primitives::Str;
 
-use super::super::arguments::distinct;
-use super::super::connect::Connect;
-use super::super::error::CliError;
-use super::super::output::{or_dash, print_json, print_line, table};
+use esker_records::arguments::distinct;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_json, print_line, table};
 
 /// Flags of `describe`.
 #[derive(Debug, Args)]

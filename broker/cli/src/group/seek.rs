@@ -8,11 +8,11 @@ use esker_client::admin::GroupDescription;
 use esker_client::{Admin, ErrorCode, TopicPartition};
 use serde_json::json;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
-use super::super::output::{or_dash, print_json, table};
-use super::super::times::now;
 use super::target::{Destination, TargetFlags, parse_target, parse_topics};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_json, table};
+use esker_records::times::now;
 
 /// What `--help` ends with.
 pub(super) const EXAMPLES: &str = "\

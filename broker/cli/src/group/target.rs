@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use esker_admin::SeekTarget;
 
-use super::super::error::CliError;
-use super::super::times::{TIMES, parse_time};
+use esker_records::error::CliError;
+use esker_records::times::{TIMES, parse_time};
 
 /// The offset to commit.
 #[derive(Debug, Clone, PartialEq, Eq)]

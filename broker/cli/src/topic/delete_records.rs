@@ -5,9 +5,9 @@ use esker_client::admin::OffsetSpec;
 use esker_client::{Admin, Topic, TopicPartition};
 use serde_json::json;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
-use super::super::output::{print_line, table};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{print_line, table};
 
 /// Flags of `delete-records`.
 #[derive(Debug, Args)]

@@ -4,10 +4,10 @@ use clap::Args;
 use esker_admin::{PartitionReport, TopicReport, TopicSummary, list_topics, read_topic};
 use esker_client::Admin;
 
-use super::super::arguments::distinct;
-use super::super::connect::Connect;
-use super::super::error::{CliError, fail_with};
-use super::super::output::{or_dash, print_json, print_line, table};
+use esker_records::arguments::distinct;
+use esker_records::connect::Connect;
+use esker_records::error::{CliError, fail_with};
+use esker_records::output::{or_dash, print_json, print_line, table};
 
 /// Flags of `list`.
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use esker_client::admin::{ListedOffset, OffsetSpec};
 use esker_client::{Admin, TopicPartition};
 use serde_json::json;
 
-use super::super::connect::Connect;
-use super::super::error::CliError;
-use super::super::output::{or_dash, print_line, table};
-use super::super::times::{TIMES, now, parse_time};
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{or_dash, print_line, table};
+use esker_records::times::{TIMES, now, parse_time};
 
 /// Flags of `offsets`.
 #[derive(Debug, Args)]

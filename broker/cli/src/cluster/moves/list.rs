@@ -5,12 +5,12 @@ use esker_admin::{ReassignmentReport, cancel_reassignments, clear_limits, list_r
 use esker_client::{Admin, TopicPartition};
 use esker_core::plan::Blocker;
 
-use super::super::super::connect::Connect;
-use super::super::super::error::CliError;
-use super::super::super::output::{print_json, print_line, table};
-use super::super::super::units::show_bytes;
 use super::progress::describe_blocker;
 use super::report::ids;
+use esker_records::connect::Connect;
+use esker_records::error::CliError;
+use esker_records::output::{print_json, print_line, table};
+use esker_records::units::show_bytes;
 
 /// Arguments of `reassignments`.
 #[derive(Debug, Args)]

@@ -15,8 +15,8 @@ use std::cell::RefCell;
 
 use clap::Args;
 
-use super::super::error::CliError;
-use super::super::interrupt::interrupted;
+use esker_records::error::CliError;
+use esker_records::interrupt::interrupted;
 use goal::Goal;
 pub use list::ReassignmentsArgs;
 use options::MoveOptions;

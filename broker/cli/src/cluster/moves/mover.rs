@@ -9,8 +9,8 @@ use esker_client::{Admin, Client, TopicPartition};
 use esker_core::plan::{Assignment, Move, MoveState, find_blocker, move_state, next_wave};
 use tokio::time::{Instant, sleep};
 
-use super::super::super::error::CliError;
 use super::progress::{Progress, Reporter};
+use esker_records::error::CliError;
 
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::super::connect::Connect;
-use super::super::super::units::{parse_bytes, parse_duration};
+use esker_records::connect::Connect;
+use esker_records::units::{parse_bytes, parse_duration};
 
 /// Flags of all commands that move replicas.
 #[derive(Debug, Args)]

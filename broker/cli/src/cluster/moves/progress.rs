@@ -10,9 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::super::super::error::CliError;
-use super::super::super::output::print_line;
-use super::super::super::units::{show_bytes, show_duration};
+use esker_records::error::CliError;
+use esker_records::output::print_line;
+use esker_records::units::{show_bytes, show_duration};
 
 /// Between two lines where there is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(10);

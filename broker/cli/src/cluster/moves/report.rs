@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use esker_core::plan::{Layout, Load, Move, loads};
 use serde_json::{Value, json};
 
-use super::super::super::error::CliError;
-use super::super::super::output::{print_line, table};
-use super::super::super::units::show_bytes;
 use super::goal::Goal;
+use esker_records::error::CliError;
+use esker_records::output::{print_line, table};
+use esker_records::units::show_bytes;
 
 /// Moves that are listed; the rest is counted.
 const LISTED: usize = 50;

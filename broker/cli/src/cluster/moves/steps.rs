@@ -10,15 +10,15 @@ use esker_core::plan::{Layout, Move, RemovalStep, next_removal_step};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::super::super::error::CliError;
-use super::super::super::output::print_line;
 use super::super::super::safe_to_stop;
-use super::super::super::units::{show_bytes, show_count, show_duration};
 use super::super::voters::remove_voter;
 use super::goal::Goal;
 use super::mover::{Mover, Pace};
 use super::options::MoveOptions;
 use super::report::print_plan;
+use esker_records::error::CliError;
+use esker_records::output::print_line;
+use esker_records::units::{show_bytes, show_count, show_duration};
 
 /// A broker applies its own config a moment after the cluster knows it.
 const PAUSE: Duration = Duration::from_millis(200);

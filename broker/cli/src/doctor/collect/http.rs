@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::super::super::times::{now, parse_http_date};
 use super::super::facts::{Fact, HttpFacts, NodeFacts};
+use esker_records::times::{now, parse_http_date};
 
 /// The longest answer that is read.
 const ANSWER_BYTES: u64 = 64 << 20;

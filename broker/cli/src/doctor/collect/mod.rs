@@ -13,9 +13,9 @@ use esker_admin::{describe_quorum, log_end};
 use esker_client::{Admin, Client, ClientConfig, Topic};
 use esker_protocol::primitives::Str;
 
-use super::super::error::CliError;
-use super::super::times::now;
 use super::facts::{Fact, Facts, QuorumFacts, TopicFacts, VoterFacts};
+use esker_records::error::CliError;
+use esker_records::times::now;
 
 const MIN_ISR: &str = "min.insync.replicas";
 const DURABILITY: &str = "durability";

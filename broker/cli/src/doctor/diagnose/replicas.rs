@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use esker_client::Partition;
 
-use super::super::super::units::show_count;
 use super::super::facts::{Facts, TopicFacts, Way};
 use super::super::finding::{Check, Finding, name_some};
+use esker_records::units::show_count;
 
 /// Brokers in a cluster that should not have partitions with one replica.
 const REPLICATED_CLUSTER: usize = 3;

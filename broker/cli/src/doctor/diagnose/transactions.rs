@@ -1,8 +1,8 @@
 //! The check of transactions that do not end (KIP-664).
 
-use super::super::super::units::show_count;
 use super::super::facts::{Facts, OpenTransaction, Transaction, TransactionFacts};
 use super::super::finding::{Check, Finding};
+use esker_records::units::show_count;
 
 const CHECK: Check = Check::Transactions;
 /// How long after its timeout a coordinator may take to abort a transaction.
