@@ -1,4 +1,6 @@
 //! The client: connections and metadata that producers, consumers and admins share, and raw requests.
+//!
+//! What is `#[boxed]` is compiled here, not in each crate that waits for it.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,8 +1,8 @@
 //! The state of a cluster: its nodes, its metadata quorum, and partitions that lack in-sync replicas.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::{Admin, Client};
 use esker_protocol::messages::describe_quorum::{PartitionDataResult, ReplicaState};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Draining a node by requests that need no process behind them: each begins reassignments, which the cluster carries out by itself.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::{Admin, Client, TopicPartition};
 use esker_core::plan::plan_drain;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! New offsets for a group without members: the plan of `esker group seek` and of `/v1/groups/{group}/offsets`.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::OffsetSpec;
 use esker_client::{Admin, TopicPartition};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Groups: their members, their offsets, and how far these lag behind.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::{GroupMember, OffsetSpec};
 use esker_client::{Admin, TopicPartition};
 use serde::Serialize;

@@ -1,5 +1,7 @@
 //! What the command line and `/v1` read of a cluster and change in it, over the `client` crate: one rule, and one form of JSON, for both.
 //!
+//! Its functions return boxed futures (`#[boxed]`): they are compiled here, not again in the command line and in the broker.
+//!
 //! Must never: print, parse arguments, or know HTTP.
 
 mod cluster;

@@ -1,8 +1,8 @@
 //! Nodes: their brokers, their log dirs, and whether they are cordoned (`cordoned.log.dirs`, KIP-1066).
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::{ConfigOp, LogDir, RegisteredBroker, Resource};
 use esker_client::{Admin, Client, Error};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! How far reassignments are: the assignments of their partitions, and the bytes that were copied.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
 use esker_core::plan::Assignment;

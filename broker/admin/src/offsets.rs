@@ -1,8 +1,8 @@
 //! Committed offsets of groups, and the offsets of partitions that may be gone.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::OffsetSpec;
 use esker_client::{Admin, Error, TopicPartition};
 

@@ -1,8 +1,8 @@
 //! Reassignments in progress: how far they are, and what they wait for.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, Error, ErrorCode, TopicPartition};
 use esker_core::plan::{Blocker, Move, find_blocker};

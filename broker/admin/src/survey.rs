@@ -1,8 +1,8 @@
 //! Reads the layout of the cluster, from what it answers to any client.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::Reassignment;
 use esker_client::{Admin, Client, Error, TopicPartition};
 use esker_core::plan::{BrokerState, Layout, NodeFacts, PartitionState};

@@ -3,9 +3,9 @@
 //! Others may have set limits, too. Entries are added to the lists of a topic when a move begins and removed when it is complete, by the
 //! pure rules of `esker_core::plan`; the broker appends and subtracts, so that a change of another client in between is not lost.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::{ConfigEntry, ConfigOp, ConfigSource, Resource};
 use esker_client::{Admin, Error};
 use esker_core::plan::{ListChange, Move, RateChange, ThrottleEntries, add_to_list, rate_at_end, remove_from_list};

@@ -1,8 +1,8 @@
 //! Topics and their partitions.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, HashMap};
 
+use async_recursion::async_recursion as boxed;
 use esker_client::admin::{ConfigSource, ListedOffset, OffsetSpec, Resource};
 use esker_client::{Admin, Client, ConnectionError, Error, ErrorCode, Partition, Target, Topic, TopicPartition};
 use esker_protocol::messages::describe_topic_partitions::{

@@ -1,8 +1,8 @@
 //! Transactions, and requests to the coordinator of a transactional id.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use esker_client::{Admin, Client, Error, ErrorCode, Target};
 use esker_protocol::messages::describe_transactions::{DescribeTransactionsRequest, TransactionState};
 use esker_protocol::messages::find_coordinator::FindCoordinatorRequest;

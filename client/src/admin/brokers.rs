@@ -1,8 +1,8 @@
 //! Brokers, those that are fenced among them, and their log dirs.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_cluster::DescribeClusterRequest;
 use esker_protocol::messages::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};

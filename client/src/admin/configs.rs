@@ -1,8 +1,8 @@
 //! Configs of topics, brokers and groups.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,

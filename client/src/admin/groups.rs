@@ -1,8 +1,8 @@
 //! Groups: list, describe, delete, their offsets.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::consumer_group_describe::{ConsumerGroupDescribeRequest, TopicPartitions};
 use esker_protocol::messages::delete_groups::DeleteGroupsRequest;

@@ -2,6 +2,8 @@
 //!
 //! A method that names several things returns one result for each, in request order; an error that concerns all of them (no broker, no
 //! answer) is the method's own error. Retriable failures of the whole request are tried again until the request timeout.
+//!
+//! Methods return boxed futures (`#[boxed]`): they are compiled here, not in each crate that waits for one.
 
 mod brokers;
 mod configs;
@@ -10,9 +12,9 @@ mod offsets;
 mod reassignments;
 mod topics;
 
-use async_recursion::async_recursion as boxed;
 use std::future::Future;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::describe_cluster::DescribeClusterRequest;
 use esker_protocol::primitives::Str;

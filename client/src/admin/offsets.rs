@@ -1,8 +1,8 @@
 //! Offsets of partitions: the first, the last, by time.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use esker_protocol::primitives::Str;
 

@@ -1,9 +1,9 @@
 //! Topics: list, describe, create, delete, grow; deleting records.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};

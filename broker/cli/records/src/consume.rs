@@ -1,10 +1,10 @@
 //! `esker consume`: prints records.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use clap::Args;
 use esker_client::admin::{ListedOffset, OffsetSpec};
 use esker_client::{

@@ -2,10 +2,10 @@
 
 mod delivery;
 
-use async_recursion::async_recursion as boxed;
 use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use clap::Args;
 use esker_client::{Producer, ProducerConfig, ProducerRecord};
