@@ -141,7 +141,6 @@ impl CopyLimits {
 }
 
 /// Removes the limits of moves that are cancelled, and the rates with the last of the limits.
-#[boxed]
 pub(super) async fn clear_moves(admin: &Admin, moves: &[Move]) -> Result<(), Error> {
     let removed = remove_entries(admin, &entries_by_topic(moves)).await?;
     if !removed.any || removed.others {

@@ -14,11 +14,12 @@ mod write_behind;
 pub use cleaner::{CleanerThreads, run_cleaner};
 pub use scope::Background;
 
-use crate::task::spawn_until;
 use std::sync::Arc;
 
 use esker_storage::Scrubber;
 use tokio_util::sync::CancellationToken;
+
+use crate::task::spawn_until;
 
 /// Starts all loops but compaction's; they end with `stop`.
 pub fn start(scope: &Background, scrubber: &Arc<Scrubber>, stop: &CancellationToken) {

@@ -3,7 +3,6 @@
 //! A task for a broker runs only while there is something to send. Must never: keep a caller waiting that the task no longer serves; a task
 //! that ends in a fault drops what waits for it.
 
-use crate::task::spawn;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +10,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use crate::task::spawn;
 
 /// Items of one request.
 const MAX_ITEMS: usize = 2000;

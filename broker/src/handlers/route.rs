@@ -89,11 +89,11 @@ impl RouteCall {
         Self { metrics, key, version: ctx.api_version, correlation_id, arrival: ctx.arrival, trace }
     }
 
-    // What does not depend on the API has functions of its own: it is compiled once, not once for each API.
     fn reply<M: Message>(&self, staged: Option<Instant>, response: &M) -> Reply {
         self.finish(staged, encode_response(self.key, self.version, self.correlation_id, response))
     }
 
+    // `finish` and `reply_nothing` do not depend on the API: they are compiled once, not once for each.
     fn finish(&self, staged: Option<Instant>, encoded: Result<Chunks, EncodeError>) -> Reply {
         let Self { key, version, .. } = *self;
         match encoded {

@@ -196,7 +196,6 @@ impl Admin {
     }
 
     /// The leader of a partition that must be there.
-    #[boxed]
     pub(super) async fn leader(&self, tp: &TopicPartition) -> Result<i32, Error> {
         let topic = self.client.topic(&tp.topic, false).await?;
         let partition = topic.partition(tp.partition).ok_or_else(|| {

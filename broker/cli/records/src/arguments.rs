@@ -23,7 +23,7 @@ pub fn pairs(configs: &[String]) -> Result<Vec<(Str, Str)>, CliError> {
 }
 
 /// The value of `--acks`.
-pub fn parse_acks(text: &str) -> Result<Acks, CliError> {
+pub(crate) fn parse_acks(text: &str) -> Result<Acks, CliError> {
     match text {
         "all" | "-1" => Ok(Acks::All),
         "1" => Ok(Acks::Leader),
@@ -33,13 +33,13 @@ pub fn parse_acks(text: &str) -> Result<Acks, CliError> {
 }
 
 /// The value of `--compression`.
-pub fn parse_compression(text: &str) -> Result<Compression, CliError> {
+pub(crate) fn parse_compression(text: &str) -> Result<Compression, CliError> {
     let unknown = || CliError::Usage(format!("unknown codec {text}: none, gzip, snappy, lz4, zstd"));
     Compression::from_name(text).ok_or_else(unknown)
 }
 
 /// The bytes that a text with escapes stands for: `\t`, `\n`, `\r`, `\0`, `\\` and `\xNN`.
-pub fn unescape(text: &str) -> Result<Vec<u8>, CliError> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, CliError> {
     let invalid = || CliError::Usage(format!(r"'{text}' has an unknown escape; known are \t, \n, \r, \0, \\, \xNN"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

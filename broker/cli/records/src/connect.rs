@@ -12,7 +12,7 @@ use super::contexts::{Context, Contexts};
 use super::error::CliError;
 
 /// The variable that names the brokers.
-pub const BOOTSTRAP_VARIABLE: &str = "ESKER_BOOTSTRAP";
+pub(crate) const BOOTSTRAP_VARIABLE: &str = "ESKER_BOOTSTRAP";
 /// Where a broker listens that was started without flags.
 const LOCAL: &str = "127.0.0.1:9092";
 const CLIENT_ID: &str = "esker";

@@ -1,4 +1,4 @@
-//! Why a command fails; `report` in the parent maps it to an exit code.
+//! Why a command fails; `esker-cli` maps it to an exit code.
 
 use esker_admin::AdminError;
 use esker_client::{Error, ProduceError};
