@@ -198,6 +198,13 @@ impl Error {
         }
     }
 
+    /// Whether the request cannot have reached its broker: that does not listen, or is not in the cluster now.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connection(ConnectionError::Connect { .. }))
+            || self.code() == Some(ErrorCode::BROKER_NOT_AVAILABLE)
+    }
+
     /// Kafka's code, where a broker gave one.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {

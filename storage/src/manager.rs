@@ -232,7 +232,7 @@ impl LogManager {
         Ok(())
     }
 
-    /// Closes a log that belongs to no topic and renames its folder to a `-stray` name, which is returned. The folder is kept: it
+    /// Closes a log that is not this broker's and renames its folder to a `-stray` name, which is returned. The folder is kept: it
     /// may be from another cluster. Blocks shortly.
     pub fn rename_to_stray(&self, topic: &str, partition: i32) -> Result<PathBuf, LogError> {
         let _changing = self.changing.lock();

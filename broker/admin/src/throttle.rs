@@ -47,7 +47,8 @@ impl CopyLimits {
         let rate = Str::from(rate.to_string());
         let brokers: BTreeSet<i32> = moves.iter().flat_map(|one| one.from.iter().chain(&one.to)).copied().collect();
         for broker in brokers {
-            let before = read_rates(admin, broker).await?;
+            // Only a broker itself tells its rates. One that is dead gets the rate, too: it may come back and copy.
+            let before = read_rates(admin, broker).await?.unwrap_or_default();
             self.before.entry(broker).or_insert(before);
             let changes = RATES.map(|name| (name.into(), ConfigOp::Set(rate.clone())));
             admin.alter_configs(&Resource::Broker(Some(broker)), &changes).await?;
@@ -120,7 +121,8 @@ impl CopyLimits {
         };
         let own = rate.to_string();
         for (broker, before) in &self.before {
-            let now = read_rates(admin, *broker).await?;
+            let own_rates = || RATES.map(|_| Some(Str::from(own.clone())));
+            let now = read_rates(admin, *broker).await?.unwrap_or_else(own_rates);
             let rates = RATES.iter().zip(before.iter().zip(&now));
             let changes = rates.filter_map(|(name, (before, now))| {
                 let before = before.as_deref().filter(|_| !self.resumed);
@@ -241,10 +243,15 @@ async fn alter_lists(admin: &Admin, topic: Str, changes: [ListChange; 2]) -> Res
     ignore_missing(admin.alter_configs(&Resource::Topic(topic), &changes).await)
 }
 
-/// The rates that are set on a broker.
-async fn read_rates(admin: &Admin, broker: i32) -> Result<[Option<Str>; 2], Error> {
-    let configs = admin.describe_configs(&Resource::Broker(Some(broker))).await?;
-    Ok(RATES.map(|name| value_of(&configs, name, ConfigSource::DynamicBroker)))
+/// The rates that are set on a broker; `None` where it cannot be reached.
+async fn read_rates(admin: &Admin, broker: i32) -> Result<Option<[Option<Str>; 2]>, Error> {
+    match admin.describe_configs(&Resource::Broker(Some(broker))).await {
+        Err(error) if error.is_unreachable() => Ok(None),
+        configs => {
+            let configs = configs?;
+            Ok(Some(RATES.map(|name| value_of(&configs, name, ConfigSource::DynamicBroker))))
+        }
+    }
 }
 
 fn value_of(configs: &[ConfigEntry], name: &str, source: ConfigSource) -> Option<Str> {

@@ -1,8 +1,8 @@
 //! The partitions of this broker: found by name or id without a lock, kept in step with the metadata image.
 //!
 //! The image is the only source: a replica that it assigns to this broker exists here, with the assigned role; a replica that is no
-//! longer in the image is deleted. Logs that are found at the start and belong to no topic are renamed to `-stray`, never deleted:
-//! their origin is unknown. Applying an image creates folders and files and so runs on a blocking thread, one image at a time;
+//! longer in the image is deleted. Logs that are found at the start and are not this broker's are renamed to `-stray`, never deleted:
+//! their origin is unknown, or they moved away while the broker was down. Applying an image creates folders and files and so runs on a blocking thread, one image at a time;
 //! CreateTopics can wait until the topic is served ([`ReplicaManager::wait_applied`]).
 
 mod topics;
@@ -63,6 +63,10 @@ pub enum LeadershipChange {
         topic: Str,
     },
 }
+
+/// Why a log is set aside.
+const OF_NO_TOPIC: &str = "it belongs to no topic of this cluster";
+const MOVED_AWAY: &str = "the partition moved away while this broker was down";
 
 /// All partitions of this broker.
 #[derive(Debug)]
@@ -331,13 +335,14 @@ impl ReplicaManager {
         self.quotas.follower.set_limit(rate("follower.replication.throttled.rate"));
     }
 
-    /// At start, once the first image is applied: renames logs that belong to no topic, as Kafka does.
+    /// At start, once the first image is applied: renames logs that are not this broker's, as Kafka does.
     pub fn rename_strays(&self) {
         let topics = self.topics.load();
         for log in self.logs.logs() {
-            let known = topics.by_id.get(&log.topic_id()).is_some_and(|t| t.partition(log.partition()).is_ok());
-            if !known {
-                self.rename_to_stray(log.topic(), log.partition());
+            match topics.by_id.get(&log.topic_id()).map(|topic| topic.partition(log.partition())) {
+                Some(Ok(_)) => {}
+                Some(Err(AccessError::NotLeader(_))) => self.rename_to_stray(log.topic(), log.partition(), MOVED_AWAY),
+                Some(Err(_)) | None => self.rename_to_stray(log.topic(), log.partition(), OF_NO_TOPIC),
             }
         }
     }
@@ -363,12 +368,12 @@ impl ReplicaManager {
         }
     }
 
-    fn rename_to_stray(&self, topic: &str, partition: i32) {
+    fn rename_to_stray(&self, topic: &str, partition: i32, why: &'static str) {
         match self.logs.rename_to_stray(topic, partition) {
             Ok(folder) => {
-                warn!(topic, partition, folder = %folder.display(), "renamed a log that belongs to no topic of this cluster; remove the folder if nothing in it is needed");
+                warn!(topic, partition, why, folder = %folder.display(), "renamed a log that is not this broker's; remove the folder if nothing in it is needed");
             }
-            Err(error) => error!(topic, partition, %error, "cannot rename a log that belongs to no topic"),
+            Err(error) => error!(topic, partition, why, %error, "cannot rename a log that is not this broker's"),
         }
     }
 
@@ -510,7 +515,7 @@ impl ReplicaManager {
                 // A log without a topic id belongs to this topic: `create` sets the id.
                 let other = |id: Uuid| id != topic.id && !id.is_zero();
                 if self.logs.get(&topic.name, index).is_some_and(|log| other(log.topic_id())) {
-                    self.rename_to_stray(&topic.name, index);
+                    self.rename_to_stray(&topic.name, index, OF_NO_TOPIC);
                 }
                 let config = settings.log.clone();
                 let log = self.logs.create(&topic.name, index, topic.id, config, self.node.now_ms())?;

@@ -14,7 +14,7 @@ use esker_protocol::primitives::Str;
 
 use super::{Admin, each};
 use crate::client::Target;
-use crate::error::{ConnectionError, Error};
+use crate::error::Error;
 
 /// Kafka's number for topics.
 const TOPIC: i8 = 2;
@@ -173,12 +173,6 @@ fn entry(config: &DescribeConfigsResourceResult) -> ConfigEntry {
     }
 }
 
-/// Whether the request cannot have reached the broker.
-fn is_unreachable(error: &Error) -> bool {
-    matches!(error, Error::Connection(ConnectionError::Connect { .. }))
-        || error.code() == Some(ErrorCode::BROKER_NOT_AVAILABLE)
-}
-
 impl Admin {
     /// All configs of a resource, by name.
     ///
@@ -255,7 +249,7 @@ impl Admin {
         let request = IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: false };
         let answer = match self.client.request(resource.target(), request.clone()).await {
             // The configs of a broker that does not run can be changed through the others.
-            Err(error) if resource.target() != Target::Any && is_unreachable(&error) => {
+            Err(error) if resource.target() != Target::Any && error.is_unreachable() => {
                 self.client.request(Target::Any, request).await?
             }
             other => other?,

@@ -12,7 +12,8 @@ use esker_tests::wire::Wire;
 use serde_json::Value;
 
 use super::reassign::{
-    Writers, configs, fill, folders, ids, is_throttled, replicas, size, wait_for_removal, write_meanwhile,
+    Writers, configs, fill, folders, ids, is_throttled, replicas, size, wait_for_departure, wait_for_removal,
+    write_meanwhile,
 };
 use super::voters::{run, voters};
 
@@ -242,9 +243,10 @@ fn a_node_that_is_gone_for_good_is_removed_in_one_step() {
         cluster.kill(lost);
         wait_until("it is fenced", || registered(cluster).contains(&(id, true)));
         // The quorum may not be able to change its voters for a moment.
-        let removed = find("it is removed", || run(cluster, &["remove", &id.to_string()]).ok());
+        let removed = find("it is removed", || run(cluster, &["remove", &id.to_string(), "--throttle", "100M"]).ok());
         assert!(removed.contains(&format!("node {id} is removed")), "{removed}");
     });
+    assert!(others.iter().all(|node| !is_throttled(&cluster, TOPIC, *node)), "the throttle is left");
     assert_eq!(nodes_with_replicas(&cluster, TOPIC), others);
     cluster.wait_in_sync(TOPIC);
     assert!(!voters(&cluster).contains(&id));
@@ -286,6 +288,6 @@ fn a_drain_goes_on_while_nodes_die_and_come_back() {
     cluster.wait_in_sync(TOPIC);
     assert!(!is_throttled(&cluster, TOPIC, second), "the throttle is left");
     for partition in 0..3 {
-        wait_for_removal(&cluster, drained, partition);
+        wait_for_departure(&cluster, drained, partition);
     }
 }

@@ -179,6 +179,13 @@ pub(super) fn wait_for_removal(cluster: &Cluster, at: usize, partition: i32) {
     wait_until(&format!("node {at} has no log of {TOPIC}-{partition}"), || folders(cluster, at, partition).is_empty());
 }
 
+/// As [`wait_for_removal`], where the node may have been dead when the partition moved away: then it keeps a log that it does not use.
+pub(super) fn wait_for_departure(cluster: &Cluster, at: usize, partition: i32) {
+    wait_until(&format!("node {at} uses no log of {TOPIC}-{partition}"), || {
+        folders(cluster, at, partition).iter().all(|folder| folder.to_string_lossy().ends_with("-stray"))
+    });
+}
+
 /// Bytes of a partition on a node.
 pub(super) fn size(cluster: &Cluster, at: usize, partition: i32) -> i64 {
     let answer = Wire::new(cluster.address(at), ANSWER).ask(4, &DescribeLogDirsRequest { topics: None });
@@ -269,10 +276,33 @@ fn survive(victim: impl FnOnce(&Cluster) -> Roles) {
         wait_for_replicas(cluster, 1, &[second, adding]);
     });
     cluster.wait_in_sync(TOPIC);
-    wait_for_removal(&cluster, roles.nodes[0], 1);
+    wait_for_departure(&cluster, roles.nodes[0], 1);
     let end = cluster.high_watermark(TOPIC, 1);
     (0..3).for_each(|at| cluster.kill(at));
     super::assert_equal_batches(&cluster, &roles.nodes[1..], TOPIC, 1, end);
+}
+
+#[test]
+fn a_log_that_moved_away_while_its_node_was_dead_is_kept_aside() {
+    let mut cluster = Cluster::start_steady(3);
+    let [a, b, c] = ids(&cluster);
+    cluster.create_assigned(TOPIC, &[&[a, b], &[a, b]], &configs("100"));
+    fill_with(&cluster, TOPIC, 0, 1);
+    cluster.kill(0);
+    assert_eq!(cluster.reassign(TOPIC, &[(0, Some(&[b, c]))]), [ErrorCode::NONE]);
+    wait_for_replicas(&cluster, 0, &[b, c]);
+    cluster.restart(0);
+    cluster.wait_in_sync(TOPIC);
+    let left = folders(&cluster, 0, 0);
+    assert!(left.len() == 1 && left[0].to_string_lossy().ends_with("-stray"), "{left:?}");
+    assert!(left[0].join("00000000000000000000.log").metadata().unwrap().len() > u64::try_from(BATCH).unwrap());
+    assert_eq!((size(&cluster, 0, 0), folders(&cluster, 0, 1).len()), (0, 1));
+    let log = cluster.node(0).log();
+    assert!(log.contains("the partition moved away while this broker was down"), "{log}");
+    // It comes back with an empty log.
+    assert_eq!(cluster.reassign(TOPIC, &[(0, Some(&[a, b, c]))]), [ErrorCode::NONE]);
+    wait_for_replicas(&cluster, 0, &[a, b, c]);
+    assert_eq!(folders(&cluster, 0, 0).len(), 2);
 }
 
 /// Nodes by place: leader, second replica, the one that is added; and the one that is killed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use esker_admin::{CopyLimits, assignments, check_begun, sizes};
-use esker_client::{Admin, Client, TopicPartition};
+use esker_client::{Admin, Client, Error, TopicPartition};
 use esker_core::plan::{Assignment, Move, MoveState, find_blocker, move_state, next_wave};
 use tokio::time::{Instant, sleep};
 
@@ -88,7 +88,7 @@ impl<'a> Mover<'a> {
             match self.step().await {
                 Ok(true) => break,
                 Ok(false) => failing = None,
-                Err(CliError::Client(error)) if error.is_retriable() => {
+                Err(CliError::Client(error)) if may_pass(&error) => {
                     let since = *failing.get_or_insert_with(Instant::now);
                     if since.elapsed() > PATIENCE {
                         return Err(error.into());
@@ -102,7 +102,7 @@ impl<'a> Mover<'a> {
         self.elect_leaders(&admin).await;
         let since = Instant::now();
         while let Err(error) = self.limits.end(&admin).await {
-            if !error.is_retriable() || since.elapsed() > PATIENCE {
+            if !may_pass(&error) || since.elapsed() > PATIENCE {
                 return Err(CliError::Refused(format!(
                     "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes them"
                 )));
@@ -233,6 +233,11 @@ impl<'a> Mover<'a> {
             tracing::warn!(%error, "some preferred leaders are not elected yet; auto.leader.rebalance.enable elects them later");
         }
     }
+}
+
+/// Whether a failure may pass: nodes may be restarted while partitions move.
+fn may_pass(error: &Error) -> bool {
+    error.is_retriable() || error.is_unreachable() || matches!(error, Error::TimedOut { .. })
 }
 
 impl Tracked {
