@@ -7,7 +7,7 @@
 pub mod background;
 mod blocking;
 pub mod broker;
-mod build;
+pub mod build;
 pub mod client_telemetry;
 pub mod cluster;
 pub mod config;
