@@ -15,8 +15,8 @@ pub struct Build {
 pub const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
     commit: match option_env!("ESKER_COMMIT") {
-        Some(commit) => commit,
-        None => "unknown",
+        Some(commit) if !commit.is_empty() => commit,
+        _ => "unknown",
     },
 };
 
@@ -37,11 +37,16 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    use super::script::find_head;
+    use super::script::{GIT_ENVIRONMENT, find_head};
 
     fn git(at: &Path, arguments: &[&str]) -> String {
         let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
-        let output = Command::new("git").arg("-C").arg(at).args(identity).args(arguments).output().unwrap();
+        let mut git = Command::new("git");
+        for name in GIT_ENVIRONMENT {
+            git.env_remove(name);
+        }
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = git.arg("-C").arg(at).args(identity).args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -81,5 +86,10 @@ mod tests {
         assert_eq!(find_head(&tree).unwrap().commit, second[..12]);
         assert!(there.moves_with.iter().all(|path| path.is_file() && !head.moves_with.contains(path)), "{there:?}");
         assert_eq!(find_head(&root.join("broker")), None, "sources inside of another repository");
+        // A clone that keeps no log of HEAD.
+        git(&root, &["config", "core.logAllRefUpdates", "false"]);
+        fs::remove_dir_all(root.join(".git/logs")).unwrap();
+        let watched = find_head(&root).unwrap().moves_with;
+        assert!(watched.contains(&root.join(".git/refs/heads")), "{watched:?}");
     }
 }

@@ -198,11 +198,16 @@ impl Error {
         }
     }
 
-    /// Whether the request cannot have reached its broker: that does not listen, or is not in the cluster now.
+    /// Whether the broker that is meant is not in the cluster now (dead, stopped or not registered), or no connection to it could be made.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Connection(ConnectionError::Connect { .. }))
-            || self.code() == Some(ErrorCode::BROKER_NOT_AVAILABLE)
+        self.is_absent() || matches!(self, Self::Connection(ConnectionError::Connect { .. }))
+    }
+
+    /// Whether the broker that is meant is not in the cluster now: dead, stopped or not registered.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused { code: ErrorCode::BROKER_NOT_AVAILABLE, .. })
     }
 
     /// Kafka's code, where a broker gave one.

@@ -80,6 +80,8 @@ impl Pool {
                 *slot = Slot { connection: Some(Arc::clone(&connection)), ..Slot::default() };
                 Ok(connection)
             }
+            // A broker answers there: another one than is meant, and perhaps the one that is meant next.
+            Err(error @ ConnectionError::Misrouted { .. }) => Err(error),
             Err(error) => {
                 slot.not_before = Some(Instant::now() + self.pause(slot.failures));
                 slot.failures = slot.failures.saturating_add(1);

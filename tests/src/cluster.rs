@@ -272,6 +272,16 @@ impl Cluster {
         self.members[at].paused = false;
     }
 
+    /// Two nodes, which must not run, get each other's addresses.
+    pub fn swap_addresses(&mut self, one: usize, other: usize) {
+        let old = [one, other].map(|at| (self.members[at].address, self.members[at].http));
+        for (at, (address, http)) in [(one, old[1]), (other, old[0])] {
+            let member = &mut self.members[at];
+            assert!(member.process.is_none(), "node {at} runs");
+            (member.address, member.http) = (address, http);
+        }
+    }
+
     /// Starts a node again on the folder that it left.
     pub fn restart(&mut self, at: usize) {
         self.members[at].process = Some(self.spawn(at, &self.join, &[]));

@@ -24,6 +24,8 @@ pub struct CopyLimits {
     own: BTreeMap<Str, ThrottleEntries>,
     /// The rates of before, by broker, in the order of `RATES`.
     before: BTreeMap<i32, [Option<Str>; 2]>,
+    /// The brokers that have the rate.
+    limited: BTreeSet<i32>,
     /// An earlier run of the command has set entries; the rates are its own, too.
     resumed: bool,
     /// Entries were removed.
@@ -40,18 +42,22 @@ impl CopyLimits {
         limits
     }
 
-    /// Sets the rate on the brokers of some moves; it acts on replicas that are listed.
+    /// Sets the rate on those of some brokers that do not have it; it acts on replicas that are listed. A broker that is not in the cluster now is
+    /// left out: it copies nothing, and only it can tell the rates that it has, which must not be lost.
     #[boxed]
-    pub async fn set_rates(&mut self, admin: &Admin, moves: &[Move]) -> Result<(), Error> {
+    pub async fn set_rates(&mut self, admin: &Admin, brokers: &BTreeSet<i32>) -> Result<(), Error> {
         let Some(rate) = self.rate else { return Ok(()) };
         let rate = Str::from(rate.to_string());
-        let brokers: BTreeSet<i32> = moves.iter().flat_map(|one| one.from.iter().chain(&one.to)).copied().collect();
-        for broker in brokers {
-            // Only a broker itself tells its rates. One that is dead gets the rate, too: it may come back and copy.
-            let before = read_rates(admin, broker).await?.unwrap_or_default();
+        for broker in brokers.difference(&self.limited.clone()).copied() {
+            let before = match read_rates(admin, broker).await {
+                Err(error) if error.is_absent() => continue,
+                before => before?,
+            };
+            // The first reading counts: a request whose answer is lost may have been carried out.
             self.before.entry(broker).or_insert(before);
             let changes = RATES.map(|name| (name.into(), ConfigOp::Set(rate.clone())));
             admin.alter_configs(&Resource::Broker(Some(broker)), &changes).await?;
+            self.limited.insert(broker);
         }
         Ok(())
     }
@@ -120,25 +126,35 @@ impl CopyLimits {
             return if removed.others { Ok(()) } else { delete_rates(admin).await };
         };
         let own = rate.to_string();
+        // A broker that is away must not keep the others' rates.
+        let mut failed = None;
         for (broker, before) in &self.before {
-            let own_rates = || RATES.map(|_| Some(Str::from(own.clone())));
-            let now = read_rates(admin, *broker).await?.unwrap_or_else(own_rates);
-            let rates = RATES.iter().zip(before.iter().zip(&now));
-            let changes = rates.filter_map(|(name, (before, now))| {
-                let before = before.as_deref().filter(|_| !self.resumed);
-                let op = match rate_at_end(before, now.as_deref(), &own) {
-                    RateChange::Keep => return None,
-                    RateChange::Restore(rate) => ConfigOp::Set(rate.into()),
-                    RateChange::Delete => ConfigOp::Delete,
-                };
-                Some((Str::from(*name), op))
-            });
-            let changes: Vec<_> = changes.collect();
-            if !changes.is_empty() {
-                admin.alter_configs(&Resource::Broker(Some(*broker)), &changes).await?;
+            match self.end_rates(admin, *broker, before, &own).await {
+                Err(error) => failed = failed.or(Some(error)),
+                Ok(()) => {}
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Sets the rates of one broker back.
+    async fn end_rates(&self, admin: &Admin, broker: i32, before: &[Option<Str>; 2], own: &str) -> Result<(), Error> {
+        let now = read_rates(admin, broker).await?;
+        let rates = RATES.iter().zip(before.iter().zip(&now));
+        let changes = rates.filter_map(|(name, (before, now))| {
+            let before = before.as_deref().filter(|_| !self.resumed);
+            let op = match rate_at_end(before, now.as_deref(), own) {
+                RateChange::Keep => return None,
+                RateChange::Restore(rate) => ConfigOp::Set(rate.into()),
+                RateChange::Delete => ConfigOp::Delete,
+            };
+            Some((Str::from(*name), op))
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        admin.alter_configs(&Resource::Broker(Some(broker)), &changes).await
     }
 }
 
@@ -243,15 +259,10 @@ async fn alter_lists(admin: &Admin, topic: Str, changes: [ListChange; 2]) -> Res
     ignore_missing(admin.alter_configs(&Resource::Topic(topic), &changes).await)
 }
 
-/// The rates that are set on a broker; `None` where it cannot be reached.
-async fn read_rates(admin: &Admin, broker: i32) -> Result<Option<[Option<Str>; 2]>, Error> {
-    match admin.describe_configs(&Resource::Broker(Some(broker))).await {
-        Err(error) if error.is_unreachable() => Ok(None),
-        configs => {
-            let configs = configs?;
-            Ok(Some(RATES.map(|name| value_of(&configs, name, ConfigSource::DynamicBroker))))
-        }
-    }
+/// The rates that are set on a broker.
+async fn read_rates(admin: &Admin, broker: i32) -> Result<[Option<Str>; 2], Error> {
+    let configs = admin.describe_configs(&Resource::Broker(Some(broker))).await?;
+    Ok(RATES.map(|name| value_of(&configs, name, ConfigSource::DynamicBroker)))
 }
 
 fn value_of(configs: &[ConfigEntry], name: &str, source: ConfigSource) -> Option<Str> {

@@ -284,6 +284,7 @@ impl Controller {
     /// A node that is in no cluster asks for its place in this one.
     pub async fn place(&self, request: JoinClusterRequest) -> JoinClusterResponse {
         let view = self.view();
+        self.note_moved(&request, &view).await;
         let refused = |error_code: ErrorCode, message: String| JoinClusterResponse {
             error_code,
             error_message: Some(Str::from(message)),
@@ -359,6 +360,21 @@ impl Controller {
             return self.check_reachable(request).await.map_err(|message| (ErrorCode::NETWORK_EXCEPTION, message));
         }
         Ok(())
+    }
+
+    /// A member of the quorum that is elsewhere than the log has it is called there from now on: while too many members are away, the log cannot
+    /// change, and it is this very member that may be missing.
+    async fn note_moved(&self, request: &JoinClusterRequest, view: &QuorumView) {
+        let (node_id, directory, address) = (request.node_id, request.directory, &request.address);
+        let Some(member) = view.member(RaftId { node_id, directory: directory.0 }) else { return };
+        if address.is_empty() || self.local.reach(node_id, directory, &member.address) == *address {
+            return;
+        }
+        // As for a join: anything that can connect can say so.
+        let Ok(_turn) = self.joining.try_acquire() else { return };
+        if self.check_reachable(request).await.is_ok() {
+            self.local.note_moved(node_id, directory, &member.address, address);
+        }
     }
 
     /// The address in the registration of the node that joins, if its broker was registered before.

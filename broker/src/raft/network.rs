@@ -57,34 +57,34 @@ impl Network {
         Self { node: node.clone(), local: Arc::clone(local), links: Arc::default() }
     }
 
+    /// The link to a controller that the quorum's log has at `address`.
     fn link(&self, target: RaftId, address: &str, lane: Lane) -> Arc<PeerLink> {
+        let id = (target.node_id, Uuid(target.directory));
+        let address = self.local.reach(id.0, id.1, address);
         let mut links = self.links.lock();
         let key = (target, lane == Lane::Data);
-        if let Some(known) = links.get(&key).filter(|known| known.address() == address) {
+        if let Some(known) = links.get(&key).filter(|known| known.address() == address.as_str()) {
             return Arc::clone(known);
         }
-        let id = (target.node_id, Uuid(target.directory));
-        let link = Arc::new(PeerLink::new(&self.node, &self.local, id, address, lane));
+        let link = Arc::new(PeerLink::new(&self.node, &self.local, id, &address, lane));
         links.insert(key, Arc::clone(&link));
         link
     }
 }
 
-/// A way to one controller.
+/// A way to one controller. It is looked for with each call: while it replicates, a leader may learn that the other one has moved.
 #[derive(Debug)]
 pub struct Peer {
-    node: Node,
-    control: Arc<PeerLink>,
-    data: Arc<PeerLink>,
+    network: Network,
+    target: RaftId,
+    address: String,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: RaftId, at: &BasicNode) -> Peer {
-        let address = self.local.reach(target.node_id, Uuid(target.directory), &at.addr);
-        let link = |lane| self.link(target, &address, lane);
-        Peer { node: self.node.clone(), control: link(Lane::Control), data: link(Lane::Data) }
+        Peer { network: self.clone(), target, address: at.addr.clone() }
     }
 }
 
@@ -129,19 +129,23 @@ async fn call<R: Request + Sync>(
 }
 
 impl Peer {
+    fn link(&self, lane: Lane) -> Arc<PeerLink> {
+        self.network.link(self.target, &self.address, lane)
+    }
+
     async fn ask(
         &self,
         request: &VoteRequest<TypeConfig>,
         pre_vote: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = call(&self.control, wire_vote_request(request, pre_vote), deadline(option)).await?;
+        let answer = call(&self.link(Lane::Control), wire_vote_request(request, pre_vote), deadline(option)).await?;
         refused(answer.error_code)?;
         voted_of(&answer).map_err(wire_error)
     }
 
     async fn send_snapshot(&self, vote: &Vote, snapshot: SnapshotFile) -> Result<Vote, RPCError<TypeConfig>> {
-        let transfer = i64::try_from(self.node.random_u64() >> 1).unwrap_or_default();
+        let transfer = i64::try_from(self.network.node.random_u64() >> 1).unwrap_or_default();
         let mut offset = 0_u64;
         loop {
             let bytes = self.read_piece(&snapshot, offset).await?;
@@ -149,7 +153,7 @@ impl Peer {
             let at = i64::try_from(offset).unwrap_or(i64::MAX);
             offset = offset.saturating_add(bytes.len() as u64);
             let request = RaftSnapshotRequest { vote: wire_vote(vote), transfer, offset: at, bytes, done };
-            let answer = call(&self.data, request, Instant::now() + SNAPSHOT_PATIENCE).await?;
+            let answer = call(&self.link(Lane::Data), request, Instant::now() + SNAPSHOT_PATIENCE).await?;
             refused(answer.error_code)?;
             let theirs = vote_of(&answer.vote).map_err(wire_error)?;
             if done || theirs != *vote {
@@ -161,7 +165,7 @@ impl Peer {
     async fn read_piece(&self, snapshot: &SnapshotFile, offset: u64) -> Result<Bytes, RPCError<TypeConfig>> {
         let file = snapshot.clone();
         let read = move || read_piece(&file, offset);
-        let read = self.node.run_blocking(read).await.map_err(std::io::Error::other).flatten();
+        let read = self.network.node.run_blocking(read).await.map_err(std::io::Error::other).flatten();
         read.map_err(|error| RPCError::Unreachable(unreachable(&error)))
     }
 }
@@ -175,7 +179,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = wire_append(request).map_err(wire_error)?;
-        let answer = call(&self.control, request, deadline(&option)).await?;
+        let answer = call(&self.link(Lane::Control), request, deadline(&option)).await?;
         refused(answer.error_code)?;
         appended_of(&answer).map_err(wire_error)
     }
@@ -223,7 +227,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             to: wire_id(request.to_node_id()),
             last: wire_log_id(request.last_log_id()),
         };
-        let answer = call(&self.control, wire, deadline(&option)).await?;
+        let answer = call(&self.link(Lane::Control), wire, deadline(&option)).await?;
         refused(answer.error_code)?;
         transferred_of(&answer, &request).map_err(wire_error)
     }

@@ -66,7 +66,7 @@ pub enum LeadershipChange {
 
 /// Why a log is set aside.
 const OF_NO_TOPIC: &str = "it belongs to no topic of this cluster";
-const MOVED_AWAY: &str = "the partition moved away while this broker was down";
+const NOT_ASSIGNED: &str = "the partition is not assigned to this broker";
 
 /// All partitions of this broker.
 #[derive(Debug)]
@@ -335,14 +335,21 @@ impl ReplicaManager {
         self.quotas.follower.set_limit(rate("follower.replication.throttled.rate"));
     }
 
-    /// At start, once the first image is applied: renames logs that are not this broker's, as Kafka does.
-    pub fn rename_strays(&self) {
-        let topics = self.topics.load();
+    /// At start, once the first image is applied: renames logs that are not this broker's, as Kafka does. One that cannot be served now stays.
+    pub fn rename_strays(&self, image: &MetadataImage) {
         for log in self.logs.logs() {
-            match topics.by_id.get(&log.topic_id()).map(|topic| topic.partition(log.partition())) {
-                Some(Ok(_)) => {}
-                Some(Err(AccessError::NotLeader(_))) => self.rename_to_stray(log.topic(), log.partition(), MOVED_AWAY),
-                Some(Err(_)) | None => self.rename_to_stray(log.topic(), log.partition(), OF_NO_TOPIC),
+            let (topic, index) = (log.topic(), log.partition());
+            let known = match log.topic_id() {
+                id if id.is_zero() => image.topic(topic),
+                id => image.topic_by_id(id),
+            };
+            let Some(known) = known else {
+                self.rename_to_stray(topic, index, OF_NO_TOPIC);
+                continue;
+            };
+            let partition = usize::try_from(index).ok().and_then(|at| known.partitions.get(at));
+            if !partition.is_some_and(|partition| partition.replicas.contains(&self.node.id())) {
+                self.rename_to_stray(topic, index, NOT_ASSIGNED);
             }
         }
     }

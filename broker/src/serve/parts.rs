@@ -114,7 +114,7 @@ pub(super) async fn open_partitions(broker: &Arc<Broker>) -> Result<(), ServeErr
     let (replicas, first) = (Arc::clone(&broker.replicas), broker.metadata.image());
     let opened = broker.node.run_blocking(move || {
         replicas.apply(&first);
-        replicas.rename_strays();
+        replicas.rename_strays(&first);
     });
     opened.await?;
     broker.replicas.resume_moves();

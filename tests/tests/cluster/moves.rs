@@ -232,6 +232,22 @@ fn limits_that_others_have_set_outlive_a_drain() {
 }
 
 #[test]
+fn a_dead_node_is_drained_and_keeps_its_own_rates() {
+    const RATE: &str = "leader.replication.throttled.rate";
+    let mut cluster = Cluster::start(3);
+    let [a, b, c] = ids(&cluster);
+    cluster.create_assigned(TOPIC, &[&[a, b]], &configs("100"));
+    cluster.set_config(4, &a.to_string(), RATE, "7000000");
+    cluster.kill(0);
+    let done = insist(&cluster, &["drain", &a.to_string(), "--throttle", "100M"]);
+    assert!(done.contains("1 partition moved"), "{done}");
+    assert_eq!(nodes_with_replicas(&cluster, TOPIC), sorted(vec![b, c]));
+    assert!([b, c].iter().all(|node| !is_throttled(&cluster, TOPIC, *node)), "the throttle is left");
+    cluster.restart(0);
+    assert_eq!(cluster.config_values(4, &a.to_string())[RATE], "7000000");
+}
+
+#[test]
 fn a_node_that_is_gone_for_good_is_removed_in_one_step() {
     let mut cluster = Cluster::start(4);
     let [a, b, c, d] = ids(&cluster);

@@ -1,7 +1,9 @@
-//! A rolling restart: each node in turn is asked to stop and started again, under load.
+//! A rolling restart: each node in turn is asked to stop and started again, under load; and nodes that come back at other addresses.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use esker_client::admin::Resource;
+use esker_client::{Admin, ConnectionError, Error};
 use esker_tests::cluster::{Cluster, wait_until};
 use esker_tests::history::History;
 use esker_tests::writer::PartitionWriter;
@@ -67,4 +69,34 @@ fn write_until(over: &AtomicBool, mut writer: PartitionWriter, count: &AtomicU64
         count.store(value, Ordering::Release);
     }
     writer
+}
+
+/// Two nodes come back at each other's addresses: what a client means for one of them is not for the other (KIP-1242).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_change_places_are_told_apart() {
+    let mut cluster = Cluster::start_steady(3);
+    cluster.create_topic(TOPIC, PARTITIONS, "page-cache");
+    let client = cluster.client().await;
+    let admin = Admin::new(&client);
+    let nodes = [1, 2].map(|at| cluster.node_id(at));
+    let configs = async |node: i32| admin.describe_configs(&Resource::Broker(Some(node))).await;
+    for node in nodes {
+        configs(node).await.unwrap();
+    }
+    cluster.kill(1);
+    cluster.kill(2);
+    cluster.swap_addresses(1, 2);
+    cluster.restart(1);
+    cluster.restart(2);
+    cluster.wait_in_sync(TOPIC);
+    for node in nodes {
+        let refused = configs(node).await.unwrap_err();
+        assert!(matches!(refused, Error::Connection(ConnectionError::Misrouted { .. })), "{refused}");
+    }
+    client.refresh(&[]).await.unwrap();
+    for node in nodes {
+        let found = configs(node).await.unwrap();
+        let id = found.into_iter().find(|config| config.name == "node.id").unwrap();
+        assert_eq!(id.value.unwrap().as_str(), node.to_string());
+    }
 }

@@ -1,7 +1,7 @@
 //! Carries moves out: a bounded number of reassignments at a time, until all are complete.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use esker_admin::{CopyLimits, assignments, check_begun, sizes};
@@ -52,6 +52,8 @@ pub(super) struct Mover<'a> {
     last: &'a RefCell<Option<String>>,
     limits: CopyLimits,
     moves: Vec<Tracked>,
+    /// Those that take part.
+    brokers: BTreeSet<i32>,
 }
 
 impl<'a> Mover<'a> {
@@ -74,15 +76,15 @@ impl<'a> Mover<'a> {
             superseded: None,
             copied: 0,
         };
-        let moves = begun.into_iter().chain(moves).map(tracked).collect();
-        Self { client, pace, reporter: Reporter::new(json), last, limits, moves }
+        let moves: Vec<Tracked> = begun.into_iter().chain(moves).map(tracked).collect();
+        let brokers =
+            moves.iter().flat_map(|tracked| tracked.one.from.iter().chain(&tracked.one.to)).copied().collect();
+        Self { client, pace, reporter: Reporter::new(json), last, limits, moves, brokers }
     }
 
     /// Runs until all moves are complete; returns how long it took. Limits of copies go at the end.
     pub(super) async fn run(mut self) -> Result<Duration, CliError> {
         let admin = Admin::new(self.client);
-        let moves: Vec<Move> = self.moves.iter().map(|tracked| tracked.one.clone()).collect();
-        self.limits.set_rates(&admin, &moves).await?;
         let mut failing: Option<Instant> = None;
         loop {
             match self.step().await {
@@ -104,7 +106,7 @@ impl<'a> Mover<'a> {
         while let Err(error) = self.limits.end(&admin).await {
             if !may_pass(&error) || since.elapsed() > PATIENCE {
                 return Err(CliError::Refused(format!(
-                    "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes them"
+                    "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes those of topics, `esker config unset broker ID leader.replication.throttled.rate follower.replication.throttled.rate` those of a broker"
                 )));
             }
             sleep(PAUSE).await;
@@ -114,6 +116,8 @@ impl<'a> Mover<'a> {
 
     /// Looks at all moves and begins the next ones; returns whether all are complete.
     async fn step(&mut self) -> Result<bool, CliError> {
+        let admin = Admin::new(self.client);
+        self.limits.set_rates(&admin, &self.brokers).await?;
         let open: Vec<TopicPartition> = self.open().map(|tracked| tracked.tp.clone()).collect();
         let now = assignments(self.client, &open).await?;
         for tracked in self.moves.iter_mut().filter(|tracked| tracked.state != MoveState::Done) {
@@ -133,7 +137,6 @@ impl<'a> Mover<'a> {
         if next.is_empty() {
             return Ok(false);
         }
-        let admin = Admin::new(self.client);
         self.limits.add(&admin, &next).await?;
         for at in places {
             if let Some(tracked) = self.moves.get_mut(at) {
