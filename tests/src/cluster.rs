@@ -99,7 +99,7 @@ impl Cluster {
     pub fn start_with_breaking_disk() -> Option<Self> {
         let probe = tempfile::tempdir().expect("a temporary folder");
         Esker::on_breaking_disk(probe.path(), BREAKING)?;
-        Some(Self::start_nodes(&[Duration::ZERO; 3], &[&[] as &[&str]; 3], Some(BREAKING)))
+        Some(Self::start_nodes(&[Duration::ZERO; 3], &[&STEADY as &[&str]; 3], Some(BREAKING)))
     }
 
     /// The second log dir of node 0 fails from here on.
@@ -340,7 +340,7 @@ impl Cluster {
 
     /// Waits until the metadata quorum has all its voters. Nodes are ready before they vote, and until the change is committed a cluster
     /// cannot do without its first node.
-    fn wait_for_voters(&self) {
+    pub fn wait_for_voters(&self) {
         if self.members.len() < VOTERS {
             return;
         }

@@ -97,7 +97,7 @@ pub fn produce_request(topic: &str, partition: i32, acks: i16, batch: Bytes) -> 
     let data = PartitionProduceData { index: partition, records: Some(batch) };
     let topic =
         TopicProduceData { name: topic.to_owned().into(), partition_data: vec![data], ..TopicProduceData::default() };
-    ProduceRequest { acks, timeout_ms: 5_000, topic_data: vec![topic], ..ProduceRequest::default() }
+    ProduceRequest { acks, timeout_ms: 20_000, topic_data: vec![topic], ..ProduceRequest::default() }
 }
 
 /// The version that [`produce_request`] is sent in.

@@ -129,10 +129,8 @@ impl CopyLimits {
         // A broker that is away must not keep the others' rates.
         let mut failed = None;
         for (broker, before) in &self.before {
-            match self.end_rates(admin, *broker, before, &own).await {
-                Err(error) => failed = failed.or(Some(error)),
-                Ok(()) => {}
-            }
+            let ended = self.end_rates(admin, *broker, before, &own).await;
+            failed = failed.or(ended.err());
         }
         failed.map_or(Ok(()), Err)
     }

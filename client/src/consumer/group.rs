@@ -21,6 +21,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use super::assignor::{Assignor, Subscribed, assign};
 use super::config::GroupConfig;
 use super::membership::{decode_assignment, decode_subscription, encode_assignment, encode_subscription};
+use crate::admin::Admin;
 use crate::client::{Client, Target, coordinator_moved};
 use crate::error::Error;
 use crate::metadata::TopicPartition;
@@ -343,17 +344,21 @@ impl Member {
         if self.id.is_empty() || self.group.instance_id.is_some() {
             return Ok(());
         }
-        let target = Target::Coordinator(self.group.id.clone());
-        let leave = self.client.request_with(target, |version| {
-            if version >= 3 {
-                let member = MemberIdentity { member_id: self.id.clone(), ..Default::default() };
-                LeaveGroupRequest { group_id: self.group.id.clone(), members: vec![member], ..Default::default() }
-            } else {
-                let member_id = self.id.clone();
-                LeaveGroupRequest { group_id: self.group.id.clone(), member_id, ..Default::default() }
-            }
-        });
-        let answer = timeout(GRACE, leave).await.map_err(|_| Error::Closed)??;
-        Error::check(|| format!("group '{}'", self.group.id), answer.error_code, None)
+        let leave = || async {
+            let target = Target::Coordinator(self.group.id.clone());
+            let answer = self.client.request_with(target, |version| self.leave_request(version)).await?;
+            Error::check(|| format!("group '{}'", self.group.id), answer.error_code, None)
+        };
+        let admin = Admin::new(&self.client);
+        timeout(GRACE, admin.coordinated(&self.group.id, leave)).await.map_err(|_| Error::Closed)?
+    }
+
+    fn leave_request(&self, version: i16) -> LeaveGroupRequest {
+        let group_id = self.group.id.clone();
+        if version >= 3 {
+            let member = MemberIdentity { member_id: self.id.clone(), ..Default::default() };
+            return LeaveGroupRequest { group_id, members: vec![member], ..Default::default() };
+        }
+        LeaveGroupRequest { group_id, member_id: self.id.clone(), ..Default::default() }
     }
 }

@@ -12,7 +12,7 @@ use super::moves::{create, nodes_with_replicas, sorted};
 use super::reassign::{configs, ids};
 use super::voters::run;
 
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(20);
 
 fn add_partitions(cluster: &Cluster, name: &'static str, count: i32) -> ErrorCode {
     let topic = CreatePartitionsTopic { name: name.into(), count, assignments: None };

@@ -132,7 +132,7 @@ fn reassignments_begin_wait_and_are_cancelled() {
     }
     let mut expected = vec![a, b];
     expected.sort_unstable();
-    assert_eq!(nodes_with_replicas(&cluster, TOPIC), expected);
+    wait_until("it is where it was", || nodes_with_replicas(&cluster, TOPIC) == expected);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_drain_goes_on_without_the_node_that_began_it() {
         eprintln!("{report}");
         report["state"] == "drained"
     });
-    assert!(!nodes_with_replicas(&cluster, TOPIC).contains(&b));
+    wait_until("every node knows", || !nodes_with_replicas(&cluster, TOPIC).contains(&b));
     wait_for(&cluster, 0, &format!("/v1/nodes/{b}"), |node| node["cordoned"] == true);
     // Nothing is placed on it, until it is in service again.
     let wide = json!({"name": "wide", "replication_factor": 3});

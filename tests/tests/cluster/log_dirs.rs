@@ -13,7 +13,7 @@ use esker_tests::writer::PartitionWriter;
 
 const TOPIC: &str = "t";
 const PARTITIONS: i32 = 8;
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(20);
 /// Below what a lagging follower has (`replica.lag.time.max.ms`, 30 s), and above what a process may stand still.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 /// Records of each partition that are acknowledged before and after the failure.

@@ -113,8 +113,10 @@ fn a_dead_node_shows_in_the_metrics_of_the_others() {
     wait_for(&cluster, "kafka_brokers", 2);
     wait_for_sum(&cluster, &format!("{CONTROLLER}timedoutbrokerheartbeatcount"), "1", |found| found >= 1.0);
     wait_for_sum(&cluster, "esker_last_failover_seconds", "a time", |found| found > 0.0 && found < 60.0);
-    assert_eq!(rows_with(&cluster, "kafka_topic_partition_leader{", " -1"), lost);
-    assert_eq!(rows_with(&cluster, "kafka_topic_partition_under_replicated_partition{", " 1"), 5 + lost);
+    wait_until("the active controller has the rows of partitions without a leader", || {
+        rows_with(&cluster, "kafka_topic_partition_leader{", " -1") == lost
+            && rows_with(&cluster, "kafka_topic_partition_under_replicated_partition{", " 1") == 5 + lost
+    });
     assert_eq!(rows_with(&cluster, "kafka_cluster_partition_underreplicated{", " 1"), 5);
     assert_eq!(rows_with(&cluster, "kafka_cluster_partition_underminisr{", " 1"), 2);
     assert_eq!(sum(&cluster, "kafka_controller_controllerstats_uncleanleaderelections_total"), 0.0);

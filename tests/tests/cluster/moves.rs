@@ -18,7 +18,7 @@ use super::reassign::{
 use super::voters::{run, voters};
 
 const TOPIC: &str = "t";
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The nodes that have a replica of some partition of a topic.
 pub(super) fn nodes_with_replicas(cluster: &Cluster, topic: &str) -> Vec<i32> {
@@ -40,9 +40,10 @@ pub(super) fn create(cluster: &Cluster, name: &str, replication: i16) -> ErrorCo
 /// Brokers that are registered, and whether each is fenced.
 fn registered(cluster: &Cluster) -> Vec<(i32, bool)> {
     let request = DescribeClusterRequest { include_fenced_brokers: true, ..DescribeClusterRequest::default() };
-    let at = cluster.live().next().unwrap();
-    let answer = Wire::new(cluster.address(at), ANSWER).ask(2, &request).unwrap();
-    answer.brokers.iter().map(|broker| (broker.broker_id, broker.is_fenced)).collect()
+    let ask = |at: usize| Wire::new(cluster.address(at), ANSWER).ask(2, &request).unwrap().brokers;
+    // As any of the nodes that run knows it.
+    let all = cluster.live().flat_map(ask);
+    all.map(|broker| (broker.broker_id, broker.is_fenced)).collect()
 }
 
 /// Runs a command that moves replicas, again while a node is fenced for a moment, as on a busy machine.
@@ -65,7 +66,7 @@ fn plan(cluster: &Cluster, arguments: &[&str]) -> Value {
 
 #[test]
 fn a_node_is_drained_and_removed_under_writing_clients() {
-    let mut cluster = Cluster::start(4);
+    let mut cluster = Cluster::start_steady(4);
     let nodes: [i32; 4] = ids(&cluster);
     let [a, b, c, d] = nodes;
     cluster.create_assigned(TOPIC, &[&[a, b, c], &[b, c, a], &[c, a, d], &[b, c, d]], &configs("100"));
@@ -103,7 +104,7 @@ fn a_node_is_drained_and_removed_under_writing_clients() {
     assert!(cluster.terminate(leaving).success());
     let removed = find("the stopped node is removed", || run(&cluster, &["remove", &id]).ok());
     assert!(removed.contains(&format!("node {id} is removed")), "{removed}");
-    assert!(registered(&cluster).iter().all(|(node, _)| node.to_string() != id));
+    wait_until("every node knows", || registered(&cluster).iter().all(|(node, _)| node.to_string() != id));
     let again = run(&cluster, &["remove", &id]).unwrap_err();
     assert!(again.contains(&format!("no broker {id}")), "{again}");
 }
@@ -127,7 +128,7 @@ fn interrupt(child: Child) -> String {
 
 #[test]
 fn an_interrupted_drain_goes_on_when_it_is_run_again() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     let [a, b, c] = ids(&cluster);
     cluster.create_assigned(TOPIC, &[&[a, b], &[a, b], &[b, a]], &configs("100"));
     fill(&cluster, TOPIC, 1);
@@ -141,15 +142,17 @@ fn an_interrupted_drain_goes_on_when_it_is_run_again() {
             ended.contains("interrupted") && ended.contains(&format!("run `esker cluster drain {id}` again")),
             "{ended}"
         );
-        let listed = run(cluster, &["reassignments"]).unwrap();
-        assert!(listed.contains("catch up"), "{listed}");
-        // With a deadline the command names the partition that it waits for.
-        let late = run(cluster, &["drain", &id, "--deadline", "3s"]).unwrap_err();
-        assert!(late.contains("the deadline has passed") && late.contains(&format!("replica on broker {c}")), "{late}");
+        wait_until("it catches up", || run(cluster, &["reassignments"]).unwrap().contains("catch up"));
+        // With a deadline the command names the partition that it waits for, once it knows.
+        let late = find("a progress before the deadline", || {
+            let late = run(cluster, &["drain", &id, "--deadline", "4s"]).unwrap_err();
+            late.contains(&format!("replica on broker {c}")).then_some(late)
+        });
+        assert!(late.contains("the deadline has passed"), "{late}");
         // The node that is added dies: the command says so.
         cluster.kill(2);
         let dead = find("it is fenced", || {
-            let dead = run(cluster, &["drain", &id, "--deadline", "2s"]).unwrap_err();
+            let dead = run(cluster, &["drain", &id, "--deadline", "4s"]).unwrap_err();
             dead.contains(&format!("waits for broker {c}, which is not alive")).then_some(dead)
         });
         assert!(dead.contains("t-"), "{dead}");
@@ -187,7 +190,7 @@ fn an_interrupted_drain_goes_on_when_it_is_run_again() {
 #[test]
 fn limits_that_others_have_set_outlive_a_drain() {
     const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_steady(3);
     let [a, b, c] = ids(&cluster);
     cluster.create_assigned(TOPIC, &[&[a, b], &[a, b], &[b, c]], &configs("100"));
     fill(&cluster, TOPIC, 0);
@@ -215,10 +218,11 @@ fn limits_that_others_have_set_outlive_a_drain() {
     }
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let now = cluster.config_values(2, TOPIC);
-    for (name, value) in [&leaders, &followers] {
-        assert_eq!(&now[*name], value, "{now:?}");
-    }
+    let has_them = || {
+        let now = cluster.config_values(2, TOPIC);
+        [&leaders, &followers].iter().all(|(name, value)| now.get(*name) == Some(value))
+    };
+    wait_until("the lists are those of the others", has_them);
     assert_eq!(cluster.config_values(4, &b.to_string())[RATES[0]], "100000000");
     // Back, with a rate that no other client changes: the rate of before is set again, and none where there was none.
     let id = c.to_string();
@@ -226,9 +230,7 @@ fn limits_that_others_have_set_outlive_a_drain() {
     cluster.set_config(4, &b.to_string(), RATES[0], "7000000");
     insist(&cluster, &["drain", &id, "--throttle", "100M"]);
     assert_eq!(cluster.config_values(4, &b.to_string())[RATES[0]], "7000000");
-    let now = cluster.config_values(2, TOPIC);
-    assert_eq!(now[leaders.0], leaders.1, "{now:?}");
-    assert_eq!(now[followers.0], followers.1, "{now:?}");
+    wait_until("the lists are those of the others again", has_them);
 }
 
 #[test]
@@ -263,10 +265,10 @@ fn a_node_that_is_gone_for_good_is_removed_in_one_step() {
         assert!(removed.contains(&format!("node {id} is removed")), "{removed}");
     });
     assert!(others.iter().all(|node| !is_throttled(&cluster, TOPIC, *node)), "the throttle is left");
-    assert_eq!(nodes_with_replicas(&cluster, TOPIC), others);
+    wait_until("the others have its replicas", || nodes_with_replicas(&cluster, TOPIC) == others);
     cluster.wait_in_sync(TOPIC);
     assert!(!voters(&cluster).contains(&id));
-    assert!(registered(&cluster).iter().all(|(node, _)| *node != id));
+    wait_until("every node knows", || registered(&cluster).iter().all(|(node, _)| *node != id));
 }
 
 #[test]

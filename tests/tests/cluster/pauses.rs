@@ -138,10 +138,13 @@ fn a_coordinator_that_was_paused_answers_nothing_of_the_past() {
     let mut cluster = Cluster::start(3);
     cluster.create_topic(TOPIC, 1, "page-cache");
     commit(&cluster, 1);
-    let old = coordinator(&cluster);
-    let mut wire = Wire::new(cluster.address(old), Duration::from_secs(20));
-    let answer = wire.ask(OFFSET_FETCH, &offset_question()).unwrap();
-    assert_eq!(answer.topics[0].partitions[0].committed_offset, 1);
+    let (old, mut wire) = find("the offset", || {
+        let old = coordinator(&cluster);
+        let mut wire = Wire::new(cluster.address(old), Duration::from_secs(20));
+        let answer = wire.ask(OFFSET_FETCH, &offset_question()).ok().filter(|answer| !answer.topics.is_empty())?;
+        assert_eq!(answer.topics[0].partitions[0].committed_offset, 1);
+        Some((old, wire))
+    });
 
     cluster.pause(old);
     (0..QUESTIONS).for_each(|_| wire.send(OFFSET_FETCH, &offset_question()).unwrap());

@@ -95,8 +95,9 @@ fn a_trace_goes_from_the_producer_through_all_replicas_to_the_consumer() {
     assert_ne!(fetch.trace_id, TRACE);
     let log = cluster.node(leader).log();
     assert!(log.lines().any(|line| line.contains(TRACE) && line.contains(&root.span_id)), "{log}");
-    let taken = cluster.node(leader).metric("esker_tracing_spans_total{result=\"taken\"}");
-    assert!(taken >= 4.0, "{taken}");
+    wait_until("the spans are counted", || {
+        cluster.node(leader).metric("esker_tracing_spans_total{result=\"taken\"}") >= 4.0
+    });
 }
 
 #[test]

@@ -24,6 +24,9 @@ fn run_command(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
+/// What a change is answered that was made before.
+const IS_MADE: [&str; 4] = ["is no voter", "is a voter already", "VOTER_NOT_FOUND", "DUPLICATE_VOTER"];
+
 /// Adds or removes a voter. What the quorum cannot do at the moment is tried again, and a new leader may not know of a node that has no vote; a
 /// change whose answer was lost may have been made.
 pub(super) fn change(cluster: &Cluster, what: &str, node_id: i32) {
@@ -31,7 +34,7 @@ pub(super) fn change(cluster: &Cluster, what: &str, node_id: i32) {
     let mut is_tried = false;
     find("the voters change", || match run(cluster, &["voters", what, &node_id]) {
         Ok(_) => Some(()),
-        Err(error) if is_tried && (error.contains("is no voter") || error.contains("is a voter already")) => Some(()),
+        Err(error) if is_tried && IS_MADE.iter().any(|made| error.contains(made)) => Some(()),
         Err(error) => {
             assert!(error.contains("REQUEST_TIMED_OUT") || error.contains("is not in the cluster"), "{error}");
             is_tried = true;
@@ -180,7 +183,7 @@ fn a_quorum_that_is_lost_is_recovered_from_one_node() {
         assert!(cluster.data(at).join("__cluster_metadata-0/replaced-metadata.log").exists(), "node {at}");
     }
     // New voters are listed before the change is committed; until then the cluster cannot do without the survivor.
-    wait_until("all vote again", || cluster.node(0).log().contains("have become voters of the metadata quorum"));
+    cluster.wait_for_voters();
     assert_eq!(voters(&cluster).len(), 3);
     for name in ["a", "b"] {
         cluster.wait_in_sync(name);
@@ -206,7 +209,7 @@ fn what_a_survivor_lacks_is_lost_on_every_node() {
     let data = cluster.data(0).display().to_string();
     run_command(&["cluster", "recover", "--data-dir", &data, "--yes"]).unwrap();
     (0..3).for_each(|at| cluster.restart(at));
-    wait_until("all vote again", || cluster.node(0).log().contains("have become voters of the metadata quorum"));
+    cluster.wait_for_voters();
     cluster.wait_in_sync("t");
     let mut writer = PartitionWriter::new("t", 0, &addresses);
     write(&mut writer, 11..=15);

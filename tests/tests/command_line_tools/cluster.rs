@@ -1,6 +1,6 @@
 //! `esker cluster` with `--json`.
 
-use esker_tests::cluster::{Cluster, wait_until};
+use esker_tests::cluster::{Cluster, find, wait_until};
 use serde_json::Value;
 
 use super::{good, json, run};
@@ -27,14 +27,15 @@ fn a_topic_is_described_with_its_eligible_leader_replicas() {
 
 #[test]
 fn a_partition_without_a_leader_has_no_offsets_and_holds_nobody_up() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     let at = cluster.address(0);
     good(at, &["topic", "create", "t", "-p", "3", "-r", "1"]);
     let led = |node: i32| {
-        let partitions = json(at, &["topic", "describe", "t"])["partitions"].clone();
-        partitions.as_array().unwrap().iter().position(|partition| partition["leader"] == node)
+        let output = run(at, &["topic", "describe", "t", "--json"]);
+        let topic: Value = serde_json::from_slice(&output.stdout).ok()?;
+        topic["partitions"].as_array()?.iter().position(|partition| partition["leader"] == node)
     };
-    let gone = led(cluster.node_id(2)).expect("each node leads one");
+    let gone = find("each node leads one", || led(cluster.node_id(2)));
     cluster.kill(2);
     wait_until("a partition has no leader", || {
         json(at, &["topic", "describe", "t"])["partitions"][gone]["leader"].is_null()
@@ -48,7 +49,7 @@ fn a_partition_without_a_leader_has_no_offsets_and_holds_nobody_up() {
 
 #[test]
 fn what_was_done_to_a_node_is_printed_as_json() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     let at = cluster.address(0);
     let lost = cluster.node_id(2);
     let id = lost.to_string();

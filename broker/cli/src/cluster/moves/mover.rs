@@ -95,6 +95,7 @@ impl<'a> Mover<'a> {
                     if since.elapsed() > PATIENCE {
                         return Err(error.into());
                     }
+                    self.look_again().await;
                 }
                 Err(error) => return Err(error),
             }
@@ -109,9 +110,16 @@ impl<'a> Mover<'a> {
                     "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes those of topics, `esker config unset broker ID leader.replication.throttled.rate follower.replication.throttled.rate` those of a broker"
                 )));
             }
+            self.look_again().await;
             sleep(PAUSE).await;
         }
         Ok(self.reporter.elapsed())
+    }
+
+    /// Which brokers are there: one that is away is looked for in vain until the client knows.
+    async fn look_again(&self) {
+        // Where nobody answers, the next step says so.
+        let _ = self.client.refresh(&[]).await;
     }
 
     /// Looks at all moves and begins the next ones; returns whether all are complete.

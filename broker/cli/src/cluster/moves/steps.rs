@@ -22,6 +22,9 @@ use esker_records::units::{show_bytes, show_count, show_duration};
 
 /// A broker applies its own config a moment after the cluster knows it.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A node that is taken for gone is fenced at so many looks, so far apart.
+const LOOKS: usize = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// A node that is drained may get replicas until it is cordoned on all nodes: a few rounds are enough.
 const ROUNDS: usize = 20;
 
@@ -80,6 +83,10 @@ impl Steps<'_> {
                 }
                 RemovalStep::Stop => return self.ask_to_stop(node_id).await,
                 RemovalStep::Unregister => {
+                    if !self.is_gone(node_id).await? {
+                        sleep(PAUSE).await;
+                        continue;
+                    }
                     match admin.unregister_broker(node_id).await {
                         Err(error) if error.code() != Some(ErrorCode::BROKER_ID_NOT_REGISTERED) => {
                             return Err(error.into());
@@ -95,6 +102,18 @@ impl Steps<'_> {
             "node {node_id} still gets replicas: see that nothing creates or reassigns partitions on it, and run `esker cluster {}` again",
             self.goal
         )))
+    }
+
+    /// Whether the node is away and stays so: a running one may be fenced for a moment, or not answer one request.
+    async fn is_gone(&self, node_id: i32) -> Result<bool, CliError> {
+        for _ in 0..LOOKS {
+            let registered = Admin::new(self.client).registered_brokers().await?;
+            if registered.iter().any(|found| found.broker.id == node_id && !found.fenced) {
+                return Ok(false);
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(true)
     }
 
     /// The node has nothing left to do; only its operator can stop it.
