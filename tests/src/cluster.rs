@@ -282,6 +282,14 @@ impl Cluster {
         }
     }
 
+    /// A node, which must not run, gets addresses that it did not have.
+    pub fn move_node(&mut self, at: usize) {
+        let addresses = free_addresses(2);
+        let member = &mut self.members[at];
+        assert!(member.process.is_none(), "node {at} runs");
+        (member.address, member.http) = (addresses[0], addresses[1]);
+    }
+
     /// Starts a node again on the folder that it left.
     pub fn restart(&mut self, at: usize) {
         self.members[at].process = Some(self.spawn(at, &self.join, &[]));

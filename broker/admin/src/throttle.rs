@@ -106,8 +106,9 @@ impl CopyLimits {
     }
 
     /// Removes what is left of the command's own entries, and its rates unless reassignments are in progress: the rates may be theirs.
+    /// With `without_absent` a broker that cannot be reached is taken to have the rate still; without, it is an error.
     #[boxed]
-    pub async fn end(&mut self, admin: &Admin) -> Result<(), Error> {
+    pub async fn end(&mut self, admin: &Admin, without_absent: bool) -> Result<(), Error> {
         let removed = remove_entries(admin, &self.own).await?;
         self.removed |= removed.any;
         if removed.others {
@@ -128,16 +129,28 @@ impl CopyLimits {
         let own = rate.to_string();
         // A broker that is away must not keep the others' rates.
         let mut failed = None;
-        for (broker, before) in &self.before {
-            let ended = self.end_rates(admin, *broker, before, &own).await;
+        let registered = admin.registered_brokers().await?;
+        let is_registered = |id: i32| registered.iter().any(|found| found.broker.id == id);
+        for (broker, before) in self.before.iter().filter(|(broker, _)| is_registered(**broker)) {
+            let ended = self.end_rates(admin, *broker, before, &own, without_absent).await;
             failed = failed.or(ended.err());
         }
         failed.map_or(Ok(()), Err)
     }
 
     /// Sets the rates of one broker back.
-    async fn end_rates(&self, admin: &Admin, broker: i32, before: &[Option<Str>; 2], own: &str) -> Result<(), Error> {
-        let now = read_rates(admin, broker).await?;
+    async fn end_rates(
+        &self,
+        admin: &Admin,
+        broker: i32,
+        before: &[Option<Str>; 2],
+        own: &str,
+        without_absent: bool,
+    ) -> Result<(), Error> {
+        let now = match read_rates(admin, broker).await {
+            Err(error) if without_absent && error.is_unreachable() => RATES.map(|_| Some(Str::copy(own))),
+            now => now?,
+        };
         let rates = RATES.iter().zip(before.iter().zip(&now));
         let changes = rates.filter_map(|(name, (before, now))| {
             let before = before.as_deref().filter(|_| !self.resumed);

@@ -20,8 +20,8 @@ use super::reservations::{Reserved, Unregistered};
 use crate::controller::{Committed, ControllerClient, SubmitError, submit};
 use crate::node::Node;
 use crate::peer::messages::{
-    HeartbeatRequest, HeartbeatResponse, IdentifyRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION,
-    SubmitRequest, SubmitResponse,
+    HeartbeatRequest, HeartbeatResponse, IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse,
+    PEER_VERSION, SubmitRequest, SubmitResponse,
 };
 use crate::peer::{LocalNode, PeerId, ask};
 use crate::raft::{Metadata, QuorumView, RaftId, RaftServer};
@@ -284,7 +284,12 @@ impl Controller {
     /// A node that is in no cluster asks for its place in this one.
     pub async fn place(&self, request: JoinClusterRequest) -> JoinClusterResponse {
         let view = self.view();
-        self.note_moved(&request, &view).await;
+        // The place may need the votes of the very node that asks for it.
+        tokio::join!(self.decide_place(&request), self.note_moved(&request, &view)).0
+    }
+
+    async fn decide_place(&self, request: &JoinClusterRequest) -> JoinClusterResponse {
+        let view = self.view();
         let refused = |error_code: ErrorCode, message: String| JoinClusterResponse {
             error_code,
             error_message: Some(Str::from(message)),
@@ -306,7 +311,7 @@ impl Controller {
         let Ok(Ok(_turn)) = timeout_at(deadline, self.joining.acquire()).await else {
             return refused(ErrorCode::NOT_CONTROLLER, "too many nodes join at once".to_owned());
         };
-        if let Err((code, message)) = self.check_join(&request, &view).await {
+        if let Err((code, message)) = self.check_join(request, &view).await {
             return refused(code, message);
         }
         let wanted = (request.node_id >= 0).then_some(request.node_id);
@@ -321,7 +326,7 @@ impl Controller {
         };
         self.remove_released(abandoned, &view, deadline).await;
         if !request.address.is_empty()
-            && let Err(message) = self.seat(node_id, &request, deadline).await
+            && let Err(message) = self.seat(node_id, request, deadline).await
         {
             return refused(ErrorCode::NOT_CONTROLLER, message);
         }
@@ -362,17 +367,27 @@ impl Controller {
         Ok(())
     }
 
-    /// A member of the quorum that is elsewhere than the log has it is called there from now on: while too many members are away, the log cannot
-    /// change, and it is this very member that may be missing.
+    /// Another member of the quorum that is elsewhere than it is looked for is called there from now on: while too many members are away the log cannot
+    /// change, and it is this very member that may be missing. A copy of its folder does not get its place while the member itself answers.
     async fn note_moved(&self, request: &JoinClusterRequest, view: &QuorumView) {
         let (node_id, directory, address) = (request.node_id, request.directory, &request.address);
-        let Some(member) = view.member(RaftId { node_id, directory: directory.0 }) else { return };
-        if address.is_empty() || self.local.reach(node_id, directory, &member.address) == *address {
-            return;
-        }
-        // As for a join: anything that can connect can say so.
-        let Ok(_turn) = self.joining.try_acquire() else { return };
-        if self.check_reachable(request).await.is_ok() {
+        let id = RaftId { node_id, directory: directory.0 };
+        let Some(member) = view.member(id).filter(|_| view.own != Some(id) && !address.is_empty()) else { return };
+        let known = self.local.reach(node_id, directory, &member.address);
+        // Anything that can connect can ask: few are served at once.
+        let Some(_turn) = self.joining.try_acquire().ok().filter(|_| known != *address) else { return };
+        let question = IdentifyRequest { directory: self.local.directory() };
+        let until = Instant::now() + REACH;
+        let ask_at = |address: Str| {
+            let question = question.clone();
+            async move { ask(&self.node, &address, &question, until).await.ok() }
+        };
+        let (there, before) = tokio::join!(ask_at(address.clone()), ask_at(known));
+        let is_it = |answer: &IdentifyResponse| {
+            (answer.node_id, answer.directory) == (node_id, directory) && answer.cluster_id == Some(self.cluster_id())
+        };
+        let Some(there) = there.filter(is_it) else { return };
+        if before.filter(is_it).is_none_or(|before| before.incarnation == there.incarnation) {
             self.local.note_moved(node_id, directory, &member.address, address);
         }
     }

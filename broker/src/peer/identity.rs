@@ -39,14 +39,8 @@ pub struct LocalNode {
     directory: Uuid,
     membership: OnceLock<Membership>,
     peers: Arc<PeersMetrics>,
-    moved: Mutex<BTreeMap<(i32, Uuid), MovedNode>>,
-}
-
-/// A node that listens elsewhere than the metadata log says.
-#[derive(Debug)]
-struct MovedNode {
-    from: String,
-    to: Str,
+    /// Where nodes are that listen elsewhere than the metadata log says.
+    moved: Mutex<BTreeMap<(i32, Uuid), Str>>,
 }
 
 impl LocalNode {
@@ -82,22 +76,49 @@ impl LocalNode {
         self.incarnation
     }
 
-    /// A node answered at `to`, and the metadata log says `from`. After a move of all voters at once nobody else can say so: the log
+    /// A node answered at `to`, and the metadata log says `from`. While too many voters are at other addresses nobody else can say so: the log
     /// changes only once one of them leads.
     pub fn note_moved(&self, node_id: i32, directory: Uuid, from: &str, to: &Str) {
-        let moved = MovedNode { from: from.to_owned(), to: to.clone() };
-        self.moved.lock().insert((node_id, directory), moved);
+        if self.moved.lock().insert((node_id, directory), to.clone()).is_none_or(|before| before != *to) {
+            tracing::info!(node = node_id, from, %to, "a node is not where the metadata log has it: it is called where it answered");
+        }
     }
 
     /// Where a node is reached that the metadata log has at `address`.
     pub fn reach(&self, node_id: i32, directory: Uuid, address: &str) -> Str {
-        let moved = self.moved.lock();
-        let moved = moved.get(&(node_id, directory)).filter(|moved| moved.from == address);
-        moved.map_or_else(|| Str::copy(address), |moved| moved.to.clone())
+        self.moved.lock().get(&(node_id, directory)).cloned().unwrap_or_else(|| Str::copy(address))
+    }
+
+    /// A node was not found at `address`: what was noted of it holds no more. It may be back where the log has it.
+    pub fn forget_moved(&self, node_id: i32, directory: Uuid, address: &str) {
+        let mut moved = self.moved.lock();
+        if moved.get(&(node_id, directory)).is_some_and(|to| to.as_str() == address) {
+            moved.remove(&(node_id, directory));
+        }
     }
 
     /// The addresses that it was told to join.
     pub fn join(&self) -> &[Str] {
         &self.join
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_moved_is_looked_for_where_it_answered_until_it_is_not_there() {
+        let node = LocalNode::new(Uuid([1; 16]), Vec::new(), Uuid([2; 16]));
+        let (id, directory) = (7, Uuid([3; 16]));
+        let reach = || node.reach(id, directory, "log:1").to_string();
+        assert_eq!(reach(), "log:1");
+        node.note_moved(id, directory, "log:1", &"new:1".into());
+        assert_eq!(reach(), "new:1");
+        assert_eq!(node.reach(id, Uuid([4; 16]), "log:1").as_str(), "log:1", "another folder is another node");
+        node.forget_moved(id, directory, "old:1");
+        assert_eq!(reach(), "new:1", "a late failure at another address");
+        node.forget_moved(id, directory, "new:1");
+        assert_eq!(reach(), "log:1");
     }
 }

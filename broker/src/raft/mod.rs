@@ -215,7 +215,8 @@ async fn start_with(
 ) -> Result<Metadata, StartError> {
     let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let Seat { id, address, begin } = seat;
-    let (raft, published) = start_raft(node, Network::new(node, local), disk, dir.clone(), id, snapshot_after).await?;
+    let network = Network::new(node, local);
+    let (raft, published) = start_raft(node, network.clone(), disk, dir.clone(), id, snapshot_after).await?;
     let is_new = !raft.is_initialized().await.map_err(|e| raft_error(&e))?;
     if is_new && begin == Begin::Cluster {
         let members = std::collections::BTreeMap::from([(id, BasicNode { addr: address })]);
@@ -228,6 +229,7 @@ async fn start_with(
         return Err(StartError::Identity { dir, own: id, known });
     }
     let metadata = Metadata::new(node.clone(), id, raft.clone(), published);
+    network.follow(metadata.quorum());
     node.spawn_control(run_puller(Puller::new(node, local, &metadata)));
     if voters != [id] {
         return Ok(metadata);

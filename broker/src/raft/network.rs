@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,8 +21,10 @@ use openraft::raft::{
 };
 use openraft::{AnyError, BasicNode, OptionalSend};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::quorum::QuorumView;
 use super::snapshot_piece::read_piece;
 use super::types::{RaftId, Snapshot, TypeConfig, Vote};
 use super::wire::{
@@ -49,18 +51,33 @@ pub struct Network {
     local: Arc<LocalNode>,
     /// Connections outlive openraft's clients, which it makes anew for each round of votes.
     links: Arc<Mutex<Links>>,
+    quorum: Arc<OnceLock<watch::Receiver<QuorumView>>>,
 }
 
 impl Network {
     /// Of this node.
     pub fn new(node: &Node, local: &Arc<LocalNode>) -> Self {
-        Self { node: node.clone(), local: Arc::clone(local), links: Arc::default() }
+        Self { node: node.clone(), local: Arc::clone(local), links: Arc::default(), quorum: Arc::default() }
     }
 
-    /// The link to a controller that the quorum's log has at `address`.
+    /// From here on members are called where the log has them now. openraft tells where they are only when it begins to replicate: a leader would
+    /// look for ever for one that has moved.
+    pub fn follow(&self, quorum: watch::Receiver<QuorumView>) {
+        // It is started once.
+        let _ = self.quorum.set(quorum);
+    }
+
+    /// Where the log has a controller now, if it has it.
+    fn logged(&self, target: RaftId) -> Option<Arc<str>> {
+        let view = self.quorum.get()?.borrow();
+        view.member(target).map(|member| Arc::clone(&member.address)).filter(|address| !address.is_empty())
+    }
+
+    /// The link to a controller; openraft has it at `address`.
     fn link(&self, target: RaftId, address: &str, lane: Lane) -> Arc<PeerLink> {
         let id = (target.node_id, Uuid(target.directory));
-        let address = self.local.reach(id.0, id.1, address);
+        let logged = self.logged(target);
+        let address = self.local.reach(id.0, id.1, logged.as_deref().unwrap_or(address));
         let mut links = self.links.lock();
         let key = (target, lane == Lane::Data);
         if let Some(known) = links.get(&key).filter(|known| known.address() == address.as_str()) {
@@ -72,7 +89,7 @@ impl Network {
     }
 }
 
-/// A way to one controller. It is looked for with each call: while it replicates, a leader may learn that the other one has moved.
+/// A way to one controller. It is looked for with each call: the controller may move.
 #[derive(Debug)]
 pub struct Peer {
     network: Network,
@@ -116,21 +133,30 @@ fn deadline(option: &RPCOption) -> Instant {
     Instant::now() + option.soft_ttl().max(PATIENCE)
 }
 
-/// Sends a request. openraft drops calls that take longer than it likes: that must drop the answer alone, and neither a connection that is being
-/// made nor the deadline by which a dead one is noticed.
-async fn call<R: Request + Sync>(
-    link: &Arc<PeerLink>,
-    request: R,
-    deadline: Instant,
-) -> Result<R::Response, RPCError<TypeConfig>> {
-    let link = Arc::clone(link);
-    let called = spawn(async move { link.call(&request, deadline).await });
-    called.await.map_err(|error| RPCError::Unreachable(unreachable(&error)))?.map_err(rpc_error)
-}
-
 impl Peer {
     fn link(&self, lane: Lane) -> Arc<PeerLink> {
         self.network.link(self.target, &self.address, lane)
+    }
+
+    /// Sends a request. openraft drops calls that take longer than it likes: that must drop the answer alone, and neither a connection that is being
+    /// made nor the deadline by which a dead one is noticed.
+    async fn call<R: Request + Sync>(
+        &self,
+        lane: Lane,
+        request: R,
+        deadline: Instant,
+    ) -> Result<R::Response, RPCError<TypeConfig>> {
+        let (link, local, target) = (self.link(lane), Arc::clone(&self.network.local), self.target);
+        let called = spawn(async move {
+            let answer = link.call(&request, deadline).await;
+            if let Err(PeerError::NotListening { .. } | PeerError::Unreachable { .. } | PeerError::Refused { .. }) =
+                &answer
+            {
+                local.forget_moved(target.node_id, Uuid(target.directory), link.address());
+            }
+            answer
+        });
+        called.await.map_err(|error| RPCError::Unreachable(unreachable(&error)))?.map_err(rpc_error)
     }
 
     async fn ask(
@@ -139,7 +165,7 @@ impl Peer {
         pre_vote: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = call(&self.link(Lane::Control), wire_vote_request(request, pre_vote), deadline(option)).await?;
+        let answer = self.call(Lane::Control, wire_vote_request(request, pre_vote), deadline(option)).await?;
         refused(answer.error_code)?;
         voted_of(&answer).map_err(wire_error)
     }
@@ -153,7 +179,7 @@ impl Peer {
             let at = i64::try_from(offset).unwrap_or(i64::MAX);
             offset = offset.saturating_add(bytes.len() as u64);
             let request = RaftSnapshotRequest { vote: wire_vote(vote), transfer, offset: at, bytes, done };
-            let answer = call(&self.link(Lane::Data), request, Instant::now() + SNAPSHOT_PATIENCE).await?;
+            let answer = self.call(Lane::Data, request, Instant::now() + SNAPSHOT_PATIENCE).await?;
             refused(answer.error_code)?;
             let theirs = vote_of(&answer.vote).map_err(wire_error)?;
             if done || theirs != *vote {
@@ -179,7 +205,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = wire_append(request).map_err(wire_error)?;
-        let answer = call(&self.link(Lane::Control), request, deadline(&option)).await?;
+        let answer = self.call(Lane::Control, request, deadline(&option)).await?;
         refused(answer.error_code)?;
         appended_of(&answer).map_err(wire_error)
     }
@@ -227,7 +253,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             to: wire_id(request.to_node_id()),
             last: wire_log_id(request.last_log_id()),
         };
-        let answer = call(&self.link(Lane::Control), wire, deadline(&option)).await?;
+        let answer = self.call(Lane::Control, wire, deadline(&option)).await?;
         refused(answer.error_code)?;
         transferred_of(&answer, &request).map_err(wire_error)
     }

@@ -23,7 +23,7 @@ use super::config::GroupConfig;
 use super::membership::{decode_assignment, decode_subscription, encode_assignment, encode_subscription};
 use crate::admin::Admin;
 use crate::client::{Client, Target, coordinator_moved};
-use crate::error::Error;
+use crate::error::{ConnectionError, Error};
 use crate::metadata::TopicPartition;
 use crate::pool::Purpose;
 
@@ -346,11 +346,19 @@ impl Member {
         }
         let leave = || async {
             let target = Target::Coordinator(self.group.id.clone());
-            let answer = self.client.request_with(target, |version| self.leave_request(version)).await?;
-            Error::check(|| format!("group '{}'", self.group.id), answer.error_code, None)
+            match self.client.request_with(target, |version| self.leave_request(version)).await {
+                // A cluster that is gone holds nobody up: the session ends by itself.
+                Err(error @ (Error::NoBroker { .. } | Error::Connection(ConnectionError::Connect { .. }))) => {
+                    Ok(Err(error))
+                }
+                answer => {
+                    Error::check(|| format!("group '{}'", self.group.id), answer?.error_code, None)?;
+                    Ok(Ok(()))
+                }
+            }
         };
         let admin = Admin::new(&self.client);
-        timeout(GRACE, admin.coordinated(&self.group.id, leave)).await.map_err(|_| Error::Closed)?
+        timeout(GRACE, admin.coordinated(&self.group.id, leave)).await.map_err(|_| Error::Closed)??
     }
 
     fn leave_request(&self, version: i16) -> LeaveGroupRequest {

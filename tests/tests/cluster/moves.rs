@@ -236,15 +236,16 @@ fn limits_that_others_have_set_outlive_a_drain() {
 #[test]
 fn a_dead_node_is_drained_and_keeps_its_own_rates() {
     const RATE: &str = "leader.replication.throttled.rate";
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_steady(3);
     let [a, b, c] = ids(&cluster);
     cluster.create_assigned(TOPIC, &[&[a, b]], &configs("100"));
     cluster.set_config(4, &a.to_string(), RATE, "7000000");
     cluster.kill(0);
+    wait_until("it is fenced", || registered(&cluster).contains(&(a, true)));
     let done = insist(&cluster, &["drain", &a.to_string(), "--throttle", "100M"]);
     assert!(done.contains("1 partition moved"), "{done}");
-    assert_eq!(nodes_with_replicas(&cluster, TOPIC), sorted(vec![b, c]));
-    assert!([b, c].iter().all(|node| !is_throttled(&cluster, TOPIC, *node)), "the throttle is left");
+    wait_until("every node knows", || nodes_with_replicas(&cluster, TOPIC) == sorted(vec![b, c]));
+    wait_until("the throttle is gone", || [b, c].iter().all(|node| !is_throttled(&cluster, TOPIC, *node)));
     cluster.restart(0);
     assert_eq!(cluster.config_values(4, &a.to_string())[RATE], "7000000");
 }

@@ -16,6 +16,8 @@ use esker_records::error::CliError;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A cluster without an active controller elects one within a fraction of a second; nodes may be restarted meanwhile.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A broker that is restarted is back within this time. One that is away for longer does not hold up the end.
+const RESTART: Duration = Duration::from_secs(10);
 /// Brokers learn of a reassignment one after the other: only what lasts as long is another client's change.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Partitions that a progress names.
@@ -104,7 +106,7 @@ impl<'a> Mover<'a> {
         self.reporter.finish();
         self.elect_leaders(&admin).await;
         let since = Instant::now();
-        while let Err(error) = self.limits.end(&admin).await {
+        while let Err(error) = self.limits.end(&admin, since.elapsed() > RESTART).await {
             if !may_pass(&error) || since.elapsed() > PATIENCE {
                 return Err(CliError::Refused(format!(
                     "all partitions have moved, but limits of copies may be left: {error}; `esker cluster reassignments --cancel` removes those of topics, `esker config unset broker ID leader.replication.throttled.rate follower.replication.throttled.rate` those of a broker"

@@ -62,6 +62,7 @@ impl Steps<'_> {
     /// Moves all replicas off a node; where the node is to leave the cluster, the other steps too.
     async fn empty(&self, node_id: i32) -> Result<(), CliError> {
         let admin = Admin::new(self.client);
+        let mut silent = 0;
         for _ in 0..ROUNDS {
             let survey = Survey::read(self.client).await?;
             let step = next_removal_step(survey.facts(node_id));
@@ -84,7 +85,14 @@ impl Steps<'_> {
                 RemovalStep::Stop => return self.ask_to_stop(node_id).await,
                 RemovalStep::Unregister => {
                     if !self.is_gone(node_id).await? {
-                        sleep(PAUSE).await;
+                        silent += 1;
+                        if silent == LOOKS {
+                            return Err(CliError::Refused(format!(
+                                "broker {node_id} is not unregistered: the cluster has it alive, and it does not answer this command. Make its address reachable from here, or stop it, and run `esker cluster {}` again",
+                                self.goal
+                            )));
+                        }
+                        sleep(BETWEEN_LOOKS).await;
                         continue;
                     }
                     match admin.unregister_broker(node_id).await {
@@ -106,12 +114,14 @@ impl Steps<'_> {
 
     /// Whether the node is away and stays so: a running one may be fenced for a moment, or not answer one request.
     async fn is_gone(&self, node_id: i32) -> Result<bool, CliError> {
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
+            if look > 0 {
+                sleep(BETWEEN_LOOKS).await;
+            }
             let registered = Admin::new(self.client).registered_brokers().await?;
             if registered.iter().any(|found| found.broker.id == node_id && !found.fenced) {
                 return Ok(false);
             }
-            sleep(BETWEEN_LOOKS).await;
         }
         Ok(true)
     }
