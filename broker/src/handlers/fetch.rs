@@ -18,6 +18,7 @@ use std::time::Duration;
 use esker_core::fetch_session::{
     FINAL_EPOCH, FetchTarget, PartitionRequest, PartitionStatus, SessionFetch, SessionRequest,
 };
+use esker_core::metadata::PartitionId;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
@@ -137,12 +138,17 @@ pub(super) struct Reader {
     from: ReadFrom,
     /// Where a consumer is, if it may be sent to a follower there.
     rack: Option<Str>,
+    /// Partitions that are answered with an error.
+    uncounted: Uncounted,
 }
+
+/// Partitions of a follower whose report did not count, and why.
+pub type Uncounted = BTreeMap<PartitionId, AccessError>;
 
 impl Reader {
     /// A follower, which reads up to the log end.
-    pub(super) fn follower(api_version: i16, replica: i32) -> Self {
-        Self { api_version, replica, bound: ReadBound::LogEnd, from: ReadFrom::Leader, rack: None }
+    pub(super) fn follower(api_version: i16, replica: i32, uncounted: Uncounted) -> Self {
+        Self { api_version, replica, bound: ReadBound::LogEnd, from: ReadFrom::Leader, rack: None, uncounted }
     }
 
     fn of(ctx: &RequestContext, request: &FetchRequest) -> Self {
@@ -156,6 +162,7 @@ impl Reader {
             from: if knows_replicas { ReadFrom::AnyReplica } else { ReadFrom::Leader },
             // A request that waits must not keep its frame.
             rack: is_sent.then(|| request.rack_id.detached()),
+            uncounted: Uncounted::new(),
         }
     }
 
@@ -183,6 +190,10 @@ impl Reader {
     fn finder<'a>(&'a self, ctx: &'a RequestContext) -> impl Fn(&FetchTarget) -> FoundPartition + 'a {
         move |target: &FetchTarget| {
             let topic = TopicRef::of_request(self.api_version >= 13, &target.topic, target.topic_id);
+            let id = PartitionId { topic: target.topic_id, partition: target.partition };
+            if let Some(error) = self.uncounted.get(&id) {
+                return Err(error.clone());
+            }
             let partition = ctx.broker.replicas.partition(&topic, target.partition)?;
             for_replica(partition, self.replica)
         }

@@ -25,6 +25,8 @@ use futures_util::future::BoxFuture;
 
 pub use limits::PEER_LIMITS;
 pub use replica_fetch::replica_fetch;
+#[cfg(test)]
+pub use replica_fetch::{read_for_follower, record_ends};
 
 use super::ROUTES;
 use super::handler::{RequestContext, Staged};

@@ -1,18 +1,19 @@
 //! ReplicaFetch (32010): a follower reports how far its logs reach, and reads the leader's up to their ends.
 //!
 //! The report comes first: it may move the high watermark, which the answer carries. Partitions of the session that the request does not name
-//! have not changed at the follower. The read is that of Fetch, with the same sessions. Must never: count a report of a broker of another
-//! incarnation than the metadata has (KIP-903).
+//! have not changed at the follower, which is why a report that could not be counted is answered with its error, also where the read would succeed
+//! by now: the follower would never repeat it. The read is that of Fetch, with the same sessions. Must never: count a report of a broker of
+//! another incarnation than the metadata has (KIP-903).
 
-use esker_core::metadata::MetadataImage;
+use esker_core::metadata::{MetadataImage, PartitionId};
 use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_core::replication::{FollowerFetch, ReplicaEnds};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
 
-use crate::handlers::fetch::{self, Reader};
+use crate::handlers::fetch::{self, Reader, Uncounted};
 use crate::handlers::handler::{RequestContext, Staged};
-use crate::replica::{ReplicaFetch, TopicRef};
+use crate::replica::{FetchError, ReplicaFetch, TopicRef};
 
 /// The version of the answer, and of the Fetch that it is the answer of.
 const FETCH_VERSION: i16 = 17;
@@ -23,8 +24,17 @@ pub fn replica_fetch(ctx: RequestContext, request: ReplicaFetchRequest) -> Stage
     if let Err(error_code) = check_epoch(&image, request.replica_id, request.broker_epoch) {
         return Staged::Ready(FetchResponse { error_code, ..FetchResponse::default() });
     }
-    record_ends(&ctx, &request);
-    let reader = Reader::follower(FETCH_VERSION, request.replica_id);
+    let uncounted = record_ends(&ctx, &request);
+    read_for_follower(ctx, request, uncounted)
+}
+
+/// What follows the report.
+pub fn read_for_follower(
+    ctx: RequestContext,
+    request: ReplicaFetchRequest,
+    uncounted: Uncounted,
+) -> Staged<FetchResponse> {
+    let reader = Reader::follower(FETCH_VERSION, request.replica_id, uncounted);
     fetch::serve(RequestContext { api_version: FETCH_VERSION, ..ctx }, reader, fetch_of(request))
 }
 
@@ -36,10 +46,11 @@ fn check_epoch(image: &MetadataImage, replica: i32, epoch: i64) -> Result<(), Er
     }
 }
 
-fn record_ends(ctx: &RequestContext, request: &ReplicaFetchRequest) {
-    let replicas = &ctx.broker.replicas;
+/// Takes in the reports of a request; returns the partitions whose reports did not count, since this broker does not lead them in that epoch (yet).
+pub fn record_ends(ctx: &RequestContext, request: &ReplicaFetchRequest) -> Uncounted {
+    let (replicas, mut uncounted) = (&ctx.broker.replicas, Uncounted::new());
     for topic in &request.topics {
-        let Ok(known) = replicas.topic(&TopicRef::Id(topic.topic_id)) else { continue };
+        let known = replicas.topic(&TopicRef::Id(topic.topic_id));
         for data in &topic.partitions {
             let ends = ReplicaEnds { log_end: data.fetch_offset, flushed: data.flushed_offset };
             let fetch = ReplicaFetch {
@@ -52,13 +63,20 @@ fn record_ends(ctx: &RequestContext, request: &ReplicaFetchRequest) {
                 leader_epoch: data.current_leader_epoch,
                 last_fetched_epoch: data.last_fetched_epoch,
             };
-            // Whatever is wrong is in the answer: the read finds it, too.
-            let Ok(partition) = known.partition(data.partition) else { continue };
-            if partition.record_fetch(&fetch).is_ok_and(|update| update.could_join) {
-                replicas.isr_requests().add(&partition);
+            let partition = known.as_ref().map_err(Clone::clone).and_then(|known| known.partition(data.partition));
+            let counted = partition.map_err(FetchError::from).and_then(|partition| {
+                if partition.record_fetch(&fetch)?.could_join {
+                    replicas.isr_requests().add(&partition);
+                }
+                Ok(())
+            });
+            // Whatever else is wrong is of the log: the read finds it, too.
+            if let Err(FetchError::Access(error)) = counted {
+                uncounted.insert(PartitionId { topic: topic.topic_id, partition: data.partition }, error);
             }
         }
     }
+    uncounted
 }
 
 /// The same as a Fetch of Kafka.

@@ -5,11 +5,11 @@ mod cluster;
 use std::sync::Arc;
 
 use esker_core::metadata::{BrokerRecord, MetadataRecord, PartitionChangeRecord};
-use esker_core::replication::wire::ReplicaFetchRequest;
+use esker_core::replication::wire::{ReplicaFetchPartition, ReplicaFetchRequest, ReplicaFetchTopic};
 use esker_protocol::error::ErrorCode;
 
 use crate::handlers::handler::Staged;
-use crate::handlers::peer::replica_fetch;
+use crate::handlers::peer::{read_for_follower, record_ends, replica_fetch};
 use crate::replica::partition::Partition;
 use cluster::{TOPIC, bytes_of, cluster, partition, produce, records, topic, until};
 
@@ -200,4 +200,34 @@ async fn a_broker_of_another_incarnation_is_refused() {
         let Staged::Ready(answer) = replica_fetch(net.context_of(1), request) else { panic!() };
         assert_eq!(answer.error_code, ErrorCode::STALE_BROKER_EPOCH, "{replica_id} {broker_epoch}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_did_not_count_is_no_success_though_the_leader_learns_of_its_epoch_before_the_read() {
+    let net = cluster(2, &[("replica.fetch.wait.max.ms", "50")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2], &[1, 2], (1, 0))])).await;
+    net.cut(1, 2);
+    net.deafen(1);
+    net.change(&[partition(0, &[1, 2], &[1], (1, 1))]).await;
+    let named = ReplicaFetchPartition {
+        current_leader_epoch: 1,
+        flushed_offset: 0,
+        last_fetched_epoch: -1,
+        partition_max_bytes: 1,
+        ..Default::default()
+    };
+    let request = ReplicaFetchRequest {
+        replica_id: 2,
+        broker_epoch: 20,
+        topics: vec![ReplicaFetchTopic { topic_id: TOPIC, partitions: vec![named] }],
+        ..Default::default()
+    };
+    let uncounted = record_ends(&net.context_of(1), &request);
+    net.undeafen().await;
+    let Staged::Ready(answer) = read_for_follower(net.context_of(1), request.clone(), uncounted) else { panic!() };
+    // The follower names the partition again after an error alone.
+    assert_eq!(answer.responses[0].partitions[0].error_code, ErrorCode::UNKNOWN_LEADER_EPOCH);
+    let Staged::Ready(answer) = replica_fetch(net.context_of(1), request) else { panic!() };
+    assert!(answer.responses.iter().flat_map(|topic| &topic.partitions).all(|data| !data.error_code.is_error()));
+    until("its report counts", || sorted(net.isr()) == [1, 2]).await;
 }
