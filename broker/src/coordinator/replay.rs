@@ -4,6 +4,8 @@
 //!
 //! Must never: give a machine that lacks something that the log has or had. Whatever cannot be read fails the load.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use esker_core::coordinator::StateMachine;
 use esker_protocol::primitives::DecodeError;
@@ -64,7 +66,12 @@ pub(super) fn replay<M: StateMachine>(machine: M, partition: &Partition, now: i6
     let mut at = log.log_start_offset();
     let mut replay = Replay { machine, now, records: 0 };
     while at < end {
-        let read = log.read(at, LOAD_BYTES, end, true).map_err(|source| LoadError::Read { at, end, source })?;
+        let log = partition.log();
+        let read = match log.read(at, LOAD_BYTES, end, true) {
+            // The replica has moved to another log dir meanwhile.
+            Err(ReadError::Closed) if !Arc::ptr_eq(&log, &partition.log()) => continue,
+            read => read.map_err(|source| LoadError::Read { at, end, source })?,
+        };
         if read.next_offset <= at {
             return Err(LoadError::Short { at, end });
         }

@@ -40,7 +40,14 @@ pub struct LocalNode {
     membership: OnceLock<Membership>,
     peers: Arc<PeersMetrics>,
     /// Where nodes are that listen elsewhere than the metadata log says.
-    moved: Mutex<BTreeMap<(i32, Uuid), Str>>,
+    moved: Mutex<BTreeMap<(i32, Uuid), MovedNode>>,
+}
+
+/// Where the metadata log has a node, and where it answered.
+#[derive(Debug, PartialEq, Eq)]
+struct MovedNode {
+    from: String,
+    to: Str,
 }
 
 impl LocalNode {
@@ -79,20 +86,23 @@ impl LocalNode {
     /// A node answered at `to`, and the metadata log says `from`. While too many voters are at other addresses nobody else can say so: the log
     /// changes only once one of them leads.
     pub fn note_moved(&self, node_id: i32, directory: Uuid, from: &str, to: &Str) {
-        if self.moved.lock().insert((node_id, directory), to.clone()).is_none_or(|before| before != *to) {
+        let moved = MovedNode { from: from.to_owned(), to: to.clone() };
+        if self.moved.lock().insert((node_id, directory), moved).is_none_or(|before| before.to != *to) {
             tracing::info!(node = node_id, from, %to, "a node is not where the metadata log has it: it is called where it answered");
         }
     }
 
     /// Where a node is reached that the metadata log has at `address`.
     pub fn reach(&self, node_id: i32, directory: Uuid, address: &str) -> Str {
-        self.moved.lock().get(&(node_id, directory)).cloned().unwrap_or_else(|| Str::copy(address))
+        let moved = self.moved.lock();
+        let moved = moved.get(&(node_id, directory)).filter(|moved| moved.from == address);
+        moved.map_or_else(|| Str::copy(address), |moved| moved.to.clone())
     }
 
     /// A node was not found at `address`: what was noted of it holds no more. It may be back where the log has it.
     pub fn forget_moved(&self, node_id: i32, directory: Uuid, address: &str) {
         let mut moved = self.moved.lock();
-        if moved.get(&(node_id, directory)).is_some_and(|to| to.as_str() == address) {
+        if moved.get(&(node_id, directory)).is_some_and(|moved| moved.to.as_str() == address) {
             moved.remove(&(node_id, directory));
         }
     }
@@ -115,6 +125,7 @@ mod tests {
         assert_eq!(reach(), "log:1");
         node.note_moved(id, directory, "log:1", &"new:1".into());
         assert_eq!(reach(), "new:1");
+        assert_eq!(node.reach(id, directory, "later:1").as_str(), "later:1", "the log says something newer");
         assert_eq!(node.reach(id, Uuid([4; 16]), "log:1").as_str(), "log:1", "another folder is another node");
         node.forget_moved(id, directory, "old:1");
         assert_eq!(reach(), "new:1", "a late failure at another address");

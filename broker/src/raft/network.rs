@@ -149,9 +149,8 @@ impl Peer {
         let (link, local, target) = (self.link(lane), Arc::clone(&self.network.local), self.target);
         let called = spawn(async move {
             let answer = link.call(&request, deadline).await;
-            if let Err(PeerError::NotListening { .. } | PeerError::Unreachable { .. } | PeerError::Refused { .. }) =
-                &answer
-            {
+            // A connection that was lost says nothing of where the node is.
+            if !matches!(answer, Ok(_) | Err(PeerError::Lost(_))) {
                 local.forget_moved(target.node_id, Uuid(target.directory), link.address());
             }
             answer

@@ -74,10 +74,13 @@ impl IsrManager {
         let mut proposals = Proposals::new();
         let mut active = Vec::new();
         loop {
-            if images.has_changed().unwrap_or(false) {
+            let (image, is_new) = {
+                let borrowed = images.borrow_and_update();
+                (Arc::clone(&borrowed), borrowed.has_changed())
+            };
+            if is_new {
                 self.replicas.isr_requests().extend(std::mem::take(&mut self.deferred).into_values());
             }
-            let image = images.borrow_and_update().clone();
             let now_active: Vec<_> = active_brokers(&image).collect();
             let brokers_changed = now_active != active;
             active = now_active;
@@ -88,7 +91,9 @@ impl IsrManager {
                 let led = self.replicas.partitions().into_iter().filter(|partition| partition.leads_followers());
                 self.replicas.isr_requests().extend(led);
             }
-            proposals.retain(|(partition, proposal)| partition.is_current(proposal));
+            for (partition, _) in proposals.extract_if(.., |(partition, proposal)| !partition.is_current(proposal)) {
+                self.replicas.isr_requests().add(&partition);
+            }
             self.gather_proposals(&image, max_lag, &mut proposals);
             if proposals.is_empty() {
                 tokio::select! {
@@ -172,6 +177,8 @@ impl IsrManager {
                         false => metrics.replication.isr_expands.inc(),
                     }
                     info!(topic, partition = index, ?isr, "the in-sync replicas changed");
+                    // A follower may have caught up while its own shrink was on the way.
+                    self.deferred.insert(partition.id(), Arc::clone(partition));
                     if result.is_some_and(|result| result.partition_epoch == proposal.partition_epoch) {
                         partition.withdraw_isr(proposal);
                     }

@@ -39,6 +39,9 @@ impl IsrRequests {
         {
             taken.push(partition);
         }
+        if !queue.is_empty() {
+            self.wake.notify_one();
+        }
         taken
     }
 

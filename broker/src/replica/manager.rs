@@ -85,6 +85,8 @@ pub struct ReplicaManager {
     fetching: FetchCounts,
     directory_changes: Arc<Notify>,
     changes: mpsc::UnboundedSender<LeadershipChange>,
+    /// Topics that the image which is being applied has no more.
+    deleted: Mutex<Vec<Str>>,
     unserved: Unserved,
 }
 
@@ -137,6 +139,7 @@ impl ReplicaManager {
             fetching: FetchCounts::default(),
             directory_changes,
             changes,
+            deleted: Mutex::default(),
             unserved: Unserved::default(),
         };
         (manager, receiver)
@@ -283,6 +286,11 @@ impl ReplicaManager {
         for topic in &delta.changed_topics {
             self.wake_departed(&former, topic.id);
         }
+        // After what was gained: a coordinator that gains a shard with the same image removes the topic's offsets from it.
+        for topic in std::mem::take(&mut *self.deleted.lock()) {
+            // The receiver is dropped only when the broker stops.
+            let _ = self.changes.send(LeadershipChange::TopicDeleted { topic });
+        }
         *before = Arc::clone(image);
         self.applied.send_replace(Arc::clone(image));
     }
@@ -365,8 +373,7 @@ impl ReplicaManager {
             self.delete_log(name, partition.index());
         }
         self.metrics.topics.forget(name);
-        // The receiver is dropped only when the broker stops.
-        let _ = self.changes.send(LeadershipChange::TopicDeleted { topic: name.clone() });
+        self.deleted.lock().push(name.clone());
     }
 
     fn delete_log(&self, topic: &str, partition: i32) {
@@ -440,6 +447,8 @@ impl ReplicaManager {
             self.topics.store(Arc::new(topics));
             self.forget_settled(&image);
             self.unserved.add_late(served);
+            // The metadata may have the replicas in other log dirs, and the image does not change.
+            self.directory_changes.notify_one();
             self.applied.send_replace(Arc::clone(&image));
         }
     }

@@ -23,7 +23,7 @@ use super::config::GroupConfig;
 use super::membership::{decode_assignment, decode_subscription, encode_assignment, encode_subscription};
 use crate::admin::Admin;
 use crate::client::{Client, Target, coordinator_moved};
-use crate::error::{ConnectionError, Error};
+use crate::error::Error;
 use crate::metadata::TopicPartition;
 use crate::pool::Purpose;
 
@@ -348,9 +348,7 @@ impl Member {
             let target = Target::Coordinator(self.group.id.clone());
             match self.client.request_with(target, |version| self.leave_request(version)).await {
                 // A cluster that is gone holds nobody up: the session ends by itself.
-                Err(error @ (Error::NoBroker { .. } | Error::Connection(ConnectionError::Connect { .. }))) => {
-                    Ok(Err(error))
-                }
+                Err(error @ Error::NoBroker { .. }) => Ok(Err(error)),
                 answer => {
                     Error::check(|| format!("group '{}'", self.group.id), answer?.error_code, None)?;
                     Ok(Ok(()))

@@ -104,7 +104,9 @@ impl Followers {
         leader_log_end: i64,
         now_ms: i64,
     ) -> bool {
-        if !self.record_ends(fetch.id, fetch.ends, leader_log_end) {
+        // A request that was on its way while the broker registered anew.
+        let is_late = |member: &Follower| member.id == fetch.id && member.broker_epoch > fetch.broker_epoch;
+        if self.members.iter().any(is_late) || !self.record_ends(fetch.id, fetch.ends, leader_log_end) {
             return false;
         }
         if let Some(member) = self.members.iter_mut().find(|member| member.id == fetch.id) {

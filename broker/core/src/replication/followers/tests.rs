@@ -100,6 +100,17 @@ enum Event {
     MinInSync(usize),
 }
 
+#[test]
+fn a_report_of_an_earlier_incarnation_does_not_count_any_more() {
+    let mut followers = followers(&[1, 2], &[]);
+    let fetch = |broker_epoch: i64, end: i64| FollowerFetch { id: 2, broker_epoch, log_start: 0, ends: ends(end, end) };
+    assert!(followers.record_fetch(&fetch(7, 5), CountedEnd::LogEnd, 10, 0));
+    assert!(!followers.record_fetch(&fetch(6, 9), CountedEnd::LogEnd, 10, 0), "it was on its way");
+    assert_eq!((followers.broker_epoch_of(2), by_log_end(&followers, 1, 1)), (7, 5));
+    assert!(followers.record_fetch(&fetch(8, 4), CountedEnd::LogEnd, 10, 0), "a later one may have less");
+    assert_eq!((followers.broker_epoch_of(2), by_log_end(&followers, 1, 1)), (8, 4));
+}
+
 fn isr() -> impl Strategy<Value = Vec<i32>> {
     proptest::collection::vec(2..5i32, 0..3).prop_map(|mut others| {
         others.sort_unstable();
