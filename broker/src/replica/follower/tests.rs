@@ -3,13 +3,16 @@
 mod cluster;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use esker_core::metadata::{BrokerRecord, MetadataRecord, PartitionChangeRecord};
 use esker_core::replication::wire::{ReplicaFetchPartition, ReplicaFetchRequest, ReplicaFetchTopic};
 use esker_protocol::error::ErrorCode;
+use futures_util::FutureExt;
 
 use crate::handlers::handler::Staged;
 use crate::handlers::peer::{read_for_follower, record_ends, replica_fetch};
+use crate::replica::isr_requests::IsrRequests;
 use crate::replica::partition::Partition;
 use cluster::{TOPIC, bytes_of, cluster, partition, produce, records, topic, until};
 
@@ -230,4 +233,17 @@ async fn a_report_that_did_not_count_is_no_success_though_the_leader_learns_of_i
     let Staged::Ready(answer) = replica_fetch(net.context_of(1), request) else { panic!() };
     assert!(answer.responses.iter().flat_map(|topic| &topic.partitions).all(|data| !data.error_code.is_error()));
     until("its report counts", || sorted(net.isr()) == [1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_left_in_the_queue_of_isr_requests_wake_it_again() {
+    let net = cluster(1, &[]).await;
+    net.change(&image(&[], &[partition(0, &[1], &[1], (1, 0)), partition(1, &[1], &[1], (1, 0))])).await;
+    let requests = IsrRequests::default();
+    requests.extend([net.partition(1, 0), net.partition(1, 1)]);
+    for left in [1, 0] {
+        tokio::time::timeout(Duration::from_secs(60), requests.notified()).await.expect("partitions wait");
+        assert_eq!(requests.take_partitions(1).len(), 1, "{left} left");
+    }
+    assert!(requests.notified().now_or_never().is_none(), "the queue is empty");
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::{OnceLock, Weak};
 
-use esker_core::metadata::{MetadataRecord, PartitionRecord, TopicRecord};
+use esker_core::metadata::{MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use esker_storage::hooked::{Doing, HookedDisk, Hooks};
@@ -156,6 +156,18 @@ impl Images {
         };
         std::iter::from_fn(|| self.changes.try_recv().ok()).map(epoch).collect()
     }
+}
+
+#[test]
+fn a_deleted_topic_is_announced_after_what_was_gained_with_it() {
+    let mut images = Images::of("__consumer_offsets");
+    images.image.apply(&MetadataRecord::Topic(TopicRecord { name: "gone".into(), id: Uuid([8; 16]) }));
+    images.assign(2, 0, &[1, 2]).unwrap();
+    assert_eq!(images.announced(), []);
+    // A coordinator that gains the partition with the very image has to remove the topic's offsets.
+    images.image.apply(&MetadataRecord::RemoveTopic(RemoveTopicRecord { id: Uuid([8; 16]) }));
+    images.assign(1, 1, &[1, 2]).unwrap();
+    assert_eq!(images.announced(), [Some(1), None]);
 }
 
 #[test]
