@@ -117,8 +117,13 @@ async fn fence_expired(controller: &Arc<Controller>, refusals: &RepeatLimiter) {
 fn probe_brokers(controller: &Arc<Controller>, image: &MetadataImage, probes: &mut Probes) {
     let own = controller.node().id();
     let wanted = |node_id: i32| image.broker(node_id).filter(|broker| !broker.fenced && node_id != own);
-    probes
-        .retain(|node_id, (incarnation, _)| wanted(*node_id).is_some_and(|broker| broker.incarnation == *incarnation));
+    let now = controller.now();
+    let is_alive = |node_id: i32| controller.sessions(|sessions| sessions.is_alive(now, node_id));
+    probes.retain(|node_id, (incarnation, probe)| {
+        // One that took its broker for gone begins anew where the broker's heartbeats go on.
+        let is_mistaken = probe.is_finished() && is_alive(*node_id);
+        wanted(*node_id).is_some_and(|broker| broker.incarnation == *incarnation) && !is_mistaken
+    });
     for broker in image.live_brokers().filter(|broker| broker.node_id != own) {
         if probes.contains_key(&broker.node_id) {
             continue;
