@@ -50,7 +50,7 @@ pub fn find_head(root: &Path) -> Option<Head> {
     let [top, head, log, others @ .., commit] =
         text.lines().collect::<Vec<_>>().try_into().ok().map(|lines: [&str; 7]| lines)?;
     let is_own = Path::new(top).canonicalize().ok()? == root.canonicalize().ok()?;
-    // The log of HEAD tells all, where git keeps one. A path that is not there would make each build a changed one.
+    // The log of HEAD changes with every one of them, where git keeps one. A path that is not there would make each build a changed one.
     let log = root.join(log);
     let others = if log.is_file() { vec![log] } else { others.iter().map(|path| root.join(path)).collect() };
     let moves_with = [root.join(head)].into_iter().chain(others).filter(|path| path.exists()).collect();

@@ -43,7 +43,7 @@ impl CopyLimits {
     }
 
     /// Sets the rate on those of some brokers that do not have it; it acts on replicas that are listed. A broker that is not in the cluster now is
-    /// left out: it copies nothing, and only it can tell the rates that it has, which must not be lost.
+    /// left out: it copies nothing, and only the broker itself returns its rates, which the end restores.
     #[boxed]
     pub async fn set_rates(&mut self, admin: &Admin, brokers: &BTreeSet<i32>) -> Result<(), Error> {
         let Some(rate) = self.rate else { return Ok(()) };

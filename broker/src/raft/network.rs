@@ -60,8 +60,8 @@ impl Network {
         Self { node: node.clone(), local: Arc::clone(local), links: Arc::default(), quorum: Arc::default() }
     }
 
-    /// From here on members are called where the log has them now. openraft tells where they are only when it begins to replicate: a leader would
-    /// look for ever for one that has moved.
+    /// From here on members are called where the log has them now. openraft passes an address only when it begins to replicate: a leader would
+    /// call a member that has moved at its former address.
     pub fn follow(&self, quorum: watch::Receiver<QuorumView>) {
         // It is started once.
         let _ = self.quorum.set(quorum);
