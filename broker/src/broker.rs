@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::{ControllerRequest, NodeConfigs};
+use esker_core::controller::{ControllerRequest, NodeConfigs, ReadMetadata};
 use esker_core::health::{ServiceState, obstacle};
 use esker_protocol::primitives::Str;
 use esker_storage::{Cleaner, DamagedRange, Scrubber};
@@ -171,5 +171,13 @@ impl Broker {
             return Err(SubmitError::TimedOut);
         }
         Ok(committed.reply)
+    }
+
+    /// Waits until the metadata here has all that was committed before, on whichever node: what is read then is not of the past. As Kafka's
+    /// brokers, which send such reads to the active controller.
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), SubmitError> {
+        let deadline = Instant::now() + timeout;
+        let read = submit(self.controller.as_ref(), ReadMetadata, deadline).await?;
+        if self.replicas.wait_applied(read.offset, deadline).await { Ok(()) } else { Err(SubmitError::TimedOut) }
     }
 }

@@ -128,6 +128,13 @@ impl Controller {
         self.ended.notify_one();
     }
 
+    /// A broker refuses connections: its session ends now, unless that has proved wrong of it before.
+    pub(super) fn end_refused_session(&self, node_id: i32, epoch: i64) -> bool {
+        let ended = self.sessions(|sessions| sessions.end_refused(node_id, epoch));
+        self.ended.notify_one();
+        ended
+    }
+
     /// Waits until a session ends before its time.
     pub(super) async fn session_ended(&self) {
         self.ended.notified().await;

@@ -2,7 +2,8 @@
 //!
 //! A session ends when no heartbeat came for `broker.session.timeout.ms`. A process that died is known at once: the controller keeps a
 //! connection to each broker, and when it breaks, and nothing listens at the broker's address any more, the session ends there. All else that
-//! breaks a connection is left to the session. Must never: fence on a broken connection alone.
+//! breaks a connection is left to the session, and so is a broker whose heartbeats go on although its address refuses this node. Must never: fence
+//! on a broken connection alone, or fence a living broker time and again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,6 +151,7 @@ async fn announce(controller: &Controller, link: &PeerLink, node_id: i32) {
 
 /// Watches one incarnation of a broker until it is known to be gone.
 async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i32, i64), incarnation: Uuid) {
+    let mut is_known = false;
     loop {
         match link.connect(Instant::now() + CONNECT).await {
             Ok((_, peer)) if peer.incarnation != incarnation => {
@@ -157,13 +159,25 @@ async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i
                 return controller.end_session(node_id, epoch);
             }
             Ok((connection, _)) => {
+                is_known = false;
+                controller.sessions(|sessions| sessions.note_reached(node_id, epoch));
                 announce(&controller, &link, node_id).await;
                 let why = connection.closed().await;
                 tracing::debug!(node = node_id, %why, "the connection to a broker ended");
             }
             Err(PeerError::NotListening { address }) => {
-                tracing::info!(node = node_id, address, "nothing listens at a broker's address: its session ends");
-                return controller.end_session(node_id, epoch);
+                if controller.end_refused_session(node_id, epoch) {
+                    tracing::info!(node = node_id, address, "nothing listens at a broker's address: its session ends");
+                    return;
+                }
+                if !std::mem::replace(&mut is_known, true) {
+                    tracing::warn!(
+                        node = node_id,
+                        address,
+                        "a broker sends heartbeats, and its address refuses connections of this node: its advertised.listeners, or a firewall, keep other nodes from it"
+                    );
+                }
+                tokio::time::sleep(AGAIN).await;
             }
             Err(error) => {
                 tracing::debug!(node = node_id, %error, "a broker cannot be reached");

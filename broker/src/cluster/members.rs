@@ -24,7 +24,7 @@ use crate::controller::{SubmitError, submit};
 use crate::peer::messages::{ChangeVoterRequest, ChangeVoterResponse, DescribeMembersResponse, DescribedMember};
 use crate::raft::{Member, MembershipError, ObserverStatus, QuorumView, RaftId};
 
-/// A leader that no quorum has confirmed for so long changes no member: another may lead by now.
+/// A leader that no quorum has confirmed for so long changes no member, and does not call itself the leader: another may lead by now.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 /// An observer that has not pulled for so long does not follow the log at the moment.
 const PULLS_WITHIN: Duration = Duration::from_secs(10);
@@ -270,7 +270,7 @@ impl Controller {
     pub fn describe_members(&self) -> DescribeMembersResponse {
         let (view, now_ms) = (self.view(), self.node().now_ms());
         let (image, contacts, pulls) = (self.metadata().image(), self.metadata().last_contacts(), self.pulls());
-        let is_leading = view.is_leading();
+        let is_leading = view.is_leading() && self.metadata().leads_within(CONFIRMED_WITHIN);
         let to_i64 = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let at = |ago: Option<Duration>| {
             ago.map_or(-1, |ago| now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))

@@ -90,9 +90,11 @@ impl QuorumClient {
         loop {
             let view = quorum.borrow_and_update().clone();
             if view.is_leading() {
-                return self.controller.describe_members();
-            }
-            if let Some(link) = self.known_link(&view) {
+                let own = self.controller.describe_members();
+                if own.error_code == ErrorCode::NONE {
+                    return own;
+                }
+            } else if let Some(link) = self.known_link(&view) {
                 match link.call(&DescribeMembersRequest {}, deadline.min(Instant::now() + DESCRIBE)).await {
                     Ok(answer) if answer.error_code == ErrorCode::NONE => return answer,
                     Ok(_) => {}

@@ -58,7 +58,18 @@ impl Handler for ListPartitionReassignments {
         ctx: RequestContext,
         request: ListPartitionReassignmentsRequest,
     ) -> Staged<ListPartitionReassignmentsResponse> {
-        let image = ctx.broker.metadata.image();
-        Staged::Ready(controller::list_partition_reassignments(&image, &request))
+        Staged::Later(
+            async move {
+                let broker = &ctx.broker;
+                match broker.catch_up(request_timeout(request.timeout_ms)).await {
+                    Ok(()) => controller::list_partition_reassignments(&broker.metadata.image(), &request),
+                    Err(error) => ListPartitionReassignmentsResponse {
+                        error_code: error.code(),
+                        ..ListPartitionReassignmentsResponse::default()
+                    },
+                }
+            }
+            .boxed(),
+        )
     }
 }

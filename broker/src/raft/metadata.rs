@@ -3,30 +3,29 @@
 //! The image is read without a lock. A change is a request: one task decides the requests in turn, each over the image as the ones
 //! before it leave it, and commits those that wait together as one entry, bounded in bytes. An answer is given when its records are
 //! committed and the image has them. An entry says on which image and in which term it was decided; where another entry came in
-//! between, the state machine refuses it on every node alike, and the requests are decided again.
+//! between, the state machine refuses it on every node alike, and the requests are decided again. What changes nothing (a refusal, an
+//! answer that only reads) is given when a majority has confirmed that this node leads, over the image that it then has.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use esker_core::controller::{Decision, Reply, Request, decide};
 use esker_core::health::{ElectionCounts, count_elections};
 use esker_core::metadata::{MetadataImage, MetadataRecord};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use openraft::errors::{ClientWriteError, RaftError};
-use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, ServerState};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::commit::{RAFT_TIMEOUT, commit, confirm};
 use super::machine::{Published, StateMachine};
 use super::pull::{ObserverStatus, PullServer};
 use super::quorum::{Leadership, Observed, QuorumView, follow_quorum};
 use super::server::RaftServer;
-use super::types::{Applied, LogId, Proposal, RaftId, TypeConfig};
+use super::types::{LogId, RaftId, TypeConfig};
 use crate::controller::{Committed, ControllerClient, SubmitError};
 use crate::node::Node;
 use crate::telemetry::QuorumMetrics;
@@ -205,7 +204,7 @@ async fn run(raft: Raft<TypeConfig, StateMachine>, published: Published, mut inb
         let Batch { records, decided, elections } =
             decide_all(MetadataImage::clone(&image), &mut pending, &published.metrics);
         let committed = match records.is_empty() {
-            true => Ok(Some(image.offset())),
+            true => confirm(&raft, &published.current, image.offset()).await,
             false => {
                 let began = Instant::now();
                 let committed = commit(&raft, image.offset(), &records).await;
@@ -260,46 +259,6 @@ fn decide_all(mut image: MetadataImage, pending: &mut VecDeque<Work>, metrics: &
         }
     }
     Batch { records, decided, elections }
-}
-
-/// How long the start, or an election, may take before a write gives up. A write that openraft has accepted is waited for to its end,
-/// also when the disk hangs: until its outcome is known no later decision may be made. Callers have deadlines of their own.
-const RAFT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Between a refused write and the next attempt.
-const REFUSED: Duration = Duration::from_millis(1);
-
-/// Commits one entry that was decided on the image at `decided_on`: the offset behind it, `None` if it is stale. A leader whose lease is
-/// not confirmed yet refuses for a moment; the write waits for a change of the quorum's state then. A node that another one leads
-/// refuses at once.
-async fn commit(
-    raft: &Raft<TypeConfig, StateMachine>,
-    decided_on: u64,
-    records: &[u8],
-) -> Result<Option<u64>, SubmitError> {
-    let deadline = Instant::now() + RAFT_TIMEOUT;
-    loop {
-        let mut metrics = raft.metrics();
-        let term = metrics.borrow_watched().current_term;
-        match raft.client_write(Proposal::new(term, decided_on, records)).await {
-            Ok(written) => {
-                let applied = matches!(written.data, Applied::Changed);
-                return Ok(applied.then_some(written.log_id.index + 1));
-            }
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => match forward.leader_id {
-                Some(leader) => return Err(SubmitError::NotController(Some(leader.node_id))),
-                None => {
-                    let changed = tokio::time::timeout_at(deadline, metrics.changed()).await;
-                    if !matches!(changed, Ok(Ok(()))) {
-                        return Err(SubmitError::NotController(None));
-                    }
-                    // The refusal itself may change the metrics: without a pause this loop would not end before the lease does.
-                    tokio::time::sleep(REFUSED).await;
-                }
-            },
-            Err(error) => return Err(SubmitError::Unavailable(error.to_string())),
-        }
-    }
 }
 
 #[cfg(test)]

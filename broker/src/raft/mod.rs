@@ -4,6 +4,7 @@
 //! `machine` applies records to the image, `network` reaches other controllers, `pull` is how brokers that are no members get the log, and
 //! `metadata` is what the rest of the broker sees: the image, and a way to have a decision committed.
 
+mod commit;
 mod convert;
 mod log;
 mod machine;

@@ -69,8 +69,8 @@ pub use recovery::recover_metadata;
 pub use register::{Registration, register_broker};
 pub use request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
-    DeleteTopics, ElectLeaders, InitializeFeatures, RegisterBroker, Reply, Request, TopicDefaults, UpdateFeatures,
-    decide,
+    DeleteTopics, ElectLeaders, InitializeFeatures, ReadMetadata, RegisterBroker, Reply, Request, TopicDefaults,
+    UpdateFeatures, decide,
 };
 pub use scram::{alter_scram_credentials, describe_scram_credentials};
 pub use sessions::{SessionTimes, Sessions};

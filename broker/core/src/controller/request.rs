@@ -161,6 +161,10 @@ pub struct AllocateProducerIds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitializeFeatures;
 
+/// How far the metadata is: what was committed before the request is at the offset that comes with the answer. Changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadMetadata;
+
 macro_rules! requests {
     ($($name:ident => $reply:ty,)*) => {
         /// Any request to the controller.
@@ -224,6 +228,7 @@ requests! {
     RemoveVoterIdentity => Result<(), Refusal>,
     ForgetRemovedVoter => Result<(), Refusal>,
     BalanceLeaders => Balanced,
+    ReadMetadata => (),
 }
 
 impl Request {
@@ -258,7 +263,8 @@ impl Request {
             | Self::FailDirectories(_)
             | Self::AllocateNodeId(_)
             | Self::RemoveVoterIdentity(_)
-            | Self::ForgetRemovedVoter(_) => true,
+            | Self::ForgetRemovedVoter(_)
+            | Self::ReadMetadata(_) => true,
         }
     }
 
@@ -331,5 +337,6 @@ pub fn decide(image: &MetadataImage, request: &Request) -> Decision<Reply> {
         Request::RemoveVoterIdentity(ask) => ask.decide(image).map(Reply::RemoveVoterIdentity),
         Request::ForgetRemovedVoter(ask) => ask.decide(image).map(Reply::ForgetRemovedVoter),
         Request::BalanceLeaders(ask) => ask.decide(image).map(Reply::BalanceLeaders),
+        Request::ReadMetadata(ReadMetadata) => Decision { records: Vec::new(), reply: Reply::ReadMetadata(()) },
     }
 }

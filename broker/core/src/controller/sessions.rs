@@ -6,7 +6,8 @@
 //! the time fences a dead broker late, but does fence it.
 //!
 //! Times are since any origin that the caller keeps to. Must never: read a clock, or end a session before its timeout, which the leases of
-//! brokers rely on ([`super::Lease`]); [`Sessions::end`] is for brokers that are known to be gone.
+//! brokers rely on ([`super::Lease`]); [`Sessions::end`] is for brokers that are known to be gone, and [`Sessions::end_refused`] for those that
+//! refuse connections: a broker that was taken for gone so, and is not, is not taken for gone so again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,11 +32,21 @@ struct Session {
     expired: bool,
 }
 
+/// A broker that was taken for gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refused {
+    epoch: i64,
+    /// Its heartbeats went on after its session was removed.
+    lives: bool,
+}
+
 /// The sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
     times: SessionTimes,
     sessions: BTreeMap<i32, Session>,
+    /// Brokers whose sessions were ended because a connection was refused.
+    refused: BTreeMap<i32, Refused>,
     last_tick: Duration,
     /// Session time at the last tick.
     clock: Duration,
@@ -44,7 +55,7 @@ pub struct Sessions {
 impl Sessions {
     /// No sessions yet.
     pub fn new(times: SessionTimes, now: Duration) -> Self {
-        Self { times, sessions: BTreeMap::new(), last_tick: now, clock: Duration::ZERO }
+        Self { times, sessions: BTreeMap::new(), refused: BTreeMap::new(), last_tick: now, clock: Duration::ZERO }
     }
 
     /// This node was elected the active controller: each of `brokers` (those that are not fenced, with their epochs) has a fresh session,
@@ -72,16 +83,42 @@ impl Sessions {
             return false;
         }
         let deadline = self.session_time(now).saturating_add(self.times.timeout);
-        self.sessions.insert(node_id, Session { epoch, heard: now, deadline, expired: false });
+        let session = Session { epoch, heard: now, deadline, expired: false };
+        let is_new = self.sessions.insert(node_id, session).is_none();
+        if let Some(refused) = self.refused.get_mut(&node_id).filter(|refused| is_new && refused.epoch == epoch) {
+            refused.lives = true;
+        }
         true
     }
 
-    /// Ends the session of a broker that is known to be gone: its connection broke and a new one was refused. A heartbeat that comes before
-    /// the next tick begins another session.
+    /// Ends the session of a broker that is known to be gone: another process has its place. A heartbeat that comes before the next tick begins
+    /// another session.
     pub fn end(&mut self, node_id: i32, epoch: i64) {
         let clock = self.clock;
         if let Some(session) = self.sessions.get_mut(&node_id).filter(|session| session.epoch == epoch) {
             session.deadline = session.deadline.min(clock);
+        }
+    }
+
+    /// Ends the session of a broker whose connection broke and that refuses another one: nothing listens there any more. Returns `false` where
+    /// that has proved wrong before (it was fenced, and sent heartbeats still), and the broker was not reached since ([`Sessions::note_reached`]):
+    /// something between the two refuses, and only the session's timeout says whether the broker lives.
+    pub fn end_refused(&mut self, node_id: i32, epoch: i64) -> bool {
+        let refused = self.refused.entry(node_id).or_insert(Refused { epoch, lives: false });
+        if refused.epoch != epoch {
+            *refused = Refused { epoch, lives: false };
+        }
+        let ends = !refused.lives;
+        if ends {
+            self.end(node_id, epoch);
+        }
+        ends
+    }
+
+    /// A connection to the broker of this registration is open.
+    pub fn note_reached(&mut self, node_id: i32, epoch: i64) {
+        if self.refused.get(&node_id).is_some_and(|refused| refused.epoch == epoch) {
+            self.refused.remove(&node_id);
         }
     }
 
@@ -185,6 +222,31 @@ mod tests {
         run(&mut sessions, 500);
         sessions.begin_leading(ms(90_000), [(1, 11), (3, 13)]);
         assert_eq!(run(&mut sessions, 91_000), [(90_600, 1), (90_600, 3)]);
+    }
+
+    #[test]
+    fn a_refused_connection_ends_the_session_of_a_living_broker_once() {
+        let mut sessions = elected(0);
+        assert!(sessions.end_refused(1, 11) && sessions.heartbeat(ms(5), 1, 11), "the last heartbeat was on its way");
+        assert!(sessions.end_refused(1, 11));
+        assert_eq!(sessions.expired(ms(10)), [(1, 11)]);
+        sessions.remove(1, 11);
+        // It lives, and is unfenced.
+        assert!(sessions.heartbeat(ms(20), 1, 11));
+        for at in [30, 60] {
+            assert!(!sessions.end_refused(1, 11), "it was wrong before");
+            assert_eq!(sessions.expired(ms(at)), []);
+        }
+        assert_eq!(run(&mut sessions, 1000), [(600, 2), (620, 1)], "its session ends when its heartbeats do");
+        // Reached again, or registered anew, it is as any other.
+        assert!(sessions.heartbeat(ms(1000), 1, 11));
+        sessions.note_reached(1, 10);
+        assert!(!sessions.end_refused(1, 11), "another registration was reached");
+        sessions.note_reached(1, 11);
+        assert!(sessions.end_refused(1, 11));
+        assert!(sessions.heartbeat(ms(1010), 1, 12) && sessions.end_refused(1, 12));
+        sessions.begin_leading(ms(2000), [(1, 12)]);
+        assert!(sessions.end_refused(1, 12), "a new leader finds out by itself");
     }
 
     #[test]

@@ -41,7 +41,7 @@ use crate::peer::messages::{
 use crate::peer::{LocalNode, PeerId, TracedRequest};
 use crate::raft::wire::{
     RaftAppendRequest, RaftAppendResponse, RaftSnapshotRequest, RaftSnapshotResponse, RaftTransferRequest,
-    RaftVoteRequest, RaftVoteResponse, WireVote,
+    RaftTransferResponse, RaftVoteRequest, RaftVoteResponse, WireVote,
 };
 use crate::raft::{RaftId, RaftPullRequest, RaftPullSnapshotRequest};
 use crate::server::{CloseReason, Incoming, Outcome, Reply};
@@ -242,7 +242,13 @@ fn serve(call: &Call, peer: PeerId, controller: Arc<Controller>, body: &mut Read
             async move { controller.raft().pull_snapshot(&request).await }.boxed()
         }),
         RaftTransferRequest::KEY => call.answer_later::<RaftTransferRequest>(body, move |request| {
-            async move { controller.raft().transfer_leader(&request).await }.boxed()
+            let answer = async move {
+                match is_of(peer, &request.vote) {
+                    true => controller.raft().transfer_leader(&request).await,
+                    false => RaftTransferResponse { error_code: FORGED, ..RaftTransferResponse::default() },
+                }
+            };
+            answer.boxed()
         }),
         HeartbeatRequest::KEY => call.answer_later::<HeartbeatRequest>(body, move |request| {
             async move { controller.heartbeat(peer, &request).await }.boxed()

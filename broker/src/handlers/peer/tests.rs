@@ -9,7 +9,7 @@ use crate::peer::messages::{
     HeartbeatRequest, HelloDataRequest, HelloRequest, JoinClusterRequest, JoinClusterResponse, PEER_VERSION,
     SubmitRequest,
 };
-use crate::raft::wire::{RaftAppendRequest, RaftSnapshotRequest, RaftVoteRequest};
+use crate::raft::wire::{RaftAppendRequest, RaftSnapshotRequest, RaftTransferRequest, RaftVoteRequest};
 use crate::serve::Running;
 use crate::test_support::{Client, broker};
 
@@ -95,6 +95,7 @@ async fn a_node_speaks_for_itself_alone() {
     assert_eq!(node.ask(0, &RaftVoteRequest::default()).await.error_code, forged);
     assert_eq!(node.ask(0, &RaftAppendRequest::default()).await.error_code, forged);
     assert_eq!(node.ask(0, &RaftSnapshotRequest::default()).await.error_code, forged);
+    assert_eq!(node.ask(0, &RaftTransferRequest::default()).await.error_code, forged);
     running.stop().await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use super::super::peer_requests::{
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
-    DeleteTopics, ElectLeaders, InitializeFeatures, RegisterBroker, Reply, Request, UpdateFeatures,
+    DeleteTopics, ElectLeaders, InitializeFeatures, ReadMetadata, RegisterBroker, Reply, Request, UpdateFeatures,
 };
 use super::body::{Body, WireError};
 
@@ -91,4 +91,5 @@ kinds! {
     20 RemoveVoterIdentity,
     21 ForgetRemovedVoter,
     22 BalanceLeaders,
+    23 ReadMetadata,
 }

@@ -11,7 +11,7 @@ use super::super::peer_requests::{
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, CreatePartitions, CreateTopics, DeleteTopics,
-    ElectLeaders, InitializeFeatures, RegisterBroker, TopicDefaults, UpdateFeatures,
+    ElectLeaders, InitializeFeatures, ReadMetadata, RegisterBroker, TopicDefaults, UpdateFeatures,
 };
 use super::bodies::{
     AssignedBody, FoundBody, JoinBody, RegistrationBody, StaticsBody, TargetBody, in_range, parts, whole,
@@ -88,6 +88,7 @@ plain! {
             fresh_ids: it.fresh_ids,
         });
     InitializeFeatures as EmptyBody: |_| EmptyBody {}, |_| Ok(InitializeFeatures);
+    ReadMetadata as EmptyBody: |_| EmptyBody {}, |_| Ok(ReadMetadata);
     AlterConfigs as AlterConfigsBody:
         |it| AlterConfigsBody {
             targets: parts(&it.targets),

@@ -296,6 +296,7 @@ samples! {
     RemoveVoterIdentity: [RemoveVoterIdentity { node_id: 1, directory: ID }] => [Ok(()), refusal()];
     ForgetRemovedVoter: [ForgetRemovedVoter { directory: ID }] => [Ok(()), refusal()];
     BalanceLeaders: [BalanceLeaders { limit: 3, configs: configs() }] => [Balanced { moved: 1, left: 2 }];
+    ReadMetadata: [ReadMetadata] => [()];
 }
 
 fn hex(bytes: &Bytes) -> String {
