@@ -1,6 +1,6 @@
 //! The broker: what all connections share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use esker_core::controller::{ControllerRequest, NodeConfigs, ReadMetadata};
@@ -53,6 +53,8 @@ pub struct Broker {
     pub transactions: Arc<TransactionCoordinator>,
     /// What markers are written with.
     pub coordinators: CoordinatorScope,
+    /// When a coordinator was first asked for whose topic is not there.
+    pub first_coordinator_request: OnceLock<Instant>,
     /// Producer ids to hand out.
     pub producer_ids: Arc<ProducerIds>,
     /// Fetch sessions of consumers (KIP-227).

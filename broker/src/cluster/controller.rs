@@ -23,7 +23,7 @@ use crate::peer::messages::{
     HeartbeatRequest, HeartbeatResponse, IdentifyRequest, IdentifyResponse, JoinClusterRequest, JoinClusterResponse,
     PEER_VERSION, SubmitRequest, SubmitResponse,
 };
-use crate::peer::{LocalNode, PeerId, ask};
+use crate::peer::{LocalNode, PeerError, PeerId, ask};
 use crate::raft::{Metadata, QuorumView, RaftId, RaftServer};
 
 /// How long the quorum may take to give a node its place.
@@ -367,11 +367,38 @@ impl Controller {
             );
             return Err((ErrorCode::POLICY_VIOLATION, message));
         }
-        let moves = address.is_none_or(|address| address != *request.address);
-        if moves && !request.address.is_empty() {
-            return self.check_reachable(request).await.map_err(|message| (ErrorCode::NETWORK_EXCEPTION, message));
+        let moves = address.as_ref().is_none_or(|address| **address != *request.address);
+        if !moves || request.address.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let before = address.filter(|address| !address.is_empty()).map(Str::from);
+        let (there, before) = tokio::join!(self.check_reachable(request), async {
+            let address = before?;
+            Some((self.identify(&address).await.ok()?, address))
+        });
+        let there = there.map_err(|message| (ErrorCode::NETWORK_EXCEPTION, message))?;
+        match before {
+            Some((before, address)) if self.is_other_process(&before, &there) => {
+                let message = format!(
+                    "node {} with the metadata folder {} runs at {address}, and a copy of its folder at {}: two processes with one identity would vote twice. Stop one of them",
+                    before.node_id, before.directory, request.address
+                );
+                Err((ErrorCode::DUPLICATE_BROKER_REGISTRATION, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who answers at an address.
+    async fn identify(&self, address: &Str) -> Result<IdentifyResponse, PeerError> {
+        let question = IdentifyRequest { directory: self.local.directory() };
+        ask(&self.node, address, &question, Instant::now() + REACH).await
+    }
+
+    /// Whether both answers are of one member of this cluster, and of two processes.
+    fn is_other_process(&self, one: &IdentifyResponse, other: &IdentifyResponse) -> bool {
+        let is_same_node = (one.node_id, one.directory) == (other.node_id, other.directory);
+        is_same_node && one.cluster_id == Some(self.cluster_id()) && one.incarnation != other.incarnation
     }
 
     /// Another member of the quorum that is elsewhere than it is looked for is called there from now on: while too many members are away the log cannot
@@ -383,20 +410,15 @@ impl Controller {
         let known = self.local.reach(node_id, directory, &member.address);
         // Anything that can connect can ask: few are served at once.
         let Some(_turn) = self.joining.try_acquire().ok().filter(|_| known != *address) else { return };
-        let question = IdentifyRequest { directory: self.local.directory() };
-        let until = Instant::now() + REACH;
-        let ask_at = |address: Str| {
-            let question = question.clone();
-            async move { ask(&self.node, &address, &question, until).await.ok() }
-        };
-        let (there, before) = tokio::join!(ask_at(address.clone()), ask_at(known));
+        let (there, before) = tokio::join!(self.identify(address), self.identify(&known));
         let is_it = |answer: &IdentifyResponse| {
             (answer.node_id, answer.directory) == (node_id, directory) && answer.cluster_id == Some(self.cluster_id())
         };
-        let Some(there) = there.filter(is_it) else { return };
-        if before.filter(is_it).is_none_or(|before| before.incarnation == there.incarnation) {
-            self.local.note_moved(node_id, directory, &member.address, address);
+        let Some(there) = there.ok().filter(is_it) else { return };
+        if before.is_ok_and(|before| self.is_other_process(&before, &there)) {
+            return;
         }
+        self.local.note_moved(node_id, directory, &member.address, address);
     }
 
     /// The address in the registration of the node that joins, if its broker was registered before.
@@ -407,12 +429,10 @@ impl Controller {
     }
 
     /// Checks that the node which says to be at an address is there: other brokers would look for it in vain.
-    async fn check_reachable(&self, request: &JoinClusterRequest) -> Result<(), String> {
-        let question = IdentifyRequest { directory: self.local.directory() };
+    async fn check_reachable(&self, request: &JoinClusterRequest) -> Result<IdentifyResponse, String> {
         let (address, own) = (&request.address, self.node.id());
-        let answer = ask(&self.node, address, &question, Instant::now() + REACH).await;
-        let why = match answer {
-            Ok(answer) if answer.directory == request.directory => return Ok(()),
+        let why = match self.identify(address).await {
+            Ok(answer) if answer.directory == request.directory => return Ok(answer),
             Ok(answer) => {
                 format!("node {} with the metadata folder {} answers there", answer.node_id, answer.directory)
             }

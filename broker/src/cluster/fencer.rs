@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::FenceBroker;
+use esker_core::controller::{FenceBroker, SettleMinIsr};
 use esker_core::metadata::{BrokerImage, MetadataImage};
 use esker_protocol::primitives::Uuid;
 use tokio::time::{Instant, timeout_at};
@@ -40,6 +40,7 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         if !wait_to_lead(&mut quorum).await {
             return;
         }
+        settle_min_isr(&controller).await;
         let image = controller.metadata().image();
         // An incarnation of this node's own broker before this one is dead.
         let (own, current) = (controller.node().id(), controller.local().incarnation());
@@ -67,6 +68,14 @@ pub async fn run_fencer(controller: Arc<Controller>) {
             let tick = Instant::now() + TICK;
             let _ = timeout_at(tick, controller.session_ended()).await;
         }
+    }
+}
+
+/// Clusters of an earlier build have no minimum of their own.
+async fn settle_min_isr(controller: &Controller) {
+    let ask = SettleMinIsr { configs: controller.configs() };
+    if let Err(error) = submit(controller.metadata().as_ref(), ask, Instant::now() + FENCE).await {
+        tracing::debug!(%error, "the cluster's min.insync.replicas is not settled by this controller");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use esker_core::forming::{Answer, Decision, Round, decide};
 use esker_core::health::StartStep;
 use esker_protocol::error::ErrorCode;
-use esker_protocol::primitives::Str;
+use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::io::Disk;
 use esker_storage::{Folder, OpenError};
 use futures_util::StreamExt;
@@ -63,6 +63,19 @@ pub enum PlaceError {
         code: ErrorCode,
         /// Its words.
         message: String,
+    },
+    /// This folder is a copy of one that another process serves.
+    #[error(
+        "the metadata folder {directory} of node {node_id} is in use by the process at {address}, and this folder is a copy of it: two processes with \
+         one identity would vote twice. Stop that process first, or start this one with an empty data folder"
+    )]
+    Copied {
+        /// The identity that both have.
+        directory: Uuid,
+        /// Its node id.
+        node_id: i32,
+        /// Where the other process is.
+        address: Str,
     },
     /// The metadata quorum's tasks have ended.
     #[error("the metadata quorum has stopped: see the log above")]
@@ -147,7 +160,7 @@ pub async fn find_place(
     }
 }
 
-/// Refuses a list that names nodes of another cluster than this node's. Nodes that do not answer soon are not waited for: those of its own
+/// Refuses a list that names nodes of another cluster than this node's, and a folder whose identity another process has. Nodes that do not answer soon are not waited for: those of its own
 /// cluster may be starting, too. Returns how often the quorum of the cluster was recovered by hand, as far as those that answer know.
 async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<i64, PlaceError> {
     let asked = local.join().iter().map(|address| async move {
@@ -155,9 +168,15 @@ async fn check_clusters(node: &Node, local: &LocalNode, own: &str) -> Result<i64
     });
     let mut recovery = 0;
     for (address, answer) in join_all(asked).await {
-        let Some(IdentifyResponse { cluster_id: Some(cluster_id), node_id, recovery: theirs, .. }) = answer else {
-            continue;
-        };
+        let Some(answer) = answer else { continue };
+        if answer.directory == local.directory() && answer.incarnation != local.incarnation() {
+            return Err(PlaceError::Copied {
+                directory: answer.directory,
+                node_id: answer.node_id,
+                address: address.clone(),
+            });
+        }
+        let IdentifyResponse { cluster_id: Some(cluster_id), node_id, recovery: theirs, .. } = answer else { continue };
         if cluster_id != *own {
             return Err(PlaceError::Contradiction(format!(
                 "the data folder of this node belongs to cluster {own}, and {address} is node {node_id} of cluster {cluster_id}: start this node \

@@ -1,7 +1,8 @@
 //! The way to the active controller, wherever it is: decided here, or sent to the node that leads.
 //!
 //! While nobody leads, a request waits for the next leader until its deadline. A request that was sent and has no answer may have been
-//! carried out: it is not sent again, and its caller learns that.
+//! carried out: it is not sent again, and its caller learns that; but for those that may be repeated, which do not wait for a controller that
+//! hangs while another leads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,12 @@ impl RoutedController {
             let tried = if view.is_leading() {
                 self.controller.decide(request.clone(), deadline).await
             } else if let Some(link) = self.link_to(&view) {
-                send(&link, &request, deadline).await
+                let sent = send(&link, &request, deadline);
+                tokio::select! {
+                    biased;
+                    answered = sent => answered,
+                    _ = quorum.wait_for(|now| now.has_other_leader(&view)), if request.may_be_repeated() => continue,
+                }
             } else {
                 Err(SubmitError::NotController(None))
             };
@@ -81,13 +87,17 @@ impl RoutedController {
 
 /// Sends a request to the node that leads. `NotController`: it surely was not carried out.
 async fn send(link: &PeerLink, request: &Request, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
-    let request = encode_request(request).map_err(|error| SubmitError::Encode(error.to_string()))?;
+    let bytes = encode_request(request).map_err(|error| SubmitError::Encode(error.to_string()))?;
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout_ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
-    let request = SubmitRequest { timeout_ms, request, ..SubmitRequest::default() };
-    let answer = match link.call_traced(request, current_context().as_slice(), deadline).await {
+    let submit = SubmitRequest { timeout_ms, request: bytes, ..SubmitRequest::default() };
+    let answer = match link.call_traced(submit, current_context().as_slice(), deadline).await {
         Ok(answer) => answer,
         Err(PeerError::TimedOut { .. }) => return Err(SubmitError::TimedOut),
+        Err(error @ PeerError::Lost(_)) if request.may_be_repeated() => {
+            tracing::debug!(%error, "the active controller has not answered");
+            return Err(SubmitError::NotController(None));
+        }
         Err(error @ PeerError::Lost(_)) => return Err(SubmitError::Unavailable(error.to_string())),
         Err(error) => {
             tracing::debug!(%error, "the active controller cannot be reached");

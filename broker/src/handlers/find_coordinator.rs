@@ -1,10 +1,11 @@
 //! FindCoordinator (10): which broker coordinates a group. v1 added kinds of keys (KIP-98), v4 several keys at once (KIP-699),
 //! v6 share groups (KIP-932). The internal topic is created by the first request for it; until it exists the answer is "not
 //! available", and clients retry. It gets `offsets.topic.replication.factor` or `transaction.state.log.replication.factor` replicas (3), or as
-//! many as brokers are live: unlike Kafka's, a cluster of one or two brokers coordinates groups. Share groups are not served yet and answered so.
+//! many as there are brokers; those that are about to come are waited for, for a while. Share groups are not served yet and answered so.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use esker_core::config::{Scope, lookup, resolve_broker};
 use esker_core::metadata::MetadataImage;
@@ -13,11 +14,13 @@ use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConf
 use esker_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use esker_protocol::primitives::Str;
 
+use tokio::time::Instant;
+
 use super::create_topics;
 use super::handler::{Handler, RequestContext, Staged};
 use crate::broker::{Broker, Endpoint};
 use crate::task::spawn;
-use esker_core::internal_topics::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+use esker_core::internal_topics::{OFFSETS_TOPIC, TRANSACTION_TOPIC, replicas_of_internal};
 
 /// The FindCoordinator API.
 pub struct FindCoordinator;
@@ -85,16 +88,22 @@ fn inherited_min_isr(broker: &Broker, image: &MetadataImage) -> i32 {
     resolved.as_ref().and_then(|resolved| resolved.value()?.trim().parse().ok()).unwrap_or(1)
 }
 
-/// Makes the topic of a coordinator in the background, with as many replicas as there are brokers, up to what is configured.
+/// How long the first request for a coordinator may wait for brokers of a cluster that is forming, or that restart.
+const EXPECTED: Duration = Duration::from_secs(10);
+
+/// Makes the topic of a coordinator in the background, unless more brokers are expected.
 pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage, topic: &'static str) {
     let config = &broker.config;
-    let live = i16::try_from(image.live_brokers().count()).unwrap_or(i16::MAX);
-    let replicas = |configured: i16| configured.min(live).max(1);
+    let waited = broker.first_coordinator_request.get_or_init(Instant::now).elapsed() >= EXPECTED;
+    let configured = match topic {
+        TRANSACTION_TOPIC => config.transaction_topic_replication_factor,
+        _ => config.offsets_topic_replication_factor,
+    };
+    let Some(replication_factor) = replicas_of_internal(image, configured, config.join.len(), waited) else { return };
     // A minimum above the number of replicas could never be met, and nothing could be written.
     let min_isr = |configured: i32, replicas: i16| configured.min(i32::from(replicas));
     let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
     let creatable = if topic == TRANSACTION_TOPIC {
-        let replication_factor = replicas(config.transaction_topic_replication_factor);
         CreatableTopic {
             num_partitions: config.transaction_topic_partitions,
             replication_factor,
@@ -108,7 +117,6 @@ pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage,
             ..CreatableTopic::default()
         }
     } else {
-        let replication_factor = replicas(config.offsets_topic_replication_factor);
         let mut configs = vec![
             set("cleanup.policy", "compact".to_owned()),
             set("compression.type", "producer".to_owned()),

@@ -374,11 +374,10 @@ fn append_records(
         partition.flush_unawaited();
     }
     let needs = Guarantee { committed: all, on_disk: all && role.settings.flush_before_ack || acks != 0 && flush_due };
-    // A batch that must be on disk, and does not wait, is on disk: it needs no request.
-    let waits = (needs.on_disk || needs.committed) && {
-        let log = partition.log();
-        needs.on_disk && log.durable_offset() < end || needs.committed && log.high_watermark() < end
-    };
+    // A batch that must be on disk, and does not wait, is on disk: it needs no request. In the epoch of the append: a leader that was deposed since
+    // may have cut the batch off, and be past its end with others.
+    let is_met = || matches!(partition.meets_guarantee(needs, end, leader_epoch), Ok(true));
+    let waits = (needs.on_disk || needs.committed) && !is_met();
     Ok((answer, waits.then_some(Unacknowledged { needs, flush_due, partition, end, leader_epoch })))
 }
 

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::controller::InitializeFeatures;
+use esker_core::controller::{InitializeFeatures, NodeConfigs, SettleMinIsr};
 use esker_storage::io::Disk;
 use esker_storage::metalog::{self, MetadataFiles};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -242,5 +242,7 @@ async fn start_with(
     }
     metadata.caught_up().await.map_err(|e| raft_error(&e))?;
     submit(&metadata, InitializeFeatures, Instant::now() + START).await.map_err(|e| raft_error(&e))?;
+    let configs = NodeConfigs { node_id: node.id(), statics: Arc::clone(&node.config().statics) };
+    submit(&metadata, SettleMinIsr { configs }, Instant::now() + START).await.map_err(|e| raft_error(&e))?;
     Ok(metadata)
 }

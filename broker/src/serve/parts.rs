@@ -1,7 +1,7 @@
 //! The parts of a broker, put together and set to work. Must never: serve anybody.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use esker_core::group::GroupLimits;
@@ -82,6 +82,7 @@ pub(super) fn build_broker(
     };
     let live = LiveConfig::read(&metadata.image(), node.id(), &config.statics);
     let broker = Broker {
+        first_coordinator_request: OnceLock::new(),
         node_id: node.id(),
         cluster_id,
         config: Arc::clone(config),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use esker_protocol::messages::describe_cluster::DescribeClusterRequest;
@@ -104,4 +105,31 @@ fn a_node_of_another_cluster_is_refused() {
     let start = ["serve", "--data-dir", &data, "--listen", &own, "--http", "127.0.0.1:0", "--join", &join];
     let log = run_to_end(&start);
     assert!(ids.iter().all(|id| log.contains(id.as_str())), "both of {ids:?} are named: {log}");
+}
+
+#[test]
+fn a_copy_of_a_running_nodes_folder_is_refused() {
+    let cluster = Cluster::start_steady(3);
+    let copied = cluster.live().find(|at| *at != cluster.controller()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy").display().to_string();
+    let original = cluster.data(copied).display().to_string();
+    assert!(Command::new("cp").args(["-a", &original, &copy]).status().unwrap().success());
+    let own = free_addresses(1)[0].to_string();
+    let others: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
+    let there = others[copied].clone();
+    // It asks the node that it is a copy of, or it does not know it: then the active controller asks.
+    for asked in [0..3, 0..0] {
+        let asked = others.iter().enumerate().filter(|(at, _)| asked.contains(at) || *at != copied);
+        let join = asked.map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(",");
+        let start = ["serve", "--data-dir", &copy, "--listen", &own, "--http", "127.0.0.1:0", "--join", &join];
+        let log = run_to_end(&start);
+        for part in [there.as_str(), &directory(&cluster, copied), "copy", "vote twice"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+    let quorum = cluster.quorum();
+    let voters: Vec<i32> = quorum.current_voters.iter().map(|voter| voter.replica_id).collect();
+    assert!(voters.len() == 3 && voters.contains(&cluster.node_id(copied)), "{voters:?}");
+    wait_for_brokers(&cluster, copied, &(0..3).map(|at| cluster.node_id(at)).collect());
 }

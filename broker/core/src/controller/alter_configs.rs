@@ -12,6 +12,7 @@ use esker_protocol::primitives::Str;
 use super::checks::{check_client_metrics, check_group, check_sessions, check_topic};
 use super::decision::Refusal;
 use super::elections::{ElectionRules, Event, apply_event};
+use super::min_isr::check_min_isr;
 use crate::config::{
     ConfigKey, Dynamic, Kind, Scope, Statics, canonical, list_items, lookup, nearest, removed, resolve_broker,
     resolve_resource, resolve_topic, unserved_protection, validate,
@@ -157,6 +158,7 @@ fn alter(
     for change in &target.changes {
         after.insert(change.name.detached(), changed(image, node_id, statics, &resource, change)?);
     }
+    check_min_isr(&resource, &after)?;
     if kind == ResourceKind::Topic {
         check_topic(|name| {
             let key = lookup(Scope::Topic, name)?;

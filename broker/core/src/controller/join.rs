@@ -12,7 +12,9 @@ use esker_protocol::primitives::Uuid;
 use super::decision::{Decision, Refusal};
 use super::elections::{ElectionRules, Event, apply_event};
 use super::register::Registration;
-use crate::metadata::{BrokerImage, BrokerRecord, FeatureRangeRecord, MetadataImage, MetadataRecord, directory};
+use crate::metadata::{
+    BrokerImage, BrokerRecord, FeatureRangeRecord, ListenerRecord, MetadataImage, MetadataRecord, directory,
+};
 
 /// The request of a broker to join.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +41,11 @@ pub fn join_broker(
     let node_id = registration.node_id;
     let known = image.broker(node_id);
     let amended = known.filter(|known| known.incarnation == registration.incarnation);
-    if known.is_some_and(|known| alive && !known.in_controlled_shutdown) && amended.is_none() {
+    if let Some(other) = known.filter(|known| alive && !known.in_controlled_shutdown && amended.is_none()) {
         let message = format!(
-            "Another broker is registered with broker id {node_id} and is alive. If it was restarted a moment ago, try again when its session has ended."
+            "Another broker is registered with broker id {node_id} and is alive, the one at {}; this one is at {}. If it was restarted a moment ago, it may try again when the session of the one before has ended; two brokers need two ids.",
+            first_address(&other.listeners),
+            first_address(&registration.listeners)
         );
         return Err(Refusal::new(ErrorCode::DUPLICATE_BROKER_REGISTRATION, message));
     }
@@ -71,6 +75,10 @@ pub fn join_broker(
         cordoned_log_dirs: registration.cordoned_at(image.level()),
     }));
     Ok(Decision { records, reply: epoch })
+}
+
+fn first_address(listeners: &[ListenerRecord]) -> String {
+    listeners.first().map_or_else(|| "no address".to_owned(), |first| format!("{}:{}", first.host, first.port))
 }
 
 /// What the end of the previous incarnation left behind.

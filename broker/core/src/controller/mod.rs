@@ -20,6 +20,7 @@ mod fence;
 mod identity;
 mod join;
 mod lease;
+mod min_isr;
 mod observers;
 mod partition_change;
 mod peer_requests;
@@ -60,7 +61,8 @@ pub use lease::Lease;
 pub use observers::{Observer, Observers};
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker,
+    UnregisterBroker,
 };
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use pull::{PullDecision, PullPosition, PulledLog, decide_pull};

@@ -19,6 +19,7 @@ use super::elections::ElectionRules;
 use super::fence::{fence_broker, unfence_broker};
 use super::identity::{allocate_node_id, forget_removed_voter, remove_voter_identity, reserve};
 use super::join::{JoinRequest, join_broker};
+use super::min_isr::settle_min_isr;
 use super::shutdown::shut_down_broker;
 use super::unregister::unregister_broker;
 use crate::config::Statics;
@@ -169,6 +170,13 @@ pub struct BalanceLeaders {
     pub configs: NodeConfigs,
 }
 
+/// The cluster has a `min.insync.replicas`, and no broker one of its own. Decided whenever a controller begins to lead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettleMinIsr {
+    /// The configs of the active controller.
+    pub configs: NodeConfigs,
+}
+
 /// A refusal is an answer without records.
 fn settle<T>(decided: Result<Decision<T>, Refusal>) -> Decision<Result<T, Refusal>> {
     match decided {
@@ -256,6 +264,12 @@ impl RemoveVoterIdentity {
 impl ForgetRemovedVoter {
     pub(super) fn decide(&self, image: &MetadataImage) -> Decision<Result<(), Refusal>> {
         settle(forget_removed_voter(image, self.directory))
+    }
+}
+
+impl SettleMinIsr {
+    pub(super) fn decide(&self, image: &MetadataImage) -> Decision<()> {
+        Decision { records: settle_min_isr(image, self.configs.rules()), reply: () }
     }
 }
 

@@ -31,7 +31,7 @@ use super::elections::ElectionRules;
 use super::features::{new_cluster_features, update_features};
 use super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
 };
 use super::producer_ids::allocate_producer_ids;
 use super::reassign::alter_partition_reassignments;
@@ -229,6 +229,7 @@ requests! {
     ForgetRemovedVoter => Result<(), Refusal>,
     BalanceLeaders => Balanced,
     ReadMetadata => (),
+    SettleMinIsr => (),
 }
 
 impl Request {
@@ -246,7 +247,8 @@ impl Request {
             | Self::InitializeFeatures(_)
             | Self::FenceBroker(_)
             | Self::UnfenceBroker(_)
-            | Self::BalanceLeaders(_) => false,
+            | Self::BalanceLeaders(_)
+            | Self::SettleMinIsr(_) => false,
             Self::CreateTopics(_)
             | Self::CreatePartitions(_)
             | Self::DeleteTopics(_)
@@ -265,6 +267,38 @@ impl Request {
             | Self::RemoveVoterIdentity(_)
             | Self::ForgetRemovedVoter(_)
             | Self::ReadMetadata(_) => true,
+        }
+    }
+
+    /// Whether a request whose answer is lost may be sent again: carried out twice it does what it does once.
+    pub fn may_be_repeated(&self) -> bool {
+        match self {
+            // What a broker asks for itself. A block of producer ids that nobody got is no loss; changes of partitions name the state that they are for.
+            Self::AllocateProducerIds(_)
+            | Self::JoinBroker(_)
+            | Self::ShutDownBroker(_)
+            | Self::AlterPartition(_)
+            | Self::AssignDirectories(_)
+            | Self::FailDirectories(_)
+            | Self::AllocateNodeId(_)
+            | Self::RemoveVoterIdentity(_)
+            | Self::ForgetRemovedVoter(_)
+            | Self::ReadMetadata(_)
+            | Self::RegisterBroker(_)
+            | Self::InitializeFeatures(_)
+            | Self::FenceBroker(_)
+            | Self::UnfenceBroker(_)
+            | Self::BalanceLeaders(_)
+            | Self::SettleMinIsr(_) => true,
+            // What a client asks: its second answer would say that the topic exists.
+            Self::CreateTopics(_)
+            | Self::CreatePartitions(_)
+            | Self::DeleteTopics(_)
+            | Self::AlterConfigs(_)
+            | Self::ElectLeaders(_)
+            | Self::AlterPartitionReassignments(_)
+            | Self::UpdateFeatures(_)
+            | Self::UnregisterBroker(_) => false,
         }
     }
 
@@ -337,6 +371,7 @@ pub fn decide(image: &MetadataImage, request: &Request) -> Decision<Reply> {
         Request::RemoveVoterIdentity(ask) => ask.decide(image).map(Reply::RemoveVoterIdentity),
         Request::ForgetRemovedVoter(ask) => ask.decide(image).map(Reply::ForgetRemovedVoter),
         Request::BalanceLeaders(ask) => ask.decide(image).map(Reply::BalanceLeaders),
+        Request::SettleMinIsr(ask) => ask.decide(image).map(Reply::SettleMinIsr),
         Request::ReadMetadata(ReadMetadata) => Decision { records: Vec::new(), reply: Reply::ReadMetadata(()) },
     }
 }

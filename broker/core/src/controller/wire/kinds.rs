@@ -4,7 +4,7 @@ use esker_protocol::primitives::{EncodeError, Reader, Writer};
 
 use super::super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
@@ -92,4 +92,5 @@ kinds! {
     21 ForgetRemovedVoter,
     22 BalanceLeaders,
     23 ReadMetadata,
+    24 SettleMinIsr,
 }

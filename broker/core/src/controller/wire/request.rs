@@ -7,7 +7,7 @@ use esker_protocol::primitives::{DecodeError, EncodeError, Reader, Uuid, Writer}
 
 use super::super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, CreatePartitions, CreateTopics, DeleteTopics,
@@ -180,6 +180,9 @@ plain! {
     BalanceLeaders as BalanceBody:
         |it| BalanceBody { limit: it.limit, configs: (&it.configs).into() },
         |it| Ok(BalanceLeaders { limit: it.limit, configs: it.configs.into() });
+    SettleMinIsr as ConfigsBody:
+        |it| ConfigsBody { configs: (&it.configs).into() },
+        |it| Ok(SettleMinIsr { configs: it.configs.into() });
 }
 
 impl Body for CreateTopics {

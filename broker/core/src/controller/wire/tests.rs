@@ -297,6 +297,7 @@ samples! {
     ForgetRemovedVoter: [ForgetRemovedVoter { directory: ID }] => [Ok(()), refusal()];
     BalanceLeaders: [BalanceLeaders { limit: 3, configs: configs() }] => [Balanced { moved: 1, left: 2 }];
     ReadMetadata: [ReadMetadata] => [()];
+    SettleMinIsr: [SettleMinIsr { configs: configs() }] => [()];
 }
 
 fn hex(bytes: &Bytes) -> String {
@@ -379,7 +380,8 @@ fn a_request_that_a_broker_makes_for_itself_names_it() {
     ];
     assert_eq!(own.collect::<Vec<_>>(), expected);
     let local = requests().into_iter().filter(|request| !request.may_be_forwarded()).map(|request| request.name());
-    let expected = ["RegisterBroker", "InitializeFeatures", "FenceBroker", "UnfenceBroker", "BalanceLeaders"];
+    let expected =
+        ["RegisterBroker", "InitializeFeatures", "FenceBroker", "UnfenceBroker", "BalanceLeaders", "SettleMinIsr"];
     assert_eq!(local.collect::<Vec<_>>(), expected);
 }
 
