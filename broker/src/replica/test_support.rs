@@ -76,6 +76,11 @@ pub(super) struct Replica {
 impl Replica {
     /// Broker 1 leads in epoch 0, brokers 1, 2 and 3 have replicas.
     pub(super) fn leading(isr: &[i32]) -> Self {
+        Self::leading_at(0, isr)
+    }
+
+    /// As [`Replica::leading`], of another partition of the topic.
+    pub(super) fn leading_at(index: i32, isr: &[i32]) -> Self {
         let disk = Arc::<CountedDisk>::default();
         let (dir, logs) = logs(&disk);
         let settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
@@ -84,7 +89,7 @@ impl Replica {
         let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));
         let id = Uuid([1; 16]);
-        let log = logs.create("t", 0, id, settings.log.clone(), NOW).unwrap();
+        let log = logs.create("t", index, id, settings.log.clone(), NOW).unwrap();
         let role = Role::of(1, assignment(1, 0, isr), Arc::clone(&settings));
         let partition = Partition::new(id, log, metrics.topics.of("t"), flusher, role).unwrap();
         Self { _dir: dir, _logs: logs, disk, partition: Arc::new(partition), settings }

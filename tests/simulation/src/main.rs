@@ -2,7 +2,8 @@
 //! simulated network and disk.
 //!
 //! Each seed is one run, the same every time. `ESKER_SIMULATION_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_SIMULATION_SEED=s`
-//! only that one, as a failed test's message says; `ESKER_SIMULATION_TRACE=path` writes its trace there.
+//! only that one, as a failed test's message says, `ESKER_SIMULATION_SECONDS=t` fresh ones for so long, hours if you like (half of it here, the
+//! rest on clusters); `ESKER_SIMULATION_TRACE=path` writes a trace there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
@@ -39,8 +40,6 @@ use world::{Outcome, run};
 const FIXED: u64 = 20;
 /// Of these so many are run with each planted fault.
 const PLANTED: u64 = 9;
-/// How long the additional seeds may take.
-const BOUND: Duration = Duration::from_secs(60);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
@@ -48,6 +47,11 @@ fn number(name: &str) -> Option<u64> {
 
 fn only_seed() -> Option<u64> {
     number("ESKER_SIMULATION_SEED")
+}
+
+/// How long fresh seeds run of one broker, and of a cluster.
+fn seconds() -> Option<Duration> {
+    number("ESKER_SIMULATION_SECONDS").map(|all| Duration::from_secs(all) / 2)
 }
 
 fn check(seed: u64) -> Outcome {
@@ -83,10 +87,13 @@ fn acknowledged_records_and_offsets_survive_power_cuts() {
         Some(seed) => add(seed),
         None => {
             (0..FIXED).for_each(&mut add);
-            let more = number("ESKER_SIMULATION_SEEDS").unwrap_or(0);
             // Other seeds each time.
             let first = u64::from(std::process::id()) << 32;
-            (first..first + more).take_while(|_| began.elapsed() < BOUND).for_each(&mut add);
+            let fresh = Instant::now();
+            match seconds() {
+                Some(time) => (first..).take_while(|_| fresh.elapsed() < time).for_each(&mut add),
+                None => (first..first + number("ESKER_SIMULATION_SEEDS").unwrap_or(0)).for_each(&mut add),
+            }
         }
     }
     println!("{all:?} in {:?}", began.elapsed());

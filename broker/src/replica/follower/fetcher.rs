@@ -239,7 +239,7 @@ impl Fetcher {
         if is_full {
             self.followed.forget_session();
         }
-        let named = self.followed.name_changed(config.fetch_max_bytes);
+        let named = self.followed.name_changed(self.node.id(), config.fetch_max_bytes);
         let request = ReplicaFetchRequest {
             replica_id: self.node.id(),
             broker_epoch,

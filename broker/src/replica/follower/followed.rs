@@ -18,6 +18,11 @@ use crate::replica::role::Role;
 /// The first pause after an error.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes that partitions which catch up bring with one answer, all together, beside others.
+const CATCH_UP: i32 = 1 << 20;
+/// The least that one of them asks for.
+const CATCH_UP_EACH: i32 = 64 << 10;
+
 /// How far a partition's log reaches, as the request to the leader reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
@@ -243,10 +248,23 @@ impl FollowedPartitions {
         !self.changed.is_empty() || self.by_id.values().any(|followed| followed.standing == Standing::Fetching)
     }
 
-    /// The partitions that the next request names; the session has their positions from here on.
-    pub(super) fn name_changed(&mut self, partition_max_bytes: i32) -> Named {
+    /// How many bytes a partition may bring that broker `own` is not in sync with. What catches up shares the answers with what producers wait
+    /// for: beside other partitions all of it together brings little at a time.
+    fn catch_up_bytes(&self, own: i32, partition_max_bytes: i32) -> i32 {
+        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own);
+        let lagging = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging).count();
+        if lagging == self.by_id.len() {
+            return partition_max_bytes;
+        }
+        let share = CATCH_UP / i32::try_from(lagging.max(1)).unwrap_or(i32::MAX);
+        share.max(CATCH_UP_EACH).min(partition_max_bytes)
+    }
+
+    /// The partitions that the next request of broker `own` names; the session has their positions from here on.
+    pub(super) fn name_changed(&mut self, own: i32, partition_max_bytes: i32) -> Named {
         let mut named = Named::default();
         self.requests += 1;
+        let catch_up_bytes = self.catch_up_bytes(own, partition_max_bytes);
         for id in std::mem::take(&mut self.changed) {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             let position = followed.position();
@@ -268,7 +286,10 @@ impl FollowedPartitions {
                 flushed_offset: position.flushed,
                 last_fetched_epoch: position.last_epoch,
                 log_start_offset: position.log_start,
-                partition_max_bytes,
+                partition_max_bytes: match followed.partition.role().is_in_sync(own) {
+                    true => partition_max_bytes,
+                    false => catch_up_bytes,
+                },
             };
             match named.topics.last_mut() {
                 Some(topic) if topic.topic_id == id.topic => topic.partitions.push(partition),

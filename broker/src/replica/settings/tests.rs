@@ -120,6 +120,32 @@ async fn a_topics_configs_from_the_default_up_to_its_own_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_minimum_of_in_sync_replicas_is_the_clusters_or_the_topics_own() {
+    const MINIMUM: &str = "min.insync.replicas";
+    let (running, _dir) = broker(&[(MINIMUM, "2")]).await;
+    let mut client = Client::to(&running).await;
+    create_topic(&mut client).await;
+    let check = async |client: &mut Client, value: &str, source: i8| {
+        let (text, from, _) = describe(client, ON_TOPIC).await(MINIMUM);
+        assert_eq!((&*text, from), (value, source));
+        let role = partition(&running).leader_for_epoch(-1).unwrap();
+        assert_eq!(role.settings.min_insync_replicas.to_string(), value);
+    };
+    // What the first controller was started with is the cluster's.
+    check(&mut client, "2", FROM_ALL_BROKERS).await;
+    set(&mut client, ON_ALL_BROKERS, &[(MINIMUM, Some("3"))]).await;
+    check(&mut client, "3", FROM_ALL_BROKERS).await;
+    for (on, value) in [(ON_THIS_BROKER, Some("1")), (ON_ALL_BROKERS, None)] {
+        assert_eq!(try_set(&mut client, on, &[(MINIMUM, value)]).await, ErrorCode::INVALID_CONFIG, "{on:?} {value:?}");
+    }
+    set(&mut client, ON_TOPIC, &[(MINIMUM, Some("4"))]).await;
+    check(&mut client, "4", FROM_TOPIC).await;
+    set(&mut client, ON_TOPIC, &[(MINIMUM, None)]).await;
+    check(&mut client, "3", FROM_ALL_BROKERS).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_brokers_configs_from_the_default_up_to_its_own_and_back() {
     let check_broker =
         async |running: &Running, client: &mut Client, expected: &dyn Fn(&table::BrokerRow) -> (String, i8)| {

@@ -2,7 +2,8 @@
 //!
 //! Each seed is one run, the same every time. Seeds below [`SECOND_REPERTOIRE`] draw their faults as they did when that repertoire came: the ones in
 //! [`FOUND`] keep the histories that found something. `ESKER_CLUSTER_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_CLUSTER_SEED=s` only that
-//! one; `ESKER_SIMULATION_TRACE=path` writes its trace there, `ESKER_SIMULATION_LOG=filter` prints the log of all nodes.
+//! one, `ESKER_SIMULATION_SECONDS=t` fresh ones for so long (hours, if you like); `ESKER_SIMULATION_TRACE=path` writes a trace there,
+//! `ESKER_SIMULATION_LOG=filter` prints the log of all nodes.
 
 mod client;
 mod entropy;
@@ -79,6 +80,7 @@ fn add(all: &mut Counts, counts: Counts) {
     all.checked += counts.checked;
     all.read += counts.read;
     all.images += counts.images;
+    all.watermarks += counts.watermarks;
     all.elections += counts.elections;
     all.high_watermark_went_back += counts.high_watermark_went_back;
     all.slowest_heal_ms = all.slowest_heal_ms.max(counts.slowest_heal_ms);
@@ -91,21 +93,30 @@ fn add(all: &mut Counts, counts: Counts) {
 fn a_cluster_keeps_what_it_acknowledged_and_heals() {
     let began = Instant::now();
     let mut all = Counts::default();
-    let mut seeds: Vec<u64> = match only_seed() {
+    let fixed: Vec<u64> = match only_seed() {
         Some(seed) => vec![seed],
         None => {
             let with_observers = (0..FIXED).map(|number| WITH_OBSERVERS + 1 + 2 * number);
             (0..FIXED).chain(SECOND_REPERTOIRE..SECOND_REPERTOIRE + FIXED).chain(with_observers).chain(FOUND).collect()
         }
     };
+    let (mut ran, mut of_second) = (0, 0);
+    let mut run_seed = |seed: u64| {
+        add(&mut all, check(seed).counts);
+        ran += 1;
+        of_second += usize::from(seed >= SECOND_REPERTOIRE);
+    };
+    fixed.into_iter().for_each(&mut run_seed);
     if only_seed().is_none() {
         let first = number("ESKER_CLUSTER_FIRST").unwrap_or(u64::from(std::process::id()) << 32);
-        seeds.extend(first..first + number("ESKER_CLUSTER_SEEDS").unwrap_or(FRESH));
+        let fresh = Instant::now();
+        match crate::seconds() {
+            Some(time) => (first..).take_while(|_| fresh.elapsed() < time).for_each(&mut run_seed),
+            None => (first..first + number("ESKER_CLUSTER_SEEDS").unwrap_or(FRESH)).for_each(&mut run_seed),
+        }
     }
-    let (ran, of_second) = (seeds.len(), seeds.iter().filter(|seed| **seed >= SECOND_REPERTOIRE).count());
-    seeds.into_iter().for_each(|seed| add(&mut all, check(seed).counts));
     println!("{ran} seeds: {all:?} in {:?}", began.elapsed());
-    assert!(all.acknowledged > 0 && all.images > 0);
+    assert!(all.acknowledged > 0 && all.images > 0 && all.watermarks > 0);
     // A change of any timing gives other faults to a seed: a few seeds need not have them all.
     let of_first = nemesis::ALL_KINDS.into_iter().chain([nemesis::FAILING_DISK]);
     let kinds: Vec<_> = match (ran - of_second >= COVERING.0, of_second >= COVERING.1) {

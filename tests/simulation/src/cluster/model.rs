@@ -42,6 +42,8 @@ pub struct Counts {
     pub checked: usize,
     pub read: usize,
     pub images: usize,
+    /// Replicas that were compared with the high watermarks of their leaders.
+    pub watermarks: usize,
     pub elections: usize,
     /// A new leader served consumers less than the one before.
     pub high_watermark_went_back: usize,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::client::{Client, Lab};
 use super::invariants::leaders::Leaders;
 use super::invariants::metadata::Images;
+use super::invariants::watermarks::Watermarks;
 use super::invariants::{healing, records, replicas};
 use super::model::{CACHED, Counts, FLUSHED, PARTITIONS, PRODUCERS, Place};
 use super::nemesis::Nemesis;
@@ -236,7 +237,8 @@ impl World {
 
 /// Looks at the roles and the metadata of all nodes until it is dropped.
 async fn sample(lab: Lab, members: Members) {
-    let (mut leaders, mut images, mut reaps_at) = (Leaders::default(), Images::default(), 0);
+    let (mut leaders, mut images, mut watermarks) = (Leaders::default(), Images::default(), Watermarks::default());
+    let mut reaps_at = 0;
     loop {
         for broker in brokers(&members) {
             let checked = leaders.check(&broker).and_then(|()| images.check(&broker));
@@ -245,6 +247,10 @@ async fn sample(lab: Lab, members: Members) {
                 return;
             }
         }
+        if let Err(broken) = watermarks.check(&brokers(&members)) {
+            lab.violated(broken);
+            return;
+        }
         if lab.ms() >= reaps_at {
             // What a thread of the broker does elsewhere: removes deleted files when they are due.
             reaps_at = lab.ms() + 50;
@@ -252,6 +258,7 @@ async fn sample(lab: Lab, members: Members) {
             let mut model = lab.model.lock().unwrap();
             model.counts.elections = leaders.count();
             model.counts.images = images.compared;
+            model.counts.watermarks = watermarks.compared;
         }
         sleep(SAMPLE).await;
     }

@@ -17,7 +17,7 @@ fn following() -> (Replica, FollowedPartitions, PartitionId) {
 }
 
 fn named(followed: &mut FollowedPartitions) -> (Vec<(i64, i32)>, usize) {
-    let named = followed.name_changed(100);
+    let named = followed.name_changed(1, 100);
     let partitions = named.topics.iter().flat_map(|topic| &topic.partitions);
     (partitions.map(|p| (p.fetch_offset, p.last_fetched_epoch)).collect(), named.forgotten.len())
 }
@@ -82,4 +82,30 @@ fn an_answer_to_an_earlier_position_does_not_count() {
     named(&mut followed);
     followed.begin_answer();
     assert!(followed.awaited(id).is_some());
+}
+
+#[test]
+fn what_catches_up_brings_little_beside_other_partitions() {
+    let replicas: Vec<Replica> = (0..4).map(|index| Replica::leading_at(index, &[1])).collect();
+    let mut followed = FollowedPartitions::default();
+    let mut epoch = 0;
+    let mut limits = |in_sync: &[i32], max: i32| -> Vec<i32> {
+        epoch += 2;
+        for replica in &replicas {
+            replica.set_role(1, epoch, &[1]);
+            replica.append();
+            let isr: &[i32] = if in_sync.contains(&replica.partition.index()) { &[1, 2] } else { &[2] };
+            replica.set_role(2, epoch + 1, isr);
+            followed.add_partition(Arc::clone(&replica.partition), epoch + 1);
+        }
+        let named = followed.name_changed(1, max);
+        named.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.partition_max_bytes).collect()
+    };
+    let max = 8 << 20;
+    assert_eq!(limits(&[], max), [max; 4], "nobody waits for any of them");
+    let share = CATCH_UP / 2;
+    assert_eq!(limits(&[0, 2], max), [max, share, max, share]);
+    assert_eq!(limits(&[0, 1, 2], max), [max, max, max, CATCH_UP]);
+    assert_eq!(limits(&[0, 1, 2], 1000), [1000; 4], "what is configured is the most");
+    assert_eq!(limits(&[0, 1, 2, 3], max), [max; 4]);
 }

@@ -6,3 +6,4 @@ pub mod metadata;
 pub mod reads;
 pub mod records;
 pub mod replicas;
+pub mod watermarks;
