@@ -1,13 +1,14 @@
 //! The registration of this broker with the active controller, and its lease on it.
 //!
-//! Heartbeats (`cluster::heartbeat`) renew the lease; what a leader or a coordinator answers depends on it. A read costs a clock and
-//! two loads. Must never: renew by itself.
+//! Heartbeats (`cluster::heartbeat`) renew the lease; what a leader or a coordinator answers depends on it. A read costs three clocks and
+//! two loads: the lease goes on while the machine is suspended, as the controller's time does. Must never: renew by itself.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use esker_core::health::ControllerContact;
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,6 +20,10 @@ pub struct BrokerSession {
     epoch: AtomicI64,
     /// Times of the lease are since then.
     origin: Instant,
+    /// How long the machine had been suspended by then.
+    suspended_before: Duration,
+    /// How long it has been suspended since its boot.
+    suspended: fn() -> Duration,
     /// When the lease ends, in µs since `origin`; 0: there is none.
     lease_end: AtomicU64,
     fenced: AtomicBool,
@@ -33,9 +38,26 @@ pub struct BrokerSession {
 
 impl Default for BrokerSession {
     fn default() -> Self {
+        Self::new(suspended)
+    }
+}
+
+/// How long this machine has been suspended since its boot: Linux' monotonic clock, which tokio reads, stands still meanwhile.
+fn suspended() -> Duration {
+    let read = |clock: ClockId| {
+        let time = clock_gettime(clock);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    read(ClockId::Boottime).saturating_sub(read(ClockId::Monotonic))
+}
+
+impl BrokerSession {
+    fn new(suspended: fn() -> Duration) -> Self {
         Self {
             epoch: AtomicI64::new(-1),
             origin: Instant::now(),
+            suspended_before: suspended(),
+            suspended,
             lease_end: AtomicU64::new(0),
             fenced: AtomicBool::new(true),
             controller_offset: AtomicU64::new(0),
@@ -44,9 +66,7 @@ impl Default for BrokerSession {
             stale: watch::Sender::new(false),
         }
     }
-}
 
-impl BrokerSession {
     /// The broker is registered under this epoch. Its lease begins with the first heartbeat that is answered.
     pub fn registered(&self, epoch: i64, fenced: bool) {
         self.epoch.store(epoch, Ordering::SeqCst);
@@ -62,14 +82,14 @@ impl BrokerSession {
     /// Whether the lease has ended: nothing may be acknowledged. This is by the clock: a process that was paused finds so before its next
     /// heartbeat.
     pub fn is_isolated(&self) -> bool {
-        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
         now >= self.lease_end.load(Ordering::Relaxed)
     }
 
     /// How long the lease lasts; `None`: it has no end.
     pub fn lease_remaining(&self) -> Option<Duration> {
         let end = self.lease_end.load(Ordering::Relaxed);
-        (end != NO_END).then(|| Duration::from_micros(end).saturating_sub(self.origin.elapsed()))
+        (end != NO_END).then(|| Duration::from_micros(end).saturating_sub(self.now()))
     }
 
     /// How much of the metadata log the controller had in force when it last answered.
@@ -117,7 +137,7 @@ impl BrokerSession {
         *self.failure.lock() = failure;
     }
 
-    /// When the lease ends, in the time of [`BrokerSession::time_of`]; `None`: there is none.
+    /// When the lease ends, in the time of [`BrokerSession::now`]; `None`: there is none.
     pub fn set_lease(&self, end: Option<Duration>) {
         let end = end.map_or(0, |end| u64::try_from(end.as_micros()).unwrap_or(NO_END));
         self.lease_end.store(end, Ordering::SeqCst);
@@ -134,8 +154,13 @@ impl BrokerSession {
     }
 
     /// Time as the lease counts it.
-    pub fn time_of(&self, at: Instant) -> Duration {
-        at.saturating_duration_since(self.origin)
+    pub fn now(&self) -> Duration {
+        let suspended = (self.suspended)().saturating_sub(self.suspended_before);
+        // Two clocks are not read at one moment: what is less than a millisecond is that.
+        self.origin
+            .elapsed()
+            .saturating_add(Duration::from_secs(suspended.as_secs()))
+            .saturating_add(Duration::from_millis(u64::from(suspended.subsec_millis())))
     }
 
     /// The registration is not the one that counts any more.
@@ -152,3 +177,33 @@ impl BrokerSession {
 
 /// The lease has no end.
 const NO_END: u64 = u64::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SUSPENDED: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn a_lease_ends_while_the_machine_is_suspended() {
+        let session = BrokerSession::new(|| Duration::from_millis(7_000 + SUSPENDED.load(Ordering::SeqCst)));
+        assert!(session.is_isolated(), "there is no lease");
+        let lease = Duration::from_secs(1000);
+        session.set_lease(Some(session.now() + lease));
+        assert!(!session.is_isolated());
+        SUSPENDED.store(500_000, Ordering::SeqCst);
+        let left = session.lease_remaining().unwrap();
+        assert!(!session.is_isolated() && left <= lease / 2 && left > lease / 4, "{left:?}");
+        SUSPENDED.store(1_000_000, Ordering::SeqCst);
+        assert!(session.is_isolated());
+        assert_eq!(session.lease_remaining(), Some(Duration::ZERO));
+        session.set_lease(Some(session.now() + lease));
+        assert!(!session.is_isolated());
+    }
+
+    #[test]
+    fn the_clocks_of_this_machine_can_be_compared() {
+        let (one, other) = (suspended(), suspended());
+        assert!(one.abs_diff(other) < Duration::from_secs(1), "{one:?} {other:?}");
+    }
+}

@@ -76,12 +76,12 @@ pub async fn run_heartbeats(
     let mut was_isolated = true;
     let mut way = Way { controller: Arc::clone(&controller), link: None, refusals: RepeatLimiter::default() };
     loop {
-        let sent = Instant::now();
+        let (sent, sent_at) = (Instant::now(), session.now());
         let view = quorum.borrow_and_update().clone();
         // Alone after others were there, it is fenced at first as any broker, and lifts that by a heartbeat to itself.
         if view.is_alone() && !session.is_fenced() {
             // It is its own controller, and nobody else could lead.
-            lease.renewed(session.time_of(sent));
+            lease.renewed(sent_at);
             session.set_lease(end_of(&lease, &view));
             if quorum.changed().await.is_err() {
                 return;
@@ -104,7 +104,7 @@ pub async fn run_heartbeats(
         };
         if let Some(answered) = answered {
             let applied = applied.borrow().offset();
-            record_answer(&session, (answered, applied), &mut lease, sent);
+            record_answer(&session, (answered, applied), &mut lease, sent_at);
         }
         // Whatever the answer: a lease without an end does not outlast the time alone.
         session.set_lease(end_of(&lease, &quorum.borrow()));
@@ -132,12 +132,12 @@ pub async fn run_heartbeats(
     }
 }
 
-/// Takes in the answer to the heartbeat that was sent at `sent`, or why there is none.
+/// Takes in the answer to the heartbeat that was sent at `sent_at`, or why there is none.
 fn record_answer(
     session: &BrokerSession,
     (answered, applied): (Result<HeartbeatResponse, String>, u64),
     lease: &mut Lease,
-    sent: Instant,
+    sent_at: Duration,
 ) {
     let failure = match answered {
         Ok(answer) if !answer.error_code.is_error() => {
@@ -146,7 +146,7 @@ fn record_answer(
             // Others lead the partitions of a fenced broker, and its metadata may not say so yet.
             match answer.fenced {
                 true => lease.release(),
-                false => lease.renewed(session.time_of(sent)),
+                false => lease.renewed(sent_at),
             }
             None
         }
