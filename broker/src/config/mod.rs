@@ -51,6 +51,8 @@ pub struct BrokerConfig {
     /// Listeners for other nodes only (`controller.listener.names`).
     pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
+    /// The name of the listener at which other nodes call this one (`inter.broker.listener.name`).
+    pub inter_broker_listener: Str,
     pub http_listen: String,
     pub http_changes: HttpChanges,
     pub log_dirs: Vec<PathBuf>,
@@ -210,6 +212,7 @@ impl BrokerConfig {
             listeners: listeners.open,
             controllers: listeners.controllers,
             advertised: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
             http_listen,
             http_changes: HttpChanges::parse(&text("http.changes").unwrap_or_default()),
             log_dirs,
