@@ -42,6 +42,8 @@ pub struct BrokerConfig {
     pub node_id_given: bool,
     /// `cluster.join` (Esker's own), or `controller.quorum.bootstrap.servers`: nodes of the cluster to join or to form.
     pub join: Vec<Str>,
+    /// Whether the node may be a voter of the metadata quorum: `process.roles` has `controller`, or is not set.
+    pub may_vote: bool,
     /// `controller.quorum.size` (Esker's own): nodes that become voters by themselves.
     pub quorum_size: usize,
     pub broker_heartbeat_interval: Duration,
@@ -164,7 +166,8 @@ impl BrokerConfig {
         let duration = |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or_default());
         let listeners = listeners::parse(sources, &statics, &mut mistakes);
         let roles = text("process.roles").unwrap_or_default();
-        if !roles.is_empty() && !list_items(&roles).any(|role| role == "broker") {
+        let has_role = |wanted: &str| roles.is_empty() || list_items(&roles).any(|role| role == wanted);
+        if !has_role("broker") {
             let expected = "every node of Esker is a broker: broker must be among the roles";
             mistakes.push(sources.invalid_value("process.roles", expected));
         }
@@ -205,6 +208,7 @@ impl BrokerConfig {
             node_id_given: node_id.is_some(),
             node_id: node_id.and_then(|id| id.parse().ok()).unwrap_or(1),
             join: join_list(&text),
+            may_vote: has_role("controller"),
             quorum_size: size("controller.quorum.size"),
             broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
             broker_session_timeout: duration("broker.session.timeout.ms"),

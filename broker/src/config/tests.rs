@@ -312,3 +312,12 @@ fn other_nodes_call_at_the_inter_broker_listener() {
     let unserved = [("listeners", "SSL://:1"), ("inter.broker.listener.name", "SSL")];
     assert!(!given(&unserved).unwrap_err().to_string().contains("mistakes"), "one mistake is reported once");
 }
+
+#[test]
+fn a_node_without_the_role_of_a_controller_may_not_vote() {
+    for (roles, may_vote) in [("", true), ("broker,controller", true), ("controller, broker", true), ("broker", false)]
+    {
+        assert_eq!(given(&[("process.roles", roles)]).unwrap().may_vote, may_vote, "{roles}");
+    }
+    assert!(given(&[]).unwrap().may_vote);
+}
