@@ -15,7 +15,8 @@ pub(super) struct Location {
     pub(super) address: String,
 }
 
-/// Where other nodes reach a broker: its first listener, `host:port`; empty if it has none.
+/// Where other nodes reach a broker, `host:port`: at the first listener of its registration, which is its inter-broker listener; empty if it has
+/// none.
 pub fn peer_address(listeners: &[ListenerRecord]) -> String {
     let address = |listener: &ListenerRecord| match listener.host.contains(':') {
         true => format!("[{}]:{}", listener.host, listener.port),

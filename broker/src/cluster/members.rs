@@ -117,6 +117,7 @@ impl Controller {
     pub(super) fn members(&self, view: &QuorumView) -> Vec<QuorumMember> {
         let (image, contacts, pulls) = (self.metadata().image(), self.metadata().last_contacts(), self.pulls());
         let leads_for = self.metadata().leads_for();
+        let broker_only = |id: RaftId| pulls.get(&id).is_some_and(|status| status.broker_only);
         let pulls_now = |id: RaftId| pulls.get(&id).is_some_and(|status| status.pulled_ago < PULLS_WITHIN);
         let behind = |entries: u64| view.entries.saturating_sub(entries);
         let member = |member: &Member| QuorumMember {
@@ -126,6 +127,7 @@ impl Controller {
             behind: member.entries.map(behind),
             pulls: pulls_now(member.id),
             silent: contacts.get(&member.id).copied().unwrap_or(leads_for) >= SILENT_AFTER,
+            broker_only: broker_only(member.id),
         };
         let observer = |(id, broker): (RaftId, &BrokerImage)| QuorumMember {
             key: key_of(id),
@@ -134,6 +136,7 @@ impl Controller {
             behind: pulls.get(&id).map(|status| behind(status.entries)),
             pulls: pulls_now(id),
             silent: false,
+            broker_only: broker_only(id),
         };
         view.members.iter().map(member).chain(observers_of(view, &image, &pulls).map(observer)).collect()
     }

@@ -54,6 +54,12 @@ pub enum PlaceError {
          node of that cluster, or with an empty folder"
     )]
     Promised(String),
+    /// It would begin a cluster in which no node may be a controller.
+    #[error(
+        "process.roles=broker, and this node is in no cluster: it cannot begin one, since no node would be a controller. Set \
+         process.roles=broker,controller, or name nodes of a cluster to join (--join, controller.quorum.bootstrap.servers)"
+    )]
+    BrokerOnly,
     /// The cluster says no.
     #[error("{address} does not take this node: {message} ({code})")]
     Refused {
@@ -118,6 +124,9 @@ pub async fn find_place(
     if config.join.is_empty() {
         if let Some(cluster) = promise {
             return Err(PlaceError::Promised(cluster));
+        }
+        if !has_log && !config.may_vote {
+            return Err(PlaceError::BrokerOnly);
         }
         return Ok(Place { node_id, cluster_id: dir.cluster_id(disk)?, begin: Begin::Cluster });
     }
@@ -203,7 +212,8 @@ async fn form(
     loop {
         let asked = list.iter().map(|address| async move { (address.clone(), identify(node, local, address).await) });
         let answers: BTreeMap<String, Answer> = join_all(asked).await.into_iter().collect();
-        let round = Round { directory: local.directory(), cluster_id, list: &list, answers: &answers };
+        let may_vote = node.config().may_vote;
+        let round = Round { directory: local.directory(), cluster_id, list: &list, may_vote, answers: &answers };
         match decide(round) {
             Decision::Begin => return Ok(None),
             Decision::Join { address, .. } => return Ok(Some(address)),

@@ -1,8 +1,8 @@
-//! `listeners` and `advertised.listeners`: `NAME://host:port`, several with commas between.
+//! `listeners` and `advertised.listeners`: `NAME://host:port`, several with commas between; and `inter.broker.listener.name`, one of them.
 
 use std::collections::HashMap;
 
-use esker_core::config::{Statics, list_items};
+use esker_core::config::{Statics, inter_broker_listener, list_items};
 use esker_protocol::primitives::Str;
 use thiserror::Error;
 
@@ -55,13 +55,15 @@ pub enum ListenerError {
     NotListening(String),
 }
 
-/// The two lists.
+/// The lists, and the listener for other nodes.
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub open: Vec<Listener>,
     /// Those in `controller.listener.names`: for other nodes only.
     pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
+    /// The name of the listener at which other nodes call; empty where none is open.
+    pub inter_broker: Str,
 }
 
 /// `host:port`, `[v6]:port`, `:port`.
@@ -147,5 +149,28 @@ pub(super) fn parse(sources: &Sources, statics: &Statics, mistakes: &mut Vec<Mis
             "a listener of controllers is not opened: its protocol is not served, and other nodes use the listeners of clients"
         );
     }
-    Listeners { open, controllers, advertised }
+    let inter_broker =
+        parse_inter_broker(sources, &value("inter.broker.listener.name"), (&open, &of_controllers), mistakes);
+    Listeners { open, controllers, advertised, inter_broker }
+}
+
+/// The listener at which other nodes call, one of those for clients. Where none is left for clients, that is the mistake.
+fn parse_inter_broker(
+    sources: &Sources,
+    given: &str,
+    (open, of_controllers): (&[Listener], &[String]),
+    mistakes: &mut Vec<Mistake>,
+) -> Str {
+    let names: Vec<&str> = open.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    if names.is_empty() {
+        return Str::default();
+    }
+    let for_nodes: Vec<&str> = of_controllers.iter().map(String::as_str).collect();
+    match inter_broker_listener(Some(given), &names, &for_nodes) {
+        Ok(name) => name.map(Str::copy).unwrap_or_default(),
+        Err(expected) => {
+            mistakes.push(sources.invalid_value("inter.broker.listener.name", &expected));
+            Str::default()
+        }
+    }
 }

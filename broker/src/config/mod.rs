@@ -42,6 +42,8 @@ pub struct BrokerConfig {
     pub node_id_given: bool,
     /// `cluster.join` (Esker's own), or `controller.quorum.bootstrap.servers`: nodes of the cluster to join or to form.
     pub join: Vec<Str>,
+    /// Whether the node may be a voter of the metadata quorum: `process.roles` has `controller`, or is not set.
+    pub may_vote: bool,
     /// `controller.quorum.size` (Esker's own): nodes that become voters by themselves.
     pub quorum_size: usize,
     pub broker_heartbeat_interval: Duration,
@@ -51,6 +53,8 @@ pub struct BrokerConfig {
     /// Listeners for other nodes only (`controller.listener.names`).
     pub controllers: Vec<Listener>,
     pub advertised: Vec<Listener>,
+    /// The name of the listener at which other nodes call this one (`inter.broker.listener.name`).
+    pub inter_broker_listener: Str,
     pub http_listen: String,
     pub http_changes: HttpChanges,
     pub log_dirs: Vec<PathBuf>,
@@ -162,7 +166,8 @@ impl BrokerConfig {
         let duration = |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or_default());
         let listeners = listeners::parse(sources, &statics, &mut mistakes);
         let roles = text("process.roles").unwrap_or_default();
-        if !roles.is_empty() && !list_items(&roles).any(|role| role == "broker") {
+        let has_role = |wanted: &str| roles.is_empty() || list_items(&roles).any(|role| role == wanted);
+        if !has_role("broker") {
             let expected = "every node of Esker is a broker: broker must be among the roles";
             mistakes.push(sources.invalid_value("process.roles", expected));
         }
@@ -203,6 +208,7 @@ impl BrokerConfig {
             node_id_given: node_id.is_some(),
             node_id: node_id.and_then(|id| id.parse().ok()).unwrap_or(1),
             join: join_list(&text),
+            may_vote: has_role("controller"),
             quorum_size: size("controller.quorum.size"),
             broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
             broker_session_timeout: duration("broker.session.timeout.ms"),
@@ -210,6 +216,7 @@ impl BrokerConfig {
             listeners: listeners.open,
             controllers: listeners.controllers,
             advertised: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
             http_listen,
             http_changes: HttpChanges::parse(&text("http.changes").unwrap_or_default()),
             log_dirs,

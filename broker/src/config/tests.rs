@@ -93,6 +93,14 @@ fn refusals_say_where_what_and_what_is_allowed() {
         ("listeners", "PLAINTEXT://:1,SASL_PLAINTEXT://:2", &["SASL_PLAINTEXT", "PLAINTEXT only"]),
         ("advertised.listeners", "PLAINTEXT://0.0.0.0:9092", &["cannot be advertised"]),
         ("advertised.listeners", "OTHER://h:9092", &["not in listeners"]),
+        (
+            "inter.broker.listener.name",
+            "INSIDE",
+            &[
+                "inter.broker.listener.name=INSIDE: ",
+                "INSIDE is not in listeners: name one of PLAINTEXT, or add INSIDE",
+            ],
+        ),
     ] {
         let text = refusal(name, value);
         parts.iter().for_each(|part| assert!(text.contains(part), "{name}={value}: {text}"));
@@ -282,4 +290,34 @@ fn listeners_are_read_in_every_form() {
     }
     let two = [("listeners", "A://:1,B://:2"), ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT")];
     assert_eq!(given(&two).unwrap().listeners.len(), 2);
+}
+
+#[test]
+fn other_nodes_call_at_the_inter_broker_listener() {
+    let listeners = [
+        ("listeners", "EXTERNAL://:1,INTERNAL://:2,CONTROLLER://:3"),
+        ("listener.security.protocol.map", "EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("controller.listener.names", "CONTROLLER"),
+    ];
+    let with = |more: &[(&str, &str)]| given(&[&listeners, more].concat());
+    assert_eq!(with(&[]).unwrap().inter_broker_listener, "EXTERNAL");
+    assert_eq!(with(&[("security.inter.broker.protocol", "PLAINTEXT")]).unwrap().inter_broker_listener, "EXTERNAL");
+    assert_eq!(with(&[("inter.broker.listener.name", "internal")]).unwrap().inter_broker_listener, "INTERNAL");
+    assert_eq!(given(&[]).unwrap().inter_broker_listener, "PLAINTEXT");
+    let refused = with(&[("inter.broker.listener.name", "CONTROLLER")]).unwrap_err().to_string();
+    assert!(
+        refused.contains("CONTROLLER is in controller.listener.names: name one of EXTERNAL, INTERNAL"),
+        "{refused}"
+    );
+    let unserved = [("listeners", "SSL://:1"), ("inter.broker.listener.name", "SSL")];
+    assert!(!given(&unserved).unwrap_err().to_string().contains("mistakes"), "one mistake is reported once");
+}
+
+#[test]
+fn a_node_without_the_role_of_a_controller_may_not_vote() {
+    for (roles, may_vote) in [("", true), ("broker,controller", true), ("controller, broker", true), ("broker", false)]
+    {
+        assert_eq!(given(&[("process.roles", roles)]).unwrap().may_vote, may_vote, "{roles}");
+    }
+    assert!(given(&[]).unwrap().may_vote);
 }

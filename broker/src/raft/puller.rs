@@ -230,6 +230,7 @@ impl Puller {
             committed: wire_log_id(self.position.as_ref()),
             unreachable_term: self.unreachable.map_or(-1, |(_, term)| i64::try_from(term).unwrap_or(i64::MAX)),
             max_wait_ms: i32::try_from(MAX_PULL_WAIT.as_millis()).unwrap_or(i32::MAX),
+            broker_only: !self.node.config().may_vote,
         }
     }
 

@@ -44,9 +44,12 @@ fn advertise(node: &Node, name: &Str, bound: SocketAddr) -> ListenerRecord {
     ListenerRecord { name: name.clone(), host: Str::from(host), port: i32::from(port) }
 }
 
-/// The listeners as they are advertised.
+/// The listeners as they are advertised. The first is the one at which other nodes call (`peer_address`), of every build; clients find theirs by
+/// its name.
 pub(super) fn advertised(node: &Node, addresses: &Addresses) -> Vec<ListenerRecord> {
-    addresses.iter().map(|(name, address)| advertise(node, name, *address)).collect()
+    let mut listeners: Vec<_> = addresses.iter().map(|(name, address)| advertise(node, name, *address)).collect();
+    listeners.sort_by_key(|listener| listener.name != node.config().inter_broker_listener);
+    listeners
 }
 
 /// The registration of this broker.
@@ -92,5 +95,39 @@ fn host_name() -> String {
     match way_out {
         Ok(address) if !address.ip().is_unspecified() => address.ip().to_string(),
         _ => "localhost".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BrokerConfig, Origin, Sources};
+    use crate::node::Machine;
+
+    #[test]
+    fn the_inter_broker_listener_is_registered_first() {
+        let addresses: Addresses = [("EXTERNAL", 1), ("INTERNAL", 2), ("OTHER", 3)]
+            .map(|(name, port)| (name.into(), ([127, 0, 0, 1], port).into()))
+            .into();
+        for (inter_broker, expected) in [
+            ("EXTERNAL", ["EXTERNAL://outside:1", "INTERNAL://127.0.0.1:2", "OTHER://127.0.0.1:3"]),
+            ("INTERNAL", ["INTERNAL://127.0.0.1:2", "EXTERNAL://outside:1", "OTHER://127.0.0.1:3"]),
+            ("OTHER", ["OTHER://127.0.0.1:3", "EXTERNAL://outside:1", "INTERNAL://127.0.0.1:2"]),
+        ] {
+            let mut sources = Sources::default();
+            for (name, value) in [
+                ("listeners", "EXTERNAL://:0,INTERNAL://:0,OTHER://:0"),
+                ("listener.security.protocol.map", "EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,OTHER:PLAINTEXT"),
+                ("advertised.listeners", "EXTERNAL://outside:1"),
+                ("inter.broker.listener.name", inter_broker),
+            ] {
+                sources.set(Origin::Flag("--set"), name, value);
+            }
+            let node = Node::new(BrokerConfig::resolve(&sources).unwrap(), Arc::new(Machine::default()));
+            let registered = advertised(&node, &addresses);
+            let texts: Vec<String> =
+                registered.iter().map(|at| format!("{}://{}:{}", at.name, at.host, at.port)).collect();
+            assert_eq!(texts, expected, "{inter_broker}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use esker_protocol::primitives::Str;
 use esker_storage::io::Disk;
 use esker_storage::{Folder, LogManager};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::error::ServeError;
 use super::joined::{Joined, Shared};
@@ -150,6 +150,12 @@ impl Startup {
         // The first view comes from the log.
         let mut quorum = metadata.quorum();
         let view = quorum.wait_for(|view| view.own.is_some()).await.map_err(|_| SubmitError::Stopping)?.clone();
+        if view.own_votes() && !node.config().may_vote {
+            warn!(
+                node = node.id(),
+                "this node is a voter of the metadata quorum and keeps its vote, in spite of process.roles=broker: add another voter and remove this one (esker cluster voters), or set process.roles=broker,controller"
+            );
+        }
         let has_others = !view.is_only_member() || metadata.image().brokers().any(|broker| broker.node_id != node.id());
         if place.begin == Begin::Member || has_others {
             take_seat(&controller, &address, &self.progress).await?;

@@ -9,6 +9,7 @@ mod forming;
 mod health;
 mod http;
 mod kills;
+mod listeners;
 mod log_dirs;
 mod metrics;
 mod moves;

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use std::process::Command;
 
 use esker_protocol::error::ErrorCode;
-use esker_tests::binary;
-use esker_tests::cluster::{Cluster, find, wait_until};
+use esker_tests::cluster::{Cluster, find, free_addresses, run_to_end, wait_until};
 use esker_tests::topics::new_topic;
 use esker_tests::writer::PartitionWriter;
+use esker_tests::{Esker, binary};
 
 /// Runs `esker cluster ...` against the nodes that run; returns what it printed, or what it wrote to standard error.
 pub(super) fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
@@ -91,6 +91,50 @@ fn a_voter_that_is_removed_stays_removed_until_it_is_added() {
         let listed = run(&cluster, &["voters"]);
         listed.is_ok_and(|listed| listed.contains("leader=") && listed.matches("voter").count() == 3)
     });
+}
+
+/// The flags of a node that is a broker only.
+const BROKER_ONLY: [&str; 2] = ["--set", "process.roles=broker"];
+
+#[test]
+fn a_node_that_is_a_broker_only_gets_no_vote() {
+    let mut cluster = Cluster::start(1);
+    let join = cluster.address(0).to_string();
+    // Two nodes have one voter.
+    let broker = cluster.add(&join);
+    cluster.terminate(broker);
+    cluster.restart_with(broker, &BROKER_ONLY);
+    let others = [cluster.add(&join), cluster.add(&join)];
+    let broker_id = cluster.node_id(broker);
+    let expected: BTreeSet<i32> = [0, others[0], others[1]].map(|at| cluster.node_id(at)).into();
+    wait_until("the nodes with both roles are voters", || voters(&cluster) == expected);
+    wait_until("the other is an observer", || observers(&cluster) == BTreeSet::from([broker_id]));
+    let add = || run(&cluster, &["voters", "add", &broker_id.to_string()]);
+    let refused = find("the refusal", || add().err().filter(|error| !error.contains("REQUEST_TIMED_OUT")));
+    assert!(refused.contains("process.roles=broker,controller"), "{refused}");
+    assert_eq!(voters(&cluster), expected);
+    cluster.terminate(broker);
+    cluster.restart(broker);
+    change(&cluster, "add", broker_id);
+    assert_eq!(voters(&cluster), expected.into_iter().chain([broker_id]).collect());
+    // With its vote it may come back as a broker only: an operator takes the vote.
+    cluster.terminate(broker);
+    cluster.restart_with(broker, &BROKER_ONLY);
+    assert!(cluster.node(broker).log().contains("keeps its vote, in spite of process.roles=broker"));
+    assert!(voters(&cluster).contains(&broker_id));
+}
+
+#[test]
+fn a_node_that_is_a_broker_only_begins_no_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let own = free_addresses(1)[0].to_string();
+    let start = ["serve", "--data-dir", &data, "--listen", &own, "--http", "127.0.0.1:0"];
+    let alone = run_to_end(&[&start[..], &BROKER_ONLY].concat());
+    assert!(alone.contains("no node would be a controller") && alone.contains("broker,controller"), "{alone}");
+    let first = run_to_end(&[&start[..], &BROKER_ONLY, &["--join", &own]].concat());
+    assert!(first.contains("the first of its join list") && first.contains("broker,controller"), "{first}");
+    Esker::spawn(&start);
 }
 
 #[test]

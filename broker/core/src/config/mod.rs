@@ -4,6 +4,7 @@
 //! is configured to, through dynamic and static levels. Pure: where values come from (files, flags, the metadata image) is
 //! the caller's matter.
 
+mod listeners;
 mod protect;
 mod resolve;
 mod suggest;
@@ -11,6 +12,7 @@ mod table;
 mod topic;
 mod validate;
 
+pub use listeners::inter_broker_listener;
 pub use protect::{removed, unserved_protection};
 pub use resolve::{ConfigSource, Level, Resolved, Statics, resolve_broker, resolve_resource, resolve_topic};
 pub use suggest::nearest;

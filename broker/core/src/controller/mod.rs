@@ -58,7 +58,7 @@ pub use identity::{
 };
 pub use join::{JoinRequest, join_broker};
 pub use lease::Lease;
-pub use observers::{Observer, Observers};
+pub use observers::{Observer, Observers, ReceivedPull};
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
     ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker,

@@ -23,8 +23,23 @@ pub struct Observer {
     pub pulled: Duration,
     /// When it last had all committed entries, as far as its pulls show.
     pub caught_up: Option<Duration>,
+    /// It may not become a voter (`process.roles=broker`), as its last pull says.
+    pub broker_only: bool,
     /// How far the log was committed at its last pull.
     committed: u64,
+}
+
+/// What a pull says of the observer, and the log that it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedPull {
+    /// The observer.
+    pub key: MemberKey,
+    /// Entries that it has.
+    pub entries: u64,
+    /// Entries that are committed at the receiver.
+    pub committed: u64,
+    /// The observer may not become a voter.
+    pub broker_only: bool,
 }
 
 /// See the module.
@@ -35,8 +50,9 @@ pub struct Observers {
 }
 
 impl Observers {
-    /// Records a pull by `key`, which has `entries` entries of a log that is committed up to `committed`, in `term` of this controller.
-    pub fn record_pull(&mut self, now: Duration, term: u64, key: MemberKey, (entries, committed): (u64, u64)) {
+    /// Records a pull in `term` of this controller.
+    pub fn record_pull(&mut self, now: Duration, term: u64, pull: ReceivedPull) {
+        let ReceivedPull { key, entries, committed, broker_only } = pull;
         if term != self.term {
             *self = Self { term, known: BTreeMap::new() };
         }
@@ -52,7 +68,7 @@ impl Observers {
         let earlier =
             before.and_then(|last| if entries >= last.committed { Some(last.pulled) } else { last.caught_up });
         let caught_up = if entries >= committed { Some(now) } else { earlier };
-        self.known.insert(key, Observer { key, entries, pulled: now, caught_up, committed });
+        self.known.insert(key, Observer { key, entries, pulled: now, caught_up, broker_only, committed });
     }
 
     /// The observers that pulled not long ago, by id; those of `term`.
@@ -76,6 +92,10 @@ mod tests {
         MemberKey { node_id, directory: Uuid([1; 16]) }
     }
 
+    fn pull(node_id: i32, (entries, committed): (u64, u64)) -> ReceivedPull {
+        ReceivedPull { key: key(node_id), entries, committed, broker_only: false }
+    }
+
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
     }
@@ -97,7 +117,7 @@ mod tests {
             (5, (14, 20), Some(4), "a commit later"),
         ];
         for (now, ends, caught_up, why) in cases {
-            observers.record_pull(secs(now), 7, key(4), ends);
+            observers.record_pull(secs(now), 7, pull(4, ends));
             assert_eq!(row(&observers, now, 7, 4), Some((ends.0, now, caught_up)), "{why}");
         }
     }
@@ -105,21 +125,31 @@ mod tests {
     #[test]
     fn an_observer_that_does_not_pull_is_forgotten_and_a_term_begins_anew() {
         let mut observers = Observers::default();
-        observers.record_pull(secs(1), 7, key(4), (3, 3));
-        observers.record_pull(secs(2), 7, key(5), (3, 3));
+        observers.record_pull(secs(1), 7, pull(4, (3, 3)));
+        observers.record_pull(secs(2), 7, pull(5, (3, 3)));
         assert_eq!(row(&observers, 301, 7, 4), None);
         assert!(row(&observers, 301, 7, 5).is_some());
         assert_eq!(row(&observers, 10, 8, 5), None, "this node leads anew");
-        observers.record_pull(secs(10), 8, key(4), (3, 3));
+        observers.record_pull(secs(10), 8, pull(4, (3, 3)));
         assert!(row(&observers, 10, 8, 4).is_some() && row(&observers, 10, 8, 5).is_none());
+    }
+
+    #[test]
+    fn an_observer_has_the_roles_of_its_last_pull() {
+        let mut observers = Observers::default();
+        for broker_only in [false, true, false] {
+            observers.record_pull(secs(1), 7, ReceivedPull { broker_only, ..pull(4, (3, 3)) });
+            let known = observers.current(secs(1), 7).map(|observer| observer.broker_only);
+            assert_eq!(known.collect::<Vec<_>>(), [broker_only], "the node was restarted with other roles");
+        }
     }
 
     #[test]
     fn the_number_of_observers_is_bounded() {
         let mut observers = Observers::default();
-        (0..=1000).for_each(|node_id| observers.record_pull(secs(1), 7, key(node_id), (0, 0)));
+        (0..=1000).for_each(|node_id| observers.record_pull(secs(1), 7, pull(node_id, (0, 0))));
         assert_eq!(observers.current(secs(1), 7).count(), MAX_NODES);
-        observers.record_pull(secs(400), 7, key(1000), (0, 0));
+        observers.record_pull(secs(400), 7, pull(1000, (0, 0)));
         assert_eq!(observers.current(secs(400), 7).count(), 1, "those that were forgotten make room");
     }
 }

@@ -14,7 +14,7 @@ pub struct Registration {
     pub node_id: i32,
     /// Changes with each start.
     pub incarnation: Uuid,
-    /// Where clients reach it.
+    /// Where it is reached: by other nodes at the first, by clients at the one of their listener's name.
     pub listeners: Vec<ListenerRecord>,
     /// `broker.rack`.
     pub rack: Option<Str>,

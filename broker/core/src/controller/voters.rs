@@ -57,6 +57,8 @@ pub struct QuorumMember {
     pub pulls: bool,
     /// A member that has not answered this leader for long.
     pub silent: bool,
+    /// Its configuration has no role of a controller (`process.roles=broker`), as its last pull says. It may still have a vote from before.
+    pub broker_only: bool,
 }
 
 impl QuorumMember {
@@ -146,6 +148,12 @@ pub fn check_add_voter(image: &MetadataImage, quorum: Quorum<'_>, key: MemberKey
             "Aborted add voter operation for {key}: it does not follow the metadata log. Start the node with --join first."
         ));
     };
+    if member.broker_only {
+        let message = format!(
+            "{key} cannot become a voter: it runs with process.roles=broker. Restart it with process.roles=broker,controller first."
+        );
+        return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+    }
     if is_outdated(image, key) {
         return timed_out(format!("Aborted add voter operation for {key}: the node id belongs to another folder."));
     }
@@ -259,7 +267,7 @@ fn promote(
 }
 
 /// Whether a node may become a voter without a command. An observer must have caught up. A learner may still lack the log, since the leader has
-/// only begun to send it; one that does not answer is no candidate. A voter that was removed is none either.
+/// only begun to send it; one that does not answer is no candidate. A voter that was removed is none either, nor is a node that is a broker only.
 fn is_candidate(image: &MetadataImage, member: &QuorumMember) -> bool {
     let follows = match member.role {
         MemberRole::Voter => false,
@@ -267,7 +275,7 @@ fn is_candidate(image: &MetadataImage, member: &QuorumMember) -> bool {
         MemberRole::Observer => member.pulls && is_ready(image, member),
     };
     let may_vote = member.has_address && is_alive(image, member.key) && !is_outdated(image, member.key);
-    follows && may_vote && !image.is_removed_voter(member.key.directory)
+    follows && may_vote && !member.broker_only && !image.is_removed_voter(member.key.directory)
 }
 
 /// The nodes that are to become voters by themselves: as many as an odd number of voters up to `size` takes. A second voter alone would make

@@ -46,6 +46,8 @@ pub struct Round<'a> {
     pub cluster_id: Option<&'a str>,
     /// Its `--join` list.
     pub list: &'a [String],
+    /// Whether it may be a voter of the metadata quorum (`process.roles`).
+    pub may_vote: bool,
     /// The answers by address as it stands in the list; an address without one has not answered yet.
     pub answers: &'a BTreeMap<String, Answer>,
 }
@@ -82,9 +84,9 @@ pub enum Decision {
         /// What it waits for.
         blocked_by: Vec<Blocked>,
     },
-    /// It must not join; only an operator can tell which cluster is meant.
+    /// It must not join or begin; only an operator can tell which cluster is meant, or which node is a controller.
     Refuse {
-        /// The clusters, and where they were found.
+        /// What contradicts what, and what to do.
         message: String,
     },
 }
@@ -147,7 +149,8 @@ fn begin(round: Round<'_>, list: &[String], answers: &BTreeMap<String, &Answer>)
     }
     let is_own = |address: &&String| directory_at(answers, address) == Some(round.directory);
     match list.iter().find(is_own) {
-        Some(own) if own == first => return Decision::Begin,
+        Some(own) if own == first && round.may_vote => return Decision::Begin,
+        Some(own) if own == first => return Decision::Refuse { message: without_controller(first) },
         Some(_) => {
             let why = "is the first of the join list: it begins the cluster once each node of the list answers it";
             blocked_by.push(blocked(first, why.to_owned()));
@@ -162,6 +165,14 @@ fn begin(round: Round<'_>, list: &[String], answers: &BTreeMap<String, &Answer>)
         }
     }
     Decision::Wait { blocked_by }
+}
+
+/// Why a node that is a broker only does not begin a cluster. Another node must not begin instead: the roles may change with a restart, and then two
+/// nodes would begin.
+fn without_controller(first: &str) -> String {
+    format!(
+        "{first} is this node and the first of its join list, so it has to begin the cluster, and with process.roles=broker it cannot be a controller: start it with process.roles=broker,controller, or leave it out of the join list (controller.quorum.bootstrap.servers) of all nodes"
+    )
 }
 
 /// Why the answer of an address keeps the cluster from being formed.

@@ -34,7 +34,7 @@ fn refused() -> Answer {
 /// The decision of the node with directory 1, 2, ... after these answers of its list.
 fn decided(own: u8, list: &[&str], answers: &[(&str, Answer)]) -> Decision {
     let answers = answers.iter().map(|(address, answer)| ((*address).to_owned(), answer.clone())).collect();
-    decide(Round { directory: dir(own), cluster_id: None, list: &strings(list), answers: &answers })
+    decide(Round { directory: dir(own), cluster_id: None, list: &strings(list), may_vote: true, answers: &answers })
 }
 
 /// The addresses that block, and their reasons as one text.
@@ -129,11 +129,33 @@ fn two_clusters_are_refused_and_named() {
         assert!(message.contains(part), "{message}");
     }
     let answers = BTreeMap::from([("a:1".to_owned(), member("X", 1))]);
-    let round = Round { directory: dir(1), cluster_id: Some("Y"), list: &strings(LIST), answers: &answers };
+    let list = strings(LIST);
+    let round = Round { directory: dir(1), cluster_id: Some("Y"), list: &list, may_vote: true, answers: &answers };
     let Decision::Refuse { message } = decide(round) else { panic!() };
     assert!(message.contains("cluster Y") && message.contains("cluster X"), "{message}");
     let same = Round { cluster_id: Some("X"), ..round };
     assert!(matches!(decide(same), Decision::Join { .. }), "a node that comes back");
+}
+
+#[test]
+fn a_node_that_is_a_broker_only_joins_and_never_begins() {
+    let all = [("a:1", empty(1)), ("b:1", empty(2)), ("c:1", empty(3))];
+    let down = [("a:1", empty(1)), ("b:1", refused()), ("c:1", empty(3))];
+    let formed = [("a:1", empty(1)), ("b:1", member("X", 4)), ("c:1", empty(3))];
+    let decided = |own: u8, answers: &[(&str, Answer)]| {
+        let answers = answers.iter().map(|(address, answer)| ((*address).to_owned(), answer.clone())).collect();
+        let list = strings(LIST);
+        decide(Round { directory: dir(own), cluster_id: None, list: &list, may_vote: false, answers: &answers })
+    };
+    let Decision::Refuse { message } = decided(1, &all) else { panic!("the first would begin") };
+    for part in
+        ["a:1 is this node and the first", "process.roles=broker,controller", "controller.quorum.bootstrap.servers"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(matches!(decided(1, &down), Decision::Wait { .. }), "a node that is down may be in a cluster");
+    assert!(matches!(decided(2, &all), Decision::Wait { .. }), "another waits for the first");
+    assert!(matches!(decided(1, &formed), Decision::Join { .. }), "a cluster is joined");
 }
 
 /// Nodes on which rounds run. A round asks one address after the other, and other nodes go on in between.
@@ -187,7 +209,7 @@ impl Net {
         }
         let answers = std::mem::take(&mut self.nodes[at].round);
         let directory = self.directory(at);
-        match decide(Round { directory, cluster_id: None, list: &self.list, answers: &answers }) {
+        match decide(Round { directory, cluster_id: None, list: &self.list, may_vote: true, answers: &answers }) {
             Decision::Begin => {
                 self.nodes[at].cluster = Some(self.clusters);
                 self.clusters += 1;

@@ -27,7 +27,7 @@ pub struct BrokerRecord {
     pub epoch: i64,
     /// Changes with each start.
     pub incarnation: Uuid,
-    /// Where it listens.
+    /// Where it listens. Other nodes call it at the first; clients find theirs by its name.
     pub listeners: Vec<ListenerRecord>,
     /// `broker.rack`.
     #[field(nullable = "0+")]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use esker_core::controller::{MAX_NODES, MemberKey, Observers, PullDecision, PullPosition, PulledLog, decide_pull};
+use esker_core::controller::{
+    MAX_NODES, MemberKey, Observers, PullDecision, PullPosition, PulledLog, ReceivedPull, decide_pull,
+};
 use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use esker_storage::metalog::{self, recovery_of};
@@ -48,6 +50,8 @@ pub struct ObserverStatus {
     pub pulled_ago: Duration,
     /// How long ago it last had all committed entries.
     pub caught_up_ago: Option<Duration>,
+    /// It may not become a voter.
+    pub broker_only: bool,
 }
 
 /// Why a pull has no answer.
@@ -127,6 +131,7 @@ impl PullServer {
             entries: observer.entries,
             pulled_ago: now.saturating_sub(observer.pulled),
             caught_up_ago: observer.caught_up.map(|at| now.saturating_sub(at)),
+            broker_only: observer.broker_only,
         };
         observers.current(now, term).map(status).collect()
     }
@@ -220,7 +225,7 @@ impl PullServer {
                 let _ = timeout_at(deadline, waiter.wait()).await;
                 continue;
             };
-            self.record(peer, leadership.term, position, committed);
+            self.record(peer, leadership.term, (position, committed), request.broker_only);
             // A term of another recovery of the quorum is never taken up.
             if theirs > vote && recovery_of(theirs.leader_id.term) == recovery_of(vote.leader_id.term) {
                 self.hand_over(peer, &theirs).await;
@@ -242,10 +247,12 @@ impl PullServer {
         }
     }
 
-    fn record(&self, peer: RaftId, term: u64, position: Option<metalog::LogId>, committed: u64) {
+    fn record(&self, peer: RaftId, term: u64, ends: (Option<metalog::LogId>, u64), broker_only: bool) {
+        let (position, committed) = ends;
         let key = MemberKey { node_id: peer.node_id, directory: Uuid(peer.directory) };
         let entries = position.map_or(0, |id| id.index.saturating_add(1));
-        self.observers.lock().record_pull(self.origin.elapsed(), term, key, (entries, committed));
+        let pull = ReceivedPull { key, entries, committed, broker_only };
+        self.observers.lock().record_pull(self.origin.elapsed(), term, pull);
     }
 
     /// The answer of the leader: entries, or that the observer needs the snapshot.

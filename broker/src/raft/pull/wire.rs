@@ -25,6 +25,9 @@ pub struct RaftPullRequest {
     pub unreachable_term: i64,
     /// How long the receiver may wait for entries.
     pub max_wait_ms: i32,
+    /// The sender may not become a voter (`process.roles=broker`). Earlier builds do not say it of themselves.
+    #[field(tag = 0, tagged = "0+")]
+    pub broker_only: bool,
 }
 
 impl RaftPullRequest {

@@ -13,7 +13,7 @@ fn key(node_id: i32, directory: u8) -> MemberKey {
 fn member(node_id: i32, directory: u8, votes: bool, behind: Option<u64>) -> QuorumMember {
     let role = if votes { MemberRole::Voter } else { MemberRole::Learner };
     let key = key(node_id, directory);
-    QuorumMember { key, role, has_address: true, behind, pulls: false, silent: false }
+    QuorumMember { key, role, has_address: true, behind, pulls: false, silent: false, broker_only: false }
 }
 
 fn observer(node_id: i32, directory: u8, behind: u64) -> QuorumMember {
@@ -88,6 +88,38 @@ fn voters_are_added_on_command_when_they_are_alive_and_have_caught_up() {
     let changing = Quorum { changing: true, ..quorum(&members) };
     let refused = check_add_voter(&image, changing, key(4, 4)).unwrap_err();
     assert_eq!(refused.code, E::REQUEST_TIMED_OUT, "one change at a time");
+}
+
+#[test]
+fn a_node_that_is_a_broker_only_gets_no_vote() {
+    let broker_only = |member: QuorumMember| QuorumMember { broker_only: true, ..member };
+    let voters = [1, 2].map(|id| member(id, id as u8, true, Some(0)));
+    let learner = |id: i32| member(id, id as u8, false, Some(0));
+    let added = |id: i32| Some(MemberChange::AddVoters(BTreeSet::from([key(id, id as u8)])));
+    let learns = |id: i32| Some(MemberChange::AddLearners(BTreeSet::from([key(id, id as u8)])));
+    let cases = [
+        (vec![observer(3, 3, 0)], learns(3), "a node with both roles"),
+        (vec![broker_only(observer(3, 3, 0))], None, "an observer"),
+        (vec![broker_only(observer(3, 3, 0)), observer(4, 4, 0)], learns(4), "the next node in its place"),
+        (vec![broker_only(learner(3))], None, "a learner, which was restarted with another role"),
+        (vec![broker_only(learner(3)), learner(4)], added(4), "the next learner in its place"),
+        (
+            vec![QuorumMember { pulls: true, ..broker_only(learner(3)) }],
+            Some(MemberChange::RemoveLearner(key(3, 3))),
+            "a learner that pulls the log leaves",
+        ),
+    ];
+    for (others, expected, why) in cases {
+        let members: Vec<_> = voters.into_iter().chain(others).collect();
+        assert_eq!(next_member_change(&image(), quorum(&members), 3), expected, "{why}");
+    }
+    let members: Vec<_> = voters.into_iter().chain([broker_only(observer(3, 3, 0)), observer(4, 4, 0)]).collect();
+    let refused = check_add_voter(&image(), quorum(&members), key(3, 3)).unwrap_err();
+    assert_eq!(refused.code, E::INVALID_REQUEST);
+    assert!(refused.message.contains("process.roles=broker,controller"), "{refused:?}");
+    assert!(check_add_voter(&image(), quorum(&members), key(4, 4)).is_ok());
+    let all = [broker_only(voters[0]), voters[1], broker_only(member(3, 3, true, Some(0)))];
+    assert_eq!(next_member_change(&image(), quorum(&all), 3), None, "a voter keeps its vote");
 }
 
 #[test]
