@@ -27,6 +27,8 @@ pub(crate) trait CheckpointedLog {
     fn partition(&self) -> i32;
     /// Recovery point, log start, high watermark, end of the last compaction: one for each of the files, in their order.
     fn offsets(&self) -> [i64; 4];
+    /// A durable row has this log start.
+    fn record_saved_start(&self, start: i64);
 }
 
 /// The lock is held while the files are written, so that the last writer has the newest offsets. For the same reason the logs are
@@ -54,6 +56,11 @@ impl State {
         own.chain(arriving).filter(|(_, offset)| *offset >= 0).collect()
     }
 
+    fn has_start<L: CheckpointedLog>(&self, (log, start): &(&L, i64)) -> bool {
+        let row = self.rows.get(STARTS).and_then(|rows| rows.get(&key(*log)));
+        row.is_some_and(|row| row >= start)
+    }
+
     /// Replaces one file. If that fails, the rows stay as in the old file: a retry must not find the new rows already written.
     fn replace_file(&mut self, disk: &dyn Disk, dir: &Path, at: usize, new: Rows) -> Result<(), FileError> {
         let (Some(rows), Some(name)) = (self.rows.get_mut(at), NAMES.get(at)) else { return Ok(()) };
@@ -78,6 +85,7 @@ impl Checkpoints {
     ) -> Result<(), FileError> {
         let mut state = self.0.lock();
         let logs = logs();
+        let starts = starts_of(logs.iter().map(AsRef::as_ref));
         for (at, name) in NAMES.into_iter().enumerate() {
             let new = state.collect_rows(at, &logs);
             if name == CLEANER_OFFSETS && state.rows.get(at) == Some(&new) {
@@ -85,6 +93,7 @@ impl Checkpoints {
             }
             state.replace_file(disk, dir, at, new)?;
         }
+        starts.iter().for_each(|(log, start)| log.record_saved_start(*start));
         Ok(())
     }
 
@@ -98,15 +107,16 @@ impl Checkpoints {
         logs: impl FnOnce() -> Vec<Arc<L>>,
     ) -> Result<(), FileError> {
         let mut state = self.0.lock();
-        let said = |log: &&L| {
-            let row = state.rows.get(STARTS).and_then(|rows| rows.get(&key(*log)));
-            row.is_some_and(|row| log.offsets().get(STARTS).is_some_and(|start| row >= start))
-        };
-        if moved.iter().all(said) {
-            return Ok(());
+        let starts = starts_of(moved.iter().copied());
+        if !starts.iter().all(|start| state.has_start(start)) {
+            let new = state.collect_rows(STARTS, &logs());
+            state.replace_file(disk, dir, STARTS, new)?;
         }
-        let new = state.collect_rows(STARTS, &logs());
-        state.replace_file(disk, dir, STARTS, new)
+        // A log that has moved to another dir meanwhile has no row here.
+        for (log, start) in starts.iter().filter(|start| state.has_start(start)) {
+            log.record_saved_start(*start);
+        }
+        Ok(())
     }
 
     /// Adds a log that moves in from another dir: its rows are durable before its folder counts here, and stay until
@@ -161,6 +171,11 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// Logs with their log starts: the rows that are read afterwards are not lower.
+fn starts_of<'a, L: CheckpointedLog>(logs: impl Iterator<Item = &'a L>) -> Vec<(&'a L, i64)> {
+    logs.filter_map(|log| Some((log, *log.offsets().get(STARTS)?))).collect()
 }
 
 fn write(disk: &dyn Disk, dir: &Path, name: &str, rows: &Rows) -> Result<(), FileError> {

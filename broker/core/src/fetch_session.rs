@@ -38,6 +38,8 @@ pub struct PartitionRequest {
     pub current_leader_epoch: i32,
     /// Epoch of the last record it has, -1 for none.
     pub last_fetched_epoch: i32,
+    /// Where its own log begins, -1 unless it is a follower.
+    pub log_start_offset: i64,
 }
 
 /// The result of a read of one partition, as far as a session needs it.

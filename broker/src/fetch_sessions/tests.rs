@@ -121,7 +121,9 @@ fn target(partition: i32) -> FetchTarget {
 }
 
 fn request(id: i32, epoch: i32, partitions: std::ops::Range<i32>) -> SessionRequest {
-    let wanted = PartitionRequest { offset: 0, max_bytes: 1 << 20, current_leader_epoch: -1, last_fetched_epoch: -1 };
+    let (current_leader_epoch, last_fetched_epoch, log_start_offset) = (-1, -1, -1);
+    let wanted =
+        PartitionRequest { offset: 0, max_bytes: 1 << 20, current_leader_epoch, last_fetched_epoch, log_start_offset };
     let partitions = partitions.map(|partition| (target(partition), wanted)).collect();
     SessionRequest { id, epoch, by_id: false, repeats: false, partitions, forgotten: Vec::new() }
 }

@@ -205,6 +205,8 @@ impl Reader {
         fetch: &SessionFetch,
         partitions: Vec<FoundPartition>,
     ) -> Vec<ReadRequest> {
+        // Without a session each fetch names everything: it would be answered at once until the follower has made its log start durable.
+        let follows_start = self.bound == ReadBound::LogEnd && !fetch.slots.is_empty();
         let want = |((_, wanted), partition): (&(FetchTarget, PartitionRequest), FoundPartition)| ReadRequest {
             instead: partition.as_ref().ok().and_then(|partition| self.instead(ctx, partition, wanted.offset)),
             partition,
@@ -216,6 +218,7 @@ impl Reader {
                 from: self.from,
             },
             max_bytes: usize::try_from(wanted.max_bytes).unwrap_or_default(),
+            known_start: follows_start.then_some(wanted.log_start_offset),
         };
         fetch.partitions.iter().zip(partitions).map(want).collect()
     }
@@ -302,6 +305,7 @@ fn begin(ctx: &RequestContext, reader: &Reader, request: FetchRequest) -> Result
                 max_bytes: p.partition_max_bytes,
                 current_leader_epoch: p.current_leader_epoch,
                 last_fetched_epoch: p.last_fetched_epoch,
+                log_start_offset: p.log_start_offset,
             };
             (target, wanted)
         })

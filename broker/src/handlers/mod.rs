@@ -14,7 +14,7 @@ mod consumer_group_heartbeat;
 mod create_partitions;
 pub(crate) mod create_topics;
 mod delegation_tokens;
-mod delete_records;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;

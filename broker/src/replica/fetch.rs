@@ -6,7 +6,7 @@
 //! readable, when leadership, the topic or the log start changed, or at its deadline. Kafka's rules decide what is answered at
 //! once: no time to wait, `min_bytes` of 0, an error, a diverging epoch, enough bytes, or readable records in a later segment (a
 //! read returns records of one segment). In addition: every partition's byte limit is used up, so that no new record could make the
-//! answer larger.
+//! answer larger; and a follower's log start is behind.
 //!
 //! Each read stores the offsets that it saw; a waiting fetch reads again only if one of them has changed. Must never: return slices
 //! from below the log start.
@@ -38,6 +38,8 @@ pub struct ReadRequest {
     pub max_bytes: usize,
     /// What is answered in place of records.
     pub instead: Option<Instead>,
+    /// The log start that the reader knows, if it waits for a later one, too: a follower.
+    pub known_start: Option<i64>,
 }
 
 /// Why a partition is answered without records.
@@ -178,6 +180,10 @@ fn read_once(requests: &[ReadRequest], limits: &FetchLimits, access: Access) -> 
                 pass.answer_now |= read.diverging.is_some() || read.info.over_limit;
                 pass.answer_now |= size > 0 && read.info.ends_early;
                 pass.answer_now |= matches!(request.instead, Some(Instead::PreferredReplica(_)));
+                // A DeleteRecords waits until the follower has deleted, too. A throttled partition stays on the list of its session: it
+                // would be answered again and again until the follower reports its new log start.
+                pass.answer_now |=
+                    request.instead.is_none() && request.known_start.is_some_and(|known| known < read.log_start_offset);
                 all_full &= size > 0 && read.info.next_offset < read.up_to;
             }
             Err(_) => pass.answer_now = true,

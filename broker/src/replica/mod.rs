@@ -34,7 +34,7 @@ pub use isr::{IsrManager, IsrProposer};
 pub use isr_requests::IsrRequests;
 pub use manager::{LeadershipChange, ReplicaManager, TopicRef, TopicReplicas};
 pub use moves::{MoveError, MoveProgress, Moves, is_named};
-pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, ReplicaFetch};
+pub use partition::{FollowerUpdate, Guarantee, Partition, PendingCommit, PendingDeletion, ReplicaFetch};
 pub use purgatory::{CommitGate, ReadyList};
 pub use quotas::{ReplicationQuota, ReplicationQuotas};
 pub use read::{PartitionRead, ReadAt, ReadBound, ReadFrom};

@@ -18,20 +18,24 @@ use esker_protocol::records::BatchHeader;
 use esker_storage::{AppendBatch, Appended, Log, LogError, Origin, ReadError};
 use parking_lot::RwLock;
 
-use super::error::{AccessError, DeleteRecordsError, FetchError, LeaderHint, ProduceError};
+use super::error::{AccessError, FetchError, LeaderHint, ProduceError};
 use super::flusher::Flusher;
-use super::purgatory::{CommitWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress, ReadyList};
+use super::purgatory::{
+    CommitWaiters, DeletionWaiters, EVERYTHING, FetchWaiter, FetchWaiters, Place, Progress, ReadyList,
+};
 use super::read::{Access, PartitionRead, ReadAt, ReadBound, ReadFrom, read_from, read_offsets, readable_end};
 use super::role::{Leader, NoReplica, Role};
 use crate::blocking;
 use crate::telemetry::TopicRates;
 
 mod commit;
+mod deletion;
 mod follow;
 mod isr;
 mod progress;
 
 pub use commit::{Guarantee, PendingCommit};
+pub use deletion::PendingDeletion;
 pub use isr::{FollowerUpdate, IsrProposal, IsrStep, ReplicaFetch};
 
 /// One partition held by this broker.
@@ -53,6 +57,7 @@ pub struct Partition {
     /// There are records above the high watermark whose bytes were not credited to parked consumers.
     uncredited: AtomicBool,
     commits: CommitWaiters,
+    deletions: DeletionWaiters,
     flusher: Arc<Flusher>,
     flushes: CommitWaiters,
     /// It is in the flusher's queue.
@@ -82,6 +87,7 @@ impl Partition {
             fetches: FetchWaiters::default(),
             uncredited: AtomicBool::new(false),
             commits: CommitWaiters::default(),
+            deletions: DeletionWaiters::default(),
             flusher,
             flushes: CommitWaiters::default(),
             flush_queued: AtomicBool::new(false),
@@ -196,6 +202,7 @@ impl Partition {
         }
         drop(held);
         self.fetches.wake_all();
+        self.deletions.wake_all();
         Ok(())
     }
 
@@ -211,6 +218,7 @@ impl Partition {
         self.release_writers();
         drop(held);
         self.fetches.wake_all();
+        self.deletions.wake_all();
     }
 
     /// The leader state, if this broker leads in the client's epoch (`-1`: the client sent none).
@@ -417,30 +425,6 @@ impl Partition {
             return Err(ReadError::OffsetOutOfRange { offset, log_start_offset, log_end_offset });
         }
         Ok(())
-    }
-
-    /// DeleteRecords: deletes everything below `offset` (`-1`: below the high watermark). Returns the new log start offset. Blocks
-    /// while the log moves to another log dir.
-    pub fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
-        // Held so that the log cannot be replaced in between: its log start is copied before it is closed.
-        let _appending = blocking::read(&self.appending);
-        let role = self.leader_for_epoch(-1)?;
-        if !role.settings.log.delete {
-            return Err(DeleteRecordsError::Policy);
-        }
-        let log = self.log();
-        let high_watermark = log.high_watermark();
-        let target = if offset == -1 { high_watermark } else { offset };
-        if target < 0 || target > high_watermark {
-            return Err(DeleteRecordsError::OffsetOutOfRange { offset, high_watermark });
-        }
-        if target <= log.log_start_offset() {
-            return Ok(log.log_start_offset());
-        }
-        let start = log.advance_log_start(target)?;
-        // A parked fetch holds slices of deleted records.
-        self.fetches.wake_all();
-        Ok(start)
     }
 }
 

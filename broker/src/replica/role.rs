@@ -320,6 +320,11 @@ impl Leader {
         self.followers.lock().high_watermark(current, own, self.counted, min_in_sync)
     }
 
+    /// The low watermark from the leader's own log start; see [`Followers::low_watermark`].
+    pub(super) fn low_watermark(&self, own_start: i64, is_alive: impl Fn(i32) -> bool) -> i64 {
+        self.followers.lock().low_watermark(own_start, is_alive)
+    }
+
     /// `min.insync.replicas`, capped at the number of replicas.
     pub fn min_in_sync(&self) -> usize {
         self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))

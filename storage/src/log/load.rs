@@ -126,6 +126,7 @@ impl Load {
             dir: self.dir,
             segments: ArcSwap::from_pointee(segments),
             start: AtomicI64::new(log_start),
+            saved_start: AtomicI64::new(log_start),
             end: AtomicI64::new(end),
             high_watermark: AtomicI64::new(high_watermark),
             first_unstable: AtomicI64::new(STABLE),

@@ -68,6 +68,8 @@ pub struct Log {
     /// In order of base offsets, never empty; the last one is active.
     segments: ArcSwap<Vec<Arc<Segment>>>,
     start: AtomicI64,
+    /// Highest log start that a durable checkpoint or the files have; may be above `start` after a truncation.
+    saved_start: AtomicI64,
     end: AtomicI64,
     high_watermark: AtomicI64,
     first_unstable: AtomicI64,
@@ -212,6 +214,11 @@ impl Log {
     /// First offset that may be read.
     pub fn log_start_offset(&self) -> i64 {
         self.start.load(Ordering::Acquire)
+    }
+
+    /// The log start offset as far as it is durable: after a crash the log starts there, or later.
+    pub fn saved_start_offset(&self) -> i64 {
+        self.saved_start.load(Ordering::Acquire).min(self.log_start_offset())
     }
 
     /// Offset of the next record.

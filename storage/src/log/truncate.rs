@@ -153,6 +153,7 @@ impl Log {
             1 => self.start.store(offset, Ordering::Release),
             _ => drop(self.start.fetch_min(offset, Ordering::AcqRel)),
         }
+        self.saved_start.fetch_min(offset, Ordering::AcqRel);
         self.start_active(writer, active);
         self.segments.store(Arc::new(segments));
         self.end.store(offset, Ordering::Release);

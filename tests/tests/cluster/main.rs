@@ -5,6 +5,7 @@
 mod bounds;
 mod controller;
 mod cordon;
+mod deletions;
 mod forming;
 mod health;
 mod http;

@@ -13,7 +13,8 @@ fn target(partition: i32) -> FetchTarget {
 }
 
 fn wanted(offset: i64) -> PartitionRequest {
-    PartitionRequest { offset, max_bytes: 100, current_leader_epoch: -1, last_fetched_epoch: -1 }
+    let (current_leader_epoch, last_fetched_epoch, log_start_offset) = (-1, -1, -1);
+    PartitionRequest { offset, max_bytes: 100, current_leader_epoch, last_fetched_epoch, log_start_offset }
 }
 
 fn request(epoch: i32, partitions: &[i32], forgotten: &[i32]) -> SessionRequest {

@@ -131,6 +131,11 @@ impl MetadataImage {
         self.brokers().filter(|broker| !broker.fenced)
     }
 
+    /// Whether a broker is registered and not fenced (Kafka's `hasAliveBroker`).
+    pub fn is_alive(&self, node_id: i32) -> bool {
+        self.broker(node_id).is_some_and(|broker| !broker.fenced)
+    }
+
     /// One broker.
     pub fn broker(&self, node_id: i32) -> Option<&BrokerImage> {
         self.brokers.get(&node_id).map(|broker| &**broker)

@@ -5,6 +5,7 @@
 //! watermark waits for every member of the maximal ISR, so that whichever of the two sets the next leader is chosen from, it has every
 //! committed record. Must never: drop a member of the maximal ISR before the controller's answer.
 
+use super::deletion::{FollowerStart, low_watermark};
 use super::ends::{CountedEnd, ReplicaEnds};
 use super::high_watermark::{CommitRule, high_watermark};
 use super::isr::{FetchTimes, IsrChange, IsrRule};
@@ -119,7 +120,8 @@ impl Followers {
     /// Whether the follower is out of the maximal ISR and could join it, if its broker is eligible.
     pub fn could_join(&self, id: i32, rule: &IsrRule) -> bool {
         let member = self.members.iter().find(|member| member.id == id);
-        member.is_some_and(|member| !member.maximal && rule.may_join(member.ends.counted(rule.counted)))
+        let may_join = |member: &Follower| rule.may_join(member.ends.counted(rule.counted), member.log_start);
+        member.is_some_and(|member| !member.maximal && may_join(member))
     }
 
     /// What to do about the committed ISR `isr`. `is_eligible` says of a broker, and the broker epoch of its last fetch, whether it may be in
@@ -137,7 +139,7 @@ impl Followers {
                     proposed.retain(|id| *id != member.id);
                     changed = true;
                 }
-            } else if rule.may_join(end) {
+            } else if rule.may_join(end, member.log_start) {
                 if is_eligible(member.id, member.broker_epoch) {
                     proposed.push(member.id);
                     changed = true;
@@ -209,6 +211,16 @@ impl Followers {
     pub fn high_watermark(&self, current: i64, leader: ReplicaEnds, counted: CountedEnd, min_in_sync: usize) -> i64 {
         let rule = CommitRule { current, leader, counted, in_sync: self.in_sync, min_in_sync };
         high_watermark(rule, self.members.iter().filter(|member| member.maximal).map(|member| member.ends))
+    }
+
+    /// The low watermark that follows from the leader's own log start; see [`low_watermark`].
+    pub fn low_watermark(&self, leader_start: i64, is_alive: impl Fn(i32) -> bool) -> i64 {
+        let start = |member: &Follower| FollowerStart {
+            log_start: member.log_start,
+            is_alive: is_alive(member.id),
+            is_in_sync: member.maximal,
+        };
+        low_watermark(leader_start, self.members.iter().map(start))
     }
 
     fn ids(&self, of: impl Fn(&Follower) -> bool) -> impl Iterator<Item = i32> {

@@ -1,10 +1,12 @@
 //! When a follower joins the in-sync replicas, and when it leaves them.
 //!
-//! The rules are Kafka's (`Replica.updateFetchState`, `Partition.isFollowerInSync`, `Partition.isFollowerOutOfSync`, KIP-903), with one
-//! difference: where a record counts as committed only once it is flushed, the flushed offset takes the place of the log end offset. A
-//! follower that has the committed records in memory only could lose them, and so is not in sync there.
+//! The rules are Kafka's (`Replica.updateFetchState`, `Partition.isFollowerInSync`, `Partition.isFollowerOutOfSync`, KIP-903), with two
+//! differences. Where a record counts as committed only once it is flushed, the flushed offset takes the place of the log end offset: a
+//! follower that has the committed records in memory only could lose them, and so is not in sync there. And a follower joins with the
+//! leader's log start only: it could lead next, and would bring back records whose deletion was acknowledged while it was away.
 //!
-//! Times are milliseconds since the leadership began. Must never: let a follower join without every committed record.
+//! Times are milliseconds since the leadership began. Must never: let a follower join without every committed record,
+//! or with a deleted one.
 
 use super::ends::CountedEnd;
 
@@ -65,6 +67,8 @@ pub struct IsrRule {
     pub high_watermark: i64,
     /// Where the leader's epoch began in its log.
     pub epoch_start: i64,
+    /// The leader's log start offset.
+    pub log_start: i64,
     /// Which end of a log counts.
     pub counted: CountedEnd,
     /// Milliseconds since the leadership began.
@@ -74,10 +78,11 @@ pub struct IsrRule {
 }
 
 impl IsrRule {
-    /// Whether a follower whose counted end is `end` may join: it has every committed record, and has passed the start of the leader's
-    /// epoch. Below that start the high watermark of a new leader may be older than what is committed (KIP-966).
-    pub(super) fn may_join(&self, end: i64) -> bool {
-        end >= self.high_watermark && end >= self.epoch_start
+    /// Whether a follower whose log begins at `log_start` and whose counted end is `end` may join: it has every committed record and none
+    /// that the leader deleted, and has passed the start of the leader's epoch. Below that start the high watermark of a new leader may be
+    /// older than what is committed (KIP-966).
+    pub(super) fn may_join(&self, end: i64, log_start: i64) -> bool {
+        end >= self.high_watermark && end >= self.epoch_start && log_start >= self.log_start
     }
 }
 
@@ -128,13 +133,16 @@ mod tests {
             leader_end: 100,
             high_watermark,
             epoch_start,
+            log_start: 5,
             counted: CountedEnd::LogEnd,
             now_ms: 0,
             max_lag_ms: 0,
         };
-        assert!(rule(50, 40).may_join(50));
-        assert!(!rule(50, 40).may_join(49), "a committed record is missing");
-        assert!(!rule(50, 60).may_join(55), "the high watermark of a new leader may be too low");
-        assert!(rule(50, 60).may_join(60));
+        assert!(rule(50, 40).may_join(50, 5));
+        assert!(!rule(50, 40).may_join(49, 5), "a committed record is missing");
+        assert!(!rule(50, 60).may_join(55, 5), "the high watermark of a new leader may be too low");
+        assert!(rule(50, 60).may_join(60, 5));
+        assert!(!rule(50, 60).may_join(60, 4), "it has a deleted record");
+        assert!(rule(50, 60).may_join(60, 6), "its own retention was earlier");
     }
 }

@@ -1,8 +1,9 @@
 //! What replication decides, apart from moving bytes: when a record counts as committed, which replicas are in sync, where a follower
-//! cuts its log, when a client may learn where the log ends, and which replica a consumer reads.
+//! cuts its log, when deleted records are deleted everywhere, when a client may learn where the log ends, and which replica a consumer reads.
 //!
 //! Pure: offsets in, offsets out. The replica manager keeps the numbers, fetches, and wakes the requests that wait.
 
+mod deletion;
 mod ends;
 mod followers;
 mod high_watermark;
@@ -13,6 +14,7 @@ mod read_replica;
 mod truncation;
 pub mod wire;
 
+pub use deletion::{DeletionOutcome, DeletionProgress, FollowerStart, low_watermark};
 pub use ends::{CountedEnd, ReplicaEnds};
 pub use followers::{FollowerFetch, Followers};
 pub use high_watermark::{CommitRule, high_watermark};

@@ -103,7 +103,8 @@ fn write_sessions(broker: &Broker, partitions: &[Arc<Partition>], page: &mut Pag
     let on_sessions = broker.fetch_sessions.parked_fetches() + broker.follower_sessions.parked_fetches();
     let pending = partitions.iter().map(|partition| partition.pending_requests());
     let (fetches, produces) = pending.fold((on_sessions, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    for (operation, places) in [("Fetch", fetches), ("Produce", produces)] {
+    let deletions = partitions.iter().map(|partition| partition.pending_deletions()).sum();
+    for (operation, places) in [("Fetch", fetches), ("Produce", produces), ("DeleteRecords", deletions)] {
         rows.add(&[operation], places);
     }
 }

@@ -107,7 +107,13 @@ impl Lab {
 
     fn request(&self, partition: usize, bound: ReadBound, offset: i64, max_bytes: usize) -> ReadRequest {
         let at = ReadAt { offset, current_leader_epoch: -1, last_fetched_epoch: -1, bound, from: ReadFrom::Leader };
-        ReadRequest { partition: Ok(Arc::clone(&self.partitions[partition])), at, max_bytes, instead: None }
+        ReadRequest {
+            partition: Ok(Arc::clone(&self.partitions[partition])),
+            at,
+            max_bytes,
+            instead: None,
+            known_start: None,
+        }
     }
 
     fn pending(&self) -> (usize, usize) {

@@ -2,7 +2,8 @@
 //!
 //! One request waits at the leader for records (a long poll). When something changes here meanwhile (a partition is followed from now on, a
 //! pause ends), a second request with the change is sent behind it, and the leader answers the first one at once: nothing waits for the
-//! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it.
+//! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it. A log start that followed
+//! the leader's is made durable beside the requests, and is reported by the next one after that.
 //!
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
 
@@ -14,9 +15,9 @@ use esker_core::metadata::PartitionId;
 use esker_core::replication::wire::ReplicaFetchRequest;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::fetch::FetchResponse;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -59,6 +60,8 @@ pub(super) struct Fetcher {
     changes: mpsc::UnboundedReceiver<Change>,
     pub(super) followed: FollowedPartitions,
     in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// At most one attempt to make log starts durable, with its partitions.
+    saving: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// The session's id; 0 before there is one.
     session_id: i32,
     /// Of the next request; 0 begins a session.
@@ -96,6 +99,7 @@ impl Fetcher {
             changes,
             followed: FollowedPartitions::default(),
             in_flight: FuturesOrdered::new(),
+            saving: FuturesUnordered::new(),
             session_id: 0,
             session_epoch: 0,
             broker_epoch: -1,
@@ -119,6 +123,7 @@ impl Fetcher {
             self.count_failing();
             self.followed.end_pauses(Some(Instant::now()));
             self.hold_back_throttled();
+            self.save_log_starts();
             if self.may_send() {
                 self.flush().await;
                 self.send();
@@ -127,6 +132,7 @@ impl Fetcher {
             tokio::select! {
                 biased;
                 Some(answer) = self.in_flight.next() => self.receive(answer).await,
+                Some(saved) = self.saving.next() => self.followed.note_saved(&saved),
                 change = self.changes.recv() => match change {
                     Some(change) => self.apply_change(change),
                     None => return,
@@ -222,6 +228,32 @@ impl Fetcher {
             tracing::debug!(partitions = partitions.len(), "fetched records are not flushed yet");
         }
         drop(pending);
+    }
+
+    /// Makes log starts durable that followed the leader's, beside the fetches: the leader knows the old ones until then. One write covers all
+    /// that moved meanwhile.
+    fn save_log_starts(&mut self) {
+        if !self.saving.is_empty() {
+            return;
+        }
+        let partitions = self.followed.take_unsaved();
+        if partitions.is_empty() {
+            return;
+        }
+        let logs: Vec<_> = partitions.iter().map(|partition| partition.log()).collect();
+        let (manager, pause) = (Arc::clone(self.replicas.logs()), self.longest_pause());
+        let saved = self.node.run_blocking(move || manager.flush_log_starts(&logs));
+        let attempt = async move {
+            let failure = match saved.await {
+                Ok(Ok(())) => return partitions,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            warn!(error = failure, "log starts cannot be made durable; DeleteRecords waits; trying again");
+            tokio::time::sleep(pause).await;
+            partitions
+        };
+        self.saving.push(attempt.boxed());
     }
 
     fn send(&mut self) {

@@ -31,6 +31,7 @@ pub(super) struct Position {
     /// -1 where only the log end counts.
     pub flushed: i64,
     pub last_epoch: i32,
+    /// As far as it is durable: the leader acknowledges deletions by it.
     pub log_start: i64,
 }
 
@@ -67,7 +68,7 @@ impl Followed {
             flushed: if flushes { log.durable_offset() } else { -1 },
             // Of the last record: an epoch in which this broker led and wrote nothing is in no other log.
             last_epoch: log.epoch_at(offset.saturating_sub(1)).unwrap_or(-1),
-            log_start: log.log_start_offset(),
+            log_start: log.saved_start_offset(),
         }
     }
 
@@ -75,6 +76,12 @@ impl Followed {
     pub(super) fn must_flush(&self) -> bool {
         let position = self.position();
         (0..position.offset).contains(&position.flushed) && !self.partition.log().is_offline()
+    }
+
+    /// Whether the log start has to be made durable before the leader may know it.
+    fn has_unsaved_start(&self) -> bool {
+        let log = self.partition.log();
+        log.saved_start_offset() < log.log_start_offset() && !log.is_offline()
     }
 }
 
@@ -94,6 +101,8 @@ pub(super) struct FollowedPartitions {
     paused: BTreeSet<(Instant, PartitionId)>,
     /// Partitions whose last answer was an error.
     failing: BTreeSet<PartitionId>,
+    /// Partitions whose log start is not durable.
+    unsaved: BTreeSet<PartitionId>,
     /// Partitions to be taken out of the session.
     forgotten: BTreeSet<PartitionId>,
     /// Requests so far, and answers to them in their order.
@@ -110,13 +119,25 @@ impl FollowedPartitions {
         let (standing, next_pause) = (Standing::Fetching, FIRST_PAUSE);
         self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, standing, next_pause });
         self.failing.remove(&id);
-        self.changed.insert(id);
+        self.note_change(id);
+    }
+
+    /// The position of a partition may be another one than the session has.
+    fn note_change(&mut self, id: PartitionId) {
+        let Some(followed) = self.by_id.get(&id) else { return };
+        if followed.has_unsaved_start() {
+            self.unsaved.insert(id);
+        }
+        if followed.standing == Standing::Fetching {
+            self.changed.insert(id);
+        }
     }
 
     /// Follows it no more.
     pub(super) fn remove_partition(&mut self, id: PartitionId) {
         self.unpause(id);
         self.changed.remove(&id);
+        self.unsaved.remove(&id);
         self.failing.remove(&id);
         if self.by_id.remove(&id).is_some_and(|followed| followed.sent.is_some()) {
             self.forgotten.insert(id);
@@ -146,9 +167,20 @@ impl FollowedPartitions {
     pub(super) fn note_progress(&mut self, id: PartitionId) {
         if let Some(followed) = self.by_id.get_mut(&id) {
             followed.next_pause = FIRST_PAUSE;
-            self.changed.insert(id);
             self.failing.remove(&id);
+            self.note_change(id);
         }
+    }
+
+    /// The partitions whose log starts have to be made durable. The caller calls [`FollowedPartitions::note_saved`] with them.
+    pub(super) fn take_unsaved(&mut self) -> Vec<Arc<Partition>> {
+        let taken = std::mem::take(&mut self.unsaved);
+        taken.iter().filter_map(|id| Some(Arc::clone(&self.by_id.get(id)?.partition))).collect()
+    }
+
+    /// An attempt to make their log starts durable has ended: the next request reports those that are, the others are tried again.
+    pub(super) fn note_saved(&mut self, partitions: &[Arc<Partition>]) {
+        partitions.iter().for_each(|partition| self.note_change(partition.id()));
     }
 
     /// How many partitions had an error as their last answer.

@@ -5,12 +5,15 @@ mod cluster;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker_core::metadata::{BrokerRecord, MetadataRecord, PartitionChangeRecord};
+use esker_core::metadata::{BrokerChangeRecord, BrokerRecord, MetadataRecord, PartitionChangeRecord};
 use esker_core::replication::wire::{ReplicaFetchPartition, ReplicaFetchRequest, ReplicaFetchTopic};
 use esker_protocol::error::ErrorCode;
+use esker_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
-use crate::handlers::handler::Staged;
+use crate::handlers::delete_records::DeleteRecords;
+use crate::handlers::handler::{Handler, Staged};
 use crate::handlers::peer::{read_for_follower, record_ends, replica_fetch};
 use crate::replica::isr_requests::IsrRequests;
 use crate::replica::partition::Partition;
@@ -119,6 +122,70 @@ async fn the_log_start_of_the_leader_is_followed() {
     until_equal("the same log", &leader, &follower).await;
 }
 
+/// Sends a DeleteRecords of partition 0 to broker 1; returns its answer.
+fn delete_records(net: &cluster::Net, offset: i64, timeout_ms: i32) -> impl Future<Output = (i64, ErrorCode)> + use<> {
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset }];
+    let topics = vec![DeleteRecordsTopic { name: "t".into(), partitions }];
+    let staged = DeleteRecords::handle(net.context_of(1), DeleteRecordsRequest { topics, timeout_ms });
+    async move {
+        let answer = match staged {
+            Staged::Ready(answer) => answer,
+            Staged::Parked(_, answer) => answer.await,
+            _ => panic!("no answer"),
+        };
+        let result = answer.topics[0].partitions[0].clone();
+        (result.low_watermark, result.error_code)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_durable_on_all_replicas_before_it_is_answered() {
+    // Nothing waits for the end of a long poll: the partition is idle.
+    let net = cluster(3, &[("replica.fetch.wait.max.ms", "20000")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2, 3], &[1, 2, 3], (1, 0))])).await;
+    let leader = net.partition(1, 0);
+    for _ in 0..3 {
+        produce(&leader, records(2, 1)).0.wait().await;
+    }
+    for offset in [1, 3, 4, 6] {
+        let began = Instant::now();
+        assert_eq!(delete_records(&net, offset, 60_000).await, (offset, ErrorCode::NONE));
+        assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+        for broker in 1..=3 {
+            let log = net.partition(broker, 0).log();
+            assert_eq!((log.log_start_offset(), log.saved_start_offset()), (offset, offset), "broker {broker}");
+        }
+    }
+    assert_eq!(leader.pending_deletions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_waits_for_a_follower_until_its_broker_is_fenced() {
+    let net = cluster(3, &[("replica.lag.time.max.ms", "3600000")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2, 3], &[1, 2, 3], (1, 0))])).await;
+    let leader = net.partition(1, 0);
+    produce(&leader, records(4, 1)).0.wait().await;
+    assert_eq!(delete_records(&net, 1, 60_000).await, (1, ErrorCode::NONE));
+    net.cut(1, 3);
+    assert_eq!(delete_records(&net, 2, 300).await, (1, ErrorCode::REQUEST_TIMED_OUT));
+    let waiting = tokio::spawn(delete_records(&net, 3, 60_000));
+    until("it waits", || leader.pending_deletions() == 1).await;
+    until("the other follower has deleted", || net.partition(2, 0).log().log_start_offset() == 3).await;
+    let left = PartitionChangeRecord { topic_id: TOPIC, isr: Some(vec![1, 2]), ..PartitionChangeRecord::default() };
+    net.change(&[MetadataRecord::PartitionChange(left)]).await;
+    assert!(!waiting.is_finished(), "its broker is alive");
+    let fenced = BrokerChangeRecord { node_id: 3, epoch: 30, fenced: 1, ..BrokerChangeRecord::default() };
+    net.change(&[MetadataRecord::BrokerChange(fenced)]).await;
+    assert_eq!(waiting.await.unwrap(), (3, ErrorCode::NONE));
+
+    // It joins the ISR without the deleted records only.
+    net.heal();
+    let live = BrokerChangeRecord { node_id: 3, epoch: 30, fenced: -1, ..BrokerChangeRecord::default() };
+    net.change(&[MetadataRecord::BrokerChange(live)]).await;
+    until("it is in sync again", || sorted(net.isr()) == [1, 2, 3]).await;
+    assert_eq!(net.partition(3, 0).log().saved_start_offset(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_behind_the_log_start_begins_there() {
     // Also where the log start lies within a batch.
@@ -216,6 +283,7 @@ async fn a_report_that_did_not_count_is_no_success_though_the_leader_learns_of_i
         current_leader_epoch: 1,
         flushed_offset: 0,
         last_fetched_epoch: -1,
+        log_start_offset: 0,
         partition_max_bytes: 1,
         ..Default::default()
     };

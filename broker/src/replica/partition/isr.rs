@@ -84,6 +84,9 @@ impl Partition {
             return Ok(FollowerUpdate::default());
         }
         let recorded = leader.record_fetch(&fetch.follower, log.log_end_offset());
+        if recorded {
+            self.deletions.wake_all();
+        }
         let moved = recorded && self.advance_and_wake(held, leader);
         let could_join = recorded && leader.could_join(fetch.follower.id, || isr_rule(&log, leader, Duration::MAX));
         Ok(FollowerUpdate { moved, could_join })
@@ -157,6 +160,7 @@ fn isr_rule(log: &Log, leader: &Leader, max_lag: Duration) -> IsrRule {
         leader_end: log.log_end_offset(),
         high_watermark: log.high_watermark(),
         epoch_start,
+        log_start: log.log_start_offset(),
         counted: leader.counted,
         now_ms: leader.now_ms(),
         max_lag_ms: i64::try_from(max_lag.as_millis()).unwrap_or(i64::MAX),

@@ -55,6 +55,33 @@ fn an_acknowledged_log_start_survives_a_crash() {
 }
 
 #[test]
+fn a_log_knows_which_log_start_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(&[dir.path()]);
+    let log = with_records(&manager, "a", 10);
+    let starts = |log: &Log| (log.log_start_offset(), log.saved_start_offset());
+    assert_eq!(starts(&log), (0, 0));
+    log.advance_log_start(4).unwrap();
+    assert_eq!(starts(&log), (4, 0));
+    manager.flush_log_starts(std::slice::from_ref(&log)).unwrap();
+    assert_eq!(starts(&log), (4, 4));
+    log.advance_log_start(7).unwrap();
+    assert_eq!(starts(&log), (7, 4));
+    manager.flush_checkpoints().unwrap();
+    assert_eq!(starts(&log), (7, 7));
+    // No clean stop.
+    drop((manager, log));
+    let manager = open(&[dir.path()]);
+    let log = manager.get("a", 0).unwrap();
+    assert_eq!(starts(&log), (7, 7));
+    log.truncate_fully_and_start_at(20).unwrap();
+    assert_eq!(starts(&log), (20, 7));
+    log.truncate_fully_and_start_at(5).unwrap();
+    log.advance_high_watermark(5);
+    assert_eq!(starts(&log), (5, 5));
+}
+
+#[test]
 fn a_failed_write_of_a_log_start_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     let manager = open(&[dir.path()]);

@@ -10,7 +10,8 @@ fn fetch(id: i32, log_end: i64) -> FollowerFetch {
 }
 
 fn rule(leader_end: i64, now_ms: i64) -> IsrRule {
-    IsrRule { leader_end, high_watermark: 10, epoch_start: 5, counted: CountedEnd::LogEnd, now_ms, max_lag_ms: LAG }
+    let counted = CountedEnd::LogEnd;
+    IsrRule { leader_end, high_watermark: 10, epoch_start: 5, log_start: 0, counted, now_ms, max_lag_ms: LAG }
 }
 
 fn fetched(isr: &[i32], fetches: &[(i32, i64, i64, i64)]) -> Followers {
@@ -53,6 +54,17 @@ fn a_follower_that_is_not_eligible_joins_later() {
     assert_eq!(followers.isr_change(&[1], &rule(20, 6), |_, _| true), IsrChange::Later, "no second proposal");
     followers.withdraw_proposal();
     assert_eq!(followers.isr_change(&[1], &rule(20, 6), |_, _| true), IsrChange::Propose(vec![1, 2]));
+}
+
+#[test]
+fn a_follower_with_deleted_records_joins_once_it_has_deleted_them() {
+    let mut followers = fetched(&[1], &[(2, 10, 20, 5)]);
+    let rule = IsrRule { log_start: 3, ..rule(20, 6) };
+    assert!(!followers.could_join(2, &rule));
+    assert_eq!(followers.isr_change(&[1], &rule, |_, _| true), IsrChange::None);
+    followers.record_fetch(&FollowerFetch { log_start: 3, ..fetch(2, 10) }, CountedEnd::LogEnd, 20, 6);
+    assert!(followers.could_join(2, &rule));
+    assert_eq!(followers.isr_change(&[1], &rule, |_, _| true), IsrChange::Propose(vec![1, 2]));
 }
 
 #[test]

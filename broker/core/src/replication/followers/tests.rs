@@ -48,6 +48,33 @@ fn the_maximal_isr_moves_the_high_watermark_and_the_committed_isr_is_counted() {
 }
 
 #[test]
+fn the_low_watermark_waits_for_live_followers_and_for_the_maximal_isr() {
+    // Committed ISR, proposed ISR, live brokers, log starts of followers, the low watermark with the leader at 10, and why.
+    type Case<'a> = (&'a [i32], Option<&'a [i32]>, &'a [i32], &'a [(i32, i64)], i64, &'a str);
+    let cases: &[Case<'_>] = &[
+        (&[1, 2, 3], None, &[1, 2, 3], &[(2, 10), (3, 10)], 10, "all have deleted"),
+        (&[1, 2, 3], None, &[1, 2, 3], &[(2, 10), (3, 4)], 4, "one has not"),
+        (&[1, 2, 3], None, &[1, 2, 3], &[(2, 10)], -1, "one has not fetched"),
+        (&[1, 2], None, &[1, 2], &[(2, 10), (3, 4)], 10, "it is fenced"),
+        (&[1, 2], None, &[1, 2, 3], &[(2, 10), (3, 4)], 4, "it is alive"),
+        (&[1, 2, 3], None, &[1, 2], &[(2, 10), (3, 4)], 4, "it is fenced, and may lead next"),
+        (&[1, 2], Some(&[1, 2, 3]), &[1, 2], &[(2, 10), (3, 4)], 4, "it may be in sync already"),
+        (&[1], None, &[1], &[], 10, "the leader is alone"),
+    ];
+    for (isr, proposed, live, starts, expected, why) in cases {
+        let mut followers = followers(isr, &[]);
+        if let Some(proposed) = proposed {
+            followers.propose(proposed);
+        }
+        for (id, log_start) in *starts {
+            let fetch = FollowerFetch { id: *id, broker_epoch: 1, log_start: *log_start, ends: ends(10, 10) };
+            assert!(followers.record_fetch(&fetch, CountedEnd::LogEnd, 10, 0));
+        }
+        assert_eq!(followers.low_watermark(10, |id| live.contains(&id)), *expected, "{why}");
+    }
+}
+
+#[test]
 fn a_leader_is_alone_by_the_maximal_isr() {
     let mut followers = followers(&[1], &[]);
     assert!(followers.is_leader_alone());
