@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use esker_core::controller::overridden_min_isr;
 use esker_core::health::StartStep;
 use esker_protocol::Request;
 use esker_protocol::primitives::Str;
@@ -159,6 +160,19 @@ impl Startup {
         let has_others = !view.is_only_member() || metadata.image().brokers().any(|broker| broker.node_id != node.id());
         if place.begin == Begin::Member || has_others {
             take_seat(&controller, &address, &self.progress).await?;
+        }
+        if let Some((given, cluster)) = overridden_min_isr(&metadata.image(), &node.config().statics) {
+            warn!(
+                given,
+                %cluster,
+                "min.insync.replicas was read from the configuration when the cluster began, and is changed by command since: esker config set broker default min.insync.replicas=N"
+            );
+        }
+        if metadata.image().is_removed_voter(controller.local().directory()) {
+            warn!(
+                node = node.id(),
+                "this node was removed from the voters of the metadata quorum: it follows the log without a vote until it is added again (esker cluster voters add)"
+            );
         }
         dir.record_seat(disk.as_ref());
         let previous_epoch =

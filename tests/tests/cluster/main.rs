@@ -20,6 +20,7 @@ mod private_apis;
 mod quotas;
 mod racks;
 mod reassign;
+mod refused;
 mod restarts;
 mod tracing;
 mod voters;

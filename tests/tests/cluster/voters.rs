@@ -75,6 +75,7 @@ fn a_voter_that_is_removed_stays_removed_until_it_is_added() {
     cluster.terminate(cluster.index_of(removed));
     let stopped = (0..3).find(|at| !cluster.live().any(|live| live == *at)).unwrap();
     cluster.restart(stopped);
+    wait_until("it says why it has no vote", || cluster.node(stopped).log().contains("was removed from the voters"));
     let join = cluster.address(0).to_string();
     let fourth = cluster.add(&join);
     let grown: BTreeSet<i32> = left.iter().copied().chain([cluster.node_id(fourth)]).collect();

@@ -12,7 +12,7 @@ use esker_protocol::primitives::Str;
 
 use super::decision::Refusal;
 use super::elections::ElectionRules;
-use crate::config::{Scope, lookup, resolve_broker};
+use crate::config::{Scope, Statics, lookup, resolve_broker};
 use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord, ResourceKind};
 
 const MIN_ISR: &str = "min.insync.replicas";
@@ -42,6 +42,13 @@ pub(super) fn settle_min_isr(image: &MetadataImage, rules: ElectionRules<'_>) ->
     cluster.into_iter().chain(of_brokers.map(|name| record(name, None))).collect()
 }
 
+/// The minimum that a node was started with and the cluster's, where they differ: the first has no effect.
+pub fn overridden_min_isr(image: &MetadataImage, statics: &Statics) -> Option<(String, Str)> {
+    let all = ConfigResource { kind: ResourceKind::Broker, name: Str::default() };
+    let (given, cluster) = (statics.0.get(MIN_ISR)?, image.config(&all, MIN_ISR)?);
+    (given.trim() != &**cluster).then(|| (given.clone(), cluster.clone()))
+}
+
 /// Refuses a change after which a broker would have a minimum of its own, or the cluster none. `after` has the configs of `resource` that
 /// change.
 pub(super) fn check_min_isr(resource: &ConfigResource, after: &BTreeMap<Str, Option<Str>>) -> Result<(), Refusal> {
@@ -59,7 +66,6 @@ pub(super) fn check_min_isr(resource: &ConfigResource, after: &BTreeMap<Str, Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Statics;
 
     fn set(image: &mut MetadataImage, broker: &'static str, value: &'static str) {
         image.apply(&MetadataRecord::Config(ConfigRecord {
@@ -90,6 +96,10 @@ mod tests {
             assert_eq!(minimum(&image, node_id, &statics), 2, "node {node_id}, started with {statics:?}");
         }
         assert_eq!(settled(&mut image, &[(MIN_ISR, "3")]), 0, "it stays, whoever leads");
+        let given = |value: &str| Statics([(MIN_ISR.to_owned(), value.to_owned())].into());
+        assert_eq!(overridden_min_isr(&image, &given("3")), Some(("3".to_owned(), "2".into())));
+        assert!(overridden_min_isr(&image, &given("2")).is_none());
+        assert!(overridden_min_isr(&image, &Statics::default()).is_none());
         let mut image = MetadataImage::default();
         assert_eq!((settled(&mut image, &[]), minimum(&image, 1, &[(MIN_ISR, "2")])), (1, 1), "Kafka's default");
     }

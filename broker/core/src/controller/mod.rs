@@ -58,6 +58,7 @@ pub use identity::{
 };
 pub use join::{JoinRequest, join_broker};
 pub use lease::Lease;
+pub use min_isr::overridden_min_isr;
 pub use observers::{Observer, Observers, ReceivedPull};
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,

@@ -171,7 +171,7 @@ fn each_value_is_another_than_the_one_below_and_none_is_left_out() {
     // controller's.
     let others = ["min.insync.replicas", "unclean.leader.election.enable"];
     let has_levels = |key: &&ConfigKey| {
-        key.scope == Scope::Topic && key.acts && !key.broker_name.is_empty() && !others.contains(&&*key.name)
+        key.scope == Scope::Topic && key.acts && !key.broker_name.is_empty() && !others.contains(&key.name)
     };
     for key in esker_core::config::keys().iter().filter(has_levels) {
         assert!(TOPIC.iter().any(|row| row.topic == key.name), "{}", key.name);
