@@ -81,11 +81,20 @@ impl Replica {
 
     /// As [`Replica::leading`], of another partition of the topic.
     pub(super) fn leading_at(index: i32, isr: &[i32]) -> Self {
+        Self::made(index, isr, false)
+    }
+
+    /// As [`Replica::leading_at`], where flushed offsets count.
+    pub(super) fn flushing_at(index: i32, isr: &[i32]) -> Self {
+        Self::made(index, isr, true)
+    }
+
+    fn made(index: i32, isr: &[i32], flush_before_ack: bool) -> Self {
         let disk = Arc::<CountedDisk>::default();
         let (dir, logs) = logs(&disk);
         let settings = TopicSettings::resolve(&MetadataImage::default(), "t", 1, &node().config().statics);
         // Log ends decide, unless a test sets flushed offsets.
-        let settings = Arc::new(TopicSettings { flush_before_ack: false, ..settings });
+        let settings = Arc::new(TopicSettings { flush_before_ack, ..settings });
         let metrics = Metrics::new(std::iter::empty()).unwrap();
         let flusher = Arc::new(Flusher::new(node(), [], metrics.flushes.clone()));
         let id = Uuid([1; 16]);

@@ -2,7 +2,8 @@
 //!
 //! One request waits at the leader for records (a long poll). When something changes here meanwhile (a partition is followed from now on, a
 //! pause ends), a second request with the change is sent behind it, and the leader answers the first one at once: nothing waits for the
-//! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it. A log start that followed
+//! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it; what a partition brought that
+//! catches up, beside the requests of the others. A log start that followed
 //! the leader's is made durable beside the requests, and is reported by the next one after that.
 //!
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
@@ -60,6 +61,8 @@ pub(super) struct Fetcher {
     changes: mpsc::UnboundedReceiver<Change>,
     pub(super) followed: FollowedPartitions,
     in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// Flushes of partitions that catch up.
+    flushing: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// At most one attempt to make log starts durable, with its partitions.
     saving: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// The session's id; 0 before there is one.
@@ -99,6 +102,7 @@ impl Fetcher {
             changes,
             followed: FollowedPartitions::default(),
             in_flight: FuturesOrdered::new(),
+            flushing: FuturesUnordered::new(),
             saving: FuturesUnordered::new(),
             session_id: 0,
             session_epoch: 0,
@@ -124,6 +128,7 @@ impl Fetcher {
             self.followed.end_pauses(Some(Instant::now()));
             self.hold_back_throttled();
             self.save_log_starts();
+            self.flush_catching_up();
             if self.may_send() {
                 self.flush().await;
                 self.send();
@@ -132,6 +137,7 @@ impl Fetcher {
             tokio::select! {
                 biased;
                 Some(answer) = self.in_flight.next() => self.receive(answer).await,
+                Some(flushed) = self.flushing.next() => self.followed.note_flushed(&flushed),
                 Some(saved) = self.saving.next() => self.followed.note_saved(&saved),
                 change = self.changes.recv() => match change {
                     Some(change) => self.apply_change(change),
@@ -212,22 +218,31 @@ impl Fetcher {
         }
     }
 
-    /// Flushes what the next request reports: all partitions with one round of each log dir.
+    /// Flushes what the next request reports.
     async fn flush(&mut self) {
         let partitions = self.followed.unflushed();
+        if !partitions.is_empty() {
+            flush_all(&self.replicas, &partitions).await;
+        }
+    }
+
+    /// Flushes what partitions brought that catch up, beside the requests of the others.
+    fn flush_catching_up(&mut self) {
+        let partitions = self.followed.take_catching_up(self.node.id());
         if partitions.is_empty() {
             return;
         }
-        let gate = CommitGate::new(1);
-        let park = |partition: &Arc<Partition>| partition.park_flush(partition.log().log_end_offset(), &gate);
-        let pending: Vec<_> = partitions.iter().map(park).collect();
-        self.replicas.flusher().request_flush_all(&partitions);
-        gate.release();
-        // A disk that takes longer must not keep the other partitions: what is not flushed by then is asked for again.
-        if tokio::time::timeout(FLUSH, gate.wait()).await.is_err() {
-            tracing::debug!(partitions = partitions.len(), "fetched records are not flushed yet");
-        }
-        drop(pending);
+        let replicas = Arc::clone(&self.replicas);
+        let attempt = async move {
+            let ends: Vec<_> = partitions.iter().map(|partition| partition.log().log_end_offset()).collect();
+            flush_all(&replicas, &partitions).await;
+            if partitions.iter().zip(ends).any(|(partition, end)| partition.log().durable_offset() < end) {
+                // A flush that fails is not tried again at once.
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+            partitions
+        };
+        self.flushing.push(attempt.boxed());
     }
 
     /// Makes log starts durable that followed the leader's, beside the fetches: the leader knows the old ones until then. One write covers all
@@ -344,6 +359,20 @@ impl Fetcher {
     pub(super) fn longest_pause(&self) -> Duration {
         self.node.config().replication.backoff_max.max(FIRST_PAUSE)
     }
+}
+
+/// Flushes partitions, with one round of each log dir.
+async fn flush_all(replicas: &ReplicaManager, partitions: &[Arc<Partition>]) {
+    let gate = CommitGate::new(1);
+    let park = |partition: &Arc<Partition>| partition.park_flush(partition.log().log_end_offset(), &gate);
+    let pending: Vec<_> = partitions.iter().map(park).collect();
+    replicas.flusher().request_flush_all(partitions);
+    gate.release();
+    // A disk that takes longer must not keep the other partitions: what is not flushed by then is asked for again.
+    if tokio::time::timeout(FLUSH, gate.wait()).await.is_err() {
+        tracing::debug!(partitions = partitions.len(), "fetched records are not flushed yet");
+    }
+    drop(pending);
 }
 
 async fn sleep_until(wake: Option<Instant>) {

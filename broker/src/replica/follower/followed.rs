@@ -40,6 +40,8 @@ pub(super) struct Position {
 enum Standing {
     Fetching,
     Paused(Instant),
+    /// What it brought is being flushed: see [`FollowedPartitions::take_catching_up`].
+    Flushing,
 }
 
 /// One partition.
@@ -210,6 +212,31 @@ impl FollowedPartitions {
         for id in held.copied().collect::<Vec<_>>() {
             self.stop_fetching(id, Standing::Paused(until));
             self.paused.insert((until, id));
+        }
+    }
+
+    /// Partitions that broker `own` is not in sync with, and whose records have to be flushed before they are reported, where there are others:
+    /// producers may wait for those, and must not wait for this flush. They are not fetched until the caller calls
+    /// [`FollowedPartitions::note_flushed`] with them.
+    pub(super) fn take_catching_up(&mut self, own: i32) -> Vec<Arc<Partition>> {
+        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own);
+        let lagging: Vec<_> = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging).collect();
+        if lagging.len() == self.by_id.len() {
+            return Vec::new();
+        }
+        let unflushed = lagging.into_iter().filter(|followed| followed.must_flush());
+        let taken: Vec<_> = unflushed.map(|followed| Arc::clone(&followed.partition)).collect();
+        taken.iter().for_each(|partition| self.stop_fetching(partition.id(), Standing::Flushing));
+        taken
+    }
+
+    /// An attempt to flush them has ended: they are fetched again.
+    pub(super) fn note_flushed(&mut self, partitions: &[Arc<Partition>]) {
+        for id in partitions.iter().map(|partition| partition.id()) {
+            if let Some(followed) = self.by_id.get_mut(&id).filter(|followed| followed.standing == Standing::Flushing) {
+                followed.standing = Standing::Fetching;
+                self.changed.insert(id);
+            }
         }
     }
 

@@ -109,3 +109,33 @@ fn what_catches_up_brings_little_beside_other_partitions() {
     assert_eq!(limits(&[0, 1, 2], 1000), [1000; 4], "what is configured is the most");
     assert_eq!(limits(&[0, 1, 2, 3], max), [max; 4]);
 }
+
+#[test]
+fn a_flush_of_what_catches_up_holds_up_nothing_else() {
+    let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
+    let mut followed = FollowedPartitions::default();
+    for replica in &replicas {
+        replica.append();
+        let isr: &[i32] = if replica.partition.index() == 0 { &[1, 2] } else { &[2] };
+        replica.set_role(2, 1, isr);
+        followed.add_partition(Arc::clone(&replica.partition), 1);
+    }
+    let indexes = |taken: &[Arc<Partition>]| taken.iter().map(|partition| partition.index()).collect::<Vec<_>>();
+    let taken = followed.take_catching_up(1);
+    assert_eq!(indexes(&taken), [1]);
+    assert_eq!(indexes(&followed.unflushed()), [0], "a request waits for what is in sync only");
+    assert_eq!(named(&mut followed).0.len(), 1, "the other one is not fetched until it is flushed");
+    assert!(followed.take_catching_up(1).is_empty(), "its flush is under way");
+    followed.note_flushed(&taken);
+    assert!(followed.has_news());
+    // Not flushed all the same: another attempt.
+    assert_eq!(indexes(&followed.take_catching_up(1)), [1]);
+    // A new leader epoch does not wait for it.
+    followed.add_partition(Arc::clone(&replicas[1].partition), 2);
+    assert_eq!(named(&mut followed).0.len(), 1);
+    // Alone, its flush is part of the request.
+    followed.remove_partition(replicas[0].partition.id());
+    followed.note_progress(replicas[1].partition.id());
+    assert!(followed.take_catching_up(1).is_empty());
+    assert_eq!(indexes(&followed.unflushed()), [1]);
+}
