@@ -53,8 +53,8 @@ pub struct Broker {
     pub transactions: Arc<TransactionCoordinator>,
     /// What markers are written with.
     pub coordinators: CoordinatorScope,
-    /// When a coordinator was first asked for whose topic is not there.
-    pub first_coordinator_request: OnceLock<Instant>,
+    /// When a coordinator of groups, and one of transactions, was first asked for whose topic is not there.
+    pub first_coordinator_requests: [OnceLock<Instant>; 2],
     /// Producer ids to hand out.
     pub producer_ids: Arc<ProducerIds>,
     /// Fetch sessions of consumers (KIP-227).

@@ -382,17 +382,20 @@ impl LogManager {
     }
 
     /// Flushes the log starts of these logs, so that deleted records stay deleted after a crash. (Kafka waits for the next
-    /// checkpoint.) One write covers all logs of a dir, also those of concurrent callers. Blocks.
+    /// checkpoint.) One write covers all logs of a dir, also those of concurrent callers. The first error is returned when all dirs were tried.
+    /// Blocks.
     pub fn flush_log_starts(&self, moved: &[Arc<Log>]) -> Result<(), LogError> {
-        for dir in &self.dirs {
+        let flush = |dir: &Arc<LogDir>| {
             let of_it: Vec<&Log> = moved.iter().filter(|log| Arc::ptr_eq(log.home(), dir)).map(AsRef::as_ref).collect();
-            if !of_it.is_empty() {
-                dir.check_online()?;
-                let written = dir.checkpoints.write_starts(dir.disk.as_ref(), &dir.path, &of_it, || self.logs_of(dir));
-                dir.record_failure(written)?;
+            if of_it.is_empty() {
+                return Ok(());
             }
-        }
-        Ok(())
+            dir.check_online()?;
+            let written = dir.checkpoints.write_starts(dir.disk.as_ref(), &dir.path, &of_it, || self.logs_of(dir));
+            Ok(dir.record_failure(written)?)
+        };
+        let flushed: Vec<Result<(), LogError>> = self.dirs.iter().map(flush).collect();
+        flushed.into_iter().collect()
     }
 
     /// Makes these logs durable by the journal of the first one's log dir, where that is cheaper. For the others, whose indexes are

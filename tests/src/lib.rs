@@ -88,6 +88,16 @@ pub fn listen_anywhere() -> String {
     SocketAddr::from((own_host(), 0)).to_string()
 }
 
+fn read_log(log: &File) -> String {
+    let mut bytes = Vec::new();
+    let mut part = [0; 64 << 10];
+    // The broker writes at the file's own position, which this must not move.
+    while let Ok(read @ 1..) = log.read_at(&mut part, bytes.len() as u64) {
+        bytes.extend_from_slice(&part[..read]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A running broker; it is killed when dropped.
 #[derive(Debug)]
 pub struct Esker {
@@ -261,13 +271,13 @@ impl Esker {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        let mut bytes = Vec::new();
-        let mut part = [0; 64 << 10];
-        // The broker writes at the file's own position, which this must not move.
-        while let Ok(read @ 1..) = self.log.read_at(&mut part, bytes.len() as u64) {
-            bytes.extend_from_slice(&part[..read]);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
+        read_log(&self.log)
+    }
+
+    /// Reads what it has logged, also after its end.
+    pub fn log_reader(&self) -> impl Fn() -> String + use<> {
+        let log = self.log.try_clone().expect("the log can be opened again");
+        move || read_log(&log)
     }
 
     /// The body of an HTTP answer.

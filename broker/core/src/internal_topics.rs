@@ -20,11 +20,16 @@ pub fn is_internal(topic: &str) -> bool {
     INTERNAL_TOPICS.contains(&topic)
 }
 
-/// How many replicas a coordinator's topic gets; `None` while brokers are expected that cannot get replicas yet. `listed` is the number of nodes
-/// that this one was told to join; `waited`: nobody is waited for any more.
-pub fn replicas_of_internal(image: &MetadataImage, configured: i16, listed: usize, waited: bool) -> Option<i16> {
+/// How many replicas a coordinator's topic gets; `None` while brokers are expected that cannot get replicas yet. `usable` brokers can
+/// ([`crate::controller::usable_brokers`]), `listed` is the number of nodes that this one was told to join; `waited`: nobody is waited for any more.
+pub fn replicas_of_internal(
+    image: &MetadataImage,
+    usable: usize,
+    configured: i16,
+    listed: usize,
+    waited: bool,
+) -> Option<i16> {
     let configured = usize::try_from(configured).unwrap_or_default().max(1);
-    let usable = image.brokers().filter(|broker| !broker.in_controlled_shutdown).count();
     let expected = image.brokers().count().max(image.reservations().count()).max(listed).min(configured);
     if usable < expected && !waited {
         return None;
@@ -35,11 +40,15 @@ pub fn replicas_of_internal(image: &MetadataImage, configured: i16, listed: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::usable_brokers;
     use crate::metadata::{BrokerRecord, MetadataRecord, NodeReservationRecord};
     use esker_protocol::primitives::Uuid;
 
     #[test]
     fn a_coordinators_topic_waits_for_brokers_that_are_about_to_come() {
+        let replicas = |image: &MetadataImage, configured, listed, waited| {
+            replicas_of_internal(image, usable_brokers(image), configured, listed, waited)
+        };
         let mut image = MetadataImage::default();
         let add = |image: &mut MetadataImage, node_id, in_controlled_shutdown| {
             let record =
@@ -55,21 +64,21 @@ mod tests {
             (1, 3, false, Some(1)),
             (0, 0, false, Some(1)),
         ] {
-            assert_eq!(replicas_of_internal(&image, configured, listed, waited), expected, "{configured} {listed}");
+            assert_eq!(replicas(&image, configured, listed, waited), expected, "{configured} {listed}");
         }
         // Node 2 has an id, and is not registered yet.
         image.apply(&MetadataRecord::NodeReservation(NodeReservationRecord { node_id: 1, directory: Uuid([1; 16]) }));
         image.apply(&MetadataRecord::NodeReservation(NodeReservationRecord { node_id: 2, directory: Uuid([2; 16]) }));
-        assert_eq!(replicas_of_internal(&image, 3, 1, false), None);
+        assert_eq!(replicas(&image, 3, 1, false), None);
         add(&mut image, 2, false);
-        assert_eq!(replicas_of_internal(&image, 3, 1, false), Some(2));
+        assert_eq!(replicas(&image, 3, 1, false), Some(2));
         // A broker that is fenced gets replicas, one that shuts down does not: it is back in a moment.
         add(&mut image, 3, false);
-        assert_eq!(replicas_of_internal(&image, 3, 1, false), Some(3));
+        assert_eq!(replicas(&image, 3, 1, false), Some(3));
         add(&mut image, 2, true);
-        assert_eq!(replicas_of_internal(&image, 3, 1, false), None);
-        assert_eq!(replicas_of_internal(&image, 3, 1, true), Some(2));
-        assert_eq!(replicas_of_internal(&image, 2, 1, false), Some(2));
+        assert_eq!(replicas(&image, 3, 1, false), None);
+        assert_eq!(replicas(&image, 3, 1, true), Some(2));
+        assert_eq!(replicas(&image, 2, 1, false), Some(2));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub async fn run_fencer(controller: Arc<Controller>) {
         if !wait_to_lead(&mut quorum).await {
             return;
         }
-        settle_min_isr(&controller).await;
+        let _settling = AbortOnDropHandle::new(spawn(settle_min_isr(Arc::clone(&controller))));
         let image = controller.metadata().image();
         // An incarnation of this node's own broker before this one is dead.
         let (own, current) = (controller.node().id(), controller.local().incarnation());
@@ -71,11 +71,12 @@ pub async fn run_fencer(controller: Arc<Controller>) {
     }
 }
 
-/// Clusters of an earlier build have no minimum of their own.
-async fn settle_min_isr(controller: &Controller) {
+/// Clusters of an earlier build have no minimum of their own. Tries until it is settled.
+async fn settle_min_isr(controller: Arc<Controller>) {
     let ask = SettleMinIsr { configs: controller.configs() };
-    if let Err(error) = submit(controller.metadata().as_ref(), ask, Instant::now() + FENCE).await {
-        tracing::debug!(%error, "the cluster's min.insync.replicas is not settled by this controller");
+    while let Err(error) = submit(controller.metadata().as_ref(), ask.clone(), Instant::now() + FENCE).await {
+        tracing::debug!(%error, "the cluster's min.insync.replicas is not settled yet");
+        tokio::time::sleep(FENCE).await;
     }
 }
 

@@ -65,7 +65,10 @@ impl RoutedController {
                 tokio::select! {
                     biased;
                     answered = sent => answered,
-                    _ = quorum.wait_for(|now| now.has_other_leader(&view)), if request.may_be_repeated() => continue,
+                    other = quorum.wait_for(|now| now.has_other_leader(&view)), if request.may_be_repeated() => match other {
+                        Ok(_) => Err(SubmitError::NotController(None)),
+                        Err(_) => return Err(SubmitError::Stopping),
+                    },
                 }
             } else {
                 Err(SubmitError::NotController(None))

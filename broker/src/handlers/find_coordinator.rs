@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker_core::config::{Scope, lookup, resolve_broker};
+use esker_core::controller::usable_brokers;
 use esker_core::metadata::MetadataImage;
 use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
@@ -94,14 +95,19 @@ const EXPECTED: Duration = Duration::from_secs(10);
 /// Makes the topic of a coordinator in the background, unless more brokers are expected.
 pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage, topic: &'static str) {
     let config = &broker.config;
-    let waited = broker.first_coordinator_request.get_or_init(Instant::now).elapsed() >= EXPECTED;
-    let configured = match topic {
-        TRANSACTION_TOPIC => config.transaction_topic_replication_factor,
-        _ => config.offsets_topic_replication_factor,
+    let [of_groups, of_transactions] = &broker.first_coordinator_requests;
+    let (first, configured) = match topic {
+        TRANSACTION_TOPIC => (of_transactions, config.transaction_topic_replication_factor),
+        _ => (of_groups, config.offsets_topic_replication_factor),
     };
-    let Some(replication_factor) = replicas_of_internal(image, configured, config.join.len(), waited) else { return };
-    // A minimum above the number of replicas could never be met, and nothing could be written.
-    let min_isr = |configured: i32, replicas: i16| configured.min(i32::from(replicas));
+    let waited = first.get_or_init(Instant::now).elapsed() >= EXPECTED;
+    let usable = usable_brokers(image);
+    let Some(replication_factor) = replicas_of_internal(image, usable, configured, config.join.len(), waited) else {
+        return;
+    };
+    // A minimum above the number of live replicas could not be met for now, and nothing could be written.
+    let live = i32::try_from(image.live_brokers().count()).unwrap_or(i32::MAX).max(1);
+    let min_isr = |configured: i32, replicas: i16| configured.min(i32::from(replicas)).min(live);
     let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
     let creatable = if topic == TRANSACTION_TOPIC {
         CreatableTopic {

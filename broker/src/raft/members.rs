@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use super::metadata::Metadata;
 use super::types::{LogId, RaftId};
 
+/// How long a voter may take to lead that was asked to.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// Why the members are not changed.
 #[derive(Debug, Clone, Error)]
 pub enum MembershipError {
@@ -94,22 +97,29 @@ impl Metadata {
         }
     }
 
-    /// Hands leadership to another voter, the one with the longest log; true if another node leads by `deadline`.
+    /// Hands leadership to another voter, the one with the longest log; true if another node leads by `deadline`. Tries again where that one does
+    /// not take it.
     pub async fn hand_over(&self, deadline: Instant) -> bool {
         let mut quorum = self.quorum();
-        let view = quorum.borrow().clone();
-        if !view.is_leading() {
-            return true;
+        while Instant::now() < deadline {
+            let view = quorum.borrow().clone();
+            if !view.is_leading() {
+                return true;
+            }
+            let others = view.voters().filter(|voter| Some(voter.id) != view.own);
+            let Some(next) = others.max_by_key(|voter| (voter.entries, voter.id)).map(|voter| voter.id) else {
+                return false;
+            };
+            if self.raft().trigger().transfer_leader(next).await.is_err() {
+                return false;
+            }
+            let moved = quorum.wait_for(|view| view.leader.is_some() && !view.is_leading());
+            match timeout_at(deadline.min(Instant::now() + HAND_OVER), moved).await {
+                Ok(moved) => return moved.is_ok(),
+                Err(_) => tracing::debug!(%next, "a voter does not take over the metadata quorum"),
+            }
         }
-        let others = view.voters().filter(|voter| Some(voter.id) != view.own);
-        let Some(next) = others.max_by_key(|voter| (voter.entries, voter.id)).map(|voter| voter.id) else {
-            return false;
-        };
-        if self.raft().trigger().transfer_leader(next).await.is_err() {
-            return false;
-        }
-        let moved = quorum.wait_for(|view| view.leader.is_some() && !view.is_leading());
-        timeout_at(deadline, moved).await.is_ok_and(|moved| moved.is_ok())
+        false
     }
 
     /// Whether this node leads and has applied an entry of its own term: the image has all that was committed before, and no change of the

@@ -82,7 +82,7 @@ pub(super) fn build_broker(
     };
     let live = LiveConfig::read(&metadata.image(), node.id(), &config.statics);
     let broker = Broker {
-        first_coordinator_request: OnceLock::new(),
+        first_coordinator_requests: [OnceLock::new(), OnceLock::new()],
         node_id: node.id(),
         cluster_id,
         config: Arc::clone(config),

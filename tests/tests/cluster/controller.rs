@@ -8,7 +8,7 @@ use esker_protocol::messages::describe_configs::{DescribeConfigsRequest, Describ
 use esker_protocol::messages::describe_quorum::{DescribeQuorumRequest, PartitionData, TopicData};
 use esker_protocol::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use esker_tests::PATIENCE;
-use esker_tests::cluster::{Cluster, wait_until};
+use esker_tests::cluster::{Cluster, find, wait_until};
 use esker_tests::topics::{create_by, new_topic};
 use esker_tests::wire::Wire;
 
@@ -25,6 +25,17 @@ fn topics_are_created_after_the_active_controller_is_killed() {
     println!("created {} ms after the controller was killed", took.as_millis());
     assert_eq!(code, ErrorCode::NONE);
     assert!(took < PATIENCE, "it took {took:?}");
+    assert_ne!(cluster.controller(), controller);
+}
+
+#[test]
+fn a_controller_that_stops_hands_over() {
+    let mut cluster = Cluster::start_steady(3);
+    let controller = cluster.controller();
+    let log = cluster.node(controller).log_reader();
+    assert!(cluster.terminate(controller).success());
+    // Without it the others would have waited for an election time-out.
+    assert!(!log().contains("the metadata quorum elects another leader"), "{}", log());
     assert_ne!(cluster.controller(), controller);
 }
 
@@ -67,8 +78,11 @@ fn all_nodes_have_the_minimum_of_the_cluster() {
         let resource =
             DescribeConfigsResource { resource_type: 2, resource_name: "t".into(), configuration_keys: None };
         let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
-        let configs = wire.ask(4, &request).unwrap().results.remove(0).configs;
-        configs.iter().find(|config| &*config.name == "min.insync.replicas").unwrap().value.clone().unwrap().to_string()
+        find("the node knows the topic", || {
+            let configs = wire.ask(4, &request).ok()?.results.pop()?.configs;
+            let minimum = configs.iter().find(|config| &*config.name == "min.insync.replicas")?;
+            minimum.value.as_ref().map(ToString::to_string)
+        })
     };
     let minima: Vec<String> = (0..3).map(minimum).collect();
     assert!(minima.iter().all(|one| *one == minima[0]), "{minima:?}");

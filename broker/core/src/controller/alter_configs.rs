@@ -105,7 +105,7 @@ const ELECTION_CONFIGS: [&str; 2] = ["min.insync.replicas", "unclean.leader.elec
 /// Changes of partitions that follow from changes of their configs, in the same entry of the log. A lower `min.insync.replicas` lets a
 /// leader commit records that the eligible leader replicas lack, which ends their eligibility (KIP-966). Where unclean elections become
 /// allowed, partitions without a leader get one.
-fn change_partitions(
+pub(super) fn change_partitions(
     image: &MetadataImage,
     node_id: i32,
     statics: &Statics,

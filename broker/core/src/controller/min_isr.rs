@@ -65,7 +65,13 @@ pub(super) fn check_min_isr(resource: &ConfigResource, after: &BTreeMap<Str, Opt
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use esker_protocol::primitives::Uuid;
+
+    use super::super::{ControllerRequest, NodeConfigs, SettleMinIsr, decide};
     use super::*;
+    use crate::metadata::{BrokerRecord, PartitionRecord, TopicRecord};
 
     fn set(image: &mut MetadataImage, broker: &'static str, value: &'static str) {
         image.apply(&MetadataRecord::Config(ConfigRecord {
@@ -95,13 +101,39 @@ mod tests {
         for (node_id, statics) in [(1, vec![]), (2, vec![(MIN_ISR, "1")]), (3, vec![(MIN_ISR, "3")])] {
             assert_eq!(minimum(&image, node_id, &statics), 2, "node {node_id}, started with {statics:?}");
         }
-        assert_eq!(settled(&mut image, &[(MIN_ISR, "3")]), 0, "it stays, whoever leads");
+        assert_eq!(settled(&mut image, &[(MIN_ISR, "3")]), 0, "whoever leads, it is kept");
         let given = |value: &str| Statics([(MIN_ISR.to_owned(), value.to_owned())].into());
         assert_eq!(overridden_min_isr(&image, &given("3")), Some(("3".to_owned(), "2".into())));
         assert!(overridden_min_isr(&image, &given("2")).is_none());
         assert!(overridden_min_isr(&image, &Statics::default()).is_none());
         let mut image = MetadataImage::default();
         assert_eq!((settled(&mut image, &[]), minimum(&image, 1, &[(MIN_ISR, "2")])), (1, 1), "Kafka's default");
+    }
+
+    #[test]
+    fn a_lower_minimum_ends_what_a_replica_was_eligible_for() {
+        let topic_id = Uuid([7; 16]);
+        let mut image = MetadataImage::default();
+        for node_id in [2, 3] {
+            image.apply(&MetadataRecord::Broker(BrokerRecord { node_id, ..BrokerRecord::default() }));
+        }
+        image.apply(&MetadataRecord::Topic(TopicRecord { name: "t".into(), id: topic_id }));
+        image.apply(&MetadataRecord::Partition(PartitionRecord {
+            topic_id,
+            leader: 2,
+            replicas: vec![2, 3],
+            isr: vec![2],
+            elr: vec![3],
+            ..PartitionRecord::default()
+        }));
+        for (value, elr) in [("2", vec![3]), ("1", vec![])] {
+            let statics = Statics([(MIN_ISR.to_owned(), value.to_owned())].into());
+            let configs = NodeConfigs { node_id: 2, statics: Arc::new(statics) };
+            let decision = decide(&image, &SettleMinIsr { configs }.into_request());
+            let mut after = image.clone();
+            decision.records.iter().for_each(|record| after.apply(record));
+            assert_eq!(after.topic("t").unwrap().partitions[0].elr, elr, "with a minimum of {value}");
+        }
     }
 
     #[test]

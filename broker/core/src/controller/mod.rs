@@ -65,6 +65,7 @@ pub use peer_requests::{
     ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker,
     UnregisterBroker,
 };
+pub use place::usable_brokers;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use pull::{PullDecision, PullPosition, PulledLog, decide_pull};
 pub use reassign::{alter_partition_reassignments, list_partition_reassignments};

@@ -11,6 +11,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use esker_protocol::primitives::Uuid;
 
+use super::alter_configs::change_partitions;
 use super::alter_partition::alter_partition;
 use super::balance::{Balanced, balance_leaders};
 use super::decision::{Decision, Refusal};
@@ -269,7 +270,11 @@ impl ForgetRemovedVoter {
 
 impl SettleMinIsr {
     pub(super) fn decide(&self, image: &MetadataImage) -> Decision<()> {
-        Decision { records: settle_min_isr(image, self.configs.rules()), reply: () }
+        let rules = self.configs.rules();
+        let mut records = settle_min_isr(image, rules);
+        // A lower minimum ends what replicas were eligible for under a higher one.
+        records.extend(change_partitions(image, rules.node_id, rules.statics, &records));
+        Decision { records, reply: () }
     }
 }
 

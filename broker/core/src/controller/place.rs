@@ -29,6 +29,11 @@ pub fn place(image: &MetadataImage, partitions: usize, factor: usize, seed: u64)
     Ok(lists.collect())
 }
 
+/// How many brokers can get replicas, as [`place`] counts them.
+pub fn usable_brokers(image: &MetadataImage) -> usize {
+    image.brokers().filter(|broker| !broker.in_controlled_shutdown && takes_replicas(image, broker)).count()
+}
+
 /// The leader at `at`, then followers from racks that are not in the list yet as long as there are any. With every full round the
 /// followers move on, so that a broker's partitions do not all share one follower.
 fn replicas(order: &[(i32, &str)], fenced: &[(i32, &str)], at: usize, factor: usize) -> Vec<i32> {

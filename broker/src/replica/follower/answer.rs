@@ -57,6 +57,9 @@ impl Fetcher {
                     self.quota().record(bytes);
                 }
                 if bytes > 0 {
+                    if partition.role().is_in_sync(self.node.id()) {
+                        self.foreground = Some(arrived);
+                    }
                     self.count(&partition, bytes);
                 }
                 match self.step(&partition, leader_epoch, data, arrived) {

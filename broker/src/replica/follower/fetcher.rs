@@ -36,6 +36,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How long an answer may take beyond its long poll.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// How long after its last records a partition is taken for one whose producers wait.
+const FOREGROUND: Duration = Duration::from_millis(100);
+
 /// A change of what a fetcher fetches.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -61,6 +64,8 @@ pub(super) struct Fetcher {
     changes: mpsc::UnboundedReceiver<Change>,
     pub(super) followed: FollowedPartitions,
     in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// When an answer last brought records of a partition that is in sync: its producers wait.
+    pub(super) foreground: Option<Instant>,
     /// Flushes of partitions that catch up.
     flushing: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// At most one attempt to make log starts durable, with its partitions.
@@ -102,6 +107,7 @@ impl Fetcher {
             changes,
             followed: FollowedPartitions::default(),
             in_flight: FuturesOrdered::new(),
+            foreground: None,
             flushing: FuturesUnordered::new(),
             saving: FuturesUnordered::new(),
             session_id: 0,
@@ -202,7 +208,7 @@ impl Fetcher {
         match self.in_flight.len() {
             0 => self.followed.is_fetching(),
             // A request that begins a session is answered at once; before that the session has no name.
-            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(),
+            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(self.beside_foreground()),
             _ => false,
         }
     }
@@ -218,6 +224,11 @@ impl Fetcher {
         }
     }
 
+    /// This broker's id while partitions that it is in sync with have records: what catches up stands back then.
+    fn beside_foreground(&self) -> Option<i32> {
+        self.foreground.is_some_and(|at| at.elapsed() < FOREGROUND).then(|| self.node.id())
+    }
+
     /// Flushes what the next request reports.
     async fn flush(&mut self) {
         let partitions = self.followed.unflushed();
@@ -228,7 +239,8 @@ impl Fetcher {
 
     /// Flushes what partitions brought that catch up, beside the requests of the others.
     fn flush_catching_up(&mut self) {
-        let partitions = self.followed.take_catching_up(self.node.id());
+        let Some(own) = self.beside_foreground() else { return };
+        let partitions = self.followed.take_catching_up(own);
         if partitions.is_empty() {
             return;
         }
@@ -286,7 +298,7 @@ impl Fetcher {
         if is_full {
             self.followed.forget_session();
         }
-        let named = self.followed.name_changed(self.node.id(), config.fetch_max_bytes);
+        let named = self.followed.name_changed(self.beside_foreground(), config.fetch_max_bytes);
         let request = ReplicaFetchRequest {
             replica_id: self.node.id(),
             broker_epoch,

@@ -215,17 +215,12 @@ impl FollowedPartitions {
         }
     }
 
-    /// Partitions that broker `own` is not in sync with, and whose records have to be flushed before they are reported, where there are others:
-    /// producers may wait for those, and must not wait for this flush. They are not fetched until the caller calls
-    /// [`FollowedPartitions::note_flushed`] with them.
+    /// Partitions that broker `own` is not in sync with, and whose records have to be flushed before they are reported: the producers of others
+    /// must not wait for this flush. They are not fetched until the caller calls [`FollowedPartitions::note_flushed`] with them.
     pub(super) fn take_catching_up(&mut self, own: i32) -> Vec<Arc<Partition>> {
-        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own);
-        let lagging: Vec<_> = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging).collect();
-        if lagging.len() == self.by_id.len() {
-            return Vec::new();
-        }
-        let unflushed = lagging.into_iter().filter(|followed| followed.must_flush());
-        let taken: Vec<_> = unflushed.map(|followed| Arc::clone(&followed.partition)).collect();
+        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own) && followed.must_flush();
+        let lagging = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging);
+        let taken: Vec<_> = lagging.map(|followed| Arc::clone(&followed.partition)).collect();
         taken.iter().for_each(|partition| self.stop_fetching(partition.id(), Standing::Flushing));
         taken
     }
@@ -292,14 +287,17 @@ impl FollowedPartitions {
         changed.filter(|followed| followed.must_flush()).map(|followed| Arc::clone(&followed.partition)).collect()
     }
 
-    /// Whether an incremental request would name anything.
-    pub(super) fn has_news(&mut self) -> bool {
+    /// Whether an incremental request would name anything; with `Some(own)` what broker `own` is in sync with, or anything that is left.
+    pub(super) fn has_news(&mut self, in_sync: Option<i32>) -> bool {
         let by_id = &self.by_id;
         self.changed.retain(|id| {
             let followed = by_id.get(id);
             followed.is_some_and(|followed| followed.sent != Some(followed.position()) || followed.must_flush())
         });
-        !self.forgotten.is_empty() || !self.changed.is_empty()
+        let counts = |id: &PartitionId| {
+            in_sync.is_none_or(|own| by_id.get(id).is_some_and(|followed| followed.partition.role().is_in_sync(own)))
+        };
+        !self.forgotten.is_empty() || self.changed.iter().any(counts)
     }
 
     /// Whether there is a partition in the session, or one that would enter it.
@@ -308,22 +306,20 @@ impl FollowedPartitions {
     }
 
     /// How many bytes a partition may bring that broker `own` is not in sync with. What catches up shares the answers with what producers wait
-    /// for: beside other partitions all of it together brings little at a time.
+    /// for: beside that, all of it together brings little at a time.
     fn catch_up_bytes(&self, own: i32, partition_max_bytes: i32) -> i32 {
         let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own);
         let lagging = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging).count();
-        if lagging == self.by_id.len() {
-            return partition_max_bytes;
-        }
         let share = CATCH_UP / i32::try_from(lagging.max(1)).unwrap_or(i32::MAX);
         share.max(CATCH_UP_EACH).min(partition_max_bytes)
     }
 
-    /// The partitions that the next request of broker `own` names; the session has their positions from here on.
-    pub(super) fn name_changed(&mut self, own: i32, partition_max_bytes: i32) -> Named {
+    /// The partitions that the next request names; the session has their positions from here on. With `Some(own)` those that broker `own` is not
+    /// in sync with bring little.
+    pub(super) fn name_changed(&mut self, beside: Option<i32>, partition_max_bytes: i32) -> Named {
         let mut named = Named::default();
         self.requests += 1;
-        let catch_up_bytes = self.catch_up_bytes(own, partition_max_bytes);
+        let catch_up_bytes = beside.map(|own| (own, self.catch_up_bytes(own, partition_max_bytes)));
         for id in std::mem::take(&mut self.changed) {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             let position = followed.position();
@@ -345,9 +341,9 @@ impl FollowedPartitions {
                 flushed_offset: position.flushed,
                 last_fetched_epoch: position.last_epoch,
                 log_start_offset: position.log_start,
-                partition_max_bytes: match followed.partition.role().is_in_sync(own) {
-                    true => partition_max_bytes,
-                    false => catch_up_bytes,
+                partition_max_bytes: match catch_up_bytes {
+                    Some((own, bytes)) if !followed.partition.role().is_in_sync(own) => bytes,
+                    _ => partition_max_bytes,
                 },
             };
             match named.topics.last_mut() {

@@ -17,7 +17,7 @@ fn following() -> (Replica, FollowedPartitions, PartitionId) {
 }
 
 fn named(followed: &mut FollowedPartitions) -> (Vec<(i64, i32)>, usize) {
-    let named = followed.name_changed(1, 100);
+    let named = followed.name_changed(None, 100);
     let partitions = named.topics.iter().flat_map(|topic| &topic.partitions);
     (partitions.map(|p| (p.fetch_offset, p.last_fetched_epoch)).collect(), named.forgotten.len())
 }
@@ -25,16 +25,16 @@ fn named(followed: &mut FollowedPartitions) -> (Vec<(i64, i32)>, usize) {
 #[test]
 fn a_request_names_what_changed() {
     let (replica, mut followed, id) = following();
-    assert!(followed.has_news() && followed.is_fetching());
+    assert!(followed.has_news(None) && followed.is_fetching());
     assert_eq!(named(&mut followed), (vec![(1, 0)], 0));
     followed.note_progress(id);
-    assert!(!followed.has_news(), "its position is the same");
+    assert!(!followed.has_news(None), "its position is the same");
     assert_eq!(named(&mut followed), (vec![], 0));
     replica.partition.truncate_to(1, 0).unwrap();
     followed.note_progress(id);
     assert_eq!(named(&mut followed), (vec![(0, -1)], 0));
     followed.remove_partition(id);
-    assert!(followed.is_empty() && followed.has_news());
+    assert!(followed.is_empty() && followed.has_news(None));
     assert_eq!(named(&mut followed), (vec![], 1));
 }
 
@@ -89,7 +89,7 @@ fn what_catches_up_brings_little_beside_other_partitions() {
     let replicas: Vec<Replica> = (0..4).map(|index| Replica::leading_at(index, &[1])).collect();
     let mut followed = FollowedPartitions::default();
     let mut epoch = 0;
-    let mut limits = |in_sync: &[i32], max: i32| -> Vec<i32> {
+    let mut limits = |in_sync: &[i32], max: i32, beside: Option<i32>| -> Vec<i32> {
         epoch += 2;
         for replica in &replicas {
             replica.set_role(1, epoch, &[1]);
@@ -98,16 +98,16 @@ fn what_catches_up_brings_little_beside_other_partitions() {
             replica.set_role(2, epoch + 1, isr);
             followed.add_partition(Arc::clone(&replica.partition), epoch + 1);
         }
-        let named = followed.name_changed(1, max);
+        let named = followed.name_changed(beside, max);
         named.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.partition_max_bytes).collect()
     };
     let max = 8 << 20;
-    assert_eq!(limits(&[], max), [max; 4], "nobody waits for any of them");
+    assert_eq!(limits(&[0, 2], max, None), [max; 4], "no producer waits");
     let share = CATCH_UP / 2;
-    assert_eq!(limits(&[0, 2], max), [max, share, max, share]);
-    assert_eq!(limits(&[0, 1, 2], max), [max, max, max, CATCH_UP]);
-    assert_eq!(limits(&[0, 1, 2], 1000), [1000; 4], "what is configured is the most");
-    assert_eq!(limits(&[0, 1, 2, 3], max), [max; 4]);
+    assert_eq!(limits(&[0, 2], max, Some(1)), [max, share, max, share]);
+    assert_eq!(limits(&[0, 1, 2], max, Some(1)), [max, max, max, CATCH_UP]);
+    assert_eq!(limits(&[0, 1, 2], 1000, Some(1)), [1000; 4], "what is configured is the most");
+    assert_eq!(limits(&[0, 1, 2, 3], max, Some(1)), [max; 4]);
 }
 
 #[test]
@@ -127,15 +127,10 @@ fn a_flush_of_what_catches_up_holds_up_nothing_else() {
     assert_eq!(named(&mut followed).0.len(), 1, "the other one is not fetched until it is flushed");
     assert!(followed.take_catching_up(1).is_empty(), "its flush is under way");
     followed.note_flushed(&taken);
-    assert!(followed.has_news());
+    assert!(followed.has_news(None) && !followed.has_news(Some(1)), "it overtakes no request that producers wait for");
     // Not flushed all the same: another attempt.
     assert_eq!(indexes(&followed.take_catching_up(1)), [1]);
     // A new leader epoch does not wait for it.
     followed.add_partition(Arc::clone(&replicas[1].partition), 2);
     assert_eq!(named(&mut followed).0.len(), 1);
-    // Alone, its flush is part of the request.
-    followed.remove_partition(replicas[0].partition.id());
-    followed.note_progress(replicas[1].partition.id());
-    assert!(followed.take_catching_up(1).is_empty());
-    assert_eq!(indexes(&followed.unflushed()), [1]);
 }
