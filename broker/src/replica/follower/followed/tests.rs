@@ -126,6 +126,9 @@ fn a_flush_of_what_catches_up_holds_up_nothing_else() {
     assert_eq!(indexes(&followed.unflushed()), [0], "a request waits for what is in sync only");
     assert_eq!(named(&mut followed).0.len(), 1, "the other one is not fetched until it is flushed");
     assert!(followed.take_catching_up(1).is_empty(), "its flush is under way");
+    replicas[0].partition.log().flush().unwrap();
+    assert_eq!(named(&mut followed).0.len(), 1, "what is in sync is flushed");
+    assert!(!followed.has_news(None));
     followed.note_flushed(&taken);
     assert!(followed.has_news(None) && !followed.has_news(Some(1)), "it overtakes no request that producers wait for");
     // Not flushed all the same: another attempt.
