@@ -88,7 +88,7 @@ impl RoutedController {
     }
 }
 
-/// Sends a request to the node that leads. `NotController`: it surely was not carried out.
+/// Sends a request to the node that leads. `NotController`: it was not carried out, or may be repeated.
 async fn send(link: &PeerLink, request: &Request, deadline: Instant) -> Result<Committed<Reply>, SubmitError> {
     let bytes = encode_request(request).map_err(|error| SubmitError::Encode(error.to_string()))?;
     let left = deadline.saturating_duration_since(Instant::now());

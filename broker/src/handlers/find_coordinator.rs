@@ -105,18 +105,22 @@ pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage,
     let Some(replication_factor) = replicas_of_internal(image, usable, configured, config.join.len(), waited) else {
         return;
     };
-    // A minimum above the number of live replicas could not be met for now, and nothing could be written.
+    // A minimum above the number of live replicas could not be met, and nothing could be written. Brokers that have registered are live in a moment.
     let live = i32::try_from(image.live_brokers().count()).unwrap_or(i32::MAX).max(1);
-    let min_isr = |configured: i32, replicas: i16| configured.min(i32::from(replicas)).min(live);
+    let min_isr = |configured: i32| {
+        let needed = configured.min(i32::from(replication_factor));
+        (waited || needed <= live).then_some(needed.min(live))
+    };
     let set = |name: &'static str, value: String| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
     let creatable = if topic == TRANSACTION_TOPIC {
+        let Some(min_isr) = min_isr(config.transaction_topic_min_isr) else { return };
         CreatableTopic {
             num_partitions: config.transaction_topic_partitions,
             replication_factor,
             configs: vec![
                 set("cleanup.policy", "compact".to_owned()),
                 set("compression.type", "uncompressed".to_owned()),
-                set("min.insync.replicas", min_isr(config.transaction_topic_min_isr, replication_factor).to_string()),
+                set("min.insync.replicas", min_isr.to_string()),
                 set("segment.bytes", config.transaction_topic_segment_bytes.to_string()),
                 set("unclean.leader.election.enable", "false".to_owned()),
             ],
@@ -130,8 +134,9 @@ pub(super) fn create_internal_topic(broker: &Arc<Broker>, image: &MetadataImage,
         ];
         // As Kafka it has the brokers' minimum, unless that is more than there are replicas.
         let inherited = inherited_min_isr(broker, image);
-        if min_isr(inherited, replication_factor) < inherited {
-            configs.push(set("min.insync.replicas", min_isr(inherited, replication_factor).to_string()));
+        let Some(min_isr) = min_isr(inherited) else { return };
+        if min_isr < inherited {
+            configs.push(set("min.insync.replicas", min_isr.to_string()));
         }
         let num_partitions = config.offsets_topic_partitions;
         CreatableTopic { num_partitions, replication_factor, configs, ..CreatableTopic::default() }

@@ -101,7 +101,7 @@ mod tests {
         for (node_id, statics) in [(1, vec![]), (2, vec![(MIN_ISR, "1")]), (3, vec![(MIN_ISR, "3")])] {
             assert_eq!(minimum(&image, node_id, &statics), 2, "node {node_id}, started with {statics:?}");
         }
-        assert_eq!(settled(&mut image, &[(MIN_ISR, "3")]), 0, "whoever leads, it is kept");
+        assert_eq!(settled(&mut image, &[(MIN_ISR, "3")]), 0, "another controller does not change it");
         let given = |value: &str| Statics([(MIN_ISR.to_owned(), value.to_owned())].into());
         assert_eq!(overridden_min_isr(&image, &given("3")), Some(("3".to_owned(), "2".into())));
         assert!(overridden_min_isr(&image, &given("2")).is_none());

@@ -56,13 +56,19 @@ async fn until(what: impl Fn() -> bool) {
     }
 }
 
+/// A DeleteRecords that waits for the follower.
+async fn pending(running: &Running) -> (Arc<Partition>, Client) {
+    let partition = replicated(running).await;
+    let mut client = Client::to(running).await;
+    client.send(2, 1, &request(2, 3_600_000)).await;
+    until(|| partition.pending_deletions() == 1).await;
+    (partition, client)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_answered_when_the_follower_has_deleted() {
     let (running, _dir) = broker(&[]).await;
-    let partition = replicated(&running).await;
-    let mut client = Client::to(&running).await;
-    client.send(2, 1, &request(2, 3_600_000)).await;
-    until(|| partition.pending_deletions() == 1).await;
+    let (partition, mut client) = pending(&running).await;
     assert_eq!(partition.log().log_start_offset(), 2, "the leader has deleted");
     let metrics = "kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation=\"DeleteRecords\"} 1";
     let scrape = crate::http::metrics::scrape(&running.broker);
@@ -94,10 +100,7 @@ async fn a_deletion_that_a_follower_lacks_times_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_ends_with_the_leadership() {
     let (running, _dir) = broker(&[]).await;
-    let partition = replicated(&running).await;
-    let mut client = Client::to(&running).await;
-    client.send(2, 1, &request(2, 3_600_000)).await;
-    until(|| partition.pending_deletions() == 1).await;
+    let (partition, mut client) = pending(&running).await;
     let role = partition.leader_for_epoch(-1).unwrap();
     let assignment =
         Assignment { leader: 2, leader_epoch: role.assignment.leader_epoch + 1, ..role.assignment.clone() };
@@ -110,10 +113,7 @@ async fn a_deletion_ends_with_the_leadership() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_leaves_the_isr_and_is_not_alive_holds_up_nothing() {
     let (running, _dir) = broker(&[]).await;
-    let partition = replicated(&running).await;
-    let mut client = Client::to(&running).await;
-    client.send(2, 1, &request(2, 3_600_000)).await;
-    until(|| partition.pending_deletions() == 1).await;
+    let (partition, mut client) = pending(&running).await;
     let role = partition.leader_for_epoch(-1).unwrap();
     let assignment = Assignment { isr: vec![1], ..role.assignment.clone() };
     partition.set_role(Role::of(1, assignment, Arc::clone(&role.settings))).unwrap();

@@ -224,7 +224,7 @@ impl Fetcher {
         }
     }
 
-    /// This broker's id while partitions that it is in sync with have records: what catches up stands back then.
+    /// This broker's id while partitions that it is in sync with have records: what catches up is throttled then.
     fn beside_foreground(&self) -> Option<i32> {
         self.foreground.is_some_and(|at| at.elapsed() < FOREGROUND).then(|| self.node.id())
     }
