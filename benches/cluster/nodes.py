@@ -32,8 +32,8 @@ class Cluster:
             wait_until("three voters", lambda: all(node.metric("esker_raft_voters") == NODES for node in self.nodes))
 
     def cpu_seconds(self):
-        """CPU time of all processes so far."""
-        return sum(node.cpu_seconds() for node in self.nodes)
+        """CPU time so far of all processes that run."""
+        return sum(node.cpu_seconds() for node in self.nodes if node.process)
 
     def wait_until_deleted(self, topic):
         """Waits until no node has a folder of a deleted topic."""

@@ -3,12 +3,14 @@
  *   client create BOOTSTRAP TOPIC PARTITIONS [REPLICAS [NAME=VALUE...]]
  *   client delete BOOTSTRAP TOPIC PARTITIONS
  *   client produce BOOTSTRAP TOPIC PARTITIONS SIZE RECORDS [NAME=VALUE...]
+ *   client fill BOOTSTRAP TOPIC PARTITIONS SIZE RECORDS [NAME=VALUE...]
  *   client consume BOOTSTRAP TOPIC PARTITIONS SIZE RECORDS [NAME=VALUE...]
  *   client latency BOOTSTRAP TOPIC PARTITIONS SIZE RATE WARMUP_S SECONDS acks|end-to-end [NAME=VALUE...]
  *   client answers BOOTSTRAP TOPIC PARTITIONS
  *   client brokers BOOTSTRAP - COUNT
  *
- * NAME=VALUE are configs of the topic or of librdkafka; all others keep their defaults. `brokers` waits until the cluster has so many. A line "begin" is printed when the measured part begins (the caller
+ * NAME=VALUE are configs of the topic or of librdkafka; all others keep their defaults. `brokers` waits until the cluster has so many; `fill` is `produce` where
+ * a replica may be out of sync. A line "begin" is printed when the measured part begins (the caller
  * then reads the broker's CPU time), and a line of JSON when it has ended. Records go to the partitions in turn, as those with many keys
  * do. Any error, and any record that is not acknowledged or read, ends the program with a status: a figure always stands for all records. */
 
@@ -26,7 +28,7 @@
 enum { WAIT_MS = 60000, BATCH = 1000, RANDOM_BYTES = 4 << 20 };
 
 static const char *bootstrap, *topic;
-static int partitions;
+static int partitions, one_may_lack;
 static char *random_bytes;
 static atomic_long acknowledged;
 
@@ -112,7 +114,7 @@ static void wait_for_leaders(rd_kafka_t *client) {
         if (rd_kafka_metadata(client, 0, handle, &metadata, WAIT_MS)) continue;
         for (int at = 0; metadata->topic_cnt == 1 && at < metadata->topics[0].partition_cnt; at++) {
             const struct rd_kafka_metadata_partition *partition = &metadata->topics[0].partitions[at];
-            led += partition->leader >= 0 && partition->isr_cnt == partition->replica_cnt;
+            led += partition->leader >= 0 && partition->isr_cnt + one_may_lack >= partition->replica_cnt;
         }
         rd_kafka_metadata_destroy(metadata);
     }
@@ -345,7 +347,7 @@ int main(int count, char **arguments) {
         change_topic(*command == 'c', arguments + 5);
     else if (!strcmp(command, "brokers"))
         wait_for_brokers(partitions);
-    else if (!strcmp(command, "produce") && count > 6)
+    else if ((!strcmp(command, "produce") || (one_may_lack = !strcmp(command, "fill"))) && count > 6)
         produce(size, atol(arguments[6]), arguments + 7);
     else if (!strcmp(command, "consume") && count > 6)
         consume(size, atol(arguments[6]), arguments + 7);

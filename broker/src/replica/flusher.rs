@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::foreground::Foreground;
 use crate::node::{BlockingError, Node};
 use crate::telemetry::FlushMetrics;
 
@@ -71,13 +72,19 @@ pub struct Flusher {
     disks: Vec<Arc<Disk>>,
     node: Node,
     metrics: FlushMetrics,
+    foreground: Foreground,
 }
 
 impl Flusher {
     /// Queues for `dirs`; nothing is flushed before [`Flusher::run`].
     pub fn new(node: Node, dirs: impl IntoIterator<Item = PathBuf>, metrics: FlushMetrics) -> Self {
         let disk = |dir| Arc::new(Disk { dir, queue: Mutex::default(), later: Mutex::default(), wake: Notify::new() });
-        Self { disks: dirs.into_iter().map(disk).collect(), node, metrics }
+        Self { disks: dirs.into_iter().map(disk).collect(), node, metrics, foreground: Foreground::default() }
+    }
+
+    /// Whether producers wait for this broker.
+    pub(super) fn foreground(&self) -> &Foreground {
+        &self.foreground
     }
 
     /// Flushes everything in the target's log with the next round. The requests that wait for it must be registered before.
@@ -104,6 +111,14 @@ impl Flusher {
             drop(queue);
             disk.wake.notify_one();
         }
+    }
+
+    /// Flushes targets of one log dir now, in no round: those that wait for a round do not wait for this. Blocks.
+    pub(super) fn flush_alone<T: FlushTarget>(&self, targets: &[Arc<T>]) {
+        let started = Instant::now();
+        self.metrics.begin_segments();
+        targets.iter().for_each(|target| target.flush());
+        self.metrics.round(started.elapsed(), targets.len());
     }
 
     /// As [`Flusher::request_flush`], within [`SOON`]: for records without a waiter.

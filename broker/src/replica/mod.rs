@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod flusher;
 mod follower;
+mod foreground;
 mod isr;
 mod isr_requests;
 mod manager;

@@ -130,6 +130,12 @@ impl Role {
         self.assignment().is_some_and(|assignment| assignment.isr.contains(&replica))
     }
 
+    /// Whether the replica of broker `own` catches up while enough others are in sync: no producer waits for it.
+    pub(super) fn gives_way(&self, own: i32) -> bool {
+        let Self::Follower(follower) = self else { return false };
+        !self.is_in_sync(own) && follower.assignment.isr.len() >= min_in_sync(&follower.settings, &follower.assignment)
+    }
+
     /// The topic's configuration; `None` for a partition without a replica here.
     pub fn settings(&self) -> Option<&Arc<TopicSettings>> {
         match self {
@@ -327,11 +333,16 @@ impl Leader {
 
     /// `min.insync.replicas`, capped at the number of replicas.
     pub fn min_in_sync(&self) -> usize {
-        self.settings.min_insync_replicas.min(self.assignment.replicas.len().max(1))
+        min_in_sync(&self.settings, &self.assignment)
     }
 
     /// Whether too few replicas are in sync for `acks=all`.
     pub(super) fn is_under_min_isr(&self) -> bool {
         self.assignment.isr.len() < self.min_in_sync()
     }
+}
+
+/// In-sync replicas that a write needs: no more than there are replicas.
+fn min_in_sync(settings: &TopicSettings, assignment: &Assignment) -> usize {
+    settings.min_insync_replicas.min(assignment.replicas.len().max(1))
 }

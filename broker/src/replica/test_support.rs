@@ -114,6 +114,15 @@ impl Replica {
         self.append_batch(plain(), Origin::Client { transaction_v2: false });
     }
 
+    /// Appends batches of so many bytes in all.
+    pub(super) fn append_bytes(&self, bytes: usize) {
+        for _ in 0..bytes.div_ceil(256 << 10) {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.append(0, NOW, None, Some(&vec![1; 256 << 10]), &[]);
+            self.append_batch(builder.build().unwrap(), Origin::Client { transaction_v2: false });
+        }
+    }
+
     pub(super) fn append_batch(&self, bytes: Bytes, origin: Origin) {
         let (batch, _) = Batch::parse(bytes).unwrap();
         self.partition.append(&batch.header, &batch.bytes, origin, false, NOW).unwrap();

@@ -57,13 +57,20 @@ impl Fetcher {
                     self.quota().record(bytes);
                 }
                 if bytes > 0 {
-                    if partition.role().is_in_sync(self.node.id()) {
-                        self.foreground = Some(arrived);
+                    if !partition.role().gives_way(self.node.id()) {
+                        self.replicas.flusher().foreground().note();
                     }
                     self.count(&partition, bytes);
                 }
+                let (from, leader_end) = (partition.log().log_end_offset(), data.high_watermark);
                 match self.step(&partition, leader_epoch, data, arrived) {
-                    Step::Progress => self.followed.note_progress(id),
+                    Step::Progress => {
+                        self.followed.note_progress(id);
+                        let grown = self.followed.note_leader_end(id, leader_end);
+                        if !partition.role().is_in_sync(self.node.id()) {
+                            self.pace.note(partition.log().log_end_offset() - from, grown);
+                        }
+                    }
                     Step::Cut(cut) => cuts.push((id, partition, leader_epoch, cut)),
                     Step::Pause => {
                         self.pause(id);

@@ -3,11 +3,12 @@
 //! One request waits at the leader for records (a long poll). When something changes here meanwhile (a partition is followed from now on, a
 //! pause ends), a second request with the change is sent behind it, and the leader answers the first one at once: nothing waits for the
 //! end of a long poll. What an answer brought is flushed, where flushed offsets count, before the request that reports it; what a partition brought that
-//! catches up, beside the requests of the others. A log start that followed
+//! is far behind, beside the requests of the others, which producers wait for. A log start that followed
 //! the leader's is made durable beside the requests, and is reported by the next one after that.
 //!
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,8 +24,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::followed::{FIRST_PAUSE, FollowedPartitions};
+use super::followed::{Beside, FIRST_PAUSE, FollowedPartitions, must_flush};
 use super::link::{LeaderLinks, LinkError};
+use super::pace::Pace;
 use crate::node::Node;
 use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::Partition;
@@ -35,9 +37,6 @@ use crate::replica::quotas::ReplicationQuota;
 const FLUSH: Duration = Duration::from_secs(1);
 /// How long an answer may take beyond its long poll.
 const ANSWER: Duration = Duration::from_secs(3);
-
-/// How long after its last records a partition is taken for one whose producers wait.
-const FOREGROUND: Duration = Duration::from_millis(100);
 
 /// A change of what a fetcher fetches.
 #[derive(Debug)]
@@ -53,21 +52,28 @@ pub(super) enum Change {
 /// Requests in flight: one that waits at the leader, and one that overtakes it.
 const IN_FLIGHT: usize = 2;
 
-type Answer = Result<FetchResponse, LinkError>;
+/// With the time at which the request was sent.
+type Answer = (Instant, Result<FetchResponse, LinkError>);
+
+/// Partitions that were flushed, and since when.
+type Flushed = (Instant, Vec<Arc<Partition>>);
 
 /// See the module.
 pub(super) struct Fetcher {
     pub(super) node: Node,
-    replicas: Arc<ReplicaManager>,
+    pub(super) replicas: Arc<ReplicaManager>,
     links: Arc<dyn LeaderLinks>,
     pub(super) leader: i32,
     changes: mpsc::UnboundedReceiver<Change>,
     pub(super) followed: FollowedPartitions,
     in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
-    /// When an answer last brought records of a partition that is in sync: its producers wait.
-    pub(super) foreground: Option<Instant>,
-    /// Flushes of partitions that catch up.
-    flushing: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
+    /// When the request was sent that was answered last.
+    answered: Instant,
+    /// Of what catches up, while producers wait.
+    pub(super) pace: Pace,
+    pause_until: Option<Instant>,
+    /// Flushes of partitions that catch up; one ends with the time at which it began.
+    flushing: FuturesUnordered<BoxFuture<'static, Flushed>>,
     /// At most one attempt to make log starts durable, with its partitions.
     saving: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// The session's id; 0 before there is one.
@@ -107,7 +113,9 @@ impl Fetcher {
             changes,
             followed: FollowedPartitions::default(),
             in_flight: FuturesOrdered::new(),
-            foreground: None,
+            answered: Instant::now(),
+            pace: Pace::default(),
+            pause_until: None,
             flushing: FuturesUnordered::new(),
             saving: FuturesUnordered::new(),
             session_id: 0,
@@ -132,18 +140,19 @@ impl Fetcher {
             }
             self.count_failing();
             self.followed.end_pauses(Some(Instant::now()));
+            let beside = self.throttle();
+            self.followed.admit(beside.as_ref());
             self.hold_back_throttled();
             self.save_log_starts();
-            self.flush_catching_up();
             if self.may_send() {
                 self.flush().await;
-                self.send();
+                self.send(beside);
             }
             let wake = self.next_wake();
             tokio::select! {
                 biased;
                 Some(answer) = self.in_flight.next() => self.receive(answer).await,
-                Some(flushed) = self.flushing.next() => self.followed.note_flushed(&flushed),
+                Some(flushed) = self.flushing.next() => self.end_flush(flushed),
                 Some(saved) = self.saving.next() => self.followed.note_saved(&saved),
                 change = self.changes.recv() => match change {
                     Some(change) => self.apply_change(change),
@@ -208,7 +217,7 @@ impl Fetcher {
         match self.in_flight.len() {
             0 => self.followed.is_fetching(),
             // A request that begins a session is answered at once; before that the session has no name.
-            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(self.beside_foreground()),
+            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(),
             _ => false,
         }
     }
@@ -220,13 +229,63 @@ impl Fetcher {
         let link_pause = self.link_pause.filter(|until| *until > Instant::now());
         match link_pause {
             Some(until) => Some(until),
-            None => self.followed.next_wake(),
+            None => self.followed.next_wake().into_iter().chain(self.pause_end()).min(),
         }
     }
 
-    /// This broker's id while partitions that it is in sync with have records: what catches up is throttled then.
-    fn beside_foreground(&self) -> Option<i32> {
-        self.foreground.is_some_and(|at| at.elapsed() < FOREGROUND).then(|| self.node.id())
+    /// When what catches up may go on, where it pauses.
+    fn pause_end(&self) -> Option<Instant> {
+        self.pause_until.filter(|until| self.followed.has_waiting() && *until > Instant::now())
+    }
+
+    /// While producers wait for this broker: takes out what is far behind and has fetched, for a pause, and has flushed what is due of it.
+    fn throttle(&mut self) -> Option<Beside> {
+        let (own, now) = (self.node.id(), Instant::now());
+        if !self.replicas.flusher().foreground().is_active(now) {
+            return None;
+        }
+        let taken = self.followed.take_far(own);
+        if taken.has_fetched {
+            self.pace.adapt(now);
+            self.pause_after(self.answered);
+        }
+        // A log dir that stands does not keep the partitions of another one.
+        let mut dirs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for partition in taken.due {
+            dirs.entry(partition.log().log_dir().to_owned()).or_default().push(partition);
+        }
+        for due in dirs.into_values() {
+            self.flush_alone(due);
+        }
+        let is_pausing = self.pause_until.is_some_and(|until| until > now);
+        Some(Beside { own, bytes: self.pace.bytes(), is_pausing })
+    }
+
+    /// Nothing is fetched to catch up for a while after a step that began at `began`.
+    fn pause_after(&mut self, began: Instant) {
+        self.pause_until = self.pause_until.max(Some(Instant::now() + self.pace.pause(began.elapsed())));
+    }
+
+    /// Flushes partitions beside the requests, and in no round with others.
+    fn flush_alone(&mut self, due: Vec<Arc<Partition>>) {
+        let (node, flusher) = (self.node.clone(), Arc::clone(self.replicas.flusher()));
+        self.flushing.push(
+            async move {
+                let (began, flushing) = (Instant::now(), due.clone());
+                let ended = node.run_blocking(move || flusher.flush_alone(&flushing)).await;
+                if ended.is_err() || due.iter().any(|partition| must_flush(partition)) {
+                    // A disk that is full, or fails, is not asked again at once.
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+                (began, due)
+            }
+            .boxed(),
+        );
+    }
+
+    fn end_flush(&mut self, (began, partitions): Flushed) {
+        self.pause_after(began);
+        self.followed.note_flushed(&partitions);
     }
 
     /// Flushes what the next request reports.
@@ -235,26 +294,6 @@ impl Fetcher {
         if !partitions.is_empty() {
             flush_all(&self.replicas, &partitions).await;
         }
-    }
-
-    /// Flushes what partitions brought that catch up, beside the requests of the others.
-    fn flush_catching_up(&mut self) {
-        let Some(own) = self.beside_foreground() else { return };
-        let partitions = self.followed.take_catching_up(own);
-        if partitions.is_empty() {
-            return;
-        }
-        let replicas = Arc::clone(&self.replicas);
-        let attempt = async move {
-            let ends: Vec<_> = partitions.iter().map(|partition| partition.log().log_end_offset()).collect();
-            flush_all(&replicas, &partitions).await;
-            if partitions.iter().zip(ends).any(|(partition, end)| partition.log().durable_offset() < end) {
-                // A flush that fails is not tried again at once.
-                tokio::time::sleep(FIRST_PAUSE).await;
-            }
-            partitions
-        };
-        self.flushing.push(attempt.boxed());
     }
 
     /// Makes log starts durable that followed the leader's, beside the fetches: the leader knows the old ones until then. One write covers all
@@ -283,7 +322,7 @@ impl Fetcher {
         self.saving.push(attempt.boxed());
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, beside: Option<Beside>) {
         let Some(link) = self.links.to(self.leader) else {
             return self.break_off(&LinkError::Unreachable("its address is not known".to_owned()));
         };
@@ -298,7 +337,7 @@ impl Fetcher {
         if is_full {
             self.followed.forget_session();
         }
-        let named = self.followed.name_changed(self.beside_foreground(), config.fetch_max_bytes);
+        let named = self.followed.name_changed(beside.as_ref(), config.fetch_max_bytes);
         let request = ReplicaFetchRequest {
             replica_id: self.node.id(),
             broker_epoch,
@@ -317,10 +356,12 @@ impl Fetcher {
         // A long poll is answered when its time is over: a connection that stays silent past that is broken.
         let poll = Duration::from_millis(u64::try_from(config.wait_max_ms).unwrap_or_default());
         let timeout = config.request_timeout.min(poll + ANSWER);
-        self.in_flight.push_back(link.fetch(request, timeout));
+        let sent = Instant::now();
+        self.in_flight.push_back(link.fetch(request, timeout).map(move |answer| (sent, answer)).boxed());
     }
 
-    async fn receive(&mut self, answer: Answer) {
+    async fn receive(&mut self, (sent, answer): Answer) {
+        self.answered = sent;
         self.followed.begin_answer();
         match answer {
             Ok(answer) if !answer.error_code.is_error() => {

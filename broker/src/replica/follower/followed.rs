@@ -3,6 +3,8 @@
 //! A request names the partitions whose position is another one than the session has; the cost of a request is that of what moved. A
 //! partition that pauses leaves the session: an error of one partition would otherwise be each answer's. Must never: do I/O.
 
+mod throttled;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,10 @@ use tokio::time::Instant;
 
 use crate::replica::partition::Partition;
 use crate::replica::role::Role;
+pub(super) use throttled::Beside;
 
 /// The first pause after an error.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// Bytes that partitions which catch up bring with one answer, all together, beside others.
-const CATCH_UP: i32 = 1 << 20;
-/// The least that one of them asks for.
-const CATCH_UP_EACH: i32 = 64 << 10;
 
 /// How far a partition's log reaches, as the request to the leader reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +38,9 @@ pub(super) struct Position {
 enum Standing {
     Fetching,
     Paused(Instant),
-    /// What it brought is being flushed: see [`FollowedPartitions::take_catching_up`].
+    /// It is far behind, and producers wait for others: see `throttled`.
+    Waiting,
+    /// What it brought is being flushed.
     Flushing,
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Followed {
     pub sent: Option<Position>,
     /// The request that named this position. Answers to earlier ones are to earlier positions.
     named_in: u64,
+    /// The leader's high watermark, as the last answer gave it; -1 before one.
+    leader_end: i64,
     standing: Standing,
     next_pause: Duration,
 }
@@ -61,23 +63,19 @@ impl Followed {
     /// Its position now.
     pub(super) fn position(&self) -> Position {
         let log = self.partition.log();
-        let role = self.partition.role();
-        let flushes = matches!(&*role, Role::Follower(follower) if follower.settings.flush_before_ack);
         let offset = log.log_end_offset();
         Position {
             leader_epoch: self.leader_epoch,
             offset,
-            flushed: if flushes { log.durable_offset() } else { -1 },
+            flushed: if counts_flushed(&self.partition) { log.durable_offset() } else { -1 },
             // Of the last record: an epoch in which this broker led and wrote nothing is in no other log.
             last_epoch: log.epoch_at(offset.saturating_sub(1)).unwrap_or(-1),
             log_start: log.saved_start_offset(),
         }
     }
 
-    /// Whether records have to be flushed before the next fetch.
-    pub(super) fn must_flush(&self) -> bool {
-        let position = self.position();
-        (0..position.offset).contains(&position.flushed) && !self.partition.log().is_offline()
+    fn must_flush(&self) -> bool {
+        must_flush(&self.partition)
     }
 
     /// Whether the log start has to be made durable before the leader may know it.
@@ -85,6 +83,16 @@ impl Followed {
         let log = self.partition.log();
         log.saved_start_offset() < log.log_start_offset() && !log.is_offline()
     }
+}
+
+fn counts_flushed(partition: &Partition) -> bool {
+    matches!(&*partition.role(), Role::Follower(follower) if follower.settings.flush_before_ack)
+}
+
+/// Whether records have to be flushed before the next fetch.
+pub(super) fn must_flush(partition: &Partition) -> bool {
+    let log = partition.log();
+    counts_flushed(partition) && log.durable_offset() < log.log_end_offset() && !log.is_offline()
 }
 
 /// The partitions that one request names.
@@ -101,6 +109,9 @@ pub(super) struct FollowedPartitions {
     /// Partitions whose position may have changed since the last request.
     changed: BTreeSet<PartitionId>,
     paused: BTreeSet<(Instant, PartitionId)>,
+    /// Those that wait until they may catch up, and those that do while producers wait for others.
+    waiting: BTreeSet<PartitionId>,
+    admitted: BTreeSet<PartitionId>,
     /// Partitions whose last answer was an error.
     failing: BTreeSet<PartitionId>,
     /// Partitions whose log start is not durable.
@@ -118,8 +129,8 @@ impl FollowedPartitions {
         let id = partition.id();
         let (sent, named_in) = self.by_id.get(&id).map_or((None, 0), |followed| (followed.sent, followed.named_in));
         self.unpause(id);
-        let (standing, next_pause) = (Standing::Fetching, FIRST_PAUSE);
-        self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, standing, next_pause });
+        let (standing, next_pause, leader_end) = (Standing::Fetching, FIRST_PAUSE, -1);
+        self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, leader_end, standing, next_pause });
         self.failing.remove(&id);
         self.note_change(id);
     }
@@ -174,6 +185,13 @@ impl FollowedPartitions {
         }
     }
 
+    /// The leader's high watermark in an answer; returns by how much its log grew since the last one.
+    pub(super) fn note_leader_end(&mut self, id: PartitionId, leader_end: i64) -> i64 {
+        let Some(followed) = self.by_id.get_mut(&id) else { return 0 };
+        let before = std::mem::replace(&mut followed.leader_end, leader_end);
+        if before < 0 { 0 } else { leader_end.saturating_sub(before).max(0) }
+    }
+
     /// The partitions whose log starts have to be made durable. The caller calls [`FollowedPartitions::note_saved`] with them.
     pub(super) fn take_unsaved(&mut self) -> Vec<Arc<Partition>> {
         let taken = std::mem::take(&mut self.unsaved);
@@ -215,26 +233,6 @@ impl FollowedPartitions {
         }
     }
 
-    /// Partitions that broker `own` is not in sync with, and whose records have to be flushed before they are reported: the producers of others
-    /// must not wait for this flush. They are not fetched until the caller calls [`FollowedPartitions::note_flushed`] with them.
-    pub(super) fn take_catching_up(&mut self, own: i32) -> Vec<Arc<Partition>> {
-        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own) && followed.must_flush();
-        let lagging = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging);
-        let taken: Vec<_> = lagging.map(|followed| Arc::clone(&followed.partition)).collect();
-        taken.iter().for_each(|partition| self.stop_fetching(partition.id(), Standing::Flushing));
-        taken
-    }
-
-    /// An attempt to flush them has ended: they are fetched again.
-    pub(super) fn note_flushed(&mut self, partitions: &[Arc<Partition>]) {
-        for id in partitions.iter().map(|partition| partition.id()) {
-            if let Some(followed) = self.by_id.get_mut(&id).filter(|followed| followed.standing == Standing::Flushing) {
-                followed.standing = Standing::Fetching;
-                self.changed.insert(id);
-            }
-        }
-    }
-
     fn stop_fetching(&mut self, id: PartitionId, standing: Standing) {
         self.unpause(id);
         self.changed.remove(&id);
@@ -246,6 +244,8 @@ impl FollowedPartitions {
     }
 
     fn unpause(&mut self, id: PartitionId) {
+        self.waiting.remove(&id);
+        self.admitted.remove(&id);
         if let Some(Standing::Paused(until)) = self.by_id.get(&id).map(|followed| followed.standing) {
             self.paused.remove(&(until, id));
         }
@@ -273,8 +273,9 @@ impl FollowedPartitions {
     pub(super) fn forget_session(&mut self) {
         self.forgotten.clear();
         self.answers = self.requests;
+        self.admitted.clear();
         for (id, followed) in &mut self.by_id {
-            followed.sent = None;
+            (followed.sent, followed.leader_end) = (None, -1);
             if followed.standing == Standing::Fetching {
                 self.changed.insert(*id);
             }
@@ -283,21 +284,19 @@ impl FollowedPartitions {
 
     /// Partitions that have to be flushed before the next request reports them.
     pub(super) fn unflushed(&self) -> Vec<Arc<Partition>> {
-        let changed = self.changed.iter().filter_map(|id| self.by_id.get(id));
+        let changed = self.changed.difference(&self.admitted).filter_map(|id| self.by_id.get(id));
         changed.filter(|followed| followed.must_flush()).map(|followed| Arc::clone(&followed.partition)).collect()
     }
 
-    /// Whether an incremental request would name anything; with `Some(own)` what broker `own` is in sync with, or anything that is left.
-    pub(super) fn has_news(&mut self, in_sync: Option<i32>) -> bool {
-        let by_id = &self.by_id;
+    /// Whether an incremental request would name anything.
+    pub(super) fn has_news(&mut self) -> bool {
+        let (by_id, admitted) = (&self.by_id, &self.admitted);
         self.changed.retain(|id| {
+            let must_flush = |followed: &Followed| followed.must_flush() && !admitted.contains(id);
             let followed = by_id.get(id);
-            followed.is_some_and(|followed| followed.sent != Some(followed.position()) || followed.must_flush())
+            followed.is_some_and(|followed| followed.sent != Some(followed.position()) || must_flush(followed))
         });
-        let counts = |id: &PartitionId| {
-            in_sync.is_none_or(|own| by_id.get(id).is_some_and(|followed| followed.partition.role().is_in_sync(own)))
-        };
-        !self.forgotten.is_empty() || self.changed.iter().any(counts)
+        !self.changed.is_empty() || !self.forgotten.is_empty()
     }
 
     /// Whether there is a partition in the session, or one that would enter it.
@@ -305,28 +304,19 @@ impl FollowedPartitions {
         !self.changed.is_empty() || self.by_id.values().any(|followed| followed.standing == Standing::Fetching)
     }
 
-    /// How many bytes a partition may bring that broker `own` is not in sync with. What catches up shares the answers with what producers wait
-    /// for: beside that, all of it together brings little at a time.
-    fn catch_up_bytes(&self, own: i32, partition_max_bytes: i32) -> i32 {
-        let is_lagging = |followed: &&Followed| !followed.partition.role().is_in_sync(own);
-        let lagging = self.changed.iter().filter_map(|id| self.by_id.get(id)).filter(is_lagging).count();
-        let share = CATCH_UP / i32::try_from(lagging.max(1)).unwrap_or(i32::MAX);
-        share.max(CATCH_UP_EACH).min(partition_max_bytes)
-    }
-
-    /// The partitions that the next request names; the session has their positions from here on. With `Some(own)` those that broker `own` is not
-    /// in sync with bring little.
-    pub(super) fn name_changed(&mut self, beside: Option<i32>, partition_max_bytes: i32) -> Named {
+    /// The partitions that the next request names; the session has their positions from here on.
+    pub(super) fn name_changed(&mut self, beside: Option<&Beside>, partition_max_bytes: i32) -> Named {
         let mut named = Named::default();
         self.requests += 1;
-        let catch_up_bytes = beside.map(|own| (own, self.catch_up_bytes(own, partition_max_bytes)));
         for id in std::mem::take(&mut self.changed) {
+            let Some(followed) = self.by_id.get(&id) else { continue };
+            let partition_max_bytes = self.bytes_for(followed, beside, partition_max_bytes);
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             let position = followed.position();
             // It may be followed again since it was taken out.
             self.forgotten.remove(&id);
             // A session that begins names all partitions, also those that are not flushed yet: their flush is news for the next request.
-            if followed.must_flush() {
+            if followed.must_flush() && !self.admitted.contains(&id) {
                 self.changed.insert(id);
             }
             if followed.sent == Some(position) {
@@ -341,10 +331,7 @@ impl FollowedPartitions {
                 flushed_offset: position.flushed,
                 last_fetched_epoch: position.last_epoch,
                 log_start_offset: position.log_start,
-                partition_max_bytes: match catch_up_bytes {
-                    Some((own, bytes)) if !followed.partition.role().is_in_sync(own) => bytes,
-                    _ => partition_max_bytes,
-                },
+                partition_max_bytes,
             };
             match named.topics.last_mut() {
                 Some(topic) if topic.topic_id == id.topic => topic.partitions.push(partition),

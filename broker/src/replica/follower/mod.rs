@@ -8,6 +8,7 @@ mod answer;
 mod fetcher;
 mod followed;
 mod link;
+mod pace;
 #[cfg(test)]
 mod tests;
 

@@ -315,3 +315,57 @@ async fn partitions_that_are_left_in_the_queue_of_isr_requests_wake_it_again() {
     }
     assert!(requests.notified().now_or_never().is_none(), "the queue is empty");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_catches_up_little_by_little_while_producers_wait_for_its_broker() {
+    const MOST: i32 = 2 << 20;
+    // They wait for what broker 2 follows, or for what it leads.
+    for (beside, leader) in [(0, 1), (2, 2)] {
+        let net = cluster(2, &[("replica.fetch.max.bytes", &MOST.to_string())]).await;
+        net.cut(1, 2);
+        let partitions = [
+            partition(0, &[1, 2], &[1, 2], (1, 0)),
+            partition(1, &[1, 2], &[1], (1, 0)),
+            partition(2, &[2], &[2], (2, 0)),
+        ];
+        net.change(&image(&[("durability", "flush")], &partitions)).await;
+        let far = net.partition(1, 1);
+        let batch = records(3000, 1);
+        for _ in 0..32 {
+            produce(&far, batch.clone()).0.wait().await;
+        }
+        net.limits.lock().clear();
+        let is_in_sync = || far.role().is_in_sync(2);
+        net.heal();
+        while !is_in_sync() {
+            produce(&net.partition(leader, beside), records(1, 1)).0.wait().await;
+        }
+        let limits = net.limits.lock().clone();
+        let small = limits.iter().filter(|(index, bytes)| *index == 1 && *bytes < MOST / 2).count();
+        assert!(small > 3, "beside partition {beside}: {limits:?}");
+        until_equal("the same log", &far, &net.partition(2, 1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_little_behind_joins_beside_one_that_is_far_behind() {
+    let net = cluster(2, &[]).await;
+    let near = |index| partition(index, &[1, 2], &[1], (1, 0));
+    let partitions = [partition(0, &[1, 2], &[1, 2], (1, 0)), near(1), near(2), near(3)];
+    net.cut(1, 2);
+    net.change(&image(&[("durability", "flush")], &partitions)).await;
+    let batch = records(3000, 1);
+    for _ in 0..64 {
+        produce(&net.partition(1, 1), batch.clone()).0.wait().await;
+    }
+    // Idle, and written to.
+    produce(&net.partition(1, 2), records(1, 1)).0.wait().await;
+    net.heal();
+    while !net.partition(1, 2).role().is_in_sync(2) || !net.partition(1, 3).role().is_in_sync(2) {
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+        produce(&net.partition(1, 3), records(1, 1)).0.wait().await;
+    }
+    while !net.partition(1, 1).role().is_in_sync(2) {
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    }
+}

@@ -59,6 +59,7 @@ impl Partition {
         gate: &Arc<CommitGate>,
     ) -> PendingCommit {
         let pending = PendingCommit { partition: Arc::clone(self), offset, gate: Arc::clone(gate) };
+        self.flusher.foreground().note();
         if guarantee.committed {
             gate.require_release();
             self.commits.register(offset, Arc::clone(gate));

@@ -25,16 +25,16 @@ fn named(followed: &mut FollowedPartitions) -> (Vec<(i64, i32)>, usize) {
 #[test]
 fn a_request_names_what_changed() {
     let (replica, mut followed, id) = following();
-    assert!(followed.has_news(None) && followed.is_fetching());
+    assert!(followed.has_news() && followed.is_fetching());
     assert_eq!(named(&mut followed), (vec![(1, 0)], 0));
     followed.note_progress(id);
-    assert!(!followed.has_news(None), "its position is the same");
+    assert!(!followed.has_news(), "its position is the same");
     assert_eq!(named(&mut followed), (vec![], 0));
     replica.partition.truncate_to(1, 0).unwrap();
     followed.note_progress(id);
     assert_eq!(named(&mut followed), (vec![(0, -1)], 0));
     followed.remove_partition(id);
-    assert!(followed.is_empty() && followed.has_news(None));
+    assert!(followed.is_empty() && followed.has_news());
     assert_eq!(named(&mut followed), (vec![], 1));
 }
 
@@ -85,55 +85,10 @@ fn an_answer_to_an_earlier_position_does_not_count() {
 }
 
 #[test]
-fn what_catches_up_brings_little_beside_other_partitions() {
-    let replicas: Vec<Replica> = (0..4).map(|index| Replica::leading_at(index, &[1])).collect();
-    let mut followed = FollowedPartitions::default();
-    let mut epoch = 0;
-    let mut limits = |in_sync: &[i32], max: i32, beside: Option<i32>| -> Vec<i32> {
-        epoch += 2;
-        for replica in &replicas {
-            replica.set_role(1, epoch, &[1]);
-            replica.append();
-            let isr: &[i32] = if in_sync.contains(&replica.partition.index()) { &[1, 2] } else { &[2] };
-            replica.set_role(2, epoch + 1, isr);
-            followed.add_partition(Arc::clone(&replica.partition), epoch + 1);
-        }
-        let named = followed.name_changed(beside, max);
-        named.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.partition_max_bytes).collect()
-    };
-    let max = 8 << 20;
-    assert_eq!(limits(&[0, 2], max, None), [max; 4], "no producer waits");
-    let share = CATCH_UP / 2;
-    assert_eq!(limits(&[0, 2], max, Some(1)), [max, share, max, share]);
-    assert_eq!(limits(&[0, 1, 2], max, Some(1)), [max, max, max, CATCH_UP]);
-    assert_eq!(limits(&[0, 1, 2], 1000, Some(1)), [1000; 4], "what is configured is the most");
-    assert_eq!(limits(&[0, 1, 2, 3], max, Some(1)), [max; 4]);
-}
-
-#[test]
-fn a_flush_of_what_catches_up_holds_up_nothing_else() {
-    let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
-    let mut followed = FollowedPartitions::default();
-    for replica in &replicas {
-        replica.append();
-        let isr: &[i32] = if replica.partition.index() == 0 { &[1, 2] } else { &[2] };
-        replica.set_role(2, 1, isr);
-        followed.add_partition(Arc::clone(&replica.partition), 1);
-    }
-    let indexes = |taken: &[Arc<Partition>]| taken.iter().map(|partition| partition.index()).collect::<Vec<_>>();
-    let taken = followed.take_catching_up(1);
-    assert_eq!(indexes(&taken), [1]);
-    assert_eq!(indexes(&followed.unflushed()), [0], "a request waits for what is in sync only");
-    assert_eq!(named(&mut followed).0.len(), 1, "the other one is not fetched until it is flushed");
-    assert!(followed.take_catching_up(1).is_empty(), "its flush is under way");
-    replicas[0].partition.log().flush().unwrap();
-    assert_eq!(named(&mut followed).0.len(), 1, "what is in sync is flushed");
-    assert!(!followed.has_news(None));
-    followed.note_flushed(&taken);
-    assert!(followed.has_news(None) && !followed.has_news(Some(1)), "it overtakes no request that producers wait for");
-    // Not flushed all the same: another attempt.
-    assert_eq!(indexes(&followed.take_catching_up(1)), [1]);
-    // A new leader epoch does not wait for it.
-    followed.add_partition(Arc::clone(&replicas[1].partition), 2);
-    assert_eq!(named(&mut followed).0.len(), 1);
+fn the_growth_of_a_leaders_log_is_known_from_the_second_answer_on() {
+    let (_replica, mut followed, id) = following();
+    let grown = [100, 130, 120, 125].map(|leader_end| followed.note_leader_end(id, leader_end));
+    assert_eq!(grown, [0, 30, 0, 5], "a high watermark may be an older one");
+    followed.remove_partition(id);
+    assert_eq!(followed.note_leader_end(id, 1000), 0);
 }

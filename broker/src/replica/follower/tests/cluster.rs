@@ -65,6 +65,8 @@ pub(super) struct Net {
     deaf: Mutex<BTreeSet<i32>>,
     /// Requests of followers, as (follower, partitions with their offsets).
     pub(super) requests: Mutex<Vec<(i32, Vec<i64>)>>,
+    /// What they may bring, as (partition, bytes).
+    pub(super) limits: Mutex<Vec<(i32, i32)>>,
     pub(super) proposals: Mutex<Vec<Vec<i32>>>,
 }
 
@@ -96,6 +98,8 @@ impl LeaderLink for Link {
             }
             let offsets = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| p.fetch_offset));
             net.requests.lock().push((way.0, offsets.collect()));
+            let limits = request.topics.iter().flat_map(|topic| topic.partitions.iter());
+            net.limits.lock().extend(limits.map(|p| (p.partition, p.partition_max_bytes)));
             let ctx = net.context(way.1).ok_or_else(closed)?;
             let answer = match replica_fetch(ctx, over_the_wire(&request)) {
                 Staged::Ready(answer) => answer,
@@ -228,6 +232,7 @@ pub(super) async fn cluster(count: i32, settings: &[(&str, &str)]) -> Arc<Net> {
         cut: watch::Sender::default(),
         deaf: Mutex::default(),
         requests: Mutex::default(),
+        limits: Mutex::default(),
         proposals: Mutex::default(),
     });
     for id in 1..=count {

@@ -1,0 +1,175 @@
+//! Who waits for whom, beside producers and without them.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::replica::role::Role;
+use crate::replica::settings::TopicSettings;
+use crate::replica::test_support::{Replica, assignment};
+
+const MOST: i32 = 8 << 20;
+const BESIDE: Beside = Beside { own: 1, bytes: 1 << 20, is_pausing: false };
+const EACH: i32 = BESIDE.bytes / AT_ONCE as i32;
+const PAUSING: Beside = Beside { is_pausing: true, ..BESIDE };
+/// Where the leader's log ends.
+const FAR: i64 = 1000;
+
+/// Replicas of broker 1 that follow broker 2 and are not in sync; the leader's log ends at `leader_end`.
+fn catching_up(replicas: &[Replica], leader_end: i64) -> FollowedPartitions {
+    let mut followed = FollowedPartitions::default();
+    for replica in replicas {
+        replica.append();
+        replica.set_role(2, 1, &[2]);
+        followed.add_partition(Arc::clone(&replica.partition), 1);
+        followed.note_leader_end(replica.partition.id(), leader_end);
+    }
+    followed
+}
+
+/// The partitions of the next request, each with what it may bring.
+fn named(followed: &mut FollowedPartitions, beside: Option<&Beside>) -> BTreeMap<i32, i32> {
+    let named = followed.name_changed(beside, MOST);
+    named.topics.iter().flat_map(|topic| &topic.partitions).map(|p| (p.partition, p.partition_max_bytes)).collect()
+}
+
+/// A record is fetched.
+fn fetch(followed: &mut FollowedPartitions, replica: &Replica) {
+    replica.set_role(1, 2, &[1]);
+    replica.append();
+    replica.set_role(2, 3, &[2]);
+    followed.note_progress(replica.partition.id());
+}
+
+fn indexes(partitions: &[Arc<Partition>]) -> Vec<i32> {
+    partitions.iter().map(|partition| partition.index()).collect()
+}
+
+#[test]
+fn few_catch_up_at_a_time_and_none_during_a_pause() {
+    let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
+    let mut followed = catching_up(&replicas, FAR);
+    assert!(!followed.take_far(1).has_fetched);
+    assert!(followed.has_waiting() && !followed.has_news());
+    followed.admit(Some(&PAUSING));
+    assert!(named(&mut followed, Some(&PAUSING)).is_empty());
+    followed.admit(Some(&BESIDE));
+    assert!(!followed.take_far(1).has_fetched, "what was admitted stays");
+    assert_eq!(named(&mut followed, Some(&BESIDE)), (0..AT_ONCE as i32).map(|index| (index, EACH)).collect());
+    followed.admit(Some(&BESIDE));
+    assert!(!followed.has_news() && followed.has_waiting(), "no room");
+
+    fetch(&mut followed, &replicas[3]);
+    assert!(followed.take_far(1).has_fetched);
+    assert!(followed.has_news(), "it leaves the session");
+    assert_eq!(followed.name_changed(Some(&PAUSING), MOST).forgotten.len(), 1);
+    followed.admit(Some(&BESIDE));
+    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(3, EACH)]), "one for another");
+}
+
+#[test]
+fn all_catch_up_at_once_where_no_producer_waits() {
+    let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
+    let mut followed = catching_up(&replicas, FAR);
+    followed.take_far(1);
+    followed.admit(None);
+    assert_eq!(named(&mut followed, None), (0..20).map(|index| (index, MOST)).collect());
+    assert!(!followed.has_waiting());
+}
+
+#[test]
+fn what_is_nearly_in_sync_is_not_throttled() {
+    let replicas = [Replica::leading(&[1])];
+    let mut followed = catching_up(&replicas, 1);
+    followed.take_far(1);
+    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, MOST)]));
+    fetch(&mut followed, &replicas[0]);
+    assert!(
+        !followed.take_far(1).has_fetched && followed.has_news(),
+        "its leader's end is where it was: it reports at once"
+    );
+}
+
+#[test]
+fn a_partition_of_which_nothing_is_known_brings_little() {
+    let replicas = [Replica::leading(&[1])];
+    let mut followed = catching_up(&replicas, -1);
+    followed.take_far(1);
+    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, FIRST)]));
+    // So does one in a session that begins anew.
+    let mut followed = catching_up(&[Replica::leading(&[1])], FAR);
+    followed.forget_session();
+    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, FIRST)]));
+}
+
+#[test]
+fn a_partition_that_is_followed_anew_waits_for_nothing() {
+    let replicas = [Replica::leading(&[1])];
+    let mut followed = catching_up(&replicas, FAR);
+    followed.take_far(1);
+    assert!(followed.has_waiting());
+    followed.add_partition(Arc::clone(&replicas[0].partition), 2);
+    assert!(!followed.has_waiting() && followed.has_news());
+    followed.note_leader_end(replicas[0].partition.id(), FAR);
+    followed.take_far(1);
+    followed.remove_partition(replicas[0].partition.id());
+    followed.admit(None);
+    assert!(!followed.has_waiting() && named(&mut followed, None).is_empty());
+}
+
+#[test]
+fn what_is_far_behind_is_flushed_by_and_by() {
+    let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
+    let mut followed = catching_up(&replicas, FAR);
+    followed.note_leader_end(replicas[1].partition.id(), 1);
+    assert!(followed.take_far(1).due.is_empty());
+    followed.admit(Some(&BESIDE));
+    assert_eq!(indexes(&followed.unflushed()), [1], "a request waits for what is nearly in sync only");
+    replicas[1].partition.log().flush().unwrap();
+    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(0, 1 << 20), (1, MOST)]));
+    assert!(!followed.has_news(), "no request for a flush that nobody waits for");
+    followed.admit(None);
+    followed.note_progress(replicas[0].partition.id());
+    assert_eq!(indexes(&followed.unflushed()), [0], "no producer waits");
+}
+
+#[test]
+fn much_that_is_unflushed_is_flushed_beside_the_requests() {
+    let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
+    for replica in &replicas {
+        replica.append_bytes(300 << 10);
+    }
+    let mut followed = catching_up(&replicas, FAR);
+    followed.note_leader_end(replicas[1].partition.id(), 2);
+    let taken = followed.take_far(1);
+    assert_eq!(indexes(&taken.due), [1], "it would be in sync");
+    assert!(followed.take_far(1).due.is_empty(), "it is under way");
+    followed.admit(Some(&BESIDE));
+    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(0, 1 << 20)]), "it is not fetched meanwhile");
+    followed.note_flushed(&taken.due);
+    assert_eq!(indexes(&followed.take_far(1).due), [1], "the flush has failed");
+    replicas[1].partition.log().flush().unwrap();
+    followed.note_flushed(&taken.due);
+    assert!(followed.take_far(1).due.is_empty());
+    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(1, MOST)]));
+    // Behind so much that a crash would cost too much.
+    replicas[0].set_role(1, 2, &[1]);
+    replicas[0].append_bytes(40 << 20);
+    replicas[0].set_role(2, 3, &[2]);
+    followed.note_progress(replicas[0].partition.id());
+    assert_eq!(indexes(&followed.take_far(1).due), [0]);
+    followed.note_flushed(&[Arc::clone(&replicas[0].partition)]);
+    assert!(followed.has_waiting());
+}
+
+#[test]
+fn a_partition_whose_own_producers_wait_gives_way_to_none() {
+    let replica = Replica::leading(&[1]);
+    let gives_way = |min_insync_replicas: usize, isr: &[i32]| {
+        let settings = TopicSettings { min_insync_replicas, ..(*replica.settings).clone() };
+        Role::of(1, assignment(2, 1, isr), Arc::new(settings)).gives_way(1)
+    };
+    assert!(gives_way(1, &[2]) && gives_way(2, &[2, 3]));
+    assert!(!gives_way(2, &[2]), "acks=all fails until this replica has caught up");
+    assert!(!gives_way(1, &[1, 2]), "it is in sync");
+    assert!(!Role::of(1, assignment(1, 1, &[2]), Arc::clone(&replica.settings)).gives_way(1), "it leads");
+}
