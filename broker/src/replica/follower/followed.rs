@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use crate::replica::partition::Partition;
 use crate::replica::role::Role;
-pub(super) use throttled::Beside;
 
 /// The first pause after an error.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -93,6 +92,17 @@ fn counts_flushed(partition: &Partition) -> bool {
 pub(super) fn must_flush(partition: &Partition) -> bool {
     let log = partition.log();
     counts_flushed(partition) && log.durable_offset() < log.log_end_offset() && !log.is_offline()
+}
+
+/// What catches up shares this broker with producers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beside {
+    /// This broker.
+    pub own: i32,
+    /// What all partitions that catch up may bring with an answer.
+    pub bytes: i32,
+    /// None of them may be named now.
+    pub is_pausing: bool,
 }
 
 /// The partitions that one request names.

@@ -1,12 +1,12 @@
 //! Partitions that catch up while producers wait for others: few at a time, little of each, and none during a pause.
 //!
-//! Only what is far behind is throttled: a partition whose last answer brought all that its leader had committed is about to be in sync, and is
+//! Only what is far behind is throttled. A partition whose last answer brought all that its leader had committed is about to be in sync, and is
 //! fetched as those that are. What is far behind is flushed when much of it is not durable, or when it is far behind no more: nobody waits for
 //! it before. Must never: hold back a partition that producers wait for.
 
 use std::sync::Arc;
 
-use super::{Followed, FollowedPartitions, Standing};
+use super::{Beside, Followed, FollowedPartitions, Standing};
 use crate::replica::partition::Partition;
 
 /// Partitions that catch up at the same time.
@@ -17,17 +17,6 @@ const UNFLUSHED: u64 = 32 << 20;
 const SMALL: u64 = 256 << 10;
 /// Bytes that a partition asks for in a session that begins.
 const FIRST: i32 = 64 << 10;
-
-/// What catches up shares this broker with producers.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Beside {
-    /// This broker.
-    pub own: i32,
-    /// What all partitions that catch up may bring with an answer.
-    pub bytes: i32,
-    /// None of them may be named now.
-    pub is_pausing: bool,
-}
 
 /// What [`FollowedPartitions::take_far`] took.
 #[derive(Debug, Default)]
