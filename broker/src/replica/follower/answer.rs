@@ -66,8 +66,7 @@ impl Fetcher {
                 match self.step(&partition, leader_epoch, data, arrived) {
                     Step::Progress => {
                         self.followed.note_progress(id);
-                        let grown = self.followed.note_leader_end(id, leader_end);
-                        if !partition.role().is_in_sync(self.node.id()) {
+                        if let Some(grown) = self.followed.note_leader_end(id, from, leader_end) {
                             self.pace.note(partition.log().log_end_offset() - from, grown);
                         }
                     }

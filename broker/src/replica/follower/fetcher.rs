@@ -8,7 +8,6 @@
 //!
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -141,14 +140,15 @@ impl Fetcher {
             self.count_failing();
             self.followed.end_pauses(Some(Instant::now()));
             let beside = self.throttle();
-            self.followed.admit(beside.as_ref());
+            // What the quota holds back takes no place from the others.
+            while self.followed.admit(beside.as_ref(), Instant::now()) > 0 && self.hold_back_throttled() {}
             self.hold_back_throttled();
             self.save_log_starts();
             if self.may_send() {
                 self.flush().await;
                 self.send(beside);
             }
-            let wake = self.next_wake();
+            let wake = self.next_wake(beside);
             tokio::select! {
                 biased;
                 Some(answer) = self.in_flight.next() => self.receive(answer).await,
@@ -193,12 +193,10 @@ impl Fetcher {
         self.next_pause = FIRST_PAUSE;
     }
 
-    /// Does not fetch throttled partitions for a while when the quota is used up (KIP-73). What is in sync is fetched.
-    fn hold_back_throttled(&mut self) {
+    /// Does not fetch throttled partitions for a while when the quota is used up (KIP-73). What is in sync is fetched. Whether there were any.
+    fn hold_back_throttled(&mut self) -> bool {
         let pause = self.quota().pause();
-        if !pause.is_zero() {
-            self.followed.hold_back(self.node.id(), Instant::now() + pause.min(self.longest_pause()));
-        }
+        !pause.is_zero() && self.followed.hold_back(self.node.id(), Instant::now() + pause.min(self.longest_pause()))
     }
 
     /// Whether a reassignment adds this broker's replica.
@@ -217,25 +215,26 @@ impl Fetcher {
         match self.in_flight.len() {
             0 => self.followed.is_fetching(),
             // A request that begins a session is answered at once; before that the session has no name.
-            1 => self.session_id != 0 && self.session_epoch != 0 && self.followed.has_news(),
+            // One that names nothing would end the session.
+            1 => {
+                let in_session = self.session_id != 0 && self.session_epoch != 0;
+                in_session && self.followed.is_fetching() && self.followed.has_news()
+            }
             _ => false,
         }
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    fn next_wake(&self, beside: Option<Beside>) -> Option<Instant> {
         if self.in_flight.len() >= IN_FLIGHT {
             return None;
         }
         let link_pause = self.link_pause.filter(|until| *until > Instant::now());
+        // The end of a pause that is over by now counts, too: nothing was admitted because of it.
+        let pause_end = beside.and_then(|beside| beside.pause_end).filter(|_| self.followed.has_waiting());
         match link_pause {
             Some(until) => Some(until),
-            None => self.followed.next_wake().into_iter().chain(self.pause_end()).min(),
+            None => self.followed.next_wake().into_iter().chain(pause_end).min(),
         }
-    }
-
-    /// When what catches up may go on, where it pauses.
-    fn pause_end(&self) -> Option<Instant> {
-        self.pause_until.filter(|until| self.followed.has_waiting() && *until > Instant::now())
     }
 
     /// While producers wait for this broker: takes out what is far behind and has fetched, for a pause, and has flushed what is due of it.
@@ -244,21 +243,17 @@ impl Fetcher {
         if !self.replicas.flusher().foreground().is_active(now) {
             return None;
         }
-        let taken = self.followed.take_far(own);
+        // One attempt at a time: a disk that stands takes one thread.
+        let taken = self.followed.take_far(own, self.flushing.is_empty());
         if taken.has_fetched {
             self.pace.adapt(now);
             self.pause_after(self.answered);
         }
-        // A log dir that stands does not keep the partitions of another one.
-        let mut dirs: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for partition in taken.due {
-            dirs.entry(partition.log().log_dir().to_owned()).or_default().push(partition);
+        if !taken.due.is_empty() {
+            self.flush_alone(taken.due);
         }
-        for due in dirs.into_values() {
-            self.flush_alone(due);
-        }
-        let is_pausing = self.pause_until.is_some_and(|until| until > now);
-        Some(Beside { own, bytes: self.pace.bytes(), is_pausing })
+        let pause_end = self.pause_until.filter(|until| *until > Instant::now());
+        Some(Beside { own, bytes: self.pace.bytes(), pause_end })
     }
 
     /// Nothing is fetched to catch up for a while after a step that began at `began`.
@@ -344,7 +339,11 @@ impl Fetcher {
             session_id: self.session_id,
             session_epoch: self.session_epoch,
             // The first answer of a session brings its id, with which a change here can overtake the next request.
-            max_wait_ms: if is_full && !self.is_sessionless { 0 } else { config.wait_max_ms },
+            max_wait_ms: if is_full && !self.is_sessionless {
+                0
+            } else {
+                self.longest_wait(beside, config.wait_max_ms)
+            },
             min_bytes: config.min_bytes,
             max_bytes: config.response_max_bytes,
             topics: named.topics,
@@ -358,6 +357,13 @@ impl Fetcher {
         let timeout = config.request_timeout.min(poll + ANSWER);
         let sent = Instant::now();
         self.in_flight.push_back(link.fetch(request, timeout).map(move |answer| (sent, answer)).boxed());
+    }
+
+    /// Without a session nothing overtakes a request: it does not wait for longer than what catches up pauses.
+    fn longest_wait(&self, beside: Option<Beside>, configured: i32) -> i32 {
+        let pause_end = beside.and_then(|beside| beside.pause_end).filter(|_| self.is_sessionless);
+        let pause = pause_end.map(|end| end.saturating_duration_since(Instant::now()).as_millis().saturating_add(1));
+        pause.and_then(|pause| i32::try_from(pause).ok()).map_or(configured, |pause| pause.min(configured))
     }
 
     async fn receive(&mut self, (sent, answer): Answer) {
@@ -398,6 +404,7 @@ impl Fetcher {
     fn begin_session_anew(&mut self) {
         self.in_flight = FuturesOrdered::new();
         self.session_epoch = 0;
+        self.followed.forget_leader_ends();
     }
 
     fn pause_link(&mut self, why: &str) {

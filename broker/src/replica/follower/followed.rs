@@ -54,6 +54,8 @@ pub(super) struct Followed {
     named_in: u64,
     /// The leader's high watermark, as the last answer gave it; -1 before one.
     leader_end: i64,
+    /// It was far behind, and has not been flushed since.
+    was_far: bool,
     standing: Standing,
     next_pause: Duration,
 }
@@ -101,8 +103,8 @@ pub(super) struct Beside {
     pub own: i32,
     /// What all partitions that catch up may bring with an answer.
     pub bytes: i32,
-    /// None of them may be named now.
-    pub is_pausing: bool,
+    /// None of them may be named before.
+    pub pause_end: Option<Instant>,
 }
 
 /// The partitions that one request names.
@@ -122,6 +124,8 @@ pub(super) struct FollowedPartitions {
     /// Those that wait until they may catch up, and those that do while producers wait for others.
     waiting: BTreeSet<PartitionId>,
     admitted: BTreeSet<PartitionId>,
+    /// When partitions were admitted last, and the last of them.
+    last_admitted: Option<(Instant, PartitionId)>,
     /// Partitions whose last answer was an error.
     failing: BTreeSet<PartitionId>,
     /// Partitions whose log start is not durable.
@@ -140,7 +144,10 @@ impl FollowedPartitions {
         let (sent, named_in) = self.by_id.get(&id).map_or((None, 0), |followed| (followed.sent, followed.named_in));
         self.unpause(id);
         let (standing, next_pause, leader_end) = (Standing::Fetching, FIRST_PAUSE, -1);
-        self.by_id.insert(id, Followed { partition, leader_epoch, sent, named_in, leader_end, standing, next_pause });
+        self.by_id.insert(
+            id,
+            Followed { partition, leader_epoch, sent, named_in, leader_end, was_far: false, standing, next_pause },
+        );
         self.failing.remove(&id);
         self.note_change(id);
     }
@@ -195,11 +202,16 @@ impl FollowedPartitions {
         }
     }
 
-    /// The leader's high watermark in an answer; returns by how much its log grew since the last one.
-    pub(super) fn note_leader_end(&mut self, id: PartitionId, leader_end: i64) -> i64 {
-        let Some(followed) = self.by_id.get_mut(&id) else { return 0 };
+    /// The leader's high watermark in an answer to `from`; returns by how much its log grew since the last one, if this replica was far behind.
+    pub(super) fn note_leader_end(&mut self, id: PartitionId, from: i64, leader_end: i64) -> Option<i64> {
+        let followed = self.by_id.get_mut(&id)?;
         let before = std::mem::replace(&mut followed.leader_end, leader_end);
-        if before < 0 { 0 } else { leader_end.saturating_sub(before).max(0) }
+        (before > from).then(|| leader_end.saturating_sub(before).max(0))
+    }
+
+    /// Another session may be another leader's: where its logs end is not known.
+    pub(super) fn forget_leader_ends(&mut self) {
+        self.by_id.values_mut().for_each(|followed| followed.leader_end = -1);
     }
 
     /// The partitions whose log starts have to be made durable. The caller calls [`FollowedPartitions::note_saved`] with them.
@@ -230,17 +242,19 @@ impl FollowedPartitions {
         is_first
     }
 
-    /// Partitions whose replica on broker `own` is throttled and not in sync are not fetched before `until`.
-    pub(super) fn hold_back(&mut self, own: i32, until: Instant) {
+    /// Partitions whose replica on broker `own` is throttled and not in sync are not fetched before `until`. Whether there are any.
+    pub(super) fn hold_back(&mut self, own: i32, until: Instant) -> bool {
         let is_held = |followed: &Followed| {
             let role = followed.partition.role();
             role.is_throttled_as_follower(followed.partition.index()) && !role.is_in_sync(own)
         };
         let held = self.changed.iter().filter(|id| self.by_id.get(id).is_some_and(is_held));
-        for id in held.copied().collect::<Vec<_>>() {
-            self.stop_fetching(id, Standing::Paused(until));
-            self.paused.insert((until, id));
+        let held: Vec<_> = held.copied().collect();
+        for id in &held {
+            self.stop_fetching(*id, Standing::Paused(until));
+            self.paused.insert((until, *id));
         }
+        !held.is_empty()
     }
 
     fn stop_fetching(&mut self, id: PartitionId, standing: Standing) {
@@ -283,9 +297,8 @@ impl FollowedPartitions {
     pub(super) fn forget_session(&mut self) {
         self.forgotten.clear();
         self.answers = self.requests;
-        self.admitted.clear();
         for (id, followed) in &mut self.by_id {
-            (followed.sent, followed.leader_end) = (None, -1);
+            followed.sent = None;
             if followed.standing == Standing::Fetching {
                 self.changed.insert(*id);
             }

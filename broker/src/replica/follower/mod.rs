@@ -42,16 +42,20 @@ struct Following {
     leader_epoch: i32,
     /// It reports what it has flushed.
     flushes: bool,
+    /// Producers of other partitions come first, while it catches up.
+    gives_way: bool,
 }
 
-fn following(partition: &Partition) -> Option<Following> {
-    match &*partition.role() {
+fn following(partition: &Partition, own: i32) -> Option<Following> {
+    let role = partition.role();
+    match &*role {
         // What is fetched for a log in a failed log dir cannot be appended.
         Role::Follower(follower) if follower.assignment.leader >= 0 && !partition.log().is_offline() => {
             Some(Following {
                 leader: follower.assignment.leader,
                 leader_epoch: follower.assignment.leader_epoch,
                 flushes: follower.settings.flush_before_ack,
+                gives_way: role.gives_way(own),
             })
         }
         _ => None,
@@ -110,11 +114,11 @@ impl FollowerFetchers {
         let mut changed = self.replicas.take_late_topics();
         changed.extend(delta.changed_topics.iter().map(|topic| topic.id));
         for id in changed {
-            let here = self.replicas.topic(&TopicRef::Id(id));
+            let (here, own) = (self.replicas.topic(&TopicRef::Id(id)), self.node.id());
             let now = here
                 .iter()
                 .flat_map(|topic| topic.local_partitions())
-                .filter_map(|partition| Some((partition.id(), (following(partition)?, Arc::clone(partition)))));
+                .filter_map(|partition| Some((partition.id(), (following(partition, own)?, Arc::clone(partition)))));
             let now = now.collect();
             self.update_topic(id, now);
         }

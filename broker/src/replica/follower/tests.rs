@@ -369,3 +369,29 @@ async fn a_replica_that_is_little_behind_joins_beside_one_that_is_far_behind() {
         produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_producers_come_to_need_while_it_catches_up_joins() {
+    let net = cluster(3, &[]).await;
+    net.cut(1, 2);
+    let partitions = [partition(0, &[1, 2], &[1, 2], (1, 0)), partition(1, &[1, 2, 3], &[1, 3], (1, 0))];
+    net.change(&image(&[("durability", "flush"), ("min.insync.replicas", "2")], &partitions)).await;
+    let (leader, follower, batch) = (net.partition(1, 1), net.partition(2, 1), records(3000, 1));
+    for _ in 0..64 {
+        produce(&leader, batch.clone()).0.wait().await;
+    }
+    net.heal();
+    while follower.log().log_end_offset() < 64 * 1000 {
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    }
+    assert!(follower.log().log_end_offset() < leader.log().log_end_offset(), "it catches up");
+    net.cut(1, 3);
+    let left =
+        PartitionChangeRecord { topic_id: TOPIC, partition: 1, isr: Some(vec![1]), ..PartitionChangeRecord::default() };
+    net.change(&[MetadataRecord::PartitionChange(left)]).await;
+    while !leader.role().is_in_sync(2) {
+        produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    }
+    net.heal();
+    produce(&leader, records(1, 2)).0.wait().await;
+}

@@ -85,10 +85,11 @@ fn an_answer_to_an_earlier_position_does_not_count() {
 }
 
 #[test]
-fn the_growth_of_a_leaders_log_is_known_from_the_second_answer_on() {
+fn the_growth_of_a_leaders_log_counts_where_this_replica_is_far_behind() {
     let (_replica, mut followed, id) = following();
-    let grown = [100, 130, 120, 125].map(|leader_end| followed.note_leader_end(id, leader_end));
-    assert_eq!(grown, [0, 30, 0, 5], "a high watermark may be an older one");
+    let grown = [(0, 100), (10, 130), (20, 120), (30, 125), (125, 140), (140, 150)];
+    let grown = grown.map(|(from, leader_end)| followed.note_leader_end(id, from, leader_end));
+    assert_eq!(grown, [None, Some(30), Some(0), Some(5), None, None], "a high watermark may be an older one");
     followed.remove_partition(id);
-    assert_eq!(followed.note_leader_end(id, 1000), 0);
+    assert_eq!(followed.note_leader_end(id, 0, 1000), None);
 }

@@ -2,9 +2,14 @@
 //!
 //! Only what is far behind is throttled. A partition whose last answer brought all that its leader had committed is about to be in sync, and is
 //! fetched as those that are. What is far behind is flushed when much of it is not durable, or when it is far behind no more: nobody waits for
-//! it before. Must never: hold back a partition that producers wait for.
+//! it before. Must never: hold back a partition that producers wait for, or keep a place for one that brings nothing.
 
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
+
+use esker_core::metadata::PartitionId;
+use tokio::time::Instant;
 
 use super::{Beside, Followed, FollowedPartitions, Standing};
 use crate::replica::partition::Partition;
@@ -13,8 +18,10 @@ use crate::replica::partition::Partition;
 const AT_ONCE: usize = 4;
 /// Bytes that partitions which are far behind may have unflushed, all together.
 const UNFLUSHED: u64 = 32 << 20;
-/// Unflushed bytes of one that is near: more are flushed beside the requests.
+/// Unflushed bytes of one that was far behind: more are flushed beside the requests.
 const SMALL: u64 = 256 << 10;
+/// How long a partition that brings nothing keeps its place.
+const PLACE: Duration = Duration::from_secs(1);
 /// Bytes that a partition asks for in a session that begins.
 const FIRST: i32 = 64 << 10;
 
@@ -39,21 +46,27 @@ impl Followed {
 }
 
 impl FollowedPartitions {
-    /// Takes what is far behind out of the session, once it has fetched; what has much unflushed, too.
-    pub(in super::super) fn take_far(&mut self, own: i32) -> Taken {
-        let is_throttled = |followed: &Followed| followed.partition.role().gives_way(own);
+    /// Takes what is far behind out of the session, once it has fetched. With `may_flush` a few partitions with much unflushed are taken, too.
+    pub(in super::super) fn take_far(&mut self, own: i32, may_flush: bool) -> Taken {
         let changed: Vec<_> = self.changed.iter().copied().collect();
         let share = UNFLUSHED / u64::try_from(self.waiting.len() + self.admitted.len() + 1).unwrap_or(u64::MAX);
         let mut taken = Taken::default();
         for id in changed {
-            let Some(followed) = self.by_id.get(&id).filter(|followed| is_throttled(followed)) else { continue };
+            let Some(followed) = self.by_id.get_mut(&id) else { continue };
+            if !followed.partition.role().gives_way(own) {
+                self.admitted.remove(&id);
+                continue;
+            }
             let (is_far, has_fetched) = (followed.is_far(), followed.has_fetched());
             if followed.sent.is_none() && self.admitted.contains(&id) {
                 continue;
             }
             taken.has_fetched |= is_far && has_fetched;
-            let unflushed = if followed.must_flush() { followed.partition.log().unsynced_bytes() } else { 0 };
-            if unflushed > if is_far { share } else { SMALL } {
+            let due_from = if is_far { share } else { SMALL };
+            let was_far = std::mem::replace(&mut followed.was_far, is_far);
+            let has_room = may_flush && taken.due.len() < AT_ONCE;
+            let unflushed = (is_far || was_far) && has_room && followed.must_flush();
+            if unflushed && followed.partition.log().unsynced_bytes() > due_from {
                 taken.due.push(Arc::clone(&followed.partition));
                 self.stop_fetching(id, Standing::Flushing);
             } else if is_far && (has_fetched || followed.sent.is_none()) {
@@ -83,23 +96,51 @@ impl FollowedPartitions {
         }
     }
 
-    /// Lets partitions that wait be fetched again: some of them; all of them where no producer waits.
-    pub(in super::super) fn admit(&mut self, beside: Option<&Beside>) {
+    /// Lets partitions that wait be fetched again, in turn: some of them; all of them where no producer waits. Returns how many.
+    pub(in super::super) fn admit(&mut self, beside: Option<&Beside>, now: Instant) -> usize {
         let room = match beside {
-            Some(beside) if beside.is_pausing => 0,
-            Some(_) => AT_ONCE.saturating_sub(self.admitted.len()),
+            Some(beside) if beside.pause_end.is_some() => 0,
+            Some(_) => {
+                self.free_places(now);
+                AT_ONCE.saturating_sub(self.admitted.len())
+            }
             None => {
-                self.admitted.clear();
+                // What is unflushed of them is flushed with the next request.
+                let admitted = std::mem::take(&mut self.admitted);
+                admitted.into_iter().for_each(|id| self.note_change(id));
                 usize::MAX
             }
         };
-        for _ in 0..room {
-            let Some(id) = self.waiting.pop_first() else { break };
+        let mut count = 0;
+        while count < room
+            && let Some(id) = self.next_waiting()
+        {
+            self.waiting.remove(&id);
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             followed.standing = Standing::Fetching;
             self.changed.insert(id);
+            self.last_admitted = Some((now, id));
             if beside.is_some() {
                 self.admitted.insert(id);
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// The partition whose turn it is.
+    fn next_waiting(&self) -> Option<PartitionId> {
+        let after = self.last_admitted.map_or(Bound::Unbounded, |(_, last)| Bound::Excluded(last));
+        self.waiting.range((after, Bound::Unbounded)).next().or_else(|| self.waiting.first()).copied()
+    }
+
+    /// Partitions that have brought nothing for a while give their places to others: their leader may throttle them.
+    fn free_places(&mut self, now: Instant) {
+        let is_long = self.last_admitted.is_some_and(|(at, _)| now.saturating_duration_since(at) >= PLACE);
+        if is_long && self.admitted.len() >= AT_ONCE && self.has_waiting() {
+            for id in std::mem::take(&mut self.admitted) {
+                self.stop_fetching(id, Standing::Waiting);
+                self.waiting.insert(id);
             }
         }
     }

@@ -8,9 +8,12 @@ use crate::replica::settings::TopicSettings;
 use crate::replica::test_support::{Replica, assignment};
 
 const MOST: i32 = 8 << 20;
-const BESIDE: Beside = Beside { own: 1, bytes: 1 << 20, is_pausing: false };
+const BESIDE: Beside = Beside { own: 1, bytes: 1 << 20, pause_end: None };
 const EACH: i32 = BESIDE.bytes / AT_ONCE as i32;
-const PAUSING: Beside = Beside { is_pausing: true, ..BESIDE };
+fn pausing() -> Beside {
+    Beside { pause_end: Some(Instant::now() + Duration::from_secs(60)), ..BESIDE }
+}
+
 /// Where the leader's log ends.
 const FAR: i64 = 1000;
 
@@ -21,7 +24,7 @@ fn catching_up(replicas: &[Replica], leader_end: i64) -> FollowedPartitions {
         replica.append();
         replica.set_role(2, 1, &[2]);
         followed.add_partition(Arc::clone(&replica.partition), 1);
-        followed.note_leader_end(replica.partition.id(), leader_end);
+        followed.note_leader_end(replica.partition.id(), 0, leader_end);
     }
     followed
 }
@@ -48,30 +51,30 @@ fn indexes(partitions: &[Arc<Partition>]) -> Vec<i32> {
 fn few_catch_up_at_a_time_and_none_during_a_pause() {
     let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
-    assert!(!followed.take_far(1).has_fetched);
+    assert!(!followed.take_far(1, true).has_fetched);
     assert!(followed.has_waiting() && !followed.has_news());
-    followed.admit(Some(&PAUSING));
-    assert!(named(&mut followed, Some(&PAUSING)).is_empty());
-    followed.admit(Some(&BESIDE));
-    assert!(!followed.take_far(1).has_fetched, "what was admitted stays");
+    followed.admit(Some(&pausing()), Instant::now());
+    assert!(named(&mut followed, Some(&pausing())).is_empty());
+    followed.admit(Some(&BESIDE), Instant::now());
+    assert!(!followed.take_far(1, true).has_fetched, "what was admitted stays");
     assert_eq!(named(&mut followed, Some(&BESIDE)), (0..AT_ONCE as i32).map(|index| (index, EACH)).collect());
-    followed.admit(Some(&BESIDE));
+    followed.admit(Some(&BESIDE), Instant::now());
     assert!(!followed.has_news() && followed.has_waiting(), "no room");
 
     fetch(&mut followed, &replicas[3]);
-    assert!(followed.take_far(1).has_fetched);
+    assert!(followed.take_far(1, true).has_fetched);
     assert!(followed.has_news(), "it leaves the session");
-    assert_eq!(followed.name_changed(Some(&PAUSING), MOST).forgotten.len(), 1);
-    followed.admit(Some(&BESIDE));
-    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(3, EACH)]), "one for another");
+    assert_eq!(followed.name_changed(Some(&pausing()), MOST).forgotten.len(), 1);
+    followed.admit(Some(&BESIDE), Instant::now());
+    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(4, EACH)]), "another one in its place");
 }
 
 #[test]
 fn all_catch_up_at_once_where_no_producer_waits() {
     let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1);
-    followed.admit(None);
+    followed.take_far(1, true);
+    followed.admit(None, Instant::now());
     assert_eq!(named(&mut followed, None), (0..20).map(|index| (index, MOST)).collect());
     assert!(!followed.has_waiting());
 }
@@ -80,11 +83,11 @@ fn all_catch_up_at_once_where_no_producer_waits() {
 fn what_is_nearly_in_sync_is_not_throttled() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, 1);
-    followed.take_far(1);
-    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, MOST)]));
+    followed.take_far(1, true);
+    assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, MOST)]));
     fetch(&mut followed, &replicas[0]);
     assert!(
-        !followed.take_far(1).has_fetched && followed.has_news(),
+        !followed.take_far(1, true).has_fetched && followed.has_news(),
         "its leader's end is where it was: it reports at once"
     );
 }
@@ -93,26 +96,27 @@ fn what_is_nearly_in_sync_is_not_throttled() {
 fn a_partition_of_which_nothing_is_known_brings_little() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, -1);
-    followed.take_far(1);
-    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, FIRST)]));
+    followed.take_far(1, true);
+    assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, FIRST)]));
     // So does one in a session that begins anew.
     let mut followed = catching_up(&[Replica::leading(&[1])], FAR);
+    followed.forget_leader_ends();
     followed.forget_session();
-    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(0, FIRST)]));
+    assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, FIRST)]));
 }
 
 #[test]
 fn a_partition_that_is_followed_anew_waits_for_nothing() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1);
+    followed.take_far(1, true);
     assert!(followed.has_waiting());
     followed.add_partition(Arc::clone(&replicas[0].partition), 2);
     assert!(!followed.has_waiting() && followed.has_news());
-    followed.note_leader_end(replicas[0].partition.id(), FAR);
-    followed.take_far(1);
+    followed.note_leader_end(replicas[0].partition.id(), 0, FAR);
+    followed.take_far(1, true);
     followed.remove_partition(replicas[0].partition.id());
-    followed.admit(None);
+    followed.admit(None, Instant::now());
     assert!(!followed.has_waiting() && named(&mut followed, None).is_empty());
 }
 
@@ -120,14 +124,14 @@ fn a_partition_that_is_followed_anew_waits_for_nothing() {
 fn what_is_far_behind_is_flushed_by_and_by() {
     let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
-    followed.note_leader_end(replicas[1].partition.id(), 1);
-    assert!(followed.take_far(1).due.is_empty());
-    followed.admit(Some(&BESIDE));
+    followed.note_leader_end(replicas[1].partition.id(), 0, 1);
+    assert!(followed.take_far(1, true).due.is_empty());
+    followed.admit(Some(&BESIDE), Instant::now());
     assert_eq!(indexes(&followed.unflushed()), [1], "a request waits for what is nearly in sync only");
     replicas[1].partition.log().flush().unwrap();
     assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(0, 1 << 20), (1, MOST)]));
     assert!(!followed.has_news(), "no request for a flush that nobody waits for");
-    followed.admit(None);
+    followed.admit(None, Instant::now());
     followed.note_progress(replicas[0].partition.id());
     assert_eq!(indexes(&followed.unflushed()), [0], "no producer waits");
 }
@@ -135,29 +139,32 @@ fn what_is_far_behind_is_flushed_by_and_by() {
 #[test]
 fn much_that_is_unflushed_is_flushed_beside_the_requests() {
     let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
-    for replica in &replicas {
-        replica.append_bytes(300 << 10);
-    }
+    replicas.iter().for_each(|replica| replica.append_bytes(300 << 10));
     let mut followed = catching_up(&replicas, FAR);
-    followed.note_leader_end(replicas[1].partition.id(), 2);
-    let taken = followed.take_far(1);
+    assert!(followed.take_far(1, true).due.is_empty(), "far behind");
+    followed.admit(Some(&BESIDE), Instant::now());
+    named(&mut followed, Some(&BESIDE));
+    let near = replicas[1].partition.id();
+    followed.note_leader_end(near, 0, 2);
+    followed.note_progress(near);
+    let taken = followed.take_far(1, true);
     assert_eq!(indexes(&taken.due), [1], "it would be in sync");
-    assert!(followed.take_far(1).due.is_empty(), "it is under way");
-    followed.admit(Some(&BESIDE));
-    assert_eq!(named(&mut followed, Some(&BESIDE)), BTreeMap::from([(0, 1 << 20)]), "it is not fetched meanwhile");
+    assert_eq!(named(&mut followed, None), BTreeMap::new(), "it is not fetched meanwhile");
     followed.note_flushed(&taken.due);
-    assert_eq!(indexes(&followed.take_far(1).due), [1], "the flush has failed");
-    replicas[1].partition.log().flush().unwrap();
-    followed.note_flushed(&taken.due);
-    assert!(followed.take_far(1).due.is_empty());
-    assert_eq!(named(&mut followed, Some(&PAUSING)), BTreeMap::from([(1, MOST)]));
+    assert!(followed.take_far(1, true).due.is_empty(), "once: the next flush is the request's");
+    assert_eq!(indexes(&followed.unflushed()), [1]);
     // Behind so much that a crash would cost too much.
     replicas[0].set_role(1, 2, &[1]);
     replicas[0].append_bytes(40 << 20);
     replicas[0].set_role(2, 3, &[2]);
     followed.note_progress(replicas[0].partition.id());
-    assert_eq!(indexes(&followed.take_far(1).due), [0]);
-    followed.note_flushed(&[Arc::clone(&replicas[0].partition)]);
+    assert!(followed.take_far(1, false).due.is_empty(), "a flush is under way");
+    followed.admit(Some(&BESIDE), Instant::now());
+    named(&mut followed, Some(&BESIDE));
+    followed.note_progress(replicas[0].partition.id());
+    let taken = followed.take_far(1, true);
+    assert_eq!(indexes(&taken.due), [0]);
+    followed.note_flushed(&taken.due);
     assert!(followed.has_waiting());
 }
 
@@ -172,4 +179,42 @@ fn a_partition_whose_own_producers_wait_gives_way_to_none() {
     assert!(!gives_way(2, &[2]), "acks=all fails until this replica has caught up");
     assert!(!gives_way(1, &[1, 2]), "it is in sync");
     assert!(!Role::of(1, assignment(1, 1, &[2]), Arc::clone(&replica.settings)).gives_way(1), "it leads");
+}
+
+#[test]
+fn a_partition_that_brings_nothing_keeps_no_place() {
+    let replicas: Vec<Replica> = (0..6).map(|index| Replica::leading_at(index, &[1])).collect();
+    let (mut followed, start) = (catching_up(&replicas, FAR), Instant::now());
+    followed.take_far(1, true);
+    assert_eq!(followed.admit(Some(&BESIDE), start), AT_ONCE);
+    named(&mut followed, Some(&BESIDE));
+    assert_eq!(followed.admit(Some(&BESIDE), start + PLACE / 2), 0);
+    assert_eq!(followed.admit(Some(&BESIDE), start + PLACE), AT_ONCE);
+    let taken: Vec<i32> = named(&mut followed, Some(&BESIDE)).into_keys().collect();
+    assert_eq!(taken, [0, 1, 4, 5], "in turn");
+}
+
+#[test]
+fn what_was_admitted_is_flushed_when_no_producer_waits() {
+    let replicas = [Replica::flushing_at(0, &[1])];
+    let mut followed = catching_up(&replicas, FAR);
+    followed.take_far(1, true);
+    followed.admit(Some(&BESIDE), Instant::now());
+    named(&mut followed, Some(&BESIDE));
+    assert!(followed.unflushed().is_empty());
+    followed.admit(None, Instant::now());
+    assert_eq!(indexes(&followed.unflushed()), [0]);
+}
+
+#[test]
+fn a_partition_that_producers_come_to_need_leaves_its_place() {
+    let replicas = [Replica::flushing_at(0, &[1])];
+    let mut followed = catching_up(&replicas, FAR);
+    followed.take_far(1, true);
+    followed.admit(Some(&BESIDE), Instant::now());
+    let settings = TopicSettings { min_insync_replicas: 2, ..(*replicas[0].settings).clone() };
+    replicas[0].partition.set_role(Role::of(1, assignment(2, 1, &[2]), Arc::new(settings))).unwrap();
+    followed.take_far(1, true);
+    assert_eq!(indexes(&followed.unflushed()), [0]);
+    assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, MOST)]));
 }
