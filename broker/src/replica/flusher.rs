@@ -113,12 +113,12 @@ impl Flusher {
         }
     }
 
-    /// Flushes targets of one log dir now, in no round: those that wait for a round do not wait for this. Blocks.
-    pub(super) fn flush_alone<T: FlushTarget>(&self, targets: &[Arc<T>]) {
+    /// Flushes a target now, in no round: those that wait for a round do not wait for this. Blocks.
+    pub(super) fn flush_alone<T: FlushTarget>(&self, target: &T) {
         let started = Instant::now();
         self.metrics.begin_segments();
-        targets.iter().for_each(|target| target.flush());
-        self.metrics.round(started.elapsed(), targets.len());
+        target.flush();
+        self.metrics.round(started.elapsed(), 1);
     }
 
     /// As [`Flusher::request_flush`], within [`SOON`]: for records without a waiter.

@@ -8,6 +8,8 @@
 //!
 //! Must never: let an error of one partition stop the others, or use an answer to a request of another session.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,8 +56,8 @@ const IN_FLIGHT: usize = 2;
 /// With the time at which the request was sent.
 type Answer = (Instant, Result<FetchResponse, LinkError>);
 
-/// Partitions that were flushed, and since when.
-type Flushed = (Instant, Vec<Arc<Partition>>);
+/// A partition that was flushed, its log dir, and since when.
+type Flushed = (Instant, PathBuf, Arc<Partition>);
 
 /// See the module.
 pub(super) struct Fetcher {
@@ -73,6 +75,10 @@ pub(super) struct Fetcher {
     pause_until: Option<Instant>,
     /// Flushes of partitions that catch up; one ends with the time at which it began.
     flushing: FuturesUnordered<BoxFuture<'static, Flushed>>,
+    /// Log dirs with such a flush, and the partitions that come next.
+    flushing_dirs: BTreeMap<PathBuf, Vec<Arc<Partition>>>,
+    /// Producers waited when this was looked at last.
+    is_throttling: bool,
     /// At most one attempt to make log starts durable, with its partitions.
     saving: FuturesUnordered<BoxFuture<'static, Vec<Arc<Partition>>>>,
     /// The session's id; 0 before there is one.
@@ -116,6 +122,8 @@ impl Fetcher {
             pace: Pace::default(),
             pause_until: None,
             flushing: FuturesUnordered::new(),
+            flushing_dirs: BTreeMap::new(),
+            is_throttling: false,
             saving: FuturesUnordered::new(),
             session_id: 0,
             session_epoch: 0,
@@ -240,17 +248,25 @@ impl Fetcher {
     /// While producers wait for this broker: takes out what is far behind and has fetched, for a pause, and has flushed what is due of it.
     fn throttle(&mut self) -> Option<Beside> {
         let (own, now) = (self.node.id(), Instant::now());
-        if !self.replicas.flusher().foreground().is_active(now) {
+        let was_active =
+            std::mem::replace(&mut self.is_throttling, self.replicas.flusher().foreground().is_active(now));
+        if !self.is_throttling {
             return None;
         }
-        // One attempt at a time: a disk that stands takes one thread.
-        let taken = self.followed.take_far(own, self.flushing.is_empty());
+        if !was_active {
+            self.followed.look_at_all();
+        }
+        let taken = self.followed.take_far(own, |dir| self.flushing_dirs.contains_key(dir));
         if taken.has_fetched {
             self.pace.adapt(now);
             self.pause_after(self.answered);
         }
-        if !taken.due.is_empty() {
-            self.flush_alone(taken.due);
+        for partition in taken.due {
+            let dir = partition.log().log_dir().to_owned();
+            match self.flushing_dirs.get_mut(&dir) {
+                Some(next) => next.push(partition),
+                None => self.flush_alone(dir, partition),
+            }
         }
         let pause_end = self.pause_until.filter(|until| *until > Instant::now());
         Some(Beside { own, bytes: self.pace.bytes(), pause_end })
@@ -261,26 +277,32 @@ impl Fetcher {
         self.pause_until = self.pause_until.max(Some(Instant::now() + self.pace.pause(began.elapsed())));
     }
 
-    /// Flushes partitions beside the requests, and in no round with others.
-    fn flush_alone(&mut self, due: Vec<Arc<Partition>>) {
+    /// Flushes a partition beside the requests, and in no round with others. One at a time in each log dir: one that stands takes one thread, and
+    /// keeps nothing of the others.
+    fn flush_alone(&mut self, dir: PathBuf, due: Arc<Partition>) {
+        self.flushing_dirs.entry(dir.clone()).or_default();
         let (node, flusher) = (self.node.clone(), Arc::clone(self.replicas.flusher()));
         self.flushing.push(
             async move {
-                let (began, flushing) = (Instant::now(), due.clone());
-                let ended = node.run_blocking(move || flusher.flush_alone(&flushing)).await;
-                if ended.is_err() || due.iter().any(|partition| must_flush(partition)) {
+                let (began, flushing) = (Instant::now(), Arc::clone(&due));
+                let ended = node.run_blocking(move || flusher.flush_alone(flushing.as_ref())).await;
+                if ended.is_err() || must_flush(&due) {
                     // A disk that is full, or fails, is not asked again at once.
                     tokio::time::sleep(FIRST_PAUSE).await;
                 }
-                (began, due)
+                (began, dir, due)
             }
             .boxed(),
         );
     }
 
-    fn end_flush(&mut self, (began, partitions): Flushed) {
+    fn end_flush(&mut self, (began, dir, partition): Flushed) {
+        match self.flushing_dirs.get_mut(&dir).and_then(Vec::pop) {
+            Some(next) => self.flush_alone(dir, next),
+            None => drop(self.flushing_dirs.remove(&dir)),
+        }
         self.pause_after(began);
-        self.followed.note_flushed(&partitions);
+        self.followed.note_flushed(&partition);
     }
 
     /// Flushes what the next request reports.

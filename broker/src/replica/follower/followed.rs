@@ -123,9 +123,9 @@ pub(super) struct FollowedPartitions {
     paused: BTreeSet<(Instant, PartitionId)>,
     /// Those that wait until they may catch up, and those that do while producers wait for others.
     waiting: BTreeSet<PartitionId>,
-    admitted: BTreeSet<PartitionId>,
-    /// When partitions were admitted last, and the last of them.
-    last_admitted: Option<(Instant, PartitionId)>,
+    admitted: BTreeMap<PartitionId, Instant>,
+    /// The last that was admitted.
+    last_admitted: Option<PartitionId>,
     /// Partitions whose last answer was an error.
     failing: BTreeSet<PartitionId>,
     /// Partitions whose log start is not durable.
@@ -307,7 +307,8 @@ impl FollowedPartitions {
 
     /// Partitions that have to be flushed before the next request reports them.
     pub(super) fn unflushed(&self) -> Vec<Arc<Partition>> {
-        let changed = self.changed.difference(&self.admitted).filter_map(|id| self.by_id.get(id));
+        let counted = self.changed.iter().filter(|id| !self.admitted.contains_key(id));
+        let changed = counted.filter_map(|id| self.by_id.get(id));
         changed.filter(|followed| followed.must_flush()).map(|followed| Arc::clone(&followed.partition)).collect()
     }
 
@@ -315,7 +316,7 @@ impl FollowedPartitions {
     pub(super) fn has_news(&mut self) -> bool {
         let (by_id, admitted) = (&self.by_id, &self.admitted);
         self.changed.retain(|id| {
-            let must_flush = |followed: &Followed| followed.must_flush() && !admitted.contains(id);
+            let must_flush = |followed: &Followed| followed.must_flush() && !admitted.contains_key(id);
             let followed = by_id.get(id);
             followed.is_some_and(|followed| followed.sent != Some(followed.position()) || must_flush(followed))
         });
@@ -339,7 +340,7 @@ impl FollowedPartitions {
             // It may be followed again since it was taken out.
             self.forgotten.remove(&id);
             // A session that begins names all partitions, also those that are not flushed yet: their flush is news for the next request.
-            if followed.must_flush() && !self.admitted.contains(&id) {
+            if followed.must_flush() && !self.admitted.contains_key(&id) {
                 self.changed.insert(id);
             }
             if followed.sent == Some(position) {

@@ -5,6 +5,7 @@
 //! it before. Must never: hold back a partition that producers wait for, or keep a place for one that brings nothing.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const AT_ONCE: usize = 4;
 const UNFLUSHED: u64 = 32 << 20;
 /// Unflushed bytes of one that was far behind: more are flushed beside the requests.
 const SMALL: u64 = 256 << 10;
+/// Unflushed bytes of one that was far behind with which it waits for a flush of its own.
+const MUCH: u64 = 1 << 20;
 /// How long a partition that brings nothing keeps its place.
 const PLACE: Duration = Duration::from_secs(1);
 /// Bytes that a partition asks for in a session that begins.
@@ -46,10 +49,18 @@ impl Followed {
 }
 
 impl FollowedPartitions {
-    /// Takes what is far behind out of the session, once it has fetched. With `may_flush` a few partitions with much unflushed are taken, too.
-    pub(in super::super) fn take_far(&mut self, own: i32, may_flush: bool) -> Taken {
+    /// Producers begin to wait: whatever is fetched is looked at.
+    pub(in super::super) fn look_at_all(&mut self) {
+        let fetching = self.by_id.iter().filter(|(_, followed)| followed.standing == Standing::Fetching);
+        self.changed.extend(fetching.map(|(id, _)| *id));
+    }
+
+    /// Takes what is far behind out of the session, once it has fetched. A few partitions with much unflushed are taken, too, unless they lie in
+    /// a log dir that is busy; and those with very much that would be in sync.
+    pub(in super::super) fn take_far(&mut self, own: i32, is_busy: impl Fn(&Path) -> bool) -> Taken {
         let changed: Vec<_> = self.changed.iter().copied().collect();
         let share = UNFLUSHED / u64::try_from(self.waiting.len() + self.admitted.len() + 1).unwrap_or(u64::MAX);
+        let share = share.max(SMALL);
         let mut taken = Taken::default();
         for id in changed {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
@@ -58,18 +69,22 @@ impl FollowedPartitions {
                 continue;
             }
             let (is_far, has_fetched) = (followed.is_far(), followed.has_fetched());
-            if followed.sent.is_none() && self.admitted.contains(&id) {
+            let is_admitted = self.admitted.contains_key(&id);
+            if is_far && followed.sent.is_none() && is_admitted {
                 continue;
             }
             taken.has_fetched |= is_far && has_fetched;
             let due_from = if is_far { share } else { SMALL };
             let was_far = std::mem::replace(&mut followed.was_far, is_far);
-            let has_room = may_flush && taken.due.len() < AT_ONCE;
-            let unflushed = (is_far || was_far) && has_room && followed.must_flush();
-            if unflushed && followed.partition.log().unsynced_bytes() > due_from {
+            let counts = (is_far || was_far) && followed.must_flush();
+            let unflushed = if counts { followed.partition.log().unsynced_bytes() } else { 0 };
+            let has_room = taken.due.len() < AT_ONCE && !is_busy(followed.partition.log().log_dir());
+            // The producers' flushes would wait for so much.
+            let must_wait = !is_far && unflushed > MUCH;
+            if unflushed > due_from && (has_room || must_wait) {
                 taken.due.push(Arc::clone(&followed.partition));
                 self.stop_fetching(id, Standing::Flushing);
-            } else if is_far && (has_fetched || followed.sent.is_none()) {
+            } else if is_far && (has_fetched || !is_admitted) {
                 self.stop_fetching(id, Standing::Waiting);
                 self.waiting.insert(id);
             } else if !is_far {
@@ -79,20 +94,18 @@ impl FollowedPartitions {
         taken
     }
 
-    /// An attempt to flush them has ended: they are fetched again.
-    pub(in super::super) fn note_flushed(&mut self, partitions: &[Arc<Partition>]) {
-        for id in partitions.iter().map(|partition| partition.id()) {
-            let Some(followed) = self.by_id.get_mut(&id) else { continue };
-            if followed.standing != Standing::Flushing {
-                continue;
-            }
-            if followed.is_far() {
-                followed.standing = Standing::Waiting;
-                self.waiting.insert(id);
-            } else {
-                followed.standing = Standing::Fetching;
-                self.changed.insert(id);
-            }
+    /// An attempt to flush it has ended: it is fetched again.
+    pub(in super::super) fn note_flushed(&mut self, partition: &Partition) {
+        let id = partition.id();
+        let Some(followed) = self.by_id.get_mut(&id).filter(|followed| followed.standing == Standing::Flushing) else {
+            return;
+        };
+        if followed.is_far() {
+            followed.standing = Standing::Waiting;
+            self.waiting.insert(id);
+        } else {
+            followed.standing = Standing::Fetching;
+            self.changed.insert(id);
         }
     }
 
@@ -107,7 +120,7 @@ impl FollowedPartitions {
             None => {
                 // What is unflushed of them is flushed with the next request.
                 let admitted = std::mem::take(&mut self.admitted);
-                admitted.into_iter().for_each(|id| self.note_change(id));
+                admitted.into_keys().for_each(|id| self.note_change(id));
                 usize::MAX
             }
         };
@@ -119,9 +132,9 @@ impl FollowedPartitions {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
             followed.standing = Standing::Fetching;
             self.changed.insert(id);
-            self.last_admitted = Some((now, id));
+            self.last_admitted = Some(id);
             if beside.is_some() {
-                self.admitted.insert(id);
+                self.admitted.insert(id, now);
             }
             count += 1;
         }
@@ -130,18 +143,21 @@ impl FollowedPartitions {
 
     /// The partition whose turn it is.
     fn next_waiting(&self) -> Option<PartitionId> {
-        let after = self.last_admitted.map_or(Bound::Unbounded, |(_, last)| Bound::Excluded(last));
+        let after = self.last_admitted.map_or(Bound::Unbounded, Bound::Excluded);
         self.waiting.range((after, Bound::Unbounded)).next().or_else(|| self.waiting.first()).copied()
     }
 
     /// Partitions that have brought nothing for a while give their places to others: their leader may throttle them.
     fn free_places(&mut self, now: Instant) {
-        let is_long = self.last_admitted.is_some_and(|(at, _)| now.saturating_duration_since(at) >= PLACE);
-        if is_long && self.admitted.len() >= AT_ONCE && self.has_waiting() {
-            for id in std::mem::take(&mut self.admitted) {
-                self.stop_fetching(id, Standing::Waiting);
-                self.waiting.insert(id);
-            }
+        if self.admitted.len() < AT_ONCE || !self.has_waiting() {
+            return;
+        }
+        let is_answered = |id: &PartitionId| self.by_id.get(id).is_some_and(|found| found.named_in <= self.answers);
+        let is_long = |since: Instant| now.saturating_duration_since(since) >= PLACE;
+        let silent = self.admitted.iter().filter(|(id, since)| is_long(**since) && is_answered(id));
+        for id in silent.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.stop_fetching(id, Standing::Waiting);
+            self.waiting.insert(id);
         }
     }
 
@@ -153,7 +169,7 @@ impl FollowedPartitions {
     /// How many bytes a partition may bring.
     pub(super) fn bytes_for(&self, followed: &Followed, beside: Option<&Beside>, most: i32) -> i32 {
         let Some(beside) = beside.filter(|beside| followed.partition.role().gives_way(beside.own)) else { return most };
-        let bytes = if self.admitted.contains(&followed.partition.id()) {
+        let bytes = if self.admitted.contains_key(&followed.partition.id()) {
             beside.bytes / i32::try_from(self.admitted.len().max(1)).unwrap_or(i32::MAX)
         } else if followed.leader_end < 0 || followed.is_far() {
             FIRST

@@ -51,18 +51,18 @@ fn indexes(partitions: &[Arc<Partition>]) -> Vec<i32> {
 fn few_catch_up_at_a_time_and_none_during_a_pause() {
     let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
-    assert!(!followed.take_far(1, true).has_fetched);
+    assert!(!followed.take_far(1, |_| false).has_fetched);
     assert!(followed.has_waiting() && !followed.has_news());
     followed.admit(Some(&pausing()), Instant::now());
     assert!(named(&mut followed, Some(&pausing())).is_empty());
     followed.admit(Some(&BESIDE), Instant::now());
-    assert!(!followed.take_far(1, true).has_fetched, "what was admitted stays");
+    assert!(!followed.take_far(1, |_| false).has_fetched, "what was admitted stays");
     assert_eq!(named(&mut followed, Some(&BESIDE)), (0..AT_ONCE as i32).map(|index| (index, EACH)).collect());
     followed.admit(Some(&BESIDE), Instant::now());
     assert!(!followed.has_news() && followed.has_waiting(), "no room");
 
     fetch(&mut followed, &replicas[3]);
-    assert!(followed.take_far(1, true).has_fetched);
+    assert!(followed.take_far(1, |_| false).has_fetched);
     assert!(followed.has_news(), "it leaves the session");
     assert_eq!(followed.name_changed(Some(&pausing()), MOST).forgotten.len(), 1);
     followed.admit(Some(&BESIDE), Instant::now());
@@ -73,7 +73,7 @@ fn few_catch_up_at_a_time_and_none_during_a_pause() {
 fn all_catch_up_at_once_where_no_producer_waits() {
     let replicas: Vec<Replica> = (0..20).map(|index| Replica::leading_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     followed.admit(None, Instant::now());
     assert_eq!(named(&mut followed, None), (0..20).map(|index| (index, MOST)).collect());
     assert!(!followed.has_waiting());
@@ -83,11 +83,11 @@ fn all_catch_up_at_once_where_no_producer_waits() {
 fn what_is_nearly_in_sync_is_not_throttled() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, 1);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, MOST)]));
     fetch(&mut followed, &replicas[0]);
     assert!(
-        !followed.take_far(1, true).has_fetched && followed.has_news(),
+        !followed.take_far(1, |_| false).has_fetched && followed.has_news(),
         "its leader's end is where it was: it reports at once"
     );
 }
@@ -96,7 +96,7 @@ fn what_is_nearly_in_sync_is_not_throttled() {
 fn a_partition_of_which_nothing_is_known_brings_little() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, -1);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, FIRST)]));
     // So does one in a session that begins anew.
     let mut followed = catching_up(&[Replica::leading(&[1])], FAR);
@@ -109,12 +109,12 @@ fn a_partition_of_which_nothing_is_known_brings_little() {
 fn a_partition_that_is_followed_anew_waits_for_nothing() {
     let replicas = [Replica::leading(&[1])];
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     assert!(followed.has_waiting());
     followed.add_partition(Arc::clone(&replicas[0].partition), 2);
     assert!(!followed.has_waiting() && followed.has_news());
     followed.note_leader_end(replicas[0].partition.id(), 0, FAR);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     followed.remove_partition(replicas[0].partition.id());
     followed.admit(None, Instant::now());
     assert!(!followed.has_waiting() && named(&mut followed, None).is_empty());
@@ -125,7 +125,7 @@ fn what_is_far_behind_is_flushed_by_and_by() {
     let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
     let mut followed = catching_up(&replicas, FAR);
     followed.note_leader_end(replicas[1].partition.id(), 0, 1);
-    assert!(followed.take_far(1, true).due.is_empty());
+    assert!(followed.take_far(1, |_| false).due.is_empty());
     followed.admit(Some(&BESIDE), Instant::now());
     assert_eq!(indexes(&followed.unflushed()), [1], "a request waits for what is nearly in sync only");
     replicas[1].partition.log().flush().unwrap();
@@ -141,30 +141,30 @@ fn much_that_is_unflushed_is_flushed_beside_the_requests() {
     let replicas: Vec<Replica> = (0..2).map(|index| Replica::flushing_at(index, &[1])).collect();
     replicas.iter().for_each(|replica| replica.append_bytes(300 << 10));
     let mut followed = catching_up(&replicas, FAR);
-    assert!(followed.take_far(1, true).due.is_empty(), "far behind");
+    assert!(followed.take_far(1, |_| false).due.is_empty(), "far behind");
     followed.admit(Some(&BESIDE), Instant::now());
     named(&mut followed, Some(&BESIDE));
     let near = replicas[1].partition.id();
     followed.note_leader_end(near, 0, 2);
     followed.note_progress(near);
-    let taken = followed.take_far(1, true);
+    let taken = followed.take_far(1, |_| false);
     assert_eq!(indexes(&taken.due), [1], "it would be in sync");
     assert_eq!(named(&mut followed, None), BTreeMap::new(), "it is not fetched meanwhile");
-    followed.note_flushed(&taken.due);
-    assert!(followed.take_far(1, true).due.is_empty(), "once: the next flush is the request's");
+    followed.note_flushed(&taken.due[0]);
+    assert!(followed.take_far(1, |_| false).due.is_empty(), "once: the next flush is the request's");
     assert_eq!(indexes(&followed.unflushed()), [1]);
     // Behind so much that a crash would cost too much.
     replicas[0].set_role(1, 2, &[1]);
     replicas[0].append_bytes(40 << 20);
     replicas[0].set_role(2, 3, &[2]);
     followed.note_progress(replicas[0].partition.id());
-    assert!(followed.take_far(1, false).due.is_empty(), "a flush is under way");
+    assert!(followed.take_far(1, |_| true).due.is_empty(), "a flush is under way");
     followed.admit(Some(&BESIDE), Instant::now());
     named(&mut followed, Some(&BESIDE));
     followed.note_progress(replicas[0].partition.id());
-    let taken = followed.take_far(1, true);
+    let taken = followed.take_far(1, |_| false);
     assert_eq!(indexes(&taken.due), [0]);
-    followed.note_flushed(&taken.due);
+    followed.note_flushed(&taken.due[0]);
     assert!(followed.has_waiting());
 }
 
@@ -185,9 +185,11 @@ fn a_partition_whose_own_producers_wait_gives_way_to_none() {
 fn a_partition_that_brings_nothing_keeps_no_place() {
     let replicas: Vec<Replica> = (0..6).map(|index| Replica::leading_at(index, &[1])).collect();
     let (mut followed, start) = (catching_up(&replicas, FAR), Instant::now());
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     assert_eq!(followed.admit(Some(&BESIDE), start), AT_ONCE);
     named(&mut followed, Some(&BESIDE));
+    assert_eq!(followed.admit(Some(&BESIDE), start + PLACE), 0, "its answer may be under way");
+    followed.begin_answer();
     assert_eq!(followed.admit(Some(&BESIDE), start + PLACE / 2), 0);
     assert_eq!(followed.admit(Some(&BESIDE), start + PLACE), AT_ONCE);
     let taken: Vec<i32> = named(&mut followed, Some(&BESIDE)).into_keys().collect();
@@ -198,7 +200,7 @@ fn a_partition_that_brings_nothing_keeps_no_place() {
 fn what_was_admitted_is_flushed_when_no_producer_waits() {
     let replicas = [Replica::flushing_at(0, &[1])];
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     followed.admit(Some(&BESIDE), Instant::now());
     named(&mut followed, Some(&BESIDE));
     assert!(followed.unflushed().is_empty());
@@ -210,11 +212,37 @@ fn what_was_admitted_is_flushed_when_no_producer_waits() {
 fn a_partition_that_producers_come_to_need_leaves_its_place() {
     let replicas = [Replica::flushing_at(0, &[1])];
     let mut followed = catching_up(&replicas, FAR);
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     followed.admit(Some(&BESIDE), Instant::now());
     let settings = TopicSettings { min_insync_replicas: 2, ..(*replicas[0].settings).clone() };
     replicas[0].partition.set_role(Role::of(1, assignment(2, 1, &[2]), Arc::new(settings))).unwrap();
-    followed.take_far(1, true);
+    followed.take_far(1, |_| false);
     assert_eq!(indexes(&followed.unflushed()), [0]);
     assert_eq!(named(&mut followed, Some(&pausing())), BTreeMap::from([(0, MOST)]));
+}
+
+#[test]
+fn what_is_fetched_when_producers_begin_to_wait_is_throttled() {
+    let replicas: Vec<Replica> = (0..6).map(|index| Replica::leading_at(index, &[1])).collect();
+    let mut followed = catching_up(&replicas, FAR);
+    followed.admit(None, Instant::now());
+    assert_eq!(named(&mut followed, None).len(), 6);
+    followed.look_at_all();
+    followed.take_far(1, |_| false);
+    assert_eq!(followed.name_changed(Some(&pausing()), MOST).forgotten.len(), 1, "one topic");
+    assert!(!followed.is_fetching() && followed.has_waiting());
+}
+
+#[test]
+fn one_that_is_near_with_much_unflushed_is_flushed_alone_in_any_case() {
+    for (bytes, due) in [(300 << 10, vec![]), (3 << 20, vec![0])] {
+        let replicas = [Replica::flushing_at(0, &[1])];
+        replicas[0].append_bytes(bytes);
+        let mut followed = catching_up(&replicas, FAR);
+        followed.take_far(1, |_| false);
+        followed.admit(Some(&BESIDE), Instant::now());
+        followed.note_leader_end(replicas[0].partition.id(), 0, 2);
+        assert_eq!(indexes(&followed.take_far(1, |_| true).due), due, "{bytes}");
+        assert_eq!(followed.unflushed().len(), 1 - due.len(), "little of it goes with the request's round");
+    }
 }
