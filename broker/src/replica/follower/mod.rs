@@ -154,7 +154,8 @@ impl FollowerFetchers {
     }
 
     fn send(&mut self, following: Following, partition: Arc<Partition>) {
-        let change = Change::Follow { partition, leader_epoch: following.leader_epoch };
+        let Following { leader_epoch, gives_way, .. } = following;
+        let change = Change::Follow { partition, leader_epoch, gives_way };
         let sent = match self.fetchers.get(&following.leader) {
             Some(fetcher) => fetcher.send(change),
             None => Err(mpsc::error::SendError(change)),

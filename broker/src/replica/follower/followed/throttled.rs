@@ -49,10 +49,24 @@ impl Followed {
 }
 
 impl FollowedPartitions {
-    /// Producers begin to wait: whatever is fetched is looked at.
-    pub(in super::super) fn look_at_all(&mut self) {
-        let fetching = self.by_id.iter().filter(|(_, followed)| followed.standing == Standing::Fetching);
-        self.changed.extend(fetching.map(|(id, _)| *id));
+    /// Whether a partition gives way. It is followed anew when that changes.
+    pub(in super::super) fn note_giving_way(&mut self, id: PartitionId, gives_way: bool) {
+        if gives_way {
+            self.giving_way.insert(id);
+        } else {
+            self.giving_way.remove(&id);
+        }
+    }
+
+    /// Whether any partition gives way.
+    pub(in super::super) fn has_giving_way(&self) -> bool {
+        !self.giving_way.is_empty()
+    }
+
+    /// Producers begin to wait: what gives way and is fetched is looked at.
+    pub(in super::super) fn look_at_giving_way(&mut self) {
+        let is_fetching = |id: &&PartitionId| self.by_id.get(id).is_some_and(|f| f.standing == Standing::Fetching);
+        self.changed.extend(self.giving_way.iter().filter(is_fetching).copied());
     }
 
     /// Takes what is far behind out of the session, once it has fetched. A few partitions with much unflushed are taken, too, unless they lie in

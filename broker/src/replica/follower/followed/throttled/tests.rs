@@ -227,7 +227,12 @@ fn what_is_fetched_when_producers_begin_to_wait_is_throttled() {
     let mut followed = catching_up(&replicas, FAR);
     followed.admit(None, Instant::now());
     assert_eq!(named(&mut followed, None).len(), 6);
-    followed.look_at_all();
+    followed.look_at_giving_way();
+    assert!(!followed.take_far(1, |_| false).has_fetched && !followed.has_waiting(), "not known to give way");
+    for replica in &replicas {
+        followed.note_giving_way(replica.partition.id(), true);
+    }
+    followed.look_at_giving_way();
     followed.take_far(1, |_| false);
     assert_eq!(followed.name_changed(Some(&pausing()), MOST).forgotten.len(), 1, "one topic");
     assert!(!followed.is_fetching() && followed.has_waiting());
