@@ -131,7 +131,7 @@ impl Role {
     }
 
     /// Whether the replica of broker `own` catches up while enough others are in sync: no producer waits for it.
-    pub(super) fn gives_way(&self, own: i32) -> bool {
+    pub(super) fn is_catching_up(&self, own: i32) -> bool {
         let Self::Follower(follower) = self else { return false };
         !self.is_in_sync(own) && follower.assignment.isr.len() >= min_in_sync(&follower.settings, &follower.assignment)
     }

@@ -57,7 +57,7 @@ impl Fetcher {
                     self.quota().record(bytes);
                 }
                 if bytes > 0 {
-                    if !partition.role().gives_way(self.node.id()) {
+                    if !partition.role().is_catching_up(self.node.id()) {
                         self.replicas.flusher().foreground().note();
                     }
                     self.count(&partition, bytes);

@@ -42,8 +42,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// A change of what a fetcher fetches.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Follow a partition in this leader epoch. While it catches up it gives way to producers of others, or does not.
-    Follow { partition: Arc<Partition>, leader_epoch: i32, gives_way: bool },
+    /// Follow a partition in this leader epoch. It catches up, throttled while producers wait for others, or does not.
+    Follow { partition: Arc<Partition>, leader_epoch: i32, is_catching_up: bool },
     /// Follow it no more.
     Leave(PartitionId),
     /// The leader may be reachable again.
@@ -183,10 +183,10 @@ impl Fetcher {
 
     fn apply_change(&mut self, change: Change) {
         match change {
-            Change::Follow { partition, leader_epoch, gives_way } => {
+            Change::Follow { partition, leader_epoch, is_catching_up } => {
                 let id = partition.id();
                 self.followed.add_partition(partition, leader_epoch);
-                self.followed.note_giving_way(id, gives_way);
+                self.followed.note_catching_up(id, is_catching_up);
             }
             Change::Leave(id) => self.followed.remove_partition(id),
             Change::Retry => {
@@ -252,13 +252,13 @@ impl Fetcher {
     /// While producers wait for this broker: takes out what is far behind and has fetched, for a pause, and has flushed what is due of it.
     fn throttle(&mut self) -> Option<Beside> {
         let (own, now) = (self.node.id(), Instant::now());
-        let has_work = self.followed.has_giving_way() && self.replicas.flusher().foreground().is_active(now);
+        let has_work = self.followed.has_catching_up() && self.replicas.flusher().foreground().is_active(now);
         let was_throttling = std::mem::replace(&mut self.is_throttling, has_work);
         if !has_work {
             return None;
         }
         if !was_throttling {
-            self.followed.look_at_giving_way();
+            self.followed.look_at_catching_up();
         }
         let taken = self.followed.take_far(own, |dir| self.flushing_dirs.contains_key(dir));
         if taken.has_fetched {

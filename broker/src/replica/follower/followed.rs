@@ -121,8 +121,8 @@ pub(super) struct FollowedPartitions {
     /// Partitions whose position may have changed since the last request.
     changed: BTreeSet<PartitionId>,
     paused: BTreeSet<(Instant, PartitionId)>,
-    /// Those that give way to producers of others; most often none.
-    giving_way: BTreeSet<PartitionId>,
+    /// Those that are throttled while producers wait for others; most often none.
+    catching_up: BTreeSet<PartitionId>,
     /// Those that wait until they may catch up, and those that do while producers wait for others.
     waiting: BTreeSet<PartitionId>,
     admitted: BTreeMap<PartitionId, Instant>,
@@ -168,7 +168,7 @@ impl FollowedPartitions {
     /// Follows it no more.
     pub(super) fn remove_partition(&mut self, id: PartitionId) {
         self.unpause(id);
-        self.giving_way.remove(&id);
+        self.catching_up.remove(&id);
         self.changed.remove(&id);
         self.unsaved.remove(&id);
         self.failing.remove(&id);

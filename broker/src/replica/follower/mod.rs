@@ -42,8 +42,8 @@ struct Following {
     leader_epoch: i32,
     /// It reports what it has flushed.
     flushes: bool,
-    /// Producers of other partitions come first, while it catches up.
-    gives_way: bool,
+    /// It catches up, throttled while producers wait for others.
+    is_catching_up: bool,
 }
 
 fn following(partition: &Partition, own: i32) -> Option<Following> {
@@ -55,7 +55,7 @@ fn following(partition: &Partition, own: i32) -> Option<Following> {
                 leader: follower.assignment.leader,
                 leader_epoch: follower.assignment.leader_epoch,
                 flushes: follower.settings.flush_before_ack,
-                gives_way: role.gives_way(own),
+                is_catching_up: role.is_catching_up(own),
             })
         }
         _ => None,
@@ -154,8 +154,8 @@ impl FollowerFetchers {
     }
 
     fn send(&mut self, following: Following, partition: Arc<Partition>) {
-        let Following { leader_epoch, gives_way, .. } = following;
-        let change = Change::Follow { partition, leader_epoch, gives_way };
+        let Following { leader_epoch, is_catching_up, .. } = following;
+        let change = Change::Follow { partition, leader_epoch, is_catching_up };
         let sent = match self.fetchers.get(&following.leader) {
             Some(fetcher) => fetcher.send(change),
             None => Err(mpsc::error::SendError(change)),

@@ -49,24 +49,24 @@ impl Followed {
 }
 
 impl FollowedPartitions {
-    /// Whether a partition gives way. It is followed anew when that changes.
-    pub(in super::super) fn note_giving_way(&mut self, id: PartitionId, gives_way: bool) {
-        if gives_way {
-            self.giving_way.insert(id);
+    /// Whether a partition is throttled while producers wait for others. It is followed anew when that changes.
+    pub(in super::super) fn note_catching_up(&mut self, id: PartitionId, is_catching_up: bool) {
+        if is_catching_up {
+            self.catching_up.insert(id);
         } else {
-            self.giving_way.remove(&id);
+            self.catching_up.remove(&id);
         }
     }
 
-    /// Whether any partition gives way.
-    pub(in super::super) fn has_giving_way(&self) -> bool {
-        !self.giving_way.is_empty()
+    /// Whether any partition is.
+    pub(in super::super) fn has_catching_up(&self) -> bool {
+        !self.catching_up.is_empty()
     }
 
-    /// Producers begin to wait: what gives way and is fetched is looked at.
-    pub(in super::super) fn look_at_giving_way(&mut self) {
+    /// Producers begin to wait: those of them that are fetched are looked at.
+    pub(in super::super) fn look_at_catching_up(&mut self) {
         let is_fetching = |id: &&PartitionId| self.by_id.get(id).is_some_and(|f| f.standing == Standing::Fetching);
-        self.changed.extend(self.giving_way.iter().filter(is_fetching).copied());
+        self.changed.extend(self.catching_up.iter().filter(is_fetching).copied());
     }
 
     /// Takes what is far behind out of the session, once it has fetched. A few partitions with much unflushed are taken, too, unless they lie in
@@ -78,7 +78,7 @@ impl FollowedPartitions {
         let mut taken = Taken::default();
         for id in changed {
             let Some(followed) = self.by_id.get_mut(&id) else { continue };
-            if !followed.partition.role().gives_way(own) {
+            if !followed.partition.role().is_catching_up(own) {
                 self.admitted.remove(&id);
                 continue;
             }
@@ -182,7 +182,9 @@ impl FollowedPartitions {
 
     /// How many bytes a partition may bring.
     pub(super) fn bytes_for(&self, followed: &Followed, beside: Option<&Beside>, most: i32) -> i32 {
-        let Some(beside) = beside.filter(|beside| followed.partition.role().gives_way(beside.own)) else { return most };
+        let Some(beside) = beside.filter(|beside| followed.partition.role().is_catching_up(beside.own)) else {
+            return most;
+        };
         let bytes = if self.admitted.contains_key(&followed.partition.id()) {
             beside.bytes / i32::try_from(self.admitted.len().max(1)).unwrap_or(i32::MAX)
         } else if followed.leader_end < 0 || followed.is_far() {

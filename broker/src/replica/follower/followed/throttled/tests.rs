@@ -169,16 +169,16 @@ fn much_that_is_unflushed_is_flushed_beside_the_requests() {
 }
 
 #[test]
-fn a_partition_whose_own_producers_wait_gives_way_to_none() {
+fn a_partition_whose_own_producers_wait_is_not_throttled() {
     let replica = Replica::leading(&[1]);
-    let gives_way = |min_insync_replicas: usize, isr: &[i32]| {
+    let is_catching_up = |min_insync_replicas: usize, isr: &[i32]| {
         let settings = TopicSettings { min_insync_replicas, ..(*replica.settings).clone() };
-        Role::of(1, assignment(2, 1, isr), Arc::new(settings)).gives_way(1)
+        Role::of(1, assignment(2, 1, isr), Arc::new(settings)).is_catching_up(1)
     };
-    assert!(gives_way(1, &[2]) && gives_way(2, &[2, 3]));
-    assert!(!gives_way(2, &[2]), "acks=all fails until this replica has caught up");
-    assert!(!gives_way(1, &[1, 2]), "it is in sync");
-    assert!(!Role::of(1, assignment(1, 1, &[2]), Arc::clone(&replica.settings)).gives_way(1), "it leads");
+    assert!(is_catching_up(1, &[2]) && is_catching_up(2, &[2, 3]));
+    assert!(!is_catching_up(2, &[2]), "acks=all fails until this replica has caught up");
+    assert!(!is_catching_up(1, &[1, 2]), "it is in sync");
+    assert!(!Role::of(1, assignment(1, 1, &[2]), Arc::clone(&replica.settings)).is_catching_up(1), "it leads");
 }
 
 #[test]
@@ -227,12 +227,12 @@ fn what_is_fetched_when_producers_begin_to_wait_is_throttled() {
     let mut followed = catching_up(&replicas, FAR);
     followed.admit(None, Instant::now());
     assert_eq!(named(&mut followed, None).len(), 6);
-    followed.look_at_giving_way();
-    assert!(!followed.take_far(1, |_| false).has_fetched && !followed.has_waiting(), "not known to give way");
+    followed.look_at_catching_up();
+    assert!(!followed.take_far(1, |_| false).has_fetched && !followed.has_waiting(), "not known to be throttled");
     for replica in &replicas {
-        followed.note_giving_way(replica.partition.id(), true);
+        followed.note_catching_up(replica.partition.id(), true);
     }
-    followed.look_at_giving_way();
+    followed.look_at_catching_up();
     followed.take_far(1, |_| false);
     assert_eq!(followed.name_changed(Some(&pausing()), MOST).forgotten.len(), 1, "one topic");
     assert!(!followed.is_fetching() && followed.has_waiting());
