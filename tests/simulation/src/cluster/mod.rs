@@ -43,7 +43,8 @@ fn has_observers(seed: u64) -> bool {
 /// Seeds of every run: so many from 0 on, from [`SECOND_REPERTOIRE`] on, and odd ones from [`WITH_OBSERVERS`] on.
 const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
-const FOUND: [u64; 12] = [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 200_059, 221_000, 700_011, 3_000_202];
+const FOUND: [u64; 13] =
+    [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 200_059, 221_000, 700_011, 3_000_202, 41_772_851_920_896];
 /// Other seeds of every run, unless the environment has a number.
 const FRESH: u64 = 3;
 /// So many seeds of the first repertoire have every kind of its faults, and so many of the second one have all.
