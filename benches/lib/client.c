@@ -8,8 +8,10 @@
  *   client latency BOOTSTRAP TOPIC PARTITIONS SIZE RATE WARMUP_S SECONDS acks|end-to-end [NAME=VALUE...]
  *   client answers BOOTSTRAP TOPIC PARTITIONS
  *   client brokers BOOTSTRAP - COUNT
+ *   client in-sync BOOTSTRAP TOPIC PARTITIONS
  *
- * NAME=VALUE are configs of the topic or of librdkafka; all others keep their defaults. `brokers` waits until the cluster has so many; `fill` is `produce` where
+ * NAME=VALUE are configs of the topic or of librdkafka; all others keep their defaults. `brokers` waits until the cluster has so many, `in-sync` until each
+ * partition has a leader and all replicas in sync; `fill` is `produce` where
  * a replica may be out of sync. A line "begin" is printed when the measured part begins (the caller
  * then reads the broker's CPU time), and a line of JSON when it has ended. Records go to the partitions in turn, as those with many keys
  * do. Any error, and any record that is not acknowledged or read, ends the program with a status: a figure always stands for all records. */
@@ -133,6 +135,11 @@ static void wait_for_brokers(int count) {
         found = metadata->broker_cnt;
         rd_kafka_metadata_destroy(metadata);
     }
+}
+
+static void wait_until_in_sync(void) {
+    char *none[] = {NULL};
+    wait_for_leaders(open_client(RD_KAFKA_PRODUCER, none));
 }
 
 static void set_topic_config(rd_kafka_NewTopic_t *request, const char *config) {
@@ -347,6 +354,8 @@ int main(int count, char **arguments) {
         change_topic(*command == 'c', arguments + 5);
     else if (!strcmp(command, "brokers"))
         wait_for_brokers(partitions);
+    else if (!strcmp(command, "in-sync"))
+        wait_until_in_sync();
     else if ((!strcmp(command, "produce") || (one_may_lack = !strcmp(command, "fill"))) && count > 6)
         produce(size, atol(arguments[6]), arguments + 7);
     else if (!strcmp(command, "consume") && count > 6)
