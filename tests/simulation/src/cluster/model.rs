@@ -36,7 +36,7 @@ pub struct Sent {
 }
 
 /// Counts for the report.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     pub acknowledged: usize,
     pub checked: usize,
@@ -50,7 +50,7 @@ pub struct Counts {
     /// The longest time until a cluster was whole again, in ms.
     pub slowest_heal_ms: i64,
     /// By kind.
-    pub faults: BTreeMap<&'static str, usize>,
+    pub faults: BTreeMap<String, usize>,
 }
 
 /// See the module.

@@ -54,7 +54,7 @@ pub struct Nemesis {
 impl Nemesis {
     fn count(&self, kind: &'static str, what: &str) {
         self.lab.note(&format!("nemesis: {kind} {what}"));
-        *self.lab.model.lock().unwrap().counts.faults.entry(kind).or_default() += 1;
+        *self.lab.model.lock().unwrap().counts.faults.entry(kind.to_owned()).or_default() += 1;
     }
 
     async fn pass(&mut self, low: i64, high: i64) {
