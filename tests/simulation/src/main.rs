@@ -3,7 +3,8 @@
 //!
 //! Each seed is one run, the same every time. `ESKER_SIMULATION_SEEDS=n` runs n seeds more than the fixed ones, `ESKER_SIMULATION_SEED=s`
 //! only that one, as a failed test's message says, `ESKER_SIMULATION_SECONDS=t` fresh ones for so long, hours if you like (half of it here, the
-//! rest on clusters); `ESKER_SIMULATION_TRACE=path` writes a trace there.
+//! rest on clusters); `ESKER_SIMULATION_TRACE=path` writes a trace there. Clusters have seeds of their own: `ESKER_CLUSTER_SEED=s`,
+//! `ESKER_CLUSTER_SEEDS=n` from `ESKER_CLUSTER_FIRST=s` on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;

@@ -160,6 +160,15 @@ fn config(index: usize, root: &Path, max_lag_ms: u64) -> BrokerConfig {
 }
 
 /// A disk that has nothing but the folder of the log dir.
+/// First offset of a record batch (v2), the offset after its last, and the bytes after it; `None` where there is no whole one.
+fn whole_batch(bytes: &[u8]) -> Option<(i64, i64, &[u8])> {
+    let number = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let base = i64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    let (batch, after) = bytes.split_at_checked(12 + usize::try_from(number(8)?).ok()?)?;
+    let is_whole = crc32c::crc32c(batch.get(21..)?) == number(17)? as u32;
+    is_whole.then_some((base, base + i64::from(number(23)?) + 1, after))
+}
+
 fn empty_image() -> Image {
     Image::from([(PathBuf::from("data"), None)])
 }
@@ -238,6 +247,28 @@ impl Member {
     /// Why the start failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.running.as_ref()?.failure.lock().unwrap().clone()
+    }
+
+    /// Its broker's id.
+    pub fn node_id(&self) -> i32 {
+        self.index as i32 + 1
+    }
+
+    /// The end of a partition's log that the disk has after a power cut now, where all that was not synced is lost; -1 if there is none.
+    pub fn synced_end(&self, folder: &str) -> i64 {
+        let folder = Path::new("data").join(folder);
+        let image = self.disk.state().synced_image(&mut Rng::new(0));
+        let logs =
+            image.iter().filter(|(path, _)| path.parent() == Some(&folder) && path.extension() == Some("log".as_ref()));
+        let mut end = -1;
+        for batches in logs.filter_map(|(_, content)| content.as_deref()) {
+            let mut rest = batches;
+            while let Some((base, next, after)) = whole_batch(rest).filter(|(base, ..)| end == -1 || *base == end) {
+                debug_assert!(next > base);
+                (end, rest) = (next, after);
+            }
+        }
+        end
     }
 
     /// Ends this life.

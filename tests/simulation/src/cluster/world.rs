@@ -247,7 +247,11 @@ async fn sample(lab: Lab, members: Members) {
                 return;
             }
         }
-        if let Err(broken) = watermarks.check(&brokers(&members)) {
+        let synced_end = |node_id: i32, folder: &str| {
+            let members = members.lock().unwrap();
+            members.iter().find(|member| member.node_id() == node_id).map_or(-1, |member| member.synced_end(folder))
+        };
+        if let Err(broken) = watermarks.check(&brokers(&members), synced_end) {
             lab.violated(broken);
             return;
         }

@@ -4,8 +4,8 @@
 //! Source: Kafka's design, "Replication": a message is committed when all in-sync replicas have it. A replica is looked at only where its broker
 //! runs and has the same state of the partition in force as the leader: one with an emptied disk is in the ISR until the controller knows.
 //!
-//! After a crash a broker knows only of what the journal and the checkpoint of recovery points say that it is on disk. What it knew before the crash is
-//! on disk all the same, unless its log ends below: then it is lost.
+//! After a crash a broker knows only of what the journal and the checkpoint of recovery points name that it is on disk. Where that is less than the
+//! high watermark, the disk itself decides: what it has after a power cut.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,56 +13,25 @@ use std::sync::Arc;
 use esker_broker::broker::Broker;
 use esker_broker::replica::Partition;
 use esker_core::metadata::PartitionId;
-use esker_storage::Log;
 
-/// What a replica had on disk.
-#[derive(Debug, Default)]
-struct OnDisk {
-    /// The broker epoch in which it was looked at.
-    epoch: i64,
-    /// As its broker knew then.
-    known: i64,
-    /// As it was known in earlier epochs, up to the log end.
-    before: i64,
-}
-
-impl OnDisk {
-    /// Looks at the log again; returns the offset below which everything is on disk.
-    fn look(&mut self, epoch: i64, log: &Log) -> i64 {
-        if self.epoch != epoch {
-            (self.epoch, self.before) = (epoch, self.before.max(self.known));
-        }
-        self.known = log.durable_offset();
-        self.before = self.before.min(log.log_end_offset());
-        self.known.max(self.before)
-    }
-}
-
-/// The last high watermark of each leadership, and what replicas have on disk.
+/// The last high watermark of each leadership.
 #[derive(Debug, Default)]
 pub struct Watermarks {
     last: BTreeMap<(PartitionId, i32, i64), i64>,
-    on_disk: BTreeMap<(PartitionId, i32), OnDisk>,
     /// Replicas that were compared.
     pub compared: usize,
 }
 
 impl Watermarks {
-    /// Looks at all leaders among `brokers` and at their followers.
-    pub fn check(&mut self, brokers: &[Arc<Broker>]) -> Result<(), String> {
+    /// Looks at all leaders among `brokers` and at their followers. `synced_end` is the end of the log in a folder, as the disk of a node has it after a
+    /// power cut.
+    pub fn check(&mut self, brokers: &[Arc<Broker>], synced_end: impl Fn(i32, &str) -> i64) -> Result<(), String> {
         let replicas: Vec<BTreeMap<PartitionId, Arc<Partition>>> = brokers
             .iter()
             .map(|broker| {
                 broker.replicas.partitions().into_iter().map(|partition| (partition.id(), partition)).collect()
             })
             .collect();
-        let mut on_disk = BTreeMap::new();
-        for (broker, here) in brokers.iter().zip(&replicas) {
-            for (id, partition) in here {
-                let known = self.on_disk.entry((*id, broker.node_id)).or_default();
-                on_disk.insert((*id, broker.node_id), known.look(broker.session.epoch(), &partition.log()));
-            }
-        }
         for (leader, led) in brokers.iter().zip(&replicas) {
             for (id, partition) in led {
                 let role = partition.role();
@@ -87,9 +56,9 @@ impl Watermarks {
                         continue;
                     }
                     self.compared += 1;
-                    let durable = on_disk.get(&(*id, broker.node_id)).copied().unwrap_or_default();
-                    let has = if flushed { durable } else { replica.log().log_end_offset() };
-                    if has < high_watermark {
+                    let log = replica.log();
+                    let has = if flushed { log.durable_offset() } else { log.log_end_offset() };
+                    if has < high_watermark && !(flushed && synced_end(broker.node_id, &place) >= high_watermark) {
                         return Err(format!(
                             "{place}: the high watermark is {high_watermark}, and node {} of the ISR {:?} has {has}",
                             broker.node_id, assignment.isr
