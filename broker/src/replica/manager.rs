@@ -524,7 +524,12 @@ impl ReplicaManager {
         let leads = role.leading_epoch();
         let partition = match held {
             Some(partition) => {
+                let loses_member = partition.role().loses_member(&role);
                 partition.set_role(role)?;
+                if loses_member {
+                    // It may be back already, and an idle follower fetches without naming the partition: one image can have both.
+                    self.isr_requests.add(&partition);
+                }
                 partition
             }
             None => {

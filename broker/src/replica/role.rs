@@ -130,6 +130,13 @@ impl Role {
         self.assignment().is_some_and(|assignment| assignment.isr.contains(&replica))
     }
 
+    /// Whether the ISR of `next` lacks a member that this one's has, in the same leadership.
+    pub(super) fn loses_member(&self, next: &Self) -> bool {
+        let same = next.is_leader() && self.leading_epoch() == next.leading_epoch();
+        let members = self.assignment().map_or(&[][..], |assignment| &assignment.isr);
+        same && members.iter().any(|member| !next.is_in_sync(*member))
+    }
+
     /// Whether the replica of broker `own` catches up while enough others are in sync: no producer waits for it.
     pub(super) fn is_catching_up(&self, own: i32) -> bool {
         let Self::Follower(follower) = self else { return false };

@@ -252,6 +252,23 @@ async fn a_broker_that_registers_again_rejoins_the_isr_of_an_idle_partition() {
     until("it is in sync again", || net.isr() == [1, 2]).await;
 }
 
+/// The leader comes to know of a broker that was fenced for a moment only when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_fenced_and_back_in_one_image_rejoins_the_isr_of_an_idle_partition() {
+    let net = cluster(3, &[("replica.lag.time.max.ms", "3600000")]).await;
+    net.change(&image(&[], &[partition(0, &[1, 2, 3], &[1, 2, 3], (1, 0))])).await;
+    produce(&net.partition(1, 0), records(1, 1)).0.wait().await;
+    let broker = net.context_of(1).broker;
+    until("the followers have sessions", || broker.follower_sessions.counts().0 == 2).await;
+    net.deafen(1);
+    let left = PartitionChangeRecord { topic_id: TOPIC, isr: Some(vec![1, 2]), ..PartitionChangeRecord::default() };
+    let change = |fenced| BrokerChangeRecord { node_id: 3, epoch: 30, fenced, ..BrokerChangeRecord::default() };
+    net.change(&[MetadataRecord::PartitionChange(left), MetadataRecord::BrokerChange(change(1))]).await;
+    net.change(&[MetadataRecord::BrokerChange(change(-1))]).await;
+    net.undeafen().await;
+    until("it is in sync again", || sorted(net.isr()) == [1, 2, 3]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_take_no_fetch_session_from_followers() {
     let net = cluster(2, &[("max.incremental.fetch.session.cache.slots", "0")]).await;
