@@ -43,8 +43,23 @@ fn has_observers(seed: u64) -> bool {
 /// Seeds of every run: so many from 0 on, from [`SECOND_REPERTOIRE`] on, and odd ones from [`WITH_OBSERVERS`] on.
 const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
-const FOUND: [u64; 13] =
-    [3005, 20096, 20121, 20268, 30146, 30224, 50124, 60125, 200_059, 221_000, 700_011, 3_000_202, ORDERED];
+const FOUND: [u64; 15] = [
+    3005,
+    20096,
+    20121,
+    20268,
+    30146,
+    30224,
+    50124,
+    60125,
+    200_059,
+    221_000,
+    700_011,
+    3_000_202,
+    110_000_132,
+    120_000_167,
+    ORDERED,
+];
 /// Its tasks have another order after other seeds in the same process.
 const ORDERED: u64 = 41_772_851_920_896;
 /// Other seeds of every run, unless the environment has a number.

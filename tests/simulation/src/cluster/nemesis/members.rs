@@ -25,6 +25,8 @@ use crate::cluster::net::nodes;
 use crate::cluster::node::Crash;
 use crate::cluster::world::brokers;
 
+/// A node that votes no more.
+const GONE: i32 = 77;
 /// How long a change is tried.
 const PATIENCE_MS: i64 = 4000;
 
@@ -119,8 +121,8 @@ impl Nemesis {
         let found = known.iter().find(|broker| is_observer(&broker.metadata.quorum().borrow()));
         let Some(observer) = found.map(|broker| Arc::clone(&broker.metadata)) else { return };
         let view = observer.quorum().borrow().clone();
-        let Some(candidate) = view.voters().next().map(|voter| voter.id) else { return };
-        let candidate = WireVoter { node_id: candidate.node_id, directory: Uuid(candidate.directory) };
+        // A candidate that is gone since: no node leads in a term before one in which it was a candidate.
+        let candidate = WireVoter { node_id: GONE, directory: Uuid([0x55; 16]) };
         let term = view.term as i64 + self.rng.between(1, 2);
         let last = WireLogId { term, leader: candidate.clone(), index: i64::MAX };
         let vote = WireVote { term, candidate, committed: false };
