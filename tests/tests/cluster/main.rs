@@ -23,6 +23,7 @@ mod reassign;
 mod refused;
 mod restarts;
 mod tracing;
+mod try_cluster;
 mod voters;
 
 use esker_tests::cluster::Cluster;
