@@ -225,12 +225,14 @@ pub(crate) fn remove_files(disk: &dyn Disk, dir: &Path) -> Result<(), FileError>
 
 impl Journal {
     /// Goes on after the logs of the dir were opened: what was found is needed until they are on disk. Blocks, rarely for long.
-    /// With `doubts` about what is on disk, all of it is synced now.
+    /// With `doubts` about what is on disk, all of it is synced now. `note_synced` writes down what is: without the journal's word the next start
+    /// would take damage there for a torn tail.
     pub(crate) fn begin(
         &self,
         found: &Found,
         doubts: bool,
         log_of: impl Fn(&Key) -> Option<Arc<dyn JournaledLog>>,
+        note_synced: impl Fn() -> Result<(), FileError>,
     ) -> Result<(), FileError> {
         let mut ring = self.ring.lock();
         for (number, key, end) in &found.users {
@@ -252,6 +254,9 @@ impl Journal {
         let oversized = |ring: &Ring| !ring.oversized().0.is_empty();
         if !wanted || full(&self.ring.lock()) || oversized(&self.ring.lock()) {
             self.sync_all()?;
+            if !found.users.is_empty() {
+                note_synced()?;
+            }
             if wanted {
                 let mut ring = self.ring.lock();
                 begin_anew(&mut ring, self.directory_id)?;

@@ -17,7 +17,7 @@ use super::{
     parallel::in_parallel,
 };
 use crate::{
-    Env, MachineEnv, OpenError, Uuid,
+    Env, Log, MachineEnv, OpenError, Uuid,
     dir::LogDir,
     env::random_uuid,
     error::FileError,
@@ -157,12 +157,17 @@ fn journal_bytes(disk: &dyn Disk, dir: &Path, configured: u64) -> Result<u64, Fi
 
 /// Starts the journal of a dir once its logs are open.
 fn start_journal(dir: &LogDir, found: &journal::Found, logs: &Logs) -> Result<(), OpenError> {
+    let of_dir = || -> Vec<Arc<Log>> {
+        let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
+        all.cloned().collect()
+    };
     let mut by_key = HashMap::new();
     if !found.logs.is_empty() {
-        let all = logs.values().flat_map(HashMap::values).filter(|log| std::ptr::eq(&**log.home(), dir));
-        by_key.extend(all.map(|log| (log.key(), Arc::clone(log))));
+        by_key.extend(of_dir().into_iter().map(|log| (log.key(), log)));
     }
-    let begun = dir.journal.begin(found, dir.had_failed_sync(), |key| by_key.get(key).map(|log| Arc::clone(log) as _));
+    let log_of = |key: &_| by_key.get(key).map(|log| Arc::clone(log) as _);
+    let note_synced = || dir.checkpoints.write(dir.disk.as_ref(), dir.path(), of_dir);
+    let begun = dir.journal.begin(found, dir.had_failed_sync(), log_of, note_synced);
     Ok(dir.record_failure(begun)?)
 }
 

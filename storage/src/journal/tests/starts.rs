@@ -61,6 +61,30 @@ fn a_crash_with_all_files_in_use() {
     assert_eq!(stats(&manager).damaged, 0);
 }
 
+/// A start that syncs the segments begins the journal anew, and is killed before the next checkpoint.
+#[test]
+fn damage_is_no_torn_tail_after_a_start_that_began_the_journal_anew() {
+    let world = World::new(8 * PAGE * FILES as u64);
+    let manager = world.open();
+    let log = create(&manager, "t");
+    fill(&log);
+    drop((log, manager));
+    let manager = world.open();
+    let log = manager.get("t", 0).unwrap();
+    let end = log.log_end_offset();
+    let last = log.read(end - 1, 64 << 20, i64::MAX, true).unwrap().records.len();
+    let position = content(&log).len() - last;
+    assert_eq!(log.durable_offset(), end);
+    drop((log, manager));
+    overwrite(&world.segment("t"), position as u64, &[0xff; 20]);
+    let manager = world.open();
+    assert_eq!(stats(&manager).replayed, 0, "nothing in the journal counts");
+    let log = manager.get("t", 0).unwrap();
+    assert_eq!(log.log_end_offset(), end, "what was on disk is not cut");
+    let ranges: Vec<_> = log.damaged_ranges().iter().map(|range| (range.first_offset, range.end_offset)).collect();
+    assert_eq!(ranges, [(end - 1, end)]);
+}
+
 /// Rounds, a stop that `stop` says, and then another broker's doings: the log is cut to its first batch. What the next start finds.
 fn after_another_broker(only_one_file: bool, stop: impl FnOnce(LogManager, &World)) -> i64 {
     let world = World::new(if only_one_file { 64 << 20 } else { 1 << 20 });
