@@ -1,7 +1,8 @@
 //! The topics in which coordinators keep their state. Clients may read them, and only the broker writes them.
 //!
-//! They get as many replicas as configured, or as there are brokers: unlike Kafka's, a cluster of one or two brokers coordinates groups. What they
-//! get stays, so a cluster that is just forming, or a broker that restarts, is waited for.
+//! They get as many replicas as configured, or as there are brokers: unlike Kafka's, a cluster of one or two brokers coordinates groups. Brokers that
+//! come later get replicas, too ([`crate::controller::grow_internal_topics`]); a cluster that is just forming, or a broker that restarts, is waited for, so
+//! that this is not needed.
 
 use crate::metadata::MetadataImage;
 

@@ -21,7 +21,7 @@ use super::register::{Addresses, advertised, registration};
 use crate::broker::Broker;
 use crate::cluster::{
     BrokerLinks, Controller, ControllerProposer, DirectoryReports, Place, PlaceError, RoutedController, find_place,
-    peer_address, run_balance, run_fencer, run_heartbeats, run_voters, take_seat,
+    peer_address, run_balance, run_fencer, run_growth, run_heartbeats, run_voters, take_seat,
 };
 use crate::config::connection_limits;
 use crate::controller::SubmitError;
@@ -144,10 +144,12 @@ impl Startup {
         let controller = Controller::new(node, &self.local, &address, &metadata);
         self.service.peers().set_controller(Arc::clone(&controller));
         let of = |controller: &Arc<Controller>| Arc::clone(controller);
-        let (fencer, voters, balance) = (of(&controller), of(&controller), of(&controller));
+        let (fencer, voters) = (of(&controller), of(&controller));
+        let (balance, growth) = (of(&controller), of(&controller));
         node.keep_control("fencer", move || run_fencer(Arc::clone(&fencer)));
         node.keep_control("voters", move || run_voters(Arc::clone(&voters)));
         node.keep_control("balance", move || run_balance(Arc::clone(&balance)));
+        node.keep_control("growth", move || run_growth(Arc::clone(&growth)));
         // The first view comes from the log.
         let mut quorum = metadata.quorum();
         let view = quorum.wait_for(|view| view.own.is_some()).await.map_err(|_| SubmitError::Stopping)?.clone();

@@ -7,6 +7,7 @@ mod controller;
 mod cordon;
 mod deletions;
 mod forming;
+mod growth;
 mod health;
 mod http;
 mod kills;

@@ -17,6 +17,7 @@ mod elect_leaders;
 mod elections;
 mod features;
 mod fence;
+mod grow;
 mod identity;
 mod join;
 mod lease;
@@ -53,6 +54,7 @@ pub use elect_leaders::elect_leaders;
 pub use elections::{ElectionRules, is_online};
 pub use features::{new_cluster_features, update_features};
 pub use fence::{fence_broker, unfence_broker};
+pub use grow::{grow_internal_topics, lacks_internal_replicas};
 pub use identity::{
     MAX_NODES, MAX_UNREGISTERED, allocate_node_id, forget_removed_voter, may_allocate_ids, remove_voter_identity,
 };
@@ -62,8 +64,8 @@ pub use min_isr::overridden_min_isr;
 pub use observers::{Observer, Observers, ReceivedPull};
 pub use peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, NodeConfigs, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker,
-    UnregisterBroker,
+    ForgetRemovedVoter, GrowInternalTopics, JoinBroker, NodeConfigs, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker,
+    UnfenceBroker, UnregisterBroker,
 };
 pub use place::usable_brokers;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};

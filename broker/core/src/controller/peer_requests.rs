@@ -18,6 +18,7 @@ use super::decision::{Decision, Refusal};
 use super::directories::{assign_directory, fail_directories};
 use super::elections::ElectionRules;
 use super::fence::{fence_broker, unfence_broker};
+use super::grow::grow_internal_topics;
 use super::identity::{allocate_node_id, forget_removed_voter, remove_voter_identity, reserve};
 use super::join::{JoinRequest, join_broker};
 use super::min_isr::settle_min_isr;
@@ -171,6 +172,15 @@ pub struct BalanceLeaders {
     pub configs: NodeConfigs,
 }
 
+/// The topics of coordinators get more replicas, a few partitions at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrowInternalTopics {
+    /// Partitions that are being reassigned at most.
+    pub limit: u32,
+    /// The configs of the active controller.
+    pub configs: NodeConfigs,
+}
+
 /// The cluster has a `min.insync.replicas`, and no broker one of its own. Decided whenever a controller begins to lead.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SettleMinIsr {
@@ -275,6 +285,13 @@ impl SettleMinIsr {
         // A lower minimum ends what replicas were eligible for under a higher one.
         records.extend(change_partitions(image, rules.node_id, rules.statics, &records));
         Decision { records, reply: () }
+    }
+}
+
+impl GrowInternalTopics {
+    pub(super) fn decide(&self, image: &MetadataImage) -> Decision<i64> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        grow_internal_topics(image, self.configs.rules(), limit)
     }
 }
 

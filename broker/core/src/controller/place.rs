@@ -41,19 +41,41 @@ fn replicas(order: &[(i32, &str)], fenced: &[(i32, &str)], at: usize, factor: us
     let around = |from: usize| order.iter().cycle().skip(from % order.len()).take(order.len());
     let fenced = || fenced.iter().cycle().skip(at % fenced.len().max(1)).take(fenced.len());
     let mut chosen: Vec<(i32, &str)> = around(at).take(1).copied().collect();
-    for fresh_racks in [true, false] {
-        for candidate in around(at + 1 + shift).chain(fenced()) {
-            let known = chosen.iter().any(|(id, rack)| *id == candidate.0 || fresh_racks && *rack == candidate.1);
-            if chosen.len() < factor && !known {
-                chosen.push(*candidate);
-            }
-        }
-    }
+    add_replicas(&mut chosen, factor, || around(at + 1 + shift).chain(fenced()).copied());
     chosen.into_iter().map(|(id, _)| id).collect()
 }
 
+/// Candidates from racks that are not in the list yet, then others, until it has `factor`.
+fn add_replicas<'a, I: Iterator<Item = (i32, &'a str)>>(
+    chosen: &mut Vec<(i32, &'a str)>,
+    factor: usize,
+    candidates: impl Fn() -> I,
+) {
+    for fresh_racks in [true, false] {
+        for candidate in candidates() {
+            let known = chosen.iter().any(|(id, rack)| *id == candidate.0 || fresh_racks && *rack == candidate.1);
+            if chosen.len() < factor && !known {
+                chosen.push(candidate);
+            }
+        }
+    }
+}
+
+/// What `held` lacks to have `factor` replicas, from `order`, where the choice begins at `at`.
+pub(super) fn fresh_replicas<'a>(
+    order: &[(i32, &'a str)],
+    held: Vec<(i32, &'a str)>,
+    at: usize,
+    factor: usize,
+) -> Vec<i32> {
+    let (before, mut chosen) = (held.len(), held);
+    let around = || order.iter().cycle().skip(at % order.len().max(1)).take(order.len()).copied();
+    add_replicas(&mut chosen, factor, around);
+    chosen.into_iter().skip(before).map(|(id, _)| id).collect()
+}
+
 /// Brokers of a kind, neighbours in different racks as far as that goes.
-fn broker_order(image: &MetadataImage, is_of_kind: impl Fn(&BrokerImage) -> bool) -> Vec<(i32, &str)> {
+pub(super) fn broker_order(image: &MetadataImage, is_of_kind: impl Fn(&BrokerImage) -> bool) -> Vec<(i32, &str)> {
     let mut racks: Vec<(&str, Vec<i32>)> = Vec::new();
     for broker in image.brokers().filter(|broker| is_of_kind(broker) && takes_replicas(image, broker)) {
         let rack = broker.rack.as_deref().unwrap_or_default();

@@ -31,7 +31,8 @@ use super::elections::ElectionRules;
 use super::features::{new_cluster_features, update_features};
 use super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, GrowInternalTopics, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker,
+    UnfenceBroker, UnregisterBroker,
 };
 use super::producer_ids::allocate_producer_ids;
 use super::reassign::alter_partition_reassignments;
@@ -230,6 +231,7 @@ requests! {
     BalanceLeaders => Balanced,
     ReadMetadata => (),
     SettleMinIsr => (),
+    GrowInternalTopics => i64,
 }
 
 impl Request {
@@ -248,6 +250,7 @@ impl Request {
             | Self::FenceBroker(_)
             | Self::UnfenceBroker(_)
             | Self::BalanceLeaders(_)
+            | Self::GrowInternalTopics(_)
             | Self::SettleMinIsr(_) => false,
             Self::CreateTopics(_)
             | Self::CreatePartitions(_)
@@ -289,6 +292,7 @@ impl Request {
             | Self::FenceBroker(_)
             | Self::UnfenceBroker(_)
             | Self::BalanceLeaders(_)
+            | Self::GrowInternalTopics(_)
             | Self::SettleMinIsr(_) => true,
             // What a client asks: its second answer would say that the topic exists.
             Self::CreateTopics(_)
@@ -371,6 +375,7 @@ pub fn decide(image: &MetadataImage, request: &Request) -> Decision<Reply> {
         Request::RemoveVoterIdentity(ask) => ask.decide(image).map(Reply::RemoveVoterIdentity),
         Request::ForgetRemovedVoter(ask) => ask.decide(image).map(Reply::ForgetRemovedVoter),
         Request::BalanceLeaders(ask) => ask.decide(image).map(Reply::BalanceLeaders),
+        Request::GrowInternalTopics(ask) => ask.decide(image).map(Reply::GrowInternalTopics),
         Request::SettleMinIsr(ask) => ask.decide(image).map(Reply::SettleMinIsr),
         Request::ReadMetadata(ReadMetadata) => Decision { records: Vec::new(), reply: Reply::ReadMetadata(()) },
     }

@@ -12,6 +12,7 @@ use esker_protocol::primitives::Uuid;
 
 mod balance;
 mod brokers;
+mod grow;
 mod identity;
 mod invariants;
 mod partitions;

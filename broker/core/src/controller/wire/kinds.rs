@@ -4,7 +4,8 @@ use esker_protocol::primitives::{EncodeError, Reader, Writer};
 
 use super::super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, GrowInternalTopics, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker,
+    UnfenceBroker, UnregisterBroker,
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, ControllerRequest, CreatePartitions, CreateTopics,
@@ -93,4 +94,5 @@ kinds! {
     22 BalanceLeaders,
     23 ReadMetadata,
     24 SettleMinIsr,
+    25 GrowInternalTopics,
 }

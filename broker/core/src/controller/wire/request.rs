@@ -7,7 +7,8 @@ use esker_protocol::primitives::{DecodeError, EncodeError, Reader, Uuid, Writer}
 
 use super::super::peer_requests::{
     AllocateNodeId, AlterPartition, AssignDirectories, BalanceLeaders, FailDirectories, FenceBroker,
-    ForgetRemovedVoter, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker, UnfenceBroker, UnregisterBroker,
+    ForgetRemovedVoter, GrowInternalTopics, JoinBroker, RemoveVoterIdentity, SettleMinIsr, ShutDownBroker,
+    UnfenceBroker, UnregisterBroker,
 };
 use super::super::request::{
     AllocateProducerIds, AlterConfigs, AlterPartitionReassignments, CreatePartitions, CreateTopics, DeleteTopics,
@@ -180,6 +181,9 @@ plain! {
     BalanceLeaders as BalanceBody:
         |it| BalanceBody { limit: it.limit, configs: (&it.configs).into() },
         |it| Ok(BalanceLeaders { limit: it.limit, configs: it.configs.into() });
+    GrowInternalTopics as BalanceBody:
+        |it| BalanceBody { limit: it.limit, configs: (&it.configs).into() },
+        |it| Ok(GrowInternalTopics { limit: it.limit, configs: it.configs.into() });
     SettleMinIsr as ConfigsBody:
         |it| ConfigsBody { configs: (&it.configs).into() },
         |it| Ok(SettleMinIsr { configs: it.configs.into() });

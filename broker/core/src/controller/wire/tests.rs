@@ -298,6 +298,7 @@ samples! {
     BalanceLeaders: [BalanceLeaders { limit: 3, configs: configs() }] => [Balanced { moved: 1, left: 2 }];
     ReadMetadata: [ReadMetadata] => [()];
     SettleMinIsr: [SettleMinIsr { configs: configs() }] => [()];
+    GrowInternalTopics: [GrowInternalTopics { limit: 3, configs: configs() }] => [2];
 }
 
 fn hex(bytes: &Bytes) -> String {
@@ -380,8 +381,15 @@ fn a_request_that_a_broker_makes_for_itself_names_it() {
     ];
     assert_eq!(own.collect::<Vec<_>>(), expected);
     let local = requests().into_iter().filter(|request| !request.may_be_forwarded()).map(|request| request.name());
-    let expected =
-        ["RegisterBroker", "InitializeFeatures", "FenceBroker", "UnfenceBroker", "BalanceLeaders", "SettleMinIsr"];
+    let expected = [
+        "RegisterBroker",
+        "InitializeFeatures",
+        "FenceBroker",
+        "UnfenceBroker",
+        "BalanceLeaders",
+        "SettleMinIsr",
+        "GrowInternalTopics",
+    ];
     assert_eq!(local.collect::<Vec<_>>(), expected);
 }
 
