@@ -16,7 +16,7 @@ use esker_protocol::error::ErrorCode;
 use esker_protocol::primitives::{Str, Uuid};
 use thiserror::Error;
 use tokio::sync::MutexGuard;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::controller::Controller;
 use super::locations::peer_address;
@@ -26,6 +26,8 @@ use crate::raft::{Member, MembershipError, ObserverStatus, QuorumView, RaftId};
 
 /// A leader that no quorum has confirmed for so long changes no member, and does not call itself the leader: another may lead by now.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether voters answer.
+const LOOK: Duration = Duration::from_millis(20);
 /// An observer that has not pulled for so long does not follow the log at the moment.
 const PULLS_WITHIN: Duration = Duration::from_secs(10);
 /// A member that has not answered for so long is silent: it is gone, or pulls once it is back.
@@ -126,6 +128,7 @@ impl Controller {
             has_address: !member.address.is_empty(),
             behind: member.entries.map(behind),
             pulls: pulls_now(member.id),
+            answers: contacts.get(&member.id).is_some_and(|ago| *ago < CONFIRMED_WITHIN),
             silent: contacts.get(&member.id).copied().unwrap_or(leads_for) >= SILENT_AFTER,
             broker_only: broker_only(member.id),
         };
@@ -135,6 +138,7 @@ impl Controller {
             has_address: !peer_address(&broker.listeners).is_empty(),
             behind: pulls.get(&id).map(|status| behind(status.entries)),
             pulls: pulls_now(id),
+            answers: false,
             silent: false,
             broker_only: broker_only(id),
         };
@@ -176,8 +180,24 @@ impl Controller {
         }
     }
 
+    /// Waits a moment for the voters without which the removal of one is refused: a new leader has not heard of all of them yet.
+    async fn await_answers(&self, without: MemberKey, deadline: Instant) {
+        let until = deadline.min(Instant::now() + CONFIRMED_WITHIN);
+        while Instant::now() < until {
+            let view = self.view();
+            let members = self.members(&view);
+            if quorum_of(&view, &members).is_none_or(|quorum| quorum.has_majority_without(without)) {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// Changes the voters on command; refused unless this node is the active controller.
     pub async fn change_voter(&self, change: VoterChange, deadline: Instant) -> Result<(), ChangeVoterError> {
+        if let VoterChange::Remove(key) = change {
+            self.await_answers(key, deadline).await;
+        }
         let _changing = self.begin_change(deadline).await?;
         let view = self.view();
         if !view.is_leading() || !self.metadata().leads_within(CONFIRMED_WITHIN) {

@@ -55,6 +55,8 @@ pub struct QuorumMember {
     pub behind: Option<u64>,
     /// It has pulled the log not long ago.
     pub pulls: bool,
+    /// A member that has answered this leader a moment ago.
+    pub answers: bool,
     /// A member that has not answered this leader for long.
     pub silent: bool,
     /// Its configuration has no role of a controller (`process.roles=broker`), as its last pull says. It may still have a vote from before.
@@ -88,6 +90,14 @@ impl Quorum<'_> {
 
     fn learners(&self) -> impl Iterator<Item = &QuorumMember> {
         self.members.iter().filter(|member| member.role == MemberRole::Learner)
+    }
+
+    /// Whether a majority of the voters that are left without `key` answers the leader, or is the leader: the removal of `key` needs it to commit, and so
+    /// does all that follows.
+    pub fn has_majority_without(&self, key: MemberKey) -> bool {
+        let left = || self.voters().filter(|voter| voter.key != key);
+        let answering = left().filter(|voter| voter.answers || voter.key == self.leader).count();
+        answering > left().count() / 2
     }
 
     fn describe_voters(&self) -> String {
@@ -176,7 +186,8 @@ pub enum VoterRemoval {
     Remove,
 }
 
-/// Checks RemoveRaftVoter. The last voter stays: without it there is no quorum. A voter that is not alive may be removed.
+/// Checks RemoveRaftVoter. The last voter stays: without it there is no quorum. A voter that is not alive may be removed; one that is alive only where
+/// the others can do without it, which KRaft does not ask: no command could bring that quorum back.
 pub fn check_remove_voter(quorum: Quorum<'_>, key: MemberKey) -> Result<VoterRemoval, Refusal> {
     if key.node_id < 0 || key.directory == Uuid::ZERO {
         return Err(Refusal::new(ErrorCode::INVALID_REQUEST, "Remove voter request didn't include a valid voter"));
@@ -189,6 +200,15 @@ pub fn check_remove_voter(quorum: Quorum<'_>, key: MemberKey) -> Result<VoterRem
     if quorum.voters().count() == 1 {
         let message = format!("Cannot remove {key}: it is the only voter. Add another voter first.");
         return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+    }
+    if !quorum.has_majority_without(key) {
+        let is_missing = |voter: &&QuorumMember| voter.key != key && voter.key != quorum.leader && !voter.answers;
+        let missing: Vec<String> = quorum.voters().filter(is_missing).map(|voter| voter.key.to_string()).collect();
+        let message = format!(
+            "Cannot remove voter {key}: the other voters would have no majority, since these do not answer: {}. Bring them back, or remove them first.",
+            missing.join(", ")
+        );
+        return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
     }
     Ok(if quorum.leader == key { VoterRemoval::HandOver } else { VoterRemoval::Remove })
 }

@@ -43,7 +43,7 @@ fn has_observers(seed: u64) -> bool {
 /// Seeds of every run: so many from 0 on, from [`SECOND_REPERTOIRE`] on, and odd ones from [`WITH_OBSERVERS`] on.
 const FIXED: u64 = 3;
 /// Seeds that found something once: they are part of every run. What they do changes with the timing of the brokers.
-const FOUND: [u64; 15] = [
+const FOUND: [u64; 16] = [
     3005,
     20096,
     20121,
@@ -58,6 +58,7 @@ const FOUND: [u64; 15] = [
     3_000_202,
     110_000_132,
     120_000_167,
+    180_000_479,
     ORDERED,
 ];
 /// Its tasks have another order after other seeds in the same process.

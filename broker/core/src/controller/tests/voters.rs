@@ -13,7 +13,16 @@ fn key(node_id: i32, directory: u8) -> MemberKey {
 fn member(node_id: i32, directory: u8, votes: bool, behind: Option<u64>) -> QuorumMember {
     let role = if votes { MemberRole::Voter } else { MemberRole::Learner };
     let key = key(node_id, directory);
-    QuorumMember { key, role, has_address: true, behind, pulls: false, silent: false, broker_only: false }
+    QuorumMember {
+        key,
+        role,
+        has_address: true,
+        behind,
+        pulls: false,
+        answers: true,
+        silent: false,
+        broker_only: false,
+    }
 }
 
 fn observer(node_id: i32, directory: u8, behind: u64) -> QuorumMember {
@@ -142,6 +151,39 @@ fn voters_are_removed_on_command_but_the_last() {
     assert_eq!(check_remove_voter(quorum(&last), key(1, 1)).unwrap_err().code, E::INVALID_REQUEST);
     let changing = Quorum { changing: true, ..quorum(&members) };
     assert_eq!(check_remove_voter(changing, key(2, 2)).unwrap_err().code, E::REQUEST_TIMED_OUT);
+}
+
+#[test]
+fn a_voter_stays_that_the_others_cannot_do_without() {
+    let voters = |answering: &[i32], count: i32| -> Vec<QuorumMember> {
+        let voter = |id: i32| QuorumMember { answers: answering.contains(&id), ..member(id, id as u8, true, Some(0)) };
+        (1..=count).map(voter).collect()
+    };
+    // The leader is 1, and answers itself.
+    let cases: &[(&[i32], i32, i32, bool)] = &[
+        (&[2, 3], 3, 2, true),
+        (&[2], 3, 3, true),
+        (&[2], 3, 2, false),
+        (&[2], 3, 1, false),
+        (&[2, 3], 3, 1, true),
+        (&[2, 3], 5, 4, true),
+        (&[2, 3], 5, 3, false),
+        (&[2, 3, 4], 5, 3, true),
+        (&[2, 3, 4], 5, 1, true),
+        (&[], 2, 2, true),
+        (&[], 2, 1, false),
+    ];
+    for (answering, count, removed, allowed) in cases {
+        let members = voters(answering, *count);
+        let decided = check_remove_voter(quorum(&members), key(*removed, *removed as u8));
+        let text = format!("{answering:?} of {count} answer, {removed} goes: {decided:?}");
+        assert_eq!(decided.is_ok(), *allowed, "{text}");
+        let expected = decided.map_or_else(|refusal| Some(refusal.code), |_| None);
+        assert!(expected.is_none_or(|code| code == E::REQUEST_TIMED_OUT), "{text}");
+    }
+    let members = voters(&[2], 3);
+    let refusal = check_remove_voter(quorum(&members), key(2, 2)).unwrap_err();
+    assert!(refusal.message.contains(&key(3, 3).to_string()), "it names who does not answer: {}", refusal.message);
 }
 
 #[test]
