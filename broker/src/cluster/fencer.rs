@@ -25,6 +25,9 @@ use crate::telemetry::RepeatLimiter;
 
 /// How long a broker may take to answer a new connection.
 const CONNECT: Duration = Duration::from_millis(500);
+/// And the first one after a connection to it broke, doubled with each attempt: a listener that is being closed, since its process was killed, may
+/// drop a SYN, which would be sent again after a second.
+const FIRST_CONNECT: Duration = Duration::from_millis(50);
 /// Between attempts to connect to a broker that cannot be reached and is not known to be gone.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long the quorum may take to commit a fencing.
@@ -161,9 +164,11 @@ async fn announce(controller: &Controller, link: &PeerLink, node_id: i32) {
 
 /// Watches one incarnation of a broker until it is known to be gone.
 async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i32, i64), incarnation: Uuid) {
-    let mut is_known = false;
+    let (mut is_known, mut patience) = (false, CONNECT);
     loop {
-        match link.connect(Instant::now() + CONNECT).await {
+        let deadline = Instant::now() + patience;
+        patience = (patience * 2).min(CONNECT);
+        match link.connect(deadline).await {
             Ok((_, peer)) if peer.incarnation != incarnation => {
                 tracing::info!(node = node_id, "a broker has started anew: the session of the one before ends");
                 return controller.end_session(node_id, epoch);
@@ -173,6 +178,7 @@ async fn probe(controller: Arc<Controller>, link: PeerLink, (node_id, epoch): (i
                 controller.sessions(|sessions| sessions.note_reached(node_id, epoch));
                 announce(&controller, &link, node_id).await;
                 let why = connection.closed().await;
+                patience = FIRST_CONNECT;
                 tracing::debug!(node = node_id, %why, "the connection to a broker ended");
             }
             Err(PeerError::NotListening { address }) => {
