@@ -186,7 +186,9 @@ impl Controller {
         while Instant::now() < until {
             let view = self.view();
             let members = self.members(&view);
-            if quorum_of(&view, &members).is_none_or(|quorum| quorum.has_majority_without(without)) {
+            let is_answered = |quorum: Quorum<'_>| quorum.has_majority_without(without);
+            // Another leader hears of them; the last voter has no others.
+            if !view.is_leading() || view.voters().count() == 1 || quorum_of(&view, &members).is_none_or(is_answered) {
                 return;
             }
             sleep(LOOK).await;
